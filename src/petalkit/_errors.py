@@ -1,0 +1,194 @@
+"""The exception tree, and the error codes of the wire.
+
+Fields first: every exception keeps its parts as attributes and builds its text from them. Trio's
+own `Cancelled`, `ClosedResourceError` and `TooSlowError` keep their meaning and are not wrapped.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class ErrorCode(enum.StrEnum):
+    """The codes that petalkit itself puts into `error_code`. A petal may answer with its own."""
+
+    INVALID_JSON = "INVALID_JSON"
+    INVALID_COMMAND = "INVALID_COMMAND"
+    INVALID_DATA = "INVALID_DATA"
+    UNKNOWN_COMMAND = "UNKNOWN_COMMAND"
+    HANDLER_ERROR = "HANDLER_ERROR"
+    TIMEOUT = "TIMEOUT"
+    CANCELLED = "CANCELLED"
+    BUSY = "BUSY"
+    DROPPED = "DROPPED"
+    EXPIRED = "EXPIRED"
+    RETAINED = "RETAINED"
+    TOO_LARGE = "TOO_LARGE"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    UNAVAILABLE = "UNAVAILABLE"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    INTERRUPTED = "INTERRUPTED"
+    MESSAGE_ID_REUSED = "MESSAGE_ID_REUSED"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether sending the same command again, later and unchanged, can succeed."""
+        return self in _RETRYABLE
+
+
+_RETRYABLE = frozenset(
+    {
+        ErrorCode.BUSY,
+        ErrorCode.DROPPED,
+        ErrorCode.SHUTTING_DOWN,
+        ErrorCode.UNAVAILABLE,
+        ErrorCode.TIMEOUT,
+        ErrorCode.CANCELLED,
+        ErrorCode.INTERRUPTED,
+    }
+)
+
+
+class PetalkitError(Exception):
+    """The base of every exception that petalkit raises of its own."""
+
+
+class ConfigError(PetalkitError, ValueError):
+    """A setting cannot be used: it is yours to mend before anything starts.
+
+    Args:
+        setting: the name of the setting, as in `Settings`.
+        reason: what is wrong with it, and what it may be.
+    """
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(setting, reason)
+        self.setting = setting
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.reason}"
+
+
+class TransportError(PetalkitError):
+    """Something between this process and the broker went wrong."""
+
+
+class ConnectFailed(TransportError):
+    """No link could be made: address, network, TLS, or no answer in time. Worth another try."""
+
+
+class ConnectionLost(TransportError):
+    """A link that was up is gone.
+
+    Not raised for a link that you left yourself.
+
+    Args:
+        reason: the cause as far as it is known.
+        taken_over: True when the broker said that another client took the session (MQTT 5,
+            reason code 0x8E). MQTT 3.1.1 brokers close the connection without a word.
+    """
+
+    def __init__(self, reason: str = "", *, taken_over: bool = False) -> None:
+        super().__init__(reason or "the connection to the broker was lost")
+        self.taken_over = taken_over
+
+
+class RejectedByBroker(TransportError):
+    """The broker said no: to CONNECT, SUBSCRIBE or PUBLISH.
+
+    Args:
+        reason_code: the MQTT reason code (for 3.1.1 the return code of CONNACK or SUBACK).
+        reason: its name, or the broker's own text.
+    """
+
+    def __init__(self, reason_code: int, reason: str) -> None:
+        super().__init__(reason_code, reason)
+        self.reason_code = reason_code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the broker answered {self.reason} (reason code {self.reason_code:#04x})"
+
+
+class PayloadError(PetalkitError):
+    """Bytes or data from outside do not have the form they should have.
+
+    Args:
+        code: the code with which the sender is answered.
+        message: a text for the sender; it never repeats the sender's values.
+        errors: one `{"path", "message"}` per field, for `INVALID_DATA`.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, errors: Sequence[Mapping[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.errors = tuple(errors)
+
+
+class RegistrationError(PetalkitError):
+    """A petal or a command cannot be registered: the petal's author has to mend it.
+
+    Args:
+        reason: what is wrong, and what to write instead.
+        petal: name of the petal.
+        method: qualified name of the handler, where there is one.
+        parameter: name of the parameter, where it is about one.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        petal: str,
+        method: str | None = None,
+        parameter: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.petal = petal
+        self.method = method
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        where = f"petal {self.petal!r}"
+        if self.method is not None:
+            where += f", {self.method}()"
+        if self.parameter is not None:
+            where += f", parameter {self.parameter!r}"
+        return f"{where}: {self.reason}"
+
+
+class CommandError(PetalkitError):
+    """Raised by a handler to answer "no".
+
+    The code and the message reach the caller as `error_code` and `error`; no traceback is logged.
+
+    Args:
+        code: the petal's own code, for programs; UPPER_CASE by custom.
+        message: for people.
+        retryable: whether the same command can succeed later.
+        details: more fields of the response. The envelope's own fields cannot be set here.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code, message)
+        self.code = str(code)
+        self.message = message
+        self.retryable = retryable
+        self.details: Mapping[str, Any] = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"

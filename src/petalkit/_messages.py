@@ -1,0 +1,126 @@
+"""What travels: messages of MQTT, and the commands and responses inside them, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from ._topics import check_segment, check_topic
+
+DEFAULT_BASE_TOPIC = "org/{organization_id}/device/{device_id}"
+
+
+@attrs.frozen
+class Message:
+    """One application message of MQTT, to be published or as it was published.
+
+    Args:
+        topic: without wildcards.
+        payload: the bytes, as they are.
+        qos: 0 or 1. QoS 2 is not used: AWS IoT Core does not have it.
+        retain: whether the broker keeps it for later subscribers.
+    """
+
+    topic: str
+    payload: bytes = attrs.field(repr=False)
+    qos: int = 1
+    retain: bool = False
+
+
+@attrs.frozen
+class Identity:
+    """Who this device is: organization ID and device ID, and the base topic they make.
+
+    Raises:
+        TopicError: an ID cannot stand in a topic.
+    """
+
+    organization_id: str
+    device_id: str
+    base_topic: str = attrs.field(default=DEFAULT_BASE_TOPIC, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        check_segment(self.organization_id, "organization ID")
+        check_segment(self.device_id, "device ID")
+        topic = self.base_topic.format(
+            organization_id=self.organization_id, device_id=self.device_id
+        )
+        object.__setattr__(self, "base_topic", check_topic(topic))
+
+    def topic(self, name: str) -> str:
+        """The full topic for a name under the base topic, such as `"command/web"`."""
+        return f"{self.base_topic}/{name}"
+
+
+@attrs.frozen
+class Command:
+    """One request, as it came.
+
+    Attributes:
+        command: the full name, such as `"example-petal/hello"`.
+        message_id: the caller's ID; None when it sent none.
+        wait_response: whether the caller wants to be answered.
+        data: the arguments (`data`, or `payload` as many web clients write it).
+        timestamp: the caller's own time stamp, unchecked; None when it sent none.
+        topic: where the command came in.
+        extra: every other field of the envelope, unchecked.
+    """
+
+    command: str
+    message_id: str | None = None
+    wait_response: bool = False
+    data: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    timestamp: str | None = None
+    topic: str = ""
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+
+
+@attrs.frozen
+class Response(Mapping[str, Any]):
+    """The final answer to a command, as its caller sees it.
+
+    A mapping of all its fields: `response["message"]`. Truth is not success: ask `.success`.
+    """
+
+    fields: Mapping[str, Any]
+
+    @property
+    def success(self) -> bool:
+        """Whether the command did what it was asked."""
+        return self.fields.get("success") is True
+
+    @property
+    def message_id(self) -> str | None:
+        """The `messageId` of the command that this answers."""
+        return self.fields.get("messageId")
+
+    @property
+    def timestamp(self) -> str | None:
+        """When the device answered: RFC 3339, in UTC."""
+        return self.fields.get("timestamp")
+
+    @property
+    def error(self) -> str | None:
+        """The text for people, when it did not succeed."""
+        return self.fields.get("error")
+
+    @property
+    def error_code(self) -> str | None:
+        """The code for programs, when it did not succeed."""
+        return self.fields.get("error_code")
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same command can succeed later."""
+        return self.fields.get("retryable") is True
+
+    def __getitem__(self, key: str) -> Any:
+        return self.fields[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)

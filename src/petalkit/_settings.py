@@ -1,0 +1,370 @@
+"""The settings as one frozen value: every limit has a name, a unit, a default and a check.
+
+Loading them from files and the environment is the business of `petalkit.cli`. The docs' settings
+reference is made from the metadata here, so a field without a `help` is a failing test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from ._errors import ConfigError
+from ._messages import DEFAULT_BASE_TOPIC
+from ._topics import TopicError, check_segment, check_topic
+
+Overflow = Literal["wait", "reject", "drop-oldest"]
+Acknowledge = Literal["accepted", "handled"]
+AnswerUnknown = Literal["all", "own", "none"]
+Protocol = Literal["3.1.1", "5"]
+OrganizationSource = Callable[[], "str | None | Awaitable[str | None]"]
+
+KIB = 1024
+MIB = 1024 * KIB
+DEFAULT_ORGANIZATION_FILE = Path("/opt/droneleaf/certs/perm/thing-parameters.json")
+
+T = TypeVar("T")
+_Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _at_least(bound: float, *, above: bool = False, at_most: float | None = None) -> _Check:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise ConfigError(attribute.name, f"must be a number, not {value!r}")
+        if attribute.type in ("int", int) and not isinstance(value, int):
+            raise ConfigError(attribute.name, f"must be a whole number, not {value!r}")
+        if value < bound or (above and value == bound):
+            raise ConfigError(
+                attribute.name, f"must be {'above' if above else 'at least'} {bound}, not {value!r}"
+            )
+        if at_most is not None and value > at_most:
+            raise ConfigError(attribute.name, f"must be at most {at_most}, not {value!r}")
+
+    return check
+
+
+def _one_of(*choices: str) -> _Check:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value not in choices:
+            raise ConfigError(
+                attribute.name, f"must be one of {', '.join(choices)}, not {value!r}"
+            )
+
+    return check
+
+
+def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        try:
+            check_segment(value, attribute.name)
+        except TopicError as error:
+            raise ConfigError(attribute.name, str(error)) from None
+
+
+def _relative_topic(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for topic in (value,) if isinstance(value, str) else value:
+        try:
+            check_topic(topic)
+        except TopicError as error:
+            raise ConfigError(attribute.name, str(error)) from None
+        if topic.startswith("/") or topic.endswith("/"):
+            raise ConfigError(attribute.name, f"{topic!r} starts or ends with '/'")
+
+
+def _base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    try:
+        check_topic(value.format(organization_id="o", device_id="d"))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(
+            attribute.name,
+            f"cannot be used as a topic of {{organization_id}} and {{device_id}}: {error}",
+        ) from None
+
+
+def _setting(default: T, help: str, *, unit: str = "", check: Any = None, secret: bool = False) -> T:  # noqa: A002
+    metadata = {"help": help, "unit": unit, "secret": secret}
+    field: T = attrs.field(
+        default=default, validator=check, repr=not secret, metadata=metadata
+    )
+    return field
+
+
+_count = _at_least(1)
+_count_or_none = attrs.validators.optional(_count)
+_seconds = _at_least(0)
+_positive_seconds = _at_least(0, above=True)
+_bytes = _at_least(1)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How a runtime behaves. Frozen; change one with `attrs.evolve`.
+
+    Times are seconds, sizes are bytes. The same names serve the configuration file, the
+    environment (`PETALKIT_` and the name in capitals) and the command line.
+
+    Raises:
+        ConfigError: a value cannot be used; it names the setting.
+    """
+
+    # -- where to, and as whom
+    broker: str = _setting(
+        "mqtt://localhost:1883", "Address of the broker: mqtt:// or mqtts://, host and port."
+    )
+    transport: str = _setting("asyncio-mqtt", "Which transport carries the messages.")
+    protocol: Protocol = _setting(
+        "3.1.1", "MQTT version; there is no silent fallback.", check=_one_of("3.1.1", "5")
+    )
+    organization_id: str | None = _setting(
+        None, "A fixed organization ID. Goes before the file.", check=_segment
+    )
+    organization_file: Path = attrs.field(
+        default=DEFAULT_ORGANIZATION_FILE,
+        converter=Path,
+        metadata={
+            "help": "The file that the organization ID is read from.",
+            "unit": "",
+            "secret": False,
+        },
+    )
+    organization_source: OrganizationSource | None = _setting(
+        None, "A callable that gives the organization ID, or None while it is not known."
+    )
+    organization_poll_interval: float = _setting(
+        5.0, "How often the file or the callable is asked.", unit="s", check=_positive_seconds
+    )
+    device_id: str | None = _setting(
+        None, "The device ID; without one, Instance- and the hashed machine ID.", check=_segment
+    )
+    client_id: str | None = _setting(
+        None, "The MQTT client ID; without one it is made of organization and device ID."
+    )
+
+    # -- security
+    username: str | None = _setting(None, "User name for the broker.")
+    password: str | None = _setting(None, "Password for the broker.", secret=True)
+    ca_file: Path | None = _setting(
+        None, "CA certificates (PEM) to trust in place of the system's."
+    )
+    cert_file: Path | None = _setting(None, "Client certificate (PEM).")
+    key_file: Path | None = _setting(None, "Private key (PEM) of the client certificate.")
+    alpn: tuple[str, ...] = _setting(
+        (), "ALPN protocol names, such as x-amzn-mqtt-ca for AWS IoT Core on port 443."
+    )
+    allow_insecure: bool = _setting(
+        False, "Allow plain TCP to an address that is not loopback."
+    )
+
+    # -- topics
+    base_topic: str = _setting(
+        DEFAULT_BASE_TOPIC, "What every other topic stands under.", check=_base_topic
+    )
+    command_topics: tuple[str, ...] = _setting(
+        ("command", "command/edge"), "Where commands come in.", check=_relative_topic
+    )
+    web_topic: str = _setting("command/web", "Events to web clients.", check=_relative_topic)
+    response_topic: str = _setting("response", "Responses.", check=_relative_topic)
+    debug_topic: str = _setting(
+        "debug", "Debug messages, and refusals that nobody can be answered.", check=_relative_topic
+    )
+    ack_topic: str = _setting("ack", "Delivery notes.", check=_relative_topic)
+    status_topic: str = _setting("status", "Birth and will, retained.", check=_relative_topic)
+
+    # -- the link
+    keep_alive: int = _setting(
+        20, "MQTT keep alive.", unit="s", check=_at_least(1, at_most=65_535)
+    )
+    clean_start: bool = _setting(False, "Start without the session that the broker kept.")
+    session_expiry: int = _setting(
+        3600,
+        "How long the broker keeps the session of an absent device (MQTT 5; a 3.1.1 broker "
+        "keeps it as it pleases, unless this is 0).",
+        unit="s",
+        check=_at_least(0, at_most=0xFFFF_FFFF),
+    )
+    receive_maximum: int = _setting(
+        100,
+        "How many unacknowledged messages the broker may send (MQTT 5).",
+        check=_at_least(1, at_most=65_535),
+    )
+    publish_maximum: int = _setting(
+        100,
+        "How many of our messages may wait for their PUBACK at once; the broker may say fewer.",
+        check=_at_least(1, at_most=65_535),
+    )
+    connect_timeout: float = _setting(
+        10.0, "Longest wait for a connection and its CONNACK.", unit="s", check=_positive_seconds
+    )
+    subscribe_timeout: float = _setting(
+        10.0, "Longest wait for a SUBACK or UNSUBACK.", unit="s", check=_positive_seconds
+    )
+    publish_timeout: float = _setting(
+        60.0,
+        "Longest wait for a PUBACK while reading; then the link counts as dead.",
+        unit="s",
+        check=_positive_seconds,
+    )
+    disconnect_timeout: float = _setting(
+        2.0, "Longest time for leaving the broker politely.", unit="s", check=_seconds
+    )
+    reconnect_delay_min: float = _setting(
+        0.5, "Upper bound of the first random wait before a reconnect.", unit="s",
+        check=_positive_seconds,
+    )
+    reconnect_delay_max: float = _setting(
+        30.0, "Upper bound of every random wait before a reconnect.", unit="s",
+        check=_positive_seconds,
+    )
+    takeover_delay_max: float = _setting(
+        300.0,
+        "The same while another client seems to take over the session again and again.",
+        unit="s",
+        check=_positive_seconds,
+    )
+    stable_after: float = _setting(
+        10.0, "A link that lived so long resets the waits.", unit="s", check=_positive_seconds
+    )
+
+    # -- intake
+    channel_capacity: int = _setting(
+        1000, "Accepted commands that have not started, at most.", check=_count
+    )
+    channel_bytes: int = _setting(
+        16 * MIB, "Payload bytes of the same, at most.", unit="bytes", check=_bytes
+    )
+    channel_reserve: int = _setting(
+        32,
+        "Commands still read when that is full, so that urgent ones among them start.",
+        check=_at_least(0),
+    )
+    overflow: Overflow = _setting(
+        "wait", "What to do with more than that.", check=_one_of("wait", "reject", "drop-oldest")
+    )
+    acknowledge: Acknowledge = _setting(
+        "accepted",
+        "When a command is acknowledged to the broker.",
+        check=_one_of("accepted", "handled"),
+    )
+    payload_max: int = _setting(
+        128 * KIB, "Largest payload, in and out.", unit="bytes", check=_at_least(128)
+    )
+    depth_max: int = _setting(
+        32, "Deepest nesting of a command's JSON.", check=_at_least(2, at_most=500)
+    )
+    message_id_max: int = _setting(
+        256, "Longest messageId.", unit="characters", check=_at_least(16, at_most=4096)
+    )
+    answer_unknown: AnswerUnknown = _setting(
+        "all",
+        "Which unknown commands are answered: all, those under an own prefix, or none.",
+        check=_one_of("all", "own", "none"),
+    )
+    debug_rate: float = _setting(
+        1.0, "Reports of unreadable commands on the debug topic, at most.", unit="1/s",
+        check=_seconds,
+    )
+
+    # -- duplicates
+    duplicate_window: int = _setting(
+        1000, "Finished commands that are remembered.", check=_at_least(0)
+    )
+    duplicate_age: float = _setting(
+        3600.0, "How long they are remembered.", unit="s", check=_seconds
+    )
+    duplicate_bytes: int = _setting(
+        16 * MIB, "Bytes of commands and responses remembered, at most.", unit="bytes",
+        check=_at_least(0),
+    )
+
+    # -- dispatch
+    concurrency: int = _setting(64, "Commands running at once.", check=_count)
+    petal_concurrency: int = _setting(
+        16, "Commands of one petal running at once.", check=_count
+    )
+    urgent_concurrency: int = _setting(
+        64, "Urgent and built-in commands running at once, beside all others.", check=_count
+    )
+    threads: int = _setting(
+        16, "Worker threads for handlers with thread=True.", check=_count
+    )
+
+    # -- outbox
+    response_capacity: int = _setting(
+        2000, "Responses owed or not yet acknowledged, at most.", check=_count
+    )
+    event_capacity: int = _setting(
+        1000, "Events and debug messages not yet acknowledged, at most.", check=_count
+    )
+    outbox_bytes: int = _setting(
+        16 * MIB,
+        "Payload bytes in the outbox above which commands and events wait.",
+        unit="bytes",
+        check=_bytes,
+    )
+    response_expiry: float = _setting(
+        3600.0, "How long a message is kept for sending.", unit="s", check=_positive_seconds
+    )
+
+    # -- life
+    grace: float = _setting(
+        10.0, "What running commands get at a stop before they are cancelled.", unit="s",
+        check=_seconds,
+    )
+    startup_timeout: float = _setting(
+        30.0, "Longest time for entering a petal's lifespan.", unit="s", check=_positive_seconds
+    )
+    cleanup_timeout: float = _setting(
+        5.0,
+        "Longest time for the clean-up of cancelled commands, and for leaving a lifespan.",
+        unit="s",
+        check=_seconds,
+    )
+    flush_timeout: float = _setting(
+        5.0, "Longest time for sending what is in the outbox at a stop.", unit="s", check=_seconds
+    )
+
+    def __attrs_post_init__(self) -> None:
+        self.broker_url()  # refuses what it cannot read
+        if self.reconnect_delay_max < self.reconnect_delay_min:
+            raise ConfigError("reconnect_delay_max", "must be at least reconnect_delay_min")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ConfigError("cert_file", "must be given together with key_file, or not at all")
+        if self.password is not None and self.username is None:
+            raise ConfigError("password", "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
+        if self.client_id is not None and not self.client_id:
+            raise ConfigError("client_id", "must not be empty: the session is found by it")
+
+    def broker_url(self) -> SplitResult:
+        """The broker's address in its parts.
+
+        Raises:
+            ConfigError: it has no host, or credentials in it, or its port is no port.
+        """
+        try:
+            url = urlsplit(self.broker)
+            url.port  # noqa: B018 - asking is the check
+        except ValueError as error:
+            raise ConfigError("broker", f"cannot be read as an address: {error}") from None
+        if "@" in url.netloc:
+            # Never echoed: an address ends up in logs.
+            raise ConfigError("broker", "must not hold credentials: use username and password")
+        if not url.scheme or "://" not in self.broker:
+            raise ConfigError("broker", f"{self.broker!r} has no scheme such as mqtt://")
+        if not url.hostname and not url.path:
+            raise ConfigError("broker", f"{self.broker!r} names no host")
+        return url
+
+
+def environment_name(setting: str) -> str:
+    """The environment variable of a setting: `"broker"` gives `"PETALKIT_BROKER"`."""
+    return f"PETALKIT_{setting.upper()}"
+
+
+def organization_id_from_environment() -> str | None:
+    """The organization ID in the environment, which a fixed one goes before; empty is none."""
+    return os.environ.get(environment_name("organization_id")) or None

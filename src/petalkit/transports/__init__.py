@@ -1,0 +1,45 @@
+"""Transports: each knows the wire, none knows a petal.
+
+    _contract       Transport, Link, Delivery: what every transport keeps
+    asyncio_mqtt    the default: asyncio-mqtt on trio-asyncio
+    memory          an in-process broker, for tests
+
+A transport is imported only when it is asked for: its libraries are its own business.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from .._errors import ConfigError
+from ._contract import AckWindow as AckWindow
+from ._contract import ConnectOptions as ConnectOptions
+from ._contract import Delivery as Delivery
+from ._contract import Link as Link
+from ._contract import OnDone as OnDone
+from ._contract import Transport as Transport
+
+if TYPE_CHECKING:
+    from .._settings import Settings
+
+# name -> module; the module has `create(settings) -> Transport`
+_TRANSPORTS = {
+    "asyncio-mqtt": "petalkit.transports.asyncio_mqtt",
+}
+
+
+def create_transport(settings: Settings) -> Transport:
+    """The transport that `settings.transport` names.
+
+    Raises:
+        ConfigError: there is none of that name, or its settings cannot work.
+    """
+    try:
+        module = _TRANSPORTS[settings.transport]
+    except KeyError:
+        raise ConfigError(
+            "transport", f"must be one of {', '.join(_TRANSPORTS)}, not {settings.transport!r}"
+        ) from None
+    transport: Transport = importlib.import_module(module).create(settings)
+    return transport

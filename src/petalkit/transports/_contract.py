@@ -1,0 +1,262 @@
+"""The contract between the runtime and whatever carries its messages.
+
+Two rules hold everywhere:
+
+* A delivery belongs to its link. Packet IDs start anew on every connection, so an `ack()` that
+  was kept from a dead link must do nothing: it would acknowledge somebody else's message.
+* PUBACKs leave in the order in which the PUBLISH packets came (MQTT 5.0, section 4.6), whatever
+  the order of the `ack()` calls.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import attrs
+import trio
+
+from .._errors import ConnectionLost, TransportError
+from .._messages import Message
+from .._topics import TopicFilter
+
+OnDone = Callable[[TransportError | None], None]
+
+
+@attrs.frozen(kw_only=True)
+class ConnectOptions:
+    """What one CONNECT says. Times are seconds.
+
+    Attributes:
+        client_id: names the session at the broker; never empty.
+        clean_start: throw away what the broker kept under this client ID.
+        session_expiry: how long the broker keeps the session after the link (MQTT 5). 0 with
+            3.1.1 means a clean session.
+        keep_alive: longest silence on the wire.
+        receive_maximum: unacknowledged QoS 1 messages that the broker may send (MQTT 5).
+        publish_maximum: unacknowledged QoS 1 publishes that the link sends at once.
+        payload_max: bytes; a larger message to be published is refused by the link.
+        will: published by the broker when the link dies without DISCONNECT.
+        connect_timeout: for the connection, TLS and CONNACK together.
+        subscribe_timeout: for a SUBACK or UNSUBACK.
+        disconnect_timeout: for DISCONNECT and closing, shielded.
+    """
+
+    client_id: str
+    clean_start: bool = False
+    session_expiry: int = 3600
+    keep_alive: int = 20
+    receive_maximum: int = 100
+    publish_maximum: int = 100
+    payload_max: int = 128 * 1024
+    will: Message | None = None
+    connect_timeout: float = 10.0
+    subscribe_timeout: float = 10.0
+    disconnect_timeout: float = 2.0
+
+
+class Delivery:
+    """One message as the link handed it over, with its acknowledgement still owed.
+
+    Attributes:
+        topic: where it was published.
+        payload: its bytes.
+        qos: as it was delivered, 0 or 1.
+        retain: True for a message that the broker had kept from before the subscription.
+        dup: the broker says that it may have delivered it before.
+    """
+
+    __slots__ = ("_acked", "_packet_id", "_window", "dup", "payload", "qos", "retain", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        dup: bool = False,
+        window: AckWindow | None = None,
+        packet_id: int = 0,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.dup = dup
+        self._window = window
+        self._packet_id = packet_id
+        self._acked = False
+        if window is not None:
+            window._pending.append(self)
+
+    def ack(self) -> None:
+        """Acknowledge to the broker, in this delivery's turn.
+
+        Does nothing for QoS 0, when called again, and when the link is gone.
+        """
+        if not self._acked:
+            self._acked = True
+            if self._window is not None:
+                self._window._advance()
+
+    def __repr__(self) -> str:
+        return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
+
+
+class AckWindow:
+    """The QoS 1 deliveries of one link that are not acknowledged yet, in order of arrival.
+
+    Args:
+        send: is given the packet IDs whose turn has come; must not raise.
+    """
+
+    __slots__ = ("_pending", "_send")
+
+    def __init__(self, send: Callable[[list[int]], None]) -> None:
+        self._pending: deque[Delivery] = deque()
+        self._send: Callable[[list[int]], None] | None = send
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def _advance(self) -> None:
+        pending = self._pending
+        if self._send is None or not pending or not pending[0]._acked:
+            return
+        ready: list[int] = []
+        while pending and pending[0]._acked:
+            ready.append(pending.popleft()._packet_id)
+        self._send(ready)
+
+    def close(self) -> None:
+        """The link is gone: what was owed on it is owed no more."""
+        self._send = None
+        self._pending.clear()
+
+
+class Link(abc.ABC):
+    """One live connection to a broker. Made by `Transport.connect`, and good until it is lost.
+
+    Every method that waits raises `ConnectionLost` when the link is lost, and `receive` does so
+    after it has given out what had arrived. Used by one runtime: `receive` by one task at a time.
+    """
+
+    @property
+    @abc.abstractmethod
+    def session_present(self) -> bool:
+        """Whether the broker had kept the session."""
+
+    @abc.abstractmethod
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """Subscribe at QoS 1 and wait for the SUBACK. Sync in spirit: all or an error.
+
+        On MQTT 5 with retain handling 1, so that a resumed session is not sent its retained
+        messages again.
+
+        Raises:
+            RejectedByBroker: the broker refused one of the filters.
+            ConnectionLost: the link is gone, or no answer came within `subscribe_timeout`.
+        """
+
+    @abc.abstractmethod
+    async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """Unsubscribe and wait for the UNSUBACK.
+
+        Raises:
+            ConnectionLost: the link is gone, or no answer came within `subscribe_timeout`.
+        """
+
+    @abc.abstractmethod
+    async def receive(self) -> Sequence[Delivery]:
+        """Wait for deliveries and return all that are there: at least one, in order.
+
+        While nobody receives, the link's small buffer fills and then it stops reading its
+        socket; the keep alive is not judged in that time.
+
+        Cancellation: deliveries are returned or kept, never lost.
+
+        Raises:
+            ConnectionLost: the link is gone and everything that had arrived was returned.
+        """
+
+    @abc.abstractmethod
+    def publish_nowait(self, message: Message, on_done: OnDone) -> None:
+        """Hand a message to the link; it leaves with others at the end of this wake-up.
+
+        `on_done` is called exactly once, in a Trio task's context or in the event loop's own,
+        never inside this call: with None at the PUBACK (QoS 0: when it was handed over), with
+        `RejectedByBroker` when the PUBACK is an error or the message is over the broker's bound,
+        with `ConnectionLost` when the link is lost or left before that. It must not raise.
+
+        Raises:
+            trio.WouldBlock: as many as the broker allows wait for their PUBACK already.
+            ConnectionLost: the link is gone; `on_done` will not be called.
+        """
+
+    async def publish(self, message: Message) -> None:
+        """Publish and wait for the PUBACK.
+
+        For the few messages that have to be out before something else happens; has to be bounded
+        by its caller. Cancellation: the message may or may not have been sent.
+
+        Raises:
+            RejectedByBroker: see `publish_nowait`.
+            ConnectionLost: the link was lost before the PUBACK.
+        """
+        outcome: list[TransportError | None] = []
+        done = trio.Event()
+
+        def on_done(error: TransportError | None) -> None:
+            outcome.append(error)
+            done.set()
+
+        while True:
+            try:
+                self.publish_nowait(message, on_done)
+                break
+            except trio.WouldBlock:
+                await self.wait_publishable()
+        await done.wait()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    @abc.abstractmethod
+    async def wait_publishable(self) -> None:
+        """Wait until `publish_nowait` would not raise `trio.WouldBlock`.
+
+        Raises:
+            ConnectionLost: the link is gone.
+        """
+
+
+class Transport(abc.ABC):
+    """Makes links. Knows addresses, TLS and credentials, and nothing of commands."""
+
+    @abc.abstractmethod
+    def connect(self, options: ConnectOptions) -> AbstractAsyncContextManager[Link]:
+        """A context manager that connects on entry and disconnects on exit.
+
+        Leaving it, also by cancellation or an error, sends DISCONNECT (so the will is not
+        published) unless the link is lost; that is shielded and bounded by
+        `disconnect_timeout`. Exceptions of the block come out as they are, not in a group.
+
+        Raises:
+            ConnectFailed: no connection, or no CONNACK within `connect_timeout`.
+            RejectedByBroker: CONNACK with an error.
+            ConfigError: the settings cannot work whatever the network does, such as a
+                certificate file that cannot be read.
+        """
+
+
+__all__ = [
+    "AckWindow",
+    "ConnectOptions",
+    "ConnectionLost",
+    "Delivery",
+    "Link",
+    "OnDone",
+    "Transport",
+]
