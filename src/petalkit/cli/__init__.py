@@ -1,0 +1,76 @@
+"""The command line: `petalkit run`, `list`, `call` and `demo`.
+
+One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
+of ours; a traceback means a bug in petalkit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from .._errors import ConfigError, RegistrationError
+from .._version import __version__
+from ._call import call
+from ._demo import demo
+from ._errors import EXIT_OK, EXIT_USAGE, UsageError, report
+from ._list import list_commands
+from ._options import GENERAL
+from ._run import run
+
+__all__ = ["main"]
+
+_HELP = """Structured concurrency for petals: command handlers over MQTT, on Trio.
+
+Settings come from the command line, then PETALKIT_* variables, then --config, then defaults.
+"""
+
+
+def _make_app() -> App:
+    app = App(
+        name="petalkit",
+        help=_HELP,
+        version=f"petalkit {__version__}",
+        help_format="markdown",
+        group_parameters=GENERAL,
+        # Long help is read by people and by pipes; errors are ours to print.
+        console=Console(highlight=False),
+        error_console=Console(stderr=True, highlight=False),
+    )
+    app.command(run, usage="Usage: petalkit run TARGET... [OPTIONS]")
+    app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
+    app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
+    app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _make_app()(
+            tokens, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        report(" ".join(str(error).split()))
+        return EXIT_USAGE
+    except UsageError as error:
+        report(error.message, details=error.details)
+        return EXIT_USAGE
+    except (ConfigError, RegistrationError) as error:
+        report(str(error))
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as every shell expects
+    except BrokenPipeError:
+        # Whoever read our output has had enough; nothing can be said to them any more.
+        sys.stderr.close()
+        return EXIT_OK
+    return code if isinstance(code, int) else EXIT_OK

@@ -1,0 +1,136 @@
+"""`petalkit call`: send one command and show the response."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Annotated, Any
+
+import msgspec
+import trio
+from cyclopts import Parameter
+
+from .._errors import PayloadError, TransportError
+from .._logs import configure_logging, escape
+from .._messages import Response
+from .._settings import Settings
+from ..client import DEFAULT_CALL_TIMEOUT, open_client
+from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
+from ._options import GENERAL, CallSettings, GeneralOptions
+
+_ENVELOPE = frozenset({"messageId", "timestamp", "success"})
+
+
+def call(  # noqa: D417 - what is left out has its words in its class
+    command: Annotated[str, Parameter(name="COMMAND")],
+    data: Annotated[str, Parameter(name="DATA-JSON")] = "{}",
+    /,
+    *,
+    timeout: Annotated[float, Parameter(group=GENERAL)] = DEFAULT_CALL_TIMEOUT,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
+    general: GeneralOptions | None = None,
+    settings: Annotated[CallSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Send one command to a device and show its response.
+
+    The device is the one of --organization-id and --device-id. The client ID is one of its own,
+    so the device's session stays with the device.
+
+    Exit codes: 0 success, 1 the device answered with an error, 2 no answer, no connection, or a
+    usage error.
+
+    Args:
+        command: The full name, such as example-petal/hello.
+        data: The arguments, as a JSON object; @FILE reads them from a file, @- from standard input.
+        timeout: How long to wait for the response. [s]
+        as_json: Print the whole response as one line of JSON.
+    """
+    general = general or GeneralOptions()
+    loaded = general.load(settings or CallSettings())
+    configure_logging(general.log_level or "warning", general.log_format)
+    if not 0 < timeout < math.inf:
+        raise UsageError(f"--timeout must be seconds above 0, not {timeout}")
+    arguments = read_data(data, loaded.settings.payload_max)
+    response = trio.run(_call, loaded.settings, command, arguments, timeout)
+    if response is None:
+        return EXIT_USAGE
+    show_response(response, as_json=as_json)
+    return EXIT_OK if response.success else EXIT_ERROR
+
+
+async def _call(
+    settings: Settings, command: str, data: Mapping[str, Any], timeout: float
+) -> Response | None:
+    """The response; None when there is none, which has been reported then."""
+    try:
+        async with open_client(settings) as client:
+            try:
+                return await client.call(command, data, timeout=timeout)
+            except trio.TooSlowError:
+                report(
+                    f"no answer to {command!r} within {timeout:g} s under "
+                    f"{client.identity.base_topic!r}: is the device there, and are these its IDs?"
+                )
+    except TransportError as error:
+        report(f"{_broker(settings)}: {error}")
+    except PayloadError as error:
+        report(error.message)
+    return None
+
+
+def _broker(settings: Settings) -> str:
+    url = settings.broker_url()
+    return f"{url.scheme}://{url.netloc}"
+
+
+def read_data(text: str, limit: int) -> Mapping[str, Any]:
+    """DATA-JSON as a mapping.
+
+    Raises:
+        UsageError: it is no JSON object.
+    """
+    where = "DATA-JSON"
+    raw = text.encode(errors="surrogateescape")
+    if text.startswith("@"):
+        where = "standard input" if text == "@-" else text[1:]
+        try:
+            with nullcontext(sys.stdin.buffer) if text == "@-" else open(where, "rb") as file:
+                raw = file.read(limit + 1)
+        except OSError as error:
+            raise UsageError(f"cannot read {where!r}: {error.strerror}") from None
+        if len(raw) > limit:
+            raise UsageError(f"{where} has more than {limit} bytes, which is the payload_max")
+    try:
+        value: object = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        example = '\'{"name": "Developer"}\''
+        raise UsageError(f"{where} is not JSON: {error}; write it like {example}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f'{where} must be a JSON object, such as \'{{"name": "Developer"}}\'')
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def show_response(response: Response, *, as_json: bool = False) -> None:
+    """Print a response: the whole as one line of JSON, or what matters, for people."""
+    if as_json:
+        print(json.dumps(dict(response.fields)))  # noqa: T201
+        return
+    if not response.success:
+        code = response.error_code or "ERROR"
+        report(f"the device answered {code}: {response.error or 'without a text'}")
+    rest = {
+        key: value
+        for key, value in response.fields.items()
+        if key not in _ENVELOPE and (response.success or key not in ("error", "error_code"))
+    }
+    if rest:
+        print(readable_json(rest))  # noqa: T201
+
+
+def readable_json(value: Any) -> str:
+    """JSON over several lines; what a device says cannot steer the terminal."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "\n".join(escape(line) for line in text.split("\n"))

@@ -1,0 +1,150 @@
+"""`petalkit list`: what a petal serves, without running it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from .._petal import Petal
+from .._registry import CommandSpec, build_table
+from . import _settings_loading
+from ._errors import EXIT_OK, UsageError
+from ._options import GENERAL
+from ._targets import load_targets
+
+
+def list_commands(  # noqa: D417 - what is left out has its words elsewhere
+    *targets: Annotated[str, Parameter(name="TARGET", negative=())],
+    config: Annotated[Path | None, Parameter(group=GENERAL)] = None,
+) -> int:
+    """Show the commands of petals with their parameters and docs. Nothing is connected.
+
+    TARGET is as for run.
+
+    Args:
+        config: A TOML file whose [petals.NAME] tables reach the petals' constructors.
+    """
+    if not targets:
+        raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
+    loaded = _settings_loading.load(config=config)
+    petals = load_targets(targets, loaded.petals, origin=loaded.origin)
+    table = build_table(petals)
+    # Not wrapped: a pipe has no width, and a terminal wraps by itself.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    for petal in petals:
+        specs = sorted((spec for spec in table if spec.petal == petal.name), key=_by_name)
+        for line in _describe(petal, specs):
+            console.print(line)
+    return EXIT_OK
+
+
+def _by_name(spec: CommandSpec) -> str:
+    return spec.name
+
+
+def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
+    yield Text.assemble((petal.name, "bold"), " ", petal.version)
+    doc = inspect.getdoc(type(petal))
+    if doc and type(petal).__doc__:
+        yield Text(f"  {doc.splitlines()[0]}", style="dim")
+    if not specs:
+        yield Text("  (no commands)")
+    for spec in specs:
+        yield Text("")
+        yield Text.assemble("  ", (spec.name, "bold cyan"), *_options(spec))
+        for line in spec.doc.splitlines():
+            yield Text(f"      {line}" if line else "", style="dim")
+        for name, annotation, default in _arguments(spec):
+            yield Text.assemble(
+                "      ",
+                (name, "green"),
+                "" if annotation is inspect.Parameter.empty else f": {type_name(annotation)}",
+                " (required)" if default is inspect.Parameter.empty else f" = {default!r}",
+            )
+    yield Text("")
+
+
+def _options(spec: CommandSpec) -> Iterator[str]:
+    notes: list[str] = []
+    if spec.urgent:
+        notes.append("urgent")
+    if spec.thread:
+        notes.append("in a thread")
+    if spec.exclusive is not None:
+        notes.append(f"exclusive {spec.exclusive!r}")
+    if spec.concurrency is not None:
+        notes.append(f"at most {spec.concurrency} at once")
+    if spec.idempotent:
+        notes.append("idempotent")
+    notes.append("no timeout" if math.isinf(spec.timeout) else f"timeout {spec.timeout:g} s")
+    yield f"  [{', '.join(notes)}]"
+
+
+def _arguments(spec: CommandSpec) -> Iterator[tuple[str, Any, Any]]:
+    """Every key of `data` that the command knows: name, type, default (or empty)."""
+    for parameter in spec.parameters:
+        fields = list(_fields(parameter.annotation)) if parameter.whole else []
+        if fields:
+            yield from fields
+        elif parameter.whole:
+            yield "data (the whole of it)", parameter.annotation, {}
+        else:
+            default = inspect.Parameter.empty if parameter.required else parameter.default
+            yield parameter.name, parameter.annotation, default
+
+
+def _fields(model: Any) -> Iterator[tuple[str, Any, Any]]:
+    if not isinstance(model, type) or not (attrs.has(model) or dataclasses.is_dataclass(model)):
+        return
+    try:
+        hints = typing.get_type_hints(model)
+    except NameError:
+        hints = {}
+    fields: Any = attrs.fields(model) if attrs.has(model) else dataclasses.fields(_any(model))
+    for field in fields:
+        if field.init:
+            yield field.name, hints.get(field.name, field.type), _default(field)
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+_ATTRS_FACTORY: Any = attrs.Factory
+
+
+class _Made:
+    """A default that a factory makes."""
+
+    def __repr__(self) -> str:
+        return "(made anew)"
+
+
+def _default(field: Any) -> Any:
+    """The default of a field of attrs or of a dataclass."""
+    default: Any = field.default
+    factory: Any = getattr(field, "default_factory", dataclasses.MISSING)
+    if factory is not dataclasses.MISSING or isinstance(default, _ATTRS_FACTORY):
+        return _Made()
+    return (
+        inspect.Parameter.empty
+        if default is dataclasses.MISSING or default is attrs.NOTHING
+        else default
+    )
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a user wrote it, without the module names."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    return inspect.formatannotation(annotation).replace("typing.", "")

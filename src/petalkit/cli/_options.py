@@ -1,0 +1,134 @@
+"""The options of the command line, made from the fields of `Settings`.
+
+So a new setting is an option at once, with its own help and type. A secret never is: what stands
+on a command line is seen by every user of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import attrs
+from cyclopts import Group, Parameter
+
+from .._settings import environment_name
+from . import _settings_loading
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["text", "json"]
+
+_SHOWN_FIRST = (
+    "broker",
+    "organization_id",
+    "organization_file",
+    "device_id",
+    "client_id",
+    "transport",
+    "protocol",
+)
+_SECURITY = ("username", "ca_file", "cert_file", "key_file", "alpn", "allow_insecure")
+# What matters to a program that calls; the rest is the device's.
+_CALLER = (
+    *_SHOWN_FIRST,
+    *_SECURITY,
+    "base_topic",
+    "command_topics",
+    "response_topic",
+    "keep_alive",
+    "connect_timeout",
+    "subscribe_timeout",
+    "disconnect_timeout",
+    "payload_max",
+    "depth_max",
+)
+
+GENERAL = Group("Options", sort_key=0)
+_CONNECTION = Group("Broker and identity", sort_key=1)
+_SAFETY = Group("Security", sort_key=2)
+_REST = Group("Other settings", sort_key=3)
+
+
+class SettingsOptions:
+    """The base of the generated option classes: one attribute per setting, None when not given."""
+
+    def given(self) -> dict[str, Any]:
+        """What stood on the command line, by setting."""
+        names = [field.name for field in attrs.fields(type(self))]  # type: ignore[arg-type]
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def _group(name: str) -> Group:
+    if name in _SHOWN_FIRST:
+        return _CONNECTION
+    return _SAFETY if name in _SECURITY else _REST
+
+
+def _help(field: attrs.Attribute[Any]) -> str:
+    text: str = field.metadata["help"]
+    notes: list[str] = []
+    if field.metadata["unit"]:
+        notes.append(field.metadata["unit"])
+    default: Any = field.default
+    if default is not None and default != () and not isinstance(default, bool):
+        notes.append(f"default {_as_typed(default)}")
+    return f"{text} [{', '.join(notes)}]" if notes else text
+
+
+def _as_typed(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(typing.cast("tuple[str, ...]", default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _make_options(class_name: str, names: Iterable[str] | None = None) -> Any:
+    fields = _settings_loading.loadable_fields()
+    hints = _settings_loading.setting_types()
+    ordered = dict.fromkeys((*_SHOWN_FIRST, *_SECURITY, *(names or fields)))
+    made: dict[str, Any] = {}
+    for name in ordered:
+        if not fields[name].metadata["secret"]:
+            parameter = Parameter(
+                help=_help(fields[name]), group=_group(name), negative_iterable=()
+            )
+            hint: Any = Annotated[hints[name] | None, parameter]
+            made[name] = attrs.field(default=None, type=hint)
+    return attrs.make_class(class_name, made, bases=(SettingsOptions,), frozen=True, kw_only=True)
+
+
+if TYPE_CHECKING:
+    RunSettings = SettingsOptions
+    CallSettings = SettingsOptions
+else:
+    RunSettings = _make_options("RunSettings")
+    CallSettings = _make_options("CallSettings", _CALLER)
+
+
+@Parameter(name="*", group=GENERAL)
+@attrs.frozen(kw_only=True)
+class GeneralOptions:
+    """What every command that reads settings has beside them."""
+
+    config: Path | None = None
+    """A TOML file: settings in a table [petalkit], and a table [petals.NAME] per petal."""
+
+    password_file: Annotated[Path | None, Parameter(group=_SAFETY)] = None
+    """A file that holds the password for the broker. Or set PETALKIT_PASSWORD."""
+
+    log_level: LogLevel | None = None
+    """What to log, on stderr."""
+
+    log_format: LogFormat = "text"
+    """Log lines for people, or one JSON object per line."""
+
+    def load(self, settings: SettingsOptions) -> _settings_loading.Loaded:
+        """Load the settings from all layers; see `_settings_loading.load`."""
+        given = settings.given()
+        if "organization_file" in given:
+            # Where no ID is set, the runtime looks into the environment before the file; what is
+            # said on the command line goes before the environment.
+            os.environ.pop(environment_name("organization_id"), None)
+        return _settings_loading.load(given, config=self.config, password_file=self.password_file)

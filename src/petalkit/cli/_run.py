@@ -1,0 +1,39 @@
+"""`petalkit run`: serve petals until a signal comes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+
+from .._logs import configure_logging
+from .._runtime import run_until_signalled
+from ._errors import UsageError
+from ._options import GeneralOptions, RunSettings
+from ._targets import load_targets
+
+
+def run(
+    *targets: Annotated[str, Parameter(name="TARGET", negative=())],
+    general: GeneralOptions | None = None,
+    settings: Annotated[RunSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Serve petals in one process, over one connection, until SIGTERM or SIGINT.
+
+    TARGET is module:Petal, path/to/file.py:Petal, or an entry point of the group
+    petalkit.petals. The name may be that of a class, of an instance, or of a function that
+    returns one; it may be left out where one petal is defined. Several run side by side.
+
+    A signal stops gracefully: running commands get --grace seconds. A second one stops at once.
+
+    Exit codes: 0 stopped, 1 runtime error or no petal could start, 2 usage or configuration
+    error, 3 stopped by a second signal.
+    """
+    if not targets:
+        raise UsageError("run: which petal? Write petalkit run module:Petal or path/to/file.py")
+    general = general or GeneralOptions()
+    loaded = general.load(settings or RunSettings())
+    configure_logging(general.log_level or "info", general.log_format)
+    petals = load_targets(targets, loaded.petals, origin=loaded.origin)
+    return trio.run(run_until_signalled, petals, loaded.settings)

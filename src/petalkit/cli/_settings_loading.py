@@ -1,0 +1,316 @@
+"""Settings from the command line, the environment and a file, in this order of precedence.
+
+The one list of settings is the fields of `Settings`: what can be loaded, under which name and of
+which type, is read from there. typed-settings collects and merges the layers; every value keeps
+its origin on the way, so that an error can say where to mend it. The value itself is never
+repeated in an error of a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import typed_settings
+from typed_settings.loaders import DictLoader, EnvLoader
+
+from .._errors import ConfigError
+from .._settings import Settings, environment_name
+
+CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
+PASSWORD_MAX = 65_535  # bytes, MQTT 5.0 section 3.1.3.6
+
+# A callable cannot come from text.
+_NOT_LOADABLE = frozenset({"organization_source"})
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+@attrs.frozen
+class Loaded:
+    """What was loaded.
+
+    Attributes:
+        settings: for the runtime or a client.
+        petals: the `[petals.NAME]` tables of the file, as they are.
+        origin: the file, for error texts; None when there was none.
+    """
+
+    settings: Settings
+    petals: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
+    origin: str | None = None
+
+
+@attrs.frozen
+class _Value:
+    """A value on its way through typed-settings, with where it came from."""
+
+    raw: Any = attrs.field(repr=False)
+    rank: int  # of its layer; the higher goes first
+    origin: str
+    folder: Path | None = None  # what a relative path is relative to; None: the current directory
+
+
+def loadable_fields() -> dict[str, attrs.Attribute[Any]]:
+    """The settings that a file, the environment or the command line can give, by name."""
+    return {
+        field.name: field for field in attrs.fields(Settings) if field.name not in _NOT_LOADABLE
+    }
+
+
+def setting_types() -> dict[str, Any]:
+    """The annotations of all settings, resolved."""
+    return typing.get_type_hints(Settings)
+
+
+def near_match(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def load(
+    given: Mapping[str, Any] | None = None,
+    *,
+    config: Path | None = None,
+    password_file: Path | None = None,
+) -> Loaded:
+    """Load the settings from all layers.
+
+    Args:
+        given: what the command line gave, by setting; it goes before all else.
+        config: a TOML file: a table `[petalkit]`, and a table `[petals.NAME]` per petal.
+        password_file: a file that holds the password and nothing else.
+
+    Raises:
+        ConfigError: something cannot be read or used; it names the setting and the origin.
+    """
+    given = dict(given or {})
+    if "organization_id" in given and "organization_file" in given:
+        raise ConfigError("organization_id", "cannot be given together with --organization-file")
+    if password_file is not None:
+        given["password"] = _read_password(password_file)
+    table: Mapping[str, Any] = {}
+    petals: Mapping[str, Mapping[str, Any]] = {}
+    if config is not None:
+        table, petals = _read_config(config)
+    folder = config.parent if config is not None else None
+    layers = [
+        _Layer(0, DictLoader(dict(table)), lambda _: str(config), folder),
+        _Layer(1, EnvLoader(prefix="PETALKIT_"), environment_name),
+        _Layer(2, DictLoader(given), lambda name: "--" + name.replace("_", "-")),
+    ]
+    merged = typed_settings.load_settings(_LAYERED, layers)
+    hints = setting_types()
+    values = {
+        name: _convert(field, hints[name], value)
+        for name, field in loadable_fields().items()
+        if (value := getattr(merged, name)) is not None
+    }
+    if _outranks(merged.organization_file, merged.organization_id):
+        # A fixed ID goes before the file, but not before a file named in a higher layer.
+        del values["organization_id"]
+    try:
+        settings = Settings(**values)
+    except ConfigError as error:
+        origin = getattr(merged, error.setting, None)
+        if origin is None:
+            raise
+        raise ConfigError(error.setting, f"{error.reason} (from {origin.origin})") from None
+    return Loaded(settings, petals, str(config) if config is not None else None)
+
+
+# One attribute per loadable setting. No types: the values are converted here, strictly, where
+# their origin is known; None says that no layer had it.
+_LAYERED: Any = attrs.make_class(
+    "Layered",
+    {name: attrs.field(default=None) for name in loadable_fields()},
+    frozen=True,
+    kw_only=True,
+)
+
+
+@attrs.frozen
+class _Layer:
+    """A loader of typed-settings that gives its values together with their origin."""
+
+    rank: int
+    loader: Any
+    origin: Callable[[str], str]
+    folder: Path | None = None
+
+    def __call__(self, settings_cls: Any, options: Any) -> Any:
+        loaded = self.loader(settings_cls, options)
+        marked = {
+            name: _Value(raw, self.rank, self.origin(name), self.folder)
+            for name, raw in loaded.settings.items()
+            # An empty variable says nothing: it is how a shell or a unit file clears one.
+            if raw != "" or not isinstance(self.loader, EnvLoader)
+        }
+        return type(loaded)(marked, loaded.meta)
+
+
+def _outranks(value: _Value | None, other: _Value | None) -> bool:
+    return value is not None and other is not None and value.rank > other.rank
+
+
+def _read_text(path: Path, setting: str, limit: int) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(setting, f"cannot read {str(path)!r}: {reason}") from None
+    if len(data) > limit:
+        raise ConfigError(setting, f"{str(path)!r} is larger than {limit} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(setting, f"{str(path)!r} is not UTF-8") from None
+
+
+def _read_password(path: Path) -> str:
+    password = _read_text(path, "password_file", PASSWORD_MAX + 2)
+    # An editor ends the line; the password does not.
+    return password.removesuffix("\n").removesuffix("\r")
+
+
+def _read_config(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
+    try:
+        document = tomllib.loads(_read_text(path, "config", CONFIG_FILE_MAX))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("config", f"{str(path)!r} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError("config", f"{str(path)!r} is nested too deeply") from None
+    for name in document:
+        if name not in ("petalkit", "petals"):
+            hint = near_match(name, ("petalkit", "petals"))
+            if name in loadable_fields():
+                hint = "; settings stand under [petalkit]"
+            raise ConfigError("config", f"{str(path)!r} has an unknown key {name!r}{hint}")
+    raw_table = _table(document.get("petalkit", {}), "[petalkit]", path)
+    table: dict[str, Any] = {}
+    for key, value in raw_table.items():
+        name = key.replace("-", "_")
+        if name not in loadable_fields():
+            hint = near_match(name, loadable_fields())
+            if name in _NOT_LOADABLE:
+                hint = "; it can be set in Python only"
+            raise ConfigError(
+                "config", f"{str(path)!r} has an unknown key {key!r} in [petalkit]{hint}"
+            )
+        if name in table:
+            raise ConfigError("config", f"{str(path)!r} sets {name!r} twice")
+        table[name] = value
+    petals = _table(document.get("petals", {}), "[petals]", path)
+    return table, {name: _table(value, f"[petals.{name}]", path) for name, value in petals.items()}
+
+
+def _table(value: Any, what: str, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError("config", f"{what} in {str(path)!r} is not a table")
+    return typing.cast("dict[str, Any]", value)
+
+
+def _convert(field: attrs.Attribute[Any], hint: Any, value: _Value) -> Any:
+    """Text or a TOML value to the field's type, strictly: 1.0 is no whole number, 1 is no bool."""
+    try:
+        return _to_type(value.raw, hint, value.folder)
+    except ValueError as error:
+        shown = "" if field.metadata.get("secret") else f", not {_short(value.raw)}"
+        raise ConfigError(field.name, f"must be {error}{shown} (from {value.origin})") from None
+
+
+def _short(raw: Any) -> str:
+    text = repr(raw)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _to_type(raw: Any, hint: Any, folder: Path | None) -> Any:
+    """The value as `hint` says. The text of the ValueError completes "must be ..."."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+        return _to_type(raw, hint, folder)
+    if origin is Literal:
+        choices: Sequence[Any] = typing.get_args(hint)
+        if raw not in choices:
+            raise ValueError("one of " + ", ".join(map(str, choices)))
+        return raw
+    if origin is tuple:
+        return _to_strings(raw)
+    return _PLAIN[hint](raw, folder)
+
+
+def _to_strings(raw: Any) -> tuple[str, ...]:
+    if isinstance(raw, str):  # from the environment
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+    if isinstance(raw, list | tuple):
+        parts = typing.cast("Sequence[Any]", raw)
+        if all(isinstance(part, str) for part in parts):
+            return tuple(parts)
+    raise ValueError("a list of texts (with commas between them in the environment)")
+
+
+def _to_bool(raw: Any, _: Path | None) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str):
+        if raw.strip().lower() in _TRUE:
+            return True
+        if raw.strip().lower() in _FALSE:
+            return False
+    raise ValueError("true or false")
+
+
+def _to_int(raw: Any, _: Path | None) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str):
+        try:
+            return int(raw)
+        except ValueError:
+            pass
+    raise ValueError("a whole number")
+
+
+def _to_float(raw: Any, _: Path | None) -> float:
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw)
+    if isinstance(raw, str):
+        try:
+            return float(raw)
+        except ValueError:
+            pass
+    raise ValueError("a number")
+
+
+def _to_str(raw: Any, _: Path | None) -> str:
+    if isinstance(raw, str):
+        return raw
+    raise ValueError("a text")
+
+
+def _to_path(raw: Any, folder: Path | None) -> Path:
+    if isinstance(raw, Path):
+        raw = str(raw)
+    if not isinstance(raw, str) or not raw:
+        raise ValueError("a path")
+    path = Path(os.path.expanduser(raw))
+    return path if folder is None else folder / path
+
+
+_PLAIN: Mapping[Any, Any] = {
+    bool: _to_bool,
+    int: _to_int,
+    float: _to_float,
+    str: _to_str,
+    Path: _to_path,
+}

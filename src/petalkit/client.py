@@ -1,0 +1,273 @@
+"""Calling commands from a program: the other end of a petal.
+
+The client has a client ID of its own, so it never takes over the device's session, and a clean
+start, so that nothing is kept for it. Its one task reads responses and gives each to the call
+that waits for its `messageId`; what nobody waits for is another client's answer and is ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import trio
+
+from ._codec import Limits, Timestamps, decode_response, encode_json
+from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
+from ._identity import resolve_identity_now
+from ._messages import Identity, Message, Response
+from ._settings import Settings
+from ._topics import TopicFilter
+from .transports import ConnectOptions, Link, Transport, create_transport
+
+logger = logging.getLogger("petalkit.client")
+
+DEFAULT_CALL_TIMEOUT = 30.0  # seconds
+CONCURRENT_CALLS = 1000  # calls waiting at once on one client; more wait for their turn
+
+
+class _Call:
+    """One call that waits: for its response, or for the news that none will come."""
+
+    __slots__ = ("error", "response", "settled")
+
+    def __init__(self) -> None:
+        self.settled = trio.Event()
+        self.response: Response | None = None
+        self.error: Exception | None = None
+
+    def settle(self, response: Response | None, error: Exception | None) -> None:
+        if not self.settled.is_set():
+            self.response, self.error = response, error
+            self.settled.set()
+
+
+class Client:
+    """Sends commands to one device; made by `open_client`. Any number of tasks may use it.
+
+    Attributes:
+        identity: whom it calls.
+    """
+
+    def __init__(self, link: Link, identity: Identity, settings: Settings) -> None:
+        self.identity = identity
+        self._link = link
+        self._topic = identity.topic(settings.command_topics[0])
+        self._limits = Limits(
+            settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
+        )
+        self._payload_max = settings.payload_max
+        self._timestamp = Timestamps()
+        self._waiting: dict[str, _Call] = {}
+        self._turns = trio.CapacityLimiter(CONCURRENT_CALLS)
+        self._closed: Exception | None = None
+
+    async def call(
+        self,
+        command: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        timeout: float = DEFAULT_CALL_TIMEOUT,
+        message_id: str | None = None,
+    ) -> Response:
+        """Send a command and wait for its response. A "no" is a response too: ask `.success`.
+
+        Args:
+            command: the full name, such as `"example-petal/hello"`.
+            data: the arguments.
+            timeout: seconds for everything: the turn, the broker's acknowledgement, the answer.
+                `math.inf` waits as long as the link lives.
+            message_id: an ID of your own, unique per call; the same ID again asks the device for
+                the recorded response of the first time. One is made when there is none.
+
+        Cancellation: the command may have been sent, and may be run by the device.
+
+        Raises:
+            trio.TooSlowError: no response came in time. The device may still run the command.
+            ConnectionLost: the link was lost before the response.
+            RejectedByBroker: the broker refused the message.
+            PayloadError: `data` cannot be said in JSON, or is over the size bound.
+            ValueError: another call waits for the same `message_id`.
+            trio.ClosedResourceError: the client's context has been left.
+        """
+        if message_id is None:
+            message_id = str(uuid.uuid4())
+        payload = self._encode(command, data, message_id, wait_response=True)
+        with trio.fail_after(timeout):
+            async with self._turns:
+                if message_id in self._waiting:
+                    raise ValueError(f"another call waits for messageId {message_id!r} already")
+                call = self._waiting[message_id] = _Call()
+                try:
+                    # The response may be faster than the PUBACK, and is all that counts.
+                    await self._publish(payload, call)
+                    await call.settled.wait()
+                finally:
+                    del self._waiting[message_id]
+        if call.error is not None:
+            raise call.error
+        assert call.response is not None
+        return call.response
+
+    async def send(self, command: str, data: Mapping[str, Any] | None = None) -> None:
+        """Send a command that nobody answers; returns at the broker's acknowledgement.
+
+        Has no time limit of its own: put `trio.fail_after` around it.
+
+        Cancellation: the command may or may not have been sent.
+
+        Raises:
+            ConnectionLost: the link was lost before the acknowledgement.
+            RejectedByBroker: the broker refused the message.
+            PayloadError: `data` cannot be said in JSON, or is over the size bound.
+            trio.ClosedResourceError: the client's context has been left.
+        """
+        payload = self._encode(command, data, str(uuid.uuid4()), wait_response=False)
+        self._check_open()
+        await self._link.publish(Message(self._topic, payload))
+
+    def _encode(
+        self, command: str, data: Mapping[str, Any] | None, message_id: str, *, wait_response: bool
+    ) -> bytes:
+        payload = encode_json(
+            {
+                "command": command,
+                "messageId": message_id,
+                "waitResponse": wait_response,
+                "deviceId": self.identity.device_id,
+                "data": {} if data is None else data,
+                "timestamp": self._timestamp(),
+            }
+        )
+        if len(payload) > self._payload_max:
+            raise PayloadError(
+                ErrorCode.TOO_LARGE,
+                f"the command has {len(payload)} bytes; payload_max allows {self._payload_max}",
+            )
+        return payload
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise self._closed
+
+    async def _publish(self, payload: bytes, call: _Call) -> None:
+        def on_done(error: TransportError | None) -> None:
+            if error is not None:
+                call.settle(None, error)
+
+        while True:
+            self._check_open()
+            try:
+                self._link.publish_nowait(Message(self._topic, payload), on_done)
+            except trio.WouldBlock:
+                await self._link.wait_publishable()
+            else:
+                return
+
+    async def _take_responses(self) -> None:
+        """Give responses to their calls until the link is lost; then fail those that wait."""
+        try:
+            while True:
+                for delivery in await self._link.receive():
+                    delivery.ack()
+                    self._settle(delivery.payload)
+        except ConnectionLost as error:
+            self._close(error)
+
+    def _settle(self, payload: bytes) -> None:
+        try:
+            response = decode_response(payload, self._limits)
+        except PayloadError as error:
+            # Not answerable and not ours to judge: the call it may belong to runs into its limit.
+            logger.warning("ignored a response that cannot be read: %s", error.message)
+            return
+        message_id = response.message_id
+        call = self._waiting.get(message_id) if isinstance(message_id, str) else None
+        if call is not None:
+            call.settle(response, None)
+
+    def _close(self, error: Exception) -> None:
+        if self._closed is None:
+            self._closed = error
+        for call in self._waiting.values():
+            call.settle(None, error)
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    settings: Settings,
+    *,
+    identity: Identity | None = None,
+    transport: Transport | None = None,
+) -> AsyncGenerator[Client, None]:
+    """Connect, subscribe to the device's responses, and give a `Client`; leaving disconnects.
+
+    Entering blocks until the subscription is acknowledged, at most the settings'
+    `connect_timeout` and `subscribe_timeout`. Leaving blocks for DISCONNECT, at most
+    `disconnect_timeout`. Calls that still wait when the block is left fail with
+    `trio.ClosedResourceError`. A lost link is not made anew: open another client.
+
+    Args:
+        settings: the broker and the topics; `client_id` is not used.
+        identity: whom to call; None takes it from the settings.
+        transport: None makes the one that the settings name.
+
+    Raises:
+        ConfigError: the settings cannot work, or no organization ID is known.
+        ConnectFailed: no connection to the broker.
+        RejectedByBroker: it said no.
+        ConnectionLost: the link was lost while subscribing.
+    """
+    if identity is None:
+        identity = resolve_identity_now(settings)
+    if identity is None:
+        raise ConfigError(
+            "organization_id",
+            f"is not known: set it, or organization_file (now {str(settings.organization_file)!r})",
+        )
+    if transport is None:
+        transport = create_transport(settings)
+    async with transport.connect(_connect_options(settings)) as link:
+        await link.subscribe([TopicFilter(identity.topic(settings.response_topic))])
+        client = Client(link, identity, settings)
+        outcome: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client._take_responses, name="petalkit client responses")  # pyright: ignore[reportPrivateUsage]
+            try:
+                yield client
+            except BaseException as error:
+                # Kept, and raised outside of the nursery, so that it comes out as it is and not
+                # in a group. Cancelled travels the same way: its scope is further out.
+                outcome = error
+            client._close(trio.ClosedResourceError("the client's context has been left"))  # pyright: ignore[reportPrivateUsage]
+            # Shielded, so that a cancellation from outside cannot take the place of `outcome`;
+            # without a limit, because the one task in it ends at once.
+            nursery.cancel_scope.shield = True
+            nursery.cancel_scope.cancel()
+        if outcome is not None:
+            try:
+                raise outcome
+            finally:
+                del outcome  # no cycle through the frame
+
+
+def _connect_options(settings: Settings) -> ConnectOptions:
+    # 22 characters: MQTT 3.1.1 promises 23 (section 3.1.3.1).
+    client_id = f"petalkit-call-{secrets.token_hex(4)}"
+    return ConnectOptions(
+        client_id=client_id,
+        clean_start=True,
+        session_expiry=0,
+        keep_alive=settings.keep_alive,
+        receive_maximum=settings.receive_maximum,
+        publish_maximum=settings.publish_maximum,
+        payload_max=settings.payload_max,
+        will=None,
+        connect_timeout=settings.connect_timeout,
+        subscribe_timeout=settings.subscribe_timeout,
+        disconnect_timeout=settings.disconnect_timeout,
+    )

@@ -1,0 +1,88 @@
+"""Fixtures for the command line: nothing of the caller's own environment gets in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from petalkit.cli import main
+
+
+@attrs.frozen
+class Outcome:
+    """What one run of the command line did."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunCli = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No PETALKIT_* variables, an empty current directory, and imports and logging undone."""
+    for name in list(os.environ):
+        if name.startswith("PETALKIT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], _ = handlers, root.setLevel(level)
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
+    """Run `petalkit` in this process."""
+
+    def run(*arguments: str) -> Outcome:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+EXAMPLE = '''
+import attrs
+from petalkit import Petal, command
+
+
+@attrs.frozen
+class Greeting:
+    name: str = "World"
+
+
+class ExamplePetal(Petal):
+    """Says hello."""
+
+    name = "example-petal"
+    version = "1.0.0"
+
+    @command("hello")
+    async def hello(self, data: Greeting):
+        """Greet somebody."""
+        return {"message": f"Hello, {data.name}!"}
+'''
+
+
+@pytest.fixture
+def example_file(tmp_path: Path) -> Path:
+    """The petal of the README in a file."""
+    path = tmp_path / "example.py"
+    path.write_text(EXAMPLE)
+    return path

@@ -1,0 +1,261 @@
+"""The client over the in-process broker: which response goes to which call, and all the endings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from petalkit import ConfigError, ConnectionLost, Identity, PayloadError, Settings
+from petalkit._messages import Message
+from petalkit._topics import TopicFilter
+from petalkit.client import Client, open_client
+from petalkit.transports import ConnectOptions, Link
+from petalkit.transports.memory import MemoryBroker, MemoryTransport
+
+pytestmark = pytest.mark.trio
+
+SETTINGS = Settings(organization_id="acme", device_id="Instance-1")
+IDENTITY = Identity("acme", "Instance-1")
+Answer = Callable[[Link, dict[str, Any]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_device(broker: MemoryBroker, answer: Answer) -> AsyncIterator[None]:
+    """A device of a few lines: hands every command to `answer`."""
+
+    async def serve(link: Link) -> None:
+        while True:
+            for delivery in await link.receive():
+                delivery.ack()
+                await answer(link, json.loads(delivery.payload))
+
+    async with (
+        MemoryTransport(broker).connect(ConnectOptions(client_id="device")) as link,
+        trio.open_nursery() as nursery,
+    ):
+        await link.subscribe([TopicFilter(IDENTITY.topic("command"))])
+        nursery.start_soon(serve, link)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def respond(link: Link, fields: dict[str, Any]) -> None:
+    await link.publish(Message(IDENTITY.topic("response"), json.dumps(fields).encode()))
+
+
+async def echo(link: Link, command: dict[str, Any]) -> None:
+    await respond(link, {"messageId": command["messageId"], "success": True, "got": command})
+
+
+async def silence(link: Link, command: dict[str, Any]) -> None:
+    pass
+
+
+def connect(broker: MemoryBroker, settings: Settings = SETTINGS) -> Any:
+    return open_client(settings, transport=MemoryTransport(broker))
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker()
+
+
+async def test_a_call_gets_its_response(broker: MemoryBroker) -> None:
+    async with open_device(broker, echo), connect(broker) as client:
+        response = await client.call("p/x", {"a": 1}, message_id="m-1")
+    assert response.success
+    assert response.message_id == "m-1"
+    got = response["got"]
+    assert got.pop("timestamp").endswith("Z")
+    assert got == {
+        "command": "p/x",
+        "messageId": "m-1",
+        "waitResponse": True,
+        "deviceId": "Instance-1",
+        "data": {"a": 1},
+    }
+
+
+async def test_a_no_is_a_response_too(broker: MemoryBroker) -> None:
+    async def refuse(link: Link, command: dict[str, Any]) -> None:
+        await respond(
+            link,
+            {"messageId": command["messageId"], "success": False, "error_code": "BUSY"},
+        )
+
+    async with open_device(broker, refuse), connect(broker) as client:
+        response = await client.call("p/x")
+    assert not response.success
+    assert response.error_code == "BUSY"
+
+
+async def test_many_calls_at_once_each_get_their_own(broker: MemoryBroker) -> None:
+    waiting: list[dict[str, Any]] = []
+
+    async def backwards(link: Link, command: dict[str, Any]) -> None:
+        waiting.append(command)
+        if len(waiting) == 50:
+            for held in reversed(waiting):
+                await echo(link, held)
+
+    answers: dict[int, int] = {}
+
+    async def call(client: Client, number: int) -> None:
+        response = await client.call("p/x", {"number": number})
+        answers[number] = response["got"]["data"]["number"]
+
+    async with (
+        open_device(broker, backwards),
+        connect(broker) as client,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(50):
+            nursery.start_soon(call, client, number)
+    assert answers == {number: number for number in range(50)}
+
+
+async def test_what_nobody_waits_for_is_ignored(broker: MemoryBroker) -> None:
+    async def noisy(link: Link, command: dict[str, Any]) -> None:
+        await respond(link, {"messageId": "somebody-else's", "success": False})
+        await respond(link, {"messageId": ["unhashable"], "success": False})
+        for payload in (b"\xff\xfe", b"[]", b"{", b"[" * 5000):
+            await link.publish(Message(IDENTITY.topic("response"), payload))
+        await echo(link, command)
+        await echo(link, command)
+
+    async with open_device(broker, noisy), connect(broker) as client:
+        assert (await client.call("p/x")).success
+        assert (await client.call("p/x")).success
+
+
+async def test_no_answer_is_too_slow(broker: MemoryBroker, autojump_clock: Any) -> None:
+    async with open_device(broker, silence), connect(broker) as client:
+        started = trio.current_time()
+        with pytest.raises(trio.TooSlowError):
+            await client.call("p/x", timeout=3.0, message_id="m")
+        assert trio.current_time() - started == pytest.approx(3.0)
+        assert client._waiting == {}
+
+
+async def test_a_cancelled_call_leaves_nothing_behind(
+    broker: MemoryBroker, autojump_clock: Any
+) -> None:
+    async with open_device(broker, silence), connect(broker) as client:
+        with trio.move_on_after(1) as scope:
+            await client.call("p/x")
+        assert scope.cancelled_caught
+        assert client._waiting == {}
+
+
+async def test_a_lost_link_fails_the_waiting_calls_and_the_next(broker: MemoryBroker) -> None:
+    lost: list[str] = []
+
+    async def call(client: Client) -> None:
+        with pytest.raises(ConnectionLost):
+            await client.call("p/x")
+        lost.append("waiting")
+
+    async with open_device(broker, silence), connect(broker) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(call, client)
+            await trio.testing.wait_all_tasks_blocked()
+            (name,) = (name for name in broker.sessions if name.startswith("petalkit-call-"))
+            broker.drop_links(name)
+        with pytest.raises(ConnectionLost):
+            await client.call("p/x")
+        with pytest.raises(ConnectionLost):
+            await client.send("p/x")
+    assert lost == ["waiting"] * 3
+
+
+async def test_leaving_fails_the_calls_that_still_wait(broker: MemoryBroker) -> None:
+    closed = trio.Event()
+
+    async def call(client: Client) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await client.call("p/x")
+        closed.set()
+
+    async with open_device(broker, silence), trio.open_nursery() as nursery:
+        async with connect(broker) as client:
+            nursery.start_soon(call, client)
+            await trio.testing.wait_all_tasks_blocked()
+        await closed.wait()
+        with pytest.raises(trio.ClosedResourceError):
+            await client.send("p/x")
+
+
+async def test_an_error_in_the_block_comes_out_as_it_is(broker: MemoryBroker) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with connect(broker):
+            raise KeyError("mine")
+
+
+async def test_a_message_id_cannot_be_waited_for_twice(broker: MemoryBroker) -> None:
+    async with (
+        open_device(broker, silence),
+        connect(broker) as client,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def first() -> None:
+            await client.call("p/x", message_id="m")
+
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ValueError, match="waits for messageId 'm' already"):
+            await client.call("p/x", message_id="m")
+        nursery.cancel_scope.cancel()
+
+
+async def test_send_asks_for_no_response(broker: MemoryBroker) -> None:
+    commands: list[dict[str, Any]] = []
+    arrived = trio.Event()
+
+    async def take(link: Link, command: dict[str, Any]) -> None:
+        commands.append(command)
+        arrived.set()
+
+    async with open_device(broker, take), connect(broker) as client:
+        await client.send("p/x", {"a": 1})
+        await arrived.wait()
+    assert commands[0]["waitResponse"] is False
+    assert commands[0]["data"] == {"a": 1}
+
+
+async def test_data_that_json_cannot_say_or_that_is_too_large_is_not_sent(
+    broker: MemoryBroker,
+) -> None:
+    async with connect(broker) as client:
+        with pytest.raises(PayloadError, match="cannot be said in JSON"):
+            await client.call("p/x", {"a": object()})
+        with pytest.raises(PayloadError, match="payload_max"):
+            await client.send("p/x", {"a": "x" * 200_000})
+
+
+async def test_the_devices_session_is_never_taken_over(broker: MemoryBroker) -> None:
+    """Two clients and a device under one identity: three sessions, two of which leave nothing."""
+    settings = Settings(organization_id="acme", device_id="Instance-1", client_id="device")
+    async with open_device(broker, echo):
+        async with connect(broker, settings) as one, connect(broker, settings) as two:
+            assert (await one.call("p/x")).success
+            assert (await two.call("p/x")).success
+            assert all(len(name) <= 23 for name in broker.sessions)
+            assert len(broker.sessions) == 3
+        assert list(broker.sessions) == ["device"]
+
+
+async def test_without_an_organization_it_says_what_to_set(
+    broker: MemoryBroker, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(device_id="d", organization_file=tmp_path / "none.json")
+    with pytest.raises(ConfigError, match=r"organization_id: is not known.*none\.json"):
+        async with connect(broker, settings):
+            raise AssertionError

@@ -1,0 +1,255 @@
+"""The commands as a user meets them, in this process: help, list, and every readable refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from petalkit import ConnectFailed, PayloadError, Settings
+from petalkit._errors import ErrorCode
+from petalkit._messages import Identity, Response
+from petalkit._version import __version__
+from petalkit.cli import _call, main
+
+RunCli = Callable[..., Any]
+WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
+
+
+def test_version(run_cli: RunCli) -> None:
+    outcome = run_cli("--version")
+    assert (outcome.code, outcome.out) == (0, f"petalkit {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["run", "list", "call", "demo"])
+def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) -> None:
+    outcome = run_cli(command, "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"Usage: petalkit {command}")
+    assert command in run_cli("--help").out
+
+
+def test_the_help_of_run_names_the_settings_and_no_password(run_cli: RunCli) -> None:
+    out = run_cli("run", "--help").out
+    for option in ("--broker", "--organization-id", "--organization-file", "--device-id"):
+        assert option in out
+    assert "--password-file" in out
+    assert "--password " not in out
+    assert "Exit codes" in out
+
+
+def test_list_shows_commands_parameters_and_docs(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "flight.py").write_text(
+        '''
+import dataclasses
+import attrs
+from petalkit import Command, CommandContext, Petal, command
+
+@attrs.frozen
+class Log:
+    log_id: int
+    folder: str = "/logs"
+    tags: list[str] = attrs.Factory(list)
+
+class Flight(Petal):
+    """Reads [bold]flight[/] logs."""
+    name = "flight-log-petal"
+    version = "2.1.0"
+    prefix = "flight-log"
+
+    @command("fetch", timeout=5)
+    async def fetch(self, data: Log, context: CommandContext, raw: Command):
+        """Fetch one log.
+
+        Slowly.
+        """
+
+    @command("land", urgent=True)
+    async def land(self, altitude: float, mode: str | None = None): ...
+
+    @command("copy", exclusive="disk", thread=True)
+    def copy(self, data): ...
+'''
+    )
+    outcome = run_cli("list", "flight.py")
+    assert outcome.err == ""
+    assert outcome.code == 0
+    assert outcome.out == (
+        "flight-log-petal 2.1.0\n"
+        "  Reads [bold]flight[/] logs.\n"
+        "\n"
+        "  flight-log/copy  [in a thread, exclusive 'disk', timeout 60 s]\n"
+        "      data (the whole of it) = {}\n"
+        "\n"
+        "  flight-log/fetch  [timeout 5 s]\n"
+        "      Fetch one log.\n"
+        "\n"
+        "      Slowly.\n"
+        "      log_id: int (required)\n"
+        "      folder: str = '/logs'\n"
+        "      tags: list[str] = (made anew)\n"
+        "\n"
+        "  flight-log/land  [urgent, timeout 60 s]\n"
+        "      altitude: float (required)\n"
+        "      mode: str | None = None\n"
+        "\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["rnu"], 'Did you mean "run"?'),
+        (["run"], "run: which petal?"),
+        (["list"], "list: which petal?"),
+        (["run", "example.py", "--brokr", "x"], "Did you mean --broker?"),
+        (["run", "example.py", "--keep-alive", "soon"], "--keep-alive"),
+        (["run", "example.py", "--keep-alive", "0"], "keep_alive: must be at least 1, not 0"),
+        (["run", "example.py", "--broker", "mqtt://u:secret@h"], "must not hold credentials"),
+        (["run", "example.py", "--config", "none.toml"], "cannot read 'none.toml'"),
+        (["run", "example.py", "example.py"], "two petals have this name"),
+        (["run", "nope.py"], "there is no file 'nope.py'"),
+        (["run", "example.py", "--organization-id", "a/b"], "would break the topic"),
+        (["call"], "COMMAND"),
+        (["call", "p/x", "{"], "DATA-JSON is not JSON"),
+        (["call", "p/x", "[1]"], "DATA-JSON must be a JSON object"),
+        (["call", "p/x", "@none.json"], "cannot read 'none.json'"),
+        (["call", "p/x", "--timeout", "-1"], "--timeout must be seconds above 0"),
+        (["call", "p/x", "--timeout", "nan"], "--timeout must be seconds above 0"),
+        (["call", "p/x", "--organization-file", "none.json"], "organization_id: is not known"),
+        (["call", "p/x", *WHO, "--transport", "pigeon"], "transport: must be"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], text: str, run_cli: RunCli, example_file: Path
+) -> None:
+    outcome = run_cli(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith("petalkit: error: ")
+    assert text in last
+    assert "Traceback" not in outcome.err
+    assert "secret" not in outcome.err
+
+
+def test_a_name_from_outside_cannot_steer_the_terminal(run_cli: RunCli) -> None:
+    outcome = run_cli("list", "no\x1b[2Jsuch\nthing.py")
+    assert "\x1b" not in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+class FakeClient:
+    """Stands for a device: answers with `outcome`, or raises it."""
+
+    identity = Identity("acme", "Instance-1")
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.calls: list[tuple[str, Any, float]] = []
+
+    async def call(self, command: str, data: Any, *, timeout: float) -> Response:
+        self.calls.append((command, data, timeout))
+        await trio.lowlevel.checkpoint()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return Response(self.outcome)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    fake = FakeClient({"messageId": "m", "timestamp": "t", "success": True, "message": "Hello!"})
+
+    @contextlib.asynccontextmanager
+    async def open_client(settings: Settings) -> AsyncGenerator[FakeClient, None]:
+        await trio.lowlevel.checkpoint()
+        if isinstance(fake.outcome, ConnectFailed):
+            raise fake.outcome
+        yield fake
+
+    monkeypatch.setattr(_call, "open_client", open_client)
+    return fake
+
+
+def test_call_prints_what_matters(device: FakeClient, run_cli: RunCli) -> None:
+    outcome = run_cli("call", "p/x", '{"a": 1}', "--timeout", "5")
+    assert outcome.code == 0
+    assert json.loads(outcome.out) == {"message": "Hello!"}
+    assert device.calls == [("p/x", {"a": 1}, 5.0)]
+
+
+def test_call_json_prints_the_whole_response_as_one_line(
+    device: FakeClient, run_cli: RunCli
+) -> None:
+    outcome = run_cli("call", "p/x", "--json")
+    assert outcome.code == 0
+    assert outcome.out.count("\n") == 1
+    assert json.loads(outcome.out) == device.outcome
+
+
+def test_call_reads_data_from_a_file(device: FakeClient, run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text('{"from": "file"}')
+    assert run_cli("call", "p/x", "@data.json").code == 0
+    assert device.calls[0][1] == {"from": "file"}
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_an_answered_error_is_exit_code_1(
+    flags: list[str], device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = {
+        "messageId": "m",
+        "success": False,
+        "error": "no\x1b[2J\nway",
+        "error_code": "BUSY",
+        "retryable": True,
+    }
+    outcome = run_cli("call", "p/x", *flags)
+    assert outcome.code == 1
+    assert "\x1b" not in outcome.out + outcome.err
+    if flags:
+        assert json.loads(outcome.out) == device.outcome
+    else:
+        assert outcome.err == "petalkit: error: the device answered BUSY: no\\x1b[2J\\nway\n"
+        assert json.loads(outcome.out) == {"retryable": True}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (trio.TooSlowError(), "no answer to 'p/x' within 30 s under 'org/acme/device/Instance-1'"),
+        (ConnectFailed("connection refused"), "mqtt://localhost:1883: connection refused"),
+        (PayloadError(ErrorCode.TOO_LARGE, "too large"), "too large"),
+    ],
+)
+def test_no_answer_is_exit_code_2(
+    error: Exception, text: str, device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = error
+    outcome = run_cli("call", "p/x")
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert text in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_demo_without_its_broker_names_what_to_install(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    outcome = run_cli("demo")
+    assert outcome.code == 2
+    assert "pip install 'petalkit[broker]'" in outcome.err
+
+
+def test_main_takes_the_arguments_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["petalkit", "--version"])
+    assert main() == 0
+    assert __version__ in capsys.readouterr().out

@@ -1,0 +1,299 @@
+"""The real `petalkit` program: real processes, signals, and a broker over loopback.
+
+Every wait here is bounded and ends as soon as what it waits for is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+pytestmark = pytest.mark.process
+
+LIMIT = 60.0  # seconds; a loaded machine starts slowly
+MOSQUITTO = shutil.which("mosquitto", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
+WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
+needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+
+SLOW = """
+import trio
+from petalkit import Petal, command
+
+class Slow(Petal):
+    name = "slow"
+
+    @command("wait")
+    async def wait(self, seconds: float):
+        await trio.sleep(seconds)
+        return {"waited": seconds}
+"""
+
+
+class Program:
+    """One started `petalkit`, its output read as it comes."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "petalkit.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line)
+        self._queue.put(None)
+
+    def wait_line(self, pattern: str) -> str:
+        """The next line that matches, or a failure that shows all lines."""
+        deadline = time.monotonic() + LIMIT
+        while True:
+            try:
+                line = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                pytest.fail(f"no line {pattern!r} in:\n{''.join(self.lines)}")
+            self.lines.append(line)
+            if re.search(pattern, line):
+                return line
+
+    def wait(self) -> int:
+        code = self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        while (line := self._queue.get(timeout=LIMIT)) is not None:
+            self.lines.append(line)
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start `petalkit` in the background; whatever still runs at the end is killed."""
+    with contextlib.ExitStack() as stack:
+
+        def start_program(*arguments: str) -> Program:
+            program = Program(*arguments)
+            stack.callback(program.close)
+            return program
+
+        yield start_program
+
+
+def petalkit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `petalkit` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "petalkit.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+@attrs.frozen
+class Broker:
+    url: str
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Broker]:
+    """A mosquitto of this test's own on a free loopback port."""
+    assert MOSQUITTO is not None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+    process = subprocess.Popen(
+        [MOSQUITTO, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + LIMIT
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None, "mosquitto did not start"
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield Broker(f"mqtt://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(LIMIT)
+
+
+def serve(start: Start, broker: Broker, *targets: str) -> Program:
+    """Start `petalkit run`, and wait until it serves."""
+    program = start("run", *targets, "--broker", broker.url, *WHO)
+    program.wait_line("subscribed|serving|online")
+    return program
+
+
+def test_the_console_script_is_installed() -> None:
+    script = Path(sys.executable).parent / "petalkit"
+    completed = subprocess.run(
+        [script, "--version"], capture_output=True, text=True, timeout=LIMIT, check=True
+    )
+    assert completed.stdout.startswith("petalkit ")
+
+
+def test_list_a_file(example_file: Path) -> None:
+    completed = petalkit("list", str(example_file))
+    assert completed.returncode == 0, completed.stderr
+    assert "example-petal/hello" in completed.stdout
+
+
+def test_nobody_listens_at_the_brokers_address() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound, and not listening: refused at once
+        port = held.getsockname()[1]
+        completed = petalkit("call", "p/x", "--broker", f"mqtt://127.0.0.1:{port}", *WHO)
+    assert completed.returncode == 2
+    assert f"127.0.0.1:{port}" in completed.stderr
+    assert "Traceback" not in completed.stderr
+
+
+@pytest.mark.broker
+@needs_mosquitto
+def test_run_answers_call_and_stops_at_sigterm(
+    start: Start, mosquitto: Broker, example_file: Path
+) -> None:
+    program = serve(start, mosquitto, f"{example_file}:ExamplePetal")
+    to = ("--broker", mosquitto.url, *WHO)
+
+    done = petalkit("call", "example-petal/hello", '{"name": "Developer"}', *to, "--json")
+    assert done.returncode == 0, done.stderr
+    response = json.loads(done.stdout)
+    assert response.pop("messageId")
+    assert response.pop("timestamp").endswith("Z")
+    assert response == {"success": True, "message": "Hello, Developer!"}
+
+    unknown = petalkit("call", "example-petal/helo", *to)
+    assert unknown.returncode == 1
+    assert "UNKNOWN_COMMAND" in unknown.stderr
+
+    nobody = petalkit(
+        "call", "example-petal/hello", "--broker", mosquitto.url,
+        "--organization-id", "acme", "--device-id", "Instance-2", "--timeout", "0.5",
+    )  # fmt: skip
+    assert nobody.returncode == 2
+    assert "no answer" in nobody.stderr
+
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 0, "".join(program.lines)
+    text = "".join(program.lines)
+    assert "command=example-petal/hello" in text
+    assert "Developer" not in text, "payloads are not logged"
+
+
+@pytest.mark.broker
+@needs_mosquitto
+def test_a_command_in_flight_is_answered_before_the_end(
+    start: Start, mosquitto: Broker, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    program = serve(start, mosquitto, "slow.py")
+    caller = start("call", "slow/wait", '{"seconds": 1}', "--broker", mosquitto.url, *WHO, "--json")
+    program.wait_line("received.*command=slow/wait")
+    program.process.send_signal(signal.SIGTERM)
+    assert caller.wait() == 0, "".join(caller.lines)
+    assert '"waited": 1' in "".join(caller.lines)
+    assert program.wait() == 0, "".join(program.lines)
+
+
+@pytest.mark.broker
+@needs_mosquitto
+def test_a_second_signal_stops_at_once(start: Start, mosquitto: Broker, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    program = start("run", "slow.py", "--broker", mosquitto.url, *WHO, "--grace", "50")
+    program.wait_line("subscribed|serving|online")
+    start("call", "slow/wait", '{"seconds": 50}', "--broker", mosquitto.url, *WHO)
+    program.wait_line("received.*command=slow/wait")
+    program.process.send_signal(signal.SIGINT)
+    program.wait_line("(?i)stopping|signal")
+    program.process.send_signal(signal.SIGINT)
+    assert program.wait() == 3, "".join(program.lines)
+
+
+@pytest.mark.broker
+@needs_mosquitto
+def test_settings_from_file_and_environment_reach_the_process(
+    start: Start, mosquitto: Broker, example_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = example_file.with_name("petalkit.toml")
+    config.write_text('[petalkit]\norganization_id = "from-file"\nbroker = "mqtt://127.0.0.1:1"\n')
+    monkeypatch.setenv("PETALKIT_BROKER", mosquitto.url)
+    monkeypatch.setenv("PETALKIT_DEVICE_ID", "from-environment")
+    program = start("run", str(example_file), "--config", str(config), "--log-format", "json")
+    program.wait_line("subscribed|serving|online")
+    done = petalkit("call", "example-petal/hello", "--config", str(config), "--json")
+    assert done.returncode == 0, done.stderr
+    program.process.terminate()
+    assert program.wait() == 0
+    records = [json.loads(line) for line in program.lines]
+    assert any(record.get("command") == "example-petal/hello" for record in records)
+
+
+def test_demo_once_shows_the_guides_exchange() -> None:
+    pytest.importorskip("amqtt", reason="the embedded broker is an extra")
+    completed = petalkit("demo", "--once")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "Hello, Developer!" in completed.stdout
+    assert "INVALID_DATA" in completed.stdout
+    assert "UNKNOWN_COMMAND" in completed.stdout
+    assert completed.stderr == ""
+
+
+def test_demo_stays_up_and_its_call_line_works(start: Start) -> None:
+    pytest.importorskip("amqtt", reason="the embedded broker is an extra")
+    program = start("demo")
+    line = program.wait_line("example-petal/hello .*--broker")
+    called = subprocess.run(
+        ["/bin/sh", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert called.returncode == 0, called.stderr
+    assert "Hello, you!" in called.stdout
+    program.process.send_signal(signal.SIGINT)
+    assert program.wait() == 0, "".join(program.lines)

@@ -1,0 +1,184 @@
+"""Settings from command line, environment and file: precedence, strictness, error texts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+import pytest
+
+from petalkit import ConfigError, Settings
+from petalkit.cli import _options, _settings_loading
+from petalkit.cli._settings_loading import load
+
+
+def config(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "petalkit.toml"
+    path.write_text(text)
+    return path
+
+
+def test_nothing_given_gives_the_defaults() -> None:
+    assert load().settings == Settings()
+
+
+def test_each_layer_goes_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = config(tmp_path, '[petalkit]\nbroker = "mqtt://file"\ngrace = 1\nkeep_alive = 11\n')
+    monkeypatch.setenv("PETALKIT_BROKER", "mqtt://environment")
+    monkeypatch.setenv("PETALKIT_GRACE", "2.5")
+    settings = load({"broker": "mqtt://command-line"}, config=file).settings
+    assert settings.broker == "mqtt://command-line"
+    assert settings.grace == 2.5
+    assert settings.keep_alive == 11
+    assert settings.threads == Settings().threads
+
+
+def test_every_loadable_setting_can_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = Settings(
+        username="u", password="p", cert_file=Path("/c"), key_file=Path("/k"), alpn=("a", "b")
+    )
+    for name in _settings_loading.loadable_fields():
+        value = getattr(expected, name)
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        if value is not None:
+            monkeypatch.setenv(f"PETALKIT_{name.upper()}", text)
+    assert load().settings == expected
+
+
+def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_ORGANIZATION_ID", "")
+    monkeypatch.setenv("PETALKIT_KEEP_ALIVE", "")
+    assert load().settings == Settings()
+
+
+def test_a_callable_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_ORGANIZATION_SOURCE", "os.getcwd")
+    assert load().settings.organization_source is None
+    with pytest.raises(ConfigError, match=r"organization_source.*in Python only"):
+        load(config=config(tmp_path, '[petalkit]\norganization_source = "x"\n'))
+
+
+@pytest.mark.parametrize("text", ["true", "True", "yes", "on", "1"])
+def test_a_bool_from_the_environment(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_ALLOW_INSECURE", text)
+    assert load().settings.allow_insecure is True
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("keep_alive = 1.5", "keep_alive: must be a whole number, not 1.5"),
+        ("keep_alive = true", "keep_alive: must be a whole number, not True"),
+        ('grace = "soon"', "grace: must be a number, not 'soon'"),
+        ("allow_insecure = 1", "allow_insecure: must be true or false, not 1"),
+        ("device_id = 7", "device_id: must be a text, not 7"),
+        ('overflow = "wiat"', "overflow: must be one of wait, reject, drop-oldest, not 'wiat'"),
+        ("alpn = [1]", "alpn: must be a list of texts"),
+        ("ca_file = 3", "ca_file: must be a path, not 3"),
+        ("keep_alive = 0", "keep_alive: must be at least 1, not 0"),
+    ],
+)
+def test_a_wrong_value_names_the_setting_and_the_file(line: str, text: str, tmp_path: Path) -> None:
+    file = config(tmp_path, f"[petalkit]\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(config=file)
+    assert text in str(caught.value)
+    assert str(caught.value).endswith(f"(from {file})")
+
+
+def test_a_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_KEEP_ALIVE", "fast")
+    with pytest.raises(ConfigError, match=r"'fast' \(from PETALKIT_KEEP_ALIVE\)$"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[petalkit]\nbrokr = "x"\n', "unknown key 'brokr' in [petalkit]; did you mean 'broker'?"),
+        ('broker = "x"\n', "unknown key 'broker'; settings stand under [petalkit]"),
+        ("[petal.x]\n", "unknown key 'petal'; did you mean 'petal"),
+        ("[petalkit\n", "is not TOML"),
+        ("petalkit = 3\n", "[petalkit] in"),
+        ("[petals]\nx = 3\n", "[petals.x] in"),
+        ("[petalkit]\nkeep-alive = 5\nkeep_alive = 5\n", "sets 'keep_alive' twice"),
+    ],
+)
+def test_a_bad_file_is_told_apart(text: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(config=config(tmp_path, text))
+    assert expected in str(caught.value)
+
+
+def test_dashes_are_as_good_as_underscores(tmp_path: Path) -> None:
+    assert load(config=config(tmp_path, "[petalkit]\nkeep-alive = 7\n")).settings.keep_alive == 7
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
+        load(config=tmp_path / "none.toml")
+
+
+def test_paths_are_relative_to_the_file_they_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    file = config(folder, '[petalkit]\nca_file = "ca.pem"\norganization_file = "/abs/x.json"\n')
+    settings = load({"cert_file": Path("c.pem"), "key_file": Path("k.pem")}, config=file).settings
+    assert settings.ca_file == folder / "ca.pem"
+    assert settings.organization_file == Path("/abs/x.json")
+    assert settings.cert_file == Path("c.pem")
+
+
+def test_the_password_comes_from_a_file_without_its_line_end(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret \n")
+    assert load({"username": "u"}, password_file=file).settings.password == "s3cret "
+
+
+def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = config(tmp_path, "[petalkit]\nusername = 'u'\npassword = 31337\n")
+    with pytest.raises(ConfigError) as caught:
+        load(config=file)
+    assert "31337" not in str(caught.value)
+    assert "31337" not in repr(caught.value)
+    monkeypatch.setenv("PETALKIT_PASSWORD", "31337")
+    with pytest.raises(ConfigError, match="needs a username") as caught:
+        load()
+    assert "31337" not in repr(caught.value)
+
+
+def test_the_command_line_has_every_setting_but_secrets() -> None:
+    options = {field.name for field in attrs.fields(_options.RunSettings)}  # type: ignore[arg-type]
+    assert options == {*_settings_loading.loadable_fields()} - {"password"}
+
+
+def test_one_source_of_the_organization_on_one_command_line() -> None:
+    with pytest.raises(ConfigError, match="together with --organization-file"):
+        load({"organization_id": "a", "organization_file": Path("f")})
+
+
+def test_an_organization_file_goes_before_an_id_of_a_lower_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = config(tmp_path, '[petalkit]\norganization_id = "low"\n')
+    assert load(config=file).settings.organization_id == "low"
+    monkeypatch.setenv("PETALKIT_ORGANIZATION_ID", "middle")
+    settings = load({"organization_file": Path("f")}, config=file).settings
+    assert settings.organization_id is None
+    assert settings.organization_file == Path("f")
+
+
+def test_a_file_on_the_command_line_takes_the_variable_out_of_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The runtime itself asks the environment before the file."""
+    monkeypatch.setenv("PETALKIT_ORGANIZATION_ID", "acme")
+    given = _options.RunSettings(organization_file=Path("f"))  # type: ignore[call-arg]
+    loaded = _options.GeneralOptions().load(given)
+    assert loaded.settings.organization_id is None
+    assert "PETALKIT_ORGANIZATION_ID" not in os.environ

@@ -1,0 +1,265 @@
+"""TARGET to petal, and the configuration file's tables to constructors."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petalkit import Petal, RegistrationError
+from petalkit.cli import _targets
+from petalkit.cli._errors import UsageError
+from petalkit.cli._targets import load_targets
+
+Write = Callable[[str, str], Path]
+
+TUNED = """
+import dataclasses
+import datetime
+from typing import Any
+import attrs
+from petalkit import Petal
+
+@attrs.frozen
+class Gains:
+    p: float
+    i: float = 0.0
+
+@dataclasses.dataclass
+class Window:
+    start: datetime.time
+
+class Tuned(Petal):
+    name = "tuned"
+    def __init__(self, rate: float = 1.0, *, gains: Gains | None = None,
+                 axes: dict[str, Gains] | None = None, window: Window | None = None,
+                 topics: list[str] | None = None, anything: Any = None, plain=None) -> None:
+        self.given = {k: v for k, v in locals().items() if k != "self" and v is not None}
+
+def factory(rate: float = 3.0) -> Tuned:
+    return Tuned(rate)
+
+def unannotated(rate=3.0):
+    return Tuned(rate)
+
+instance = Tuned(9.0)
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+def one(target: str, table: dict[str, Any] | None = None) -> Any:
+    tables = {} if table is None else {"tuned": table}
+    (petal,) = load_targets([target], tables, origin="f.toml")
+    return petal
+
+
+@pytest.mark.parametrize(
+    "target", ["tuned:Tuned", "tuned.py:Tuned", "./tuned.py", "tuned", "tuned:factory"]
+)
+def test_a_target_leads_to_a_petal(target: str, write: Write) -> None:
+    write("tuned.py", TUNED)
+    petal = one(target)
+    assert isinstance(petal, Petal)
+    assert petal.name == "tuned"
+
+
+def test_an_instance_is_taken_as_it_is(write: Write) -> None:
+    write("tuned.py", TUNED)
+    assert one("tuned:instance").given == {"rate": 9.0}
+
+
+def test_a_file_imports_its_neighbours(write: Write) -> None:
+    write("far/neighbour.py", "NAME = 'far-petal'\n")
+    write(
+        "far/petal.py",
+        "from petalkit import Petal\nimport neighbour\n"
+        "class Far(Petal):\n    name = neighbour.NAME\n",
+    )
+    assert one("far/petal.py").name == "far-petal"
+
+
+def test_two_files_of_one_name_are_two_modules(write: Write) -> None:
+    for number in "12":
+        write(
+            f"{number}/petal.py",
+            f"from petalkit import Petal\nclass P(Petal):\n    name = 'petal-{number}'\n",
+        )
+    petals = load_targets(["1/petal.py", "2/petal.py:P"])
+    assert [petal.name for petal in petals] == ["petal-1", "petal-2"]
+
+
+def test_a_file_named_like_a_library_does_not_take_its_place(write: Write) -> None:
+    write("json.py", "from petalkit import Petal\nclass P(Petal):\n    name = 'p'\n")
+    json = sys.modules["json"]
+    assert one("json.py").name == "p"
+    assert sys.modules["json"] is json
+
+
+def test_an_entry_point_is_found(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("tuned.py", TUNED)
+    monkeypatch.syspath_prepend(".")
+    entry = importlib.metadata.EntryPoint("my-tuned", "tuned:Tuned", _targets.ENTRY_POINT_GROUP)
+
+    def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
+        assert group == "petalkit.petals"
+        return [entry]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    assert one("my-tuned").name == "tuned"
+    with pytest.raises(UsageError, match="did you mean 'my-tuned'"):
+        one("my_tuned")
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("nope", "there is no module 'nope'"),
+        ("nope.py", "there is no file 'nope.py'"),
+        ("tuned:Tunde", "tuned has no 'Tunde'; did you mean 'Tuned'?"),
+        ("tuned:", "nothing stands after the colon"),
+        ("tuned:Gains", "is neither a petal nor makes one"),
+        ("tuned:dataclasses", "is neither a petal nor makes one"),
+        ("a b", "is neither module:Petal"),
+        ("two", "has several petals; choose one of two:A, two:B"),
+        ("wrong:make_int", "returned int, and not a petal"),
+        ("wrong:make_async", "is an async function"),
+        ("wrong", "no petal is defined in wrong"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine")
+def test_a_wrong_target_is_one_line(target: str, text: str, write: Write) -> None:
+    write("tuned.py", TUNED)
+    write("two.py", "from petalkit import Petal\nclass A(Petal): ...\nclass B(Petal): ...\n")
+    write("wrong.py", "def make_int(): return 3\nasync def make_async(): ...\n")
+    with pytest.raises(UsageError) as caught:
+        one(target)
+    assert text in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not caught.value.details
+
+
+@pytest.mark.parametrize("target", ["broken.py", "broken:Petal"])
+def test_an_error_in_the_users_file_shows_the_users_own_lines(target: str, write: Write) -> None:
+    write("broken.py", "def divide():\n    return 1 / 0\n\ndivide()\n")
+    with pytest.raises(UsageError) as caught:
+        one(target)
+    assert "ZeroDivisionError" in caught.value.message
+    assert "in divide" in caught.value.details
+    assert "_targets.py" not in caught.value.details
+    assert "importlib" not in caught.value.details
+
+
+@pytest.mark.parametrize("target", ["broken.py", "broken"])
+def test_a_missing_import_of_the_file_is_not_a_missing_target(target: str, write: Write) -> None:
+    write("broken.py", "import no_such_thing\n")
+    with pytest.raises(UsageError, match="No module named 'no_such_thing'") as caught:
+        one(target)
+    assert "import no_such_thing" in caught.value.details
+
+
+def test_a_syntax_error_shows_its_line(write: Write) -> None:
+    write("broken.py", "def f(:\n")
+    with pytest.raises(UsageError, match="SyntaxError") as caught:
+        one("broken.py")
+    assert "def f(:" in caught.value.details
+
+
+def test_a_file_that_exits_on_import_does_not_end_us(write: Write) -> None:
+    write("broken.py", "raise SystemExit(3)\n")
+    with pytest.raises(UsageError, match="ended the program"):
+        one("broken.py")
+
+
+def test_a_registration_error_stays_what_it_is(write: Write) -> None:
+    write(
+        "broken.py",
+        "from petalkit import Petal, RegistrationError\nclass P(Petal):\n    name = 'p'\n"
+        "    def __init__(self):\n        raise RegistrationError('no', petal='p')\n",
+    )
+    with pytest.raises(RegistrationError):
+        one("broken.py")
+
+
+def test_a_table_reaches_the_constructor_with_its_types(write: Write) -> None:
+    write("tuned.py", TUNED)
+    petal = one(
+        "tuned",
+        {
+            "rate": 5,
+            "gains": {"p": 1},
+            "axes": {"x": {"p": 2.5, "i": 1}},
+            "window": {"start": __import__("datetime").time(7, 30)},
+            "topics": ["a", "b"],
+            "anything": {"free": [1]},
+            "plain": "text",
+        },
+    )
+    module = sys.modules["tuned"]
+    assert petal.given == {
+        "rate": 5.0,
+        "gains": module.Gains(1.0),
+        "axes": {"x": module.Gains(2.5, 1.0)},
+        "window": module.Window(__import__("datetime").time(7, 30)),
+        "topics": ["a", "b"],
+        "anything": {"free": [1]},
+        "plain": "text",
+    }
+    assert type(petal.given["rate"]) is float
+
+
+def test_a_table_reaches_an_annotated_factory(write: Write) -> None:
+    write("tuned.py", TUNED)
+    assert one("tuned:factory", {"rate": 7}).given == {"rate": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("target", "table", "text"),
+    [
+        ("tuned", {"rat": 1}, "[petals.tuned] in f.toml: unknown key 'rat'"),
+        ("tuned", {"rat": 1}, "did you mean 'rate'?"),
+        ("tuned", {"rate": "fast"}, "rate expected a number, got a string"),
+        ("tuned", {"rate": True}, "rate expected a number, got a boolean"),
+        ("tuned", {"gains": {"p": 1, "d": 2}}, "gains: unknown key 'd'"),
+        ("tuned", {"axes": {"x": {"p": 1, "d": 2}}}, "axes.x: unknown key 'd'"),
+        ("tuned", {"gains": {}}, "gains.p is required"),
+        ("tuned:instance", {"rate": 1}, "is an instance already"),
+        ("tuned:unannotated", {"rate": 1}, "annotate what"),
+    ],
+)
+def test_a_wrong_table_says_what_and_where(
+    target: str, table: dict[str, Any], text: str, write: Write
+) -> None:
+    write("tuned.py", TUNED)
+    with pytest.raises(UsageError) as caught:
+        one(target, table)
+    assert text in caught.value.message
+
+
+def test_a_table_that_no_petal_reads_is_an_error(write: Write) -> None:
+    write("tuned.py", TUNED)
+    with pytest.raises(UsageError, match=r"\[petals.tune\].*did you mean 'tuned'"):
+        load_targets(["tuned"], {"tune": {}}, origin="f.toml")
+
+
+def test_a_required_argument_without_a_value_is_named(write: Write) -> None:
+    write(
+        "strict.py",
+        "from petalkit import Petal\nclass P(Petal):\n    name = 'p'\n"
+        "    def __init__(self, port: int): ...\n",
+    )
+    with pytest.raises(UsageError, match=r"\[petals.p\].*'port' must be set there"):
+        load_targets(["strict"])
