@@ -1,0 +1,366 @@
+"""The asyncio-mqtt client, made to work on paho 2 and to do no input or output of its own.
+
+paho is given a `Wire` in place of a socket: what it reads was put there, and what it writes is
+picked up there, by the link's tasks. So paho never blocks, never opens or closes a connection,
+never calls into the event loop from a thread, and everything it has to say in one wake-up leaves
+in one `send`. The futures of asyncio-mqtt remain, for CONNACK, SUBACK and UNSUBACK.
+
+The trap: asyncio-mqtt 0.16.2 knows paho 1 only, and this module knows the insides of both. Its
+version is pinned; what is overridden here, and why, stands at each method. S numbers are the
+rows of the regression tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from .._messages import Message
+from .._settings import Settings
+from ._contract import ConnectOptions
+from ._tls import Address
+
+T = TypeVar("T")
+
+
+def _properties(packet_type: int) -> Any:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+_SUCCESS = ReasonCode(PacketTypes.PUBACK)
+_NO_PROPERTIES = _properties(PacketTypes.PUBACK)
+
+
+@contextmanager
+def _without_rename_notice() -> Generator[None]:
+    """S17: asyncio-mqtt warns of its new name whenever it is imported; that one record is cut."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("We renamed asyncio-mqtt to aiomqtt")
+
+    logger = logging.getLogger("mqtt")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
+
+
+with _without_rename_notice():
+    import asyncio_mqtt
+
+MqttError = asyncio_mqtt.MqttError
+
+
+class Wire:
+    """What paho takes for its socket: bytes in, bytes out, and a gate between packets.
+
+    Attributes:
+        incoming: received and not yet read by paho.
+        outgoing: written by paho and not yet sent.
+        paused: paho finds nothing to read, whatever is there. Set from a message callback it
+            takes effect before the next packet, and never inside one.
+    """
+
+    __slots__ = ("_position", "incoming", "outgoing", "paused")
+
+    def __init__(self) -> None:
+        self.incoming = b""
+        self.outgoing = bytearray()
+        self.paused = False
+        self._position = 0
+
+    def feed(self, data: bytes) -> None:
+        """Append received bytes; cheap when everything before them was read."""
+        rest = self.incoming[self._position :]
+        self.incoming = rest + data if rest else data
+        self._position = 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes that paho has not read."""
+        return len(self.incoming) - self._position
+
+    def recv(self, buffer_size: int) -> bytes:
+        start = self._position
+        end = start + buffer_size
+        data = self.incoming[start:end]
+        if not data or self.paused:
+            raise BlockingIOError
+        self._position = start + len(data)
+        return data
+
+    def send(self, buffer: bytes | bytearray) -> int:
+        self.outgoing += buffer
+        return len(buffer)
+
+    def close(self) -> None:
+        """The socket is the link's to close."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+
+class Events(Protocol):
+    """What the client reports, always synchronously and from inside `loop_read` or `loop_write`."""
+
+    def on_message(self, message: paho.MQTTMessage) -> None: ...
+    def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
+    def on_end(self, reason: str, *, taken_over: bool) -> None: ...
+    def on_output(self) -> None: ...
+
+
+class _Paho(paho.Client):
+    """paho's client over a `Wire`."""
+
+    wire: Wire
+    connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
+
+    def _create_socket(self) -> Any:
+        # S2: paho would connect here, in whatever thread `connect` runs, and block in it.
+        return self.wire
+
+    def _handle_connack(self) -> Any:
+        packet: Any = self._in_packet["packet"]
+        if len(packet) >= 2:
+            self.connack_code = packet[1]
+        return super()._handle_connack()
+
+    def _handle_pubackcomp(self, cmd: Any) -> Any:
+        # paho builds a reason code and a set of properties from the form that has neither; that
+        # is half of what a PUBACK costs, and there is one for every message published.
+        packet: Any = self._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) != 2:
+            return super()._handle_pubackcomp(cmd)
+        packet_id = int.from_bytes(packet, "big")
+        if packet_id not in self._out_messages:
+            return paho.MQTT_ERR_SUCCESS
+        return self._do_on_publish(packet_id, _SUCCESS, _NO_PROPERTIES)
+
+
+class HardenedClient(asyncio_mqtt.Client):
+    """One connection's client: a new one for each (S8), because its futures are single-use."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wire: Wire,
+        events: Events,
+        address: Address,
+        settings: Settings,
+        options: ConnectOptions,
+    ) -> None:
+        # S1: the base's own __init__ cannot run on paho 2: it asks for callbacks of version 1,
+        # which are deprecated and say nothing of an error PUBACK, and calls
+        # `message_retry_set`, which is gone. So its attributes are set here, as it sets them.
+        self._hostname = address.host
+        self._port = address.port
+        self._keepalive = options.keep_alive
+        self._loop = loop
+        self._connected: asyncio.Future[Any] = loop.create_future()
+        self._disconnected: asyncio.Future[Any] = loop.create_future()
+        self._pending_subscribes = {}
+        self._pending_unsubscribes = {}
+        self._pending_publishes = {}
+        self._pending_calls_threshold = 10
+        self._on_message_callbacks = []
+        self._unfiltered_messages_callback = None
+        self._outgoing_calls_sem = None
+
+        self._wire = wire
+        self._events = events
+        self._writing = False
+        self.session_present = False
+        self.connack_reason = ""
+        self.connack = _properties(PacketTypes.CONNACK)
+
+        v5 = settings.protocol == "5"
+        clean = options.clean_start or (not v5 and options.session_expiry == 0)
+        self._clean_start: Any = clean if v5 else paho.MQTT_CLEAN_START_FIRST_ONLY
+        self._properties = self._connect_properties(options) if v5 else None
+        self._v5 = v5
+
+        client = _Paho(
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            clean_session=None if v5 else clean,
+            protocol=paho.MQTTv5 if v5 else paho.MQTTv311,
+            reconnect_on_failure=False,  # no fallback to MQTT 3.1 either
+            manual_ack=True,  # S5: the broker's window is the back-pressure
+        )
+        client.wire = wire
+        # Any other number makes paho go through its whole queue at every PUBACK; the link counts.
+        client.max_inflight_messages_set(0)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_socket_register_write = self._on_socket_register_write
+        if settings.username is not None:
+            client.username_pw_set(settings.username, settings.password)
+        if options.will is not None:
+            will = options.will
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
+        self._client: _Paho = client
+
+    @staticmethod
+    def _connect_properties(options: ConnectOptions) -> Any:
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = options.session_expiry
+        properties.ReceiveMaximum = options.receive_maximum
+        return properties
+
+    # -- what the link calls
+
+    async def connect(self, *, timeout: float = 0) -> None:
+        """Send CONNECT over the wire and wait for CONNACK.
+
+        Args:
+            timeout: not used; the link's deadline stands around every call.
+        """
+        # S2, S6: not in a thread, for nothing blocks here; so there is also no socket that a
+        # cancelled call could leave behind.
+        self._client.connect(
+            self._hostname,
+            self._port,
+            self._keepalive,
+            clean_start=self._clean_start,
+            properties=self._properties,
+        )
+        await self._wait_for(self._connected, timeout=None)
+
+    async def subscribe_all(self, filters: list[str]) -> list[ReasonCode]:
+        """Subscribe at QoS 1; S20: on MQTT 5 retained messages come for a new one only."""
+        wanted: list[tuple[str, Any]] = [
+            (text, SubscribeOptions(qos=1, retainHandling=1) if self._v5 else 1) for text in filters
+        ]
+        answer: Any = await self.subscribe(wanted)
+        return list(answer)
+
+    async def unsubscribe_all(self, filters: list[str]) -> None:
+        await self.unsubscribe(filters)
+
+    def publish_nowait(self, message: Message) -> int:
+        """Write a PUBLISH and return its packet ID.
+
+        Raises:
+            ValueError: paho will not send this.
+        """
+        client = self._client
+        while True:
+            info = client.publish(message.topic, message.payload, message.qos, message.retain)
+            # A packet ID that is still in flight after 65 535 others is passed over.
+            if info.rc != paho.MQTT_ERR_QUEUE_SIZE:
+                return info.mid
+
+    def ack(self, packet_ids: list[int], *, qos: int) -> None:
+        """Write the acknowledgements of messages received."""
+        for packet_id in packet_ids:
+            self._client.ack(packet_id, qos)
+
+    def ping(self) -> None:
+        """Write a PINGREQ. Not paho's own clockwork: S9, it uses the real clock, tick 1 s."""
+        self._client._send_pingreq()
+
+    def write_disconnect(self) -> None:
+        """Write a DISCONNECT after all that is written already."""
+        self._client.disconnect()
+        self.loop_write()
+
+    def loop_read(self) -> bool:
+        """Let paho read one packet or more; False when the connection is over."""
+        return bool(self._client.loop_read() == paho.MQTT_ERR_SUCCESS)
+
+    def loop_write(self) -> None:
+        """Let paho put what it has queued on the wire."""
+        self._writing = True
+        self._client.loop_write()
+        self._writing = False
+
+    def want_write(self) -> bool:
+        """Whether paho has something queued."""
+        return bool(self._client.want_write())
+
+    def connack_refusal(self) -> tuple[int, str] | None:
+        """Code and text of a CONNACK that refuses, or None."""
+        code: int | None = self._client.connack_code
+        if not code:
+            return None
+        if not self._v5 or code < 0x80:
+            return code, _RETURN_CODES.get(code, f"return code {code}")
+        return code, self.connack_reason
+
+    # -- what paho calls
+
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, rc: Any, properties: Any = None
+    ) -> None:
+        self.session_present = bool(flags.session_present)
+        self.connack_reason = getattr(properties, "ReasonString", "") or rc.getName()
+        self.connack = properties
+        if not self._connected.done():
+            if rc.is_failure:
+                self._connected.set_exception(asyncio_mqtt.MqttError(str(rc)))
+            else:
+                self._connected.set_result(rc)
+
+    def _on_disconnect(  # type: ignore[override]  # version 2 of paho's callbacks
+        self, client: Any, userdata: Any, flags: Any, rc: Any, properties: Any = None
+    ) -> None:
+        # S6: the base asks a cancelled future for its exception here, which raises.
+        if not self._connected.done():
+            self._connected.set_exception(asyncio_mqtt.MqttError(str(rc)))
+            self._connected.exception()  # retrieved, should nobody be waiting any more
+        if flags.is_disconnect_packet_from_server:
+            text = getattr(properties, "ReasonString", "") or rc.getName()
+            self._events.on_end(
+                f"the broker disconnected: {text} ({rc.value:#04x})",
+                taken_over=rc.value == _SESSION_TAKEN_OVER,
+            )
+        else:
+            self._events.on_end(f"the connection broke off: {rc.getName()}", taken_over=False)
+
+    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
+        # S4: there is no time between CONNACK and a listener; S5: and no queue that drops.
+        self._events.on_message(message)
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, rc: Any = None, properties: Any = None
+    ) -> None:
+        # A QoS 0 message is reported from `loop_write`, under an ID that may be another's too.
+        if not self._writing:
+            self._events.on_puback(mid, rc)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._events.on_output()
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None, **kwargs: Any) -> T:
+        # S11: `asyncio.wait_for` of 3.11 can swallow a cancellation; Trio's deadlines stand
+        # around every call instead.
+        return await fut
+
+
+_SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
+
+_RETURN_CODES = {  # MQTT 3.1.1, table 3.1
+    1: "unacceptable protocol version",
+    2: "identifier rejected",
+    3: "server unavailable",
+    4: "bad user name or password",
+    5: "not authorized",
+}

@@ -1,0 +1,518 @@
+"""One live connection: the socket, the tasks that drive it, and what is owed on it.
+
+Three Trio tasks inside the link's own trio-asyncio loop: one reads, one writes, one watches the
+clock. They wait for the socket with Trio's own `wait_readable` rather than the loop's
+`add_reader`, which costs two tasks' wake-ups and a queue per event; the callbacks of paho run in
+them, so a message reaches the receiver with no crossing of the border.
+
+The rules: reading stops when nobody receives, between packets and with a bound; what is
+published or acknowledged in one wake-up leaves in one `send`, by the writing task, which runs
+when all who were awake have had their turn; whatever ends the link goes through `_lose`, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import trio
+import trio_asyncio
+
+from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from .._messages import Message
+from .._settings import Settings
+from .._topics import TopicFilter
+from ._asyncio_client import HardenedClient, MqttError, Wire
+from ._asyncio_socket import TLS_RETRY, receive_some
+from ._contract import AckWindow, ConnectOptions, Delivery, Link, OnDone
+from ._keepalive import KeepAlive
+from ._tls import Address
+
+logger = logging.getLogger("petalkit.transport")
+
+BUFFER_MESSAGES = 64  # undelivered; then reading stops
+BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
+# A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read.
+WAITING_FACTOR = 16
+READ_SIZE = 64 * 1024
+OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
+FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
+_PUBLISH_OVERHEAD = 16  # bytes of a PUBLISH beside topic and payload, at most
+
+_PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
+_TOPIC_NAME_INVALID = 0x90
+_FAILURE = 0x80  # this and above
+
+
+class AsyncioLink(Link):
+    """A `Link` over one socket. Made and driven by `AsyncioMqttTransport.connect`."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: Address,
+        settings: Settings,
+        options: ConnectOptions,
+    ) -> None:
+        self._sock = sock
+        self._address = address
+        self._settings = settings
+        self._options = options
+        self._wire = Wire()
+        self._watch = KeepAlive(options.keep_alive, trio.current_time())
+        self._up = False
+        self._leaving = False
+        self._lost: ConnectionLost | None = None
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+        # incoming
+        self._inbox: list[Delivery] = []
+        self._inbox_bytes = 0
+        self._window = AckWindow(self._send_acks)
+        self._exactly_once: set[int] = set()
+        self._receiver = trio.lowlevel.ParkingLot()
+        self._room = trio.Event()
+        self._asking = 0
+        # outgoing
+        self._acks: list[int] = []
+        self._outbox: deque[tuple[Message, OnDone]] = deque()
+        self._outbox_bytes = 0
+        self._in_flight = 0
+        self._in_flight_max = options.publish_maximum
+        self._packet_max = 0xFFFF_FFFF
+        self._unacked: dict[int, OnDone] = {}
+        self._writer = trio.lowlevel.ParkingLot()
+        self._publishers = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        state = "lost" if self._lost else "up" if self._up else "connecting"
+        return f"<AsyncioLink to {self._address}, {state}>"
+
+    @property
+    def session_present(self) -> bool:
+        """See `Link.session_present`."""
+        return self._client.session_present
+
+    # -- life, for the transport
+
+    async def run(
+        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Connect, report `started`, and live until the link is lost or cancelled.
+
+        Raises:
+            ConnectFailed: no CONNACK by `deadline`, or the connection broke before it.
+            RejectedByBroker: the CONNACK refuses.
+        """
+        try:
+            async with trio_asyncio.open_loop() as loop:
+                self._loop = loop
+                self._client = HardenedClient(
+                    loop, self._wire, self, self._address, self._settings, self._options
+                )
+                with self._scope:
+                    async with trio.open_nursery() as self._nursery:
+                        self._nursery.start_soon(self._read)
+                        self._nursery.start_soon(self._write)
+                        if await self._connect(deadline):
+                            self._up = True
+                            task_status.started()
+                            await self._keep_alive()
+        except Exception as error:
+            # A bug here, or S13: an exception in a callback of the loop, which ends it.
+            logger.exception("the event loop of a link has failed")
+            self._lose(f"the event loop failed: {error!r}")
+        finally:
+            self._lose("the link was left")
+        if not self._up:
+            raise self._connect_error()
+
+    async def _connect(self, deadline: float) -> bool:
+        with trio.move_on_at(deadline):
+            try:
+                await trio_asyncio.aio_as_trio(self._client.connect, loop=self._loop)()
+            except MqttError as error:
+                self._lose(str(error))
+                return False
+            self._accept_limits()
+            return True
+        self._lose("no CONNACK in time")
+        return False
+
+    def _accept_limits(self) -> None:
+        """What the broker's CONNACK says about us (MQTT 5.0, section 3.2.2.3)."""
+        connack = self._client.connack
+        self._in_flight_max = min(
+            self._in_flight_max, getattr(connack, "ReceiveMaximum", self._in_flight_max)
+        )
+        self._packet_max = getattr(connack, "MaximumPacketSize", self._packet_max)
+        keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
+        self._watch.interval = min(self._watch.interval, keep_alive)
+
+    def _connect_error(self) -> TransportError:
+        refusal = self._client.connack_refusal()
+        if refusal is not None:
+            return RejectedByBroker(*refusal)
+        return ConnectFailed(f"no link to {self._address}: {self._lost}")
+
+    async def leave(self) -> None:
+        """Send what is waiting, then DISCONNECT, and wait until the broker has closed too.
+
+        The trap: closing a socket that still holds unread bytes makes the kernel send a reset,
+        which overtakes the DISCONNECT, and the broker publishes the will. So the reader throws
+        away what comes until the broker's end of the stream.
+        """
+        if self._lost is not None or not self._up:
+            return
+        self._leaving = True
+        self._flush()
+        self._client.write_disconnect()
+        self._send()  # at once: the caller may leave us no time at all
+        self._room.set()
+        self._writer.unpark_all()
+        await self._ended.wait()
+
+    def _lose(self, reason: str, *, taken_over: bool = False) -> None:
+        """End the link; the first reason stands."""
+        if self._lost is not None:
+            return
+        if self._leaving:
+            reason = "the link was left"
+        self._lost = ConnectionLost(reason, taken_over=taken_over)
+        self._window.close()
+        self._ended.set()
+        self._scope.cancel()
+        self._receiver.unpark_all()
+        self._publishers.unpark_all()
+        owed = [*self._unacked.values(), *(on_done for _, on_done in self._outbox)]
+        self._unacked.clear()
+        self._outbox.clear()
+        for on_done in owed:
+            on_done(self._gone())
+
+    def _gone(self) -> ConnectionLost:
+        # A new one each time: an exception that is raised twice mixes up its tracebacks.
+        assert self._lost is not None
+        return ConnectionLost(str(self._lost), taken_over=self._lost.taken_over)
+
+    def _check_up(self) -> None:
+        if self._lost is not None or self._leaving:
+            raise self._gone() if self._lost else ConnectionLost("the link is being left")
+
+    # -- reading
+
+    async def _read(self) -> None:
+        while True:
+            if self._full() and not self._leaving:
+                await self._wait_for_room()
+            if not self._wire.unread or self._leaving:
+                await trio.lowlevel.wait_readable(self._sock)
+                if not await self._fill():
+                    return
+            self._parse()
+
+    async def _wait_for_room(self) -> None:
+        self._room = trio.Event()
+        self._watch.pause()
+        await self._room.wait()  # no limit: this is the back-pressure
+        self._watch.resume(trio.current_time())
+        self._wire.paused = False
+
+    async def _fill(self) -> bool:
+        """Move bytes from the socket to the wire; False when there will be no more."""
+        try:
+            data = receive_some(self._sock, READ_SIZE)
+        except ssl.SSLWantWriteError:
+            await trio.sleep(TLS_RETRY)
+            return True
+        except OSError as error:
+            self._lose(f"reading failed: {error}")
+            return False
+        if data == b"":
+            self._lose("the broker closed the connection")
+            return False
+        if data is not None:
+            self._watch.heard(trio.current_time())
+            if not self._leaving:
+                self._wire.feed(data)
+        return True
+
+    def _parse(self) -> None:
+        """Let paho handle whole packets until the wire is empty or the buffer is full."""
+        wire = self._wire
+        while wire.unread and not wire.paused and self._lost is None and not self._leaving:
+            if not self._client.loop_read():
+                self._lose("the broker broke the protocol")
+        if self._inbox:
+            self._receiver.unpark()
+
+    def _full(self) -> bool:
+        factor = WAITING_FACTOR if self._asking else 1
+        return (
+            len(self._inbox) >= BUFFER_MESSAGES * factor
+            or self._inbox_bytes >= BUFFER_BYTES * factor
+        )
+
+    def on_message(self, message: Any) -> None:
+        """From the client: one PUBLISH."""
+        payload: bytes = message.payload
+        qos: int = message.qos
+        if qos == 2:
+            # Only a session that was made elsewhere asks for QoS 2; it wants another answer.
+            self._exactly_once.add(message.mid)
+            qos = 1
+        delivery = Delivery(
+            message.topic,
+            payload,
+            qos=qos,
+            retain=message.retain,
+            dup=message.dup,
+            window=self._window if qos else None,
+            packet_id=message.mid,
+        )
+        self._inbox.append(delivery)
+        self._inbox_bytes += len(payload)
+        if self._full():
+            self._wire.paused = True
+
+    def on_end(self, reason: str, *, taken_over: bool) -> None:
+        """From the client: DISCONNECT of the broker, or a packet that paho cannot read."""
+        if not self._leaving:
+            self._lose(reason, taken_over=taken_over)
+
+    async def receive(self) -> Sequence[Delivery]:
+        """See `Link.receive`."""
+        if self._receiver:
+            raise trio.BusyResourceError("another task receives from this link already")
+        if self._inbox:
+            await trio.lowlevel.checkpoint()
+        while not self._inbox:
+            if self._lost is not None:
+                raise self._gone()
+            await self._receiver.park()
+        batch = self._inbox
+        self._inbox = []
+        self._inbox_bytes = 0
+        self._room.set()
+        return batch
+
+    # -- writing
+
+    async def _write(self) -> None:
+        while True:
+            if not self._has_output():
+                await self._writer.park()
+            self._flush()
+            while not self._send():
+                await trio.lowlevel.wait_writable(self._sock)
+            if self._leaving:
+                self._half_close()
+                return
+            if self._publishers:
+                self._publishers.unpark_all()
+
+    def _has_output(self) -> bool:
+        return bool(self._acks or self._outbox or self._wire.outgoing or self._client.want_write())
+
+    def _flush(self) -> None:
+        """Put on the wire what was collected: acknowledgements in order, then publishes."""
+        if self._lost is not None:
+            return
+        if self._acks:
+            acks, self._acks = self._acks, []
+            self._client.ack(acks, qos=1)
+        outbox = self._outbox
+        while outbox:
+            message, on_done = outbox.popleft()
+            self._publish(message, on_done)
+        self._outbox_bytes = 0
+        self._client.loop_write()
+
+    def _publish(self, message: Message, on_done: OnDone) -> None:
+        size = len(message.payload)
+        refusal: RejectedByBroker | None = None
+        if (
+            size > self._options.payload_max
+            or size + len(message.topic) * 4 + _PUBLISH_OVERHEAD > self._packet_max
+        ):
+            refusal = RejectedByBroker(_PACKET_TOO_LARGE, f"Packet too large ({size} bytes)")
+        else:
+            try:
+                packet_id = self._client.publish_nowait(message)
+            except ValueError as error:
+                refusal = RejectedByBroker(_TOPIC_NAME_INVALID, str(error))
+            else:
+                if message.qos:
+                    self._unacked[packet_id] = on_done
+                    return
+        if message.qos:
+            self._in_flight -= 1
+        on_done(refusal)
+
+    def _send(self) -> bool:
+        """Send what is on the wire; False when the socket has no more room."""
+        outgoing = self._wire.outgoing
+        while outgoing:
+            try:
+                del outgoing[: self._sock.send(outgoing)]
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                return False
+            except OSError as error:
+                self._writing_failed(error)
+                return True
+            self._watch.sent(trio.current_time())
+        return True
+
+    def _writing_failed(self, error: OSError) -> None:
+        # The broker may have said why before it closed: a DISCONNECT that waits to be read.
+        self._wire.outgoing.clear()
+        try:
+            data = receive_some(self._sock, READ_SIZE)
+        except OSError:
+            data = None
+        if data and not self._leaving:
+            self._wire.feed(data)
+            self._parse()
+        self._lose(f"writing failed: {error}")
+
+    def _half_close(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._lose(f"writing failed: {error}")
+
+    def _send_acks(self, packet_ids: list[int]) -> None:
+        """From the window: these are due, in this order."""
+        if self._exactly_once:
+            twice = [each for each in packet_ids if each in self._exactly_once]
+            self._exactly_once.difference_update(twice)
+            packet_ids = [each for each in packet_ids if each not in twice]
+            self._client.ack(twice, qos=2)
+        self._acks += packet_ids
+        self._wake_writer()
+
+    def publish_nowait(self, message: Message, on_done: OnDone) -> None:
+        """See `Link.publish_nowait`."""
+        self._check_up()
+        if not self._publishable():
+            raise trio.WouldBlock
+        if message.qos:
+            self._in_flight += 1
+        self._outbox.append((message, on_done))
+        self._outbox_bytes += len(message.payload)
+        self._wake_writer()
+
+    def _publishable(self) -> bool:
+        return (
+            self._in_flight < self._in_flight_max
+            and self._outbox_bytes + len(self._wire.outgoing) < OUTGOING_BYTES
+        )
+
+    async def wait_publishable(self) -> None:
+        """See `Link.wait_publishable`."""
+        self._check_up()
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._check_up()
+            if self._publishable():
+                return
+            await self._publishers.park()
+
+    def on_puback(self, packet_id: int, reason: Any) -> None:
+        """From the client: the broker answered one of our publishes."""
+        on_done = self._unacked.pop(packet_id, None)
+        if on_done is None:
+            return
+        self._in_flight -= 1
+        if self._publishers:
+            self._publishers.unpark_all()
+        code: int = reason.value
+        on_done(RejectedByBroker(code, reason.getName()) if code >= _FAILURE else None)
+
+    def on_output(self) -> None:
+        """From the client: paho has something to write."""
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
+            self._writer.unpark()
+
+    # -- asking
+
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.subscribe`."""
+        for batch in _batches(filters):
+            answer = await self._ask(self._client.subscribe_all, batch, "SUBACK")
+            for text, reason in zip(batch, answer, strict=False):
+                if reason.value >= _FAILURE:
+                    raise RejectedByBroker(reason.value, f"{reason.getName()} to filter {text!r}")
+
+    async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.unsubscribe`."""
+        for batch in _batches(filters):
+            await self._ask(self._client.unsubscribe_all, batch, "UNSUBACK")
+
+    async def _ask(
+        self, method: Callable[[list[str]], Awaitable[Any]], filters: list[str], answer: str
+    ) -> Any:
+        """Run one of the client's coroutines beside the link's tasks, and wait for its end.
+
+        Not in the caller's task: a future of a loop that has failed is never done.
+        """
+        self._check_up()
+        results: list[Any] = []
+        done = trio.Event()
+        scope = trio.CancelScope()
+
+        async def ask() -> None:
+            try:
+                with scope:
+                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(filters))
+            except MqttError as error:
+                self._lose(str(error))
+            finally:
+                done.set()
+
+        self._asking += 1
+        self._wake_reader()
+        self._nursery.start_soon(ask)
+        try:
+            with trio.move_on_after(self._options.subscribe_timeout):
+                await done.wait()
+        finally:
+            self._asking -= 1
+            scope.cancel()
+        if results:
+            return results[0]
+        self._lose(f"no {answer} in time")
+        raise self._gone()
+
+    def _wake_reader(self) -> None:
+        if not self._full():
+            self._room.set()
+
+    # -- the clock
+
+    async def _keep_alive(self) -> None:
+        """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
+        watch = self._watch
+        while True:
+            await trio.sleep_until(watch.deadline())
+            now = trio.current_time()
+            match watch.due(now):
+                case "dead":
+                    self._lose(f"no sign of life from the broker within {watch.interval:g} s")
+                case "ping" if not self._leaving:
+                    self._client.ping()
+                    watch.pinged(now)
+                case _:
+                    pass
+
+
+def _batches(filters: Sequence[TopicFilter]) -> list[list[str]]:
+    texts = [each.text for each in filters]
+    return [texts[i : i + FILTERS_PER_PACKET] for i in range(0, len(texts), FILTERS_PER_PACKET)]

@@ -1,0 +1,118 @@
+"""Where the broker is, and the TLS that leads there: what every wire of our own needs first.
+
+The rule: certificates are always verified and the host name is always checked; there is no
+setting to turn that off. Plain TCP is for this machine only, unless `allow_insecure` says that
+the user knows. The trap: a name such as `broker.local` may resolve to anything, so only literal
+loopback addresses and `localhost` itself count as this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+
+from .._errors import ConfigError
+from .._settings import Settings
+
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "alpn")
+
+
+@attrs.frozen
+class Address:
+    """Host and port of a broker, and whether the way there is TLS."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def broker_address(settings: Settings) -> Address:
+    """The address in `settings.broker`.
+
+    Raises:
+        ConfigError: the scheme is not mqtt or mqtts, more than host and port is given, TLS
+            settings stand beside a plain address, or plain TCP would leave this machine.
+    """
+    url = settings.broker_url()
+    if url.scheme not in _DEFAULT_PORTS:
+        raise ConfigError("broker", f"must start with mqtt:// or mqtts://, not {url.scheme}://")
+    if not url.hostname:
+        raise ConfigError("broker", f"{settings.broker!r} names no host")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise ConfigError("broker", f"{settings.broker!r} has more than a host and a port")
+    if url.port == 0:
+        raise ConfigError("broker", "port 0 cannot be connected to")
+    tls = url.scheme == "mqtts"
+    if not tls:
+        for name in _TLS_SETTINGS:
+            if getattr(settings, name):
+                raise ConfigError(name, f"needs an mqtts:// address, not {settings.broker!r}")
+        if not settings.allow_insecure and not is_loopback(url.hostname):
+            raise ConfigError(
+                "broker",
+                f"{settings.broker!r} would send everything in the clear: use mqtts://, "
+                "or set allow_insecure if the network is trusted",
+            )
+    return Address(url.hostname, url.port or _DEFAULT_PORTS[url.scheme], tls)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, as far as can be said without asking a resolver."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """A client context that verifies the broker's certificate and its host name.
+
+    Made anew for every connection, so that a renewed certificate is used without a restart.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be read or used; it names the setting.
+    """
+    for name in ("ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(settings, name)
+        if path is not None:
+            _check_readable(name, path)
+    try:
+        # SERVER_AUTH is the default purpose: CERT_REQUIRED and check_hostname are on.
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError("ca_file", f"has no certificates to trust: {error}") from None
+    if settings.cert_file is not None:
+        try:
+            context.load_cert_chain(settings.cert_file, settings.key_file, _no_password)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                "cert_file", f"cannot be used together with key_file: {error}"
+            ) from None
+    if settings.alpn:
+        try:
+            context.set_alpn_protocols(list(settings.alpn))
+        except (ssl.SSLError, UnicodeEncodeError) as error:
+            raise ConfigError("alpn", f"cannot be used: {error}") from None
+    return context
+
+
+def _check_readable(name: str, path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigError(name, f"{path} cannot be read: {error.strerror}") from None
+
+
+def _no_password() -> NoReturn:
+    # Without this, OpenSSL asks for the password on the terminal, and a service hangs there.
+    raise ConfigError("key_file", "is encrypted; petalkit needs a key without a password")

@@ -1,0 +1,72 @@
+"""The default transport: the asyncio-mqtt client on a trio-asyncio loop of its own.
+
+    _tls             address and TLS context          no library
+    _asyncio_client  asyncio-mqtt and paho, mended    knows both, does no I/O
+    _asyncio_link    the socket and the tasks         knows Trio and the loop
+
+The rule: asyncio is behind one link, and nowhere else. Each link has its own `open_loop()` in a
+task beside the user's block, so whatever an asyncio callback raises ends that link and nothing
+more (S13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
+
+import trio
+
+from .._settings import Settings
+from ._asyncio_link import AsyncioLink
+from ._asyncio_socket import open_socket
+from ._contract import ConnectOptions, Link, Transport
+from ._tls import broker_address, tls_context
+
+
+class AsyncioMqttTransport(Transport):
+    """Links over TCP or TLS, MQTT 3.1.1 or 5. Made by `create`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._address = broker_address(settings)
+        if self._address.tls:
+            tls_context(settings)  # certificates that cannot be used are refused here already
+
+    def __repr__(self) -> str:
+        return f"<AsyncioMqttTransport to {self._address}>"
+
+    @asynccontextmanager
+    async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
+        """See `Transport.connect`."""
+        deadline = trio.current_time() + options.connect_timeout
+        context = tls_context(self._settings) if self._address.tls else None
+        failure: BaseException | None = None
+        with closing(await open_socket(self._address, context, deadline)) as sock:
+            link = AsyncioLink(sock, self._address, self._settings, options)
+            async with trio.open_nursery() as nursery:
+                # What the block raises must not pass through the nursery, which would wrap it.
+                try:
+                    await nursery.start(link.run, deadline)
+                    try:
+                        yield link
+                    finally:
+                        # S15: also for a cancelled block, or the broker publishes the will.
+                        with trio.move_on_after(options.disconnect_timeout, shield=True):
+                            await link.leave()
+                except BaseException as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or it holds this frame, which holds it
+
+
+def create(settings: Settings) -> Transport:
+    """The transport for these settings; nothing is connected yet.
+
+    Raises:
+        ConfigError: the broker's address or a certificate cannot be used.
+    """
+    return AsyncioMqttTransport(settings)
