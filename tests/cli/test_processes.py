@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,15 +19,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import attrs
 import pytest
+
+from ..brokers import Mosquitto
 
 pytestmark = pytest.mark.process
 
 LIMIT = 60.0  # seconds; a loaded machine starts slowly
-MOSQUITTO = shutil.which("mosquitto", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
-needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 
 SLOW = """
 import trio
@@ -126,42 +124,9 @@ def petalkit(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@attrs.frozen
-class Broker:
-    url: str
-
-
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Broker]:
-    """A mosquitto of this test's own on a free loopback port."""
-    assert MOSQUITTO is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
-    process = subprocess.Popen(
-        [MOSQUITTO, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + LIMIT
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, "mosquitto did not start"
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        yield Broker(f"mqtt://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(LIMIT)
-
-
-def serve(start: Start, broker: Broker, *targets: str) -> Program:
+def serve(start: Start, mosquitto: Mosquitto, *targets: str) -> Program:
     """Start `petalkit run`, and wait until it serves."""
-    program = start("run", *targets, "--broker", broker.url, *WHO)
+    program = start("run", *targets, "--broker", mosquitto.url, *WHO)
     program.wait_line("subscribed|serving|online")
     return program
 
@@ -190,10 +155,8 @@ def test_nobody_listens_at_the_brokers_address() -> None:
     assert "Traceback" not in completed.stderr
 
 
-@pytest.mark.broker
-@needs_mosquitto
 def test_run_answers_call_and_stops_at_sigterm(
-    start: Start, mosquitto: Broker, example_file: Path
+    start: Start, mosquitto: Mosquitto, example_file: Path
 ) -> None:
     program = serve(start, mosquitto, f"{example_file}:ExamplePetal")
     to = ("--broker", mosquitto.url, *WHO)
@@ -223,10 +186,8 @@ def test_run_answers_call_and_stops_at_sigterm(
     assert "Developer" not in text, "payloads are not logged"
 
 
-@pytest.mark.broker
-@needs_mosquitto
 def test_a_command_in_flight_is_answered_before_the_end(
-    start: Start, mosquitto: Broker, tmp_path: Path
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     program = serve(start, mosquitto, "slow.py")
@@ -238,9 +199,7 @@ def test_a_command_in_flight_is_answered_before_the_end(
     assert program.wait() == 0, "".join(program.lines)
 
 
-@pytest.mark.broker
-@needs_mosquitto
-def test_a_second_signal_stops_at_once(start: Start, mosquitto: Broker, tmp_path: Path) -> None:
+def test_a_second_signal_stops_at_once(start: Start, mosquitto: Mosquitto, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     program = start("run", "slow.py", "--broker", mosquitto.url, *WHO, "--grace", "50")
     program.wait_line("subscribed|serving|online")
@@ -252,10 +211,8 @@ def test_a_second_signal_stops_at_once(start: Start, mosquitto: Broker, tmp_path
     assert program.wait() == 3, "".join(program.lines)
 
 
-@pytest.mark.broker
-@needs_mosquitto
 def test_settings_from_file_and_environment_reach_the_process(
-    start: Start, mosquitto: Broker, example_file: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, mosquitto: Mosquitto, example_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = example_file.with_name("petalkit.toml")
     config.write_text('[petalkit]\norganization_id = "from-file"\nbroker = "mqtt://127.0.0.1:1"\n')

@@ -31,7 +31,7 @@ def test_each_layer_goes_before_the_next(tmp_path: Path, monkeypatch: pytest.Mon
     assert settings.broker == "mqtt://command-line"
     assert settings.grace == 2.5
     assert settings.keep_alive == 11
-    assert settings.threads == Settings().threads
+    assert settings.protocol == Settings().protocol
 
 
 def test_every_loadable_setting_can_come_from_the_environment(

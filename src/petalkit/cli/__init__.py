@@ -6,6 +6,7 @@ of ours; a traceback means a bug in petalkit.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from .._errors import ConfigError, RegistrationError
 from .._version import __version__
 from ._call import call
 from ._demo import demo
-from ._errors import EXIT_OK, EXIT_USAGE, UsageError, report
+from ._errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._list import list_commands
 from ._options import GENERAL
 from ._run import run
@@ -58,19 +59,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _make_app()(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
-    except CycloptsError as error:
-        report(" ".join(str(error).split()))
-        return EXIT_USAGE
-    except UsageError as error:
-        report(error.message, details=error.details)
-        return EXIT_USAGE
-    except (ConfigError, RegistrationError) as error:
-        report(str(error))
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        return 130  # 128 + SIGINT, as every shell expects
-    except BrokenPipeError:
-        # Whoever read our output has had enough; nothing can be said to them any more.
-        sys.stderr.close()
-        return EXIT_OK
+        sys.stdout.flush()  # here, where a closed pipe can still be met
+    except BaseException as error:
+        return _explain(error)
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _explain(error: BaseException) -> int:
+    """Tell a user's mistake, and return its exit code; raise what is none."""
+    cause = error
+    while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+        cause = cause.exceptions[0]  # a nursery puts also a single error into a group
+    match cause:
+        case CycloptsError():
+            report(" ".join(str(cause).split()))
+        case UsageError():
+            report(cause.message, details=cause.details)
+        case ConfigError() | RegistrationError():
+            report(str(cause))
+        case KeyboardInterrupt():
+            return EXIT_INTERRUPTED
+        case BrokenPipeError():
+            # Whoever read our output has had enough. What is still buffered goes nowhere, so
+            # that the interpreter does not complain at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_OK
+        case _:
+            raise error
+    return EXIT_USAGE

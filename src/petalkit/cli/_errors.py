@@ -9,6 +9,7 @@ from .._logs import escape
 EXIT_OK = 0
 EXIT_ERROR = 1  # a runtime error; for `call`: the device answered with an error
 EXIT_USAGE = 2  # usage or configuration; for `call` also: no answer, or no connection
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
 
 class UsageError(Exception):
