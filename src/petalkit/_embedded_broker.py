@@ -1,0 +1,106 @@
+"""A real MQTT broker inside this program: amqtt, in an asyncio loop of its own under Trio.
+
+The rule: it speaks MQTT 3.1.1 over real sockets on loopback, takes everybody, writes no file, and
+is gone when its block ends. The trap: an unhandled error in an asyncio callback ends its loop
+(`trio_asyncio.open_loop`) with an error, which then comes out of the block: never run it around
+something that has to survive. It is for the demo and for tests, not for production.
+
+Flavor: this module is the border; everything public here is Trio-flavored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from ._errors import ConfigError
+
+SHUTDOWN_LIMIT = 5.0  # seconds; amqtt itself waits for its clients' handlers
+
+
+@attrs.frozen
+class EmbeddedBroker:
+    """A running broker.
+
+    Attributes:
+        host: where it listens.
+        port: the real one, also when 0 was asked for.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """For `Settings.broker`."""
+        return f"mqtt://{self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def open_embedded_broker(
+    host: str = "127.0.0.1", port: int = 0
+) -> AsyncGenerator[EmbeddedBroker]:
+    """Run a broker while the block runs. Entry waits until it listens, exit until it is gone.
+
+    Args:
+        host: the address to listen on.
+        port: 0 lets the system choose one.
+
+    Raises:
+        ConfigError: amqtt is not installed.
+        OSError: the port is taken.
+
+    Cancellation: ends the broker; the shutdown is shielded and takes at most `SHUTDOWN_LIMIT`.
+    """
+    try:
+        import trio_asyncio
+        from amqtt.broker import Broker
+        from amqtt.errors import BrokerError
+    except ImportError as error:
+        raise ConfigError(
+            "broker", "the embedded broker needs amqtt: pip install 'petalkit[broker]'"
+        ) from error
+
+    # Its INFO is a line per packet, its WARNING a line per client that comes back, and its ERROR a
+    # failed start, which is raised here anyway.
+    logger = logging.getLogger("amqtt")
+    level = logger.level
+    failure: BaseException | None = None
+    async with trio_asyncio.open_loop():
+        logger.setLevel(max(level, logging.CRITICAL))
+        broker = Broker(
+            {
+                "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}"}},
+                # Named here because amqtt's default has $SYS, and entry points are deprecated.
+                "plugins": {
+                    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
+                },
+            }
+        )
+        try:
+            await trio_asyncio.aio_as_trio(broker.start)()
+        except BrokerError as error:
+            # It wraps what asyncio said; callers know OSError.
+            failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        else:
+            logger.setLevel(max(level, logging.ERROR))
+            try:
+                # The one private name: amqtt does not tell the port that it was given.
+                listening = broker._servers["default"].instance.sockets[0].getsockname()
+                yield EmbeddedBroker(host, listening[1])
+            except BaseException as error:
+                failure = error  # kept out of the loop's nurseries, which would group it
+            with trio.move_on_after(SHUTDOWN_LIMIT) as scope:
+                scope.shield = True
+                await trio_asyncio.aio_as_trio(broker.shutdown)()
+        finally:
+            logger.setLevel(level)
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure
