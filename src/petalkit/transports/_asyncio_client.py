@@ -117,6 +117,7 @@ class Wire:
 class Events(Protocol):
     """What the client reports, always synchronously and from inside `loop_read` or `loop_write`."""
 
+    def on_connected(self, connack: Any) -> None: ...
     def on_message(self, message: paho.MQTTMessage) -> None: ...
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
     def on_end(self, reason: str, *, taken_over: bool) -> None: ...
@@ -185,7 +186,6 @@ class HardenedClient(asyncio_mqtt.Client):
         self._writing = False
         self.session_present = False
         self.connack_reason = ""
-        self.connack = _properties(PacketTypes.CONNACK)
 
         v5 = settings.protocol == "5"
         clean = options.clean_start or (not v5 and options.session_expiry == 0)
@@ -312,7 +312,8 @@ class HardenedClient(asyncio_mqtt.Client):
     ) -> None:
         self.session_present = bool(flags.session_present)
         self.connack_reason = getattr(properties, "ReasonString", "") or rc.getName()
-        self.connack = properties
+        if not rc.is_failure:
+            self._events.on_connected(properties)
         if not self._connected.done():
             if rc.is_failure:
                 self._connected.set_exception(asyncio_mqtt.MqttError(str(rc)))

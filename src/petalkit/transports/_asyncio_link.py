@@ -108,6 +108,7 @@ class AsyncioLink(Link):
             ConnectFailed: no CONNACK by `deadline`, or the connection broke before it.
             RejectedByBroker: the CONNACK refuses.
         """
+        started = False
         try:
             async with trio_asyncio.open_loop() as loop:
                 self._loop = loop
@@ -118,9 +119,10 @@ class AsyncioLink(Link):
                     async with trio.open_nursery() as self._nursery:
                         self._nursery.start_soon(self._read)
                         self._nursery.start_soon(self._write)
-                        if await self._connect(deadline):
-                            self._up = True
+                        await self._connect(deadline)
+                        if self._up:
                             task_status.started()
+                            started = True
                             await self._keep_alive()
         except Exception as error:
             # A bug here, or S13: an exception in a callback of the loop, which ends it.
@@ -130,22 +132,25 @@ class AsyncioLink(Link):
             self._lose("the link was left")
         if not self._up:
             raise self._connect_error()
+        if not started:
+            # Up and lost again in one wake-up, as by a session taken over: still a link.
+            task_status.started()
 
-    async def _connect(self, deadline: float) -> bool:
+    async def _connect(self, deadline: float) -> None:
         with trio.move_on_at(deadline):
             try:
                 await trio_asyncio.aio_as_trio(self._client.connect, loop=self._loop)()
             except MqttError as error:
                 self._lose(str(error))
-                return False
-            self._accept_limits()
-            return True
-        self._lose("no CONNACK in time")
-        return False
+        if not self._up:
+            self._lose("no CONNACK in time")
 
-    def _accept_limits(self) -> None:
-        """What the broker's CONNACK says about us (MQTT 5.0, section 3.2.2.3)."""
-        connack = self._client.connack
+    def on_connected(self, connack: Any) -> None:
+        """From the client: accepted, and what the CONNACK says (MQTT 5.0, section 3.2.2.3).
+
+        Here, and not where `_connect` goes on: more packets may follow in the same wake-up.
+        """
+        self._up = True
         self._in_flight_max = min(
             self._in_flight_max, getattr(connack, "ReceiveMaximum", self._in_flight_max)
         )
