@@ -1,0 +1,53 @@
+"""petalkit: structured concurrency for petals, command handlers over MQTT, on Trio.
+
+The layers; an import goes only towards an earlier line (`tests/test_layers.py` holds it):
+
+    values       _version  _errors  _topics  _messages  _structuring  _codec  _settings
+    transports   transports/
+    authoring    _context  _registry  _petal
+    runtime      _statistics  _identity  _duplicates  _outbox  _answers  _execution
+                 _dispatcher  _intake  _lifespans  _supervisor  _builtin  _runtime
+    around it    _logs  _run  client  _embedded_broker  testing/  cli/
+"""
+
+from __future__ import annotations
+
+# -- authoring
+from ._context import CommandContext as CommandContext
+from ._context import CommandLogFilter as CommandLogFilter
+
+# -- errors
+from ._errors import CommandError as CommandError
+from ._errors import ConfigError as ConfigError
+from ._errors import ConnectFailed as ConnectFailed
+from ._errors import ConnectionLost as ConnectionLost
+from ._errors import ErrorCode as ErrorCode
+from ._errors import PayloadError as PayloadError
+from ._errors import PetalkitError as PetalkitError
+from ._errors import RegistrationError as RegistrationError
+from ._errors import RejectedByBroker as RejectedByBroker
+from ._errors import TransportError as TransportError
+
+# -- values
+from ._messages import Command as Command
+from ._messages import Identity as Identity
+from ._messages import Message as Message
+from ._messages import Response as Response
+from ._petal import Petal as Petal
+from ._petal import command as command
+
+# -- serving
+from ._run import run as run
+from ._runtime import AllPetalsFailed as AllPetalsFailed
+from ._runtime import Runtime as Runtime
+from ._runtime import open_runtime as open_runtime
+from ._runtime import serve as serve
+from ._settings import Settings as Settings
+from ._statistics import Statistics as Statistics
+from ._structuring import forbid_extra_keys as forbid_extra_keys
+from ._structuring import make_converter as make_converter
+from ._topics import TopicError as TopicError
+from ._topics import TopicFilter as TopicFilter
+from ._version import __version__ as __version__
+from .client import Client as Client
+from .client import open_client as open_client

@@ -227,7 +227,7 @@ class Settings:
         check=_positive_seconds,
     )
     stable_after: float = _setting(
-        10.0, "A link that lived so long resets the waits.", unit="s", check=_positive_seconds
+        3.0, "A link that lived so long resets the waits.", unit="s", check=_positive_seconds
     )
 
     # -- intake
@@ -254,7 +254,7 @@ class Settings:
         128 * KIB, "Largest payload, in and out.", unit="bytes", check=_at_least(128)
     )
     depth_max: int = _setting(
-        32, "Deepest nesting of a command's JSON.", check=_at_least(2, at_most=500)
+        32, "Deepest nesting of a command's JSON.", check=_at_least(2, at_most=200)
     )
     message_id_max: int = _setting(
         256, "Longest messageId.", unit="characters", check=_at_least(16, at_most=4096)
@@ -288,9 +288,6 @@ class Settings:
     )
     urgent_concurrency: int = _setting(
         64, "Urgent and built-in commands running at once, beside all others.", check=_count
-    )
-    threads: int = _setting(
-        16, "Worker threads for handlers with thread=True.", check=_count
     )
 
     # -- outbox

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from .._errors import ConfigError, RegistrationError
+from .._errors import ConfigError, PetalkitError, RegistrationError
 from .._version import __version__
 from ._call import call
 from ._demo import demo
-from ._errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
+from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._list import list_commands
 from ._options import GENERAL
 from ._run import run
@@ -77,6 +77,9 @@ def _explain(error: BaseException) -> int:
             report(cause.message, details=cause.details)
         case ConfigError() | RegistrationError():
             report(str(cause))
+        case PetalkitError():  # such as: no petal could start
+            report(str(cause))
+            return EXIT_ERROR
         case KeyboardInterrupt():
             return EXIT_INTERRUPTED
         case BrokenPipeError():

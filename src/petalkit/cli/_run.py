@@ -8,7 +8,7 @@ import trio
 from cyclopts import Parameter
 
 from .._logs import configure_logging
-from .._runtime import run_until_signalled
+from .._run import run_until_signalled
 from ._errors import UsageError
 from ._options import GeneralOptions, RunSettings
 from ._targets import load_targets

@@ -1,0 +1,143 @@
+"""Turns outcomes into responses: encodes them once, bounds them, and puts them into the outbox."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from ._codec import (
+    NO_MESSAGE_ID,
+    InvalidEnvelope,
+    Timestamps,
+    encode_failure,
+    encode_json,
+    encode_success,
+)
+from ._errors import ErrorCode, PayloadError
+from ._messages import Identity, Message
+from ._outbox import Outbox
+from ._settings import Settings
+from ._statistics import Counters
+
+logger = logging.getLogger("petalkit.answers")
+
+DEBUG_BURST = 10  # reports of unreadable commands that may leave at once
+
+
+class Answers:
+    """See the module.
+
+    Args:
+        settings: topics and bounds.
+        outbox: where answers go.
+        timestamps: the wall clock of the wire.
+        counters: where refusals are counted.
+    """
+
+    def __init__(
+        self, settings: Settings, outbox: Outbox, timestamps: Timestamps, counters: Counters
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self.timestamps = timestamps
+        self._counters = counters
+        self._debug_tokens = float(DEBUG_BURST)
+        self._debug_at = -1.0
+
+    def success(self, message_id: str | None, fields: Mapping[str, Any]) -> bytes:
+        """The response to a success.
+
+        Raises:
+            PayloadError: see `encode_success`; or TOO_LARGE, it is over `payload_max`.
+        """
+        payload = encode_success(message_id, self.timestamps(), fields)
+        if len(payload) > self._settings.payload_max:
+            raise PayloadError(
+                ErrorCode.TOO_LARGE,
+                f"the response has {len(payload)} bytes; {self._settings.payload_max} are allowed",
+            )
+        return payload
+
+    def failure(
+        self,
+        message_id: str | None,
+        code: str,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """The response to a failure; details that cannot be sent are left out and logged."""
+        timestamp = self.timestamps()
+        if details:
+            try:
+                payload = encode_failure(
+                    message_id, timestamp, code, message, retryable=retryable, details=details
+                )
+                if len(payload) <= self._settings.payload_max:
+                    return payload
+                logger.error("details of a %s error left out: too large", code)
+            except PayloadError as error:
+                logger.error("details of a %s error left out: %s", code, error)
+        payload = encode_failure(message_id, timestamp, code, message, retryable=retryable)
+        if len(payload) > self._settings.payload_max:
+            text = "the text of the error is too long to be sent"
+            payload = encode_failure(message_id, timestamp, code, text, retryable=retryable)
+        return payload
+
+    def refuse(
+        self,
+        identity: Identity,
+        code: ErrorCode,
+        text: str,
+        *,
+        command: str | None,
+        message_id: str | None,
+        answer: bool,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say no to a command that is not accepted, count it, and answer it if that is wanted."""
+        self._counters.refused[code] += 1
+        logger.info(
+            "refused %s",
+            code,
+            extra={"command": command, "message_id": message_id, "error_code": str(code)},
+        )
+        if answer:
+            payload = self.failure(message_id, code, text, details=details)
+            self.put_unreserved(identity, payload)
+
+    def put_unreserved(self, identity: Identity, payload: bytes) -> None:
+        """Answer where no place was reserved; counted when there is no room."""
+        message = Message(identity.topic(self._settings.response_topic), payload)
+        if not self._outbox.put_refusal(message):
+            self._counters.unanswered += 1
+
+    def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:
+        """Say on `debug`, at a bounded rate, that something came which nobody can be answered."""
+        now = trio.current_time()
+        elapsed = now - self._debug_at if self._debug_at >= 0 else 0.0
+        self._debug_at = now
+        self._debug_tokens = min(
+            DEBUG_BURST, self._debug_tokens + elapsed * self._settings.debug_rate
+        )
+        if self._debug_tokens >= 1:
+            report = {
+                "timestamp": self.timestamps(),
+                "error": error.message,
+                "error_code": str(error.code),
+                "topic": topic,
+                "messageId": error.message_id or NO_MESSAGE_ID,
+            }
+            if self._outbox.put_event_nowait(
+                encode_json(report),
+                qos=0,
+                identity=identity,
+                topic_of=lambda known: known.topic(self._settings.debug_topic),
+            ):
+                self._debug_tokens -= 1
+                return
+        self._counters.unanswered += 1

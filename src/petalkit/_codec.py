@@ -1,0 +1,342 @@
+"""Bytes <-> commands and responses. Knows the envelope, and nothing of who handles it.
+
+Decoding is msgspec's: exact integers, no NaN, no lone surrogates, no BOM, UTF-8 only. Bounds come
+first and cost little: the size before decoding, the depth by counting brackets, which can only be
+too many where the nesting might be too deep; then it is measured.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from ._errors import ErrorCode, PayloadError
+from ._messages import Command, Response
+
+NO_MESSAGE_ID = "unknown"  # the guide's own word in a response to a command without one
+MAX_COMMAND_NAME = 256  # characters
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_ENVELOPE = frozenset({"command", "messageId", "waitResponse", "data", "timestamp"})
+_RESERVED = ("messageId", "timestamp")
+
+
+class InvalidEnvelope(PayloadError):
+    """A payload that is no command; holds what could be read of whom to answer.
+
+    Attributes:
+        message_id: None when it could not be read.
+        wait_response: whether the sender wants an answer; False when it could not be read.
+        command: the name, as far as it could be read.
+    """
+
+    message_id: str | None = None
+    wait_response: bool = False
+    command: str | None = None
+
+
+@attrs.frozen
+class Limits:
+    """The bounds of an envelope: bytes, levels of nesting, characters."""
+
+    payload_max: int
+    depth_max: int
+    message_id_max: int
+
+
+def decode_json(payload: bytes, limits: Limits) -> Any:
+    """Decode one JSON text.
+
+    Raises:
+        InvalidEnvelope: TOO_LARGE or INVALID_JSON.
+    """
+    if len(payload) > limits.payload_max:
+        raise InvalidEnvelope(
+            ErrorCode.TOO_LARGE,
+            f"the payload has {len(payload)} bytes; {limits.payload_max} are allowed",
+        )
+    try:
+        return _decode(payload)
+    except RecursionError:
+        raise InvalidEnvelope(ErrorCode.INVALID_JSON, "the JSON is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise InvalidEnvelope(
+            ErrorCode.INVALID_JSON, f"not UTF-8 at byte {error.start}"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not JSON: {error}") from None
+
+
+def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
+    """Read a command's envelope.
+
+    Raises:
+        InvalidEnvelope: TOO_LARGE, INVALID_JSON or INVALID_COMMAND, with the `message_id` and
+            `wait_response` that could be read all the same.
+    """
+    envelope = decode_json(payload, limits)
+    if type(envelope) is not dict:
+        raise InvalidEnvelope(ErrorCode.INVALID_COMMAND, "a command is a JSON object")
+    name = envelope.get("command")
+    message_id = envelope.get("messageId")
+    wait_response = envelope.get("waitResponse", False)
+    data = envelope.get("data")
+    extra_known = 0
+    if data is None:
+        data = envelope.get("payload")
+        if data is None:
+            data = {}
+        else:
+            extra_known = 1
+    if (
+        type(name) is not str
+        or not 0 < len(name) <= MAX_COMMAND_NAME
+        or (message_id is not None and type(message_id) is not str)
+        or (message_id is not None and not 0 < len(message_id) <= limits.message_id_max)
+        or type(wait_response) is not bool
+        or type(data) is not dict
+        or _too_deep(payload, envelope, limits.depth_max)
+    ):
+        raise _what_is_wrong(envelope, data, payload, limits)
+    extra: Mapping[str, Any] = _NOTHING
+    known = (
+        1
+        + ("messageId" in envelope)
+        + ("waitResponse" in envelope)
+        + ("data" in envelope)
+        + ("timestamp" in envelope)
+        + extra_known
+    )
+    if len(envelope) != known:
+        skip = _ENVELOPE | {"payload"} if extra_known else _ENVELOPE
+        extra = {key: value for key, value in envelope.items() if key not in skip}
+    return Command(
+        name, message_id, wait_response, data, envelope.get("timestamp"), topic, extra
+    )
+
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def _too_deep(payload: bytes, value: Any, bound: int) -> bool:
+    if payload.count(b"{") + payload.count(b"[") <= bound:
+        return False
+    level = [value]
+    for _ in range(bound):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _what_is_wrong(
+    envelope: Mapping[str, Any], data: Any, payload: bytes, limits: Limits
+) -> InvalidEnvelope:
+    name = envelope.get("command")
+    message_id = envelope.get("messageId")
+    wait_response = envelope.get("waitResponse", False)
+    good_id = type(message_id) is str and 0 < len(message_id) <= limits.message_id_max
+    errors: list[dict[str, str]] = []
+    if "command" not in envelope:
+        errors.append({"path": "command", "message": "is required"})
+    elif type(name) is not str or not 0 < len(name) <= MAX_COMMAND_NAME:
+        errors.append(
+            {"path": "command", "message": f"expected a string of 1 to {MAX_COMMAND_NAME}"}
+        )
+    if message_id is not None and not good_id:
+        errors.append(
+            {
+                "path": "messageId",
+                "message": f"expected a string of 1 to {limits.message_id_max}",
+            }
+        )
+    if type(wait_response) is not bool:
+        errors.append({"path": "waitResponse", "message": "expected true or false"})
+    if type(data) is not dict:
+        path = "data" if envelope.get("data") is not None else "payload"
+        errors.append({"path": path, "message": "expected an object"})
+    if _too_deep(payload, envelope, limits.depth_max):
+        errors.append(
+            {"path": "", "message": f"is nested deeper than {limits.depth_max} levels"}
+        )
+    text = "; ".join(f"{error['path']} {error['message']}".strip() for error in errors)
+    refusal = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"not a command: {text}", errors)
+    readable_id = message_id is None or good_id
+    if readable_id and type(wait_response) is bool:
+        refusal.message_id = message_id
+        refusal.wait_response = wait_response
+    refusal.command = name if type(name) is str and len(name) <= MAX_COMMAND_NAME else None
+    return refusal
+
+
+def parse_expiry(command: Command) -> float | None:
+    """The command's `expiresAt` as seconds since the epoch, None when it has none.
+
+    Raises:
+        InvalidEnvelope: INVALID_COMMAND, it is not an RFC 3339 time with an offset.
+    """
+    text = command.extra.get("expiresAt")
+    if text is None:
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.timestamp()
+    except (TypeError, ValueError, OverflowError):
+        refusal = InvalidEnvelope(
+            ErrorCode.INVALID_COMMAND,
+            "not a command: expiresAt expected an RFC 3339 time with its offset",
+            [{"path": "expiresAt", "message": "expected an RFC 3339 time with its offset"}],
+        )
+        refusal.message_id = command.message_id
+        refusal.wait_response = command.wait_response
+        refusal.command = command.command
+        raise refusal from None
+
+
+class Timestamps:
+    """The time stamps of the wire: RFC 3339, UTC, milliseconds.
+
+    Args:
+        now: wall-clock seconds since the epoch. The one place where it is asked.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.now = now
+        self._second = -1
+        self._text = ""
+
+    def __call__(self) -> str:
+        return self.text(self.now())
+
+    def text(self, moment: float) -> str:
+        """A moment as on the wire. Formatting a whole second is kept: most calls share one."""
+        second = int(moment)
+        if second != self._second:
+            utc = dt.datetime.fromtimestamp(second, dt.UTC)
+            self._second, self._text = second, utc.strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._text}.{int((moment - second) * 1000):03d}Z"
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode one JSON text.
+
+    Raises:
+        PayloadError: it holds something JSON has no words for; the text says what.
+    """
+    try:
+        return _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise PayloadError(
+            ErrorCode.HANDLER_ERROR, f"cannot be said in JSON: {error}"
+        ) from error
+
+
+def encode_success(message_id: str | None, timestamp: str, fields: Mapping[str, Any]) -> bytes:
+    """The response to a command that did what it was asked.
+
+    Raises:
+        PayloadError: a field of the envelope would be overwritten, `success` is not true, or
+            something in it cannot be said in JSON.
+    """
+    for name in _RESERVED:
+        if name in fields:
+            raise PayloadError(
+                ErrorCode.HANDLER_ERROR,
+                f"a result must not hold {name!r}: petalkit writes it; rename the field",
+            )
+    if fields.get("success", True) is not True:
+        raise PayloadError(
+            ErrorCode.HANDLER_ERROR,
+            'a result must not hold "success": false: raise CommandError("CODE", "message")',
+        )
+    return encode_json(
+        {
+            "messageId": NO_MESSAGE_ID if message_id is None else message_id,
+            "timestamp": timestamp,
+            "success": True,
+            **fields,
+        }
+    )
+
+
+def encode_failure(
+    message_id: str | None,
+    timestamp: str,
+    code: str,
+    message: str,
+    *,
+    retryable: bool | None = None,
+    details: Mapping[str, Any] = _NOTHING,
+) -> bytes:
+    """The response that says no. Fields of the envelope in `details` are overruled.
+
+    Raises:
+        PayloadError: something in `details` cannot be said in JSON.
+    """
+    if retryable is None:
+        retryable = isinstance(code, ErrorCode) and code.retryable
+    return encode_json(
+        {
+            "messageId": NO_MESSAGE_ID if message_id is None else message_id,
+            "timestamp": timestamp,
+            "success": False,
+            "error": message,
+            "error_code": str(code),
+            "retryable": retryable,
+            **{key: value for key, value in details.items() if key not in _FAILURE_FIELDS},
+        }
+    )
+
+
+_FAILURE_FIELDS = frozenset(
+    {"messageId", "timestamp", "success", "error", "error_code", "retryable"}
+)
+
+
+def encode_command(
+    name: str,
+    data: Mapping[str, Any],
+    *,
+    message_id: str,
+    timestamp: str,
+    wait_response: bool,
+) -> bytes:
+    """A command's envelope, as the guide writes it.
+
+    Raises:
+        PayloadError: `data` cannot be said in JSON.
+    """
+    return encode_json(
+        {
+            "command": name,
+            "messageId": message_id,
+            "waitResponse": wait_response,
+            "data": data,
+            "timestamp": timestamp,
+        }
+    )
+
+
+def decode_response(payload: bytes, limits: Limits) -> Response:
+    """Read a response.
+
+    Raises:
+        InvalidEnvelope: TOO_LARGE, INVALID_JSON, or INVALID_DATA when it is no JSON object.
+    """
+    fields = decode_json(payload, limits)
+    if type(fields) is not dict:
+        raise InvalidEnvelope(ErrorCode.INVALID_DATA, "a response is a JSON object")
+    return Response(fields)

@@ -1,0 +1,135 @@
+"""The duplicate window: which `messageId` is queued or running, and what the last ones became.
+
+Live commands are never forgotten, whatever the bounds; the bounds (number, age, bytes) are for
+finished ones, oldest out first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+import msgspec
+
+from ._messages import Command
+
+
+class Live(Protocol):
+    """What the window needs of a queued or running command."""
+
+    command: Command
+    payload: bytes
+
+
+L = TypeVar("L", bound=Live)
+
+
+@attrs.frozen
+class Finished:
+    """A command that has its answer.
+
+    Attributes:
+        command: its name.
+        payload: the bytes it came as.
+        response: the bytes it was, or would have been, answered with.
+        at: when it finished, on the clock given to `finish`.
+    """
+
+    command: str
+    payload: bytes
+    response: bytes
+    at: float
+
+
+class DuplicateWindow(Generic[L]):
+    """Commands by `messageId`.
+
+    Args:
+        number: finished commands remembered, at most.
+        age: seconds they are remembered.
+        size: bytes of their payloads and responses, at most.
+    """
+
+    def __init__(self, number: int, age: float, size: int) -> None:
+        self._number = number
+        self._age = age
+        self._bound = size
+        self._size = 0
+        self._live: dict[str, L] = {}
+        self._finished: OrderedDict[str, Finished] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._finished)
+
+    def live(self, message_id: str) -> L | None:
+        """The queued or running command of that ID."""
+        return self._live.get(message_id)
+
+    def finished(self, message_id: str, now: float) -> Finished | None:
+        """The finished command of that ID, if it is still remembered."""
+        found = self._finished.get(message_id)
+        return None if found is None or found.at + self._age < now else found
+
+    def begin(self, message_id: str, live: L) -> None:
+        """A command is accepted."""
+        self._live[message_id] = live
+
+    def forget(self, message_id: str) -> None:
+        """A live command was refused before its start: a later copy is judged anew."""
+        self._live.pop(message_id, None)
+
+    def finish(self, message_id: str, response: bytes, now: float) -> None:
+        """A live command has its answer."""
+        live = self._live.pop(message_id, None)
+        if live is None:
+            return
+        self._drop(message_id)  # an ID used again after its age is the newest again
+        finished = Finished(live.command.command, live.payload, response, now)
+        self._finished[message_id] = finished
+        self._size += len(finished.payload) + len(response)
+        while self._finished:
+            oldest_id, oldest = next(iter(self._finished.items()))
+            if (
+                len(self._finished) <= self._number
+                and self._size <= self._bound
+                and oldest.at + self._age >= now
+            ):
+                return
+            self._drop(oldest_id)
+
+    def _drop(self, message_id: str) -> None:
+        dropped = self._finished.pop(message_id, None)
+        if dropped is not None:
+            self._size -= len(dropped.payload) + len(dropped.response)
+
+
+def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:
+    """Whether two envelopes ask for the same: command and data, not time stamp or spacing.
+
+    Args:
+        name: of the first.
+        payload: of the first, valid since it was accepted.
+        other: the second, decoded.
+        other_payload: of the second.
+    """
+    if payload == other_payload:
+        return True
+    if name != other.command:
+        return False
+    envelope = msgspec.json.decode(payload)
+    data = envelope.get("data")
+    if data is None:
+        data = envelope.get("payload")
+    return _equal({} if data is None else data, other.data)
+
+
+def _equal(one: object, two: object) -> bool:
+    """Equality of JSON values: to Python `True == 1 == 1.0`."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_equal(one[key], two[key]) for key in one)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(_equal, one, two))
+    return one == two

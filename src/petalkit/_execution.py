@@ -1,0 +1,265 @@
+"""One accepted command on its way to one final state, and the call of its handler.
+
+This is the boundary where failures become answers: `CommandError` is the petal's "no", any other
+exception is logged with its traceback and answered with a neutral text and an error ID, and
+`Cancelled` travels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+
+from ._answers import Answers
+from ._context import CommandContext
+from ._errors import CommandError, ErrorCode, PayloadError
+from ._messages import Command, Identity
+from ._registry import CommandSpec
+from ._statistics import Counters
+from .transports import Delivery
+
+logger = logging.getLogger("petalkit.commands")
+_numbers = itertools.count()
+
+
+class PetalState:
+    """What the dispatcher knows of a petal: its slots, and whether it failed."""
+
+    __slots__ = ("failed", "limit", "line", "name", "running")
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.name = name
+        self.limit = limit
+        self.running = 0
+        self.failed = False
+        self.line = Line(self, None)
+
+
+class Line:
+    """Commands that start in their order of arrival: a petal's, or those of one command."""
+
+    __slots__ = ("limit", "petal", "running", "waiting")
+
+    def __init__(self, petal: PetalState, limit: int | None) -> None:
+        self.petal = petal
+        self.limit = limit
+        self.running = 0
+        self.waiting: deque[Execution] = deque()
+
+
+class Execution:
+    """An accepted command, until it is finished. See the attributes' comments for who sets what."""
+
+    __slots__ = (
+        "arrived", "cancelled_as", "command", "deadline", "deliveries", "entered", "expires_at",
+        "finished", "identity", "in_thread", "line", "number", "payload", "response_topic",
+        "scope", "spec", "wait_response",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        command: Command,
+        payload: bytes,
+        spec: CommandSpec,
+        identity: Identity,
+        response_topic: str,
+        expires_at: float | None,
+    ) -> None:
+        self.number = next(_numbers)  # the order of arrival
+        self.command = command
+        self.payload = payload
+        self.spec = spec
+        self.identity = identity
+        self.response_topic = response_topic
+        self.expires_at = expires_at  # wall clock
+        self.arrived = trio.current_time()
+        # A duplicate may want the answer that the first copy did not ask for.
+        self.wait_response = command.wait_response
+        self.deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
+        self.line: Line = _NO_LINE  # by the dispatcher, when accepted
+        self.entered = False  # the handler was called, or is about to be
+        self.finished = False  # it has its one final state
+        self.in_thread = False  # the slot is freed by the thread
+        self.scope: trio.CancelScope | None = None  # of the handler, while it runs
+        self.deadline = math.inf
+        self.cancelled_as: tuple[ErrorCode, str] | None = None
+
+    def cancel(self, code: ErrorCode, text: str) -> None:
+        """Cancel the handler; the command is answered so once it has ended."""
+        if self.scope is not None and self.cancelled_as is None:
+            self.cancelled_as = (code, text)
+            self.scope.cancel()
+
+    def context(self) -> CommandContext:
+        """What a handler gets that asks for its context."""
+        return CommandContext(self.command, self.identity, self.spec.petal, self.deadline)
+
+    def log_fields(self) -> dict[str, Any]:
+        """What log records say of this command; `elapsed` is seconds since it was accepted."""
+        return {
+            "petal": self.spec.petal,
+            "command": self.spec.name,
+            "message_id": self.command.message_id,
+            "elapsed": round(trio.current_time() - self.arrived, 6),
+        }
+
+    def log_received(self) -> None:
+        """One line at INFO."""
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("received", extra=self.log_fields())
+
+    def log_answer(self, code: str | None) -> None:
+        """One line at INFO."""
+        if logger.isEnabledFor(logging.INFO):
+            text = "answered" if self.wait_response else "done, no answer wanted"
+            fields = self.log_fields()
+            if code is not None:
+                text = f"{text}: {code}"
+                fields["error_code"] = str(code)
+            logger.info(text, extra=fields)
+
+
+_NO_LINE = Line.__new__(Line)
+
+Answer = tuple[bytes, str | None]
+
+
+async def call_handler(
+    execution: Execution,
+    answers: Answers,
+    counters: Counters,
+    limiter: trio.CapacityLimiter,
+    leave: Callable[[Execution], None],
+) -> Answer:
+    """Call the handler; the response and its error code, None for a success.
+
+    The handler runs up to its first checkpoint in the step in which this is called.
+
+    Args:
+        execution: counted as running already.
+        answers: encodes the response.
+        counters: for `started` and `unencodable`.
+        limiter: for handlers in threads; large enough never to wait.
+        leave: called in the Trio thread when a handler's thread has ended, soon or late.
+
+    Cancellation: travels, when the handler lets it.
+    """
+    spec = execution.spec
+    message_id = execution.command.message_id
+    counters.started += 1
+    try:
+        arguments = spec.bind(execution.command, execution.context)
+    except PayloadError as error:
+        details = {"errors": list(error.errors)}
+        return answers.failure(message_id, error.code, error.message, details=details), error.code
+    try:
+        if spec.thread:
+            result = await _call_in_thread(execution, arguments, limiter, leave)
+        else:
+            result = await spec.handler(**arguments)
+    except (Exception, SystemExit) as error:  # one petal's exit is not the device's
+        return _answer_error(execution, error, answers)
+    except BaseExceptionGroup as group:
+        # A handler's own nursery can raise an error and a cancellation together.
+        errors, rest = group.split((Exception, SystemExit))
+        answer = None if errors is None else _answer_error(execution, errors, answers)
+        if rest is not None or answer is None:
+            raise
+        return answer
+    try:
+        return answers.success(message_id, spec.result_fields(result)), None
+    except PayloadError as error:
+        counters.unencodable += 1
+        if error.code is ErrorCode.TOO_LARGE:
+            logger.error("%s", error.message, extra=execution.log_fields())
+            return answers.failure(message_id, error.code, error.message), error.code
+        return _answer_error(execution, error, answers)
+    except Exception as error:  # a converter's hook, or a mapping of the petal's own making
+        counters.unencodable += 1
+        return _answer_error(execution, error, answers)
+
+
+def _answer_error(execution: Execution, error: BaseException, answers: Answers) -> Answer:
+    message_id = execution.command.message_id
+    refusal = _only_command_error(error)
+    if refusal is not None:
+        response = answers.failure(
+            message_id,
+            refusal.code,
+            refusal.message,
+            retryable=refusal.retryable,
+            details=refusal.details,
+        )
+        return response, refusal.code
+    if execution.scope is not None and execution.scope.cancel_called:
+        # It turned its cancellation into an error: say what really happened.
+        code, text = execution.cancelled_as or timed_out(execution)
+        logger.warning(
+            "cancelled, and raised instead", exc_info=error, extra=execution.log_fields()
+        )
+        return answers.failure(message_id, code, text), code
+    error_id = secrets.token_hex(4)
+    logger.error(
+        "handler failed, error ID %s",
+        error_id,
+        exc_info=error,
+        extra={**execution.log_fields(), "error_id": error_id},
+    )
+    response = answers.failure(
+        message_id,
+        ErrorCode.HANDLER_ERROR,
+        f"{execution.spec.name} failed; the device's log has the reason under error ID {error_id}",
+        details={"error_id": error_id},
+    )
+    return response, ErrorCode.HANDLER_ERROR
+
+
+def timed_out(execution: Execution) -> tuple[ErrorCode, str]:
+    """How a command is answered whose time ran out."""
+    return (
+        ErrorCode.TIMEOUT,
+        f"{execution.spec.name} did not finish within {execution.spec.timeout:g} s",
+    )
+
+
+def _only_command_error(error: BaseException) -> CommandError | None:
+    """The petal's "no", also when it comes out of a nursery, in a group by itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, CommandError) else None
+
+
+async def _call_in_thread(
+    execution: Execution,
+    arguments: dict[str, Any],
+    limiter: trio.CapacityLimiter,
+    leave: Callable[[Execution], None],
+) -> Any:
+    # After this check the way to the thread's start has no cancellation point, since the limiter
+    # never waits: a cancelled call without a thread would keep its slot for ever.
+    await trio.lowlevel.checkpoint_if_cancelled()
+    token = trio.lowlevel.current_trio_token()
+    handler = functools.partial(execution.spec.handler, **arguments)
+
+    def call() -> Any:
+        try:
+            return handler()
+        except StopIteration as error:  # cannot travel through a coroutine
+            raise RuntimeError("the handler raised StopIteration") from error
+        finally:
+            # Queued before Trio's own report of the result, so that the slot is free before the
+            # answer is out. The loop may be gone when an abandoned thread gets here.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(leave, execution)
+
+    execution.in_thread = True
+    return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)

@@ -1,0 +1,406 @@
+"""The intake: reads one link, judges every delivery, and accepts what can be accepted.
+
+The rule: everything that is delivered is accepted, refused, joined to its first copy, or held, and
+all but the held is acknowledged (or will be, with its command). When the channel is full and
+`overflow` is `wait`, a few more are read and held, so that urgent commands among them start; then
+reading pauses, unless something that makes room needs it (see `Outbox.must_read`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import attrs
+import trio
+
+from ._answers import Answers
+from ._codec import InvalidEnvelope, Limits, decode_command, parse_expiry
+from ._dispatcher import Dispatcher
+from ._duplicates import DuplicateWindow, is_same_request
+from ._errors import ErrorCode
+from ._execution import Execution
+from ._messages import Command, Identity
+from ._outbox import Outbox
+from ._registry import CommandSpec, CommandTable
+from ._settings import Settings
+from ._statistics import Counters
+from .transports import Delivery, Link
+
+logger = logging.getLogger("petalkit.intake")
+
+
+@attrs.define
+class _Held:
+    """A command that was read and neither accepted nor acknowledged."""
+
+    delivery: Delivery
+    command: Command
+    spec: CommandSpec
+    identity: Identity
+    expires_at: float | None
+
+
+class Intake:
+    """Lives as long as the runtime; reads one link at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: CommandTable,
+        dispatcher: Dispatcher,
+        duplicates: DuplicateWindow[Execution],
+        answers: Answers,
+        outbox: Outbox,
+        counters: Counters,
+    ) -> None:
+        self._settings = settings
+        self._limits = Limits(
+            settings.payload_max, settings.depth_max, settings.message_id_max
+        )
+        self._table = table
+        self._dispatcher = dispatcher
+        self._duplicates = duplicates
+        self._answers = answers
+        self._outbox = outbox
+        self._counters = counters
+        self._session_kept = not settings.clean_start and settings.session_expiry > 0
+        self._held: deque[_Held] = deque()
+        self._resume = trio.Event()
+        self._topics: frozenset[str] = frozenset()
+        self.paused = False
+        self.closed = False
+        # Set while an answer of the broker is waited for (SUBACK): it comes in the same stream.
+        self.must_read = False
+        dispatcher.on_start = self._admit_held
+        outbox.on_place = self._admit_held
+        outbox.on_pressure = self._wake
+
+    @property
+    def held(self) -> int:
+        """Commands read but neither accepted nor acknowledged."""
+        return len(self._held)
+
+    async def read(self, link: Link, identity: Identity) -> None:
+        """Read a link until it is lost or this is cancelled.
+
+        Raises:
+            ConnectionLost: the link is gone.
+        """
+        self._topics = frozenset(map(identity.topic, self._settings.command_topics))
+        self._session_kept = not self._settings.clean_start and self._settings.session_expiry > 0
+        try:
+            while True:
+                while self._must_pause():
+                    self.paused = True
+                    self._resume = trio.Event()
+                    await self._resume.wait()
+                self.paused = False
+                for delivery in await link.receive():
+                    try:
+                        self.take(delivery, identity)
+                    except Exception:  # our bug; the next command is not to pay for it
+                        self._counters.unanswered += 1
+                        logger.exception("could not judge a message on %r", delivery.topic)
+                        delivery.ack()
+        finally:
+            self.paused = False
+            self._link_gone()
+
+    def close(self) -> None:
+        """Accept nothing from now on. What comes is left to the session, or refused."""
+        self.closed = True
+        for held in self._held:
+            self._leave_or_refuse(held.delivery, held.identity, held.command)
+        self._held.clear()
+        self._wake()
+
+    def session_ends(self) -> None:
+        """What is held on this link will not come again: keep it when the link is left."""
+        self._session_kept = False
+
+    def _must_pause(self) -> bool:
+        return (
+            len(self._held) >= max(1, self._settings.channel_reserve)
+            and not self.must_read
+            and not self._outbox.must_read
+            and not self.closed
+        )
+
+    def _wake(self) -> None:
+        self._resume.set()
+
+    def _link_gone(self) -> None:
+        """What the session keeps comes again; only what it does not keep stays held."""
+        if self._session_kept:
+            self._held = deque(held for held in self._held if held.delivery.qos == 0)
+
+    # -- one delivery
+
+    def take(self, delivery: Delivery, identity: Identity) -> None:
+        """Judge one delivery."""
+        self._counters.received += 1
+        if delivery.topic not in self._topics:
+            self._counters.unexpected_topic += 1
+            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
+            delivery.ack()
+            return
+        try:
+            command = decode_command(delivery.payload, delivery.topic, self._limits)
+            expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
+        except InvalidEnvelope as error:
+            self._refuse_unreadable(delivery, identity, error)
+            return
+        if self.closed:
+            self._leave_or_refuse(delivery, identity, command)
+            return
+        if delivery.retain:
+            text = "a retained command is not run: it was sent to whoever comes, at any time"
+            self._refuse(delivery, identity, command, ErrorCode.RETAINED, text)
+            return
+        if self._is_expired(expires_at):
+            text = "it had expired when it came"
+            self._refuse(delivery, identity, command, ErrorCode.EXPIRED, text)
+            return
+        if command.message_id is not None and self._is_duplicate(delivery, identity, command):
+            return
+        spec = self._table.lookup(command.command)
+        if spec is None:
+            self._refuse_unknown(delivery, identity, command)
+            return
+        if self._dispatcher.petals[spec.petal].failed:
+            text = f"petal {spec.petal!r} is not available"
+            self._refuse(delivery, identity, command, ErrorCode.UNAVAILABLE, text)
+            return
+        if spec.urgent:
+            self._start_urgent(delivery, identity, command, spec, expires_at)
+        elif self._held or not self._has_room(command):
+            self._overflow(_Held(delivery, command, spec, identity, expires_at))
+        else:
+            self._accept(delivery, identity, command, spec, expires_at)
+
+    def _is_expired(self, expires_at: float | None) -> bool:
+        return expires_at is not None and self._answers.timestamps.now() > expires_at
+
+    def _has_room(self, command: Command) -> bool:
+        if self._dispatcher.is_full:
+            return False
+        return not command.wait_response or self._outbox.reserve()
+
+    def _accept(
+        self,
+        delivery: Delivery,
+        identity: Identity,
+        command: Command,
+        spec: CommandSpec,
+        expires_at: float | None,
+    ) -> None:
+        """There is room, and a place for the response is reserved."""
+        execution = self._execution(delivery, identity, command, spec, expires_at)
+        self._dispatcher.accept(execution)
+        execution.log_received()
+
+    def _start_urgent(
+        self,
+        delivery: Delivery,
+        identity: Identity,
+        command: Command,
+        spec: CommandSpec,
+        expires_at: float | None,
+    ) -> None:
+        if command.wait_response:
+            self._outbox.reserve(force=True)
+        execution = self._execution(delivery, identity, command, spec, expires_at)
+        if self._dispatcher.start_urgent(execution):
+            execution.log_received()
+            return
+        if command.wait_response:
+            self._outbox.release()
+        text = f"{self._settings.urgent_concurrency} urgent commands are running already"
+        self._refuse(delivery, identity, command, ErrorCode.BUSY, text)
+
+    def _execution(
+        self,
+        delivery: Delivery,
+        identity: Identity,
+        command: Command,
+        spec: CommandSpec,
+        expires_at: float | None,
+    ) -> Execution:
+        response_topic = identity.topic(self._settings.response_topic)
+        execution = Execution(
+            command, delivery.payload, spec, identity, response_topic, expires_at
+        )
+        self._owe(execution, delivery)
+        return execution
+
+    def _owe(self, execution: Execution, delivery: Delivery) -> None:
+        """Acknowledge now or with the command, as it is set."""
+        if self._settings.acknowledge == "accepted":
+            delivery.ack()
+        elif delivery.qos:
+            execution.deliveries = (*execution.deliveries, delivery)
+
+    # -- duplicates
+
+    def _is_duplicate(self, delivery: Delivery, identity: Identity, command: Command) -> bool:
+        assert command.message_id is not None
+        live = self._duplicates.live(command.message_id)
+        if live is not None:
+            if not is_same_request(live.command.command, live.payload, command, delivery.payload):
+                self._refuse_reused(delivery, identity, command)
+            elif command.wait_response and not live.wait_response and not self._outbox.reserve():
+                text = "there is no room for one more response"
+                self._refuse(delivery, identity, command, ErrorCode.BUSY, text)
+            else:
+                self._counters.duplicates_joined += 1
+                live.wait_response = live.wait_response or command.wait_response
+                self._owe(live, delivery)
+            return True
+        finished = self._duplicates.finished(command.message_id, trio.current_time())
+        if finished is None:
+            return self._is_held(delivery, command)
+        if not is_same_request(finished.command, finished.payload, command, delivery.payload):
+            self._refuse_reused(delivery, identity, command)
+            return True
+        self._counters.duplicates_answered += 1
+        ago = trio.current_time() - finished.at
+        logger.info(
+            "not run again: it was answered %.1f s ago, and is answered the same",
+            ago,
+            extra={"command": command.command, "message_id": command.message_id},
+        )
+        if command.wait_response:
+            self._answers.put_unreserved(identity, finished.response)
+        delivery.ack()
+        return True
+
+    def _is_held(self, delivery: Delivery, command: Command) -> bool:
+        """A copy of a command that is held: one of them is enough."""
+        if not self._held:
+            return False
+        for held in self._held:
+            if held.command.message_id == command.message_id:
+                if not is_same_request(
+                    held.command.command, held.delivery.payload, command, delivery.payload
+                ):
+                    self._refuse_reused(delivery, identity, command)
+                    return True
+                self._counters.duplicates_joined += 1
+                if command.wait_response and not held.command.wait_response:
+                    held.command = attrs.evolve(held.command, wait_response=True)
+                delivery.ack()
+                return True
+        return False
+
+    # -- refusals
+
+    def _refuse(
+        self,
+        delivery: Delivery,
+        identity: Identity,
+        command: Command,
+        code: ErrorCode,
+        text: str,
+        details: dict[str, object] | None = None,
+    ) -> None:
+        self._answers.refuse(
+            identity,
+            code,
+            text,
+            command=command.command,
+            message_id=command.message_id,
+            answer=command.wait_response,
+            details=details,
+        )
+        delivery.ack()
+
+    def _refuse_reused(self, delivery: Delivery, identity: Identity, command: Command) -> None:
+        text = "this messageId was used for another command or other data"
+        self._refuse(delivery, identity, command, ErrorCode.MESSAGE_ID_REUSED, text)
+
+    def _refuse_unknown(self, delivery: Delivery, identity: Identity, command: Command) -> None:
+        rule = self._settings.answer_unknown
+        prefixes = {name.rpartition("/")[0] for name in self._table.public_names()}
+        ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
+        answered = rule == "all" or (rule == "own" and ours)
+        near = self._table.near(command.command)
+        text = f"Unknown command: {command.command}"
+        if near is not None:
+            text += f" (did you mean {near}?)"
+        self._answers.refuse(
+            identity,
+            ErrorCode.UNKNOWN_COMMAND,
+            text,
+            command=command.command,
+            message_id=command.message_id,
+            answer=answered and command.wait_response,
+            details={"available_commands": self._table.public_names()},
+        )
+        delivery.ack()
+
+    def _refuse_unreadable(
+        self, delivery: Delivery, identity: Identity, error: InvalidEnvelope
+    ) -> None:
+        self._answers.refuse(
+            identity,
+            error.code,
+            error.message,
+            command=error.command,
+            message_id=error.message_id,
+            answer=error.wait_response,
+            details={"errors": list(error.errors)} if error.errors else None,
+        )
+        if not error.wait_response:
+            self._answers.report_unreadable(identity, delivery.topic, error)
+        delivery.ack()
+
+    def _leave_or_refuse(self, delivery: Delivery, identity: Identity, command: Command) -> None:
+        """At a stop: what the session keeps comes again at the next start."""
+        if delivery.qos and self._session_kept:
+            return
+        text = "the device is shutting down"
+        self._refuse(delivery, identity, command, ErrorCode.SHUTTING_DOWN, text)
+
+    # -- overflow
+
+    def _overflow(self, held: _Held) -> None:
+        rule = self._settings.overflow
+        if rule == "drop-oldest":
+            while self._dispatcher.is_full and self._dispatcher.drop_oldest():
+                pass
+            if self._has_room(held.command):
+                self._accept(
+                    held.delivery, held.identity, held.command, held.spec, held.expires_at
+                )
+                return
+        if rule != "wait" or self._is_over_reserve(held.delivery):
+            text = "too many commands are waiting"
+            self._refuse(held.delivery, held.identity, held.command, ErrorCode.BUSY, text)
+            return
+        self._held.append(held)
+
+    def _is_over_reserve(self, delivery: Delivery) -> bool:
+        """Whether reading had to go on beyond the reserve, and this is not one of its batch."""
+        if not (self.must_read or self._outbox.must_read):
+            return False
+        bound = self._settings.channel_reserve
+        if delivery.qos:  # the broker stops at its window: what is inside need not be refused
+            bound = max(bound, self._settings.receive_maximum)
+        return len(self._held) >= bound
+
+    def _admit_held(self) -> None:
+        """Accept what was held, in order, as far as there is room now."""
+        while self._held and not self.closed and self._has_room(self._held[0].command):
+            held = self._held.popleft()
+            if self._is_expired(held.expires_at):
+                if held.command.wait_response:
+                    self._outbox.release()
+                text = "it expired before it could be accepted"
+                self._refuse(
+                    held.delivery, held.identity, held.command, ErrorCode.EXPIRED, text
+                )
+                continue
+            self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)
+        if not self._resume.is_set():
+            self._wake()

@@ -1,0 +1,226 @@
+"""The life of one petal inside a runtime: its lifespan, its background tasks, and its end.
+
+The rule: whatever one petal does, ends that petal at most. Its background tasks have a nursery of
+their own, so that an error there is caught there; they are cancelled and awaited before the
+lifespan is left, because they use what the lifespan opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ._codec import encode_json
+from ._errors import ErrorCode, PayloadError
+from ._identity import IdentityWaiter
+from ._messages import Identity
+from ._outbox import Outbox
+from ._petal import DEBUG, Petal
+from ._registry import CommandOptions, CommandTable, full_name, make_spec
+from ._settings import Settings
+
+if TYPE_CHECKING:
+    from ._dispatcher import Dispatcher
+
+logger = logging.getLogger("petalkit.petals")
+
+
+class PetalLife:
+    """One petal in one runtime; what the petal sees as its host.
+
+    Args:
+        petal: gets this as its host.
+        settings: limits and topics.
+        identity: who the device is.
+        outbox: where its events go.
+        table: changed by commands added at run time.
+        dispatcher: told of added commands, and of the petal's failure.
+    """
+
+    def __init__(
+        self,
+        petal: Petal,
+        settings: Settings,
+        identity: IdentityWaiter,
+        outbox: Outbox,
+        table: CommandTable,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self.petal = petal
+        self.failed = False
+        self._settings = settings
+        self._waiter = identity
+        self._outbox = outbox
+        self._table = table
+        self._dispatcher = dispatcher
+        self._nursery: trio.Nursery | None = None
+        self._stop = trio.Event()
+        self._background_ended = trio.Event()
+        self._background_ended.set()
+        self.ended = trio.Event()
+
+    # -- the petal's host
+
+    @property
+    def identity(self) -> Identity | None:
+        """The identity now."""
+        return self._waiter.current
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Owns the petal's background tasks."""
+        if self._nursery is None:
+            raise RuntimeError(f"petal {self.petal.name!r} is not running")
+        return self._nursery
+
+    async def wait_identity(self) -> Identity:
+        """Wait until the identity is known."""
+        return await self._waiter.wait()
+
+    async def publish_event(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
+        """Put an event into the outbox."""
+        if qos not in (0, 1):
+            raise ValueError(f"qos must be 0 or 1, not {qos!r}")
+        encoded = encode_json(payload)
+        if len(encoded) > self._settings.payload_max:
+            raise PayloadError(
+                ErrorCode.TOO_LARGE,
+                f"the event has {len(encoded)} bytes; {self._settings.payload_max} are allowed",
+            )
+        name = self._settings.debug_topic if topic == DEBUG else self._settings.web_topic
+        await self._outbox.put_event(
+            encoded,
+            qos=qos,
+            identity=self._waiter.current,
+            topic_of=lambda identity: identity.topic(name),
+        )
+
+    def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
+        """Serve one more command from now on."""
+        spec = make_spec(self.petal, options, handler)
+        self._table.add(spec)
+        self._dispatcher.serve(spec)
+
+    def remove_command(self, name: str) -> None:
+        """Serve a command no longer."""
+        full = full_name(self.petal, name)
+        spec = self._table.lookup(full)
+        if spec is None or spec.petal != self.petal.name:
+            raise KeyError(name)
+        self._dispatcher.unserve(self._table.remove(full))
+
+    # -- its life
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Live until `stop()`, or until the petal fails. Calls `started` at either."""
+        if self.petal._host is not None:
+            raise RuntimeError(f"petal {self.petal.name!r} is served by a runtime already")
+        self.petal._host = self
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._hold_background)
+                await self._run_lifespan(task_status)
+        finally:
+            self.petal._host = None
+            self._nursery = None
+            self.ended.set()
+
+    def stop(self) -> None:
+        """Leave the lifespan; `run` returns when that is done."""
+        self._stop.set()
+
+    def _fail(self, why: str, error: BaseException | None = None) -> None:
+        """Commands are answered `UNAVAILABLE` from now on; the others go on."""
+        if not self.failed:
+            self.failed = True
+            logger.critical(
+                "petal %r is out of service: %s",
+                self.petal.name,
+                why,
+                exc_info=error,
+                extra={"petal": self.petal.name},
+            )
+            self._dispatcher.cancel_petal(
+                self.petal.name, ErrorCode.UNAVAILABLE, f"petal {self.petal.name!r} failed"
+            )
+        self._stop.set()
+
+    async def _run_lifespan(self, task_status: trio.TaskStatus[None]) -> None:
+        entered = False
+        # One scope around the whole: a lifespan may open nurseries, and a scope that was left
+        # before them would break the order of their nesting.
+        with trio.CancelScope() as scope:
+            scope.deadline = trio.current_time() + self._settings.startup_timeout
+            try:
+                async with self.petal.lifespan():
+                    entered = True
+                    scope.deadline = math.inf
+                    task_status.started()
+                    try:
+                        await self._stop.wait()
+                        if self.failed:
+                            await self._bounded(self._wait_handlers)
+                    finally:
+                        await self._end_background()
+                        scope.shield = True
+                        scope.deadline = trio.current_time() + self._settings.cleanup_timeout
+            except (Exception, SystemExit) as error:
+                self._fail("its lifespan raised" if entered else "it did not start", error)
+            except BaseExceptionGroup as group:
+                errors, rest = group.split((Exception, SystemExit))
+                if errors is not None:
+                    self._fail("its lifespan raised" if entered else "it did not start", errors)
+                if rest is not None:
+                    raise rest from None
+        if scope.cancelled_caught:
+            if entered:
+                logger.error("petal %r: leaving the lifespan took too long", self.petal.name)
+            else:
+                limit = self._settings.startup_timeout
+                self._fail(f"its lifespan was not entered within {limit:g} s")
+        await self._end_background()
+        if not entered:
+            task_status.started()
+
+    async def _hold_background(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        self._background_ended = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await trio.sleep_forever()  # until _end_background cancels
+        except (Exception, SystemExit) as error:
+            self._fail("a background task raised", error)
+        except BaseExceptionGroup as group:
+            errors, rest = group.split((Exception, SystemExit))
+            if errors is not None:
+                self._fail("a background task raised", errors)
+            if rest is not None:
+                raise rest from None
+        finally:
+            self._background_ended.set()
+
+    async def _end_background(self) -> None:
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+            if not await self._bounded(self._background_ended.wait):
+                logger.error("petal %r: background tasks do not end", self.petal.name)
+
+    async def _wait_handlers(self) -> None:
+        await self._dispatcher.wait_quiet(petal=self.petal.name)
+
+    async def _bounded(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        with trio.CancelScope(shield=True) as scope:
+            scope.deadline = trio.current_time() + self._settings.cleanup_timeout
+            await wait()
+        return not scope.cancelled_caught
+
+

@@ -1,0 +1,335 @@
+"""The outbox: every response and event until the broker has acknowledged it, across links.
+
+Three rules make that safe:
+
+* Answering never waits. The place of a response is reserved when its command is accepted, so a
+  command ends when its response is here, not when that is acknowledged.
+* Only publishers of events wait for room, and while one does, `must_read` is true: the PUBACKs
+  that make room come in on the very stream that back-pressure would stop reading.
+* A message is sent again only on another link. One that was in flight at two lost links goes out
+  alone the next time, so that at the third loss it is known to be the one that kills links.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from ._errors import ConnectionLost, TransportError
+from ._messages import Identity, Message
+from ._settings import Settings
+from ._statistics import Counters
+from .transports import Link
+
+logger = logging.getLogger("petalkit.outbox")
+
+LOSSES_UNTIL_ALONE = 2
+LOSSES_UNTIL_SET_ASIDE = 3
+REFUSAL_ALLOWANCE = 256  # answers to refused commands beyond the capacity for responses
+
+TopicOf = Callable[[Identity], str]
+
+
+class _Entry:
+    """One message on its way. Its topic is resolved late when no identity was known."""
+
+    __slots__ = ("event", "expires_at", "losses", "message", "sent_at", "topic_of")
+
+    def __init__(self, message: Message, topic_of: TopicOf | None, event: bool, expires: float):
+        self.message = message
+        self.topic_of = topic_of
+        self.event = event
+        self.expires_at = expires
+        self.losses = 0
+        self.sent_at = 0.0
+
+    @property
+    def size(self) -> int:
+        return len(self.message.payload)
+
+
+class Outbox:
+    """See the module.
+
+    Args:
+        settings: the bounds.
+        counters: where it counts.
+        on_pressure: called when somebody begins to wait for room, so that reading goes on.
+    """
+
+    def __init__(self, settings: Settings, counters: Counters) -> None:
+        self._settings = settings
+        self._counters = counters
+        self.on_pressure: Callable[[], None] = lambda: None
+        self.on_place: Callable[[], None] = lambda: None
+        self._queue: deque[_Entry] = deque()
+        self._in_flight: dict[_Entry, None] = {}  # in the order in which they were sent
+        self._link: Link | None = None
+        self._identity: Identity | None = None
+        self._pumping = False
+        self._reserved = 0
+        self._responses = 0
+        self._events = 0
+        self._bytes = 0
+        self._room = trio.lowlevel.ParkingLot()
+        self._empty = trio.Event()
+        self._empty.set()
+
+    # -- how it stands
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._in_flight)
+
+    @property
+    def size(self) -> int:
+        """Payload bytes of all messages."""
+        return self._bytes
+
+    @property
+    def must_read(self) -> bool:
+        """Whether progress here needs the link to be read."""
+        return bool(self._room) or not self._has_place()
+
+    def sent_since(self) -> float:
+        """When the oldest message without PUBACK was sent; infinity when there is none."""
+        for entry in self._in_flight:
+            return entry.sent_at
+        return math.inf
+
+    # -- responses
+
+    def _has_place(self) -> bool:
+        return (
+            self._reserved + self._responses < self._settings.response_capacity
+            and self._bytes < self._settings.outbox_bytes
+        )
+
+    def reserve(self, *, force: bool = False) -> bool:
+        """Take the place of one response to come; False when there is none.
+
+        Args:
+            force: take it all the same: an urgent command passes every limit.
+        """
+        if not force and not self._has_place():
+            return False
+        self._reserved += 1
+        return True
+
+    def release(self) -> None:
+        """Give a reserved place back: nothing will be answered."""
+        self._reserved -= 1
+        self.on_place()
+
+    def put_response(self, message: Message) -> None:
+        """Put a response into its reserved place, and send it as soon as possible."""
+        self._reserved -= 1
+        self._put(_Entry(message, None, False, self._expiry()))
+
+    def put_refusal(self, message: Message) -> bool:
+        """Put the answer to a command that was never accepted; False when there is no room."""
+        bound = self._settings.response_capacity + REFUSAL_ALLOWANCE
+        if self._reserved + self._responses >= bound:
+            return False
+        self._put(_Entry(message, None, False, self._expiry()))
+        return True
+
+    # -- events
+
+    def _has_room(self, size: int) -> bool:
+        settings = self._settings
+        if self._events < settings.event_capacity and (
+            self._events == 0 or self._bytes + size <= settings.outbox_bytes
+        ):
+            return True
+        return self._drop_expired() and self._has_room(size)
+
+    async def put_event(
+        self, payload: bytes, *, qos: int, identity: Identity | None, topic_of: TopicOf
+    ) -> None:
+        """Put an event, waiting for room without a limit: the caller knows how long it can wait.
+
+        Cancellation: it is in or it is not.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        # Behind those who wait already, or a fast publisher would starve them.
+        waited = False
+        while not self._has_room(len(payload)) or (self._room and not waited):
+            waited = True
+            self.on_pressure_soon()
+            await self._room.park()
+        self.put_event_nowait(payload, qos=qos, identity=identity, topic_of=topic_of, force=True)
+        if self._room and self._has_room(0):
+            self._room.unpark()
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def on_pressure_soon(self) -> None:
+        """Tell the intake that somebody waits from now on, once the waiter is parked."""
+        trio.lowlevel.current_trio_token().run_sync_soon(self.on_pressure, idempotent=True)
+
+    def put_event_nowait(
+        self,
+        payload: bytes,
+        *,
+        qos: int,
+        identity: Identity | None,
+        topic_of: TopicOf,
+        force: bool = False,
+    ) -> bool:
+        """Put an event if there is room for it."""
+        if not force and not self._has_room(len(payload)):
+            return False
+        topic = "" if identity is None else topic_of(identity)
+        message = Message(topic, payload, qos)
+        self._put(_Entry(message, None if topic else topic_of, True, self._expiry()))
+        return True
+
+    # -- sending
+
+    def _expiry(self) -> float:
+        return trio.current_time() + self._settings.response_expiry
+
+    def _put(self, entry: _Entry) -> None:
+        if entry.event:
+            self._events += 1
+        else:
+            self._responses += 1
+        self._bytes += len(entry.message.payload)
+        self._queue.append(entry)
+        if self._empty.is_set():
+            self._empty = trio.Event()
+        if self._link is not None:
+            self._pump()
+
+    def attach(self, link: Link, identity: Identity) -> None:
+        """Send over this link from now on."""
+        self._link = link
+        self._identity = identity
+        self._pump()
+
+    def detach(self, *, lost: bool) -> None:
+        """The link is gone: what was in flight on it is to be sent again, in its order.
+
+        Args:
+            lost: False for a link that was left, which says nothing against its messages.
+        """
+        self._link = None
+        again: list[_Entry] = []
+        for entry in self._in_flight:
+            entry.losses += lost
+            if entry.losses >= LOSSES_UNTIL_SET_ASIDE:
+                self._counters.publish_set_aside += 1
+                logger.error(
+                    "set aside a message of %d bytes for %r: %d links died with it in flight",
+                    entry.size,
+                    entry.message.topic,
+                    entry.losses,
+                )
+                self._forget(entry)
+            else:
+                again.append(entry)
+        self._in_flight.clear()
+        self._queue.extendleft(reversed(again))
+        self._after_removal()
+
+    def _pump(self) -> None:
+        if self._pumping:  # a transport that answers inside publish_nowait would recurse
+            return
+        self._pumping = True
+        try:
+            self._send_all()
+        finally:
+            self._pumping = False
+
+    def _send_all(self) -> None:
+        queue, in_flight = self._queue, self._in_flight
+        now = trio.current_time() if queue else 0.0
+        while queue and self._link is not None:
+            entry = queue[0]
+            if entry.expires_at <= now:
+                queue.popleft()
+                self._expire(entry)
+                continue
+            if in_flight and (
+                entry.losses >= LOSSES_UNTIL_ALONE
+                or next(iter(in_flight)).losses >= LOSSES_UNTIL_ALONE
+            ):
+                return
+            if entry.topic_of is not None and self._identity is not None:
+                topic = entry.topic_of(self._identity)
+                entry.message = Message(topic, entry.message.payload, entry.message.qos)
+                entry.topic_of = None
+            try:
+                self._link.publish_nowait(entry.message, functools.partial(self._done, entry))
+            except trio.WouldBlock:
+                return
+            except ConnectionLost:
+                self._link = None  # the supervisor is about to detach it
+                return
+            queue.popleft()
+            entry.sent_at = now
+            in_flight[entry] = None
+
+    def _done(self, entry: _Entry, error: TransportError | None) -> None:
+        if isinstance(error, ConnectionLost) or entry not in self._in_flight:
+            return  # detach() deals with what is lost
+        del self._in_flight[entry]
+        if error is None:
+            self._counters.published += 1
+        else:
+            self._counters.publish_rejected += 1
+            logger.error(
+                "the broker refused a message of %d bytes for %r: %s",
+                entry.size,
+                entry.message.topic,
+                error,
+            )
+        self._forget(entry)
+        self._after_removal()
+        if self._link is not None and self._queue:
+            self._pump()
+
+    def _expire(self, entry: _Entry) -> None:
+        self._counters.publish_expired += 1
+        logger.warning("a message for %r was too old to send", entry.message.topic)
+        self._forget(entry)
+        self._after_removal()
+
+    def _drop_expired(self) -> bool:
+        dropped = False
+        now = trio.current_time()
+        while self._queue and self._queue[0].expires_at <= now:
+            self._expire(self._queue.popleft())
+            dropped = True
+        return dropped
+
+    def _forget(self, entry: _Entry) -> None:
+        if entry.event:
+            self._events -= 1
+        else:
+            self._responses -= 1
+        self._bytes -= entry.size
+
+    def _after_removal(self) -> None:
+        if not self._queue and not self._in_flight:
+            self._empty.set()
+        if self._room:
+            self._room.unpark()
+        self.on_place()
+
+    async def wait_empty(self) -> None:
+        """Wait until everything is acknowledged. Has to be bounded by the caller."""
+        while len(self):
+            await self._empty.wait()
+
+    def close(self) -> None:
+        """The runtime ends: count and report what was not sent."""
+        unsent = len(self)
+        if unsent:
+            self._counters.publish_unsent += unsent
+            logger.error("stopped with %d responses and events unsent", unsent)

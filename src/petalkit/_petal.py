@@ -1,0 +1,224 @@
+"""`Petal` and `@command`: what a user types.
+
+A petal is a plain class. It can be made, and its handlers called, without a runtime; only what
+needs one (`nursery`, `identity`, publishing) asks its host, and says so when there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import cattrs
+import trio
+
+from ._context import PetalHost
+from ._messages import Identity
+from ._registry import DEFAULT_TIMEOUT, CommandOptions, Handler
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__petalkit_commands__"
+
+WEB = "web"
+DEBUG = "debug"
+
+
+def command(
+    name: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    concurrency: int | None = None,
+    exclusive: str | None = None,
+    urgent: bool = False,
+    idempotent: bool = False,
+    thread: bool = False,
+) -> Callable[[F], F]:
+    """Make a method of a `Petal` the handler of a command. Returns the function unchanged.
+
+    Args:
+        name: without a slash it gets the petal's prefix in front; with one it is taken as it is.
+        timeout: seconds until the handler is cancelled and the caller answered `TIMEOUT`;
+            `math.inf` for a handler that bounds itself.
+        concurrency: how many of this command run at once; more wait, without holding up the
+            petal's other commands. None: only the petal's own limit.
+        exclusive: name of a group, shared by all petals, of which one command runs at a time.
+            The next is answered `BUSY` with what is running.
+        urgent: passes every limit and every order, as an emergency stop must.
+        idempotent: running it twice does no harm, so it may be run again after a crash.
+        thread: the handler is a plain `def` that blocks; it runs in a worker thread. Timed out or
+            cancelled, it is answered for at once, but nobody can stop a thread: it keeps its slot
+            and group until it returns. `trio.from_thread.check_cancelled()` lets it end early.
+
+    Raises:
+        TypeError: it was used without parentheses.
+        RegistrationError: when the table is built, not here.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f'@command needs the name of the command: write @command("name") over {name!r}'
+        )
+    options = CommandOptions(
+        name=name,
+        timeout=timeout,
+        concurrency=concurrency,
+        exclusive=exclusive,
+        urgent=urgent,
+        idempotent=idempotent,
+        thread=thread,
+    )
+
+    def decorate(function: F) -> F:
+        # A list: one handler may serve several names. Not shared with what it was copied from.
+        marks: list[CommandOptions] = [*getattr(function, _MARK, ()), options]
+        function.__dict__[_MARK] = marks
+        return function
+
+    return decorate
+
+
+class Petal:
+    """A class of commands. Subclass it, give it a `name`, decorate methods with `@command`.
+
+    Attributes:
+        name: what the petal is called on the wire and in logs. Letters, digits, `_`, `-`, `.`.
+        version: reported in the birth message.
+        prefix: what stands in front of the commands' names; None for `name`.
+        converter: a `cattrs.Converter` of the petal's own, from `petalkit.make_converter()`;
+            None for petalkit's strict one.
+    """
+
+    name: str
+    version: str = "0"
+    prefix: str | None = None
+    converter: cattrs.Converter | None = None
+    builtin: ClassVar[bool] = False
+
+    # On the class, so that a subclass may forget super().__init__().
+    _host: PetalHost | None = None
+    _added: tuple[tuple[CommandOptions, Handler], ...] = ()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Brackets serving; override it, with `@contextlib.asynccontextmanager` over it.
+
+        Entered once, before the identity is known and before the first subscription, and left
+        after the last command. Code before `yield` is bounded by `startup_timeout`; when it
+        raises, this petal's commands are answered `UNAVAILABLE` and other petals go on. Code
+        after `yield` runs shielded from cancellation, bounded by `cleanup_timeout`.
+        """
+        yield
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Owns the petal's background tasks; open from before `lifespan()` until after stop.
+
+        Its tasks are cancelled, and awaited, before the lifespan is left. A task that raises
+        ends this petal (`UNAVAILABLE`), and no other.
+
+        Raises:
+            RuntimeError: no runtime serves this petal.
+        """
+        return self._served().nursery
+
+    @property
+    def identity(self) -> Identity | None:
+        """Organization and device ID now; None while they are not known, or outside a runtime."""
+        return None if self._host is None else self._host.identity
+
+    async def wait_identity(self) -> Identity:
+        """Wait until the identity is known, and return it. No limit: it may come in a month.
+
+        Raises:
+            RuntimeError: no runtime serves this petal.
+        """
+        return await self._served().wait_identity()
+
+    async def publish_message(self, payload: Mapping[str, Any], qos: int = 1) -> None:
+        """Send an event to web clients, on `command/web`.
+
+        Returns once it is in the outbox, which keeps it while the broker is away; waits while
+        the outbox is full. Cancellation: it is in the outbox or it is not; never half.
+
+        Args:
+            payload: what JSON can say.
+            qos: 1, kept until acknowledged; 0, sent once.
+
+        Raises:
+            PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
+            RuntimeError: no runtime serves this petal.
+        """
+        await self._served().publish_event(payload, topic=WEB, qos=qos)
+
+    async def publish_debug(self, payload: Mapping[str, Any], qos: int = 1) -> None:
+        """Send a message to `debug`; like `publish_message` in everything else."""
+        await self._served().publish_event(payload, topic=DEBUG, qos=qos)
+
+    def add_command(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        concurrency: int | None = None,
+        exclusive: str | None = None,
+        urgent: bool = False,
+        idempotent: bool = False,
+        thread: bool = False,
+    ) -> None:
+        """Serve one more command, from now on. The arguments are those of `@command`.
+
+        Raises:
+            RegistrationError: as for a decorated method; before serving, when the table is built.
+        """
+        options = CommandOptions(
+            name=name,
+            timeout=timeout,
+            concurrency=concurrency,
+            exclusive=exclusive,
+            urgent=urgent,
+            idempotent=idempotent,
+            thread=thread,
+        )
+        if self._host is not None:
+            self._host.add_command(name, handler, options)
+        self._added = (*self._added, (options, handler))
+
+    def remove_command(self, name: str) -> None:
+        """Serve an added command no longer. What was accepted before is still run.
+
+        Raises:
+            KeyError: this petal serves no command of that name.
+        """
+        if self._host is not None:
+            self._host.remove_command(name)
+            self._added = tuple(pair for pair in self._added if pair[0].name != name)
+            return
+        kept = tuple(pair for pair in self._added if pair[0].name != name)
+        if len(kept) == len(self._added):
+            raise KeyError(name)
+        self._added = kept
+
+    def declared_commands(self) -> Iterator[tuple[CommandOptions, Handler]]:
+        """Every command of this petal with its bound handler, in the order of definition."""
+        seen: set[str] = set()
+        for cls in reversed(type(self).__mro__):
+            for attribute in vars(cls):
+                if attribute in seen:
+                    continue
+                seen.add(attribute)
+                # Without calling properties; an override without a mark is no command.
+                found = inspect.getattr_static(type(self), attribute)
+                function = getattr(found, "__func__", found)
+                for options in getattr(function, _MARK, ()):
+                    yield options, getattr(self, attribute)
+        yield from self._added
+
+    def _served(self) -> PetalHost:
+        if self._host is None:
+            raise RuntimeError(
+                f"petal {getattr(self, 'name', type(self).__qualname__)!r} is not served by a "
+                "runtime; in a test use petalkit.testing.open_harness()"
+            )
+        return self._host

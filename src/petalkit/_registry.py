@@ -1,0 +1,427 @@
+"""The table of commands: every name, its handler, and how its parameters are bound.
+
+Everything that can be resolved once is resolved when the table is built: signatures, types,
+converter hooks. What cannot be bound is refused there, with petal, method and parameter in the
+text, so that a petal that starts is a petal whose every command can be called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import math
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import cattrs
+
+from ._context import CommandContext
+from ._errors import ErrorCode, PayloadError, RegistrationError
+from ._messages import Command
+from ._structuring import field_errors, make_converter
+
+if TYPE_CHECKING:
+    from ._petal import Petal
+
+RESERVED_PREFIX = "petalkit"
+DEFAULT_TIMEOUT = 60.0  # seconds
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
+_MAX_NAME = 200
+
+Handler = Callable[..., Any]
+Binder = Callable[[Command, Callable[[], CommandContext]], dict[str, Any]]
+
+
+@attrs.frozen(kw_only=True)
+class CommandOptions:
+    """What `@command` was told. See there for the meaning."""
+
+    name: str
+    timeout: float = DEFAULT_TIMEOUT
+    concurrency: int | None = None
+    exclusive: str | None = None
+    urgent: bool = False
+    idempotent: bool = False
+    thread: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Parameter:
+    """One parameter of a handler that is filled from `data`.
+
+    Attributes:
+        name: the key in `data`, or `"data"` for the whole of it.
+        annotation: its type; `inspect.Parameter.empty` when it has none.
+        required: whether the key must be there.
+        default: used when the key is absent; `inspect.Parameter.empty` when it is required.
+        whole: True when it takes the whole of `data`.
+    """
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any
+    whole: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class CommandSpec:
+    """One command, ready to be called."""
+
+    name: str
+    petal: str
+    method: str
+    handler: Handler
+    bind: Binder
+    unstructure: Callable[[Any], Any]
+    parameters: tuple[Parameter, ...]
+    doc: str
+    timeout: float
+    concurrency: int | None
+    exclusive: str | None
+    urgent: bool
+    idempotent: bool
+    thread: bool
+
+    def result_fields(self, result: Any) -> Mapping[str, Any]:
+        """The fields of the response that a handler's result stands for."""
+        if type(result) is dict:
+            return result
+        if result is None:
+            return _NO_FIELDS
+        if attrs.has(type(result)):
+            result = self.unstructure(result)
+        return result if isinstance(result, Mapping) else {"result": result}
+
+
+_NO_FIELDS: Mapping[str, Any] = {}
+
+
+class CommandTable:
+    """The commands of all petals by name. A change takes effect with the next lookup."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, CommandSpec] = {}
+
+    def add(self, spec: CommandSpec) -> None:
+        """Add a command.
+
+        Raises:
+            RegistrationError: its name is taken.
+        """
+        other = self._specs.get(spec.name)
+        if other is not None:
+            raise RegistrationError(
+                f"the command {spec.name!r} is already served by petal {other.petal!r}, "
+                f"{other.method}()",
+                petal=spec.petal,
+                method=spec.method,
+            )
+        self._specs[spec.name] = spec
+
+    def remove(self, name: str) -> CommandSpec:
+        """Remove a command. Raises KeyError when there is none of that name."""
+        return self._specs.pop(name)
+
+    def lookup(self, name: str) -> CommandSpec | None:
+        """The command of that name, None when no petal serves it."""
+        return self._specs.get(name)
+
+    def near(self, name: str) -> str | None:
+        """A served name that a misspelt one may have meant."""
+        found = difflib.get_close_matches(name[:_MAX_NAME], self.public_names(), n=1)
+        return found[0] if found else None
+
+    def public_names(self) -> list[str]:
+        """The names that petals serve, sorted, without petalkit's own."""
+        return sorted(name for name in self._specs if not name.startswith(RESERVED_PREFIX + "/"))
+
+    def __iter__(self) -> Iterator[CommandSpec]:
+        return iter(list(self._specs.values()))
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+
+def build_table(petals: Sequence[Petal]) -> CommandTable:
+    """The table of the commands of these petals.
+
+    Raises:
+        RegistrationError: see there; the first mistake found.
+    """
+    table = CommandTable()
+    names: dict[str, Petal] = {}
+    for petal in petals:
+        check_petal(petal)
+        if petal.name in names:
+            raise RegistrationError(
+                "two petals have this name; rename one, or set `name` on the instance",
+                petal=petal.name,
+            )
+        names[petal.name] = petal
+        for options, handler in petal.declared_commands():
+            table.add(make_spec(petal, options, handler))
+    return table
+
+
+def check_petal(petal: Petal) -> None:
+    """Refuse a petal whose own attributes cannot be used.
+
+    Raises:
+        RegistrationError: bad name, version, prefix or lifespan.
+    """
+    cls = type(petal).__qualname__
+    name: object = getattr(petal, "name", None)
+    if not isinstance(name, str) or not name:
+        raise RegistrationError(f'class {cls} has no name: write name = "my-petal"', petal=cls)
+    if not _SEGMENT.fullmatch(name):
+        raise RegistrationError(
+            "the name may have letters, digits, '_', '-' and '.', 64 at most", petal=name
+        )
+    if not isinstance(petal.version, str):
+        raise RegistrationError("version must be a string", petal=name)
+    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.builtin:
+        raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
+    if petal.prefix is not None:
+        _check_name(petal.prefix, "prefix", petal=name, method=None)
+    lifespan = inspect.getattr_static(type(petal), "lifespan")
+    if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
+        raise RegistrationError(
+            "write @contextlib.asynccontextmanager over it", petal=name, method="lifespan"
+        )
+
+
+def _check_name(name: str, what: str, *, petal: str, method: str | None) -> None:
+    bad = next((part for part in name.split("/") if not _SEGMENT.fullmatch(part)), None)
+    if bad is not None or len(name) > _MAX_NAME:
+        raise RegistrationError(
+            f"the {what} {name!r} cannot be used: between slashes it may have letters, digits, "
+            f"'_', '-' and '.', {_MAX_NAME} in all",
+            petal=petal,
+            method=method,
+        )
+
+
+def full_name(petal: Petal, name: str) -> str:
+    """A command's name on the wire: with the petal's prefix unless it has a slash."""
+    return name if "/" in name else f"{petal.prefix or petal.name}/{name}"
+
+
+def make_spec(petal: Petal, options: CommandOptions, handler: Handler) -> CommandSpec:
+    """Check a handler and resolve how it is called.
+
+    Raises:
+        RegistrationError: see there.
+    """
+    method = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+
+    def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
+        return RegistrationError(reason, petal=petal.name, method=method, parameter=parameter)
+
+    name = full_name(petal, options.name)
+    _check_name(name, "command name", petal=petal.name, method=method)
+    if name.startswith(RESERVED_PREFIX + "/") and not petal.builtin:
+        raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
+    _check_options(options, refuse)
+    _check_kind(handler, options.thread, refuse)
+    converter = petal.converter or _default_converter()
+    parameters, bind = _make_binder(handler, converter, refuse)
+    return CommandSpec(
+        name=name,
+        petal=petal.name,
+        method=method,
+        handler=handler,
+        bind=bind,
+        unstructure=converter.unstructure,
+        parameters=parameters,
+        doc=inspect.getdoc(handler) or "",
+        timeout=options.timeout,
+        concurrency=options.concurrency,
+        exclusive=options.exclusive,
+        urgent=options.urgent,
+        idempotent=options.idempotent,
+        thread=options.thread,
+    )
+
+
+@functools.cache
+def _default_converter() -> cattrs.Converter:
+    return make_converter()
+
+
+_Refuse = Callable[..., RegistrationError]
+
+
+def _check_options(options: CommandOptions, refuse: _Refuse) -> None:
+    timeout: object = options.timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise refuse(f"timeout must be seconds above 0 or math.inf, not {timeout!r}")
+    concurrency: object = options.concurrency
+    if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+        raise refuse(f"concurrency must be a whole number above 0, not {concurrency!r}")
+    exclusive: object = options.exclusive
+    if exclusive is not None and not (isinstance(exclusive, str) and exclusive):
+        raise refuse(f"exclusive must be the name of a group, not {exclusive!r}")
+    if options.urgent and (concurrency is not None or exclusive is not None):
+        raise refuse(
+            "urgent passes every limit, so it cannot have concurrency or exclusive beside it"
+        )
+
+
+def _check_kind(handler: Handler, thread: bool, refuse: _Refuse) -> None:
+    if not callable(handler):
+        raise refuse("is not callable")
+    plain: Any = handler
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    call = plain if inspect.isroutine(plain) else type(plain).__call__
+    if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
+        raise refuse("is a generator; a command has one answer: return it")
+    is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call)
+    if is_async and thread:
+        raise refuse("is async, so it needs no thread: write def, or drop thread=True")
+    if not is_async and not thread:
+        raise refuse("is not async: write async def, or thread=True if it blocks")
+
+
+def _annotation(handler: Handler, parameter: inspect.Parameter, refuse: _Refuse) -> Any:
+    annotation = parameter.annotation
+    if not isinstance(annotation, str):
+        return annotation
+    plain: Any = inspect.unwrap(handler)
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    plain = getattr(plain, "__func__", plain)
+    if not hasattr(plain, "__globals__"):
+        plain = getattr(type(plain).__call__, "__func__", type(plain).__call__)
+    holder = type("_", (), {"__annotations__": {parameter.name: annotation}})
+    try:
+        return typing.get_type_hints(
+            holder, globalns=getattr(plain, "__globals__", {}), include_extras=True
+        )[parameter.name]
+    except Exception as error:
+        raise refuse(
+            f"the annotation {annotation!r} cannot be resolved ({error}); "
+            "the type has to be importable where the module is, not only for type checkers",
+            parameter.name,
+        ) from error
+
+
+def _make_binder(
+    handler: Handler, converter: cattrs.Converter, refuse: _Refuse
+) -> tuple[tuple[Parameter, ...], Binder]:
+    context_name = command_name = None
+    whole: tuple[str, Callable[[Any, Any], Any] | None, Any] | None = None
+    fields: list[tuple[str, Callable[[Any, Any], Any] | None, Any, bool]] = []
+    parameters: list[Parameter] = []
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError) as error:
+        raise refuse(f"has no signature that can be read: {error}") from error
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise refuse("is positional-only; arguments are passed by name", parameter.name)
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise refuse(
+                "cannot be bound; take the whole of the arguments as `data: dict`",
+                parameter.name,
+            )
+        annotation = _annotation(handler, parameter, refuse)
+        empty = annotation is parameter.empty
+        if annotation is CommandContext:
+            if context_name is not None:
+                raise refuse("is a second CommandContext", parameter.name)
+            context_name = parameter.name
+            continue
+        if annotation is Command:
+            if command_name is not None:
+                raise refuse("is a second Command", parameter.name)
+            command_name = parameter.name
+            continue
+        hook = None
+        if not empty and annotation is not Any:
+            hook = _hook(converter, annotation, parameter.name, refuse)
+        required = parameter.default is parameter.empty
+        is_whole = parameter.name == "data"
+        if is_whole:
+            if annotation is dict:
+                hook = None
+            whole = (parameter.name, hook, annotation)
+        else:
+            fields.append((parameter.name, hook, annotation, required))
+        parameters.append(
+            Parameter(
+                name=parameter.name,
+                annotation=annotation,
+                required=required and not is_whole,
+                default=parameter.default,
+                whole=is_whole,
+            )
+        )
+    return tuple(parameters), _binder(context_name, command_name, whole, tuple(fields))
+
+
+def _hook(
+    converter: cattrs.Converter, annotation: Any, name: str, refuse: _Refuse
+) -> Callable[[Any, Any], Any]:
+    reason = f"the type {annotation!r} cannot be made from JSON"
+    try:
+        hook = converter.get_structure_hook(annotation)
+    except Exception as error:
+        raise refuse(f"{reason} ({error}); register a hook on the petal's converter", name) from (
+            error
+        )
+    if _is_cattrs_error_hook(hook):
+        raise refuse(f"{reason}; register a hook on the petal's converter", name)
+    return hook
+
+
+def _is_cattrs_error_hook(hook: Any) -> bool:
+    """Whether cattrs has nothing for the type and would say so only at the first command."""
+    return getattr(hook, "__name__", "") == "_structure_error"
+
+
+def _binder(
+    context_name: str | None,
+    command_name: str | None,
+    whole: tuple[str, Callable[[Any, Any], Any] | None, Any] | None,
+    fields: tuple[tuple[str, Callable[[Any, Any], Any] | None, Any, bool], ...],
+) -> Binder:
+    def bind(command: Command, context: Callable[[], CommandContext]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        data = command.data
+        errors: list[dict[str, str]] = []
+        if whole is not None:
+            name, hook, annotation = whole
+            try:
+                arguments[name] = data if hook is None else hook(data, annotation)
+            except Exception as error:
+                errors += field_errors(error, "data")
+        for name, hook, annotation, required in fields:
+            if name in data:
+                try:
+                    value = data[name]
+                    arguments[name] = value if hook is None else hook(value, annotation)
+                except Exception as error:
+                    errors += field_errors(error, f"data.{name}")
+            elif required:
+                errors.append({"path": f"data.{name}", "message": "is required"})
+        if errors:
+            text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
+            raise PayloadError(ErrorCode.INVALID_DATA, text, errors)
+        if context_name is not None:
+            arguments[context_name] = context()
+        if command_name is not None:
+            arguments[command_name] = command
+        return arguments
+
+    return bind
+
+
+def is_unlimited(timeout: float) -> bool:
+    """Whether a command's timeout is none at all."""
+    return math.isinf(timeout)

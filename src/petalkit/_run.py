@@ -1,0 +1,126 @@
+"""Serving as a whole process: signals, logging, exit codes.
+
+Signals are taken by plain handlers, not by a Trio task: the second one has to work while a petal
+blocks the event loop, which is when it is needed most.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import trio
+
+from ._errors import ConfigError, PetalkitError, RegistrationError
+from ._petal import Petal
+from ._runtime import Runtime, open_runtime
+from ._settings import Settings
+
+logger = logging.getLogger("petalkit.runtime")
+
+EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
+EXIT_ERROR = 1  # the runtime failed, or no petal could be started, or the stop took too long
+EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
+EXIT_FORCED = 3  # a second signal
+STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits
+
+
+def stop_limit(settings: Settings) -> float:
+    """Seconds that a stop can take at most: the sum of the limits of its parts."""
+    return (
+        settings.grace
+        + 3 * settings.cleanup_timeout
+        + settings.flush_timeout
+        + 2 * settings.disconnect_timeout
+    )
+
+
+async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal exits at once.
+
+    Call it in the main thread, where Python handles signals.
+
+    Raises:
+        RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`.
+    """
+    async with open_runtime(petals, settings) as runtime:
+        with _signals_stop(runtime, trio.lowlevel.current_trio_token()):
+            await runtime.wait_stopped()
+    return EXIT_OK
+
+
+@contextmanager
+def _signals_stop(runtime: Runtime, token: trio.lowlevel.TrioToken) -> Iterator[None]:
+    limit = stop_limit(runtime.settings) + STOP_MARGIN
+    # A handler that blocks or swallows its cancellation can hold up the event loop for ever; a
+    # thread that nobody needs to schedule keeps the promise that a stop ends.
+    deadman = threading.Timer(limit, _give_up, args=(limit,))
+    deadman.daemon = True
+    signalled = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal signalled
+        name = signal.Signals(number).name
+        if signalled:
+            _exit_now(EXIT_FORCED, f"{name} again: exit at once")
+        signalled = True
+        deadman.start()
+        token.run_sync_soon(_begin_stop, runtime, name)
+
+    previous = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        deadman.cancel()
+
+
+def _begin_stop(runtime: Runtime, name: str) -> None:
+    logger.info("%s: stopping; once more to exit at once", name)
+    runtime.stop()
+
+
+def _give_up(limit: float) -> None:
+    _exit_now(EXIT_ERROR, f"not stopped within {limit:g} s: something blocks or cannot be stopped")
+
+
+def _exit_now(code: int, why: str) -> None:
+    # No logging here: its locks may be held by what we interrupt.
+    os.write(2, f"petalkit: {why}\n".encode())
+    os._exit(code)
+
+
+def run(*petals: Petal, settings: Settings | None = None) -> None:
+    """Serve petals until SIGTERM or SIGINT: the whole of a device's main program.
+
+    Sets up logging on stderr unless the program has done so already. Returns after a clean stop;
+    ends the process with an exit code otherwise: 1 when the runtime failed or no petal could be
+    started, 2 when a setting or a petal is wrong, 3 at a second signal.
+
+    Args:
+        petals: instances, with names of their own.
+        settings: None for the defaults.
+    """
+    from ._logs import configure_logging
+
+    if not logging.getLogger().handlers:
+        configure_logging()
+    try:
+        code = trio.run(run_until_signalled, petals, settings or Settings())
+    except (ConfigError, RegistrationError) as error:
+        logger.critical("%s", error)
+        code = EXIT_USAGE
+    except PetalkitError as error:
+        logger.critical("%s", error)
+        code = EXIT_ERROR
+    if code != EXIT_OK:
+        sys.exit(code)

@@ -1,0 +1,378 @@
+"""The runtime: its parts, the nurseries they live in, and the order in which they die.
+
+    outer nursery          in the caller's task, so that its cancellation reaches the body at once
+      services (shielded)  outlives that cancellation, until the stop sequence has run; bounded
+        identity waiter
+        petals             lifespans, each with a nursery of its own
+        dispatcher         the workers
+        supervisor         one link at a time, with its intake inside
+
+Stopping is one sequence in one place, `_stop_in_order`, whatever the cause: leaving the block,
+`stop()`, a signal, or cancellation, which only takes away the grace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import trio
+
+from ._answers import Answers
+from ._builtin import BuiltinPetal
+from ._codec import Timestamps
+from ._dispatcher import Dispatcher
+from ._duplicates import DuplicateWindow
+from ._errors import ConfigError, ErrorCode, PetalkitError
+from ._execution import Execution
+from ._identity import IdentityWaiter
+from ._intake import Intake
+from ._lifespans import PetalLife
+from ._messages import Identity
+from ._outbox import Outbox
+from ._petal import Petal
+from ._registry import build_table
+from ._settings import Settings
+from ._statistics import Counters, Statistics
+from ._supervisor import Supervisor
+from .transports import Transport, create_transport
+
+logger = logging.getLogger("petalkit.runtime")
+
+
+class AllPetalsFailed(PetalkitError):
+    """No petal could be started, so there is nothing to serve. The log has each one's reason."""
+
+
+class Runtime:
+    """Petals being served. Made by `open_runtime`, `serve` and `run`."""
+
+    def __init__(
+        self,
+        petals: Sequence[Petal],
+        settings: Settings,
+        transport: Transport,
+        *,
+        now: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        if not petals:
+            raise ConfigError("petals", "give at least one petal to serve")
+        self.settings = settings
+        self._counters = Counters()
+        names = [{"name": petal.name, "version": petal.version} for petal in petals]
+        builtin = BuiltinPetal(names, self.statistics)
+        served: list[Petal] = [*petals, builtin]
+        table = builtin.table = build_table(served)
+        self._identity = IdentityWaiter(settings)
+        self._outbox = Outbox(settings, self._counters)
+        self._answers = Answers(settings, self._outbox, Timestamps(now), self._counters)
+        self._duplicates: DuplicateWindow[Execution] = DuplicateWindow(
+            settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
+        )
+        self._dispatcher = Dispatcher(
+            settings,
+            table,
+            [petal.name for petal in served],
+            self._duplicates,
+            self._answers,
+            self._outbox,
+            self._counters,
+        )
+        self._intake = Intake(
+            settings,
+            table,
+            self._dispatcher,
+            self._duplicates,
+            self._answers,
+            self._outbox,
+            self._counters,
+        )
+        self._supervisor = Supervisor(
+            settings,
+            transport,
+            self._identity,
+            self._intake,
+            self._outbox,
+            self._dispatcher,
+            self._answers,
+            self._counters,
+            names,
+            jitter=jitter,
+        )
+        self._lives = [
+            PetalLife(petal, settings, self._identity, self._outbox, table, self._dispatcher)
+            for petal in petals
+        ]
+        self._stop_requested = trio.Event()
+        self._hurry = trio.Event()
+        self._stopped = trio.Event()
+        self._served = False
+        self._crash: Exception | None = None
+
+    # -- what users see
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the device is now; None while the organization ID is not known."""
+        return self._identity.current
+
+    async def wait_identity(self) -> Identity:
+        """Wait until the organization ID is known. No limit of its own."""
+        return await self._identity.wait()
+
+    async def wait_connected(self) -> None:
+        """Wait until commands have been subscribed to once. No limit of its own.
+
+        Links may be lost and made again after it; ask `statistics().connected` for now.
+        """
+        await self._supervisor.up.wait()
+
+    def stop(self) -> None:
+        """Begin to stop gracefully, and return at once; the owning block ends by itself.
+
+        Does nothing when called again.
+        """
+        self._stop_requested.set()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the stop sequence has run. No limit of its own: the sequence has."""
+        await self._stopped.wait()
+
+    def statistics(self) -> Statistics:
+        """Totals since the start, and how it stands now."""
+        counters = self._counters
+        return Statistics(
+            received=counters.received,
+            accepted=counters.accepted,
+            started=counters.started,
+            succeeded=counters.succeeded,
+            failed=dict(counters.failed),
+            refused=dict(counters.refused),
+            duplicates_joined=counters.duplicates_joined,
+            duplicates_answered=counters.duplicates_answered,
+            unexpected_topic=counters.unexpected_topic,
+            unanswered=counters.unanswered,
+            unencodable=counters.unencodable,
+            links=counters.links,
+            links_lost=counters.links_lost,
+            connects_failed=counters.connects_failed,
+            published=counters.published,
+            publish_rejected=counters.publish_rejected,
+            publish_set_aside=counters.publish_set_aside,
+            publish_expired=counters.publish_expired,
+            publish_unsent=counters.publish_unsent,
+            connected=self._supervisor.connected,
+            identity_known=self.identity is not None,
+            waiting=self._dispatcher.waiting,
+            waiting_bytes=self._dispatcher.waiting_bytes,
+            held=self._intake.held,
+            running=self._dispatcher.running,
+            outbox=len(self._outbox),
+            outbox_bytes=self._outbox.size,
+            remembered=len(self._duplicates),
+            unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
+        )
+
+    # -- life
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until `stop()`; `started` when the petals' lifespans are entered.
+
+        Shielded: end it by `hurry()`, which takes away the grace.
+
+        Raises:
+            AllPetalsFailed: none could be started.
+            ConfigError: the transport cannot work with these settings.
+        """
+        with trio.CancelScope(shield=True):
+            try:
+                async with trio.open_nursery() as services:
+                    services.start_soon(self._identity.run, name="organization-ID waiter")
+                    await services.start(self._dispatcher.run)
+                    await self._enter_lifespans(services)
+                    if not all(life.failed for life in self._lives):
+                        task_status.started()
+                        async with trio.open_nursery() as linked:
+                            linked.start_soon(self._supervise, name="supervisor")
+                            await self._stop_requested.wait()
+                            await self._stop_in_order()
+                        self._served = True
+                    services.cancel_scope.cancel()
+            finally:
+                self._dispatcher.answer_stuck()
+                self._outbox.close()
+                self._stopped.set()
+        if self._crash is not None:
+            raise self._crash
+        if not self._served:
+            names = ", ".join(life.petal.name for life in self._lives)
+            raise AllPetalsFailed(f"no petal could be started: {names}")
+
+    async def _enter_lifespans(self, services: trio.Nursery) -> None:
+        async with trio.open_nursery() as entering:
+            for life in self._lives:
+                entering.start_soon(services.start, life.run, name=f"start {life.petal.name}")
+
+    async def _supervise(self) -> None:
+        """Whatever ends the supervisor, the stop sequence still runs."""
+        try:
+            await self._supervisor.run()
+        except Exception as error:
+            self._crash = error
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Stop without grace."""
+        self._hurry.set()
+        self._stop_requested.set()
+
+    async def _stop_in_order(self) -> None:
+        settings = self.settings
+        dispatcher = self._dispatcher
+        logger.info("stopping: %d running, %d waiting", dispatcher.running, dispatcher.waiting)
+        self._intake.close()
+        dispatcher.refuse_waiting(keep=lambda execution: bool(execution.deliveries))
+        await self._within(settings.grace, dispatcher.wait_quiet, hurried=True)
+        dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
+        await self._within(settings.cleanup_timeout, dispatcher.wait_quiet)
+        for name in dispatcher.answer_stuck():
+            logger.error("%s does not end although it is cancelled", name)
+        for life in self._lives:
+            life.stop()
+        await self._within(2 * settings.cleanup_timeout, self._wait_lives)
+        if self._supervisor.connected:
+            await self._within(settings.flush_timeout, self._wait_flushed)
+        self._supervisor.leave()
+
+    async def _wait_lives(self) -> None:
+        for life in self._lives:
+            await life.ended.wait()
+
+    async def _wait_flushed(self) -> None:
+        """Wait until the outbox is empty, or there is no link to empty it."""
+        async with trio.open_nursery() as nursery:
+
+            async def empty() -> None:
+                await self._outbox.wait_empty()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(empty)
+            await self._supervisor.down.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _within(
+        self, seconds: float, wait: Callable[[], Awaitable[object]], *, hurried: bool = False
+    ) -> None:
+        """Wait for something, so long at most; with `hurried` only until `hurry()`."""
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                if hurried:
+                    nursery.start_soon(self._cancel_when_hurried, nursery.cancel_scope)
+                await wait()
+                nursery.cancel_scope.cancel()
+
+    async def _cancel_when_hurried(self, scope: trio.CancelScope) -> None:
+        await self._hurry.wait()
+        scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(
+    petals: Sequence[Petal],
+    settings: Settings | None = None,
+    *,
+    transport: Transport | None = None,
+    now: Callable[[], float] = time.time,
+    jitter: Callable[[], float] = random.random,
+) -> AsyncIterator[Runtime]:
+    """Serve petals for the length of an `async with` block.
+
+    Entry returns when the petals' lifespans are entered; the connection is made beside the block,
+    as soon as the organization ID is known (`await runtime.wait_connected()`). Leaving the block
+    stops gracefully and takes the time that takes: at most `grace`, thrice `cleanup_timeout`,
+    `flush_timeout` and twice `disconnect_timeout`. `runtime.stop()` begins the same while the
+    block goes on; `await runtime.wait_stopped()` waits for its end.
+
+    Cancellation: the block stops without `grace`; what has to be awaited is shielded and bounded.
+
+    Args:
+        petals: instances, with names of their own.
+        settings: None for the defaults.
+        transport: None for the one that the settings name.
+        now: wall-clock seconds since the epoch, for time stamps and `expiresAt`.
+        jitter: a random number in [0, 1), for the waits between attempts to connect.
+
+    Raises:
+        RegistrationError: a petal or a command cannot be served.
+        ConfigError: a setting cannot work.
+        AllPetalsFailed: no petal could be started.
+    """
+    settings = settings or Settings()
+    transport = transport or create_transport(settings)
+    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter)
+    from_block: Exception | None = None
+    from_runtime: BaseException | None = None
+    try:
+        async with trio.open_nursery() as outer:
+            await outer.start(runtime.run)
+            outer.start_soon(_hurry_when_cancelled, runtime)
+            try:
+                yield runtime
+            except Exception as error:
+                from_block = error  # kept out of the nursery, which would cancel the grace
+            finally:
+                runtime.stop()
+    except BaseExceptionGroup as group:
+        from_runtime = _single(group)
+    # Raised out here, where no exception is being handled that would become their context.
+    if from_block is not None and from_runtime is not None:
+        raise BaseExceptionGroup("block and runtime both failed", [from_block, from_runtime])
+    if from_block is not None:
+        raise from_block
+    if from_runtime is not None:
+        raise from_runtime
+
+
+async def _hurry_when_cancelled(runtime: Runtime) -> None:
+    try:
+        await runtime.wait_stopped()
+    except trio.Cancelled:
+        runtime.hurry()
+        raise
+
+
+def _single(error: BaseException) -> BaseException:
+    """The one error inside the nursery's group; the group when there are more."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+async def serve(
+    petals: Sequence[Petal],
+    settings: Settings | None = None,
+    *,
+    transport: Transport | None = None,
+    now: Callable[[], float] = time.time,
+    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve petals until cancelled, or until `runtime.stop()`.
+
+    `runtime = await nursery.start(serve, petals, settings)` returns once commands are subscribed
+    to, and so it waits for the organization ID and the broker, without a limit of its own.
+
+    Raises:
+        RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`.
+    """
+    async with open_runtime(petals, settings, transport=transport, now=now) as runtime:
+        await runtime.wait_connected()
+        task_status.started(runtime)
+        await runtime.wait_stopped()
+
+

@@ -1,0 +1,100 @@
+"""Counters: what happened, counted where it happens, read as one frozen value.
+
+P5 says that nothing is dropped without a code and a counter; the counters are here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.define
+class Counters:
+    """The running totals of one runtime. Only ever counted up."""
+
+    received: int = 0
+    accepted: int = 0
+    started: int = 0
+    succeeded: int = 0
+    failed: Counter[str] = attrs.field(factory=Counter)
+    refused: Counter[str] = attrs.field(factory=Counter)
+    duplicates_joined: int = 0
+    duplicates_answered: int = 0
+    unexpected_topic: int = 0
+    unanswered: int = 0
+    unencodable: int = 0
+    links: int = 0
+    links_lost: int = 0
+    connects_failed: int = 0
+    published: int = 0
+    publish_rejected: int = 0
+    publish_set_aside: int = 0
+    publish_expired: int = 0
+    publish_unsent: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """What `runtime.statistics()` returns: totals since the start, and how it stands now."""
+
+    received: int
+    """Deliveries handed over by the link, of every kind."""
+    accepted: int
+    """Commands taken into the channel, or started at once because they are urgent."""
+    started: int
+    """Commands whose handler was called."""
+    succeeded: int
+    """Commands whose handler returned a result that could be sent."""
+    failed: Mapping[str, int]
+    """Accepted commands that ended otherwise, by `error_code`."""
+    refused: Mapping[str, int]
+    """Deliveries that were never accepted, by `error_code`."""
+    duplicates_joined: int
+    """Copies of a command that was queued or running; it answers for them."""
+    duplicates_answered: int
+    """Copies of a finished command, answered from the record and not run."""
+    unexpected_topic: int
+    """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
+    unanswered: int
+    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    unencodable: int
+    """Results of handlers that could not be sent: envelope overwritten, or no JSON for them."""
+    links: int
+    """Links that were subscribed and ready."""
+    links_lost: int
+    """Links that were lost, not left."""
+    connects_failed: int
+    """Attempts to connect or subscribe that failed."""
+    published: int
+    """Responses and events acknowledged by the broker (QoS 0: handed over)."""
+    publish_rejected: int
+    """Responses and events that the broker refused for good."""
+    publish_set_aside: int
+    """Responses and events given up because three links in a row died with them in flight."""
+    publish_expired: int
+    """Responses and events that were too old to send."""
+    publish_unsent: int
+    """Responses and events still unsent when the runtime stopped."""
+    connected: bool
+    """Whether a link is up and subscribed."""
+    identity_known: bool
+    """Whether the organization ID is known."""
+    waiting: int
+    """Commands accepted and not started."""
+    waiting_bytes: int
+    """Their payload bytes."""
+    held: int
+    """Commands read but neither accepted nor acknowledged, because the channel is full."""
+    running: int
+    """Commands whose handler runs now, urgent ones and abandoned threads included."""
+    outbox: int
+    """Responses and events not yet acknowledged by the broker."""
+    outbox_bytes: int
+    """Their payload bytes."""
+    remembered: int
+    """Finished commands in the duplicate window."""
+    unavailable_petals: tuple[str, ...]
+    """Petals that failed; their commands are answered `UNAVAILABLE`."""

@@ -1,0 +1,347 @@
+"""The supervisor: holds one link at a time, for months, and nothing but links dies with a link.
+
+Losing a link cancels its intake and its watchers, and nothing else: commands go on, responses
+wait in the outbox. A change of identity retires the session of the old one (unsubscribe, read what
+was still on its way, publish `offline`, end the session) before the new one begins, because will,
+client ID and authorization belong to CONNECT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import random
+from collections.abc import Callable, Iterator
+
+import attrs
+import trio
+
+from ._answers import Answers
+from ._codec import encode_json
+from ._dispatcher import Dispatcher
+from ._errors import ConnectionLost, RejectedByBroker, TransportError
+from ._identity import IdentityWaiter
+from ._intake import Intake
+from ._messages import Identity, Message
+from ._outbox import Outbox
+from ._settings import Settings
+from ._statistics import Counters
+from ._topics import TopicFilter
+from .transports import ConnectOptions, Link, Transport
+
+logger = logging.getLogger("petalkit.link")
+
+SHORT_LIVES_UNTIL_SUSPICION = 5  # links in a row that the broker ended soon after they were up
+SHORT_LIVES_WHEN_TOLD = 2  # the same when it said that another client took the session
+RETIRE_ATTEMPTS = 3  # connections tried to end the session of an identity that was left
+DRAIN_SILENCE = 0.2  # seconds without a delivery after which an old topic counts as drained
+
+
+class Supervisor:
+    """See the module. `run` is its one task.
+
+    Args:
+        jitter: a random number in [0, 1), for the waits between attempts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        identity: IdentityWaiter,
+        intake: Intake,
+        outbox: Outbox,
+        dispatcher: Dispatcher,
+        answers: Answers,
+        counters: Counters,
+        petals: list[dict[str, str]],
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._waiter = identity
+        self._intake = intake
+        self._outbox = outbox
+        self._dispatcher = dispatcher
+        self._answers = answers
+        self._counters = counters
+        self._petals = petals
+        self._jitter = jitter
+        self._leave = trio.Event()
+        self._attempt = trio.CancelScope()
+        self._up_at = -1.0  # when the present link was ready; negative before
+        self._failures = 0
+        self._short_lives = 0
+        self._taken_over = False
+        self._session_of: Identity | None = None  # whose session the broker may keep
+        self._retirements = 0
+        self._fresh_session = False  # the next CONNECT starts clean
+        self.connected = False
+        self.up = trio.Event()  # set once, when the first link is ready
+        self.down = trio.Event()  # set while there is no link
+        self.down.set()
+
+    def leave(self) -> None:
+        """Leave the broker politely; `run` returns when that is done."""
+        self._leave.set()
+        if not self.connected:
+            self._attempt.cancel()
+
+    async def run(self) -> None:
+        """Hold a link until `leave()`.
+
+        Raises:
+            ConfigError: the transport's settings cannot work whatever the network does.
+        """
+        async with trio.open_nursery() as nursery:
+            while not self._leave.is_set():
+                with trio.CancelScope() as self._attempt:
+                    current = await self._waiter.wait()
+                    await self._one_link(self._session_of or current, nursery)
+            nursery.cancel_scope.cancel()  # waits for the grace of identities that were left
+
+    async def _one_link(self, identity: Identity, nursery: trio.Nursery) -> None:
+        """Connect once, serve until the link is lost or has to be left, and wait if need be."""
+        self._up_at = -1.0
+        left = False
+        try:
+            async with self._transport.connect(self._options(identity)) as link:
+                self._session_of = identity
+                self._fresh_session = False
+                await self._serve_link(link, identity)
+                left = True
+        except TransportError as error:
+            self._report(error)
+        if self._leave.is_set():
+            return
+        if identity == self._waiter.current:
+            # Sleep, but not through a change of identity.
+            with trio.move_on_after(self._delay()):
+                await self._waiter.wait_other(identity)
+            return
+        self._retirements += 1
+        if left or self._retirements >= RETIRE_ATTEMPTS:
+            await self._move_on(identity, nursery, left=left)
+        else:
+            await trio.sleep(self._delay())
+
+    async def _move_on(self, old: Identity, nursery: trio.Nursery, *, left: bool) -> None:
+        """From here on the device is another."""
+        self._session_of = None
+        self._retirements = 0
+        self._failures = self._short_lives = 0
+        nursery.start_soon(self._end_after_grace, old, name="grace of an old identity")
+        current = self._waiter.current
+        assert current is not None
+        if self.client_id(old) == self.client_id(current):
+            self._fresh_session = True  # the same session by name: it ends when we start clean
+        elif not left:
+            logger.error("could not end the session of client %r", self.client_id(old))
+        elif not self._settings.clean_start:
+            options = attrs.evolve(
+                self._options(old), clean_start=True, session_expiry=0, will=None
+            )
+            try:
+                async with self._transport.connect(options):
+                    pass
+            except TransportError as error:
+                logger.warning(
+                    "could not end the session of client %r: %s", options.client_id, error
+                )
+
+    async def _end_after_grace(self, old: Identity) -> None:
+        await trio.sleep(self._settings.grace)
+        if self._waiter.current != old:
+            self._dispatcher.end_identity(old)
+
+    # -- between links
+
+    def _report(self, error: TransportError) -> None:
+        if self._up_at < 0:
+            self._counters.connects_failed += 1
+            self._failures += 1
+            level = logging.ERROR if isinstance(error, RejectedByBroker) else logging.WARNING
+            logger.log(level, "not connected to %s: %s", self._settings.broker, error)
+            return
+        self._counters.links_lost += 1
+        lived = trio.current_time() - self._up_at
+        if lived >= self._settings.stable_after:
+            self._failures = self._short_lives = 0
+        else:
+            self._failures += 1
+            self._short_lives += 1
+        logger.warning("link lost after %.1f s: %s", lived, error)
+        if isinstance(error, ConnectionLost) and error.taken_over:
+            self._taken_over = True
+        if self._is_suspicious:
+            logger.error(
+                "the broker ended %d links in a row soon after they were up%s: another client "
+                "may use the client ID %r; waiting longer and longer, up to %g s",
+                self._short_lives,
+                " (session taken over)" if self._taken_over else "",
+                None if self._session_of is None else self.client_id(self._session_of),
+                self._settings.takeover_delay_max,
+            )
+
+    @property
+    def _is_suspicious(self) -> bool:
+        bound = SHORT_LIVES_WHEN_TOLD if self._taken_over else SHORT_LIVES_UNTIL_SUSPICION
+        return self._short_lives >= bound
+
+    def _delay(self) -> float:
+        """Full jitter: anything from nothing to a bound that doubles with each failure."""
+        settings = self._settings
+        most = settings.takeover_delay_max if self._is_suspicious else settings.reconnect_delay_max
+        bound = min(most, settings.reconnect_delay_min * 2.0 ** min(self._failures, 32))
+        return bound * self._jitter()
+
+    # -- one link
+
+    def _options(self, identity: Identity) -> ConnectOptions:
+        settings = self._settings
+        return ConnectOptions(
+            client_id=self.client_id(identity),
+            clean_start=settings.clean_start or self._fresh_session,
+            session_expiry=settings.session_expiry,
+            keep_alive=settings.keep_alive,
+            receive_maximum=settings.receive_maximum,
+            publish_maximum=settings.publish_maximum,
+            payload_max=settings.payload_max,
+            will=self._status(identity, "offline", with_timestamp=False),
+            connect_timeout=settings.connect_timeout,
+            subscribe_timeout=settings.subscribe_timeout,
+            disconnect_timeout=settings.disconnect_timeout,
+        )
+
+    def client_id(self, identity: Identity) -> str:
+        """The client ID that is set, or one of the identity."""
+        return (
+            self._settings.client_id or f"petalkit-{identity.organization_id}-{identity.device_id}"
+        )
+
+    def _topic_filters(self, identity: Identity) -> list[TopicFilter]:
+        return [TopicFilter(identity.topic(name)) for name in self._settings.command_topics]
+
+    def _status(self, identity: Identity, status: str, *, with_timestamp: bool = True) -> Message:
+        payload: dict[str, object] = {"status": status}
+        if with_timestamp:
+            payload["timestamp"] = self._answers.timestamps()
+        payload["petals"] = self._petals
+        topic = identity.topic(self._settings.status_topic)
+        return Message(topic, encode_json(payload), qos=1, retain=True)
+
+    async def _serve_link(self, link: Link, identity: Identity) -> None:
+        """Serve one link until it has to be left, and say goodbye on it.
+
+        Raises:
+            TransportError: it was lost, or the broker refused what we need.
+        """
+        lost = True
+        try:
+            with _single_transport_error():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._intake.read, link, identity, name="intake")
+                    await self._announce(link, identity)
+                    nursery.start_soon(self._watch_publishes, name="publish watch")
+                    await self._wait_reason_to_leave(identity)
+                    if not self._leave.is_set():
+                        await self._unsubscribe(link, identity)
+                    await self._publish_status(link, identity, "offline")
+                    nursery.cancel_scope.cancel()
+            lost = False
+        except trio.Cancelled:
+            lost = False
+            raise
+        finally:
+            self.connected = False
+            self._outbox.detach(lost=lost)
+            self.down.set()
+
+    async def _announce(self, link: Link, identity: Identity) -> None:
+        """Subscribe and give birth."""
+        # SUBACK and PUBACK come behind whatever the session replays.
+        self._intake.must_read = True
+        try:
+            await link.subscribe(self._topic_filters(identity))
+            await self._publish_status(link, identity, "online")
+        finally:
+            self._intake.must_read = False
+        self._up_at = trio.current_time()
+        self._counters.links += 1
+        self.connected = True
+        self.down = trio.Event()
+        self._outbox.attach(link, identity)
+        self.up.set()
+        logger.info(
+            "connected as client %r, serving %s", self.client_id(identity), identity.base_topic
+        )
+
+    async def _publish_status(self, link: Link, identity: Identity, status: str) -> None:
+        limit = (
+            self._settings.subscribe_timeout
+            if status == "online"
+            else self._settings.disconnect_timeout
+        )
+        with trio.move_on_after(limit) as scope:
+            try:
+                await link.publish(self._status(identity, status))
+            except RejectedByBroker as error:
+                logger.warning("the broker refused the status message: %s", error)
+        if scope.cancelled_caught:
+            raise ConnectionLost(f"no PUBACK for {status!r} within {limit:g} s")
+
+    async def _wait_reason_to_leave(self, identity: Identity) -> None:
+        """Wait until we stop or are another. No limit: that is the life of a link."""
+        async with trio.open_nursery() as nursery:
+
+            async def other() -> None:
+                await self._waiter.wait_other(identity)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(other)
+            await self._leave.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _unsubscribe(self, link: Link, identity: Identity) -> None:
+        """Leave the old topics, and take what was sent to them before that."""
+        logger.info("leaving %s", identity.base_topic)
+        self._intake.must_read = True
+        try:
+            await link.unsubscribe(self._topic_filters(identity))
+            with trio.move_on_after(self._settings.grace):
+                seen = -1
+                while seen != self._counters.received or self._intake.held:
+                    seen = self._counters.received
+                    await trio.sleep(DRAIN_SILENCE)
+        finally:
+            self._intake.must_read = False
+        self._intake.session_ends()
+
+    async def _watch_publishes(self) -> None:
+        """Lose a link that takes our messages and never acknowledges them."""
+        limit = self._settings.publish_timeout
+        paused_at = -math.inf
+        while True:
+            await trio.sleep(limit / 4)
+            now = trio.current_time()
+            if self._intake.paused:
+                paused_at = now  # nothing is read, so no PUBACK can come
+            elif max(self._outbox.sent_since(), paused_at) + limit <= now:
+                raise ConnectionLost(f"no PUBACK within {limit:g} s")
+
+
+@contextlib.contextmanager
+def _single_transport_error() -> Iterator[None]:
+    """Take a transport's error out of the nursery's group; anything else is a bug and stays."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors, rest = group.split(TransportError)
+        if errors is None or rest is not None:
+            raise
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
