@@ -44,6 +44,12 @@ def _escaped(character: str) -> str:
     )
 
 
+def _utc(record: logging.LogRecord) -> str:
+    """RFC 3339 in UTC, as the time stamps of the wire."""
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03}Z"
+
+
 def _field(value: Any) -> str:
     text = f"{value:.4f}" if isinstance(value, float) else escape(str(value))
     if len(text) > VALUE_MAX:
@@ -59,15 +65,10 @@ class TextFormatter(logging.Formatter):
     taken for records.
     """
 
-    converter = time.gmtime
-
-    def __init__(self) -> None:
-        super().__init__(datefmt="%Y-%m-%dT%H:%M:%S")
-
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
         parts = [
-            f"{self.formatTime(record, self.datefmt)}.{int(record.msecs):03}Z",
+            _utc(record),
             f"{record.levelname:<7}",
             record.name,
             escape(record.getMessage()),
@@ -85,13 +86,10 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: `time`, `level`, `logger`, `message`, the fields, `exception`."""
 
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
-        seconds = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
         line: dict[str, Any] = {
-            "time": f"{seconds}.{int(record.msecs):03}Z",
+            "time": _utc(record),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

@@ -127,7 +127,7 @@ def petalkit(*arguments: str) -> subprocess.CompletedProcess[str]:
 def serve(start: Start, mosquitto: Mosquitto, *targets: str) -> Program:
     """Start `petalkit run`, and wait until it serves."""
     program = start("run", *targets, "--broker", mosquitto.url, *WHO)
-    program.wait_line("subscribed|serving|online")
+    program.wait_line("connected as client")
     return program
 
 
@@ -202,13 +202,25 @@ def test_a_command_in_flight_is_answered_before_the_end(
 def test_a_second_signal_stops_at_once(start: Start, mosquitto: Mosquitto, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     program = start("run", "slow.py", "--broker", mosquitto.url, *WHO, "--grace", "50")
-    program.wait_line("subscribed|serving|online")
+    program.wait_line("connected as client")
     start("call", "slow/wait", '{"seconds": 50}', "--broker", mosquitto.url, *WHO)
     program.wait_line("received.*command=slow/wait")
     program.process.send_signal(signal.SIGINT)
-    program.wait_line("(?i)stopping|signal")
+    program.wait_line("stopping")
     program.process.send_signal(signal.SIGINT)
     assert program.wait() == 3, "".join(program.lines)
+
+
+def test_ctrl_c_ends_a_call_without_a_traceback(
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    program = serve(start, mosquitto, "slow.py")
+    caller = start("call", "slow/wait", '{"seconds": 50}', "--broker", mosquitto.url, *WHO)
+    program.wait_line("received.*command=slow/wait")
+    caller.process.send_signal(signal.SIGINT)
+    assert caller.wait() == 130
+    assert caller.lines == []
 
 
 def test_settings_from_file_and_environment_reach_the_process(
@@ -219,7 +231,7 @@ def test_settings_from_file_and_environment_reach_the_process(
     monkeypatch.setenv("PETALKIT_BROKER", mosquitto.url)
     monkeypatch.setenv("PETALKIT_DEVICE_ID", "from-environment")
     program = start("run", str(example_file), "--config", str(config), "--log-format", "json")
-    program.wait_line("subscribed|serving|online")
+    program.wait_line("connected as client")
     done = petalkit("call", "example-petal/hello", "--config", str(config), "--json")
     assert done.returncode == 0, done.stderr
     program.process.terminate()
@@ -232,6 +244,7 @@ def test_demo_once_shows_the_guides_exchange() -> None:
     pytest.importorskip("amqtt", reason="the embedded broker is an extra")
     completed = petalkit("demo", "--once")
     assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert '"messageId": "test-123"' in completed.stdout
     assert "Hello, Developer!" in completed.stdout
     assert "INVALID_DATA" in completed.stdout
     assert "UNKNOWN_COMMAND" in completed.stdout

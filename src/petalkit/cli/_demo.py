@@ -7,6 +7,7 @@ import inspect
 import json
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -30,11 +31,11 @@ ORGANIZATION_ID = "acme"
 CALL_TIMEOUT = 10.0  # seconds
 START_TIMEOUT = 30.0  # seconds for broker, petal and client together
 
-# command, data, what to look at
-_SCENES: tuple[tuple[str, Mapping[str, Any], str], ...] = (
-    ("example-petal/hello", {"name": "Developer"}, "A command and its response"),
-    ("example-petal/hello", {"name": 42}, "Data of the wrong type never reaches the handler"),
-    ("example-petal/helo", {}, "A command that no petal serves"),
+# command, data, messageId, what to look at
+_SCENES: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
+    ("example-petal/hello", {"name": "Developer"}, "test-123", "A command and its response"),
+    ("example-petal/hello", {"name": 42}, "test-124", "Wrong data never reaches the handler"),
+    ("example-petal/helo", {}, "test-125", "A command that no petal serves"),
 )
 
 
@@ -87,16 +88,14 @@ async def _demo(once: bool) -> int:
 
 
 async def _show(console: Console, client: Client) -> None:
-    console.print("The petal:", style="bold")
-    console.print(
-        Syntax(
-            inspect.getsource(_example.ExamplePetal).rstrip(),
-            "python",
-            background_color="default",
-        )
+    source = "\n\n".join(
+        inspect.getsource(shown) for shown in (_example.Greeting, _example.ExamplePetal)
     )
-    for name, data, title in _SCENES:
-        response = await client.call(name, data, timeout=CALL_TIMEOUT)
+    console.print("The petal:", style="bold")
+    console.print(Syntax(source.rstrip(), "python", background_color="default"))
+    console.print(f"\nIt serves {client.identity.base_topic}", style="bold")
+    for name, data, message_id, title in _SCENES:
+        response = await client.call(name, data, timeout=CALL_TIMEOUT, message_id=message_id)
         console.print(f"\n{title}:", style="bold")
         console.print(f"-> {name} {json.dumps(data)}", style="cyan")
         style = "green" if response.success else "yellow"
@@ -132,8 +131,6 @@ async def _stay_up(console: Console, settings: Settings) -> None:
 
 def _program() -> list[str]:
     """How to start this program from anywhere: by its full path unless the PATH has it."""
-    import shutil
-
     if shutil.which("petalkit") is not None:
         return ["petalkit"]
     script = sys.argv[0]
