@@ -100,7 +100,7 @@ class Answers:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Say no to a command that is not accepted, count it, and answer it if that is wanted."""
-        self._counters.refused[code] += 1
+        self._counters.refused[str(code)] += 1
         logger.info(
             "refused %s",
             code,

@@ -24,9 +24,7 @@ class BuiltinPetal(Petal):
     version = __version__
     builtin: ClassVar[bool] = True
 
-    def __init__(
-        self, petals: list[dict[str, str]], statistics: Callable[[], Statistics]
-    ) -> None:
+    def __init__(self, petals: list[dict[str, str]], statistics: Callable[[], Statistics]) -> None:
         self._petals = petals
         self._statistics = statistics
         self.table: CommandTable | None = None

@@ -66,9 +66,7 @@ def decode_json(payload: bytes, limits: Limits) -> Any:
     except RecursionError:
         raise InvalidEnvelope(ErrorCode.INVALID_JSON, "the JSON is nested too deeply") from None
     except UnicodeDecodeError as error:
-        raise InvalidEnvelope(
-            ErrorCode.INVALID_JSON, f"not UTF-8 at byte {error.start}"
-        ) from None
+        raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not UTF-8 at byte {error.start}") from None
     except msgspec.DecodeError as error:
         raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not JSON: {error}") from None
 
@@ -116,9 +114,7 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
     if len(envelope) != known:
         skip = _ENVELOPE | {"payload"} if extra_known else _ENVELOPE
         extra = {key: value for key, value in envelope.items() if key not in skip}
-    return Command(
-        name, message_id, wait_response, data, envelope.get("timestamp"), topic, extra
-    )
+    return Command(name, message_id, wait_response, data, envelope.get("timestamp"), topic, extra)
 
 
 _NOTHING: Mapping[str, Any] = {}
@@ -167,9 +163,7 @@ def _what_is_wrong(
         path = "data" if envelope.get("data") is not None else "payload"
         errors.append({"path": path, "message": "expected an object"})
     if _too_deep(payload, envelope, limits.depth_max):
-        errors.append(
-            {"path": "", "message": f"is nested deeper than {limits.depth_max} levels"}
-        )
+        errors.append({"path": "", "message": f"is nested deeper than {limits.depth_max} levels"})
     text = "; ".join(f"{error['path']} {error['message']}".strip() for error in errors)
     refusal = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"not a command: {text}", errors)
     readable_id = message_id is None or good_id
@@ -239,9 +233,7 @@ def encode_json(value: Any) -> bytes:
     try:
         return _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise PayloadError(
-            ErrorCode.HANDLER_ERROR, f"cannot be said in JSON: {error}"
-        ) from error
+        raise PayloadError(ErrorCode.HANDLER_ERROR, f"cannot be said in JSON: {error}") from error
 
 
 def encode_success(message_id: str | None, timestamp: str, fields: Mapping[str, Any]) -> bytes:

@@ -50,10 +50,12 @@ class PetalHost(Protocol):
     @property
     def identity(self) -> Identity | None:
         """The identity now; None while it is not known."""
+        ...
 
     @property
     def nursery(self) -> trio.Nursery:
         """Owns the petal's background tasks; raises RuntimeError when it is not open."""
+        ...
 
     async def wait_identity(self) -> Identity:
         """Wait until the identity is known."""

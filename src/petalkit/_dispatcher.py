@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
@@ -175,9 +175,7 @@ class Dispatcher:
         petal = line.petal
         return (line.limit is None or line.running < line.limit) and (
             petal.running == 0
-            or (
-                petal.running < petal.limit and self._running_ordinary < self._settings.concurrency
-            )
+            or (petal.running < petal.limit and self._running_ordinary < self._settings.concurrency)
         )
 
     def _next(self) -> Execution | None:
@@ -239,11 +237,9 @@ class Dispatcher:
         code: ErrorCode,
         text: str,
         *,
-        details: dict[str, object] | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
-        response = self._answers.failure(
-            execution.command.message_id, code, text, details=details
-        )
+        response = self._answers.failure(execution.command.message_id, code, text, details=details)
         self._finish(execution, response, code)
         self._left_waiting(execution)
 
@@ -277,9 +273,7 @@ class Dispatcher:
 
     # -- workers
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the workers until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -381,7 +375,9 @@ class Dispatcher:
 
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
-        self._end(execution, (self._answers.failure(execution.command.message_id, code, text), code))
+        self._end(
+            execution, (self._answers.failure(execution.command.message_id, code, text), code)
+        )
 
     def _finish(self, execution: Execution, response: bytes, code: str | None) -> None:
         """The one final state of a command: recorded, answered, acknowledged."""
@@ -391,7 +387,7 @@ class Dispatcher:
         if code is None:
             self._counters.succeeded += 1
         else:
-            self._counters.failed[code] += 1
+            self._counters.failed[str(code)] += 1
         message_id = execution.command.message_id
         if message_id is not None:
             if execution.entered or code == ErrorCode.EXPIRED:
@@ -507,4 +503,3 @@ class _Serving:
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.execution: Execution | None = None
-

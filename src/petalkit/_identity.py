@@ -51,10 +51,12 @@ class Source(Protocol):
     @property
     def description(self) -> str:
         """For the log: which place, and which setting names it."""
+        ...
 
     @property
     def fixed(self) -> bool:
         """Whether it can never change, so that it is asked once."""
+        ...
 
     async def read(self) -> str:
         """The ID now. Raises SourceError when there is none."""

@@ -55,9 +55,7 @@ class Intake:
         counters: Counters,
     ) -> None:
         self._settings = settings
-        self._limits = Limits(
-            settings.payload_max, settings.depth_max, settings.message_id_max
-        )
+        self._limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
         self._table = table
         self._dispatcher = dispatcher
         self._duplicates = duplicates
@@ -228,9 +226,7 @@ class Intake:
         expires_at: float | None,
     ) -> Execution:
         response_topic = identity.topic(self._settings.response_topic)
-        execution = Execution(
-            command, delivery.payload, spec, identity, response_topic, expires_at
-        )
+        execution = Execution(command, delivery.payload, spec, identity, response_topic, expires_at)
         self._owe(execution, delivery)
         return execution
 
@@ -259,7 +255,7 @@ class Intake:
             return True
         finished = self._duplicates.finished(command.message_id, trio.current_time())
         if finished is None:
-            return self._is_held(delivery, command)
+            return self._is_held(delivery, identity, command)
         if not is_same_request(finished.command, finished.payload, command, delivery.payload):
             self._refuse_reused(delivery, identity, command)
             return True
@@ -275,7 +271,7 @@ class Intake:
         delivery.ack()
         return True
 
-    def _is_held(self, delivery: Delivery, command: Command) -> bool:
+    def _is_held(self, delivery: Delivery, identity: Identity, command: Command) -> bool:
         """A copy of a command that is held: one of them is enough."""
         if not self._held:
             return False
@@ -325,17 +321,16 @@ class Intake:
         ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
         answered = rule == "all" or (rule == "own" and ours)
         near = self._table.near(command.command)
-        text = f"Unknown command: {command.command}"
-        if near is not None:
-            text += f" (did you mean {near}?)"
+        details: dict[str, object] = {} if near is None else {"did_you_mean": near}
+        details["available_commands"] = self._table.public_names()
         self._answers.refuse(
             identity,
             ErrorCode.UNKNOWN_COMMAND,
-            text,
+            f"Unknown command: {command.command}",
             command=command.command,
             message_id=command.message_id,
             answer=answered and command.wait_response,
-            details={"available_commands": self._table.public_names()},
+            details=details,
         )
         delivery.ack()
 
@@ -370,9 +365,7 @@ class Intake:
             while self._dispatcher.is_full and self._dispatcher.drop_oldest():
                 pass
             if self._has_room(held.command):
-                self._accept(
-                    held.delivery, held.identity, held.command, held.spec, held.expires_at
-                )
+                self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)
                 return
         if rule != "wait" or self._is_over_reserve(held.delivery):
             text = "too many commands are waiting"
@@ -397,9 +390,7 @@ class Intake:
                 if held.command.wait_response:
                     self._outbox.release()
                 text = "it expired before it could be accepted"
-                self._refuse(
-                    held.delivery, held.identity, held.command, ErrorCode.EXPIRED, text
-                )
+                self._refuse(held.delivery, held.identity, held.command, ErrorCode.EXPIRED, text)
                 continue
             self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)
         if not self._resume.is_set():

@@ -115,9 +115,7 @@ class PetalLife:
 
     # -- its life
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Live until `stop()`, or until the petal fails. Calls `started` at either."""
         if self.petal._host is not None:
             raise RuntimeError(f"petal {self.petal.name!r} is served by a runtime already")
@@ -222,5 +220,3 @@ class PetalLife:
             scope.deadline = trio.current_time() + self._settings.cleanup_timeout
             await wait()
         return not scope.cancelled_caught
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import cattrs
@@ -100,7 +100,7 @@ class Petal:
     _added: tuple[tuple[CommandOptions, Handler], ...] = ()
 
     @contextlib.asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[None]:
+    async def lifespan(self) -> AsyncGenerator[None]:
         """Brackets serving; override it, with `@contextlib.asynccontextmanager` over it.
 
         Entered once, before the identity is known and before the first subscription, and left

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -56,7 +56,7 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
 
 
 @contextmanager
-def _signals_stop(runtime: Runtime, token: trio.lowlevel.TrioToken) -> Iterator[None]:
+def _signals_stop(runtime: Runtime, token: trio.lowlevel.TrioToken) -> Generator[None]:
     limit = stop_limit(runtime.settings) + STOP_MARGIN
     # A handler that blocks or swallows its cancellation can hold up the event loop for ever; a
     # thread that nobody needs to schedule keeps the promise that a stop ends.

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import trio
 
@@ -179,9 +179,7 @@ class Runtime:
 
     # -- life
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop()`; `started` when the petals' lifespans are entered.
 
         Shielded: end it by `hurry()`, which takes away the grace.
@@ -290,7 +288,7 @@ async def open_runtime(
     transport: Transport | None = None,
     now: Callable[[], float] = time.time,
     jitter: Callable[[], float] = random.random,
-) -> AsyncIterator[Runtime]:
+) -> AsyncGenerator[Runtime]:
     """Serve petals for the length of an `async with` block.
 
     Entry returns when the petals' lifespans are entered; the connection is made beside the block,
@@ -374,5 +372,3 @@ async def serve(
         await runtime.wait_connected()
         task_status.started(runtime)
         await runtime.wait_stopped()
-
-

@@ -22,7 +22,7 @@ Overflow = Literal["wait", "reject", "drop-oldest"]
 Acknowledge = Literal["accepted", "handled"]
 AnswerUnknown = Literal["all", "own", "none"]
 Protocol = Literal["3.1.1", "5"]
-OrganizationSource = Callable[[], "str | None | Awaitable[str | None]"]
+OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -51,9 +51,7 @@ def _at_least(bound: float, *, above: bool = False, at_most: float | None = None
 def _one_of(*choices: str) -> _Check:
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value not in choices:
-            raise ConfigError(
-                attribute.name, f"must be one of {', '.join(choices)}, not {value!r}"
-            )
+            raise ConfigError(attribute.name, f"must be one of {', '.join(choices)}, not {value!r}")
 
     return check
 
@@ -86,11 +84,11 @@ def _base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
         ) from None
 
 
-def _setting(default: T, help: str, *, unit: str = "", check: Any = None, secret: bool = False) -> T:  # noqa: A002
-    metadata = {"help": help, "unit": unit, "secret": secret}
-    field: T = attrs.field(
-        default=default, validator=check, repr=not secret, metadata=metadata
-    )
+def _setting(
+    default: T, text: str, *, unit: str = "", check: Any = None, secret: bool = False
+) -> T:
+    metadata = {"help": text, "unit": unit, "secret": secret}
+    field: T = attrs.field(default=default, validator=check, repr=not secret, metadata=metadata)
     return field
 
 
@@ -156,9 +154,7 @@ class Settings:
     alpn: tuple[str, ...] = _setting(
         (), "ALPN protocol names, such as x-amzn-mqtt-ca for AWS IoT Core on port 443."
     )
-    allow_insecure: bool = _setting(
-        False, "Allow plain TCP to an address that is not loopback."
-    )
+    allow_insecure: bool = _setting(False, "Allow plain TCP to an address that is not loopback.")
 
     # -- topics
     base_topic: str = _setting(
@@ -176,9 +172,7 @@ class Settings:
     status_topic: str = _setting("status", "Birth and will, retained.", check=_relative_topic)
 
     # -- the link
-    keep_alive: int = _setting(
-        20, "MQTT keep alive.", unit="s", check=_at_least(1, at_most=65_535)
-    )
+    keep_alive: int = _setting(20, "MQTT keep alive.", unit="s", check=_at_least(1, at_most=65_535))
     clean_start: bool = _setting(False, "Start without the session that the broker kept.")
     session_expiry: int = _setting(
         3600,
@@ -213,11 +207,15 @@ class Settings:
         2.0, "Longest time for leaving the broker politely.", unit="s", check=_seconds
     )
     reconnect_delay_min: float = _setting(
-        0.5, "Upper bound of the first random wait before a reconnect.", unit="s",
+        0.5,
+        "Upper bound of the first random wait before a reconnect.",
+        unit="s",
         check=_positive_seconds,
     )
     reconnect_delay_max: float = _setting(
-        30.0, "Upper bound of every random wait before a reconnect.", unit="s",
+        30.0,
+        "Upper bound of every random wait before a reconnect.",
+        unit="s",
         check=_positive_seconds,
     )
     takeover_delay_max: float = _setting(
@@ -265,7 +263,9 @@ class Settings:
         check=_one_of("all", "own", "none"),
     )
     debug_rate: float = _setting(
-        1.0, "Reports of unreadable commands on the debug topic, at most.", unit="1/s",
+        1.0,
+        "Reports of unreadable commands on the debug topic, at most.",
+        unit="1/s",
         check=_seconds,
     )
 
@@ -277,15 +277,15 @@ class Settings:
         3600.0, "How long they are remembered.", unit="s", check=_seconds
     )
     duplicate_bytes: int = _setting(
-        16 * MIB, "Bytes of commands and responses remembered, at most.", unit="bytes",
+        16 * MIB,
+        "Bytes of commands and responses remembered, at most.",
+        unit="bytes",
         check=_at_least(0),
     )
 
     # -- dispatch
     concurrency: int = _setting(64, "Commands running at once.", check=_count)
-    petal_concurrency: int = _setting(
-        16, "Commands of one petal running at once.", check=_count
-    )
+    petal_concurrency: int = _setting(16, "Commands of one petal running at once.", check=_count)
     urgent_concurrency: int = _setting(
         64, "Urgent and built-in commands running at once, beside all others.", check=_count
     )
@@ -309,7 +309,9 @@ class Settings:
 
     # -- life
     grace: float = _setting(
-        10.0, "What running commands get at a stop before they are cancelled.", unit="s",
+        10.0,
+        "What running commands get at a stop before they are cancelled.",
+        unit="s",
         check=_seconds,
     )
     startup_timeout: float = _setting(

@@ -24,6 +24,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import attrs
 import cattrs
 import cattrs.gen
+import cattrs.gen.typeddicts
 import cattrs.strategies
 from cattrs import ClassValidationError, IterableValidationError
 
@@ -161,6 +162,11 @@ _SEQUENCES = (
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
+def _is_literal(cls: Any) -> bool:
+    origin: Any = get_origin(cls)
+    return origin is typing.Literal
+
+
 def _is_array(cls: Any) -> bool:
     return (get_origin(cls) or cls) in _SEQUENCES
 
@@ -196,7 +202,7 @@ def make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda cls: isinstance(cls, type) and issubclass(cls, enum.Enum), _enum
     )
-    converter.register_structure_hook_func(lambda cls: get_origin(cls) is typing.Literal, _literal)
+    converter.register_structure_hook_func(_is_literal, _literal)
     cattrs.strategies.configure_union_passthrough(
         int | float | str | bool | None, converter, accept_ints_as_floats=True
     )
@@ -216,7 +222,7 @@ def _check_shape_first(
         if applies is _is_model:
             plain = get_origin(cls) or cls
             closed = getattr(plain, _CLOSED, False) is True
-            make = (
+            make: Any = (
                 cattrs.gen.typeddicts.make_dict_structure_fn
                 if typing.is_typeddict(plain)
                 else cattrs.gen.make_dict_structure_fn
@@ -267,7 +273,9 @@ class _ContainersOf:
                     _note(error, key, value_type)
                     errors.append(error)
             if errors:
-                raise IterableValidationError("while structuring a mapping", errors, cls)
+                raise IterableValidationError(  # pyright: ignore[reportCallIssue]
+                    "while structuring a mapping", errors, cls
+                )
             return result
 
         return hook
@@ -306,9 +314,7 @@ class _ContainersOf:
 
 
 def _note(error: Exception, where: Any, cls: Any) -> None:
-    error.add_note(
-        cattrs.IterableValidationNote(f"Structuring @ {where!r}", where, cls)  # type: ignore[arg-type]
-    )
+    error.add_note(cattrs.IterableValidationNote(f"Structuring @ {where!r}", where, cls))
 
 
 def _each(values: list[Any], hooks: list[tuple[Hook, Any]], cls: Any) -> list[Any]:
@@ -321,7 +327,9 @@ def _each(values: list[Any], hooks: list[tuple[Hook, Any]], cls: Any) -> list[An
             _note(error, index, element)
             errors.append(error)
     if errors:
-        raise IterableValidationError("while structuring an array", errors, cls)
+        raise IterableValidationError(  # pyright: ignore[reportCallIssue]
+            "while structuring an array", errors, cls
+        )
     return result
 
 

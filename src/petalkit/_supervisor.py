@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import attrs
 import trio
@@ -333,7 +333,7 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def _single_transport_error() -> Iterator[None]:
+def _single_transport_error() -> Generator[None]:
     """Take a transport's error out of the nursery's group; anything else is a bug and stays."""
     try:
         yield
