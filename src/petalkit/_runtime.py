@@ -120,9 +120,18 @@ class Runtime:
         """Who the device is now; None while the organization ID is not known."""
         return self._identity.current
 
+    @property
+    def serving(self) -> Identity | None:
+        """Whose topics are subscribed on a live link; None while there is none."""
+        return self._supervisor.serving
+
     async def wait_identity(self) -> Identity:
         """Wait until the organization ID is known. No limit of its own."""
         return await self._identity.wait()
+
+    async def ask_identity(self) -> None:
+        """Ask the source of the organization ID now, not at the next poll."""
+        await self._identity.ask()
 
     async def wait_connected(self) -> None:
         """Wait until commands have been subscribed to once. No limit of its own.
@@ -165,7 +174,7 @@ class Runtime:
             publish_set_aside=counters.publish_set_aside,
             publish_expired=counters.publish_expired,
             publish_unsent=counters.publish_unsent,
-            connected=self._supervisor.connected,
+            connected=self.serving is not None,
             identity_known=self.identity is not None,
             waiting=self._dispatcher.waiting,
             waiting_bytes=self._dispatcher.waiting_bytes,
@@ -244,7 +253,7 @@ class Runtime:
         for life in self._lives:
             life.stop()
         await self._within(2 * settings.cleanup_timeout, self._wait_lives)
-        if self._supervisor.connected:
+        if self.serving is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
 

@@ -78,7 +78,7 @@ class Supervisor:
         self._session_of: Identity | None = None  # whose session the broker may keep
         self._retirements = 0
         self._fresh_session = False  # the next CONNECT starts clean
-        self.connected = False
+        self.serving: Identity | None = None  # whose topics are subscribed on a live link
         self.up = trio.Event()  # set once, when the first link is ready
         self.down = trio.Event()  # set while there is no link
         self.down.set()
@@ -86,7 +86,7 @@ class Supervisor:
     def leave(self) -> None:
         """Leave the broker politely; `run` returns when that is done."""
         self._leave.set()
-        if not self.connected:
+        if self.serving is None:
             self._attempt.cancel()
 
     async def run(self) -> None:
@@ -255,7 +255,7 @@ class Supervisor:
             lost = False
             raise
         finally:
-            self.connected = False
+            self.serving = None
             self._outbox.detach(lost=lost)
             self.down.set()
 
@@ -270,7 +270,7 @@ class Supervisor:
             self._intake.must_read = False
         self._up_at = trio.current_time()
         self._counters.links += 1
-        self.connected = True
+        self.serving = identity
         self.down = trio.Event()
         self._outbox.attach(link, identity)
         self.up.set()

@@ -1,0 +1,19 @@
+"""petalkit.testing: test a petal without a broker, a clock or a sleep.
+
+    async def test_hello(autojump_clock):
+        async with open_harness(ExamplePetal()) as harness:
+            response = await harness.call("example-petal/hello", {"name": "Developer"})
+            assert response["message"] == "Hello, Developer!"
+
+The petal runs in the real runtime, on an in-process broker that can lose links, hold back
+packets and be refused; every wait is on Trio's clock, so a mock clock makes an hour take no time.
+With pytest the fixtures `petal_harness` and `memory_broker` are there without an import.
+"""
+
+from __future__ import annotations
+
+from ..transports.memory import MemoryBroker as MemoryBroker
+from ..transports.memory import MemoryTransport as MemoryTransport
+from ..transports.memory import Observer as Observer
+from ._harness import Harness as Harness
+from ._harness import open_harness as open_harness

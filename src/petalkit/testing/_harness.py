@@ -1,0 +1,309 @@
+"""The harness: petals in the real runtime, on an in-process broker, in Trio's time.
+
+The rule: nothing here looks at a real clock or a random number, so a test with a mock clock gives
+the same history each time. Wall-clock time stamps are Trio's clock counted from a fixed day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+import trio
+import trio.testing
+
+from .._codec import Limits, decode_response, encode_command
+from .._messages import Identity, Message, Response
+from .._petal import Petal
+from .._runtime import Runtime, open_runtime
+from .._settings import Settings
+from .._statistics import Statistics
+from ..transports.memory import MemoryBroker, MemoryTransport, Observer
+
+EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)  # the wall clock when Trio's clock says 0
+ORGANIZATION_ID = "acme"
+DEVICE_ID = "Instance-1"
+CALL_TIMEOUT = 120.0  # seconds on Trio's clock; longer than a command's default timeout
+POLL_INTERVAL = 0.01  # seconds on Trio's clock
+CONNECT_TIMEOUT = 60.0  # seconds on Trio's clock
+
+
+class Harness:
+    """Petals being served on an in-process broker; made by `open_harness`.
+
+    Attributes:
+        broker: the in-process broker, with its own faults on demand.
+        runtime: the real runtime.
+        settings: what it runs with.
+    """
+
+    def __init__(
+        self, broker: MemoryBroker, runtime: Runtime, settings: Settings, source: _Source
+    ) -> None:
+        self.broker = broker
+        self.runtime = runtime
+        self.settings = settings
+        self._source = source
+        self._numbers = itertools.count(1)
+
+    # -- commands
+
+    async def call(
+        self,
+        command: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        message_id: str | None = None,
+        timeout: float = CALL_TIMEOUT,
+        **envelope: Any,
+    ) -> Response:
+        """Send a command as a client would, over the broker, and wait for its response.
+
+        Args:
+            command: the full name, such as `"example-petal/hello"`.
+            data: the arguments.
+            message_id: `"test-1"`, `"test-2"`, ... when there is none.
+            timeout: seconds on Trio's clock.
+            envelope: more fields of the envelope, or other values for its own.
+
+        Raises:
+            trio.TooSlowError: no response came in time.
+            RuntimeError: the organization ID is not known, so there is no topic.
+        """
+        message_id = message_id or self._new_id()
+        with (
+            trio.fail_after(timeout),
+            self.broker.observe(self._identity().topic(self.settings.response_topic)) as seen,
+        ):
+            self.send(command, data, message_id=message_id, **envelope)
+            while True:
+                response = self._response(await seen.receive())
+                if response.message_id == message_id:
+                    return response
+
+    def send(
+        self,
+        command: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        message_id: str | None = None,
+        qos: int = 1,
+        retain: bool = False,
+        topic: str | None = None,
+        **envelope: Any,
+    ) -> str:
+        """Send a command and do not wait; returns its message ID.
+
+        Args:
+            command: the full name.
+            data: the arguments.
+            message_id: see `call`.
+            qos: of the message.
+            retain: whether the broker keeps it.
+            topic: under the base topic; `"command"` when there is none.
+            envelope: more fields of the envelope, or other values for its own.
+        """
+        message_id = message_id or self._new_id()
+        payload = encode_command(
+            command,
+            data or {},
+            message_id=message_id,
+            timestamp=self.now().isoformat(),
+            wait_response=True,
+        )
+        if envelope:
+            payload = msgspec.json.encode({**msgspec.json.decode(payload), **envelope})
+        self.send_raw(payload, qos=qos, retain=retain, topic=topic)
+        return message_id
+
+    def send_raw(
+        self, payload: bytes, *, qos: int = 1, retain: bool = False, topic: str | None = None
+    ) -> None:
+        """Send any bytes where commands come in."""
+        name = topic or self.settings.command_topics[0]
+        self.broker.publish_nowait(self._identity().topic(name), payload, qos=qos, retain=retain)
+
+    # -- what comes out
+
+    @contextlib.contextmanager
+    def responses(self) -> Generator[Sink]:
+        """What is published on `response` inside the block."""
+        with self._observe(self.settings.response_topic) as sink:
+            yield sink
+
+    @contextlib.contextmanager
+    def events(self) -> Generator[Sink]:
+        """What petals publish to web clients inside the block."""
+        with self._observe(self.settings.web_topic) as sink:
+            yield sink
+
+    @contextlib.contextmanager
+    def debug(self) -> Generator[Sink]:
+        """What is published on `debug` inside the block."""
+        with self._observe(self.settings.debug_topic) as sink:
+            yield sink
+
+    @contextlib.contextmanager
+    def _observe(self, name: str) -> Generator[Sink]:
+        with self.broker.observe(self._identity().topic(name)) as observer:
+            yield Sink(observer)
+
+    def status(self) -> Response | None:
+        """The retained status message of the device; None when there is none."""
+        topic = self._identity().topic(self.settings.status_topic)
+        message = self.broker.retained.get(topic)
+        return None if message is None else self._response(message)
+
+    def statistics(self) -> Statistics:
+        """The runtime's counters."""
+        return self.runtime.statistics()
+
+    # -- the world
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a link of the present identity is up and subscribed."""
+        serving = self.runtime.serving
+        # A link that the broker has just dropped is not noticed before the next tick.
+        return (
+            serving is not None and serving == self.runtime.identity and bool(self.broker.clients)
+        )
+
+    def now(self) -> dt.datetime:
+        """The wall clock, as the runtime sees it."""
+        return EPOCH + dt.timedelta(seconds=trio.current_time())
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and everything happen that is due by then.
+
+        Under a mock clock it is jumped over, without autojump too; under a real one it is waited.
+        """
+        clock = trio.lowlevel.current_clock()
+        if isinstance(clock, trio.testing.MockClock):
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(seconds)
+            await trio.testing.wait_all_tasks_blocked()
+        else:
+            await trio.sleep(seconds)
+
+    async def wait_connected(self, timeout: float = CONNECT_TIMEOUT) -> None:
+        """Wait until a link of the present identity is up and subscribed, now.
+
+        Reconnecting takes time, so under a mock clock this needs autojump, or another task that
+        calls `advance`.
+
+        Raises:
+            trio.TooSlowError: it was not within `timeout` seconds on Trio's clock.
+        """
+        with trio.fail_after(timeout):
+            while not self.is_connected:
+                await trio.sleep(POLL_INTERVAL)
+
+    def drop_link(self) -> None:
+        """Lose the link as by a network failure. The runtime connects again by itself."""
+        self.broker.drop_links()
+
+    async def set_organization(self, organization_id: str | None) -> None:
+        """What the source of the organization ID says from now on; None for "not known".
+
+        Returns when the runtime has asked it. A link under the new identity follows; see
+        `wait_connected`.
+        """
+        self._source.organization_id = organization_id
+        await self.runtime.ask_identity()
+
+    # -- inside
+
+    def _new_id(self) -> str:
+        return f"test-{next(self._numbers)}"
+
+    def _identity(self) -> Identity:
+        identity = self.runtime.identity
+        if identity is None:
+            raise RuntimeError("the organization ID is not known: await set_organization(...)")
+        return identity
+
+    def _response(self, message: Message) -> Response:
+        return decode_response(message.payload, _LIMITS)
+
+
+_LIMITS = Limits(payload_max=16 * 1024 * 1024, depth_max=200, message_id_max=4096)
+
+
+class Sink(Sequence[Mapping[str, Any]]):
+    """Messages of one topic, decoded, in order; grows while its block lasts."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def __len__(self) -> int:
+        return len(self._observer)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._observer[index]
+        if isinstance(found, list):
+            return [msgspec.json.decode(message.payload) for message in found]
+        return msgspec.json.decode(found.payload)
+
+    async def wait(self, count: int) -> list[Any]:
+        """Wait until so many have come in all, and return all. The caller bounds it."""
+        return [msgspec.json.decode(one.payload) for one in await self._observer.wait(count)]
+
+
+class _Source:
+    """An organization ID that the test decides."""
+
+    def __init__(self, organization_id: str | None) -> None:
+        self.organization_id = organization_id
+
+    def __call__(self) -> str | None:
+        return self.organization_id
+
+
+@contextlib.asynccontextmanager
+async def open_harness(
+    *petals: Petal,
+    settings: Settings | None = None,
+    broker: MemoryBroker | None = None,
+    organization_id: str | None = ORGANIZATION_ID,
+    connected: bool = True,
+) -> AsyncGenerator[Harness]:
+    """Serve petals on an in-process broker for the length of an `async with` block.
+
+    Args:
+        petals: instances.
+        settings: None for the defaults. Without a device ID it gets `"Instance-1"`; its
+            organization ID, if it has one, is fixed, so that `set_organization` has no effect.
+        broker: None for a new one.
+        organization_id: what is known at the start; None for one that comes late.
+        connected: whether to wait until the first link is up; not done without an ID.
+
+    Raises:
+        RegistrationError, ConfigError, AllPetalsFailed: as `petalkit.open_runtime`.
+        trio.TooSlowError: the link was not up within 60 s on Trio's clock.
+    """
+    settings = settings or Settings()
+    source = _Source(organization_id)
+    if settings.organization_id is None:
+        settings = attrs.evolve(settings, organization_source=source)
+    if settings.device_id is None:
+        settings = attrs.evolve(settings, device_id=DEVICE_ID)
+    broker = broker or MemoryBroker()
+    base = EPOCH.timestamp()
+    async with open_runtime(
+        petals,
+        settings,
+        transport=MemoryTransport(broker, settings.protocol),
+        now=lambda: base + trio.current_time(),
+        jitter=lambda: 1.0,
+    ) as runtime:
+        harness = Harness(broker, runtime, settings, source)
+        if connected and (settings.organization_id is not None or organization_id is not None):
+            with trio.fail_after(CONNECT_TIMEOUT):
+                await runtime.wait_connected()
+        yield harness
