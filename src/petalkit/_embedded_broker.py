@@ -10,9 +10,11 @@ Flavor: this module is the border; everything public here is Trio-flavored.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -65,6 +67,27 @@ async def open_embedded_broker(
             "broker", "the embedded broker needs amqtt: pip install 'petalkit[broker]'"
         ) from error
 
+    writers: set[asyncio.StreamWriter] = set()
+
+    class ClosingBroker(Broker):  # type: ignore[misc]
+        """amqtt leaves the sockets of some clients open, which asyncio then warns of."""
+
+        async def stream_connected(
+            self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+        ) -> None:
+            writers.add(writer)
+            try:
+                await super().stream_connected(reader, writer, listener_name)
+            finally:
+                writer.close()
+                writers.discard(writer)
+
+    async def shut_down(broker: Broker) -> None:
+        await broker.shutdown()
+        for writer in writers:
+            writer.close()
+        await asyncio.sleep(0)  # closing is a callback of the loop's next round
+
     # Its INFO is a line per packet, its WARNING a line per client that comes back, and its ERROR a
     # failed start, which is raised here anyway.
     logger = logging.getLogger("amqtt")
@@ -72,13 +95,12 @@ async def open_embedded_broker(
     failure: BaseException | None = None
     async with trio_asyncio.open_loop():
         logger.setLevel(max(level, logging.CRITICAL))
-        broker = Broker(
+        broker = ClosingBroker(
             {
                 "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}"}},
-                # Named here because amqtt's default has $SYS, and entry points are deprecated.
-                "plugins": {
-                    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
-                },
+                # Named, because amqtt's own choice adds $SYS. The base class takes everybody; the
+                # plug-in for anonymous clients would too, but keeps no session for those it took.
+                "plugins": {"amqtt.plugins.base.BaseAuthPlugin": {}},
             }
         )
         try:
@@ -90,13 +112,13 @@ async def open_embedded_broker(
             logger.setLevel(max(level, logging.ERROR))
             try:
                 # The one private name: amqtt does not tell the port that it was given.
-                listening = broker._servers["default"].instance.sockets[0].getsockname()
-                yield EmbeddedBroker(host, listening[1])
+                sockets: Any = broker._servers["default"].instance.sockets
+                yield EmbeddedBroker(host, sockets[0].getsockname()[1])
             except BaseException as error:
                 failure = error  # kept out of the loop's nurseries, which would group it
             with trio.move_on_after(SHUTDOWN_LIMIT) as scope:
                 scope.shield = True
-                await trio_asyncio.aio_as_trio(broker.shutdown)()
+                await trio_asyncio.aio_as_trio(shut_down)(broker)
         finally:
             logger.setLevel(level)
     if failure is not None:
