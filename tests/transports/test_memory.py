@@ -45,6 +45,19 @@ async def test_the_window_holds_back_and_the_full_queue_counts() -> None:
         assert broker.unacknowledged("device") == ()
 
 
+async def test_what_was_unacknowledged_goes_before_what_had_waited() -> None:
+    broker = MemoryBroker(window=2)
+    transport = MemoryTransport(broker)
+    async with transport.connect(DEVICE) as link:
+        await link.subscribe(A)
+        for number in range(4):
+            broker.publish_nowait("a", str(number))
+        await take(link, 2, ack=False)
+    async with transport.connect(DEVICE) as link:
+        assert await take(link, 4) == ["0", "1", "2", "3"]
+    assert broker.statistics().redelivered == 2
+
+
 async def test_receive_maximum_lowers_the_window_only_of_mqtt_5() -> None:
     options = attrs.evolve(DEVICE, receive_maximum=3)
     cases: list[tuple[Protocol, int]] = [("3.1.1", 20), ("5", 3)]
