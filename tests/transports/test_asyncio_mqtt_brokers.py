@@ -295,7 +295,7 @@ async def test_a_flood_arrives_whole_and_in_order(mosquitto: Mosquitto, protocol
 
 async def test_cancelled_in_the_middle_of_everything(mosquitto: Mosquitto) -> None:
     """At every wait in turn: the cancellation travels, and the broker sees a DISCONNECT."""
-    for steps in range(40):
+    for steps in range(60):
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 

@@ -114,18 +114,15 @@ async def test_the_broker_closes_instead_of_connack() -> None:
 
 
 async def test_a_tls_handshake_that_never_ends(
-    mock_clock: trio.testing.MockClock, certificates: object
+    mock_clock: trio.testing.MockClock,
 ) -> None:
-    del certificates
     closed = trio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.stream.receive_some()
         mock_clock.jump(OPTIONS.connect_timeout)
-        with pytest.raises(trio.BrokenResourceError):  # closed with what it had sent unanswered
-            while await peer.stream.receive_some():
-                pass
-            raise trio.BrokenResourceError
+        while await peer.stream.receive_some():
+            pass
         closed.set()
 
     async with open_fake_broker(script) as broker:
@@ -141,7 +138,7 @@ async def test_what_connect_says() -> None:
         OPTIONS, keep_alive=17, will=Message("w", b"bye", qos=1, retain=True), session_expiry=0
     )
     async with open_fake_broker(polite) as broker:
-        settings = Settings(broker=broker.url, username="user", password="pass")  # noqa: S106
+        settings = Settings(broker=broker.url, username="user", password="pass")
         async with create(settings).connect(options):
             pass
         body = broker.peers[0].received[0].body
@@ -404,7 +401,6 @@ async def test_what_is_published_together_leaves_together() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("petalkit.transports.asyncio_mqtt.AsyncioLink", Counted)
             async with create(Settings(broker=broker.url)).connect(OPTIONS) as link:
-                count = 0
                 sends.clear()
                 answered = trio.Event()
                 outcomes: list[TransportError | None] = []
@@ -420,7 +416,6 @@ async def test_what_is_published_together_leaves_together() -> None:
                 for delivery in batch:
                     link.publish_nowait(Message("out", delivery.payload), on_done)
                     delivery.ack()
-                    count += 1
                 assert outcomes == []
                 with trio.fail_after(LIMIT):
                     await answered.wait()
@@ -489,7 +484,7 @@ async def test_messages_that_are_refused_do_not_hurt_the_link() -> None:
         await link.publish(Message("out", b"", qos=0))
         await link.publish(Message("out", bytes(500)))
         assert isinstance(link, AsyncioLink)
-        assert link._in_flight == 0
+        assert link._outgoing.in_flight == 0
 
 
 async def test_what_is_unanswered_when_the_link_ends_is_told_once() -> None:
@@ -510,7 +505,7 @@ async def test_what_is_unanswered_when_the_link_ends_is_told_once() -> None:
 
 
 async def test_a_full_socket_is_waited_for() -> None:
-    """Take out the loop over `wait_writable`: the rest is never sent."""
+    """Let `_send` say True when the socket is full: the writer spins and nobody else runs."""
     payload = bytes(100_000)
 
     async def script(peer: Peer) -> None:

@@ -292,6 +292,11 @@ class HardenedClient(asyncio_mqtt.Client):
         self._client.loop_write()
         self._writing = False
 
+    @property
+    def unsent(self) -> int:
+        """Bytes on the wire that the socket had no room for."""
+        return len(self._wire.outgoing)
+
     def want_write(self) -> bool:
         """Whether paho has something queued."""
         return bool(self._client.want_write())

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ from .._messages import Message
 from .._settings import Settings
 from .._topics import TopicFilter
 from ._asyncio_client import HardenedClient, MqttError, Wire
+from ._asyncio_outgoing import FAILURE, Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
 from ._contract import AckWindow, ConnectOptions, Delivery, Link, OnDone
 from ._keepalive import KeepAlive
@@ -39,13 +39,7 @@ BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
 # A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read.
 WAITING_FACTOR = 16
 READ_SIZE = 64 * 1024
-OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
 FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
-_PUBLISH_OVERHEAD = 16  # bytes of a PUBLISH beside topic and payload, at most
-
-_PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
-_TOPIC_NAME_INVALID = 0x90
-_FAILURE = 0x80  # this and above
 
 
 class AsyncioLink(Link):
@@ -72,21 +66,14 @@ class AsyncioLink(Link):
         # incoming
         self._inbox: list[Delivery] = []
         self._inbox_bytes = 0
-        self._window = AckWindow(self._send_acks)
-        self._exactly_once: set[int] = set()
         self._receiver = trio.lowlevel.ParkingLot()
         self._room = trio.Event()
         self._asking = 0
         # outgoing
-        self._acks: list[int] = []
-        self._outbox: deque[tuple[Message, OnDone]] = deque()
-        self._outbox_bytes = 0
-        self._in_flight = 0
-        self._in_flight_max = options.publish_maximum
-        self._packet_max = 0xFFFF_FFFF
-        self._unacked: dict[int, OnDone] = {}
         self._writer = trio.lowlevel.ParkingLot()
-        self._publishers = trio.lowlevel.ParkingLot()
+        self._outgoing = Outgoing(options, self.on_output)
+        self.on_puback = self._outgoing.on_puback  # from the client
+        self._window = AckWindow(self._outgoing.send_acks)
 
     def __repr__(self) -> str:
         state = "lost" if self._lost else "up" if self._up else "connecting"
@@ -110,20 +97,23 @@ class AsyncioLink(Link):
         """
         started = False
         try:
-            async with trio_asyncio.open_loop() as loop:
-                self._loop = loop
-                self._client = HardenedClient(
-                    loop, self._wire, self, self._address, self._settings, self._options
-                )
-                with self._scope:
-                    async with trio.open_nursery() as self._nursery:
-                        self._nursery.start_soon(self._read)
-                        self._nursery.start_soon(self._write)
-                        await self._connect(deadline)
-                        if self._up:
-                            task_status.started()
-                            started = True
-                            await self._keep_alive()
+            with self._scope:
+                async with trio_asyncio.open_loop() as loop, trio.open_nursery() as nursery:
+                    self._loop = loop
+                    self._nursery = nursery
+                    self._client = self._outgoing.client = HardenedClient(
+                        loop, self._wire, self, self._address, self._settings, self._options
+                    )
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    await self._connect(deadline)
+                    if self._up:
+                        # From here on only `_lose` ends the tasks, or a loop that fails: a
+                        # cancelled block still needs them, to say goodbye.
+                        self._scope.shield = True
+                        task_status.started()
+                        started = True
+                        await self._keep_alive()
         except Exception as error:
             # A bug here, or S13: an exception in a callback of the loop, which ends it.
             logger.exception("the event loop of a link has failed")
@@ -151,10 +141,7 @@ class AsyncioLink(Link):
         Here, and not where `_connect` goes on: more packets may follow in the same wake-up.
         """
         self._up = True
-        self._in_flight_max = min(
-            self._in_flight_max, getattr(connack, "ReceiveMaximum", self._in_flight_max)
-        )
-        self._packet_max = getattr(connack, "MaximumPacketSize", self._packet_max)
+        self._outgoing.accept_limits(connack)
         keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
         self._watch.interval = min(self._watch.interval, keep_alive)
 
@@ -174,12 +161,17 @@ class AsyncioLink(Link):
         if self._lost is not None or not self._up:
             return
         self._leaving = True
-        self._flush()
+        self._outgoing.flush()
         self._client.write_disconnect()
-        self._send()  # at once: the caller may leave us no time at all
+        if self._send():  # at once: the caller may leave us no time at all
+            self._half_close()
         self._room.set()
         self._writer.unpark_all()
         await self._ended.wait()
+
+    def close(self) -> None:
+        """End the tasks, whatever state the link is in; `run` returns soon."""
+        self._lose("the link was left")
 
     def _lose(self, reason: str, *, taken_over: bool = False) -> None:
         """End the link; the first reason stands."""
@@ -192,11 +184,8 @@ class AsyncioLink(Link):
         self._ended.set()
         self._scope.cancel()
         self._receiver.unpark_all()
-        self._publishers.unpark_all()
-        owed = [*self._unacked.values(), *(on_done for _, on_done in self._outbox)]
-        self._unacked.clear()
-        self._outbox.clear()
-        for on_done in owed:
+        self._outgoing.publishers.unpark_all()
+        for on_done in self._outgoing.take_owed():
             on_done(self._gone())
 
     def _gone(self) -> ConnectionLost:
@@ -214,6 +203,7 @@ class AsyncioLink(Link):
         while True:
             if self._full() and not self._leaving:
                 await self._wait_for_room()
+            self._wire.paused = False
             if not self._wire.unread or self._leaving:
                 await trio.lowlevel.wait_readable(self._sock)
                 if not await self._fill():
@@ -225,7 +215,6 @@ class AsyncioLink(Link):
         self._watch.pause()
         await self._room.wait()  # no limit: this is the back-pressure
         self._watch.resume(trio.current_time())
-        self._wire.paused = False
 
     async def _fill(self) -> bool:
         """Move bytes from the socket to the wire; False when there will be no more."""
@@ -267,8 +256,7 @@ class AsyncioLink(Link):
         payload: bytes = message.payload
         qos: int = message.qos
         if qos == 2:
-            # Only a session that was made elsewhere asks for QoS 2; it wants another answer.
-            self._exactly_once.add(message.mid)
+            self._outgoing.expect_exactly_once(message.mid)
             qos = 1
         delivery = Delivery(
             message.topic,
@@ -309,54 +297,16 @@ class AsyncioLink(Link):
 
     async def _write(self) -> None:
         while True:
-            if not self._has_output():
+            if not (self._wire.outgoing or self._outgoing.pending()):
                 await self._writer.park()
-            self._flush()
-            while not self._send():
+            self._outgoing.flush()
+            if not self._send():
                 await trio.lowlevel.wait_writable(self._sock)
-            if self._leaving:
+            elif self._leaving:
                 self._half_close()
                 return
-            if self._publishers:
-                self._publishers.unpark_all()
-
-    def _has_output(self) -> bool:
-        return bool(self._acks or self._outbox or self._wire.outgoing or self._client.want_write())
-
-    def _flush(self) -> None:
-        """Put on the wire what was collected: acknowledgements in order, then publishes."""
-        if self._lost is not None:
-            return
-        if self._acks:
-            acks, self._acks = self._acks, []
-            self._client.ack(acks, qos=1)
-        outbox = self._outbox
-        while outbox:
-            message, on_done = outbox.popleft()
-            self._publish(message, on_done)
-        self._outbox_bytes = 0
-        self._client.loop_write()
-
-    def _publish(self, message: Message, on_done: OnDone) -> None:
-        size = len(message.payload)
-        refusal: RejectedByBroker | None = None
-        if (
-            size > self._options.payload_max
-            or size + len(message.topic) * 4 + _PUBLISH_OVERHEAD > self._packet_max
-        ):
-            refusal = RejectedByBroker(_PACKET_TOO_LARGE, f"Packet too large ({size} bytes)")
-        else:
-            try:
-                packet_id = self._client.publish_nowait(message)
-            except ValueError as error:
-                refusal = RejectedByBroker(_TOPIC_NAME_INVALID, str(error))
-            else:
-                if message.qos:
-                    self._unacked[packet_id] = on_done
-                    return
-        if message.qos:
-            self._in_flight -= 1
-        on_done(refusal)
+            elif self._outgoing.publishers:
+                self._outgoing.publishers.unpark_all()
 
     def _send(self) -> bool:
         """Send what is on the wire; False when the socket has no more room."""
@@ -390,32 +340,10 @@ class AsyncioLink(Link):
         except OSError as error:
             self._lose(f"writing failed: {error}")
 
-    def _send_acks(self, packet_ids: list[int]) -> None:
-        """From the window: these are due, in this order."""
-        if self._exactly_once:
-            twice = [each for each in packet_ids if each in self._exactly_once]
-            self._exactly_once.difference_update(twice)
-            packet_ids = [each for each in packet_ids if each not in twice]
-            self._client.ack(twice, qos=2)
-        self._acks += packet_ids
-        self._wake_writer()
-
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
         self._check_up()
-        if not self._publishable():
-            raise trio.WouldBlock
-        if message.qos:
-            self._in_flight += 1
-        self._outbox.append((message, on_done))
-        self._outbox_bytes += len(message.payload)
-        self._wake_writer()
-
-    def _publishable(self) -> bool:
-        return (
-            self._in_flight < self._in_flight_max
-            and self._outbox_bytes + len(self._wire.outgoing) < OUTGOING_BYTES
-        )
+        self._outgoing.publish(message, on_done)
 
     async def wait_publishable(self) -> None:
         """See `Link.wait_publishable`."""
@@ -423,26 +351,12 @@ class AsyncioLink(Link):
         await trio.lowlevel.checkpoint()
         while True:
             self._check_up()
-            if self._publishable():
+            if self._outgoing.publishable():
                 return
-            await self._publishers.park()
-
-    def on_puback(self, packet_id: int, reason: Any) -> None:
-        """From the client: the broker answered one of our publishes."""
-        on_done = self._unacked.pop(packet_id, None)
-        if on_done is None:
-            return
-        self._in_flight -= 1
-        if self._publishers:
-            self._publishers.unpark_all()
-        code: int = reason.value
-        on_done(RejectedByBroker(code, reason.getName()) if code >= _FAILURE else None)
+            await self._outgoing.publishers.park()
 
     def on_output(self) -> None:
-        """From the client: paho has something to write."""
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
+        """From the client, and from `Outgoing`: there is something to write."""
         if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
             self._writer.unpark()
 
@@ -453,7 +367,7 @@ class AsyncioLink(Link):
         for batch in _batches(filters):
             answer = await self._ask(self._client.subscribe_all, batch, "SUBACK")
             for text, reason in zip(batch, answer, strict=False):
-                if reason.value >= _FAILURE:
+                if reason.value >= FAILURE:
                     raise RejectedByBroker(reason.value, f"{reason.getName()} to filter {text!r}")
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
@@ -505,16 +419,16 @@ class AsyncioLink(Link):
     async def _keep_alive(self) -> None:
         """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
         watch = self._watch
-        while True:
+        while not self._leaving:
             await trio.sleep_until(watch.deadline())
             now = trio.current_time()
             match watch.due(now):
                 case "dead":
                     self._lose(f"no sign of life from the broker within {watch.interval:g} s")
-                case "ping" if not self._leaving:
+                case "ping":
                     self._client.ping()
                     watch.pinged(now)
-                case _:
+                case None:
                     pass
 
 

@@ -48,6 +48,8 @@ class AsyncioMqttTransport(Transport):
                 try:
                     await nursery.start(link.run, deadline)
                     try:
+                        # Cancelled in the wake-up that brought the CONNACK: the link has ended.
+                        await trio.lowlevel.checkpoint_if_cancelled()
                         yield link
                     finally:
                         # S15: also for a cancelled block, or the broker publishes the will.
@@ -55,6 +57,7 @@ class AsyncioMqttTransport(Transport):
                             await link.leave()
                 except BaseException as error:
                     failure = error
+                link.close()
                 nursery.cancel_scope.cancel()
         if failure is not None:
             try:
