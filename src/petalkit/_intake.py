@@ -66,11 +66,12 @@ class Intake:
         self._held: deque[_Held] = deque()
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
+        self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
         self.paused = False
         self.closed = False
         # Set while an answer of the broker is waited for (SUBACK): it comes in the same stream.
         self.must_read = False
-        dispatcher.on_start = self._admit_held
+        dispatcher.on_room = self._admit_held
         outbox.on_place = self._admit_held
         outbox.on_pressure = self._wake
 
@@ -166,7 +167,7 @@ class Intake:
         if spec is None:
             self._refuse_unknown(delivery, identity, command)
             return
-        if self._dispatcher.petals[spec.petal].failed:
+        if self._dispatcher.backlog.petals[spec.petal].failed:
             text = f"petal {spec.petal!r} is not available"
             self._refuse(delivery, identity, command, ErrorCode.UNAVAILABLE, text)
             return
@@ -181,7 +182,7 @@ class Intake:
         return expires_at is not None and self._answers.timestamps.now() > expires_at
 
     def _has_room(self, command: Command) -> bool:
-        if self._dispatcher.is_full:
+        if self._dispatcher.backlog.is_full:
             return False
         return not command.wait_response or self._outbox.reserve()
 
@@ -229,6 +230,11 @@ class Intake:
         execution = Execution(command, delivery.payload, spec, identity, response_topic, expires_at)
         self._owe(execution, delivery)
         return execution
+
+    def _response_topic(self, identity: Identity) -> str:
+        if identity is not self._topic_of[0]:
+            self._topic_of = (identity, identity.topic(self._settings.response_topic))
+        return self._topic_of[1]
 
     def _owe(self, execution: Execution, delivery: Delivery) -> None:
         """Acknowledge now or with the command, as it is set."""
@@ -362,7 +368,7 @@ class Intake:
     def _overflow(self, held: _Held) -> None:
         rule = self._settings.overflow
         if rule == "drop-oldest":
-            while self._dispatcher.is_full and self._dispatcher.drop_oldest():
+            while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 pass
             if self._has_room(held.command):
                 self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)

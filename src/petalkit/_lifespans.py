@@ -103,7 +103,7 @@ class PetalLife:
         """Serve one more command from now on."""
         spec = make_spec(self.petal, options, handler)
         self._table.add(spec)
-        self._dispatcher.serve(spec)
+        self._dispatcher.backlog.serve(spec)
 
     def remove_command(self, name: str) -> None:
         """Serve a command no longer."""
@@ -111,7 +111,7 @@ class PetalLife:
         spec = self._table.lookup(full)
         if spec is None or spec.petal != self.petal.name:
             raise KeyError(name)
-        self._dispatcher.unserve(self._table.remove(full))
+        self._dispatcher.backlog.unserve(self._table.remove(full))
 
     # -- its life
 

@@ -125,10 +125,10 @@ class Outbox:
         self._reserved -= 1
         self.on_place()
 
-    def put_response(self, message: Message) -> None:
+    def put_response(self, message: Message, now: float) -> None:
         """Put a response into its reserved place, and send it as soon as possible."""
         self._reserved -= 1
-        self._put(_Entry(message, None, False, self._expiry()))
+        self._put(_Entry(message, None, False, now + self._settings.response_expiry))
 
     def put_refusal(self, message: Message) -> bool:
         """Put the answer to a command that was never accepted; False when there is no room."""

@@ -176,8 +176,8 @@ class Runtime:
             publish_unsent=counters.publish_unsent,
             connected=self.serving is not None,
             identity_known=self.identity is not None,
-            waiting=self._dispatcher.waiting,
-            waiting_bytes=self._dispatcher.waiting_bytes,
+            waiting=self._dispatcher.backlog.waiting,
+            waiting_bytes=self._dispatcher.backlog.waiting_bytes,
             held=self._intake.held,
             running=self._dispatcher.running,
             outbox=len(self._outbox),
@@ -242,7 +242,9 @@ class Runtime:
     async def _stop_in_order(self) -> None:
         settings = self.settings
         dispatcher = self._dispatcher
-        logger.info("stopping: %d running, %d waiting", dispatcher.running, dispatcher.waiting)
+        logger.info(
+            "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
+        )
         self._intake.close()
         dispatcher.refuse_waiting(keep=lambda execution: bool(execution.deliveries))
         await self._within(settings.grace, dispatcher.wait_quiet, hurried=True)

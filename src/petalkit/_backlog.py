@@ -1,0 +1,166 @@
+"""The backlog: accepted commands that have not started, and the rule of which may start next.
+
+Commands come through one bounded memory channel and mostly start straight from it. One that may
+not start yet (its petal or its own command is at its limit) is set aside in its line, and whatever
+comes behind it in the same line waits there too: that is what keeps the order. Everything here is
+synchronous, so a choice and the call of the handler can be one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from ._execution import Execution, Line, PetalState
+from ._registry import CommandSpec
+from ._settings import Settings
+
+
+class Backlog:
+    """See the module. Counts slots too, because only they say what may start.
+
+    Args:
+        settings: the limits.
+        petals: names of the petals; each always has one slot of its own.
+    """
+
+    def __init__(self, settings: Settings, petals: Iterable[str]) -> None:
+        self._capacity = settings.channel_capacity
+        self._bytes = settings.channel_bytes
+        self._concurrency = settings.concurrency
+        self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
+        self._lines: dict[CommandSpec, Line] = {}
+        self._send, self._receive = trio.open_memory_channel[Execution](settings.channel_capacity)
+        self._in_channel = 0
+        self._set_aside: dict[Line, None] = {}  # lines with commands in them
+        self._look_again = False  # something changed since those lines were last looked at
+        self._running = 0
+        self.waiting = 0
+        self.waiting_bytes = 0
+
+    # -- lines
+
+    def serve(self, spec: CommandSpec) -> None:
+        """Give a command its line: its own when it has a concurrency, else its petal's."""
+        state = self.petals[spec.petal]
+        own = spec.concurrency is not None
+        self._lines[spec] = Line(state, spec.concurrency) if own else state.line
+
+    def unserve(self, spec: CommandSpec) -> None:
+        """Forget a command's line; what waits in it is still run."""
+        self._lines.pop(spec, None)
+
+    def line_of(self, spec: CommandSpec) -> Line:
+        """The line of a command; its petal's when it was removed meanwhile."""
+        return self._lines.get(spec) or self.petals[spec.petal].line
+
+    # -- in and out
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further command can be accepted."""
+        return self.waiting >= self._capacity or self.waiting_bytes >= self._bytes
+
+    @property
+    def may_have_next(self) -> bool:
+        """Whether `next` is worth a call."""
+        return self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+
+    def put(self, execution: Execution) -> None:
+        """Add a command, last. There must be room."""
+        execution.line = self.line_of(execution.spec)
+        self._send.send_nowait(execution)
+        self._in_channel += 1
+        self.waiting += 1
+        self.waiting_bytes += len(execution.payload)
+
+    def next(self) -> Execution | None:
+        """Take out the oldest command that may start now; None when there is none."""
+        if self._look_again and self._set_aside:
+            ready = [line for line in self._set_aside if self._may_start(line)]
+            if ready:
+                return self._out(self._take_from(min(ready, key=_oldest)))
+        self._look_again = False
+        while self._in_channel:
+            execution = self._from_channel()
+            line = execution.line
+            if not line.waiting and self._may_start(line):
+                return self._out(execution)
+            self._put_aside(execution)
+        return None
+
+    def take_oldest(self) -> Execution | None:
+        """Take out the command that waits longest, whether it may start or not."""
+        self._empty_channel()
+        if not self._set_aside:
+            return None
+        return self._out(self._take_from(min(self._set_aside, key=_oldest)))
+
+    def take(self, which: Callable[[Execution], bool]) -> list[Execution]:
+        """Take out every command that `which` says, in order of arrival."""
+        self._empty_channel()
+        taken: list[Execution] = []
+        for line in list(self._set_aside):
+            chosen = [execution for execution in line.waiting if which(execution)]
+            for execution in chosen:
+                line.waiting.remove(execution)
+                taken.append(self._out(execution))
+            if not line.waiting:
+                del self._set_aside[line]
+        return sorted(taken, key=lambda execution: execution.number)
+
+    def _out(self, execution: Execution) -> Execution:
+        self.waiting -= 1
+        self.waiting_bytes -= len(execution.payload)
+        return execution
+
+    def _from_channel(self) -> Execution:
+        self._in_channel -= 1
+        return self._receive.receive_nowait()
+
+    def _put_aside(self, execution: Execution) -> None:
+        execution.line.waiting.append(execution)
+        self._set_aside[execution.line] = None
+
+    def _empty_channel(self) -> None:
+        """A channel gives out its first only; to see the others, set all aside."""
+        while self._in_channel:
+            self._put_aside(self._from_channel())
+        self._look_again = True
+
+    def _take_from(self, line: Line) -> Execution:
+        execution = line.waiting.popleft()
+        if not line.waiting:
+            del self._set_aside[line]
+        return execution
+
+    # -- slots
+
+    def _may_start(self, line: Line) -> bool:
+        petal = line.petal
+        return (line.limit is None or line.running < line.limit) and (
+            petal.running == 0
+            or (petal.running < petal.limit and self._running < self._concurrency)
+        )
+
+    def enter(self, execution: Execution) -> None:
+        """A command takes its slots."""
+        self._running += 1
+        execution.line.running += 1
+        execution.line.petal.running += 1
+
+    def leave(self, execution: Execution) -> None:
+        """A command gives its slots back."""
+        self._running -= 1
+        execution.line.running -= 1
+        execution.line.petal.running -= 1
+        self._look_again = True
+
+    def look_again(self) -> None:
+        """What waits may be judged otherwise now."""
+        self._look_again = True
+
+
+def _oldest(line: Line) -> int:
+    return line.waiting[0].number
