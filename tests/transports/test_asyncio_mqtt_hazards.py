@@ -236,7 +236,7 @@ async def until(condition: object) -> None:
 
 
 async def test_s09_a_half_open_link_is_noticed(mock_clock: trio.testing.MockClock) -> None:
-    """Take out the "dead" branch of `_keep_alive`: it waits for ever."""
+    """Let `KeepAlive._death` say never: it is not noticed."""
 
     async def script(peer: Peer) -> None:
         await peer.accept()

@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -206,7 +206,7 @@ class HardenedClient(asyncio_mqtt.Client):
         client.max_inflight_messages_set(0)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
+        client.on_subscribe = cast(Any, self._on_subscribe)  # typed for version 1
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.on_publish = self._on_publish
@@ -216,7 +216,7 @@ class HardenedClient(asyncio_mqtt.Client):
         if options.will is not None:
             will = options.will
             client.will_set(will.topic, will.payload, will.qos, will.retain)
-        self._client: _Paho = client
+        self._client = client
 
     @staticmethod
     def _connect_properties(options: ConnectOptions) -> Any:
@@ -303,7 +303,7 @@ class HardenedClient(asyncio_mqtt.Client):
 
     def connack_refusal(self) -> tuple[int, str] | None:
         """Code and text of a CONNACK that refuses, or None."""
-        code: int | None = self._client.connack_code
+        code: int | None = cast(_Paho, self._client).connack_code
         if not code:
             return None
         if not self._v5 or code < 0x80:

@@ -93,7 +93,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     if settings.cert_file is not None:
         try:
             context.load_cert_chain(settings.cert_file, settings.key_file, _no_password)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise ConfigError(
                 "cert_file", f"cannot be used together with key_file: {error}"
             ) from None
