@@ -349,6 +349,28 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
                 count += len(batch)
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_message_without_measure_is_cut_and_still_too_large(qos: int) -> None:
+    """Take out `cut_long_message`: all of it is in memory."""
+    limit = link_module.PACKET_BYTES_MIN
+
+    async def script(peer: Peer) -> None:
+        await peer.accept(publish(qos, bytes(5 * limit)), publish(0, b"after"))
+        await peer.serve()
+
+    async with open_fake_broker(script) as broker:
+        async with create(Settings(broker=broker.url)).connect(OPTIONS) as link:
+            found: list[Delivery] = []
+            with trio.fail_after(LIMIT):
+                while len(found) < 2:
+                    found += await link.receive()
+            for delivery in found:
+                delivery.ack()
+        assert OPTIONS.payload_max < len(found[0].payload) <= limit + link_module.READ_SIZE
+        assert found[1].payload == b"after"
+        assert len(broker.peers[0].of(PUBACK)) == qos
+
+
 async def test_two_receivers_are_one_too_many() -> None:
     async with (
         open_fake_broker(polite) as broker,

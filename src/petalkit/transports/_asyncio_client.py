@@ -70,18 +70,24 @@ class Wire:
         outgoing: written by paho and not yet sent.
         paused: paho finds nothing to read, whatever is there. Set from a message callback it
             takes effect before the next packet, and never inside one.
+        skip: so many of the next received bytes are thrown away.
     """
 
-    __slots__ = ("_position", "incoming", "outgoing", "paused")
+    __slots__ = ("_position", "incoming", "outgoing", "paused", "skip")
 
     def __init__(self) -> None:
         self.incoming = b""
         self.outgoing = bytearray()
         self.paused = False
+        self.skip = 0
         self._position = 0
 
     def feed(self, data: bytes) -> None:
         """Append received bytes; cheap when everything before them was read."""
+        if self.skip:
+            skipped = min(self.skip, len(data))
+            self.skip -= skipped
+            data = data[skipped:]
         rest = self.incoming[self._position :]
         self.incoming = rest + data if rest else data
         self._position = 0
@@ -285,6 +291,21 @@ class HardenedClient(asyncio_mqtt.Client):
     def loop_read(self) -> bool:
         """Let paho read one packet or more; False when the connection is over."""
         return bool(self._client.loop_read() == paho.MQTT_ERR_SUCCESS)
+
+    def cut_long_message(self, limit: int) -> bool:
+        """End a PUBLISH that paho is still reading, once more than `limit` bytes of it are there.
+
+        The rest is skipped on the wire. What is delivered is longer than any payload that is
+        allowed, so it is refused by its size and acknowledged like any other; without this, one
+        message of 256 MB takes all the memory, and is delivered again after the crash.
+        """
+        packet: Any = self._client._in_packet
+        surplus: int = packet["to_process"]
+        if surplus == 0 or len(packet["packet"]) <= limit:
+            return False
+        packet["to_process"] = 0
+        self._wire.skip = surplus
+        return True
 
     def loop_write(self) -> None:
         """Let paho put what it has queued on the wire."""
