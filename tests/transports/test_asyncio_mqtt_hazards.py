@@ -369,6 +369,34 @@ async def test_s13_an_exception_in_an_asyncio_callback_ends_the_link_only(
     assert "the event loop of a link has failed" in caplog.text
 
 
+async def test_s13_a_subscribe_that_was_waiting_hears_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Await the client in `_ask` itself: the future of a loop that has failed is never done."""
+    links: list[AsyncioLink] = []
+
+    def callback() -> None:
+        raise ZeroDivisionError
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.expect(SUBSCRIBE)
+        links[0]._loop.call_soon(callback)
+        while await peer.packet():
+            pass
+
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        assert isinstance(link, AsyncioLink)
+        links.append(link)
+        with trio.fail_after(LIMIT), pytest.raises(ConnectionLost):
+            await link.subscribe([T])
+        await trio.lowlevel.checkpoint()
+    assert "the event loop of a link has failed" in caplog.text
+
+
 async def test_s15_a_cancelled_block_says_goodbye() -> None:
     """Take out `shield=True` in `connect`: with bytes unread, a reset overtakes the DISCONNECT."""
     goodbye = trio.Event()

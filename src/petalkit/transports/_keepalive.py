@@ -18,13 +18,12 @@ class KeepAlive:
     """The state of one link's watchdog. All times are seconds on one monotonic clock.
 
     Args:
-        interval: the keep alive of CONNECT, or the server's where that is shorter.
+        interval: the keep alive of CONNECT; the attribute may be set to the server's later.
         now: the time of CONNECT.
     """
 
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
-        self._patience = max(interval / 2, _PATIENCE_MIN)
         self._sent = now
         self._heard = now
         self._asked: float | None = None  # when the unanswered PINGREQ went out
@@ -72,7 +71,7 @@ class KeepAlive:
     def _death(self) -> float:
         if self._asked is None or not self._reading:
             return math.inf
-        return self._asked + self._patience
+        return self._asked + max(self.interval / 2, _PATIENCE_MIN)
 
     def _next_ping(self) -> float:
         since = self._sent

@@ -1,8 +1,11 @@
 """The default transport: the asyncio-mqtt client on a trio-asyncio loop of its own.
 
-    _tls             address and TLS context          no library
-    _asyncio_client  asyncio-mqtt and paho, mended    knows both, does no I/O
-    _asyncio_link    the socket and the tasks         knows Trio and the loop
+    _tls               address and TLS context          no library
+    _keepalive         when to ping, when to give up    no library
+    _asyncio_socket    a connected socket               knows Trio
+    _asyncio_client    asyncio-mqtt and paho, mended    knows both, does no I/O
+    _asyncio_outgoing  what is owed and in flight       knows the client
+    _asyncio_link      the tasks, and all of these      knows Trio and the loop
 
 The rule: asyncio is behind one link, and nowhere else. Each link has its own `open_loop()` in a
 task beside the user's block, so whatever an asyncio callback raises ends that link and nothing
