@@ -234,7 +234,7 @@ def _make(
     if inspect.isclass(found) and issubclass(found, Petal):
         name = getattr(found, "name", None)
         table: Mapping[str, Any] = tables.get(name, {}) if isinstance(name, str) else {}
-        made: Petal = _guarded(target, construct, found, table, f"[petals.{name}] in {origin}")
+        made: Petal = _guarded(target, construct, found, table, _table_name(name, origin))
         return made
     if not callable(found) or inspect.isclass(found):
         raise UsageError(f"{target!r} is neither a petal nor makes one: {type(found).__name__}")
@@ -249,7 +249,7 @@ def _make_by_factory(
     name = getattr(_return_type(factory), "name", None)
     if isinstance(name, str):
         table = tables.get(name, {})
-    petal = _guarded(target, construct, factory, table, f"[petals.{name}] in {origin}")
+    petal = _guarded(target, construct, factory, table, _table_name(name, origin))
     if inspect.iscoroutine(petal):
         petal.close()
         raise UsageError(f"{target!r} is an async function; a factory is a plain one")
@@ -261,6 +261,10 @@ def _make_by_factory(
             "petal's class, so that its table can be found before it is called"
         )
     return petal
+
+
+def _table_name(name: object, origin: str | None) -> str:
+    return f"[petals.{name}] in {origin or 'a file given by --config'}"
 
 
 def _return_type(factory: Any) -> Any:
