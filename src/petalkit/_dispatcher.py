@@ -161,7 +161,7 @@ class Dispatcher:
     ) -> None:
         """Answer a command that was taken out of the backlog and will not start."""
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
-        self._finish(execution, response, code)
+        self._finish(execution, response, code, trio.current_time())
         self.on_room()
 
     def _leave(self, execution: Execution) -> None:
@@ -218,8 +218,10 @@ class Dispatcher:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _serve(self, serving: _Serving) -> None:
+        """Run one command after the other; returns when the cancel scope is used up."""
         scope = serving.scope
         budget = CHECKPOINT_INTERVAL
+        now = trio.current_time()
         while True:
             execution = self._next()
             if execution is None:
@@ -228,18 +230,24 @@ class Dispatcher:
                 await self._idle.park()
                 self._waking -= 1
                 budget = CHECKPOINT_INTERVAL
+                now = trio.current_time()
                 continue
             self._pass_on()
             serving.execution = execution
             # Set anew for each command, and not taken back between two: that costs twice.
-            scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
+            scope.deadline = execution.deadline = now + execution.spec.timeout
             execution.scope = scope
             log_scope.set(execution)
             before = contextvars.copy_context()
             answer = await self._call(execution)
             serving.execution = None
-            self._end(execution, answer)
-            if scope.cancel_called or contextvars.copy_context() != before:
+            now = trio.current_time()
+            self._end(execution, answer, now)
+            if (
+                execution.cancelled_as is not None
+                or now >= execution.deadline
+                or contextvars.copy_context() != before
+            ):
                 return
             budget -= 1
             if not budget:
@@ -247,6 +255,7 @@ class Dispatcher:
                 self._pass_on()
                 await trio.lowlevel.checkpoint()
                 budget = CHECKPOINT_INTERVAL
+                now = trio.current_time()
 
     async def _call(self, execution: Execution) -> Answer:
         return await call_handler(
@@ -262,25 +271,25 @@ class Dispatcher:
             execution.scope = scope
             scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
             log_scope.set(execution)
-            self._end(execution, await self._call(execution))
+            answer = await self._call(execution)
+            self._end(execution, answer, trio.current_time())
             return
         self._end_cancelled(execution)
 
     # -- endings
 
-    def _end(self, execution: Execution, answer: Answer) -> None:
+    def _end(self, execution: Execution, answer: Answer, now: float) -> None:
         execution.scope = None
-        self._finish(execution, *answer)
+        self._finish(execution, *answer, now)
         if not execution.in_thread:
             self._leave(execution)
 
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
-        self._end(
-            execution, (self._answers.failure(execution.command.message_id, code, text), code)
-        )
+        response = self._answers.failure(execution.command.message_id, code, text)
+        self._end(execution, (response, code), trio.current_time())
 
-    def _finish(self, execution: Execution, response: bytes, code: str | None) -> None:
+    def _finish(self, execution: Execution, response: bytes, code: str | None, now: float) -> None:
         """The one final state of a command: recorded, answered, acknowledged."""
         if execution.finished:
             return
@@ -290,7 +299,6 @@ class Dispatcher:
         else:
             self._counters.failed[str(code)] += 1
         message_id = execution.command.message_id
-        now = trio.current_time()
         if message_id is not None:
             if execution.entered or code == ErrorCode.EXPIRED:
                 self._duplicates.finish(message_id, response, now)
@@ -376,6 +384,7 @@ class Dispatcher:
                     execution.command.message_id, ErrorCode.CANCELLED, "it was cancelled"
                 ),
                 ErrorCode.CANCELLED,
+                trio.current_time(),
             )
         return [execution.spec.name for execution in stuck]
 

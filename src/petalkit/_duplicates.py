@@ -7,9 +7,8 @@ finished ones, oldest out first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-import attrs
 import msgspec
 
 from ._messages import Command
@@ -25,21 +24,17 @@ class Live(Protocol):
 L = TypeVar("L", bound=Live)
 
 
-@attrs.frozen
-class Finished:
-    """A command that has its answer.
-
-    Attributes:
-        command: its name.
-        payload: the bytes it came as.
-        response: the bytes it was, or would have been, answered with.
-        at: when it finished, on the clock given to `finish`.
-    """
+class Finished(NamedTuple):
+    """A command that has its answer."""
 
     command: str
+    """Its name."""
     payload: bytes
+    """The bytes it came as."""
     response: bytes
+    """The bytes it was, or would have been, answered with."""
     at: float
+    """When it finished, on the clock given to `finish`."""
 
 
 class DuplicateWindow(Generic[L]):
@@ -58,6 +53,7 @@ class DuplicateWindow(Generic[L]):
         self._size = 0
         self._live: dict[str, L] = {}
         self._finished: OrderedDict[str, Finished] = OrderedDict()
+        self._look_at = age  # when the oldest gets too old, or earlier
 
     def __len__(self) -> int:
         return len(self._finished)
@@ -84,24 +80,28 @@ class DuplicateWindow(Generic[L]):
         live = self._live.pop(message_id, None)
         if live is None:
             return
-        self._drop(message_id)  # an ID used again after its age is the newest again
-        finished = Finished(live.command.command, live.payload, response, now)
-        self._finished[message_id] = finished
-        self._size += len(finished.payload) + len(response)
-        while self._finished:
-            oldest_id, oldest = next(iter(self._finished.items()))
-            if (
-                len(self._finished) <= self._number
-                and self._size <= self._bound
-                and oldest.at + self._age >= now
-            ):
+        finished = self._finished
+        if message_id in finished:  # an ID used again after its age is the newest again
+            self._drop(message_id)
+        finished[message_id] = Finished(live.command.command, live.payload, response, now)
+        self._size += len(live.payload) + len(response)
+        if len(finished) > self._number or self._size > self._bound or now > self._look_at:
+            self._shrink(now)
+
+    def _shrink(self, now: float) -> None:
+        """Drop from the oldest end what is too much or too old."""
+        finished = self._finished
+        while finished:
+            oldest_id = next(iter(finished))
+            too_old = finished[oldest_id].at + self._age
+            if len(finished) <= self._number and self._size <= self._bound and too_old >= now:
+                self._look_at = too_old
                 return
             self._drop(oldest_id)
 
     def _drop(self, message_id: str) -> None:
-        dropped = self._finished.pop(message_id, None)
-        if dropped is not None:
-            self._size -= len(dropped.payload) + len(dropped.response)
+        dropped = self._finished.pop(message_id)
+        self._size -= len(dropped.payload) + len(dropped.response)
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

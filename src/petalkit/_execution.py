@@ -73,6 +73,7 @@ class Execution:
         identity: Identity,
         response_topic: str,
         expires_at: float | None,
+        arrived: float,
     ) -> None:
         self.number = next(_numbers)  # the order of arrival
         self.command = command
@@ -81,7 +82,7 @@ class Execution:
         self.identity = identity
         self.response_topic = response_topic
         self.expires_at = expires_at  # wall clock
-        self.arrived = trio.current_time()
+        self.arrived = arrived
         # A duplicate may want the answer that the first copy did not ask for.
         self.wait_response = command.wait_response
         self.deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished

@@ -67,6 +67,7 @@ class Intake:
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
+        self._now = 0.0  # when the present batch was read
         self.paused = False
         self.closed = False
         # Set while an answer of the broker is waited for (SUBACK): it comes in the same stream.
@@ -95,7 +96,9 @@ class Intake:
                     self._resume = trio.Event()
                     await self._resume.wait()
                 self.paused = False
-                for delivery in await link.receive():
+                batch = await link.receive()
+                self._now = trio.current_time()
+                for delivery in batch:
                     try:
                         self.take(delivery, identity)
                     except Exception:  # our bug; the next command is not to pay for it
@@ -226,8 +229,15 @@ class Intake:
         spec: CommandSpec,
         expires_at: float | None,
     ) -> Execution:
-        response_topic = identity.topic(self._settings.response_topic)
-        execution = Execution(command, delivery.payload, spec, identity, response_topic, expires_at)
+        execution = Execution(
+            command,
+            delivery.payload,
+            spec,
+            identity,
+            self._response_topic(identity),
+            expires_at,
+            self._now,
+        )
         self._owe(execution, delivery)
         return execution
 
@@ -259,14 +269,14 @@ class Intake:
                 live.wait_response = live.wait_response or command.wait_response
                 self._owe(live, delivery)
             return True
-        finished = self._duplicates.finished(command.message_id, trio.current_time())
+        finished = self._duplicates.finished(command.message_id, self._now)
         if finished is None:
             return self._is_held(delivery, identity, command)
         if not is_same_request(finished.command, finished.payload, command, delivery.payload):
             self._refuse_reused(delivery, identity, command)
             return True
         self._counters.duplicates_answered += 1
-        ago = trio.current_time() - finished.at
+        ago = self._now - finished.at
         logger.info(
             "not run again: it was answered %.1f s ago, and is answered the same",
             ago,

@@ -128,14 +128,15 @@ class Outbox:
     def put_response(self, message: Message, now: float) -> None:
         """Put a response into its reserved place, and send it as soon as possible."""
         self._reserved -= 1
-        self._put(_Entry(message, None, False, now + self._settings.response_expiry))
+        self._put(_Entry(message, None, False, now + self._settings.response_expiry), now)
 
     def put_refusal(self, message: Message) -> bool:
         """Put the answer to a command that was never accepted; False when there is no room."""
         bound = self._settings.response_capacity + REFUSAL_ALLOWANCE
         if self._reserved + self._responses >= bound:
             return False
-        self._put(_Entry(message, None, False, self._expiry()))
+        now = trio.current_time()
+        self._put(_Entry(message, None, False, now + self._settings.response_expiry), now)
         return True
 
     # -- events
@@ -186,15 +187,14 @@ class Outbox:
             return False
         topic = "" if identity is None else topic_of(identity)
         message = Message(topic, payload, qos)
-        self._put(_Entry(message, None if topic else topic_of, True, self._expiry()))
+        now = trio.current_time()
+        expires = now + self._settings.response_expiry
+        self._put(_Entry(message, None if topic else topic_of, True, expires), now)
         return True
 
     # -- sending
 
-    def _expiry(self) -> float:
-        return trio.current_time() + self._settings.response_expiry
-
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, entry: _Entry, now: float) -> None:
         if entry.event:
             self._events += 1
         else:
@@ -204,13 +204,13 @@ class Outbox:
         if self._empty.is_set():
             self._empty = trio.Event()
         if self._link is not None:
-            self._pump()
+            self._pump(now)
 
     def attach(self, link: Link, identity: Identity) -> None:
         """Send over this link from now on."""
         self._link = link
         self._identity = identity
-        self._pump()
+        self._pump(trio.current_time())
 
     def detach(self, *, lost: bool) -> None:
         """The link is gone: what was in flight on it is to be sent again, in its order.
@@ -237,18 +237,17 @@ class Outbox:
         self._queue.extendleft(reversed(again))
         self._after_removal()
 
-    def _pump(self) -> None:
+    def _pump(self, now: float) -> None:
         if self._pumping:  # a transport that answers inside publish_nowait would recurse
             return
         self._pumping = True
         try:
-            self._send_all()
+            self._send_all(now)
         finally:
             self._pumping = False
 
-    def _send_all(self) -> None:
+    def _send_all(self, now: float) -> None:
         queue, in_flight = self._queue, self._in_flight
-        now = trio.current_time() if queue else 0.0
         while queue and self._link is not None:
             entry = queue[0]
             if entry.expires_at <= now:
@@ -292,7 +291,7 @@ class Outbox:
         self._forget(entry)
         self._after_removal()
         if self._link is not None and self._queue:
-            self._pump()
+            self._pump(trio.current_time())
 
     def _expire(self, entry: _Entry) -> None:
         self._counters.publish_expired += 1
