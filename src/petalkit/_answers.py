@@ -15,6 +15,7 @@ from ._codec import (
     encode_failure,
     encode_json,
     encode_success,
+    printable,
 )
 from ._errors import ErrorCode, PayloadError
 from ._messages import Identity, Message
@@ -70,8 +71,14 @@ class Answers:
         retryable: bool | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> bytes:
-        """The response to a failure; details that cannot be sent are left out and logged."""
+        """The response to a failure; details that cannot be sent are left out and logged.
+
+        Never raises: petals write these texts, and whoever answers has nobody to complain to.
+        """
         timestamp = self.timestamps()
+        if not isinstance(code, ErrorCode):
+            code = printable(code)
+        message = printable(message)
         if details:
             try:
                 payload = encode_failure(

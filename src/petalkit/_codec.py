@@ -8,6 +8,7 @@ too many where the nesting might be too deep; then it is measured.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -231,9 +232,33 @@ def encode_json(value: Any) -> bytes:
         PayloadError: it holds something JSON has no words for; the text says what.
     """
     try:
-        return _encode(value)
+        encoded = _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadError(ErrorCode.HANDLER_ERROR, f"cannot be said in JSON: {error}") from error
+    # msgspec writes NaN as null; only where there is a null can there have been one.
+    if b"null" in encoded and not _is_finite(value):
+        raise PayloadError(
+            ErrorCode.HANDLER_ERROR, "cannot be said in JSON: it has no NaN and no infinity"
+        )
+    return encoded
+
+
+def printable(text: object) -> str:
+    """A petal's own text as JSON can carry it, whatever the petal took for a text."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def _is_finite(value: Any) -> bool:
+    level: list[Any] = [msgspec.to_builtins(value, str_keys=True)]
+    while level:
+        one = level.pop()
+        if isinstance(one, dict):
+            level.extend(one.values())
+        elif isinstance(one, list | tuple):
+            level.extend(one)
+        elif isinstance(one, float) and not math.isfinite(one):
+            return False
+    return True
 
 
 def encode_success(message_id: str | None, timestamp: str, fields: Mapping[str, Any]) -> bytes:

@@ -33,6 +33,7 @@ from ._statistics import Counters
 
 logger = logging.getLogger("petalkit.dispatcher")
 
+DEADLINE_SLACK = 0.001  # seconds by which a deadline may come early
 CHECKPOINT_INTERVAL = 16  # commands that a worker may finish without a checkpoint
 
 
@@ -205,8 +206,12 @@ class Dispatcher:
         task = trio.lowlevel.current_task()
         pristine = task.context.copy()
         while True:
-            with trio.CancelScope() as serving.scope:
-                await self._serve(serving)
+            try:
+                with trio.CancelScope() as serving.scope:
+                    await self._serve(serving)
+            except Exception:
+                # Trio says so when a handler has left a cancel scope of its own open.
+                logger.exception("a handler left its worker in disorder")
             if serving.execution is not None:
                 self._end_cancelled(serving.execution)
                 serving.execution = None
@@ -234,8 +239,11 @@ class Dispatcher:
                 continue
             self._pass_on()
             serving.execution = execution
-            # Set anew for each command, and not taken back between two: that costs twice.
-            scope.deadline = execution.deadline = now + execution.spec.timeout
+            deadline = now + execution.spec.timeout
+            # Moving a deadline costs more than all else here, and commands of one wake-up share it.
+            if not deadline - DEADLINE_SLACK <= scope.deadline <= deadline:
+                scope.deadline = deadline
+            execution.deadline = scope.deadline
             execution.scope = scope
             log_scope.set(execution)
             before = contextvars.copy_context()
@@ -243,11 +251,7 @@ class Dispatcher:
             serving.execution = None
             now = trio.current_time()
             self._end(execution, answer, now)
-            if (
-                execution.cancelled_as is not None
-                or now >= execution.deadline
-                or contextvars.copy_context() != before
-            ):
+            if now >= execution.deadline or self._is_left_behind(execution, before):
                 return
             budget -= 1
             if not budget:
@@ -256,6 +260,15 @@ class Dispatcher:
                 await trio.lowlevel.checkpoint()
                 budget = CHECKPOINT_INTERVAL
                 now = trio.current_time()
+
+    def _is_left_behind(self, execution: Execution, before: contextvars.Context) -> bool:
+        """Whether the handler changed what the next command in this task would see."""
+        if trio.current_effective_deadline() != execution.deadline:
+            return True  # our scope was cancelled, or one of the handler's own is still open
+        try:
+            return contextvars.copy_context() != before
+        except Exception:  # values of the petal's that cannot be compared
+            return True
 
     async def _call(self, execution: Execution) -> Answer:
         return await call_handler(
@@ -267,14 +280,17 @@ class Dispatcher:
         self._pass_on()
 
     async def _run_urgent(self, execution: Execution) -> None:
-        with trio.CancelScope() as scope:
-            execution.scope = scope
-            scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
-            log_scope.set(execution)
-            answer = await self._call(execution)
-            self._end(execution, answer, trio.current_time())
-            return
-        self._end_cancelled(execution)
+        try:
+            with trio.CancelScope() as scope:
+                execution.scope = scope
+                scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
+                log_scope.set(execution)
+                answer = await self._call(execution)
+                self._end(execution, answer, trio.current_time())
+        except Exception:
+            logger.exception("a handler left its task in disorder")
+        if not execution.finished:
+            self._end_cancelled(execution)
 
     # -- endings
 

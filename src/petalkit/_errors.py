@@ -171,7 +171,7 @@ class CommandError(PetalkitError):
 
     Args:
         code: the petal's own code, for programs; UPPER_CASE by custom.
-        message: for people.
+        message: for people; anything else than a string, such as an exception, is made one.
         retryable: whether the same command can succeed later.
         details: more fields of the response. The envelope's own fields cannot be set here.
     """
@@ -186,8 +186,8 @@ class CommandError(PetalkitError):
     ) -> None:
         super().__init__(code, message)
         self.code = str(code)
-        self.message = message
-        self.retryable = retryable
+        self.message = str(message)
+        self.retryable = bool(retryable)
         self.details: Mapping[str, Any] = dict(details or {})
 
     def __str__(self) -> str:

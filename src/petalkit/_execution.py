@@ -173,8 +173,9 @@ async def call_handler(
         # A handler's own nursery can raise an error and a cancellation together.
         errors, rest = group.split((Exception, SystemExit))
         answer = None if errors is None else _answer_error(execution, errors, answers)
-        if rest is not None or answer is None:
-            raise
+        if rest is not None:
+            raise rest from None  # without the errors, which are dealt with
+        assert answer is not None
         return answer
     try:
         return answers.success(message_id, spec.result_fields(result)), None
@@ -250,8 +251,11 @@ async def _call_in_thread(
     await trio.lowlevel.checkpoint_if_cancelled()
     token = trio.lowlevel.current_trio_token()
     handler = functools.partial(execution.spec.handler, **arguments)
+    started = False
 
     def call() -> Any:
+        nonlocal started
+        started = True
         try:
             return handler()
         except StopIteration as error:  # cannot travel through a coroutine
@@ -263,4 +267,8 @@ async def _call_in_thread(
                 token.run_sync_soon(leave, execution)
 
     execution.in_thread = True
-    return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
+    try:
+        return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
+    except Exception:
+        execution.in_thread = started  # no thread, nobody who will free the slot
+        raise

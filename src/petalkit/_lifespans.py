@@ -124,6 +124,9 @@ class PetalLife:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._hold_background)
                 await self._run_lifespan(task_status)
+        except Exception as error:
+            # Trio says so when a lifespan has left a cancel scope or a nursery of its own open.
+            self._fail("its lifespan left its task in disorder", error)
         finally:
             self.petal._host = None
             self._nursery = None

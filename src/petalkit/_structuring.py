@@ -13,7 +13,6 @@ import collections.abc
 import datetime as dt
 import decimal
 import enum
-import math
 import pathlib
 import types
 import typing
@@ -382,8 +381,3 @@ def _collect_one(error: BaseException, path: str, found: list[dict[str, str]]) -
         case _:
             message = "has an invalid value"
     found.append({"path": path, "message": message})
-
-
-def is_finite(value: Any) -> bool:
-    """False for NaN and the infinities, which JSON cannot say."""
-    return not isinstance(value, float) or math.isfinite(value)
