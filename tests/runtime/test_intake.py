@@ -1,0 +1,414 @@
+"""The intake: what is accepted, refused or held, and what the broker is told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from petalkit import Petal, Settings, command
+from petalkit.testing import Harness, open_harness
+
+from .petals import Recorder, settle, unacknowledged
+
+pytestmark = pytest.mark.trio
+
+# One slot; two in the channel; reserve of three.
+TIGHT: dict[str, Any] = {
+    "concurrency": 1,
+    "petal_concurrency": 1,
+    "channel_capacity": 2,
+    "channel_reserve": 3,
+}
+
+
+def hold(harness: Harness, count: int, *, first: int = 0) -> None:
+    for n in range(first, first + count):
+        harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+
+
+# -- overflow
+
+
+async def test_wait_withholds_acknowledgements_and_loses_nothing(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**TIGHT)) as harness:
+        with harness.responses() as responses:
+            hold(harness, 50)
+            await settle()
+            assert unacknowledged(harness) == 20  # the whole window of the broker
+            statistics = harness.statistics()
+            assert (statistics.running, statistics.waiting) == (1, 2)
+            petal.open()
+            await responses.wait(50)
+            await settle()
+            assert unacknowledged(harness) == 0
+            assert petal.started == list(range(50))
+            assert len(responses) == 50
+            assert all(response["success"] for response in responses)
+
+
+async def test_wait_leaves_qos_0_in_the_socket(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**TIGHT)) as harness:
+        with harness.responses() as responses:
+            for n in range(300):
+                harness.send("rec/hold", {"n": n}, qos=0)
+                if n % 50 == 0:
+                    await settle()
+            await settle()
+            assert harness.statistics().received < 150
+            petal.open()
+            await responses.wait(300)
+            assert petal.started == list(range(300))
+
+
+async def test_reject_answers_busy(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**TIGHT, overflow="reject")) as harness:
+        with harness.responses() as responses:
+            hold(harness, 1)
+            await settle()
+            hold(harness, 4, first=1)
+            await settle()
+            assert [(r["messageId"], r["error_code"]) for r in responses] == [
+                ("m3", "BUSY"),
+                ("m4", "BUSY"),
+            ]
+            assert all(response["retryable"] for response in responses)
+            assert unacknowledged(harness) == 0
+            petal.open()
+            await responses.wait(5)
+        assert petal.started == [0, 1, 2]
+        assert harness.statistics().refused == {"BUSY": 2}
+
+
+async def test_drop_oldest_answers_dropped_to_the_oldest(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**TIGHT, overflow="drop-oldest")) as harness:
+        with harness.responses() as responses:
+            hold(harness, 1)
+            await settle()
+            hold(harness, 4, first=1)
+            await settle()
+            assert [(r["messageId"], r["error_code"]) for r in responses] == [
+                ("m1", "DROPPED"),
+                ("m2", "DROPPED"),
+            ]
+            petal.open()
+            await responses.wait(5)
+        assert petal.started == [0, 3, 4]
+        assert harness.statistics().failed == {"DROPPED": 2}
+
+
+async def test_capacity_is_counted_in_bytes_too(autojump_clock: object) -> None:
+    petal = Recorder()
+    settings = Settings(petal_concurrency=1, channel_bytes=3000, overflow="reject")
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/hold")
+            await settle()
+            for n in range(5):
+                harness.send("rec/note", {"n": n, "padding": "x" * 1000})
+            await settle()
+            assert [response["error_code"] for response in responses] == ["BUSY", "BUSY"]
+            assert harness.statistics().waiting == 3
+            petal.open()
+            await responses.wait(6)
+            assert harness.statistics().waiting_bytes == 0
+
+
+async def test_commands_are_accepted_only_while_there_is_a_place_for_the_response(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(response_capacity=2)) as harness:
+        with harness.responses() as responses:
+            hold(harness, 5)
+            await settle()
+            assert petal.started == [0, 1]
+            petal.open()
+            await responses.wait(5)
+        assert petal.started == [0, 1, 2, 3, 4]
+
+
+async def test_a_command_without_waited_response_needs_no_place(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(response_capacity=1)) as harness:
+        with harness.responses() as responses:
+            for n in range(5):
+                harness.send("rec/hold", {"n": n}, waitResponse=False)
+            await settle()
+            assert petal.started == [0, 1, 2, 3, 4]
+            petal.open()
+            assert (await harness.call("rec/note")).success
+            assert len(responses) == 1
+
+
+# -- no deadlock
+
+
+class Publisher(Petal):
+    name = "pub"
+
+    @command("events", timeout=math.inf)
+    async def events(self, count: int = 20) -> None:
+        for n in range(count):
+            await self.publish_message({"n": n})
+
+
+@pytest.mark.parametrize("overflow", ["wait", "drop-oldest", "reject"])
+@pytest.mark.parametrize("delay", [0.0, 0.1])
+async def test_handlers_that_publish_while_channel_and_outbox_are_full_do_not_deadlock(
+    overflow: Any, delay: float, autojump_clock: object
+) -> None:
+    settings = Settings(
+        concurrency=2,
+        channel_capacity=3,
+        channel_reserve=2,
+        event_capacity=2,
+        publish_maximum=1,
+        overflow=overflow,
+    )
+    async with open_harness(Publisher(), settings=settings) as harness:
+        harness.broker.delay = delay
+        with harness.responses() as responses, harness.events() as events:
+            for _ in range(60):
+                harness.send("pub/events")
+            with trio.fail_after(1000):
+                await responses.wait(60)
+            succeeded = sum(response["success"] for response in responses)
+            assert len(responses) == 60
+            assert len(events) == 20 * succeeded
+            assert succeeded >= 3
+
+
+# -- the link
+
+
+@pytest.mark.xfail(strict=True, reason="a paused intake does not notice that its link is lost")
+async def test_a_link_that_is_lost_while_reading_is_paused_is_replaced(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**TIGHT)) as harness:
+        hold(harness, 50)
+        await settle()
+        harness.drop_link()
+        with trio.fail_after(60):
+            while harness.statistics().links < 2:
+                await trio.sleep(0.1)
+        with harness.responses() as responses:
+            petal.open()
+            await responses.wait(50)
+        assert petal.started == list(range(50))
+
+
+async def test_acknowledged_only_when_handled_if_so_set(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(acknowledge="handled")) as harness:
+        harness.send("rec/hold", {"key": "a", "n": 1})
+        harness.send("rec/hold", {"key": "b", "n": 2})
+        await settle()
+        assert unacknowledged(harness) == 2
+        petal.open("b")
+        await settle()
+        assert petal.ended == [2]
+        assert unacknowledged(harness) == 2  # in the order of arrival
+        petal.open("a")
+        await settle()
+        assert unacknowledged(harness) == 0
+
+
+async def test_acknowledged_at_once_by_default(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        hold(harness, 3)
+        await settle()
+        assert unacknowledged(harness) == 0
+        assert petal.running == 3
+        petal.open()
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize("acknowledge", ["accepted", "handled"])
+@pytest.mark.parametrize(
+    ("payload", "code", "answered"),
+    [
+        (b"", "INVALID_JSON", False),
+        (b"\xff\xfe", "INVALID_JSON", False),
+        (b"[1]", "INVALID_COMMAND", False),
+        (b'"text"', "INVALID_COMMAND", False),
+        (b"null", "INVALID_COMMAND", False),
+        (b"{}", "INVALID_COMMAND", False),
+        (b'{"messageId": "m", "waitResponse": true}', "INVALID_COMMAND", True),
+        (b'{"messageId": "m", "waitResponse": true, "command": 5}', "INVALID_COMMAND", True),
+        (b'{"messageId": "m", "waitResponse": 1, "command": "rec/note"}', "INVALID_COMMAND", False),
+        (b'{"messageId": 5, "waitResponse": true, "command": "a/b"}', "INVALID_COMMAND", False),
+        (
+            b'{"messageId": "m", "waitResponse": true, "command": "rec/note", "data": []}',
+            "INVALID_COMMAND",
+            True,
+        ),
+        (
+            b'{"messageId": "m", "waitResponse": true, "command": "rec/note", "expiresAt": "soon"}',
+            "INVALID_COMMAND",
+            True,
+        ),
+        (
+            b'{"messageId": "m", "waitResponse": true, "command": "rec/note", "data": {"n": "1"}}',
+            "INVALID_DATA",
+            True,
+        ),
+        (b'{"messageId": "m", "waitResponse": true, "command": "no/no"}', "UNKNOWN_COMMAND", True),
+        (
+            b'{"messageId": "m", "waitResponse": true, "command": "rec/note", "data": {"a": '
+            + b"[" * 100
+            + b"]" * 100
+            + b"}}",
+            "INVALID_COMMAND",
+            True,
+        ),
+        (b"[" * 100_000, "INVALID_JSON", False),
+        (b'{"a": "' + b"x" * 200_000 + b'"}', "TOO_LARGE", False),
+    ],
+)
+async def test_what_cannot_be_run_is_refused_with_a_code_a_counter_and_an_acknowledgement(
+    payload: bytes, code: str, answered: bool, acknowledge: Any, autojump_clock: object
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(acknowledge=acknowledge)) as harness:
+        with harness.responses() as responses, harness.debug() as debug:
+            harness.send_raw(payload)
+            await settle()
+            assert unacknowledged(harness) == 0
+            sinks = (responses, debug) if answered else (debug, responses)
+            assert [report["error_code"] for report in sinks[0]] == [code]
+            assert len(sinks[1]) == 0
+        statistics = harness.statistics()
+        assert {**statistics.refused, **statistics.failed} == {code: 1}
+        assert petal.started == []
+        assert (await harness.call("rec/note")).success
+
+
+async def test_unreadable_commands_are_reported_at_a_bounded_rate(autojump_clock: object) -> None:
+    async with open_harness(Recorder()) as harness:
+        with harness.debug() as debug:
+            for _ in range(100):
+                harness.send_raw(b"not json")
+            await settle()
+            burst = len(debug)
+            assert 1 <= burst <= 20
+            await trio.sleep(100)
+            for _ in range(100):
+                harness.send_raw(b"not json")
+            await settle()
+            assert burst < len(debug) <= 2 * burst
+        statistics = harness.statistics()
+        assert statistics.refused == {"INVALID_JSON": 200}
+        assert statistics.unanswered + len(debug) == 200
+
+
+async def test_a_retained_command_is_not_run(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, connected=False) as harness:
+        harness.send("rec/note", retain=True)
+        with harness.responses() as responses:
+            await responses.wait(1)
+            assert responses[0]["error_code"] == "RETAINED"
+        await settle()
+        assert petal.started == []
+        assert unacknowledged(harness) == 0
+
+
+async def test_an_expired_command_is_not_run_and_one_in_time_is(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(petal_concurrency=1)) as harness:
+        await trio.sleep(100)
+        late = await harness.call("rec/note", {"n": 1}, expiresAt="2026-01-01T00:01:39Z")
+        assert late.error_code == "EXPIRED"
+        assert (await harness.call("rec/note", {"n": 2}, expiresAt="2026-01-01T00:01:41Z")).success
+        assert petal.started == [2]
+
+
+async def test_a_command_that_expires_while_it_waits_is_not_run(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(petal_concurrency=1)) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/hold")
+            harness.send("rec/note", message_id="late", expiresAt="2026-01-01T00:00:05Z")
+            await trio.sleep(10)
+            petal.open()
+            await responses.wait(2)
+            assert [r.get("error_code") for r in responses] == [None, "EXPIRED"]
+        assert petal.started == [0]
+
+
+async def test_an_unknown_command_is_answered_once_with_the_near_one_however_many_petals(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Recorder("one"), Recorder("two"), Recorder("three")) as harness:
+        with harness.responses() as responses:
+            response = await harness.call("one/nte")
+            await settle()
+            assert len(responses) == 1
+        assert response.error == "Unknown command: one/nte"
+        assert response["did_you_mean"] == "one/note"
+        assert "two/hold" in response["available_commands"]
+        assert not any(name.startswith("petalkit/") for name in response["available_commands"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "codes"), [("all", ["a/x", "rec/x"]), ("own", ["rec/x"]), ("none", [])]
+)
+async def test_which_unknown_commands_are_answered_is_a_setting(
+    rule: Any, codes: list[str], autojump_clock: object
+) -> None:
+    async with open_harness(Recorder(), settings=Settings(answer_unknown=rule)) as harness:
+        with harness.responses() as responses:
+            harness.send("a/x", message_id="a/x")
+            harness.send("rec/x", message_id="rec/x")
+            await settle()
+            assert [response["messageId"] for response in responses] == codes
+        assert harness.statistics().refused == {"UNKNOWN_COMMAND": 2}
+        assert unacknowledged(harness) == 0
+
+
+async def test_a_command_without_message_id_is_answered_as_unknown(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        with harness.responses() as responses:
+            payload = msgspec.json.encode({"command": "rec/note", "waitResponse": True})
+            harness.send_raw(payload)
+            harness.send_raw(payload)
+            await responses.wait(2)
+            assert {response["messageId"] for response in responses} == {"unknown"}
+        assert petal.started == [0, 0]
+
+
+async def test_both_topics_and_both_names_of_the_arguments_are_served(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/note", {"n": 1}, topic="command")
+            harness.send("rec/note", {"n": 2}, topic="command/edge")
+            harness.send_raw(b'{"command":"rec/note","waitResponse":true,"payload":{"n":3}}')
+            harness.send("rec/note", {"n": 4}, topic="command/web")  # ours, outgoing
+            await responses.wait(3)
+            await settle()
+        assert petal.started == [1, 2, 3]
+
+
+async def test_extra_fields_of_the_envelope_do_no_harm(autojump_clock: object) -> None:
+    async with open_harness(Recorder()) as harness:
+        response = await harness.call(
+            "rec/note", {"n": 1}, deviceId="Instance-1", waitAck=True, userId=None, timestamp=17
+        )
+        assert response.success
