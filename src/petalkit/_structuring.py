@@ -18,7 +18,7 @@ import types
 import typing
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import attrs
 import cattrs
@@ -272,9 +272,7 @@ class _ContainersOf:
                     _note(error, key, value_type)
                     errors.append(error)
             if errors:
-                raise IterableValidationError(  # pyright: ignore[reportCallIssue]
-                    "while structuring a mapping", errors, cls
-                )
+                raise _invalid("while structuring a mapping", errors, cls)
             return result
 
         return hook
@@ -312,6 +310,10 @@ class _ContainersOf:
         return hook
 
 
+# Its stubs leave out the third argument.
+_invalid = cast("Callable[[str, list[Exception], Any], Exception]", IterableValidationError)
+
+
 def _note(error: Exception, where: Any, cls: Any) -> None:
     error.add_note(cattrs.IterableValidationNote(f"Structuring @ {where!r}", where, cls))
 
@@ -326,9 +328,7 @@ def _each(values: list[Any], hooks: list[tuple[Hook, Any]], cls: Any) -> list[An
             _note(error, index, element)
             errors.append(error)
     if errors:
-        raise IterableValidationError(  # pyright: ignore[reportCallIssue]
-            "while structuring an array", errors, cls
-        )
+        raise _invalid("while structuring an array", errors, cls)
     return result
 
 
