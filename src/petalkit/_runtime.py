@@ -2,7 +2,7 @@
 
     outer nursery          in the caller's task, so that its cancellation reaches the body at once
       services (shielded)  outlives that cancellation, until the stop sequence has run; bounded
-        identity waiter
+        identity waiter, watchdog
         petals             lifespans, each with a nursery of its own
         dispatcher         the workers
         supervisor         one link at a time, with its intake inside
@@ -38,6 +38,7 @@ from ._registry import build_table
 from ._settings import Settings
 from ._statistics import Counters, Statistics
 from ._supervisor import Supervisor
+from ._watchdog import watch_event_loop
 from .transports import Transport, create_transport
 
 logger = logging.getLogger("petalkit.runtime")
@@ -201,6 +202,10 @@ class Runtime:
             try:
                 async with trio.open_nursery() as services:
                     services.start_soon(self._identity.run, name="organization-ID waiter")
+                    if self.settings.watchdog > 0:
+                        services.start_soon(
+                            watch_event_loop, self.settings.watchdog, name="watchdog"
+                        )
                     await services.start(self._dispatcher.run)
                     await self._enter_lifespans(services)
                     if not all(life.failed for life in self._lives):

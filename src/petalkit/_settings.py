@@ -323,6 +323,12 @@ class Settings:
         unit="s",
         check=_seconds,
     )
+    watchdog: float = _setting(
+        1.0,
+        "Report a handler that blocks the event loop for so long; 0 for never.",
+        unit="s",
+        check=_seconds,
+    )
     flush_timeout: float = _setting(
         5.0, "Longest time for sending what is in the outbox at a stop.", unit="s", check=_seconds
     )

@@ -1,0 +1,90 @@
+"""The watchdog: names the handler that blocks the event loop, while it does.
+
+A Trio task beats; a thread looks whether it does. When it does not, everything in the process
+stands still, petals and acknowledgements alike, and only a thread can say so. It cannot end what
+blocks: write the handler with `thread=True`, or run that petal in a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+
+import trio
+
+from ._execution import Execution, call_handler
+
+logger = logging.getLogger("petalkit.watchdog")
+
+BEATS = 2  # heartbeats in the time after which a silence is reported
+
+
+async def watch_event_loop(limit: float) -> None:
+    """Report every time the event loop was blocked for `limit` seconds, until cancelled.
+
+    Real time, whatever Trio's clock: a blocked loop is blocked for the world.
+    """
+    pulse = _Pulse(limit)
+    # A daemon that waits with a limit: it ends soon after `stopped`, and holds up no exit.
+    threading.Thread(target=pulse.watch, name="petalkit watchdog", daemon=True).start()
+    try:
+        while True:
+            pulse.beat()
+            await trio.sleep(limit / BEATS)
+    finally:
+        pulse.stopped.set()
+
+
+class _Pulse:
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._watched = threading.get_ident()
+        self._last = time.monotonic()
+        self.stopped = threading.Event()
+
+    def beat(self) -> None:
+        self._last = time.monotonic()
+
+    def watch(self) -> None:
+        reported = -1.0
+        while not self.stopped.wait(self._limit / BEATS):
+            last = self._last
+            silence = time.monotonic() - last
+            # The heart itself sleeps half the limit between two beats.
+            if silence > self._limit * (1 + 1 / BEATS) and last != reported:
+                reported = last
+                self._report(silence)
+
+    def _report(self, silence: float) -> None:
+        frame = sys._current_frames().get(self._watched)
+        if frame is None:
+            return
+        execution = _execution_in(frame)
+        extra = None
+        name = "something that is no command"
+        if execution is not None:
+            name = execution.spec.name
+            extra = {"petal": execution.spec.petal, "command": name}
+        where = "".join(traceback.format_stack(frame)[-3:]).rstrip()
+        logger.error(
+            "the event loop has been blocked for %.1f s by %s; blocking work belongs into "
+            "thread=True\n%s",
+            silence,
+            name,
+            where,
+            extra=extra,
+        )
+
+
+def _execution_in(frame: FrameType | None) -> Execution | None:
+    """The command on whose behalf a stack runs: `call_handler` is on it, with the command."""
+    while frame is not None:
+        if frame.f_code is call_handler.__code__:
+            found = frame.f_locals.get("execution")
+            return found if isinstance(found, Execution) else None
+        frame = frame.f_back
+    return None

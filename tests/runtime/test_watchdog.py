@@ -1,0 +1,63 @@
+"""The watchdog looks at the real clock, so these tests block for real, for a tenth of a second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+import trio.testing
+
+from petalkit import Petal, Settings, command, open_client, open_runtime
+from petalkit.transports.memory import MemoryBroker, MemoryTransport
+
+pytestmark = pytest.mark.trio
+
+
+class Blocking(Petal):
+    name = "blocking"
+
+    def __init__(self) -> None:
+        self.reported = threading.Event()
+
+    @command("block")
+    async def block(self) -> dict[str, bool]:
+        # Blocks the loop until the watchdog has spoken; the limit is for a broken watchdog.
+        return {"reported": self.reported.wait(10)}
+
+
+async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    petal = Blocking()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            petal.reported.set()
+
+    logger = logging.getLogger("petalkit.watchdog")
+    ear = Ear()
+    logger.addHandler(ear)
+    broker = MemoryBroker()
+    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
+    try:
+        async with open_runtime([petal], settings, transport=MemoryTransport(broker)) as runtime:
+            await runtime.wait_connected()
+            async with open_client(settings, transport=MemoryTransport(broker)) as client:
+                response = await client.call("blocking/block")
+    finally:
+        logger.removeHandler(ear)
+    assert response["reported"] is True
+    [record] = [record for record in caplog.records if record.name == "petalkit.watchdog"]
+    assert "blocking/block" in record.getMessage()
+    assert record.__dict__["petal"] == "blocking"
+
+
+async def test_the_watchdog_ends_with_its_runtime() -> None:
+    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
+    transport = MemoryTransport(MemoryBroker())
+    async with open_runtime([Blocking()], settings, transport=transport):
+        await trio.testing.wait_all_tasks_blocked()
+        [thread] = [one for one in threading.enumerate() if one.name == "petalkit watchdog"]
+    thread.join(timeout=5)
+    assert not thread.is_alive()
