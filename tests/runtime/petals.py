@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -84,3 +85,10 @@ async def settle() -> None:
 def unacknowledged(harness: Harness) -> int:
     """How many messages the broker is still owed an acknowledgement for."""
     return len(harness.broker.unacknowledged(CLIENT_ID))
+
+
+async def until(condition: Callable[[], bool], within: float = 600.0) -> None:
+    """Let Trio's time pass until something is so."""
+    with trio.fail_after(within):
+        while not condition():
+            await trio.sleep(0.05)

@@ -10,7 +10,7 @@ import trio
 from petalkit import Settings
 from petalkit.testing import open_harness
 
-from .petals import Recorder, settle, unacknowledged
+from .petals import Recorder, settle, unacknowledged, until
 
 pytestmark = pytest.mark.trio
 
@@ -272,9 +272,7 @@ async def test_a_full_channel_and_many_lost_links_run_everything_once(
                 petal.open(str(part))
                 await settle()
                 await harness.wait_connected()
-            with trio.fail_after(600):
-                while len(petal.ended) < 100:
-                    await trio.sleep(1)
+            await until(lambda: len(petal.ended) == 100)
             await settle()
             assert {response["messageId"] for response in responses} == {
                 f"m{n}" for n in range(100)

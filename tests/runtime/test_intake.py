@@ -12,7 +12,7 @@ import trio
 from petalkit import Petal, Settings, command
 from petalkit.testing import Harness, open_harness
 
-from .petals import Recorder, settle, unacknowledged
+from .petals import Recorder, settle, unacknowledged, until
 
 pytestmark = pytest.mark.trio
 
@@ -198,9 +198,7 @@ async def test_a_link_that_is_lost_while_reading_is_paused_is_replaced(
         hold(harness, 50)
         await settle()
         harness.drop_link()
-        with trio.fail_after(60):
-            while harness.statistics().links < 2:
-                await trio.sleep(0.1)
+        await until(lambda: harness.statistics().links == 2, within=60)
         with harness.responses() as responses:
             petal.open()
             await responses.wait(50)
