@@ -91,11 +91,8 @@ class Intake:
         self._session_kept = not self._settings.clean_start and self._settings.session_expiry > 0
         try:
             while True:
-                while self._must_pause():
-                    self.paused = True
-                    self._resume = trio.Event()
-                    await self._resume.wait()
-                self.paused = False
+                while self._must_pause() and not link.ended.is_set():
+                    await self._pause(link)
                 batch = await link.receive()
                 self._now = trio.current_time()
                 for delivery in batch:
@@ -106,8 +103,24 @@ class Intake:
                         logger.exception("could not judge a message on %r", delivery.topic)
                         delivery.ack()
         finally:
-            self.paused = False
             self._link_gone()
+
+    async def _pause(self, link: Link) -> None:
+        """Read nothing until there may be room, or a reason to read all the same."""
+        self.paused = True
+        self._resume = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def until_ended() -> None:
+                    await link.ended.wait()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_ended)
+                await self._resume.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.paused = False
 
     def close(self) -> None:
         """Accept nothing from now on. What comes is left to the session, or refused."""

@@ -33,7 +33,8 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does(
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            petal.reported.set()
+            if "blocking/block" in record.getMessage():
+                petal.reported.set()
 
     logger = logging.getLogger("petalkit.watchdog")
     ear = Ear()
@@ -48,9 +49,12 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does(
     finally:
         logger.removeHandler(ear)
     assert response["reported"] is True
-    [record] = [record for record in caplog.records if record.name == "petalkit.watchdog"]
-    assert "blocking/block" in record.getMessage()
-    assert record.__dict__["petal"] == "blocking"
+    # A busy machine may stand still for other reasons too.
+    reports = [record for record in caplog.records if record.name == "petalkit.watchdog"]
+    assert any(
+        "blocking/block" in record.getMessage() and record.__dict__["petal"] == "blocking"
+        for record in reports
+    )
 
 
 async def test_the_watchdog_ends_with_its_runtime() -> None:

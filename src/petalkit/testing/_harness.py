@@ -201,7 +201,7 @@ class Harness:
             trio.TooSlowError: it was not within `timeout` seconds on Trio's clock.
         """
         with trio.fail_after(timeout):
-            while not self.is_connected:
+            while not self.is_connected:  # noqa: ASYNC110 - two parties have to agree
                 await trio.sleep(POLL_INTERVAL)
 
     def drop_link(self) -> None:

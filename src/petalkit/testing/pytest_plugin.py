@@ -36,10 +36,10 @@ if importlib.util.find_spec("pytest_trio") is not None:
 
     @pytest.fixture
     async def petal_harness(memory_broker: MemoryBroker) -> AsyncGenerator[OpenPetals]:
-        """`harness = await petal_harness(MyPetal())`: served until the test ends."""
+        """Gives a function that serves petals until the test ends and returns their harness."""
         import trio
 
-        from ._harness import Harness, open_harness
+        from ._harness import open_harness
 
         done = trio.Event()
 

@@ -286,6 +286,11 @@ class AsyncioLink(Link):
         if not self._leaving:
             self._lose(reason, taken_over=taken_over)
 
+    @property
+    def ended(self) -> trio.Event:
+        """See `Link.ended`."""
+        return self._ended
+
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
         if self._receiver:

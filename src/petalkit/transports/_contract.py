@@ -149,6 +149,15 @@ class Link(abc.ABC):
     def session_present(self) -> bool:
         """Whether the broker had kept the session."""
 
+    @property
+    @abc.abstractmethod
+    def ended(self) -> trio.Event:
+        """Set when the link is lost. For those who wait for something else than this link.
+
+        While nobody receives, a link may not notice: it does not read then, and a broker that
+        went away without a word is found by reading.
+        """
+
     @abc.abstractmethod
     async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
         """Subscribe at QoS 1 and wait for the SUBACK. Sync in spirit: all or an error.

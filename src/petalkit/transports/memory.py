@@ -110,6 +110,7 @@ class MemoryLink(Link):
         self._publishers = trio.lowlevel.ParkingLot()
         # -- SUBSCRIBE and UNSUBSCRIBE that wait for their answer
         self._waiting: set[trio.Event] = set()
+        self._ended = trio.Event()
 
     # -- life
 
@@ -143,6 +144,7 @@ class MemoryLink(Link):
         if self._window is not None:
             self._window.close()
             self._window = None
+        self._ended.set()
         self._receiver.unpark_all()
         self._sender.unpark_all()
         self._publishers.unpark_all()
@@ -211,6 +213,11 @@ class MemoryLink(Link):
         return self._broker.delay > 0 or bool(self._connection.late)
 
     # -- receiving
+
+    @property
+    def ended(self) -> trio.Event:
+        """See `Link.ended`."""
+        return self._ended
 
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
