@@ -5,7 +5,7 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
     values       _version  _errors  _topics  _messages  _structuring  _codec  _settings
     transports   transports/
     authoring    _context  _registry  _petal
-    runtime      _statistics  _identity  _duplicates  _outbox  _answers  _execution
+    runtime      _waiting  _statistics  _identity  _duplicates  _outbox  _answers  _execution
                  _backlog  _dispatcher  _intake  _lifespans  _supervisor  _builtin
                  _watchdog  _runtime
     around it    _logs  _run  client  _embedded_broker  testing/  cli/

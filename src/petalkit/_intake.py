@@ -25,6 +25,7 @@ from ._outbox import Outbox
 from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._statistics import Counters
+from ._waiting import wait_any
 from .transports import Delivery, Link
 
 logger = logging.getLogger("petalkit.intake")
@@ -110,15 +111,7 @@ class Intake:
         self.paused = True
         self._resume = trio.Event()
         try:
-            async with trio.open_nursery() as nursery:
-
-                async def until_ended() -> None:
-                    await link.ended.wait()
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(until_ended)
-                await self._resume.wait()
-                nursery.cancel_scope.cancel()
+            await wait_any(self._resume.wait, link.ended.wait)
         finally:
             self.paused = False
 

@@ -62,6 +62,8 @@ class PetalLife:
         self._background_ended = trio.Event()
         self._background_ended.set()
         self.ended = trio.Event()
+        self._entered = False
+        self._scope = trio.CancelScope()  # around the lifespan
 
     # -- the petal's host
 
@@ -136,6 +138,11 @@ class PetalLife:
         """Leave the lifespan; `run` returns when that is done."""
         self._stop.set()
 
+    def abandon_start(self) -> None:
+        """Do not wait for the lifespan to be entered, if it is not yet."""
+        if not self._entered:
+            self._scope.cancel()
+
     def _fail(self, why: str, error: BaseException | None = None) -> None:
         """Commands are answered `UNAVAILABLE` from now on; the others go on."""
         if not self.failed:
@@ -153,14 +160,13 @@ class PetalLife:
         self._stop.set()
 
     async def _run_lifespan(self, task_status: trio.TaskStatus[None]) -> None:
-        entered = False
         # One scope around the whole: a lifespan may open nurseries, and a scope that was left
         # before them would break the order of their nesting.
-        with trio.CancelScope() as scope:
+        with self._scope as scope:
             scope.deadline = trio.current_time() + self._settings.startup_timeout
             try:
                 async with self.petal.lifespan():
-                    entered = True
+                    self._entered = True
                     scope.deadline = math.inf
                     task_status.started()
                     try:
@@ -172,21 +178,23 @@ class PetalLife:
                         scope.shield = True
                         scope.deadline = trio.current_time() + self._settings.cleanup_timeout
             except (Exception, SystemExit) as error:
-                self._fail("its lifespan raised" if entered else "it did not start", error)
+                self._fail("its lifespan raised" if self._entered else "it did not start", error)
             except BaseExceptionGroup as group:
                 errors, rest = group.split((Exception, SystemExit))
                 if errors is not None:
-                    self._fail("its lifespan raised" if entered else "it did not start", errors)
+                    self._fail(
+                        "its lifespan raised" if self._entered else "it did not start", errors
+                    )
                 if rest is not None:
                     raise rest from None
         if scope.cancelled_caught:
-            if entered:
+            if self._entered:
                 logger.error("petal %r: leaving the lifespan took too long", self.petal.name)
             else:
                 limit = self._settings.startup_timeout
-                self._fail(f"its lifespan was not entered within {limit:g} s")
+                self._fail(f"its lifespan was not entered within {limit:g} s, or was cut short")
         await self._end_background()
-        if not entered:
+        if not self._entered:
             task_status.started()
 
     async def _hold_background(

@@ -49,15 +49,33 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`.
     """
-    async with open_runtime(petals, settings) as runtime:
-        with _signals_stop(runtime, trio.lowlevel.current_trio_token()):
-            await runtime.wait_stopped()
+    stop = _Stop()
+    # Around the start, which has no runtime yet to stop; a started one stops by itself.
+    with trio.CancelScope() as stop.start, _signals_stop(stop, settings):
+        async with open_runtime(petals, settings) as stop.runtime:
+            await stop.runtime.wait_stopped()
     return EXIT_OK
 
 
+class _Stop:
+    """What the first signal ends."""
+
+    def __init__(self) -> None:
+        self.start = trio.CancelScope()
+        self.runtime: Runtime | None = None
+
+    def begin(self, name: str) -> None:
+        logger.info("%s: stopping; once more to exit at once", name)
+        if self.runtime is None:
+            self.start.cancel()
+        else:
+            self.runtime.stop()
+
+
 @contextmanager
-def _signals_stop(runtime: Runtime, token: trio.lowlevel.TrioToken) -> Generator[None]:
-    limit = stop_limit(runtime.settings) + STOP_MARGIN
+def _signals_stop(stop: _Stop, settings: Settings) -> Generator[None]:
+    token = trio.lowlevel.current_trio_token()
+    limit = stop_limit(settings) + STOP_MARGIN
     # A handler that blocks or swallows its cancellation can hold up the event loop for ever; a
     # thread that nobody needs to schedule keeps the promise that a stop ends.
     deadman = threading.Timer(limit, _give_up, args=(limit,))
@@ -71,7 +89,7 @@ def _signals_stop(runtime: Runtime, token: trio.lowlevel.TrioToken) -> Generator
             _exit_now(EXIT_FORCED, f"{name} again: exit at once")
         signalled = True
         deadman.start()
-        token.run_sync_soon(_begin_stop, runtime, name)
+        token.run_sync_soon(stop.begin, name)
 
     previous = {
         number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
@@ -82,11 +100,6 @@ def _signals_stop(runtime: Runtime, token: trio.lowlevel.TrioToken) -> Generator
         for number, handler in previous.items():
             signal.signal(number, handler)
         deadman.cancel()
-
-
-def _begin_stop(runtime: Runtime, name: str) -> None:
-    logger.info("%s: stopping; once more to exit at once", name)
-    runtime.stop()
 
 
 def _give_up(limit: float) -> None:

@@ -14,6 +14,7 @@ Stopping is one sequence in one place, `_stop_in_order`, whatever the cause: lea
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -38,6 +39,7 @@ from ._registry import build_table
 from ._settings import Settings
 from ._statistics import Counters, Statistics
 from ._supervisor import Supervisor
+from ._waiting import wait_any
 from ._watchdog import watch_event_loop
 from .transports import Transport, create_transport
 
@@ -138,8 +140,13 @@ class Runtime:
         """Wait until commands have been subscribed to once. No limit of its own.
 
         Links may be lost and made again after it; ask `statistics().connected` for now.
+
+        Raises:
+            trio.ClosedResourceError: the runtime stopped before there was a link.
         """
-        await self._supervisor.up.wait()
+        await wait_any(self._supervisor.up.wait, self._stopped.wait)
+        if not self._supervisor.up.is_set():
+            raise trio.ClosedResourceError("the runtime has stopped")
 
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.
@@ -207,7 +214,9 @@ class Runtime:
                             watch_event_loop, self.settings.watchdog, name="watchdog"
                         )
                     await services.start(self._dispatcher.run)
-                    await self._enter_lifespans(services)
+                    await wait_any(
+                        functools.partial(self._enter_lifespans, services), self._abandon_start
+                    )
                     if not all(life.failed for life in self._lives):
                         task_status.started()
                         async with trio.open_nursery() as linked:
@@ -223,6 +232,7 @@ class Runtime:
         if self._crash is not None:
             raise self._crash
         if not self._served:
+            await trio.lowlevel.checkpoint_if_cancelled()  # the start was cut short by that
             names = ", ".join(life.petal.name for life in self._lives)
             raise AllPetalsFailed(f"no petal could be started: {names}")
 
@@ -230,6 +240,13 @@ class Runtime:
         async with trio.open_nursery() as entering:
             for life in self._lives:
                 entering.start_soon(services.start, life.run, name=f"start {life.petal.name}")
+
+    async def _abandon_start(self) -> None:
+        """When there is a hurry before the lifespans are entered, do not wait for them."""
+        await self._hurry.wait()
+        for life in self._lives:
+            life.abandon_start()
+        await trio.sleep_forever()  # `_enter_lifespans` ends now
 
     async def _supervise(self) -> None:
         """Whatever ends the supervisor, the stop sequence still runs."""
@@ -270,30 +287,14 @@ class Runtime:
 
     async def _wait_flushed(self) -> None:
         """Wait until the outbox is empty, or there is no link to empty it."""
-        async with trio.open_nursery() as nursery:
-
-            async def empty() -> None:
-                await self._outbox.wait_empty()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(empty)
-            await self._supervisor.down.wait()
-            nursery.cancel_scope.cancel()
+        await wait_any(self._outbox.wait_empty, self._supervisor.down.wait)
 
     async def _within(
         self, seconds: float, wait: Callable[[], Awaitable[object]], *, hurried: bool = False
     ) -> None:
         """Wait for something, so long at most; with `hurried` only until `hurry()`."""
         with trio.move_on_after(seconds):
-            async with trio.open_nursery() as nursery:
-                if hurried:
-                    nursery.start_soon(self._cancel_when_hurried, nursery.cancel_scope)
-                await wait()
-                nursery.cancel_scope.cancel()
-
-    async def _cancel_when_hurried(self, scope: trio.CancelScope) -> None:
-        await self._hurry.wait()
-        scope.cancel()
+            await wait_any(wait, *([self._hurry.wait] if hurried else []))
 
 
 @contextlib.asynccontextmanager
@@ -334,8 +335,8 @@ async def open_runtime(
     from_runtime: BaseException | None = None
     try:
         async with trio.open_nursery() as outer:
-            await outer.start(runtime.run)
             outer.start_soon(_hurry_when_cancelled, runtime)
+            await outer.start(runtime.run)
             try:
                 yield runtime
             except Exception as error:

@@ -9,6 +9,7 @@ client ID and authorization belong to CONNECT.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import random
@@ -28,6 +29,7 @@ from ._outbox import Outbox
 from ._settings import Settings
 from ._statistics import Counters
 from ._topics import TopicFilter
+from ._waiting import wait_any
 from .transports import ConnectOptions, Link, Transport
 
 logger = logging.getLogger("petalkit.link")
@@ -294,15 +296,7 @@ class Supervisor:
 
     async def _wait_reason_to_leave(self, identity: Identity) -> None:
         """Wait until we stop or are another. No limit: that is the life of a link."""
-        async with trio.open_nursery() as nursery:
-
-            async def other() -> None:
-                await self._waiter.wait_other(identity)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(other)
-            await self._leave.wait()
-            nursery.cancel_scope.cancel()
+        await wait_any(self._leave.wait, functools.partial(self._waiter.wait_other, identity))
 
     async def _unsubscribe(self, link: Link, identity: Identity) -> None:
         """Leave the old topics, and take what was sent to them before that."""
