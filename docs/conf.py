@@ -69,7 +69,7 @@ def _settings() -> Iterator[str]:
             names += f"<br>`{environment_name(field.name)}`"
         unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
         kind = f"`{_type_name(hints[field.name])}`"
-        yield f"| {names} | {kind} | {_default(field.default)} | {field.metadata['help']}{unit} |"
+        yield f"| {names} | {kind} | {_default(field)} | {field.metadata['help']}{unit} |"
     if groups:
         raise ExtensionError(f"docs/conf.py groups settings by unknown ones: {', '.join(groups)}")
 
@@ -85,7 +85,10 @@ def _type_name(hint: Any) -> str:
     return {"tuple[str, ...]": "list of str"}.get(optional, optional)
 
 
-def _default(value: Any) -> str:
+def _default(field: attrs.Attribute[Any]) -> str:
+    value: Any = field.default
+    if field.metadata["unit"] == "bytes":
+        return f"`{value}`<br>({_size(value)})"
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):
@@ -93,6 +96,13 @@ def _default(value: Any) -> str:
     if isinstance(value, tuple):
         return "<br>".join(f"`{part}`" for part in value)
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _size(number: int) -> str:
+    for unit, name in ((1024 * 1024, "MiB"), (1024, "KiB")):
+        if number % unit == 0:
+            return f"{number // unit} {name}"
+    return f"{number} bytes"
 
 
 def _statistics() -> Iterator[str]:
