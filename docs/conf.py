@@ -81,7 +81,7 @@ def _type_name(hint: Any) -> str:
         return "callable"
     if isinstance(hint, type) and not typing.get_args(hint):
         return hint.__name__
-    optional = str(hint).replace("pathlib.Path", "Path").replace(" | None", "")
+    optional = re.sub(r"pathlib\S*\.Path", "Path", str(hint)).replace(" | None", "")
     return {"tuple[str, ...]": "list of str"}.get(optional, optional)
 
 
