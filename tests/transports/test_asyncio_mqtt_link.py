@@ -14,6 +14,7 @@ from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports import _asyncio_link as link_module
 from petalkit.transports._asyncio_link import AsyncioLink
+from petalkit.transports._asyncio_outgoing import Outgoing
 from petalkit.transports.asyncio_mqtt import create
 
 from ..brokers import free_port
@@ -215,6 +216,47 @@ async def test_a_session_that_was_taken_over() -> None:
         with trio.fail_after(LIMIT), pytest.raises(ConnectionLost, match="taken over") as caught:
             await link.receive()
         assert caught.value.taken_over
+
+
+async def test_a_loss_while_something_is_still_to_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """paho writes nothing once it has closed; a link that goes on trying spins without an end."""
+    flushes = 0
+    flush = Outgoing.flush
+
+    def counting(outgoing: Outgoing) -> None:
+        nonlocal flushes
+        flushes += 1
+        if flushes > 100:
+            raise RuntimeError("the writing task spins")  # which ends this test
+        flush(outgoing)
+
+    async def script(peer: Peer) -> None:
+        await peer.accept(publish(1, v5=True), connack=V5_CONNACK)
+        await acknowledging.wait()
+        await peer.send(packet(14, b"\x8b\x00"))
+        await peer.packet()
+
+    acknowledging = trio.Event()
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url, protocol="5")).connect(OPTIONS) as link,
+    ):
+        assert isinstance(link, AsyncioLink)
+        (delivery,) = await link.receive()
+        on_end = link.on_end
+
+        def acknowledge_at_the_end(reason: str, *, taken_over: bool) -> None:
+            delivery.ack()  # as the runtime may have, in the same wake-up
+            on_end(reason, taken_over=taken_over)
+
+        monkeypatch.setattr(Outgoing, "flush", counting)
+        monkeypatch.setattr(link, "on_end", acknowledge_at_the_end)
+        acknowledging.set()
+        with trio.fail_after(LIMIT), pytest.raises(ConnectionLost, match="shutting down"):
+            await link.receive()
+    assert flushes <= 1
 
 
 @pytest.mark.parametrize(

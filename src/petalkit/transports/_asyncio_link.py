@@ -310,7 +310,8 @@ class AsyncioLink(Link):
     # -- writing
 
     async def _write(self) -> None:
-        while True:
+        # A lost link may have something pending for ever: paho has closed, and writes no more.
+        while self._lost is None:
             if not (self._wire.outgoing or self._outgoing.pending()):
                 await self._writer.park()
             self._outgoing.flush()
