@@ -189,7 +189,6 @@ async def test_handlers_that_publish_while_channel_and_outbox_are_full_do_not_de
 # -- the link
 
 
-@pytest.mark.xfail(strict=True, reason="a paused intake does not notice that its link is lost")
 async def test_a_link_that_is_lost_while_reading_is_paused_is_replaced(
     autojump_clock: object,
 ) -> None:

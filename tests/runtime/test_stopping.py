@@ -130,10 +130,7 @@ async def test_waiting_commands_that_are_not_acknowledged_go_back_to_the_broker(
     "acknowledge",
     [
         "accepted",
-        pytest.param(
-            "handled",
-            marks=pytest.mark.xfail(strict=True, reason="kept for a session that is not kept"),
-        ),
+        "handled",
     ],
 )
 async def test_what_no_session_keeps_is_answered_shutting_down(
@@ -334,7 +331,6 @@ async def test_stop_while_leaving_an_organization_ends_in_time(autojump_clock: o
         assert await stopped(harness) <= MOST
 
 
-@pytest.mark.xfail(strict=True, reason="wait_connected() does not know of the stop")
 async def test_waiting_for_a_connection_ends_with_the_runtime(autojump_clock: object) -> None:
     async with open_harness(Recorder(), organization_id=None) as harness:
         await stopped(harness)
@@ -420,7 +416,6 @@ class SlowStart(Petal):
             self.log.append("left")
 
 
-@pytest.mark.xfail(run=False, strict=True, reason="hangs: nobody sees the cancellation")
 async def test_cancelling_while_a_lifespan_is_entered_ends(autojump_clock: object) -> None:
     petal = SlowStart()
     with trio.fail_after(100):
