@@ -84,17 +84,22 @@ log_scope: contextvars.ContextVar[LogScope | None] = contextvars.ContextVar(
 )
 
 
+_NAMES = frozenset({"petal", "command", "message_id"})
+
+
 class CommandLogFilter(logging.Filter):
     """Adds `petal`, `command`, `message_id` and `elapsed` (seconds) to every record.
 
     Put it on a handler (not on a logger, whose filters do not see its children's records), and
     what a petal's own logger writes inside a command carries them too, also from the tasks and
-    threads which that command started. Fields that a record already has stay. Lets all pass.
+    threads which that command started. A record that has one of the first three of its own is left as it
+    is. Lets all pass.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields; always True."""
         scope = log_scope.get()
-        if scope is not None and not hasattr(record, "petal"):
+        # A record that names a command may be about another one than this code runs for.
+        if scope is not None and not _NAMES & record.__dict__.keys():
             record.__dict__.update(scope.log_fields())
         return True
