@@ -355,14 +355,11 @@ class Dispatcher:
         if execution.wait_response:
             self._outbox.release()
 
-    def end_identity(self, identity: Identity) -> None:
+    def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""
-        text = f"the device left organization {identity.organization_id!r}"
         for execution in self.backlog.take(lambda one: one.identity == identity):
-            self._refuse(execution, ErrorCode.CANCELLED, text)
-        self.cancel_running(
-            ErrorCode.CANCELLED, text, which=lambda execution: execution.identity == identity
-        )
+            self._refuse(execution, code, text)
+        self.cancel_running(code, text, which=lambda execution: execution.identity == identity)
         self._pass_on()
 
     async def wait_quiet(self, *, petal: str | None = None) -> None:

@@ -97,14 +97,17 @@ class FileSource:
     def read_now(self) -> str:
         """The same, for callers that are not asynchronous."""
         try:
+            # Asked first: opening a pipe would wait for its writer.
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise SourceError("is not a regular file")
             with self.path.open("rb") as file:
-                if not stat.S_ISREG(self.path.stat().st_mode):
-                    raise SourceError("is not a regular file")
                 content = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             raise SourceError("does not exist") from None
         except OSError as error:
             raise SourceError(f"cannot be read: {error.strerror}") from None
+        except ValueError:  # a null character in the path
+            raise SourceError("is no path") from None
         if len(content) > MAX_FILE_BYTES:
             raise SourceError(f"is larger than {MAX_FILE_BYTES} bytes")
         if not content.strip():

@@ -8,8 +8,10 @@ reading pauses, unless something that makes room needs it (see `Outbox.must_read
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
+from collections.abc import Generator
 
 import attrs
 import trio
@@ -63,16 +65,16 @@ class Intake:
         self._answers = answers
         self._outbox = outbox
         self._counters = counters
-        self._session_kept = not settings.clean_start and settings.session_expiry > 0
+        self._session_kept = settings.keeps_session
         self._held: deque[_Held] = deque()
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
         self._now = 0.0  # when the present batch was read
+        self._clock = trio.lowlevel.current_clock()
         self.paused = False
         self.closed = False
-        # Set while an answer of the broker is waited for (SUBACK): it comes in the same stream.
-        self.must_read = False
+        self._reading_on = False
         dispatcher.on_room = self._admit_held
         outbox.on_place = self._admit_held
         outbox.on_pressure = self._wake
@@ -89,7 +91,7 @@ class Intake:
             ConnectionLost: the link is gone.
         """
         self._topics = frozenset(map(identity.topic, self._settings.command_topics))
-        self._session_kept = not self._settings.clean_start and self._settings.session_expiry > 0
+        self._session_kept = self._settings.keeps_session
         try:
             while True:
                 while self._must_pause() and not link.ended.is_set():
@@ -105,6 +107,16 @@ class Intake:
                         delivery.ack()
         finally:
             self._link_gone()
+
+    @contextlib.contextmanager
+    def reading_on(self) -> Generator[None]:
+        """Do not pause inside this block: an answer of the broker comes in the same stream."""
+        self._reading_on = True
+        self._wake()
+        try:
+            yield
+        finally:
+            self._reading_on = False
 
     async def _pause(self, link: Link) -> None:
         """Read nothing until there may be room, or a reason to read all the same."""
@@ -123,6 +135,13 @@ class Intake:
         self._held.clear()
         self._wake()
 
+    def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
+        """The device is another now, and has waited long enough: refuse what is still held."""
+        left = [held for held in self._held if held.identity == identity]
+        self._held = deque(held for held in self._held if held.identity != identity)
+        for held in left:
+            self._refuse(held.delivery, identity, held.command, code, text)
+
     def session_ends(self) -> None:
         """What is held on this link will not come again: keep it when the link is left."""
         self._session_kept = False
@@ -130,7 +149,7 @@ class Intake:
     def _must_pause(self) -> bool:
         return (
             len(self._held) >= max(1, self._settings.channel_reserve)
-            and not self.must_read
+            and not self._reading_on
             and not self._outbox.must_read
             and not self.closed
         )
@@ -243,6 +262,7 @@ class Intake:
             self._response_topic(identity),
             expires_at,
             self._now,
+            self._clock,
         )
         self._owe(execution, delivery)
         return execution
@@ -397,7 +417,7 @@ class Intake:
 
     def _is_over_reserve(self, delivery: Delivery) -> bool:
         """Whether reading had to go on beyond the reserve, and this is not one of its batch."""
-        if not (self.must_read or self._outbox.must_read):
+        if not (self._reading_on or self._outbox.must_read):
             return False
         bound = self._settings.channel_reserve
         if delivery.qos:  # the broker stops at its window: what is inside need not be refused

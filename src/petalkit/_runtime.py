@@ -268,7 +268,8 @@ class Runtime:
             "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
         )
         self._intake.close()
-        dispatcher.refuse_waiting(keep=lambda execution: bool(execution.deliveries))
+        kept = settings.keeps_session
+        dispatcher.refuse_waiting(keep=lambda execution: kept and bool(execution.deliveries))
         await self._within(settings.grace, dispatcher.wait_quiet, hurried=True)
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
         await self._within(settings.cleanup_timeout, dispatcher.wait_quiet)

@@ -344,6 +344,11 @@ class Settings:
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
 
+    @property
+    def keeps_session(self) -> bool:
+        """Whether what is sent while the link is away, or not acknowledged, comes again."""
+        return not self.clean_start and self.session_expiry > 0
+
     def broker_url(self) -> SplitResult:
         """The broker's address in its parts.
 

@@ -21,7 +21,7 @@ import trio
 from ._answers import Answers
 from ._codec import encode_json
 from ._dispatcher import Dispatcher
-from ._errors import ConnectionLost, RejectedByBroker, TransportError
+from ._errors import ConnectionLost, ErrorCode, RejectedByBroker, TransportError
 from ._identity import IdentityWaiter
 from ._intake import Intake
 from ._messages import Identity, Message
@@ -156,7 +156,9 @@ class Supervisor:
     async def _end_after_grace(self, old: Identity) -> None:
         await trio.sleep(self._settings.grace)
         if self._waiter.current != old:
-            self._dispatcher.end_identity(old)
+            text = f"the device left organization {old.organization_id!r}"
+            self._intake.end_identity(old, ErrorCode.CANCELLED, text)
+            self._dispatcher.end_identity(old, ErrorCode.CANCELLED, text)
 
     # -- between links
 
@@ -264,12 +266,9 @@ class Supervisor:
     async def _announce(self, link: Link, identity: Identity) -> None:
         """Subscribe and give birth."""
         # SUBACK and PUBACK come behind whatever the session replays.
-        self._intake.must_read = True
-        try:
+        with self._intake.reading_on():
             await link.subscribe(self._topic_filters(identity))
             await self._publish_status(link, identity, "online")
-        finally:
-            self._intake.must_read = False
         self._up_at = trio.current_time()
         self._counters.links += 1
         self.serving = identity
@@ -301,16 +300,13 @@ class Supervisor:
     async def _unsubscribe(self, link: Link, identity: Identity) -> None:
         """Leave the old topics, and take what was sent to them before that."""
         logger.info("leaving %s", identity.base_topic)
-        self._intake.must_read = True
-        try:
+        with self._intake.reading_on():
             await link.unsubscribe(self._topic_filters(identity))
             with trio.move_on_after(self._settings.grace):
                 seen = -1
-                while seen != self._counters.received or self._intake.held:
+                while seen != self._counters.received:
                     seen = self._counters.received
                     await trio.sleep(DRAIN_SILENCE)
-        finally:
-            self._intake.must_read = False
         self._intake.session_ends()
 
     async def _watch_publishes(self) -> None:
