@@ -173,6 +173,7 @@ class Supervisor:
         lived = trio.current_time() - self._up_at
         if lived >= self._settings.stable_after:
             self._failures = self._short_lives = 0
+            self._taken_over = False
         else:
             self._failures += 1
             self._short_lives += 1
