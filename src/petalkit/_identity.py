@@ -107,7 +107,7 @@ class FileSource:
         except OSError as error:
             raise SourceError(f"cannot be read: {error.strerror}") from None
         except ValueError:  # a null character in the path
-            raise SourceError("is no path") from None
+            raise SourceError("cannot be read: the path has a null character") from None
         if len(content) > MAX_FILE_BYTES:
             raise SourceError(f"is larger than {MAX_FILE_BYTES} bytes")
         if not content.strip():

@@ -94,7 +94,6 @@ async def test_what_a_petal_logs_carries_its_command(log: Keeper, autojump_clock
     assert {record.__dict__["message_id"] for record in lines} == {"m"}
 
 
-@pytest.mark.xfail(strict=True, reason="elapsed asks Trio's clock from outside of Trio")
 async def test_so_does_what_a_thread_logs(log: Keeper, mock_clock: trio.testing.MockClock) -> None:
     async with open_harness(Talker()) as harness:
         await harness.call("talker/think", message_id="m")

@@ -245,7 +245,6 @@ async def test_a_session_taken_over_again_and_again_backs_off_to_minutes_and_say
         assert runtime.statistics().connected
 
 
-@pytest.mark.xfail(strict=True, reason="one takeover is remembered for ever")
 async def test_after_a_takeover_is_over_ordinary_losses_are_ordinary_again(
     autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
