@@ -92,8 +92,8 @@ class CommandLogFilter(logging.Filter):
 
     Put it on a handler (not on a logger, whose filters do not see its children's records), and
     what a petal's own logger writes inside a command carries them too, also from the tasks and
-    threads which that command started. A record that has one of the first three of its own is left as it
-    is. Lets all pass.
+    threads which that command started. A record that names a petal, command or message ID of its
+    own is left as it is. Lets all pass.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -60,8 +60,8 @@ class Execution:
     """An accepted command, until it is finished. See the attributes' comments for who sets what."""
 
     __slots__ = (
-        "arrived", "cancelled_as", "clock", "command", "deadline", "deliveries", "entered", "expires_at",
-        "finished", "identity", "in_thread", "line", "number", "payload", "response_topic",
+        "arrived", "cancelled_as", "clock", "command", "deadline", "deliveries", "entered",
+        "expires_at", "finished", "identity", "in_thread", "line", "number", "payload", "response_topic",
         "scope", "spec", "wait_response",
     )  # fmt: skip
 

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, TypeVar
 import cattrs
 import trio
 
+from ._binding import Handler
 from ._context import PetalHost
 from ._messages import Identity
-from ._registry import DEFAULT_TIMEOUT, CommandOptions, Handler
+from ._registry import DEFAULT_TIMEOUT, CommandOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__petalkit_commands__"

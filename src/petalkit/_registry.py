@@ -10,19 +10,16 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import math
 import re
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import cattrs
 
-from ._context import CommandContext
-from ._errors import ErrorCode, PayloadError, RegistrationError
-from ._messages import Command
-from ._structuring import field_errors, make_converter
+from ._binding import Binder, Handler, Parameter, Refuse, check_kind, make_binder
+from ._errors import RegistrationError
+from ._structuring import make_converter
 
 if TYPE_CHECKING:
     from ._petal import Petal
@@ -31,9 +28,6 @@ RESERVED_PREFIX = "petalkit"
 DEFAULT_TIMEOUT = 60.0  # seconds
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 _MAX_NAME = 200
-
-Handler = Callable[..., Any]
-Binder = Callable[[Command, Callable[[], CommandContext]], dict[str, Any]]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,25 +41,6 @@ class CommandOptions:
     urgent: bool = False
     idempotent: bool = False
     thread: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Parameter:
-    """One parameter of a handler that is filled from `data`.
-
-    Attributes:
-        name: the key in `data`, or `"data"` for the whole of it.
-        annotation: its type; `inspect.Parameter.empty` when it has none.
-        required: whether the key must be there.
-        default: used when the key is absent; `inspect.Parameter.empty` when it is required.
-        whole: True when it takes the whole of `data`.
-    """
-
-    name: str
-    annotation: Any
-    required: bool
-    default: Any
-    whole: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -227,9 +202,9 @@ def make_spec(petal: Petal, options: CommandOptions, handler: Handler) -> Comman
     if name.startswith(RESERVED_PREFIX + "/") and not petal.builtin:
         raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
     _check_options(options, refuse)
-    _check_kind(handler, options.thread, refuse)
+    check_kind(handler, options.thread, refuse)
     converter = petal.converter or _default_converter()
-    parameters, bind = _make_binder(handler, converter, refuse)
+    parameters, bind = make_binder(handler, converter, refuse)
     return CommandSpec(
         name=name,
         petal=petal.name,
@@ -253,10 +228,7 @@ def _default_converter() -> cattrs.Converter:
     return make_converter()
 
 
-_Refuse = Callable[..., RegistrationError]
-
-
-def _check_options(options: CommandOptions, refuse: _Refuse) -> None:
+def _check_options(options: CommandOptions, refuse: Refuse) -> None:
     timeout: object = options.timeout
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise refuse(f"timeout must be seconds above 0 or math.inf, not {timeout!r}")
@@ -270,158 +242,3 @@ def _check_options(options: CommandOptions, refuse: _Refuse) -> None:
         raise refuse(
             "urgent passes every limit, so it cannot have concurrency or exclusive beside it"
         )
-
-
-def _check_kind(handler: Handler, thread: bool, refuse: _Refuse) -> None:
-    if not callable(handler):
-        raise refuse("is not callable")
-    plain: Any = handler
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    call = plain if inspect.isroutine(plain) else type(plain).__call__
-    if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
-        raise refuse("is a generator; a command has one answer: return it")
-    is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call)
-    if is_async and thread:
-        raise refuse("is async, so it needs no thread: write def, or drop thread=True")
-    if not is_async and not thread:
-        raise refuse("is not async: write async def, or thread=True if it blocks")
-
-
-def _annotation(handler: Handler, parameter: inspect.Parameter, refuse: _Refuse) -> Any:
-    annotation = parameter.annotation
-    if not isinstance(annotation, str):
-        return annotation
-    plain: Any = inspect.unwrap(handler)
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    plain = getattr(plain, "__func__", plain)
-    if not hasattr(plain, "__globals__"):
-        plain = getattr(type(plain).__call__, "__func__", type(plain).__call__)
-    holder = type("_", (), {"__annotations__": {parameter.name: annotation}})
-    try:
-        return typing.get_type_hints(
-            holder, globalns=getattr(plain, "__globals__", {}), include_extras=True
-        )[parameter.name]
-    except Exception as error:
-        raise refuse(
-            f"the annotation {annotation!r} cannot be resolved ({error}); "
-            "the type has to be importable where the module is, not only for type checkers",
-            parameter.name,
-        ) from error
-
-
-def _make_binder(
-    handler: Handler, converter: cattrs.Converter, refuse: _Refuse
-) -> tuple[tuple[Parameter, ...], Binder]:
-    context_name = command_name = None
-    whole: tuple[str, Callable[[Any, Any], Any] | None, Any] | None = None
-    fields: list[tuple[str, Callable[[Any, Any], Any] | None, Any, bool]] = []
-    parameters: list[Parameter] = []
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError) as error:
-        raise refuse(f"has no signature that can be read: {error}") from error
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise refuse("is positional-only; arguments are passed by name", parameter.name)
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise refuse(
-                "cannot be bound; take the whole of the arguments as `data: dict`",
-                parameter.name,
-            )
-        annotation = _annotation(handler, parameter, refuse)
-        empty = annotation is parameter.empty
-        if annotation is CommandContext:
-            if context_name is not None:
-                raise refuse("is a second CommandContext", parameter.name)
-            context_name = parameter.name
-            continue
-        if annotation is Command:
-            if command_name is not None:
-                raise refuse("is a second Command", parameter.name)
-            command_name = parameter.name
-            continue
-        hook = None
-        if not empty and annotation is not Any:
-            hook = _hook(converter, annotation, parameter.name, refuse)
-        required = parameter.default is parameter.empty
-        is_whole = parameter.name == "data"
-        if is_whole:
-            if annotation is dict:
-                hook = None
-            whole = (parameter.name, hook, annotation)
-        else:
-            fields.append((parameter.name, hook, annotation, required))
-        parameters.append(
-            Parameter(
-                name=parameter.name,
-                annotation=annotation,
-                required=required and not is_whole,
-                default=parameter.default,
-                whole=is_whole,
-            )
-        )
-    return tuple(parameters), _binder(context_name, command_name, whole, tuple(fields))
-
-
-def _hook(
-    converter: cattrs.Converter, annotation: Any, name: str, refuse: _Refuse
-) -> Callable[[Any, Any], Any]:
-    reason = f"the type {annotation!r} cannot be made from JSON"
-    try:
-        hook = converter.get_structure_hook(annotation)
-    except Exception as error:
-        raise refuse(f"{reason} ({error}); register a hook on the petal's converter", name) from (
-            error
-        )
-    if _is_cattrs_error_hook(hook):
-        raise refuse(f"{reason}; register a hook on the petal's converter", name)
-    return hook
-
-
-def _is_cattrs_error_hook(hook: Any) -> bool:
-    """Whether cattrs has nothing for the type and would say so only at the first command."""
-    return getattr(hook, "__name__", "") == "_structure_error"
-
-
-def _binder(
-    context_name: str | None,
-    command_name: str | None,
-    whole: tuple[str, Callable[[Any, Any], Any] | None, Any] | None,
-    fields: tuple[tuple[str, Callable[[Any, Any], Any] | None, Any, bool], ...],
-) -> Binder:
-    def bind(command: Command, context: Callable[[], CommandContext]) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        data = command.data
-        errors: list[dict[str, str]] = []
-        if whole is not None:
-            name, hook, annotation = whole
-            try:
-                arguments[name] = data if hook is None else hook(data, annotation)
-            except Exception as error:
-                errors += field_errors(error, "data")
-        for name, hook, annotation, required in fields:
-            if name in data:
-                try:
-                    value = data[name]
-                    arguments[name] = value if hook is None else hook(value, annotation)
-                except Exception as error:
-                    errors += field_errors(error, f"data.{name}")
-            elif required:
-                errors.append({"path": f"data.{name}", "message": "is required"})
-        if errors:
-            text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
-            raise PayloadError(ErrorCode.INVALID_DATA, text, errors)
-        if context_name is not None:
-            arguments[context_name] = context()
-        if command_name is not None:
-            arguments[command_name] = command
-        return arguments
-
-    return bind
-
-
-def is_unlimited(timeout: float) -> bool:
-    """Whether a command's timeout is none at all."""
-    return math.isinf(timeout)
