@@ -61,8 +61,8 @@ class Execution:
 
     __slots__ = (
         "arrived", "cancelled_as", "clock", "command", "deadline", "deliveries", "entered",
-        "expires_at", "finished", "identity", "in_thread", "line", "number", "payload", "response_topic",
-        "scope", "spec", "wait_response",
+        "expires_at", "finished", "identity", "in_thread", "line", "number", "payload",
+        "response_topic", "scope", "spec", "wait_response",
     )  # fmt: skip
 
     def __init__(

@@ -25,6 +25,8 @@ FIELDS = {
     "command": "command",
     "message_id": "messageId",
     "elapsed": "elapsed",  # seconds
+    "error_code": "error_code",
+    "error_id": "error_id",
 }
 VALUE_MAX = 300  # characters of one field; a caller chooses its messageId
 # C0, DEL and C1; the line and paragraph separators; direction overrides; lone surrogates

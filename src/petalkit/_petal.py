@@ -47,7 +47,8 @@ def command(
         exclusive: name of a group, shared by all petals, of which one command runs at a time.
             The next is answered `BUSY` with what is running.
         urgent: passes every limit and every order, as an emergency stop must.
-        idempotent: running it twice does no harm, so it may be run again after a crash.
+        idempotent: running it twice does no harm, so it may be run again after a crash. Nothing
+            runs a command again yet: that needs the journal of a later release.
         thread: the handler is a plain `def` that blocks; it runs in a worker thread. Timed out or
             cancelled, it is answered for at once, but nobody can stop a thread: it keeps its slot
             and group until it returns. `trio.from_thread.check_cancelled()` lets it end early.

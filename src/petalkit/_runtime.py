@@ -228,6 +228,7 @@ class Runtime:
             finally:
                 self._dispatcher.answer_stuck()
                 self._outbox.close()
+                logger.info("stopped")
                 self._stopped.set()
         if self._crash is not None:
             raise self._crash

@@ -168,7 +168,6 @@ class Settings:
     debug_topic: str = _setting(
         "debug", "Debug messages, and refusals that nobody can be answered.", check=_relative_topic
     )
-    ack_topic: str = _setting("ack", "Delivery notes.", check=_relative_topic)
     status_topic: str = _setting("status", "Birth and will, retained.", check=_relative_topic)
 
     # -- the link

@@ -21,7 +21,14 @@ import trio
 from ._answers import Answers
 from ._codec import encode_json
 from ._dispatcher import Dispatcher
-from ._errors import ConnectionLost, ErrorCode, RejectedByBroker, TransportError
+from ._errors import (
+    ConfigError,
+    ConnectFailed,
+    ConnectionLost,
+    ErrorCode,
+    RejectedByBroker,
+    TransportError,
+)
 from ._identity import IdentityWaiter
 from ._intake import Intake
 from ._messages import Identity, Message
@@ -95,7 +102,8 @@ class Supervisor:
         """Hold a link until `leave()`.
 
         Raises:
-            ConfigError: the transport's settings cannot work whatever the network does.
+            ConfigError: the transport's settings cannot work whatever the network does, and never
+                did.
         """
         async with trio.open_nursery() as nursery:
             while not self._leave.is_set():
@@ -114,6 +122,11 @@ class Supervisor:
                 self._fresh_session = False
                 await self._serve_link(link, identity)
                 left = True
+        except ConfigError as error:
+            if not self._counters.links:
+                raise  # it never worked: ours to mend before anything starts
+            # It worked before: a certificate is being renewed, perhaps.
+            self._report(ConnectFailed(str(error)))
         except TransportError as error:
             self._report(error)
         if self._leave.is_set():
@@ -199,7 +212,7 @@ class Supervisor:
         """Full jitter: anything from nothing to a bound that doubles with each failure."""
         settings = self._settings
         most = settings.takeover_delay_max if self._is_suspicious else settings.reconnect_delay_max
-        bound = min(most, settings.reconnect_delay_min * 2.0 ** min(self._failures, 32))
+        bound = min(most, settings.reconnect_delay_min * 2.0 ** min(max(self._failures - 1, 0), 32))
         return bound * self._jitter()
 
     # -- one link

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import trio
 
-from petalkit import ConnectionLost, Settings, open_runtime, serve
+from petalkit import ConfigError, ConnectionLost, Settings, open_runtime, serve
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 from petalkit.transports import ConnectOptions, Link
 
@@ -62,7 +62,7 @@ async def test_waits_double_up_to_their_bound(autojump_clock: object) -> None:
     broker.refuse_connections()
     async with watched(broker) as (transport, _):
         await until(lambda: len(transport.asked) == 10)
-        assert transport.waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
+        assert transport.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
 async def test_waits_are_anything_down_to_nothing_so_that_a_fleet_spreads(
@@ -72,7 +72,7 @@ async def test_waits_are_anything_down_to_nothing_so_that_a_fleet_spreads(
     broker.refuse_connections()
     async with watched(broker, jitter=0.25) as (transport, _):
         await until(lambda: len(transport.asked) == 4)
-        assert transport.waits == [0.25, 0.5, 1.0]
+        assert transport.waits == [0.125, 0.25, 0.5]
 
 
 async def test_years_of_failures_do_not_overflow_the_wait(autojump_clock: object) -> None:
@@ -93,7 +93,7 @@ async def test_a_stable_link_resets_the_waits(autojump_clock: object) -> None:
         broker.drop_links()
         broker.refuse_connections(1)
         await until(lambda: len(transport.asked) == 8)
-        assert transport.waits[-2:] == [0.5, 1.0] or transport.waits[-1] <= 1.0
+        assert transport.waits[-1] == 0.5
 
 
 async def test_a_refused_connection_is_an_error_in_the_log_and_tried_again(
@@ -115,7 +115,7 @@ async def test_an_answer_that_does_not_come_costs_a_limit_and_another_try(
     broker.swallow(packet)
     async with watched(broker) as (transport, runtime):
         await runtime.wait_connected()
-        assert transport.waits == [10.0 + 1.0]
+        assert transport.waits == [10.0 + 0.5]
         assert runtime.statistics().connects_failed == 1
 
 
@@ -344,3 +344,26 @@ async def test_serve_that_is_cancelled_leaves_politely(autojump_clock: object) -
         await serve([Recorder()], Settings(**FIXED), transport=MemoryTransport(broker))
     assert broker.clients == ()
     assert b"offline" in broker.retained[f"{BASE}/status"].payload
+
+
+async def test_a_certificate_that_cannot_be_read_for_a_while_ends_nothing(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Renewing(MemoryTransport):
+        unreadable = False
+
+        def connect(self, options: Any) -> Any:
+            if self.unreadable:
+                raise ConfigError("cert_file", "cannot be read")
+            return super().connect(options)
+
+    broker = MemoryBroker()
+    transport = Renewing(broker)
+    async with open_runtime([Recorder()], Settings(**FIXED), transport=transport) as runtime:
+        await runtime.wait_connected()
+        transport.unreadable = True
+        broker.drop_links()
+        await trio.sleep(100)
+        transport.unreadable = False
+        await until(lambda: runtime.statistics().links == 2)
+    assert "cert_file: cannot be read" in caplog.text

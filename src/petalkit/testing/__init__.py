@@ -16,4 +16,5 @@ from ..transports.memory import MemoryBroker as MemoryBroker
 from ..transports.memory import MemoryTransport as MemoryTransport
 from ..transports.memory import Observer as Observer
 from ._harness import Harness as Harness
+from ._harness import Sink as Sink
 from ._harness import open_harness as open_harness
