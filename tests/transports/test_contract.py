@@ -24,7 +24,7 @@ LIMIT = 20.0  # seconds of real time for one check, against a hang
 
 # What a broker itself cannot do, and why; everything else must pass.
 _NO_REDELIVERY = "amqtt does not send again what was unacknowledged when a link ended"
-_EARLY_PUBACK = "amqtt sends a PUBACK before it passes the message on, in a task of another time"
+_EARLY_PUBACK = "amqtt sends the PUBACK first and passes the message on later, in another task"
 LACKS: dict[str, dict[str, str]] = {
     "amqtt 3.1.1": {
         "delivers_qos_0_as_qos_0": "amqtt delivers at the QoS of the subscription",
