@@ -64,14 +64,27 @@ def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
             raise ConfigError(attribute.name, str(error)) from None
 
 
-def _relative_topic(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    for topic in (value,) if isinstance(value, str) else value:
-        try:
-            check_topic(topic)
-        except TopicError as error:
-            raise ConfigError(attribute.name, str(error)) from None
-        if topic.startswith("/") or topic.endswith("/"):
-            raise ConfigError(attribute.name, f"{topic!r} starts or ends with '/'")
+def _relative_topic(_: Any, attribute: attrs.Attribute[Any], topic: Any) -> None:
+    try:
+        check_topic(topic)
+    except (TopicError, TypeError) as error:
+        raise ConfigError(attribute.name, str(error)) from None
+    if topic.startswith("/") or topic.endswith("/"):
+        raise ConfigError(attribute.name, f"{topic!r} starts or ends with '/'")
+
+
+def _texts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    # A string is a sequence of strings, so it has to be asked for by name.
+    if not isinstance(value, tuple) or not all(isinstance(one, str) and one for one in value):
+        raise ConfigError(attribute.name, f"must be a tuple of strings, not {value!r}")
+
+
+def _relative_topics(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _texts(_, attribute, value)
+    if not value:
+        raise ConfigError(attribute.name, "must name at least one topic")
+    for topic in value:
+        _relative_topic(_, attribute, topic)
 
 
 def _base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -152,7 +165,9 @@ class Settings:
     cert_file: Path | None = _setting(None, "Client certificate (PEM).")
     key_file: Path | None = _setting(None, "Private key (PEM) of the client certificate.")
     alpn: tuple[str, ...] = _setting(
-        (), "ALPN protocol names, such as x-amzn-mqtt-ca for AWS IoT Core on port 443."
+        (),
+        "ALPN protocol names, such as x-amzn-mqtt-ca for AWS IoT Core on port 443.",
+        check=_texts,
     )
     allow_insecure: bool = _setting(False, "Allow plain TCP to an address that is not loopback.")
 
@@ -161,7 +176,7 @@ class Settings:
         DEFAULT_BASE_TOPIC, "What every other topic stands under.", check=_base_topic
     )
     command_topics: tuple[str, ...] = _setting(
-        ("command", "command/edge"), "Where commands come in.", check=_relative_topic
+        ("command", "command/edge"), "Where commands come in.", check=_relative_topics
     )
     web_topic: str = _setting("command/web", "Events to web clients.", check=_relative_topic)
     response_topic: str = _setting("response", "Responses.", check=_relative_topic)
