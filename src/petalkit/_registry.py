@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import cattrs
@@ -20,9 +20,6 @@ import cattrs
 from ._binding import Binder, Handler, Parameter, Refuse, check_kind, make_binder
 from ._errors import RegistrationError
 from ._structuring import make_converter
-
-if TYPE_CHECKING:
-    from ._petal import Petal
 
 RESERVED_PREFIX = "petalkit"
 DEFAULT_TIMEOUT = 60.0  # seconds
@@ -71,6 +68,20 @@ class CommandSpec:
         if attrs.has(type(result)):
             result = self.unstructure(result)
         return result if isinstance(result, Mapping) else {"result": result}
+
+
+class CommandSource(Protocol):
+    """What the table needs of a petal."""
+
+    name: str
+    version: str
+    prefix: str | None
+    converter: cattrs.Converter | None
+    builtin: ClassVar[bool]
+
+    def declared_commands(self) -> Iterator[tuple[CommandOptions, Handler]]:
+        """Every command with its handler."""
+        ...
 
 
 _NO_FIELDS: Mapping[str, Any] = {}
@@ -122,14 +133,14 @@ class CommandTable:
         return len(self._specs)
 
 
-def build_table(petals: Sequence[Petal]) -> CommandTable:
+def build_table(petals: Sequence[CommandSource]) -> CommandTable:
     """The table of the commands of these petals.
 
     Raises:
         RegistrationError: see there; the first mistake found.
     """
     table = CommandTable()
-    names: dict[str, Petal] = {}
+    names: set[str] = set()
     for petal in petals:
         check_petal(petal)
         if petal.name in names:
@@ -137,13 +148,13 @@ def build_table(petals: Sequence[Petal]) -> CommandTable:
                 "two petals have this name; rename one, or set `name` on the instance",
                 petal=petal.name,
             )
-        names[petal.name] = petal
+        names.add(petal.name)
         for options, handler in petal.declared_commands():
             table.add(make_spec(petal, options, handler))
     return table
 
 
-def check_petal(petal: Petal) -> None:
+def check_petal(petal: CommandSource) -> None:
     """Refuse a petal whose own attributes cannot be used.
 
     Raises:
@@ -181,12 +192,12 @@ def _check_name(name: str, what: str, *, petal: str, method: str | None) -> None
         )
 
 
-def full_name(petal: Petal, name: str) -> str:
+def full_name(petal: CommandSource, name: str) -> str:
     """A command's name on the wire: with the petal's prefix unless it has a slash."""
     return name if "/" in name else f"{petal.prefix or petal.name}/{name}"
 
 
-def make_spec(petal: Petal, options: CommandOptions, handler: Handler) -> CommandSpec:
+def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -> CommandSpec:
     """Check a handler and resolve how it is called.
 
     Raises:
