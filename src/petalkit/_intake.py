@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Generator
 
 import attrs
@@ -22,6 +21,7 @@ from ._dispatcher import Dispatcher
 from ._duplicates import DuplicateWindow, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
+from ._held import PACKET_IDS, Held, HeldLine
 from ._messages import Command, Identity
 from ._outbox import Outbox
 from ._registry import CommandSpec, CommandTable
@@ -31,17 +31,6 @@ from ._waiting import wait_any
 from .transports import Delivery, Link
 
 logger = logging.getLogger("petalkit.intake")
-
-
-@attrs.define
-class _Held:
-    """A command that was read and neither accepted nor acknowledged."""
-
-    delivery: Delivery
-    command: Command
-    spec: CommandSpec
-    identity: Identity
-    expires_at: float | None
 
 
 class Intake:
@@ -66,7 +55,7 @@ class Intake:
         self._outbox = outbox
         self._counters = counters
         self._session_kept = settings.keeps_session
-        self._held: deque[_Held] = deque()
+        self._held = HeldLine()
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
@@ -130,16 +119,13 @@ class Intake:
     def close(self) -> None:
         """Accept nothing from now on. What comes is left to the session, or refused."""
         self.closed = True
-        for held in self._held:
+        for held in self._held.take(lambda _: True):
             self._leave_or_refuse(held.delivery, held.identity, held.command)
-        self._held.clear()
         self._wake()
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: refuse what is still held."""
-        left = [held for held in self._held if held.identity == identity]
-        self._held = deque(held for held in self._held if held.identity != identity)
-        for held in left:
+        for held in self._held.take(lambda one: one.identity == identity):
             self._refuse(held.delivery, identity, held.command, code, text)
 
     def session_ends(self) -> None:
@@ -160,7 +146,7 @@ class Intake:
     def _link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays held."""
         if self._session_kept:
-            self._held = deque(held for held in self._held if held.delivery.qos == 0)
+            self._held.take(lambda held: held.delivery.qos > 0)
 
     # -- one delivery
 
@@ -202,7 +188,7 @@ class Intake:
         if spec.urgent:
             self._start_urgent(delivery, identity, command, spec, expires_at)
         elif self._held or not self._has_room(command):
-            self._overflow(_Held(delivery, command, spec, identity, expires_at))
+            self._overflow(Held(delivery, command, spec, identity, expires_at))
         else:
             self._accept(delivery, identity, command, spec, expires_at)
 
@@ -315,21 +301,20 @@ class Intake:
 
     def _is_held(self, delivery: Delivery, identity: Identity, command: Command) -> bool:
         """A copy of a command that is held: one of them is enough."""
-        if not self._held:
+        assert command.message_id is not None
+        held = self._held.find(command.message_id)
+        if held is None:
             return False
-        for held in self._held:
-            if held.command.message_id == command.message_id:
-                if not is_same_request(
-                    held.command.command, held.delivery.payload, command, delivery.payload
-                ):
-                    self._refuse_reused(delivery, identity, command)
-                    return True
-                self._counters.duplicates_joined += 1
-                if command.wait_response and not held.command.wait_response:
-                    held.command = attrs.evolve(held.command, wait_response=True)
-                delivery.ack()
-                return True
-        return False
+        if not is_same_request(
+            held.command.command, held.delivery.payload, command, delivery.payload
+        ):
+            self._refuse_reused(delivery, identity, command)
+            return True
+        self._counters.duplicates_joined += 1
+        if command.wait_response and not held.command.wait_response:
+            held.command = attrs.evolve(held.command, wait_response=True)
+        delivery.ack()
+        return True
 
     # -- refusals
 
@@ -401,7 +386,7 @@ class Intake:
 
     # -- overflow
 
-    def _overflow(self, held: _Held) -> None:
+    def _overflow(self, held: Held) -> None:
         rule = self._settings.overflow
         if rule == "drop-oldest":
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
@@ -413,21 +398,23 @@ class Intake:
             text = "too many commands are waiting"
             self._refuse(held.delivery, held.identity, held.command, ErrorCode.BUSY, text)
             return
-        self._held.append(held)
+        self._held.add(held)
 
     def _is_over_reserve(self, delivery: Delivery) -> bool:
-        """Whether reading had to go on beyond the reserve, and this is not one of its batch."""
+        """Whether reading had to go on although the reserve is full, and cannot for ever."""
         if not (self._reading_on or self._outbox.must_read):
-            return False
-        bound = self._settings.channel_reserve
-        if delivery.qos:  # the broker stops at its window: what is inside need not be refused
-            bound = max(bound, self._settings.receive_maximum)
-        return len(self._held) >= bound
+            return False  # one of the batch after which reading pauses
+        if delivery.qos:
+            # The broker has it until we acknowledge it, so holding costs bytes and no promise.
+            # Its window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
+            over = self._held.size >= self._settings.channel_bytes
+            return over or len(self._held) >= PACKET_IDS
+        return len(self._held) >= self._settings.channel_reserve
 
     def _admit_held(self) -> None:
         """Accept what was held, in order, as far as there is room now."""
-        while self._held and not self.closed and self._has_room(self._held[0].command):
-            held = self._held.popleft()
+        while self._held and not self.closed and self._has_room(self._held.first().command):
+            held = self._held.pop_first()
             if self._is_expired(held.expires_at):
                 if held.command.wait_response:
                     self._outbox.release()

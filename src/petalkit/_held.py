@@ -1,0 +1,74 @@
+"""Commands that were read and are neither accepted nor acknowledged, because the channel is full.
+
+They are the broker's still: it has them, and delivers them again on the next link of the session.
+What is held here only lets urgent commands behind them be seen, and PUBACKs be read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from ._messages import Command, Identity
+from ._registry import CommandSpec
+from .transports import Delivery
+
+PACKET_IDS = 65_535  # unacknowledged deliveries that a link can have: MQTT 5.0, section 2.2.1
+
+
+@attrs.define(eq=False)
+class Held:
+    """One of them."""
+
+    delivery: Delivery
+    command: Command
+    spec: CommandSpec
+    identity: Identity
+    expires_at: float | None
+
+
+class HeldLine:
+    """All of them, in order of arrival, and by `messageId`."""
+
+    def __init__(self) -> None:
+        self._line: deque[Held] = deque()
+        self._by_id: dict[str, Held] = {}
+        self.size = 0  # payload bytes
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def add(self, held: Held) -> None:
+        """Add one, last."""
+        self._line.append(held)
+        self.size += len(held.delivery.payload)
+        if held.command.message_id is not None:
+            self._by_id[held.command.message_id] = held
+
+    def first(self) -> Held:
+        """The oldest; there must be one."""
+        return self._line[0]
+
+    def pop_first(self) -> Held:
+        """Take out the oldest; there must be one."""
+        return self._out(self._line.popleft())
+
+    def find(self, message_id: str) -> Held | None:
+        """The one of that ID."""
+        return self._by_id.get(message_id)
+
+    def take(self, which: Callable[[Held], bool]) -> list[Held]:
+        """Take out every one that `which` says, in order."""
+        taken = [self._out(held) for held in self._line if which(held)]
+        if taken:
+            gone = set(map(id, taken))
+            self._line = deque(held for held in self._line if id(held) not in gone)
+        return taken
+
+    def _out(self, held: Held) -> Held:
+        self.size -= len(held.delivery.payload)
+        if held.command.message_id is not None:
+            self._by_id.pop(held.command.message_id, None)
+        return held
