@@ -220,7 +220,7 @@ class Dispatcher:
             # from its next step on.
             task.context = pristine.copy()
             self._pass_on()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.checkpoint()
 
     async def _serve(self, serving: _Serving) -> None:
         """Run one command after the other; returns when the cancel scope is used up."""
@@ -228,12 +228,18 @@ class Dispatcher:
         budget = CHECKPOINT_INTERVAL
         now = trio.current_time()
         while True:
-            execution = self._next()
+            execution = self._next() if budget else None
             if execution is None:
                 scope.deadline = math.inf
-                log_scope.set(None)
-                await self._idle.park()
-                self._waking -= 1
+                if trio.current_effective_deadline() != math.inf:
+                    return  # a handler has left a cancel scope open, or all is cancelled
+                if budget:
+                    log_scope.set(None)
+                    await self._idle.park()
+                    self._waking -= 1
+                else:
+                    self._pass_on()
+                    await trio.lowlevel.checkpoint()
                 budget = CHECKPOINT_INTERVAL
                 now = trio.current_time()
                 continue
@@ -251,24 +257,13 @@ class Dispatcher:
             serving.execution = None
             now = trio.current_time()
             self._end(execution, answer, now)
-            if now >= execution.deadline or self._is_left_behind(execution, before):
+            if (
+                now >= execution.deadline
+                or execution.cancelled_as is not None
+                or _is_changed(before)
+            ):
                 return
             budget -= 1
-            if not budget:
-                scope.deadline = math.inf
-                self._pass_on()
-                await trio.lowlevel.checkpoint()
-                budget = CHECKPOINT_INTERVAL
-                now = trio.current_time()
-
-    def _is_left_behind(self, execution: Execution, before: contextvars.Context) -> bool:
-        """Whether the handler changed what the next command in this task would see."""
-        if trio.current_effective_deadline() != execution.deadline:
-            return True  # our scope was cancelled, or one of the handler's own is still open
-        try:
-            return contextvars.copy_context() != before
-        except Exception:  # values of the petal's that cannot be compared
-            return True
 
     async def _call(self, execution: Execution) -> Answer:
         return await call_handler(
@@ -400,6 +395,14 @@ class Dispatcher:
                 trio.current_time(),
             )
         return [execution.spec.name for execution in stuck]
+
+
+def _is_changed(before: contextvars.Context) -> bool:
+    """Whether a handler left context variables that the next command would see."""
+    try:
+        return contextvars.copy_context() != before
+    except Exception:  # values of the petal's that cannot be compared
+        return True
 
 
 class _Serving:
