@@ -1,0 +1,65 @@
+"""The petal of the benchmarks; run as a program it is served over a broker until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import attrs
+import trio
+
+from petalkit import Petal, Settings, command, run
+
+
+@attrs.frozen
+class Greeting:
+    name: str
+    count: int = 1
+
+
+class BenchPetal(Petal):
+    name = "bench"
+    version = "1.0.0"
+
+    @command("greet")
+    async def greet(self, data: Greeting) -> dict[str, str]:
+        return {"message": f"Hello, {data.name}! ({data.count})"}
+
+    @command("work")
+    async def work(self, seconds: float) -> None:
+        """Say on `command/web` that it has begun, then take so long."""
+        await self.publish_message({"command": "/bench/begun"}, qos=1)
+        await trio.sleep(seconds)
+
+    @command("endless", timeout=math.inf)
+    async def endless(self) -> None:
+        """The same, and it never ends by itself."""
+        await self.publish_message({"command": "/bench/begun"}, qos=1)
+        await trio.sleep_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--transport", default="asyncio-mqtt")
+    parser.add_argument("--protocol", choices=("3.1.1", "5"), default="3.1.1")
+    parser.add_argument("--grace", type=float, default=1.0)
+    arguments = parser.parse_args()
+    import logging
+
+    logging.basicConfig(level=logging.WARNING)  # no line per command: the peer writes none
+    settings = Settings(
+        broker=f"mqtt://127.0.0.1:{arguments.port}",
+        organization_id="bench",
+        device_id=arguments.device,
+        transport=arguments.transport,
+        protocol=arguments.protocol,
+        petal_concurrency=64,
+        grace=arguments.grace,
+    )
+    run(BenchPetal(), settings=settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The processes of the broker benchmarks: mosquitto, and the programs under test.
+
+Each is ended by its own handle when its block is left, whatever the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+import attrs
+import msgspec
+
+from _common import ROOT, identity, output_of, progress
+from _load import BenchmarkError, Client
+
+START_LIMIT = 15.0  # seconds
+STOP_LIMIT = 20.0
+
+HERE = Path(__file__).resolve().parent
+PEER_PACKAGES = ("asyncio-mqtt==0.16.2", "paho-mqtt==1.6.1", "msgspec")
+
+
+def find_mosquitto() -> str:
+    """The binary; Debian puts it where an ordinary user's PATH does not look."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise SystemExit("mosquitto is not installed (Debian: apt-get install mosquitto)")
+    return found
+
+
+@attrs.frozen
+class Broker:
+    """A running mosquitto."""
+
+    port: int
+    pid: int
+
+
+@contextlib.contextmanager
+def mosquitto() -> Generator[Broker]:
+    """A mosquitto of our own on a free port of loopback, with its defaults.
+
+    But for two: TCP_NODELAY, and no bound on the messages that wait for a client, so that what is
+    lost in a flood was not lost there (its default is 1000).
+    """
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    with TemporaryDirectory(prefix="petalkit-benchmark-") as folder:
+        config = Path(folder) / "mosquitto.conf"
+        lines = [
+            f"listener {port} 127.0.0.1",
+            "allow_anonymous true",
+            "set_tcp_nodelay true",
+            "max_queued_messages 100000",
+            "persistence false",
+            "log_type error",
+        ]
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it gives up its rights and cannot read the folder
+        config.write_text("\n".join(lines) + "\n")
+        log = Path(folder) / "log"
+        command = [find_mosquitto(), "-c", str(config)]
+        with log.open("wb") as out, _process(command, stdout=out, stderr=out) as process:
+            limit = time.monotonic() + START_LIMIT
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    if time.monotonic() > limit or process.poll() is not None:
+                        raise BenchmarkError(
+                            f"mosquitto does not start: {log.read_text()}"
+                        ) from None
+                    time.sleep(0.02)
+            yield Broker(port, process.pid)
+
+
+def mosquitto_version() -> str:
+    """As it says itself."""
+    return output_of(find_mosquitto(), "-h").removeprefix("mosquitto version ")
+
+
+@contextlib.contextmanager
+def _process(
+    command: Sequence[str], *, stdout: IO[bytes] | None = None, stderr: IO[bytes] | None = None
+) -> Generator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def program(
+    broker: Broker, device: str, command: Sequence[str]
+) -> Generator[subprocess.Popen[bytes]]:
+    """A program under test, from when it has told its `status` to be online."""
+    topic = identity(device).topic("status")
+    full = [*command, "--port", str(broker.port), "--device", device]
+    with Client(broker.port, f"wait-{device}") as client, _process(full) as process:
+        client.subscribe(topic)
+        limit = time.monotonic() + START_LIMIT
+        while not any(_is_online(payload) for _, payload in client.poll(0.1)):
+            if process.poll() is not None:
+                raise BenchmarkError(f"{command[1]} ended with {process.returncode}")
+            if time.monotonic() > limit:
+                raise BenchmarkError(f"{command[1]} is not online within {START_LIMIT} s")
+        yield process
+
+
+def _is_online(payload: bytes) -> bool:
+    return bool(msgspec.json.decode(payload)["status"] == "online")
+
+
+def petalkit_command(transport: str, *more: str) -> list[str]:
+    """How petalkit is started, with this interpreter."""
+    return [sys.executable, str(HERE / "_petal.py"), "--transport", transport, *more]
+
+
+def bare_command(python: str, style: str) -> list[str]:
+    """How the bare asyncio-mqtt program is started, with its own interpreter."""
+    return [python, str(HERE / "_bare_asyncio_mqtt.py"), "--style", style]
+
+
+def make_peer_environment() -> str:
+    """The interpreter of a virtual environment with what the bare program needs."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = Path(os.environ.get("PETALKIT_VENV_DIR", ROOT / ".venv")) / f"benchmark-peer-{version}"
+    python = folder / "bin" / "python"
+    stamp = folder / ".made-from"
+    if not stamp.exists() or stamp.read_text() != str(PEER_PACKAGES):
+        progress(f"making {folder} for the bare program; the next time is quick")
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-I", "-m", "venv", folder], check=True)
+        subprocess.run(
+            [python, "-I", "-m", "pip", "--quiet", "install", *PEER_PACKAGES], check=True
+        )
+        stamp.write_text(str(PEER_PACKAGES))
+    return str(python)
