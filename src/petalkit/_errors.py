@@ -125,10 +125,13 @@ class PayloadError(PetalkitError):
     def __init__(
         self, code: ErrorCode, message: str, errors: Sequence[Mapping[str, str]] = ()
     ) -> None:
-        super().__init__(message)
+        super().__init__(code, message, errors)
         self.code = code
         self.message = message
         self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class RegistrationError(PetalkitError):

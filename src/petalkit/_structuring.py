@@ -152,6 +152,20 @@ def _literal(value: Any, cls: Any) -> Any:
     raise _Mismatch(f"expected one of {', '.join(map(repr, get_args(cls)))}")
 
 
+def _for_exactly(plain: type, hook: Hook) -> Hook:
+    """A hook that knows that cattrs finds it for subclasses too: an IntEnum is an int to it."""
+
+    def exact(value: Any, cls: Any) -> Any:
+        if cls is plain or not isinstance(cls, type) or not issubclass(cls, plain):
+            return hook(value, cls)
+        if issubclass(cls, enum.Enum):
+            return _enum(value, cls)
+        subclass: Callable[[Any], Any] = cls
+        return subclass(hook(value, cls))
+
+    return exact
+
+
 _SEQUENCES = (
     list, tuple, set, frozenset, collections.deque,
     collections.abc.Sequence, collections.abc.MutableSequence,
@@ -197,7 +211,7 @@ def make_converter() -> cattrs.Converter:
         (uuid.UUID, _from_text(uuid.UUID, "a UUID")),
         (pathlib.Path, _from_text(pathlib.Path, "a path")),
     ):  # fmt: skip
-        converter.register_structure_hook(cls, hook)
+        converter.register_structure_hook(cls, _for_exactly(cls, hook))
     converter.register_structure_hook_func(
         lambda cls: isinstance(cls, type) and issubclass(cls, enum.Enum), _enum
     )

@@ -1,0 +1,86 @@
+"""Settings: every one described and checked; a bad one is refused by name."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from petalkit import ConfigError, Settings
+
+
+def test_every_setting_has_a_help_text_and_a_unit_where_it_measures() -> None:
+    for field in attrs.fields(Settings):
+        assert field.metadata["help"].endswith("."), field.name
+        if field.name.endswith(("_timeout", "_delay_min", "_delay_max", "_age", "_expiry")):
+            assert field.metadata["unit"] == "s", field.name
+        if field.name.endswith("_bytes"):
+            assert field.metadata["unit"] == "bytes", field.name
+
+
+def test_the_defaults_are_the_promised_ones() -> None:
+    settings = Settings()
+    assert settings.channel_capacity == 1000
+    assert settings.channel_bytes == 16 * 1024 * 1024
+    assert settings.concurrency == 64
+    assert settings.petal_concurrency == 16
+    assert settings.duplicate_window == 1000
+    assert settings.receive_maximum == 100
+    assert settings.payload_max == 128 * 1024
+    assert (settings.grace, settings.keep_alive, settings.session_expiry) == (10, 20, 3600)
+    assert settings.channel_reserve == 32
+    assert settings.overflow == "wait"
+    assert settings.acknowledge == "accepted"
+    assert settings.organization_file == Path("/opt/droneleaf/certs/perm/thing-parameters.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", 0), ("concurrency", 1.5), ("concurrency", True), ("concurrency", "4"),
+        ("grace", -1), ("grace", math.nan), ("grace", None), ("publish_timeout", 0),
+        ("keep_alive", 0), ("keep_alive", 65_536), ("receive_maximum", 65_536),
+        ("payload_max", 10), ("depth_max", 1), ("depth_max", 1000), ("message_id_max", 1),
+        ("session_expiry", -1), ("duplicate_window", -1),
+        ("overflow", "drop"), ("acknowledge", "never"), ("answer_unknown", "some"),
+        ("protocol", "4"), ("protocol", 5),
+        ("organization_id", "a/b"), ("organization_id", ""), ("device_id", "+"),
+        ("client_id", ""),
+        ("base_topic", "org/{nobody}"), ("base_topic", "org/#"), ("base_topic", "a/{"),
+        ("response_topic", "a/+"), ("response_topic", "/a"), ("response_topic", ""),
+        ("command_topics", ("a", "b/")),
+        ("command_topics", ()),
+        ("command_topics", "command"),
+        ("broker", "localhost"), ("broker", "mqtt://"), ("broker", "mqtt://host:port"),
+        ("broker", "mqtt://user:hunter2@host"), ("broker", "mqtt://host:99999"),
+        ("reconnect_delay_max", 0.1),
+        ("cert_file", Path("a.pem")), ("key_file", Path("a.pem")), ("password", "x"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings(**{name: value})
+    assert caught.value.setting in (name, "cert_file")
+    assert str(caught.value).startswith(caught.value.setting)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings(username="u", password="hunter2"))
+
+
+def test_they_are_frozen_and_changed_by_evolve() -> None:
+    settings = Settings()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        settings.grace = 1.0  # type: ignore[misc]
+    assert attrs.evolve(settings, grace=1.0).grace == 1.0
+    with pytest.raises(ConfigError):
+        attrs.evolve(settings, grace=-1.0)
+
+
+def test_limits_of_zero_and_without_end_are_possible() -> None:
+    Settings(grace=0, flush_timeout=0, cleanup_timeout=0, disconnect_timeout=0, channel_reserve=0)
+    Settings(publish_timeout=math.inf, response_expiry=math.inf, duplicate_age=math.inf)
