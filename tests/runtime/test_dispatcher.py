@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import math
 import threading
@@ -231,10 +232,8 @@ class Stubborn(Petal):
 
     @command("ignores", timeout=1.0)
     async def ignores(self) -> dict[str, Any]:
-        try:
+        with contextlib.suppress(trio.Cancelled):
             await trio.sleep_forever()
-        except trio.Cancelled:
-            pass
         return {"ignored": True}
 
     @command("raises", timeout=1.0)

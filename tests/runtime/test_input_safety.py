@@ -55,7 +55,7 @@ envelopes = st.fixed_dictionaries(
 )
 
 
-class Any_(Petal):
+class Anything(Petal):
     name = "any"
 
     @command("echo")
@@ -71,7 +71,7 @@ def served(payloads: list[bytes], **options: Any) -> tuple[list[Any], dict[str, 
     """Send all, and return the responses and what the runtime counted."""
 
     async def main() -> tuple[list[Any], dict[str, Any]]:
-        async with open_harness(Any_(), settings=Settings(**options)) as harness:
+        async with open_harness(Anything(), settings=Settings(**options)) as harness:
             with harness.responses() as responses:
                 for payload in payloads:
                     harness.send_raw(payload)

@@ -35,7 +35,7 @@ def run_with_file(start: Start, mosquitto: Mosquitto, file: Path, *options: str)
 
 
 def sent_before(log: str, sender: str, topic: str, mark: str) -> int:
-    """How many messages the broker had taken from `sender` when `mark` came; its log is in order."""
+    """How many messages the broker had taken from `sender` when `mark` came, by its log."""
     before, found, _ = log.partition(mark)
     assert found, f"no {mark!r} in\n{log[-2000:]}"
     return len(re.findall(rf"Received PUBLISH from {sender} .*'{topic}'", before))

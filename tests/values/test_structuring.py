@@ -62,7 +62,7 @@ class Plain:
     n: int
 
 
-class Dict_(TypedDict):
+class AsDict(TypedDict):
     n: int
 
 
@@ -136,7 +136,7 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (Meters, 1, 1.0),
     (Annotated[int, "metres"], 1, 1),
     (Plain, {"n": 1}, Plain(1)),
-    (Dict_, {"n": 1}, {"n": 1}),
+    (AsDict, {"n": 1}, {"n": 1}),
     (Route, {"name": "r", "points": [{"x": 1}]}, Route("r", [Point(1.0)])),
     (Route, {"name": "r", "points": [], "by_name": {"a": {"x": 1}}, "more": 1},
      Route("r", [], by_name={"a": Point(1.0)})),
@@ -177,7 +177,7 @@ BAD: list[tuple[Any, Any]] = [
     (Color | None, "green"), (dt.datetime | None, 5),
     (Meters, "1"), (Meters, True), (Annotated[int, "metres"], 1.5),
     (Point, []), (Point, "x"), (Point, None), (Point, {}), (Point, {"x": True}),
-    (Plain, {"n": "1"}), (Plain, {}), (Dict_, {"n": 1.5}), (Dict_, {}), (Dict_, []),
+    (Plain, {"n": "1"}), (Plain, {}), (AsDict, {"n": 1.5}), (AsDict, {}), (AsDict, []),
     (Closed, {"n": 1, "m": 2}), (Checked, {"n": 9}),
     (Route, {"name": "r", "points": {"x": 1}}), (Route, {"name": "r", "points": "xy"}),
     (Tree, {"value": 1, "children": [{"value": "2"}]}),
@@ -212,7 +212,7 @@ def test_what_does_not_fit_is_refused_with_a_path_and_a_reason(cls: Any, value: 
             },
         ),
         (Closed, {"m": 1, "n": 1}, {"data.m": "is not a known field"}),
-        (Dict_, {}, {"data.n": "is required"}),
+        (AsDict, {}, {"data.n": "is required"}),
         (Plain, {}, {"data.n": "is required"}),
         (int, True, {"data": "expected a whole number, got a boolean"}),
         (list[int], [1, "x"], {"data[1]": "expected a whole number, got a string"}),
