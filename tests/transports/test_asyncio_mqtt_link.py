@@ -372,6 +372,38 @@ async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
         assert [int(each.payload) for each in found] == list(range(total))
 
 
+async def test_a_loss_in_the_wake_up_in_which_reading_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let `_read` go on while the link is lost: it parses nothing, and spins without an end."""
+    parses = 0
+    parse = AsyncioLink._parse
+
+    def counting(link: AsyncioLink) -> None:
+        nonlocal parses
+        parses += 1
+        if parses > 100:
+            raise RuntimeError("the reading task spins")  # which ends this test
+        parse(link)
+
+    async def script(peer: Peer) -> None:
+        await peer.accept(*[publish(0, b"") for _ in range(3 * link_module.BUFFER_MESSAGES)])
+        await peer.serve()
+
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        assert isinstance(link, AsyncioLink)
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(AsyncioLink, "_parse", counting)
+        await link.receive()  # makes room, so that the reading task is about to wake up
+        link._lose("writing failed in the same wake-up")
+        with trio.fail_after(LIMIT), pytest.raises(ConnectionLost, match="writing failed"):
+            await link.receive()
+    assert parses <= 1
+
+
 async def test_large_messages_are_bounded_by_their_bytes() -> None:
     payload = bytes(300_000)
 

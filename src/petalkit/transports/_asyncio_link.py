@@ -206,7 +206,8 @@ class AsyncioLink(Link):
     # -- reading
 
     async def _read(self) -> None:
-        while True:
+        # What is left on the wire of a lost link is not parsed, so it must not be waited out.
+        while self._lost is None:
             if self._full() and not self._leaving:
                 await self._wait_for_room()
             self._wire.paused = False
