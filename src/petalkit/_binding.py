@@ -115,6 +115,12 @@ def make_binder(
                 raise refuse("is a second Command", parameter.name)
             command_name = parameter.name
             continue
+        if _mentions(annotation, (CommandContext, Command)):
+            raise refuse(
+                "is annotated with more than CommandContext or Command; write that alone, "
+                "or the sender would say what it is",
+                parameter.name,
+            )
         hook = None
         if not empty and annotation is not Any:
             hook = _hook(converter, annotation, parameter.name, refuse)
@@ -138,6 +144,18 @@ def make_binder(
     return tuple(parameters), _binder(context_name, command_name, whole, tuple(fields))
 
 
+def _mentions(annotation: Any, wanted: tuple[type, ...]) -> bool:
+    return any(annotation is one for one in wanted) or any(
+        _mentions(one, wanted) for one in _arguments(annotation)
+    )
+
+
+def _arguments(annotation: Any) -> tuple[Any, ...]:
+    # A Literal's arguments are values, a Callable's first one is a list.
+    origin: Any = typing.get_origin(annotation)
+    return () if origin in (typing.Literal, Callable) else typing.get_args(annotation)
+
+
 def _hook(
     converter: cattrs.Converter, annotation: Any, name: str, refuse: Refuse
 ) -> Callable[[Any, Any], Any]:
@@ -148,14 +166,18 @@ def _hook(
         raise refuse(f"{reason} ({error}); register a hook on the petal's converter", name) from (
             error
         )
-    if _is_cattrs_error_hook(hook):
+    if _is_cattrs_own(hook, "_structure_optional"):
+        # It looks up the hook for X in `X | None` only when a value comes.
+        for member in typing.get_args(annotation):
+            _hook(converter, member, name, refuse)
+    if _is_cattrs_own(hook, "_structure_error"):
         raise refuse(f"{reason}; register a hook on the petal's converter", name)
     return hook
 
 
-def _is_cattrs_error_hook(hook: Any) -> bool:
-    """Whether cattrs has nothing for the type and would say so only at the first command."""
-    return getattr(hook, "__name__", "") == "_structure_error"
+def _is_cattrs_own(hook: Any, method: str) -> bool:
+    """Whether this is a fallback of cattrs, which would speak up only at the first command."""
+    return getattr(hook, "__name__", "") == method
 
 
 def _binder(

@@ -212,8 +212,9 @@ class Petal:
                 seen.add(attribute)
                 # Without calling properties; an override without a mark is no command.
                 found = inspect.getattr_static(type(self), attribute)
-                function = getattr(found, "__func__", found)
-                for options in getattr(function, _MARK, ()):
+                # Over @staticmethod or @classmethod the mark is on the descriptor, under it inside.
+                function = getattr(found, "__func__", None)
+                for options in (*getattr(found, _MARK, ()), *getattr(function, _MARK, ())):
                     yield options, getattr(self, attribute)
         yield from self._added
 

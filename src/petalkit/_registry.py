@@ -160,6 +160,9 @@ def check_petal(petal: CommandSource) -> None:
     Raises:
         RegistrationError: bad name, version, prefix or lifespan.
     """
+    if isinstance(petal, type):
+        cls = petal.__qualname__
+        raise RegistrationError(f"is a class; give an instance: {cls}()", petal=cls)
     cls = type(petal).__qualname__
     name: object = getattr(petal, "name", None)
     if not isinstance(name, str) or not name:
@@ -170,10 +173,10 @@ def check_petal(petal: CommandSource) -> None:
         )
     if not isinstance(petal.version, str):
         raise RegistrationError("version must be a string", petal=name)
-    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.builtin:
-        raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
     if petal.prefix is not None:
         _check_name(petal.prefix, "prefix", petal=name, method=None)
+    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.builtin:
+        raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
     lifespan = inspect.getattr_static(type(petal), "lifespan")
     if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
         raise RegistrationError(
@@ -181,7 +184,11 @@ def check_petal(petal: CommandSource) -> None:
         )
 
 
-def _check_name(name: str, what: str, *, petal: str, method: str | None) -> None:
+def _check_name(name: object, what: str, *, petal: str, method: str | None) -> None:
+    if not isinstance(name, str):
+        raise RegistrationError(
+            f"the {what} must be a string, not {name!r}", petal=petal, method=method
+        )
     bad = next((part for part in name.split("/") if not _SEGMENT.fullmatch(part)), None)
     if bad is not None or len(name) > _MAX_NAME:
         raise RegistrationError(
@@ -208,6 +215,8 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
     def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
         return RegistrationError(reason, petal=petal.name, method=method, parameter=parameter)
 
+    if not isinstance(options.name, str):
+        _check_name(options.name, "command name", petal=petal.name, method=method)
     name = full_name(petal, options.name)
     _check_name(name, "command name", petal=petal.name, method=method)
     if name.startswith(RESERVED_PREFIX + "/") and not petal.builtin:

@@ -35,7 +35,7 @@ from ._lifespans import PetalLife
 from ._messages import Identity
 from ._outbox import Outbox
 from ._petal import Petal
-from ._registry import build_table
+from ._registry import build_table, check_petal
 from ._settings import Settings
 from ._statistics import Counters, Statistics
 from ._supervisor import Supervisor
@@ -66,6 +66,8 @@ class Runtime:
             raise ConfigError("petals", "give at least one petal to serve")
         self.settings = settings
         self._counters = Counters()
+        for petal in petals:
+            check_petal(petal)  # before its name is used
         names = [{"name": petal.name, "version": petal.version} for petal in petals]
         builtin = BuiltinPetal(names, self.statistics)
         served: list[Petal] = [*petals, builtin]

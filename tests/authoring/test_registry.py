@@ -1,0 +1,366 @@
+"""The table of commands: what it calls them, and what it refuses, in words that find the place."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from petalkit import Command, CommandContext, Petal, RegistrationError, command
+from petalkit._registry import build_table
+from petalkit.testing import open_harness
+
+
+class Opaque:
+    """Nothing that JSON could say."""
+
+
+@attrs.frozen
+class Model:
+    inner: list[Opaque]
+
+
+async def anything(data: dict[str, Any]) -> None:
+    pass
+
+
+def petal_of(handler: Callable[..., Any], **options: Any) -> Petal:
+    """A petal named `p` that serves one handler as `p/do`."""
+    petal = Petal()
+    petal.name = "p"
+    petal.add_command("do", handler, **options)
+    return petal
+
+
+def refusal(*petals: Petal) -> RegistrationError:
+    with pytest.raises(RegistrationError) as caught:
+        build_table(petals)
+    return caught.value
+
+
+def names(*petals: Petal) -> list[str]:
+    return [spec.name for spec in build_table(petals)]
+
+
+# -- names
+
+
+class Named(Petal):
+    name = "flight-log-petal"
+
+    @command("start")
+    async def start(self) -> None: ...
+
+    @command("other/start")
+    async def elsewhere(self) -> None: ...
+
+
+def test_a_name_without_a_slash_gets_the_petals_name_in_front() -> None:
+    assert names(Named()) == ["flight-log-petal/start", "other/start"]
+
+
+def test_a_prefix_takes_the_place_of_the_name_and_may_have_slashes() -> None:
+    petal = Named()
+    petal.prefix = "flight/log"
+    assert names(petal) == ["flight/log/start", "other/start"]
+
+
+def test_the_name_of_an_instance_may_differ_from_its_class() -> None:
+    second = Named()
+    second.name = "second"
+    assert names(second)[0] == "second/start"
+
+
+BAD_SEGMENTS = ["", "a b", "a+", "#", "é", "-a", ".a", "a\n", "x" * 65]
+BAD_NAMES = ["/a", "a/", "a//b", "a/ b", "/".join(["x" * 50] * 5), *BAD_SEGMENTS]
+
+
+@pytest.mark.parametrize("name", [*BAD_SEGMENTS, "a/b", 5, None], ids=repr)
+def test_a_petals_name_is_checked(name: Any) -> None:
+    petal = Named()
+    petal.name = name
+    error = refusal(petal)
+    assert error.petal == (name if isinstance(name, str) and name else "Named")
+    assert "name" in error.reason
+
+
+@pytest.mark.parametrize("prefix", [*BAD_NAMES, 5], ids=repr)
+def test_a_prefix_is_checked(prefix: Any) -> None:
+    petal = Named()
+    petal.prefix = prefix
+    error = refusal(petal)
+    assert error.petal == "flight-log-petal"
+    assert f"the prefix {prefix!r}" in str(error) or "the prefix must be a string" in str(error)
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, 5, None], ids=repr)
+def test_a_commands_name_is_checked(name: Any) -> None:
+    petal = Petal()
+    petal.name = "p"
+    petal.add_command(name, anything)
+    error = refusal(petal)
+    assert (error.petal, error.method) == ("p", "anything")
+    assert "command name" in error.reason
+
+
+def test_the_version_is_a_string() -> None:
+    petal = Named()
+    petal.version = 1  # type: ignore[assignment]
+    assert str(refusal(petal)) == "petal 'flight-log-petal': version must be a string"
+
+
+class Nameless(Petal):
+    pass
+
+
+def test_a_petal_without_a_name_is_told_what_to_write() -> None:
+    assert 'class Nameless has no name: write name = "my-petal"' in str(refusal(Nameless()))
+
+
+@pytest.mark.parametrize("name", ["petalkit", "petalkit/x"])
+def test_the_prefix_petalkit_is_reserved(name: str) -> None:
+    petal = Named()
+    petal.prefix = name
+    assert "'petalkit' is reserved" in str(refusal(petal))
+
+
+def test_the_name_petalkit_is_reserved() -> None:
+    petal = Named()
+    petal.name = "petalkit"
+    assert str(refusal(petal)) == "petal 'petalkit': 'petalkit' is reserved"
+
+
+def test_a_command_cannot_step_into_what_is_reserved() -> None:
+    petal = Petal()
+    petal.name = "p"
+    petal.add_command("petalkit/ping", anything)
+    assert str(refusal(petal)) == (
+        "petal 'p', anything(): the command names under 'petalkit/' are reserved"
+    )
+
+
+def test_a_name_that_only_starts_like_it_is_free() -> None:
+    petal = Named()
+    petal.prefix = "petalkit-like"
+    assert "petalkit-like/start" in names(petal)
+
+
+# -- twice
+
+
+def test_two_petals_of_one_name_are_refused() -> None:
+    error = refusal(Named(), Named())
+    assert error.petal == "flight-log-petal"
+    assert "two petals have this name" in error.reason
+
+
+def test_one_command_twice_in_a_petal_is_refused_with_both_methods() -> None:
+    class Twice(Petal):
+        name = "p"
+
+        @command("go")
+        async def first(self) -> None: ...
+
+        @command("p/go")
+        async def second(self) -> None: ...
+
+    error = refusal(Twice())
+    assert error.petal == "p"
+    assert error.method is not None
+    assert error.method.endswith("Twice.second")
+    assert re.search(r"'p/go' is already served by petal 'p', .*Twice\.first\(\)", error.reason)
+
+
+def test_one_command_in_two_petals_is_refused_with_both_petals() -> None:
+    class Intruder(Petal):
+        name = "intruder"
+
+        @command("flight-log-petal/start")
+        async def take(self) -> None: ...
+
+    error = refusal(Named(), Intruder())
+    assert error.petal == "intruder"
+    assert "by petal 'flight-log-petal', Named.start()" in error.reason
+
+
+# -- handlers
+
+
+async def stream() -> AsyncIterator[int]:
+    yield 1
+
+
+def count() -> Generator[int]:
+    yield 1
+
+
+def plain() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "options", "reason"),
+    [
+        (plain, {}, "is not async: write async def, or thread=True if it blocks"),
+        (anything, {"thread": True}, "is async, so it needs no thread"),
+        (stream, {}, "is a generator; a command has one answer: return it"),
+        (count, {"thread": True}, "is a generator; a command has one answer: return it"),
+    ],
+    ids=["plain", "async-in-thread", "async-generator", "generator"],
+)
+def test_what_a_handler_is_must_fit(
+    handler: Callable[..., Any], options: dict[str, Any], reason: str
+) -> None:
+    error = refusal(petal_of(handler, **options))
+    assert (error.petal, error.method) == ("p", handler.__qualname__)
+    assert reason in error.reason
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    error = refusal(petal_of("anything"))  # type: ignore[arg-type]
+    assert str(error) == "petal 'p', str(): is not callable"
+
+
+def test_a_method_without_self_is_refused() -> None:
+    class Forgetful(Petal):
+        name = "p"
+
+        @command("do")
+        async def handle() -> None:  # type: ignore[misc]
+            ...
+
+    error = refusal(Forgetful())
+    assert error.method is not None
+    assert error.method.endswith("Forgetful.handle")
+    assert "no signature" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"timeout": 0}, "timeout must be seconds above 0 or math.inf, not 0"),
+        ({"timeout": -1.0}, "timeout must be"),
+        ({"timeout": math.nan}, "timeout must be"),
+        ({"timeout": True}, "timeout must be"),
+        ({"timeout": None}, "timeout must be"),
+        ({"timeout": "60"}, "timeout must be"),
+        ({"concurrency": 0}, "concurrency must be a whole number above 0, not 0"),
+        ({"concurrency": 1.0}, "concurrency must be"),
+        ({"concurrency": True}, "concurrency must be"),
+        ({"exclusive": ""}, "exclusive must be the name of a group, not ''"),
+        ({"exclusive": True}, "exclusive must be"),
+        ({"urgent": True, "exclusive": "motor"}, "urgent passes every limit"),
+        ({"urgent": True, "concurrency": 1}, "urgent passes every limit"),
+    ],
+    ids=repr,
+)
+def test_options_are_checked(options: dict[str, Any], reason: str) -> None:
+    error = refusal(petal_of(anything, **options))
+    assert (error.petal, error.method) == ("p", "anything")
+    assert reason in error.reason
+
+
+def test_options_reach_the_table() -> None:
+    petal = petal_of(
+        plain, timeout=math.inf, concurrency=2, exclusive="motor", idempotent=True, thread=True
+    )
+    (spec,) = build_table([petal])
+    assert (spec.timeout, spec.concurrency, spec.exclusive) == (math.inf, 2, "motor")
+    assert (spec.idempotent, spec.thread, spec.urgent) == (True, True, False)
+
+
+# -- parameters
+
+
+async def positional(first: int, /) -> None: ...
+async def rest(*args: int) -> None: ...
+async def keywords(**options: int) -> None: ...
+async def opaque(tool: Opaque) -> None: ...
+async def listed(tools: list[Opaque]) -> None: ...
+async def modelled(data: Model) -> None: ...
+async def optional(tool: Opaque | None = None) -> None: ...
+async def missing(tool: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+async def nested(tool: list[Nowhere]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+async def contexts(one: CommandContext, two: CommandContext) -> None: ...
+async def commands(one: Command, two: Command) -> None: ...
+async def maybe(context: CommandContext | None = None) -> None: ...
+async def raws(raw: list[Command]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "parameter", "reason"),
+    [
+        (positional, "first", "is positional-only; arguments are passed by name"),
+        (rest, "args", "take the whole of the arguments as `data: dict`"),
+        (keywords, "options", "take the whole of the arguments as `data: dict`"),
+        (opaque, "tool", "cannot be made from JSON"),
+        (listed, "tools", "cannot be made from JSON"),
+        (modelled, "data", "cannot be made from JSON"),
+        (optional, "tool", "cannot be made from JSON"),
+        (missing, "tool", "the annotation 'Nowhere' cannot be resolved"),
+        (nested, "tool", "cannot be resolved"),
+        (contexts, "two", "is a second CommandContext"),
+        (commands, "two", "is a second Command"),
+        (maybe, "context", "write that alone"),
+        (raws, "raw", "write that alone"),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_a_parameter_that_cannot_be_bound_is_named(
+    handler: Callable[..., Any], parameter: str, reason: str
+) -> None:
+    error = refusal(petal_of(handler))
+    assert (error.petal, error.method, error.parameter) == ("p", handler.__name__, parameter)
+    assert reason in error.reason
+    assert str(error).startswith(f"petal 'p', {handler.__name__}(), parameter {parameter!r}: ")
+
+
+# -- lifespans
+
+
+def test_a_lifespan_without_its_decorator_is_refused() -> None:
+    class Bare(Petal):
+        name = "p"
+
+        async def lifespan(self) -> AsyncGenerator[None]:  # type: ignore[override]
+            yield
+
+    class Coroutine(Petal):
+        name = "p"
+
+        async def lifespan(self) -> None:  # type: ignore[override]
+            pass
+
+    for petal in (Bare(), Coroutine()):
+        assert str(refusal(petal)) == (
+            "petal 'p', lifespan(): write @contextlib.asynccontextmanager over it"
+        )
+
+
+# -- the table
+
+
+def test_a_misspelt_name_finds_its_neighbour() -> None:
+    table = build_table([Named()])
+    assert table.near("flight-log-petal/strat") == "flight-log-petal/start"
+    assert table.near("x" * 100_000) is None
+
+
+def test_a_class_in_place_of_an_instance_is_told_so() -> None:
+    assert str(refusal(Named)) == "petal 'Named': is a class; give an instance: Named()"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "petal", [Named, Nameless(), petal_of(plain)], ids=["class", "name", "def"]
+)
+@pytest.mark.trio
+async def test_a_runtime_refuses_in_the_same_words(petal: Any, autojump_clock: object) -> None:
+    expected = str(refusal(petal))
+    with trio.fail_after(5), pytest.raises(RegistrationError) as caught:
+        async with open_harness(petal):
+            pytest.fail("it was served")
+    assert str(caught.value) == expected
