@@ -17,7 +17,7 @@ import trio
 from ._binding import Handler
 from ._context import PetalHost
 from ._messages import Identity
-from ._registry import DEFAULT_TIMEOUT, CommandOptions
+from ._registry import DEFAULT_TIMEOUT, CommandOptions, full_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__petalkit_commands__"
@@ -193,12 +193,11 @@ class Petal:
         Raises:
             KeyError: this petal serves no command of that name.
         """
+        full = full_name(self, name)
+        kept = tuple(pair for pair in self._added if full_name(self, pair[0].name) != full)
         if self._host is not None:
             self._host.remove_command(name)
-            self._added = tuple(pair for pair in self._added if pair[0].name != name)
-            return
-        kept = tuple(pair for pair in self._added if pair[0].name != name)
-        if len(kept) == len(self._added):
+        elif len(kept) == len(self._added):
             raise KeyError(name)
         self._added = kept
 

@@ -1,0 +1,371 @@
+"""From `data` to arguments: what a handler's parameters take, and what the sender is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import attrs
+import pytest
+import trio
+
+from petalkit import (
+    Command,
+    CommandContext,
+    ErrorCode,
+    Identity,
+    PayloadError,
+    Petal,
+    command,
+    forbid_extra_keys,
+    make_converter,
+)
+from petalkit._registry import CommandSpec, build_table
+from petalkit.testing import open_harness
+
+
+@attrs.frozen
+class Greeting:
+    name: str = "World"
+    times: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Waypoint:
+    altitude: float
+    hold: bool = False
+
+
+class Filter(TypedDict):
+    level: int
+
+
+@forbid_extra_keys
+@attrs.frozen
+class Closed:
+    speed: float
+
+
+def spec_of(handler: Callable[..., Any], converter: Any = None) -> CommandSpec:
+    petal = Petal()
+    petal.name = "p"
+    petal.converter = converter
+    petal.add_command("do", handler)
+    (spec,) = build_table([petal])
+    return spec
+
+
+def bind(handler: Callable[..., Any], data: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """The arguments that a handler would be called with."""
+    request = Command(command="p/do", data=data)
+    context = CommandContext(request, Identity("acme", "one"), "p", math.inf)
+    return spec_of(handler, **options).bind(request, lambda: context)
+
+
+def errors(handler: Callable[..., Any], data: Mapping[str, Any], **options: Any) -> dict[str, str]:
+    with pytest.raises(PayloadError) as caught:
+        bind(handler, data, **options)
+    assert caught.value.code is ErrorCode.INVALID_DATA
+    found = {error["path"]: error["message"] for error in caught.value.errors}
+    assert len(found) == len(caught.value.errors)
+    for path, message in found.items():
+        assert f"{path} {message}" in caught.value.message
+    return found
+
+
+# -- the whole of data
+
+
+async def whole_model(data: Greeting) -> None: ...
+async def whole_dataclass(data: Waypoint) -> None: ...
+async def whole_typed_dict(data: Filter) -> None: ...
+async def whole_dict(data: dict) -> None: ...  # type: ignore[type-arg]
+async def whole_mapping(data: Mapping[str, Any]) -> None: ...
+async def whole_plain(data) -> None: ...  # type: ignore[no-untyped-def]
+async def whole_values(data: dict[str, int]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "data", "expected"),
+    [
+        (whole_model, {}, Greeting()),
+        (whole_model, {"name": "Ada", "new": 1}, Greeting("Ada")),
+        (whole_dataclass, {"altitude": 3}, Waypoint(3.0)),
+        (whole_typed_dict, {"level": 2}, {"level": 2}),
+        (whole_dict, {"any": [1, {"thing": None}]}, {"any": [1, {"thing": None}]}),
+        (whole_mapping, {"any": 1.5}, {"any": 1.5}),
+        (whole_plain, {"any": "thing"}, {"any": "thing"}),
+        (whole_plain, {}, {}),
+        (whole_values, {"a": 1}, {"a": 1}),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_data_takes_the_whole(handler: Any, data: dict[str, Any], expected: Any) -> None:
+    arguments = bind(handler, data)
+    assert arguments == {"data": expected}
+    assert type(arguments["data"]) is type(expected)
+
+
+# -- keys
+
+
+async def keys(name: str, times: int = 3, mood: str | None = None, anything: Any = ()) -> None: ...
+
+
+def test_every_other_parameter_is_a_key() -> None:
+    assert bind(keys, {"name": "Ada", "times": 2, "mood": "good", "anything": [{}]}) == {
+        "name": "Ada",
+        "times": 2,
+        "mood": "good",
+        "anything": [{}],
+    }
+
+
+def test_an_absent_key_leaves_the_default_to_python_and_an_unknown_one_is_ignored() -> None:
+    assert bind(keys, {"name": "Ada", "unknown": 1}) == {"name": "Ada"}
+
+
+def test_null_is_a_value_and_not_an_absence() -> None:
+    assert bind(keys, {"name": "Ada", "mood": None}) == {"name": "Ada", "mood": None}
+    assert errors(keys, {"name": "Ada", "times": None}) == {
+        "data.times": "expected a whole number, got null"
+    }
+
+
+def test_a_key_without_an_annotation_takes_what_comes() -> None:
+    async def bare(value, other=1) -> None:  # type: ignore[no-untyped-def]
+        ...
+
+    assert bind(bare, {"value": [1, "two"]}) == {"value": [1, "two"]}
+
+
+async def model_key(greeting: Greeting, points: list[Waypoint]) -> None: ...
+
+
+def test_keys_may_be_models_and_lists_of_them() -> None:
+    data = {"greeting": {"name": "Ada"}, "points": [{"altitude": 1}, {"altitude": 2.5}]}
+    assert bind(model_key, data) == {
+        "greeting": Greeting("Ada"),
+        "points": [Waypoint(1.0), Waypoint(2.5)],
+    }
+
+
+def test_the_whole_and_keys_go_together() -> None:
+    async def both(data: dict[str, Any], times: int) -> None: ...
+
+    assert bind(both, {"times": 2}) == {"data": {"times": 2}, "times": 2}
+
+
+def test_keyword_only_parameters_are_bound_like_others() -> None:
+    async def only(*, times: int) -> None: ...
+
+    assert bind(only, {"times": 2}) == {"times": 2}
+
+
+def test_a_partial_leaves_what_it_has_given_to_a_default() -> None:
+    async def move(axis: str, steps: int) -> None: ...
+
+    handler = functools.partial(move, axis="x")
+    assert bind(handler, {"steps": 2}) == {"steps": 2}
+
+
+def test_a_wrapped_handler_is_bound_by_what_it_wraps() -> None:
+    @functools.wraps(model_key)
+    async def wrapper(*args: Any, **kwargs: Any) -> None: ...
+
+    assert bind(wrapper, {"greeting": {}, "points": []}) == {"greeting": Greeting(), "points": []}
+
+
+# -- strictness, and what the sender is told
+
+
+async def typed(
+    flag: bool = False,
+    whole: int = 0,
+    number: float = 0.0,
+    text: str = "",
+    many: Sequence[int] = (),
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("flag", "false", "expected true or false, got a string"),
+        ("flag", 0, "expected true or false, got a number"),
+        ("whole", 1.9, "expected a whole number"),
+        ("whole", 1.0, "expected a whole number"),
+        ("whole", True, "expected a whole number, got a boolean"),
+        ("whole", "1", "expected a whole number, got a string"),
+        ("number", True, "expected a number, got a boolean"),
+        ("number", "1.5", "expected a number, got a string"),
+        ("text", 5, "expected a string, got a number"),
+        ("many", "123", "expected an array, got a string"),
+        ("many", {"0": 1}, "expected an array, got an object"),
+    ],
+)
+def test_a_value_of_another_type_is_not_bent(key: str, value: Any, message: str) -> None:
+    assert errors(typed, {key: value}) == {f"data.{key}": message}
+
+
+def test_the_one_widening_is_from_whole_numbers_to_numbers() -> None:
+    arguments = bind(typed, {"number": 3})
+    assert arguments == {"number": 3.0}
+    assert type(arguments["number"]) is float
+
+
+def test_all_errors_are_told_at_once_with_their_paths() -> None:
+    data = {
+        "greeting": {"name": 1, "times": "x"},
+        "points": [{"altitude": 1}, {"hold": 1}, 5],
+    }
+    assert errors(model_key, data) == {
+        "data.greeting.name": "expected a string, got a number",
+        "data.greeting.times": "expected a whole number, got a string",
+        "data.points[1].altitude": "is required",
+        "data.points[1].hold": "expected true or false, got a number",
+        "data.points[2]": "expected an object, got a number",
+    }
+
+
+def test_every_missing_key_is_named() -> None:
+    assert errors(model_key, {}) == {
+        "data.greeting": "is required",
+        "data.points": "is required",
+    }
+    assert errors(whole_dataclass, {}) == {"data.altitude": "is required"}
+
+
+def test_a_closed_model_refuses_keys_that_it_does_not_know() -> None:
+    async def closed(data: Closed) -> None: ...
+
+    assert errors(closed, {"speed": 1, "b": 2, "a": 3}) == {
+        "data.a": "is not a known field",
+        "data.b": "is not a known field",
+    }
+
+
+# -- a petal's own types
+
+
+class Angle:
+    def __init__(self, degrees: float) -> None:
+        self.degrees = degrees
+
+
+async def turn(angle: Angle, times: int = 1) -> None: ...
+
+
+async def maybe_turn(angle: Angle | None = None) -> None: ...
+
+
+def angle(value: Any, _: Any) -> Angle:
+    if not isinstance(value, str) or not value.endswith("deg"):
+        raise ValueError("expected an angle such as '90deg'")
+    return Angle(float(value.removesuffix("deg")))
+
+
+def test_a_petals_own_converter_makes_its_own_types_and_stays_strict() -> None:
+    converter = make_converter()
+    converter.register_structure_hook(Angle, angle)
+    assert bind(turn, {"angle": "90deg"}, converter=converter)["angle"].degrees == 90.0
+    assert bind(maybe_turn, {"angle": "1deg"}, converter=converter)["angle"].degrees == 1.0
+    assert bind(maybe_turn, {"angle": None}, converter=converter) == {"angle": None}
+    assert errors(turn, {"angle": 90, "times": "1"}, converter=converter) == {
+        "data.angle": "expected an angle such as '90deg'",
+        "data.times": "expected a whole number, got a string",
+    }
+
+
+# -- context and raw command, through a runtime
+
+
+class Asker(Petal):
+    name = "asker"
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    @command("context", timeout=7.0)
+    async def context(self, ctx: CommandContext, n: int = 0) -> None:
+        self.seen.append((ctx.message_id, ctx.petal, ctx.identity, ctx.remaining, n))
+
+    @command("raw")
+    async def raw(self, data: dict[str, Any], request: Command) -> None:
+        self.seen.append((data, request))
+
+    @command("both")
+    async def both(self, data: Command, context: CommandContext) -> bool:
+        return context.command is data
+
+    @command("move")
+    async def move(self, steps: int, ctx: CommandContext) -> None:
+        self.seen.append(steps)
+
+
+@pytest.mark.trio
+async def test_the_context_says_whose_command_it_is_and_how_long_it_may_take(
+    autojump_clock: object,
+) -> None:
+    petal = Asker()
+    async with open_harness(petal) as harness:
+        assert (await harness.call("asker/context", {"n": 5}, message_id="m-1")).success
+    assert petal.seen == [("m-1", "asker", Identity("acme", "Instance-1"), 7.0, 5)]
+
+
+@pytest.mark.trio
+async def test_the_raw_command_holds_the_whole_envelope(autojump_clock: object) -> None:
+    petal = Asker()
+    async with open_harness(petal) as harness:
+        await harness.call("asker/raw", {"a": 1}, message_id="m-2", timestamp="t", deviceId="d")
+    ((data, request),) = petal.seen
+    assert data == request.data == {"a": 1}
+    assert request.command == "asker/raw"
+    assert request.message_id == "m-2"
+    assert request.wait_response is True
+    assert request.timestamp == "t"
+    assert request.topic == "org/acme/device/Instance-1/command"
+    assert request.extra == {"deviceId": "d"}
+
+
+@pytest.mark.trio
+async def test_an_annotation_goes_before_the_name_data(autojump_clock: object) -> None:
+    async with open_harness(Asker()) as harness:
+        assert (await harness.call("asker/both"))["result"] is True
+
+
+@pytest.mark.trio
+async def test_the_sender_is_told_what_is_wrong_and_the_handler_is_not_called(
+    autojump_clock: object,
+) -> None:
+    petal = Asker()
+    async with open_harness(petal) as harness:
+        with trio.fail_after(5):
+            response = await harness.call("asker/move", {"steps": "secret"})
+    assert response.error_code == "INVALID_DATA"
+    assert not response.retryable
+    assert response["errors"] == [
+        {"path": "data.steps", "message": "expected a whole number, got a string"}
+    ]
+    assert response.error is not None
+    assert "data.steps" in response.error
+    assert "secret" not in response.error
+    assert petal.seen == []
+
+
+# -- what the table tells about parameters
+
+
+def test_the_table_describes_the_parameters() -> None:
+    first, *others = spec_of(keys).parameters
+    assert (first.name, first.annotation, first.required) == ("name", str, True)
+    assert [(one.name, one.required, one.default) for one in others] == [
+        ("times", False, 3),
+        ("mood", False, None),
+        ("anything", False, ()),
+    ]
+    (whole,) = spec_of(whole_model).parameters
+    assert (whole.name, whole.annotation, whole.whole) == ("data", Greeting, True)
