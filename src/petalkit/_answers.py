@@ -115,12 +115,12 @@ class Answers:
         )
         if answer:
             payload = self.failure(message_id, code, text, details=details)
-            self.put_unreserved(identity, payload)
+            self.put_unreserved(identity, None, payload)
 
-    def put_unreserved(self, identity: Identity, payload: bytes) -> None:
+    def put_unreserved(self, identity: Identity, message_id: str | None, payload: bytes) -> None:
         """Answer where no place was reserved; counted when there is no room."""
         message = Message(identity.topic(self._settings.response_topic), payload)
-        if not self._outbox.put_refusal(message):
+        if not self._outbox.put_refusal(message, message_id):
             self._counters.unanswered += 1
 
     def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:

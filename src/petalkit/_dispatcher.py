@@ -316,7 +316,8 @@ class Dispatcher:
             else:
                 self._duplicates.forget(message_id)
         if execution.wait_response:
-            self._outbox.put_response(Message(execution.response_topic, response), now)
+            message = Message(execution.response_topic, response)
+            self._outbox.put_response(message, message_id, now)
         execution.log_answer(code)
         for delivery in execution.deliveries:
             delivery.ack()

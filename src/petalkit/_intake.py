@@ -294,8 +294,9 @@ class Intake:
             ago,
             extra={"command": command.command, "message_id": command.message_id},
         )
-        if command.wait_response:
-            self._answers.put_unreserved(identity, finished.response)
+        # A redelivery may find the response still on its way; it needs no second one then.
+        if command.wait_response and not self._outbox.owes_answer(command.message_id):
+            self._answers.put_unreserved(identity, command.message_id, finished.response)
         delivery.ack()
         return True
 

@@ -38,13 +38,21 @@ TopicOf = Callable[[Identity], str]
 class _Entry:
     """One message on its way. Its topic is resolved late when no identity was known."""
 
-    __slots__ = ("event", "expires_at", "losses", "message", "sent_at", "topic_of")
+    __slots__ = ("answers", "event", "expires_at", "losses", "message", "sent_at", "topic_of")
 
-    def __init__(self, message: Message, topic_of: TopicOf | None, event: bool, expires: float):
+    def __init__(
+        self,
+        message: Message,
+        topic_of: TopicOf | None,
+        event: bool,
+        expires: float,
+        answers: str | None = None,
+    ) -> None:
         self.message = message
         self.topic_of = topic_of
         self.event = event
         self.expires_at = expires
+        self.answers = answers  # the messageId of the command, for a response
         self.losses = 0
         self.sent_at = 0.0
 
@@ -72,6 +80,7 @@ class Outbox:
         self._link: Link | None = None
         self._identity: Identity | None = None
         self._pumping = False
+        self._answered: dict[str, int] = {}  # messageId -> responses to it that are here
         self._reserved = 0
         self._responses = 0
         self._events = 0
@@ -125,18 +134,24 @@ class Outbox:
         self._reserved -= 1
         self.on_place()
 
-    def put_response(self, message: Message, now: float) -> None:
+    def owes_answer(self, message_id: str) -> bool:
+        """Whether a response to that command is here, and will reach its caller by itself."""
+        return message_id in self._answered
+
+    def put_response(self, message: Message, message_id: str | None, now: float) -> None:
         """Put a response into its reserved place, and send it as soon as possible."""
         self._reserved -= 1
-        self._put(_Entry(message, None, False, now + self._settings.response_expiry), now)
+        expires = now + self._settings.response_expiry
+        self._put(_Entry(message, None, False, expires, message_id), now)
 
-    def put_refusal(self, message: Message) -> bool:
+    def put_refusal(self, message: Message, message_id: str | None) -> bool:
         """Put the answer to a command that was never accepted; False when there is no room."""
         bound = self._settings.response_capacity + REFUSAL_ALLOWANCE
         if self._reserved + self._responses >= bound:
             return False
         now = trio.current_time()
-        self._put(_Entry(message, None, False, now + self._settings.response_expiry), now)
+        expires = now + self._settings.response_expiry
+        self._put(_Entry(message, None, False, expires, message_id), now)
         return True
 
     # -- events
@@ -199,6 +214,8 @@ class Outbox:
             self._events += 1
         else:
             self._responses += 1
+            if entry.answers is not None:
+                self._answered[entry.answers] = self._answered.get(entry.answers, 0) + 1
         self._bytes += len(entry.message.payload)
         self._queue.append(entry)
         if self._empty.is_set():
@@ -312,6 +329,10 @@ class Outbox:
             self._events -= 1
         else:
             self._responses -= 1
+            if entry.answers is not None:
+                left = self._answered.pop(entry.answers) - 1
+                if left:
+                    self._answered[entry.answers] = left
         self._bytes -= entry.size
 
     def _after_removal(self) -> None:
