@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,10 +98,10 @@ class FileSource:
     def read_now(self) -> str:
         """The same, for callers that are not asynchronous."""
         try:
-            # Asked first: opening a pipe would wait for its writer.
-            if not stat.S_ISREG(self.path.stat().st_mode):
-                raise SourceError("is not a regular file")
-            with self.path.open("rb") as file:
+            # Without waiting: opening a pipe would wait for its writer.
+            with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise SourceError("is not a regular file")
                 content = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             raise SourceError("does not exist") from None

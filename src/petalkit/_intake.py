@@ -395,22 +395,19 @@ class Intake:
             if self._has_room(held.command):
                 self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)
                 return
-        if rule != "wait" or self._is_over_reserve(held.delivery):
+        if rule != "wait" or self._is_over_reserve():
             text = "too many commands are waiting"
             self._refuse(held.delivery, held.identity, held.command, ErrorCode.BUSY, text)
             return
         self._held.add(held)
 
-    def _is_over_reserve(self, delivery: Delivery) -> bool:
+    def _is_over_reserve(self) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever."""
         if not (self._reading_on or self._outbox.must_read):
             return False  # one of the batch after which reading pauses
-        if delivery.qos:
-            # The broker has it until we acknowledge it, so holding costs bytes and no promise.
-            # Its window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
-            over = self._held.size >= self._settings.channel_bytes
-            return over or len(self._held) >= PACKET_IDS
-        return len(self._held) >= self._settings.channel_reserve
+        # The answer that is waited for may stand behind all that the broker has sent already, and
+        # its window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
+        return len(self._held) >= PACKET_IDS or self._held.size >= self._settings.channel_bytes
 
     def _admit_held(self) -> None:
         """Accept what was held, in order, as far as there is room now."""
