@@ -8,7 +8,7 @@ synchronous, so a choice and the call of the handler can be one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import trio
 
@@ -109,6 +109,12 @@ class Backlog:
             if not line.waiting:
                 del self._set_aside[line]
         return sorted(taken, key=lambda execution: execution.number)
+
+    def __iter__(self) -> Iterator[Execution]:
+        """Everything that waits, line by line."""
+        self._empty_channel()
+        for line in self._set_aside:
+            yield from line.waiting
 
     def _out(self, execution: Execution) -> Execution:
         self.waiting -= 1

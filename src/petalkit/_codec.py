@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +24,15 @@ NO_MESSAGE_ID = "unknown"  # the guide's own word in a response to a command wit
 MAX_COMMAND_NAME = 256  # characters
 
 _decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+
+
+def _encode_other(value: Any) -> Any:
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    raise TypeError(f"there is no JSON for {type(value).__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
 _ENVELOPE = frozenset({"command", "messageId", "waitResponse", "data", "timestamp"})
 _RESERVED = ("messageId", "timestamp")
 
@@ -249,7 +258,7 @@ def printable(text: object) -> str:
 
 
 def _is_finite(value: Any) -> bool:
-    level: list[Any] = [msgspec.to_builtins(value, str_keys=True)]
+    level: list[Any] = [msgspec.to_builtins(value, str_keys=True, enc_hook=_encode_other)]
     while level:
         one = level.pop()
         if isinstance(one, dict):

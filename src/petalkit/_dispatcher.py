@@ -351,6 +351,11 @@ class Dispatcher:
         if execution.wait_response:
             self._outbox.release()
 
+    def session_ends(self) -> None:
+        """Nobody is owed an acknowledgement any more, and nothing comes again."""
+        for execution in (*self.backlog, *self._running):
+            execution.deliveries = ()
+
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""
         for execution in self.backlog.take(lambda one: one.identity == identity):

@@ -135,6 +135,9 @@ _NO_LINE = Line.__new__(Line)
 
 Answer = tuple[bytes, str | None]
 
+# What is not the petal's to answer for; whatever else a handler raises is its own business.
+_TRAVELS = (trio.Cancelled, KeyboardInterrupt)
+
 
 async def call_handler(
     execution: Execution,
@@ -169,16 +172,20 @@ async def call_handler(
             result = await _call_in_thread(execution, arguments, limiter, leave)
         else:
             result = await spec.handler(**arguments)
-    except (Exception, SystemExit) as error:  # one petal's exit is not the device's
-        return _answer_error(execution, error, answers)
+    except _TRAVELS:
+        raise
     except BaseExceptionGroup as group:
         # A handler's own nursery can raise an error and a cancellation together.
-        errors, rest = group.split((Exception, SystemExit))
+        rest, errors = group.split(_TRAVELS)
         answer = None if errors is None else _answer_error(execution, errors, answers)
         if rest is not None:
             raise rest from None  # without the errors, which are dealt with
         assert answer is not None
         return answer
+    except BaseException as error:  # SystemExit and asyncio's CancelledError too: P9
+        if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
+            raise  # not the handler's: this coroutine is being closed
+        return _answer_error(execution, error, answers)
     try:
         return answers.success(message_id, spec.result_fields(result)), None
     except PayloadError as error:

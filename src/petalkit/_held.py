@@ -27,6 +27,8 @@ class Held:
     spec: CommandSpec
     identity: Identity
     expires_at: float | None
+    comes_again: bool
+    """Whether the session delivers it again, when this link is gone."""
 
 
 class HeldLine:
@@ -58,6 +60,11 @@ class HeldLine:
     def find(self, message_id: str) -> Held | None:
         """The one of that ID."""
         return self._by_id.get(message_id)
+
+    def session_ends(self) -> None:
+        """None of them comes again."""
+        for held in self._line:
+            held.comes_again = False
 
     def take(self, which: Callable[[Held], bool]) -> list[Held]:
         """Take out every one that `which` says, in order."""

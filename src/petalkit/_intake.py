@@ -63,6 +63,8 @@ class Intake:
         self._clock = trio.lowlevel.current_clock()
         self.paused = False
         self.closed = False
+        self._admitting = False
+        self._deaf = False  # closed to urgent commands too
         self._reading_on = False
         dispatcher.on_room = self._admit_held
         outbox.on_place = self._admit_held
@@ -117,11 +119,16 @@ class Intake:
             self.paused = False
 
     def close(self) -> None:
-        """Accept nothing from now on. What comes is left to the session, or refused."""
+        """Accept only urgent commands from now on. The rest is left to the session, or refused."""
         self.closed = True
         for held in self._held.take(lambda _: True):
-            self._leave_or_refuse(held.delivery, held.identity, held.command)
+            if not held.comes_again:
+                self._refuse_stopping(held.delivery, held.identity, held.command)
         self._wake()
+
+    def close_to_urgent(self) -> None:
+        """Accept nothing from now on, also no urgent command."""
+        self._deaf = True
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: refuse what is still held."""
@@ -129,8 +136,10 @@ class Intake:
             self._refuse(held.delivery, identity, held.command, code, text)
 
     def session_ends(self) -> None:
-        """What is held on this link will not come again: keep it when the link is left."""
+        """What this link has delivered will not come again: keep it when the link is left."""
         self._session_kept = False
+        self._held.session_ends()
+        self._dispatcher.session_ends()
 
     def _must_pause(self) -> bool:
         return (
@@ -145,8 +154,7 @@ class Intake:
 
     def _link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays held."""
-        if self._session_kept:
-            self._held.take(lambda held: held.delivery.qos > 0)
+        self._held.take(lambda held: held.comes_again)
 
     # -- one delivery
 
@@ -164,18 +172,20 @@ class Intake:
         except InvalidEnvelope as error:
             self._refuse_unreadable(delivery, identity, error)
             return
-        if self.closed:
-            self._leave_or_refuse(delivery, identity, command)
+        if self.closed and not self._is_urgent(command.command):
+            if not self._comes_again(delivery):
+                self._refuse_stopping(delivery, identity, command)
             return
         if delivery.retain:
             text = "a retained command is not run: it was sent to whoever comes, at any time"
             self._refuse(delivery, identity, command, ErrorCode.RETAINED, text)
             return
+        # Before its expiry: a copy that came too late belongs to the first, which did not.
+        if command.message_id is not None and self._is_duplicate(delivery, identity, command):
+            return
         if self._is_expired(expires_at):
             text = "it had expired when it came"
             self._refuse(delivery, identity, command, ErrorCode.EXPIRED, text)
-            return
-        if command.message_id is not None and self._is_duplicate(delivery, identity, command):
             return
         spec = self._table.lookup(command.command)
         if spec is None:
@@ -188,7 +198,8 @@ class Intake:
         if spec.urgent:
             self._start_urgent(delivery, identity, command, spec, expires_at)
         elif self._held or not self._has_room(command):
-            self._overflow(Held(delivery, command, spec, identity, expires_at))
+            again = self._comes_again(delivery)
+            self._overflow(Held(delivery, command, spec, identity, expires_at, again))
         else:
             self._accept(delivery, identity, command, spec, expires_at)
 
@@ -374,14 +385,21 @@ class Intake:
             answer=error.wait_response,
             details={"errors": list(error.errors)} if error.errors else None,
         )
-        if not error.wait_response:
+        # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
+        if not error.wait_response and delivery.payload:
             self._answers.report_unreadable(identity, delivery.topic, error)
         delivery.ack()
 
-    def _leave_or_refuse(self, delivery: Delivery, identity: Identity, command: Command) -> None:
-        """At a stop: what the session keeps comes again at the next start."""
-        if delivery.qos and self._session_kept:
-            return
+    def _comes_again(self, delivery: Delivery) -> bool:
+        """Whether the session delivers it again if it is not acknowledged."""
+        return delivery.qos > 0 and self._session_kept
+
+    def _is_urgent(self, name: str) -> bool:
+        """Whether it is served although the intake is closed: what runs in the grace can fly."""
+        spec = self._table.lookup(name)
+        return spec is not None and spec.urgent and not self._deaf
+
+    def _refuse_stopping(self, delivery: Delivery, identity: Identity, command: Command) -> None:
         text = "the device is shutting down"
         self._refuse(delivery, identity, command, ErrorCode.SHUTTING_DOWN, text)
 
@@ -411,14 +429,26 @@ class Intake:
 
     def _admit_held(self) -> None:
         """Accept what was held, in order, as far as there is room now."""
-        while self._held and not self.closed and self._has_room(self._held.first().command):
-            held = self._held.pop_first()
-            if self._is_expired(held.expires_at):
-                if held.command.wait_response:
-                    self._outbox.release()
-                text = "it expired before it could be accepted"
-                self._refuse(held.delivery, held.identity, held.command, ErrorCode.EXPIRED, text)
-                continue
-            self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)
+        if self._admitting:  # what is done here makes room, which is told here
+            return
+        self._admitting = True
+        try:
+            while self._held and not self.closed:
+                held = self._held.first()
+                if self._is_expired(held.expires_at):
+                    self._held.pop_first()
+                    text = "it expired before it could be accepted"
+                    self._refuse(
+                        held.delivery, held.identity, held.command, ErrorCode.EXPIRED, text
+                    )
+                elif self._has_room(held.command):
+                    self._held.pop_first()
+                    self._accept(
+                        held.delivery, held.identity, held.command, held.spec, held.expires_at
+                    )
+                else:
+                    break
+        finally:
+            self._admitting = False
         if not self._resume.is_set():
             self._wake()

@@ -274,6 +274,7 @@ class Runtime:
         kept = settings.keeps_session
         dispatcher.refuse_waiting(keep=lambda execution: kept and bool(execution.deliveries))
         await self._within(settings.grace, dispatcher.wait_quiet, hurried=True)
+        self._intake.close_to_urgent()
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
         await self._within(settings.cleanup_timeout, dispatcher.wait_quiet)
         for name in dispatcher.answer_stuck():

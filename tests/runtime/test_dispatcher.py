@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import math
@@ -704,3 +705,28 @@ async def test_a_removed_command_is_still_run_if_it_was_accepted_before(
             petal.open()
             await responses.wait(3)
         assert petal.started == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError, GeneratorExit, SystemExit, BaseException], ids=repr
+)
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_whatever_a_handler_raises_stays_with_it(
+    error: type[BaseException], urgent: bool, autojump_clock: object
+) -> None:
+    petal = Recorder()
+
+    async def bad() -> None:
+        raise error
+
+    async def bad_child() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bad)
+
+    petal.add_command("bad", bad, urgent=urgent)
+    petal.add_command("bad-child", bad_child, urgent=urgent)
+    async with open_harness(petal) as harness:
+        for name in ("rec/bad", "rec/bad-child"):
+            assert (await harness.call(name)).error_code == "HANDLER_ERROR"
+        assert (await harness.call("rec/note")).success
+        assert harness.statistics().running == 0

@@ -442,3 +442,29 @@ async def test_a_change_while_the_broker_is_away_is_made_when_it_is_back(
         await harness.wait_connected()
         assert (await harness.call("rec/note")).success
         assert harness.broker.clients == ("petalkit-other-Instance-1",)
+
+
+@pytest.mark.parametrize("then", ["the new link is lost", "it stops"])
+@pytest.mark.trio
+async def test_what_is_held_of_an_organization_that_was_left_comes_from_nowhere_again(
+    then: str, autojump_clock: object
+) -> None:
+    """Its session was ended, so nothing may be left to it."""
+    petal = Recorder()
+    settings = Settings(petal_concurrency=1, channel_capacity=1, grace=30.0)
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.broker.observe(f"{OLD}/response") as seen:
+            for n in range(6):
+                harness.send("rec/hold", {"n": n})
+            await settle()
+            await harness.set_organization("other")
+            await harness.wait_connected()
+            assert harness.statistics().held > 0
+            if then == "it stops":
+                harness.runtime.stop()
+                await settle()
+            else:
+                harness.drop_link()
+                await harness.wait_connected()
+            petal.open()
+            await until(lambda: len(seen) == 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import Petal, Settings, command
-from petalkit.testing import Harness, open_harness
+from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from .petals import Recorder, settle, unacknowledged, until
 
@@ -285,7 +286,8 @@ async def test_what_cannot_be_run_is_refused_with_a_code_a_counter_and_an_acknow
             await settle()
             assert unacknowledged(harness) == 0
             sinks = (responses, debug) if answered else (debug, responses)
-            assert [report["error_code"] for report in sinks[0]] == [code]
+            # Nothing at all is how MQTT clears a retained message: counted, not reported.
+            assert [report["error_code"] for report in sinks[0]] == [code] * bool(payload)
             assert len(sinks[1]) == 0
         statistics = harness.statistics()
         assert {**statistics.refused, **statistics.failed} == {code: 1}
@@ -409,3 +411,40 @@ async def test_extra_fields_of_the_envelope_do_no_harm(autojump_clock: object) -
             "rec/note", {"n": 1}, deviceId="Instance-1", waitAck=True, userId=None, timestamp=17
         )
         assert response.success
+
+
+async def test_thousands_of_expired_commands_are_refused_one_after_the_other(
+    autojump_clock: object,
+) -> None:
+    """Each refusal makes room, and room admits what is held: that must not nest."""
+    petal = Recorder()
+    settings = Settings(petal_concurrency=1, channel_capacity=1, channel_reserve=2000)
+    async with open_harness(petal, broker=MemoryBroker(window=5000), settings=settings) as harness:
+        soon = (harness.now() + dt.timedelta(seconds=5)).isoformat()
+        with harness.responses() as responses:
+            harness.send("rec/hold")
+            for _ in range(1500):
+                harness.send("rec/note", expiresAt=soon)
+            await trio.sleep(6)
+            petal.open()
+            await responses.wait(1501)
+        assert (await harness.call("rec/note")).success
+        assert harness.statistics().running == 0
+
+
+async def test_a_copy_that_comes_after_its_expiry_belongs_to_the_first(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        soon = (harness.now() + dt.timedelta(seconds=5)).isoformat()
+        with harness.responses() as responses:
+            harness.send("rec/hold", message_id="m", expiresAt=soon)
+            await trio.sleep(6)
+            harness.send("rec/hold", message_id="m", expiresAt=soon)
+            petal.open()
+            await responses.wait(1)
+            harness.send("rec/hold", message_id="m", expiresAt=soon)
+            await settle()
+        assert [response["success"] for response in responses] == [True, True]
+        assert petal.started == [0]

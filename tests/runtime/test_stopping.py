@@ -457,3 +457,23 @@ async def test_a_petal_can_be_served_again_after_a_stop(autojump_clock: object) 
     for _ in range(2):
         async with open_harness(petal) as harness:
             assert (await harness.call("rec/note")).success
+
+
+async def test_an_urgent_command_is_served_in_the_grace(autojump_clock: object) -> None:
+    """What still runs can still fly: the emergency stop has to pass a stop, too."""
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/hold")
+            await settle()
+            harness.runtime.stop()
+            await settle()
+            harness.send("rec/note", qos=0, message_id="ordinary")
+            harness.send("rec/stop", qos=0, message_id="urgent")
+            await settle()
+            assert petal.started == [0, "stop"]
+            petal.open()
+            await harness.runtime.wait_stopped()
+        codes = {response["messageId"]: response.get("error_code") for response in responses}
+        assert codes["urgent"] is None
+        assert codes["ordinary"] == "SHUTTING_DOWN"

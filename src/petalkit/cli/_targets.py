@@ -20,6 +20,7 @@ from typing import Any
 
 from .._errors import PetalkitError
 from .._petal import Petal
+from .._registry import check_petal
 from ._errors import UsageError
 from ._petal_options import construct
 from ._settings_loading import near_match
@@ -225,7 +226,7 @@ def _make(
     target: str, found: Any, tables: Mapping[str, Mapping[str, Any]], origin: str | None
 ) -> Petal:
     if isinstance(found, Petal):
-        if found.name in tables:
+        if _check_name(found).name in tables:
             raise UsageError(
                 f"[petals.{found.name}] in {origin}: {target!r} is an instance already; "
                 "name its class or a factory"
@@ -235,7 +236,7 @@ def _make(
         name = getattr(found, "name", None)
         table: Mapping[str, Any] = tables.get(name, {}) if isinstance(name, str) else {}
         made: Petal = _guarded(target, construct, found, table, _table_name(name, origin))
-        return made
+        return _check_name(made)
     if not callable(found) or inspect.isclass(found):
         raise UsageError(f"{target!r} is neither a petal nor makes one: {type(found).__name__}")
     return _make_by_factory(target, found, tables, origin)
@@ -249,13 +250,18 @@ def _make_by_factory(
     name = getattr(_return_type(factory), "name", None)
     if isinstance(name, str):
         table = tables.get(name, {})
+    if name is None and (needs := _required(factory)):
+        raise UsageError(
+            f"{target!r} is called without arguments to make a petal, and needs {needs}; is it a "
+            "factory? Then annotate what it returns, and set them in that petal's table"
+        )
     petal = _guarded(target, construct, factory, table, _table_name(name, origin))
     if inspect.iscoroutine(petal):
         petal.close()
         raise UsageError(f"{target!r} is an async function; a factory is a plain one")
     if not isinstance(petal, Petal):
         raise UsageError(f"{target!r} returned {type(petal).__name__}, and not a petal")
-    if petal.name in tables and not table:
+    if _check_name(petal).name in tables and not table:
         raise UsageError(
             f"[petals.{petal.name}] in {origin}: annotate what {target!r} returns with the "
             "petal's class, so that its table can be found before it is called"
@@ -263,8 +269,27 @@ def _make_by_factory(
     return petal
 
 
+def _check_name(petal: Petal) -> Petal:
+    """Its table is found by its name, so that comes first."""
+    check_petal(petal)
+    return petal
+
+
 def _table_name(name: object, origin: str | None) -> str:
     return f"[petals.{name}] in {origin or 'a file given by --config'}"
+
+
+def _required(factory: Any) -> str:
+    """The arguments that have to be given, as a list in words."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    return ", ".join(
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    )
 
 
 def _return_type(factory: Any) -> Any:
