@@ -62,12 +62,13 @@ class Program:
             )
             await self.client.publish(f"{self.base}/status", b'{"status":"online"}', 1, True)
             async for message in messages:
+                payload: Any = message.payload
                 if style == "tasks":
-                    task = asyncio.create_task(self.handle(message.payload))
+                    task = asyncio.create_task(self.handle(payload))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                 else:
-                    await self.handle(message.payload)
+                    await self.handle(payload)
 
 
 async def main() -> None:
@@ -89,7 +90,7 @@ async def main() -> None:
         will=Will(f"{base}/status", b'{"status":"offline"}', 1, True),
     )
     async with client:
-        sock = client._client.socket()
+        sock: Any = client._client.socket()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await Program(client, base).serve(arguments.style)
 

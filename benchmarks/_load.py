@@ -53,6 +53,7 @@ class Client:
         head = b"\x00\x04MQTT\x04\x02\x00\x00"  # 3.1.1, a clean session, no keep alive
         self._packet(0x10, head + struct.pack(">H", len(client_id)) + client_id)
         self._answers: list[tuple[int, bytes]] = []
+        self._early: list[tuple[str, bytes]] = []
         self._await_answer(_CONNACK)
 
     def __enter__(self) -> Self:
@@ -88,6 +89,12 @@ class Client:
 
         The PUBACKs that are owed for it are in the buffer then.
         """
+        if self._early:
+            early, self._early = self._early, []
+            return early
+        return self._exchange(limit)
+
+    def _exchange(self, limit: float) -> list[tuple[str, bytes]]:
         self.send()
         ways = select.select([self._socket], [self._socket] if self._outgoing else [], [], limit)
         if not ways[0]:
@@ -144,7 +151,7 @@ class Client:
     def _await_answer(self, kind: int) -> bytes:
         limit = time.monotonic() + CONNECT_LIMIT
         while time.monotonic() < limit:
-            self.poll(0.1)
+            self._early += self._exchange(0.1)  # a retained message can come before the SUBACK
             for answer in self._answers:
                 if answer[0] == kind:
                     self._answers.remove(answer)

@@ -35,9 +35,10 @@ from _common import (
 from _petal import BenchPetal, Greeting
 from petalkit import Settings, open_runtime
 from petalkit._logs import configure_logging
+from petalkit._messages import Message
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
-from petalkit.transports.memory import MemoryBroker, MemoryTransport, Message
+from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 ROUND_LIMIT = 60.0  # seconds; a round that takes so long does not work
 AIM = 25.0  # CPU us per command

@@ -1,8 +1,7 @@
-"""Stop latency: from the wish to stop to the end, with work in flight.
+"""Stopping: from `stop()`, or SIGTERM, to the end, with work in flight.
 
-Two ways in: `runtime.stop()` over the memory transport, to the end of its block; and SIGTERM to a
-process on mosquitto, to its exit. Work of 100 ms has to finish and be answered; work that never
-ends has to be cancelled after the grace (1 s here) and answered too. See README.md.
+Through the in-process broker, where the end is that of the `open_runtime` block; and as a process
+through mosquitto, where it is that of the process, with what the broker saw before. See README.md.
 """
 
 from __future__ import annotations
@@ -10,135 +9,192 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from collections.abc import Callable
-from functools import partial
 
 import attrs
 import msgspec
 import trio
 
-from _common import identity, print_environment, print_table, progress, settled, spread
+from _common import (
+    identity,
+    print_environment,
+    print_table,
+    progress,
+    settled,
+    spread,
+)
 from _load import BenchmarkError, Client
 from _petal import BenchPetal
-from _programs import mosquitto, mosquitto_version, petalkit_command, program
+from _programs import Broker, mosquitto, mosquitto_version, petalkit_command, program
 from petalkit import Settings, open_runtime
-from petalkit.testing import MemoryBroker, MemoryTransport
+from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
-GRACE = 1.0  # seconds
 WORK = 0.1  # seconds that a command takes which ends by itself
-LIMIT = 20.0  # seconds for one stop; then something is wrong
-CASES = (("work", 0), ("work", 16), ("work", 64), ("endless", 16))
+GRACE = 1.0  # seconds
+LIMIT = 30.0  # seconds for one stop; a stop that takes so long does not work
 
 
 @attrs.frozen
-class Stopped:
-    """One stop: milliseconds, and how many of the commands in flight were answered."""
+class Case:
+    """What is in flight when the stop begins."""
 
-    latency: float
-    answered: int
+    name: str
+    count: int
+    endless: bool = False
+
+    def commands(self) -> list[bytes]:
+        name, data = ("bench/endless", {}) if self.endless else ("bench/work", {"seconds": WORK})
+        return [
+            msgspec.json.encode(
+                {
+                    "command": name,
+                    "messageId": f"{time.time_ns():x}-{number}",
+                    "waitResponse": True,
+                    "data": data,
+                }
+            )
+            for number in range(self.count)
+        ]
 
 
-def command(name: str, number: int) -> bytes:
-    """A command that is in flight when the stop begins."""
-    return msgspec.json.encode(
-        {
-            "command": f"bench/{name}",
-            "messageId": f"{time.time_ns():x}-{number}",
-            "waitResponse": True,
-            "data": {"seconds": WORK} if name == "work" else {},
-        }
-    )
+CASES = (
+    Case("nothing", 0),
+    Case(f"16 that take {WORK:g} s", 16),
+    Case(f"64 that take {WORK:g} s", 64),
+    Case("16 that never end", 16, endless=True),
+    Case("64 that never end", 64, endless=True),
+)
 
 
-async def by_call(name: str, count: int) -> Stopped:
-    """`runtime.stop()` to the end of the block, without a network."""
-    broker = MemoryBroker(window=1000)
+@attrs.define
+class Stop:
+    """Seconds from the beginning of a stop; what did not happen stays at 0."""
+
+    first_response: float = 0.0
+    last_response: float = 0.0
+    offline: float = 0.0
+    end: float = 0.0
+    responses: int = 0
+
+    def answered(self, at: float) -> None:
+        self.responses += 1
+        self.first_response = self.first_response or at
+        self.last_response = at
+
+
+async def stop_in_memory(case: Case) -> Stop:
+    device = identity("shutdown")
     settings = Settings(
-        organization_id="bench", device_id="d", petal_concurrency=64, grace=GRACE, watchdog=0
+        organization_id=device.organization_id,
+        device_id=device.device_id,
+        petal_concurrency=64,
+        grace=GRACE,
     )
-    base = identity("d")
-    transport = MemoryTransport(broker)
+    broker = MemoryBroker(window=100)
+    stop = Stop()
     with (
         trio.fail_after(LIMIT),
-        broker.observe(base.topic("response")) as responses,
-        broker.observe(base.topic("command/web")) as begun,
+        settled(),
+        broker.observe(device.topic("command/web")) as begun,
+        broker.observe(device.topic("response")) as responses,
     ):
-        async with open_runtime([BenchPetal()], settings, transport=transport) as runtime:
+        async with open_runtime(
+            [BenchPetal()], settings, transport=MemoryTransport(broker)
+        ) as runtime:
             await runtime.wait_connected()
-            for number in range(count):
-                broker.publish_nowait(base.topic("command"), command(name, number))
-            await begun.wait(count)
-            start = time.perf_counter()
-        latency = time.perf_counter() - start
-    return Stopped(latency * 1000, len(responses))
+            for payload in case.commands():
+                broker.publish_nowait(device.topic("command"), payload)
+            await begun.wait(case.count)
+            began = time.perf_counter()
+            runtime.stop()
+        stop.end = time.perf_counter() - began
+        stop.responses = len(responses)
+    return stop
 
 
-def by_signal(name: str, count: int) -> Stopped:
-    """SIGTERM to the exit of a process on mosquitto."""
-    device = f"stop-{time.time_ns():x}"
-    base = identity(device)
+def stop_process(broker: Broker, transport: str, case: Case) -> Stop:
+    base = identity("shutdown").base_topic
+    stop = Stop()
+    command = petalkit_command(transport, "--grace", str(GRACE))
     with (
-        mosquitto() as broker,
-        Client(broker.port, f"load-{device}") as client,
-        program(
-            broker, device, [*petalkit_command("asyncio-mqtt"), "--grace", str(GRACE)]
-        ) as process,
+        program(broker, "shutdown", command) as process,
+        Client(broker.port, "load") as client,
+        settled(),
     ):
-        client.subscribe(base.topic("response"), base.topic("command/web"))
-        for number in range(count):
-            client.publish(base.topic("command"), command(name, number))
-        seen: list[str] = []
-        wait(client, seen, lambda: seen.count(base.topic("command/web")) == count)
-        start = time.perf_counter()
+        client.subscribe(f"{base}/command/web", f"{base}/response", f"{base}/status")
+        for payload in case.commands():
+            client.publish(f"{base}/command", payload)
+        limit = time.monotonic() + LIMIT
+        begun = 0
+        online = False  # the retained birth comes first
+        while begun < case.count or not online:
+            for topic, _ in client.poll(0.1):
+                begun += topic.endswith("/web")
+                online = online or topic.endswith("/status")
+            if time.monotonic() > limit:
+                raise BenchmarkError(f"{begun} of {case.count} commands have begun")
+        began = time.perf_counter()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(LIMIT)
-        latency = time.perf_counter() - start
-        if code != 0:
-            raise BenchmarkError(f"the program under test ended with {code}")
-        wait(client, seen, lambda: seen.count(base.topic("response")) == count)
-    return Stopped(latency * 1000, seen.count(base.topic("response")))
+        while not stop.end or not stop.offline:
+            # Looks every millisecond whether the process has ended: that is the resolution.
+            for topic, _ in client.poll(0.001):
+                at = time.perf_counter() - began
+                if topic.endswith("/response"):
+                    stop.answered(at)
+                elif topic.endswith("/status"):
+                    stop.offline = at
+            if not stop.end and process.poll() is not None:
+                stop.end = time.perf_counter() - began
+            if time.perf_counter() - began > LIMIT:
+                raise BenchmarkError(f"not stopped within {LIMIT:g} s")
+        if process.returncode != 0:
+            raise BenchmarkError(f"the exit code is {process.returncode}")
+    return stop
 
 
-def wait(client: Client, seen: list[str], until: Callable[[], bool]) -> None:
-    """Read messages until something is so."""
-    limit = time.monotonic() + LIMIT
-    while not until():
-        if time.monotonic() > limit:
-            raise BenchmarkError(f"waited {LIMIT} s in vain; {len(seen)} messages came")
-        seen += [topic for topic, _ in client.poll(0.05)]
+def check(case: Case, stop: Stop) -> Stop:
+    if stop.responses != case.count:
+        raise BenchmarkError(f"{stop.responses} responses to {case.count} commands")
+    return stop
+
+
+def ms(stops: list[Stop], field: str) -> str:
+    return spread((1000 * getattr(stop, field) for stop in stops), 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--transport", default="asyncio-mqtt", help="of the process")
+    parser.add_argument("--memory-only", action="store_true", help="without mosquitto")
     arguments = parser.parse_args()
-    print_environment(mosquitto=mosquitto_version())
-    ways: dict[str, Callable[[str, int], Stopped]] = {
-        "stop(), memory": lambda name, count: trio.run(partial(by_call, name, count)),
-        "SIGTERM, mosquitto": by_signal,
-    }
+    rounds = range(arguments.rounds)
+    print_environment(mosquitto="-" if arguments.memory_only else mosquitto_version())
+    print(f"{arguments.rounds} stops each, grace {GRACE:g} s, ms from the beginning of the stop")
+    print()
+
+    trio.run(stop_in_memory, CASES[0])  # warm-up
     rows: list[list[str]] = []
-    for way, measure in ways.items():
-        for name, count in CASES:
-            found: list[Stopped] = []
-            for number in range(-1, arguments.rounds):  # the first is the warm-up
-                with settled():
-                    one = measure(name, count)
-                if number >= 0:
-                    found.append(one)
-            progress(f"{way}: {count} x {name}: {arguments.rounds} rounds")
-            what = f"{WORK * 1000:.0f} ms each" if name == "work" else "never ending"
-            rows.append(
-                [
-                    way,
-                    "nothing" if not count else f"{count} commands, {what}",
-                    spread((one.latency for one in found), 0),
-                    f"{min(one.answered for one in found)} of {count}",
-                ]
-            )
-    print(f"{arguments.rounds} rounds; grace {GRACE:g} s; median (lowest..highest)")
-    print_table(["", "in flight", "ms to the end", "answered, at least"], rows)
-    print("By SIGTERM it counts to the process's exit, the interpreter's own end included.")
+    for case in CASES:
+        stops = [check(case, trio.run(stop_in_memory, case)) for _ in rounds]
+        rows.append([case.name, ms(stops, "end")])
+        progress(f"memory, {case.name}: done")
+    print("in-process broker: stop() to the end of the block")
+    print_table(["in flight", "end"], rows)
+    if arguments.memory_only:
+        return
+
+    rows = []
+    with mosquitto() as broker:
+        for case in CASES:
+            stops = [check(case, stop_process(broker, arguments.transport, case)) for _ in rounds]
+            fields = ("first_response", "last_response", "offline", "end")
+            rows.append([case.name, *(ms(stops, field) for field in fields)])
+            progress(f"{arguments.transport}, {case.name}: done")
+    print(
+        f"{arguments.transport} through mosquitto: SIGTERM to the end of the process, exit code 0"
+    )
+    head = ["in flight", "first response", "last response", "offline on status", "process ended"]
+    print_table(head, rows)
 
 
 if __name__ == "__main__":
