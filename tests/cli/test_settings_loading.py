@@ -182,3 +182,13 @@ def test_a_file_on_the_command_line_takes_the_variable_out_of_the_way(
     loaded = _options.GeneralOptions().load(given)
     assert loaded.settings.organization_id is None
     assert "PETALKIT_ORGANIZATION_ID" not in os.environ
+
+
+def test_a_slip_in_a_variables_name_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PETALKIT_GRCAE", "3")
+    monkeypatch.setenv("PETALKIT_PYTHON", "not a setting, and like none")
+    assert load().settings.grace == Settings().grace
+    assert "PETALKIT_GRCAE is no setting, and ignored; did you mean PETALKIT_GRACE?" in caplog.text
+    assert "PETALKIT_PYTHON" not in caplog.text

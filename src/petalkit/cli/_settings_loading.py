@@ -9,6 +9,7 @@ repeated in an error of a secret.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import tomllib
 import types
@@ -23,6 +24,8 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._settings import Settings, environment_name
+
+logger = logging.getLogger("petalkit.settings")
 
 CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
 PASSWORD_MAX = 65_535  # bytes, MQTT 5.0 section 3.1.3.6
@@ -107,6 +110,7 @@ def load(
         _Layer(1, EnvLoader(prefix="PETALKIT_"), environment_name),
         _Layer(2, DictLoader(given), lambda name: "--" + name.replace("_", "-")),
     ]
+    _warn_of_slips()
     merged = typed_settings.load_settings(_LAYERED, layers)
     hints = setting_types()
     values = {
@@ -125,6 +129,18 @@ def load(
             raise
         raise ConfigError(error.setting, f"{error.reason} (from {origin.origin})") from None
     return Loaded(settings, petals, str(config) if config is not None else None)
+
+
+def _warn_of_slips() -> None:
+    """Name variables that look like a mistyped setting; others under the prefix are not ours."""
+    known = [environment_name(name) for name in loadable_fields()]
+    for variable in os.environ:
+        if variable.startswith("PETALKIT_") and variable not in known:
+            close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
+            if close:
+                logger.warning(
+                    "%s is no setting, and ignored; did you mean %s?", variable, close[0]
+                )
 
 
 # One attribute per loadable setting. No types: the values are converted here, strictly, where
