@@ -173,7 +173,10 @@ class Intake:
             self._refuse_unreadable(delivery, identity, error)
             return
         if self.closed and not self._is_urgent(command.command):
-            if not self._comes_again(delivery):
+            known = command.message_id is not None and self._is_duplicate(
+                delivery, identity, command
+            )
+            if not known and not self._comes_again(delivery):
                 self._refuse_stopping(delivery, identity, command)
             return
         if delivery.retain:
@@ -232,8 +235,10 @@ class Intake:
         spec: CommandSpec,
         expires_at: float | None,
     ) -> None:
-        if command.wait_response:
-            self._outbox.reserve(force=True)
+        if command.wait_response and not self._outbox.reserve(force=True):
+            text = "there is no room for one more response"
+            self._refuse(delivery, identity, command, ErrorCode.BUSY, text)
+            return
         execution = self._execution(delivery, identity, command, spec, expires_at)
         if self._dispatcher.start_urgent(execution):
             execution.log_received()

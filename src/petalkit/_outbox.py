@@ -30,7 +30,7 @@ logger = logging.getLogger("petalkit.outbox")
 
 LOSSES_UNTIL_ALONE = 2
 LOSSES_UNTIL_SET_ASIDE = 3
-REFUSAL_ALLOWANCE = 256  # answers to refused commands beyond the capacity for responses
+ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity for responses
 
 TopicOf = Callable[[Identity], str]
 
@@ -102,7 +102,7 @@ class Outbox:
     @property
     def must_read(self) -> bool:
         """Whether progress here needs the link to be read."""
-        return bool(self._room) or not self._has_place()
+        return bool(self._room) or (len(self) > 0 and not self._has_place())
 
     def sent_since(self) -> float:
         """When the oldest message without PUBACK was sent; infinity when there is none."""
@@ -122,12 +122,20 @@ class Outbox:
         """Take the place of one response to come; False when there is none.
 
         Args:
-            force: take it all the same: an urgent command passes every limit.
+            force: take it all the same, up to an allowance: an urgent command passes the limits.
         """
-        if not force and not self._has_place():
+        if not self._has_place() and not (force and self._has_allowance()):
             return False
         self._reserved += 1
         return True
+
+    def _has_allowance(self) -> bool:
+        """Whether there is a place for what is answered although everything is full."""
+        settings = self._settings
+        return (
+            self._reserved + self._responses < settings.response_capacity + ALLOWANCE
+            and self._bytes < 2 * settings.outbox_bytes
+        )
 
     def release(self) -> None:
         """Give a reserved place back: nothing will be answered."""
@@ -143,11 +151,12 @@ class Outbox:
         self._reserved -= 1
         expires = now + self._settings.response_expiry
         self._put(_Entry(message, None, False, expires, message_id), now)
+        if not self._has_place():
+            self.on_pressure()  # from now on only a PUBACK makes room
 
     def put_refusal(self, message: Message, message_id: str | None) -> bool:
         """Put the answer to a command that was never accepted; False when there is no room."""
-        bound = self._settings.response_capacity + REFUSAL_ALLOWANCE
-        if self._reserved + self._responses >= bound:
+        if not self._has_allowance():
             return False
         now = trio.current_time()
         expires = now + self._settings.response_expiry

@@ -448,3 +448,20 @@ async def test_a_copy_that_comes_after_its_expiry_belongs_to_the_first(
             await settle()
         assert [response["success"] for response in responses] == [True, True]
         assert petal.started == [0]
+
+
+async def test_nothing_is_dropped_for_a_command_that_cannot_be_answered(
+    autojump_clock: object,
+) -> None:
+    """Dropping frees no place for a response: the dropped one is answered."""
+    petal = Recorder()
+    settings = Settings(response_capacity=4, channel_capacity=3, overflow="drop-oldest")
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 1000)
+        for n in range(12):
+            harness.send("rec/two", {"n": n})
+            await settle()
+        statistics = harness.statistics()
+        assert (statistics.running, statistics.waiting) == (2, 2)
+        assert statistics.failed == {}
+        assert statistics.refused == {"BUSY": 8}

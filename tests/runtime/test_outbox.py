@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from petalkit import PayloadError, Petal, Settings, command
+from petalkit._outbox import ALLOWANCE
 from petalkit.testing import MemoryBroker, open_harness
 
 from .petals import Recorder, settle, until
@@ -311,3 +312,33 @@ async def test_reading_goes_on_for_publishers_that_wait(autojump_clock: object) 
         with trio.fail_after(60):
             await petal.send(*range(20))
         recorder.open()
+
+
+async def test_answers_to_urgent_commands_are_bounded_too(autojump_clock: object) -> None:
+    petal = Recorder()
+    settings = Settings(response_capacity=10, flush_timeout=1.0)
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 10_000)
+        for _ in range(40):
+            for _ in range(20):
+                harness.send("rec/stop")
+            await settle()
+        statistics = harness.statistics()
+        assert statistics.outbox == 10 + ALLOWANCE
+        assert statistics.refused["BUSY"] == statistics.unanswered == 800 - statistics.outbox
+
+
+async def test_places_that_only_wait_do_not_keep_reading_on(autojump_clock: object) -> None:
+    """No PUBACK can make room for what has not been sent, so reading has to pause."""
+    petal = Recorder()
+    settings = Settings(response_capacity=10, channel_capacity=50, petal_concurrency=1)
+    async with open_harness(petal, settings=settings) as harness:
+        for _ in range(200):
+            harness.send("rec/hold", qos=0)
+            await settle()
+        statistics = harness.statistics()
+        assert (statistics.waiting, statistics.running, statistics.held) == (9, 1, 32)
+        with harness.responses() as responses:
+            petal.open()
+            await responses.wait(200)
+        assert all(response["success"] for response in responses)

@@ -477,3 +477,23 @@ async def test_an_urgent_command_is_served_in_the_grace(autojump_clock: object) 
         codes = {response["messageId"]: response.get("error_code") for response in responses}
         assert codes["urgent"] is None
         assert codes["ordinary"] == "SHUTTING_DOWN"
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_copy_that_comes_in_the_grace_belongs_to_the_first(
+    qos: int, autojump_clock: object
+) -> None:
+    petal = Recorder()
+    settings = Settings(acknowledge="handled")
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/hold", message_id="m")
+            await settle()
+            harness.runtime.stop()
+            await settle()
+            harness.send("rec/hold", message_id="m", qos=qos)
+            await settle()
+            petal.open()
+            await harness.runtime.wait_stopped()
+        assert [response["success"] for response in responses] == [True]
+        assert harness.statistics().duplicates_joined == 1
