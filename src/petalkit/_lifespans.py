@@ -187,6 +187,9 @@ class PetalLife:
                     )
                 if rest is not None:
                     raise rest from None
+        if self._entered and not self._stop.is_set() and not scope.cancelled_caught:
+            # It took the cancellation of a scope or nursery of its own for an end.
+            self._fail("its lifespan ended by itself")
         if scope.cancelled_caught:
             if self._entered:
                 logger.error("petal %r: leaving the lifespan took too long", self.petal.name)

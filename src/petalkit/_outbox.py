@@ -80,6 +80,9 @@ class Outbox:
         self._link: Link | None = None
         self._identity: Identity | None = None
         self._pumping = False
+        self._window = 1
+        self._blocked = trio.Event()  # the link took no more, and no PUBACK is to come
+        self.answered = 0  # messages that were acknowledged or refused
         self._answered: dict[str, int] = {}  # messageId -> responses to it that are here
         self._reserved = 0
         self._responses = 0
@@ -236,6 +239,8 @@ class Outbox:
         """Send over this link from now on."""
         self._link = link
         self._identity = identity
+        # One place is left free: at a stop `offline` has to pass whatever waits for its PUBACK.
+        self._window = max(1, link.publish_maximum - 1)
         self._pump(trio.current_time())
 
     def detach(self, *, lost: bool) -> None:
@@ -280,6 +285,8 @@ class Outbox:
                 queue.popleft()
                 self._expire(entry)
                 continue
+            if len(in_flight) >= self._window:
+                return
             if in_flight and (
                 entry.losses >= LOSSES_UNTIL_ALONE
                 or next(iter(in_flight)).losses >= LOSSES_UNTIL_ALONE
@@ -292,6 +299,8 @@ class Outbox:
             try:
                 self._link.publish_nowait(entry.message, functools.partial(self._done, entry))
             except trio.WouldBlock:
+                if not in_flight:  # no PUBACK will call here again
+                    self._blocked.set()
                 return
             except ConnectionLost:
                 self._link = None  # the supervisor is about to detach it
@@ -304,6 +313,7 @@ class Outbox:
         if isinstance(error, ConnectionLost) or entry not in self._in_flight:
             return  # detach() deals with what is lost
         del self._in_flight[entry]
+        self.answered += 1
         if error is None:
             self._counters.published += 1
         else:
@@ -350,6 +360,22 @@ class Outbox:
         if self._room:
             self._room.unpark()
         self.on_place()
+
+    async def keep_sending(self, link: Link) -> None:
+        """Go on when a link takes messages again that took none. Until cancelled or lost.
+
+        Mostly a PUBACK is what makes room in a link, and sends the next; a link that is full of
+        bytes without a PUBACK to come (QoS 0) tells only who waits for it.
+
+        Raises:
+            ConnectionLost: the link is gone.
+        """
+        while True:
+            await self._blocked.wait()
+            self._blocked = trio.Event()
+            await link.wait_publishable()
+            if self._link is link:
+                self._pump(trio.current_time())
 
     async def wait_empty(self) -> None:
         """Wait until everything is acknowledged. Has to be bounded by the caller."""

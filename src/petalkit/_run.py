@@ -98,7 +98,8 @@ def _signals_stop(stop: _Stop, settings: Settings) -> Generator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # None: it was not set from Python, and cannot be set back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         deadman.cancel()
 
 

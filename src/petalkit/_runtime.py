@@ -351,12 +351,18 @@ async def open_runtime(
     except BaseExceptionGroup as group:
         from_runtime = _single(group)
     # Raised out here, where no exception is being handled that would become their context.
-    if from_block is not None and from_runtime is not None:
+    if from_block is not None and from_runtime is not None and not _is_cancelled(from_runtime):
         raise BaseExceptionGroup("block and runtime both failed", [from_block, from_runtime])
     if from_block is not None:
         raise from_block
     if from_runtime is not None:
         raise from_runtime
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 async def _hurry_when_cancelled(runtime: Runtime) -> None:

@@ -80,6 +80,7 @@ class Supervisor:
         self._jitter = jitter
         self._leave = trio.Event()
         self._attempt = trio.CancelScope()
+        self._said = ""  # the last status handed to the present link
         self._up_at = -1.0  # when the present link was ready; negative before
         self._failures = 0
         self._short_lives = 0
@@ -132,10 +133,13 @@ class Supervisor:
         if self._leave.is_set():
             return
         if identity == self._waiter.current:
+            self._retirements = 0
             # Sleep, but not through a change of identity.
             with trio.move_on_after(self._delay()):
                 await self._waiter.wait_other(identity)
             return
+        if not self._retirements:
+            self._forget_failures()  # a change of identity may be what mends them
         self._retirements += 1
         if left or self._retirements >= RETIRE_ATTEMPTS:
             await self._move_on(identity, nursery, left=left)
@@ -146,7 +150,7 @@ class Supervisor:
         """From here on the device is another."""
         self._session_of = None
         self._retirements = 0
-        self._failures = self._short_lives = 0
+        self._forget_failures()
         nursery.start_soon(self._end_after_grace, old, name="grace of an old identity")
         current = self._waiter.current
         assert current is not None
@@ -161,7 +165,7 @@ class Supervisor:
             try:
                 async with self._transport.connect(options):
                     pass
-            except TransportError as error:
+            except (TransportError, ConfigError) as error:
                 logger.warning(
                     "could not end the session of client %r: %s", options.client_id, error
                 )
@@ -175,6 +179,10 @@ class Supervisor:
 
     # -- between links
 
+    def _forget_failures(self) -> None:
+        self._failures = self._short_lives = 0
+        self._taken_over = False
+
     def _report(self, error: TransportError) -> None:
         if self._up_at < 0:
             self._counters.connects_failed += 1
@@ -185,8 +193,7 @@ class Supervisor:
         self._counters.links_lost += 1
         lived = trio.current_time() - self._up_at
         if lived >= self._settings.stable_after:
-            self._failures = self._short_lives = 0
-            self._taken_over = False
+            self._forget_failures()
         else:
             self._failures += 1
             self._short_lives += 1
@@ -256,24 +263,30 @@ class Supervisor:
         Raises:
             TransportError: it was lost, or the broker refused what we need.
         """
-        lost = True
+        lost = False
+        self._said = ""
         try:
             with _single_transport_error():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._intake.read, link, identity, name="intake")
                     await self._announce(link, identity)
                     nursery.start_soon(self._watch_publishes, name="publish watch")
+                    nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
                     await self._wait_reason_to_leave(identity)
                     if not self._leave.is_set():
-                        await self._unsubscribe(link, identity)
+                        unsubscribe = functools.partial(self._unsubscribe, link, identity)
+                        await wait_any(unsubscribe, self._leave.wait)
                     await self._publish_status(link, identity, "offline")
                     nursery.cancel_scope.cancel()
-            lost = False
-        except trio.Cancelled:
-            lost = False
+        except TransportError:
+            lost = True
             raise
         finally:
             self.serving = None
+            if self._said == "online" and not lost:
+                # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
+                with contextlib.suppress(trio.WouldBlock, ConnectionLost):
+                    link.publish_nowait(self._status(identity, "offline"), lambda _: None)
             self._outbox.detach(lost=lost)
             self.down.set()
 
@@ -299,6 +312,7 @@ class Supervisor:
             if status == "online"
             else self._settings.disconnect_timeout
         )
+        self._said = status
         with trio.move_on_after(limit) as scope:
             try:
                 await link.publish(self._status(identity, status))
@@ -326,13 +340,15 @@ class Supervisor:
     async def _watch_publishes(self) -> None:
         """Lose a link that takes our messages and never acknowledges them."""
         limit = self._settings.publish_timeout
-        paused_at = -math.inf
+        good_at = -math.inf  # when there was a PUBACK, or none could come
+        answered = -1
         while True:
             await trio.sleep(limit / 4)
             now = trio.current_time()
-            if self._intake.paused:
-                paused_at = now  # nothing is read, so no PUBACK can come
-            elif max(self._outbox.sent_since(), paused_at) + limit <= now:
+            if self._intake.paused or answered != self._outbox.answered:
+                answered = self._outbox.answered
+                good_at = now
+            elif max(self._outbox.sent_since(), good_at) + limit <= now:
                 raise ConnectionLost(f"no PUBACK within {limit:g} s")
 
 
@@ -343,7 +359,11 @@ def _single_transport_error() -> Generator[None]:
         yield
     except BaseExceptionGroup as group:
         errors, rest = group.split(TransportError)
-        if errors is None or rest is not None:
+        if errors is None:
+            raise
+        if rest is not None:
+            if rest.split(trio.Cancelled)[1] is None:
+                raise rest from None  # left anyway, so the loss does not count
             raise
         error: BaseException = errors
         while isinstance(error, BaseExceptionGroup):

@@ -288,6 +288,11 @@ class AsyncioLink(Link):
             self._lose(reason, taken_over=taken_over)
 
     @property
+    def publish_maximum(self) -> int:
+        """See `Link.publish_maximum`."""
+        return self._outgoing.in_flight_max
+
+    @property
     def ended(self) -> trio.Event:
         """See `Link.ended`."""
         return self._ended

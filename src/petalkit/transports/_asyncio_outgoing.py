@@ -41,7 +41,7 @@ class Outgoing:
         self._wake = wake
         self.publishers = trio.lowlevel.ParkingLot()
         self.in_flight = 0  # QoS 1, with those not written yet
-        self._in_flight_max = options.publish_maximum
+        self.in_flight_max = options.publish_maximum
         self._packet_max = 0xFFFF_FFFF
         self._acks: list[int] = []
         self._exactly_once: set[int] = set()
@@ -51,8 +51,8 @@ class Outgoing:
 
     def accept_limits(self, connack: Any) -> None:
         """What the broker's CONNACK allows us (MQTT 5.0, section 3.2.2.3)."""
-        self._in_flight_max = min(
-            self._in_flight_max, getattr(connack, "ReceiveMaximum", self._in_flight_max)
+        self.in_flight_max = min(
+            self.in_flight_max, getattr(connack, "ReceiveMaximum", self.in_flight_max)
         )
         self._packet_max = getattr(connack, "MaximumPacketSize", self._packet_max)
 
@@ -99,7 +99,7 @@ class Outgoing:
     def publishable(self) -> bool:
         """Whether there is room for one more message."""
         return (
-            self.in_flight < self._in_flight_max
+            self.in_flight < self.in_flight_max
             and self._messages_bytes + self.client.unsent < OUTGOING_BYTES
         )
 

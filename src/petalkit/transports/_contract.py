@@ -151,6 +151,11 @@ class Link(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def publish_maximum(self) -> int:
+        """How many of our messages may wait for their PUBACK on this link."""
+
+    @property
+    @abc.abstractmethod
     def ended(self) -> trio.Event:
         """Set when the link is lost. For those who wait for something else than this link.
 

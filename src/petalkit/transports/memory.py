@@ -215,6 +215,11 @@ class MemoryLink(Link):
     # -- receiving
 
     @property
+    def publish_maximum(self) -> int:
+        """See `Link.publish_maximum`."""
+        return self._options.publish_maximum
+
+    @property
     def ended(self) -> trio.Event:
         """See `Link.ended`."""
         return self._ended
