@@ -96,10 +96,11 @@ def measure(
                     contender.rounds[window].append(measured)
         contenders.reverse()  # nobody is always the first
         progress(f"round {number + 1} of {rounds}")
-    contenders.sort(key=lambda one: one.name, reverse=True)
+    if rounds % 2 == 0:  # with the warm-up an odd number of turns
+        contenders.reverse()
 
 
-def print_results(contenders: list[Contender], peer: str | None, counts: dict[int, int]) -> None:
+def print_results(contenders: list[Contender], peers: list[str], counts: dict[int, int]) -> None:
     for window, count in counts.items():
         how = "one at a time" if window == 1 else f"{window} under way"
         print(f"{how}: {len(contenders[0].rounds[window])} rounds of {count} commands")
@@ -120,7 +121,7 @@ def print_results(contenders: list[Contender], peer: str | None, counts: dict[in
     for name, ours in by_name.items():
         if not name.startswith("petalkit"):
             continue
-        if peer is not None:
+        for peer in peers:
             bare = by_name[peer]
             for window in counts:
                 pairs = zip(ours.column(window, "cpu"), bare.column(window, "cpu"), strict=True)
@@ -169,8 +170,8 @@ def main() -> None:
     parser.add_argument("--peer-python", help="with asyncio-mqtt 0.16.2 and paho-mqtt 1.6.1")
     parser.add_argument(
         "--peer-style",
-        choices=("sequential", "tasks"),
-        default="sequential",
+        choices=("sequential", "tasks", "both"),
+        default="both",
         help="the bare program awaits each command, or starts a task for each",
     )
     parser.add_argument("--no-peer", action="store_true")
@@ -181,17 +182,19 @@ def main() -> None:
         for transport in arguments.transport or ["asyncio-mqtt"]
     }
     versions = {"mosquitto": mosquitto_version()}
-    peer = None
+    peers: list[str] = []
     if not arguments.no_peer:
         python = arguments.peer_python or make_peer_environment()
-        peer = "bare asyncio-mqtt"
-        programs[peer] = bare_command(python, arguments.peer_style)
+        styles = ("sequential", "tasks")
+        for style in styles if arguments.peer_style == "both" else (arguments.peer_style,):
+            peers.append(f"bare asyncio-mqtt, {style}")
+            programs[peers[-1]] = bare_command(python, style)
         show = (
             "from importlib.metadata import version as v; import platform;"
             "print(f\"python {platform.python_version()}, asyncio-mqtt {v('asyncio-mqtt')}, \""
             "f\"paho-mqtt {v('paho-mqtt')}, msgspec {v('msgspec')}\")"
         )
-        versions["peer"] = f"{output_of(python, '-c', show)}, {arguments.peer_style}"
+        versions["peer"] = output_of(python, "-c", show)
     print_environment(**versions, mqtt=arguments.protocol)
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(mosquitto())
@@ -202,7 +205,7 @@ def main() -> None:
             contenders.append(Contender(name, identity(device).base_topic, process.pid))
         counts = {64: arguments.commands, 1: arguments.single}
         measure(broker, contenders, arguments.rounds, counts)
-        print_results(contenders, peer, counts)
+        print_results(contenders, peers, counts)
         if arguments.flood:
             run_floods(broker, contenders, FLOOD)
 

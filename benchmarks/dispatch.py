@@ -207,11 +207,11 @@ def main() -> None:
         else:
             logging.getLogger().setLevel(logging.WARNING)
         for window in (64, 1):
-            measure(rows, window, arguments.commands, arguments.rounds)
+            measure(rows, window, arguments.commands, arguments.rounds, aims=not arguments.log)
     print("One process does it all, so commands/s counts the generator too. Read: README.md.")
 
 
-def measure(rows: dict[str, Round], window: int, count: int, rounds: int) -> None:
+def measure(rows: dict[str, Round], window: int, count: int, rounds: int, *, aims: bool) -> None:
     took: dict[str, list[Measured]] = {name: [] for name in rows}
     for number in range(-1, rounds):  # the first is the warm-up
         for name, row in rows.items():
@@ -239,7 +239,7 @@ def measure(rows: dict[str, Round], window: int, count: int, rounds: int) -> Non
     if net:
         ratio = statistics.median(net) / statistics.median(cpu["bare loop"])
         print(f"petalkit without them / bare loop: {ratio:.2f}")
-    if window == 64 and "petalkit" in cpu:
+    if aims and window == 64 and "petalkit" in cpu:
         print_aim("petalkit, all in", statistics.median(cpu["petalkit"]), AIM, " us")
         if net:
             print_aim("petalkit without generator and broker", statistics.median(net), AIM, " us")
