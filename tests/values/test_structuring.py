@@ -122,13 +122,13 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (dict, {"a": 1}, {"a": 1}),
     (int | None, None, None),
     (int | None, 5, 5),
-    (Optional[Point], {"x": 1}, Point(1.0)),  # noqa: UP045
-    (Optional[Point], None, None),  # noqa: UP045
+    (Optional[Point], {"x": 1}, Point(1.0)),
+    (Optional[Point], None, None),
     (list[int] | None, None, None),
     (list[int] | None, [1], [1]),
     (int | str, "a", "a"),
     (int | str, 1, 1),
-    (Union[float, None], 1, 1.0),  # noqa: UP007
+    (Union[float, None], 1, 1.0),
     (bool | None, True, True),
     (Color | None, "red", Color.RED),
     (dt.datetime | None, None, None),
