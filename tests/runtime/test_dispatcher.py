@@ -139,6 +139,20 @@ async def test_commands_of_one_name_with_a_limit_start_in_order(autojump_clock: 
     assert petal.started == list(range(100))
 
 
+async def test_what_waits_in_several_lines_of_a_petal_starts_by_its_arrival(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(petal_concurrency=1)) as harness:
+        harness.send("rec/hold", {"n": 0})
+        for n, name in enumerate(["two", "hold", "alone", "two", "hold"], 1):
+            harness.send(f"rec/{name}", {"n": n})
+        await settle()
+        petal.open()
+        await settle()
+        assert petal.started == [0, 1, 2, 3, 4, 5]
+
+
 async def test_the_second_of_a_group_is_told_what_is_running(autojump_clock: object) -> None:
     one, two = Recorder("one"), Recorder("two")
     async with open_harness(one, two) as harness:

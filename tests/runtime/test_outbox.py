@@ -87,6 +87,22 @@ async def test_what_had_no_puback_is_sent_again_on_the_next_link_in_its_order(
             assert harness.statistics().published == 5
 
 
+async def test_what_is_sent_again_goes_before_what_was_not_sent_yet(
+    autojump_clock: object,
+) -> None:
+    petal = Sender()
+    async with open_harness(petal, settings=Settings(publish_maximum=3)) as harness:
+        with harness.events() as events:
+            harness.broker.swallow("PUBACK", 2)
+            await petal.send(0, 1, 2, 3, 4)
+            await settle()
+            assert numbers(events) == [0, 1]  # one place is kept for the status
+            harness.drop_link()
+            await harness.wait_connected()
+            await settle()
+            assert numbers(events)[2:] == [0, 1, 2, 3, 4]
+
+
 async def test_a_refusal_of_the_broker_is_final_and_counted(autojump_clock: object) -> None:
     petal = Sender()
     async with open_harness(petal, settings=Settings(protocol="5")) as harness:
@@ -224,6 +240,28 @@ async def test_publishers_take_turns(autojump_clock: object) -> None:
             assert all(sent[:last].count(other) >= 25 for other in range(4))
 
 
+async def test_a_publisher_that_comes_late_does_not_pass_those_who_wait(
+    autojump_clock: object,
+) -> None:
+    petal = Sender()
+    settings = Settings(event_capacity=1, response_expiry=60.0)
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.stop()
+        await harness.advance(1)
+        with harness.events() as events:
+            await petal.send(0)
+            async with trio.open_nursery() as nursery:
+                for n in (1, 2):
+                    nursery.start_soon(_publish, petal, n)
+                    await settle()
+                await trio.sleep(61)  # the first is too old: there is room, for who waits
+                nursery.start_soon(_publish, petal, 3)
+                await settle()
+                harness.broker.start()
+                await events.wait(3)
+            assert numbers(events) == [1, 2, 3]
+
+
 async def test_a_cancelled_publisher_leaves_no_trace_and_wakes_the_next(
     autojump_clock: object,
 ) -> None:
@@ -297,6 +335,27 @@ async def test_an_event_that_cannot_be_sent_is_the_publishers_error(
         with pytest.raises(ValueError, match="qos"):
             await petal.publish_message({}, qos=2)
         assert harness.statistics().outbox == 0
+
+
+async def test_a_paused_reader_goes_on_once_a_publisher_waits(autojump_clock: object) -> None:
+    petal, recorder = Sender(), Recorder()
+    settings = Settings(
+        event_capacity=1, channel_capacity=1, channel_reserve=1, petal_concurrency=1
+    )
+    async with open_harness(petal, recorder, settings=settings) as harness:
+        for n in range(10):
+            harness.send("rec/hold", {"n": n})
+            await settle()
+        received = harness.statistics().received
+        assert received < 10
+        harness.broker.swallow("PUBACK", 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_publish, petal, 1, 2)
+            await settle()
+            # The PUBACK that makes room comes behind them, in the same stream.
+            assert harness.statistics().received == 10
+            nursery.cancel_scope.cancel()
+        recorder.open()
 
 
 async def test_reading_goes_on_for_publishers_that_wait(autojump_clock: object) -> None:
