@@ -267,8 +267,11 @@ class IdentityWaiter:
             identity = Identity(
                 organization_id, self._device_id, base_topic=self._settings.base_topic
             )
-        except (SourceError, TopicError) as error:
+        except SourceError as error:
             self._report(str(error))
+            return
+        except TopicError as error:
+            self._report(f"gives an ID that cannot be used: {error}")
             return
         self._problem = None
         if identity == self._current:

@@ -62,6 +62,7 @@ class PetalLife:
         self._background_ended = trio.Event()
         self._background_ended.set()
         self.ended = trio.Event()
+        self.out_of_service = trio.Event()
         self._entered = False
         self._scope = trio.CancelScope()  # around the lifespan
 
@@ -147,6 +148,7 @@ class PetalLife:
         """Commands are answered `UNAVAILABLE` from now on; the others go on."""
         if not self.failed:
             self.failed = True
+            self.out_of_service.set()
             logger.critical(
                 "petal %r is out of service: %s",
                 self.petal.name,

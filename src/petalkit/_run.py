@@ -19,13 +19,14 @@ import trio
 
 from ._errors import ConfigError, PetalkitError, RegistrationError
 from ._petal import Petal
-from ._runtime import Runtime, open_runtime
+from ._runtime import AllPetalsFailed, Runtime, open_runtime
 from ._settings import Settings
+from ._waiting import wait_any
 
 logger = logging.getLogger("petalkit.runtime")
 
 EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
-EXIT_ERROR = 1  # the runtime failed, or no petal could be started, or the stop took too long
+EXIT_ERROR = 1  # the runtime failed, or no petal is left, or the stop took too long
 EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
 EXIT_FORCED = 3  # a second signal
 STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits
@@ -47,13 +48,19 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
     Call it in the main thread, where Python handles signals.
 
     Raises:
-        RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`.
+        RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
+            every petal has failed while it was served.
     """
     stop = _Stop()
+    failed = False
     # Around the start, which has no runtime yet to stop; a started one stops by itself.
     with trio.CancelScope() as stop.start, _signals_stop(stop, settings):
         async with open_runtime(petals, settings) as stop.runtime:
-            await stop.runtime.wait_stopped()
+            await wait_any(stop.runtime.wait_stopped, stop.runtime.wait_all_failed)
+            failed = stop.runtime.all_failed
+    if failed:
+        # Whoever supervises the process can start it again; nobody in it can.
+        raise AllPetalsFailed("every petal is out of service")
     return EXIT_OK
 
 

@@ -47,7 +47,7 @@ logger = logging.getLogger("petalkit.runtime")
 
 
 class AllPetalsFailed(PetalkitError):
-    """No petal could be started, so there is nothing to serve. The log has each one's reason."""
+    """No petal is left, so there is nothing to serve. The log has each one's reason."""
 
 
 class Runtime:
@@ -150,6 +150,16 @@ class Runtime:
         if not self._supervisor.up.is_set():
             raise trio.ClosedResourceError("the runtime has stopped")
 
+    @property
+    def all_failed(self) -> bool:
+        """Whether every petal is out of service."""
+        return all(life.failed for life in self._lives)
+
+    async def wait_all_failed(self) -> None:
+        """Wait until every petal is out of service. No limit: most never are."""
+        for life in self._lives:
+            await life.out_of_service.wait()
+
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.
 
@@ -219,7 +229,7 @@ class Runtime:
                     await wait_any(
                         functools.partial(self._enter_lifespans, services), self._abandon_start
                     )
-                    if not all(life.failed for life in self._lives):
+                    if not self.all_failed:
                         task_status.started()
                         async with trio.open_nursery() as linked:
                             linked.start_soon(self._supervise, name="supervisor")

@@ -59,7 +59,7 @@ def _one_of(*choices: str) -> _Check:
 def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         try:
-            check_segment(value, attribute.name)
+            check_segment(value, "the ID")
         except TopicError as error:
             raise ConfigError(attribute.name, str(error)) from None
 

@@ -392,6 +392,8 @@ def _collect_one(error: BaseException, path: str, found: list[dict[str, str]]) -
             return
         case ValueError() if error.args and isinstance(error.args[0], str):
             message = error.args[0]  # a validator of the model: written for people
+        case TypeError():
+            message = "has a value of none of the allowed types"
         case _:
             message = "has an invalid value"
     found.append({"path": path, "message": message})

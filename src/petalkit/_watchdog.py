@@ -70,14 +70,13 @@ class _Pulse:
             name = execution.spec.name
             extra = {"petal": execution.spec.petal, "command": name}
         where = "".join(traceback.format_stack(frame)[-3:]).rstrip()
-        logger.error(
-            "the event loop has been blocked for %.1f s by %s; blocking work belongs into "
-            "thread=True\n%s",
-            silence,
-            name,
-            where,
-            extra=extra,
-        )
+        text = "the event loop has been blocked for %.1f s by %s; blocking work belongs into "
+        # By hand, for a stack that is not this thread's.
+        record = logger.makeRecord(
+            logger.name, logging.ERROR, frame.f_code.co_filename, frame.f_lineno,
+            text + "thread=True", (silence, name), None, extra=extra, sinfo=where,
+        )  # fmt: skip
+        logger.handle(record)
 
 
 def _execution_in(frame: FrameType | None) -> Execution | None:

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from petalkit import AllPetalsFailed, Petal, Settings, command
-from petalkit.testing import open_harness
+from petalkit._run import run_until_signalled
+from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
 from .petals import Recorder, settle
 
@@ -313,3 +314,27 @@ async def test_a_command_that_a_lifespan_adds_is_served(autojump_clock: object) 
 
     async with open_harness(Living(start)) as harness:
         assert (await harness.call("living/extra"))["n"] == 1
+
+
+async def test_a_process_whose_every_petal_failed_ends_with_an_error(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever supervises the process can start it again; nobody inside can."""
+
+    class Crashing(Petal):
+        name = "crashing"
+
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            async def crash() -> None:
+                await trio.sleep(5)
+                raise OSError("the camera is gone")
+
+            self.nursery.start_soon(crash)
+            yield
+
+    transport = MemoryTransport(MemoryBroker())
+    monkeypatch.setattr("petalkit._runtime.create_transport", lambda settings: transport)
+    settings = Settings(organization_id="acme", device_id="Instance-1", watchdog=0)
+    with pytest.raises(AllPetalsFailed, match="out of service"), trio.fail_after(60):
+        await run_until_signalled([Crashing()], settings)

@@ -49,6 +49,7 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does() -> 
     finally:
         logger.removeHandler(ear)
     assert response["reported"] is True
+    assert "self.reported.wait(10)" in str(reports[-1].stack_info)
     assert {"petal": "blocking", "command": "blocking/block"}.items() <= vars(reports[-1]).items()
 
 

@@ -88,6 +88,10 @@ def _transport(port: int, protocol: Protocol) -> Any:
 def mosquitto_port(request: pytest.FixtureRequest) -> int | None:
     """The port of a mosquitto, for the rigs that want one."""
     name: str = request.node.callspec.params["rig"]
+    # Here, since the reason of a skip is lost in an asynchronous fixture.
+    reason = LACKS.get(name, {}).get(request.node.callspec.params["checked"].__name__)
+    if reason is not None:
+        pytest.skip(f"{name}: {reason}")
     return request.getfixturevalue("mosquitto").port if name.startswith("mosquitto") else None
 
 
@@ -106,9 +110,6 @@ async def rig(
 ) -> AsyncGenerator[Rig]:
     """One broker and the ways to it."""
     name: str = request.param
-    reason = LACKS.get(name, {}).get(request.node.callspec.params["checked"].__name__)
-    if reason is not None:
-        pytest.skip(f"{name}: {reason}")
     protocol: Protocol = "5" if name.endswith(" 5") else "3.1.1"
     if name.startswith("memory"):
         broker, closed = MemoryBroker(), MemoryBroker()

@@ -27,7 +27,7 @@ def run(
 
     A signal stops gracefully: running commands get --grace seconds. A second one stops at once.
 
-    Exit codes: 0 stopped, 1 runtime error or no petal could start, 2 usage or configuration
+    Exit codes: 0 stopped, 1 runtime error or no petal left, 2 usage or configuration
     error, 3 stopped by a second signal.
     """
     if not targets:

@@ -320,6 +320,9 @@ class AsyncioLink(Link):
         while self._lost is None:
             if not (self._wire.outgoing or self._outgoing.pending()):
                 await self._writer.park()
+                if self._outgoing.only_acks():
+                    # The answer is mostly one step behind: then both leave in one packet.
+                    await trio.lowlevel.checkpoint()
             self._outgoing.flush()
             if not self._send():
                 await trio.lowlevel.wait_writable(self._sock)

@@ -60,6 +60,10 @@ class Outgoing:
         """Whether `flush` has anything to do."""
         return bool(self._acks or self._messages or self.client.want_write())
 
+    def only_acks(self) -> bool:
+        """Whether nothing waits but acknowledgements."""
+        return bool(self._acks) and not self._messages
+
     def flush(self) -> None:
         """Put on the wire what was collected: acknowledgements in order, then publishes."""
         if self._acks:
