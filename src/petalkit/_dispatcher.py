@@ -352,8 +352,10 @@ class Dispatcher:
             self._outbox.release()
 
     def session_ends(self) -> None:
-        """Nobody is owed an acknowledgement any more, and nothing comes again."""
+        """Nothing comes again, and so nobody is to wait for an acknowledgement."""
         for execution in (*self.backlog, *self._running):
+            for delivery in execution.deliveries:
+                delivery.ack()
             execution.deliveries = ()
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:

@@ -161,12 +161,12 @@ async def call_handler(
     """
     spec = execution.spec
     message_id = execution.command.message_id
-    counters.started += 1
     try:
         arguments = spec.bind(execution.command, execution.context)
     except PayloadError as error:
         details = {"errors": list(error.errors)}
         return answers.failure(message_id, error.code, error.message, details=details), error.code
+    counters.started += 1
     try:
         if spec.thread:
             result = await _call_in_thread(execution, arguments, limiter, leave)

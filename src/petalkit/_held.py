@@ -62,9 +62,10 @@ class HeldLine:
         return self._by_id.get(message_id)
 
     def session_ends(self) -> None:
-        """None of them comes again."""
+        """None of them comes again, and so nobody is to wait for their acknowledgement."""
         for held in self._line:
             held.comes_again = False
+            held.delivery.ack()
 
     def take(self, which: Callable[[Held], bool]) -> list[Held]:
         """Take out every one that `which` says, in order."""

@@ -64,6 +64,7 @@ class Intake:
         self.paused = False
         self.closed = False
         self._admitting = False
+        self._draining = False  # the session is about to end: what is here is ours alone
         self._deaf = False  # closed to urgent commands too
         self._reading_on = False
         dispatcher.on_room = self._admit_held
@@ -83,6 +84,7 @@ class Intake:
         """
         self._topics = frozenset(map(identity.topic, self._settings.command_topics))
         self._session_kept = self._settings.keeps_session
+        self._draining = False
         try:
             while True:
                 while self._must_pause() and not link.ended.is_set():
@@ -138,6 +140,7 @@ class Intake:
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
         self._session_kept = False
+        self._draining = True
         self._held.session_ends()
         self._dispatcher.session_ends()
 
@@ -178,6 +181,11 @@ class Intake:
             )
             if not known and not self._comes_again(delivery):
                 self._refuse_stopping(delivery, identity, command)
+            return
+        if delivery.retain and self._is_known(command.message_id):
+            # It came live before, without the flag, and has its answer.
+            self._counters.refused[str(ErrorCode.RETAINED)] += 1
+            delivery.ack()
             return
         if delivery.retain:
             text = "a retained command is not run: it was sent to whoever comes, at any time"
@@ -276,12 +284,19 @@ class Intake:
 
     def _owe(self, execution: Execution, delivery: Delivery) -> None:
         """Acknowledge now or with the command, as it is set."""
-        if self._settings.acknowledge == "accepted":
+        if self._settings.acknowledge == "accepted" or self._draining:
             delivery.ack()
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
 
     # -- duplicates
+
+    def _is_known(self, message_id: str | None) -> bool:
+        return message_id is not None and (
+            self._duplicates.live(message_id) is not None
+            or self._duplicates.finished(message_id, self._now) is not None
+            or self._held.find(message_id) is not None
+        )
 
     def _is_duplicate(self, delivery: Delivery, identity: Identity, command: Command) -> bool:
         assert command.message_id is not None
@@ -363,17 +378,20 @@ class Intake:
         rule = self._settings.answer_unknown
         prefixes = {name.rpartition("/")[0] for name in self._table.public_names()}
         ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
-        answered = rule == "all" or (rule == "own" and ours)
-        near = self._table.near(command.command)
-        details: dict[str, object] = {} if near is None else {"did_you_mean": near}
-        details["available_commands"] = self._table.public_names()
+        answered = command.wait_response and (rule == "all" or (rule == "own" and ours))
+        details: dict[str, object] = {}
+        if answered:  # looking for a near match is slow
+            near = self._table.near(command.command)
+            if near is not None:
+                details["did_you_mean"] = near
+            details["available_commands"] = self._table.public_names()
         self._answers.refuse(
             identity,
             ErrorCode.UNKNOWN_COMMAND,
             f"Unknown command: {command.command}",
             command=command.command,
             message_id=command.message_id,
-            answer=answered and command.wait_response,
+            answer=answered,
             details=details,
         )
         delivery.ack()
@@ -423,6 +441,8 @@ class Intake:
             self._refuse(held.delivery, held.identity, held.command, ErrorCode.BUSY, text)
             return
         self._held.add(held)
+        if self._draining:
+            held.delivery.ack()  # or the broker's window stays shut, and the rest never comes
 
     def _is_over_reserve(self) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever."""

@@ -64,6 +64,7 @@ class PetalLife:
         self.ended = trio.Event()
         self.out_of_service = trio.Event()
         self._entered = False
+        self._told = False
         self._scope = trio.CancelScope()  # around the lifespan
 
     # -- the petal's host
@@ -131,6 +132,7 @@ class PetalLife:
             # Trio says so when a lifespan has left a cancel scope or a nursery of its own open.
             self._fail("its lifespan left its task in disorder", error)
         finally:
+            self._tell(task_status)  # whatever happened, nobody is to wait for this petal
             self.petal._host = None
             self._nursery = None
             self.ended.set()
@@ -138,6 +140,12 @@ class PetalLife:
     def stop(self) -> None:
         """Leave the lifespan; `run` returns when that is done."""
         self._stop.set()
+
+    def _tell(self, task_status: trio.TaskStatus[None]) -> None:
+        """The start is over, well or not."""
+        if not self._told:
+            self._told = True
+            task_status.started()
 
     def abandon_start(self) -> None:
         """Do not wait for the lifespan to be entered, if it is not yet."""
@@ -170,7 +178,7 @@ class PetalLife:
                 async with self.petal.lifespan():
                     self._entered = True
                     scope.deadline = math.inf
-                    task_status.started()
+                    self._tell(task_status)
                     try:
                         await self._stop.wait()
                         if self.failed:
@@ -200,7 +208,7 @@ class PetalLife:
                 self._fail(f"its lifespan was not entered within {limit:g} s, or was cut short")
         await self._end_background()
         if not self._entered:
-            task_status.started()
+            self._tell(task_status)
 
     async def _hold_background(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

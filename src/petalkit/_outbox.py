@@ -81,6 +81,7 @@ class Outbox:
         self._identity: Identity | None = None
         self._pumping = False
         self._window = 1
+        self._stalled = False  # only a PUBACK lets the next message leave
         self._blocked = trio.Event()  # the link took no more, and no PUBACK is to come
         self.answered = 0  # messages that were acknowledged or refused
         self._answered: dict[str, int] = {}  # messageId -> responses to it that are here
@@ -105,7 +106,7 @@ class Outbox:
     @property
     def must_read(self) -> bool:
         """Whether progress here needs the link to be read."""
-        return bool(self._room) or (len(self) > 0 and not self._has_place())
+        return self._stalled or bool(self._room) or (len(self) > 0 and not self._has_place())
 
     def sent_since(self) -> float:
         """When the oldest message without PUBACK was sent; infinity when there is none."""
@@ -243,6 +244,11 @@ class Outbox:
         self._window = max(1, link.publish_maximum - 1)
         self._pump(trio.current_time())
 
+    def hold(self) -> None:
+        """Send nothing more over this link, which is about to be left; PUBACKs still count."""
+        self._link = None
+        self._stalled = False
+
     def detach(self, *, lost: bool) -> None:
         """The link is gone: what was in flight on it is to be sent again, in its order.
 
@@ -250,6 +256,7 @@ class Outbox:
             lost: False for a link that was left, which says nothing against its messages.
         """
         self._link = None
+        self._stalled = False
         again: list[_Entry] = []
         for entry in self._in_flight:
             entry.losses += lost
@@ -278,6 +285,7 @@ class Outbox:
             self._pumping = False
 
     def _send_all(self, now: float) -> None:
+        self._stalled = False
         queue, in_flight = self._queue, self._in_flight
         while queue and self._link is not None:
             entry = queue[0]
@@ -286,6 +294,7 @@ class Outbox:
                 self._expire(entry)
                 continue
             if len(in_flight) >= self._window:
+                self._stall()
                 return
             if in_flight and (
                 entry.losses >= LOSSES_UNTIL_ALONE
@@ -299,7 +308,9 @@ class Outbox:
             try:
                 self._link.publish_nowait(entry.message, functools.partial(self._done, entry))
             except trio.WouldBlock:
-                if not in_flight:  # no PUBACK will call here again
+                if in_flight:
+                    self._stall()
+                else:  # no PUBACK will call here again
                     self._blocked.set()
                 return
             except ConnectionLost:
@@ -308,6 +319,10 @@ class Outbox:
             queue.popleft()
             entry.sent_at = now
             in_flight[entry] = None
+
+    def _stall(self) -> None:
+        self._stalled = True
+        self.on_pressure()
 
     def _done(self, entry: _Entry, error: TransportError | None) -> None:
         if isinstance(error, ConnectionLost) or entry not in self._in_flight:

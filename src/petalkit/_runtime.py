@@ -280,6 +280,8 @@ class Runtime:
         logger.info(
             "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
         )
+        if self.serving != self.identity:
+            self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
         kept = settings.keeps_session
         dispatcher.refuse_waiting(keep=lambda execution: kept and bool(execution.deliveries))

@@ -87,7 +87,6 @@ class Supervisor:
         self._taken_over = False
         self._session_of: Identity | None = None  # whose session the broker may keep
         self._retirements = 0
-        self._fresh_session = False  # the next CONNECT starts clean
         self.serving: Identity | None = None  # whose topics are subscribed on a live link
         self.up = trio.Event()  # set once, when the first link is ready
         self.down = trio.Event()  # set while there is no link
@@ -120,7 +119,6 @@ class Supervisor:
         try:
             async with self._transport.connect(self._options(identity)) as link:
                 self._session_of = identity
-                self._fresh_session = False
                 await self._serve_link(link, identity)
                 left = True
         except ConfigError as error:
@@ -154,11 +152,10 @@ class Supervisor:
         nursery.start_soon(self._end_after_grace, old, name="grace of an old identity")
         current = self._waiter.current
         assert current is not None
-        if self.client_id(old) == self.client_id(current):
-            self._fresh_session = True  # the same session by name: it ends when we start clean
-        elif not left:
+        if not left and self.client_id(old) != self.client_id(current):
             logger.error("could not end the session of client %r", self.client_id(old))
-        elif not self._settings.clean_start:
+        elif self._settings.keeps_session:
+            # By a connection of its own: with MQTT 3.1.1 a link that starts clean keeps none.
             options = attrs.evolve(
                 self._options(old), clean_start=True, session_expiry=0, will=None
             )
@@ -228,7 +225,7 @@ class Supervisor:
         settings = self._settings
         return ConnectOptions(
             client_id=self.client_id(identity),
-            clean_start=settings.clean_start or self._fresh_session,
+            clean_start=settings.clean_start,
             session_expiry=settings.session_expiry,
             keep_alive=settings.keep_alive,
             receive_maximum=settings.receive_maximum,
@@ -276,7 +273,9 @@ class Supervisor:
                     if not self._leave.is_set():
                         unsubscribe = functools.partial(self._unsubscribe, link, identity)
                         await wait_any(unsubscribe, self._leave.wait)
-                    await self._publish_status(link, identity, "offline")
+                    self._outbox.hold()  # so that the PUBACK of `offline` comes behind all others
+                    with self._intake.reading_on():
+                        await self._publish_status(link, identity, "offline")
                     nursery.cancel_scope.cancel()
         except TransportError:
             lost = True
@@ -329,13 +328,16 @@ class Supervisor:
         """Leave the old topics, and take what was sent to them before that."""
         logger.info("leaving %s", identity.base_topic)
         with self._intake.reading_on():
+            asked = trio.current_time()
             await link.unsubscribe(self._topic_filters(identity))
+            # Beyond its window the broker sends on only when it is acknowledged: a round trip.
+            silence = max(DRAIN_SILENCE, 2 * (trio.current_time() - asked))
+            self._intake.session_ends()
             with trio.move_on_after(self._settings.grace):
                 seen = -1
                 while seen != self._counters.received:
                     seen = self._counters.received
-                    await trio.sleep(DRAIN_SILENCE)
-        self._intake.session_ends()
+                    await trio.sleep(silence)
 
     async def _watch_publishes(self) -> None:
         """Lose a link that takes our messages and never acknowledges them."""
