@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -167,3 +168,38 @@ async def test_with_reject_a_stop_passes_any_number(
     assert codes == {None, "BUSY"}
     served = sum(answer["success"] for answer in answers) - 1
     assert served >= 1016, "what was accepted is served"
+
+
+class Telemetry(Petal):
+    """One command that publishes events until it is stopped."""
+
+    name = "telemetry"
+
+    def __init__(self) -> None:
+        self.put = 0
+
+    @command("send", timeout=math.inf)
+    async def send(self) -> None:
+        while True:
+            await self.publish_message({"command": "/telemetry/event", "n": self.put})
+            self.put += 1
+            await trio.sleep(0.002)
+
+
+async def test_events_leave_while_reading_is_paused(mosquitto: Mosquitto) -> None:
+    """Their PUBACKs come in the stream that back-pressure stops: it has to be read on for them."""
+    petal = Telemetry()
+    settings = Settings(
+        broker=mosquitto.url,
+        organization_id="acme",
+        device_id="Instance-1",
+        concurrency=1,
+        petal_concurrency=1,
+        channel_capacity=2,
+        channel_reserve=4,
+        grace=0.0,
+    )
+    async with open_runtime([petal], settings) as runtime, observe(mosquitto.url) as observer:
+        await runtime.wait_connected()
+        await observer.flood("telemetry/send", [f"m{n}" for n in range(100)])
+        await observer.wait(lambda: len(observer.on("command/web")) > 500, LOAD_LIMIT)
