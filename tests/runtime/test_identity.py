@@ -468,3 +468,55 @@ async def test_what_is_held_of_an_organization_that_was_left_comes_from_nowhere_
                 await harness.wait_connected()
             petal.open()
             await until(lambda: len(seen) == 6)
+
+
+@pytest.mark.trio
+async def test_a_drain_lasts_as_long_as_a_round_trip_and_answers_once(
+    autojump_clock: object,
+) -> None:
+    """Beyond its window the broker sends on only when it is acknowledged."""
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        with harness.broker.observe(f"{OLD}/response") as seen:
+            harness.broker.delay = 0.5
+            for n in range(100):
+                harness.send("rec/note", {"n": n}, message_id=f"m{n}")
+            await harness.set_organization("other")
+            await trio.sleep(120)
+            answered = [json.loads(message.payload)["messageId"] for message in seen]
+        assert sorted(answered) == sorted(f"m{n}" for n in range(100))
+
+
+@pytest.mark.trio
+async def test_what_is_held_does_not_keep_the_rest_from_a_drain(autojump_clock: object) -> None:
+    """Without acknowledgements the broker's window stays shut, and its queue is lost."""
+    petal = Recorder()
+    settings = Settings(petal_concurrency=1, channel_capacity=2, channel_reserve=2)
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.broker.observe(f"{OLD}/response") as seen:
+            for n in range(60):
+                harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+            await settle()
+            await harness.set_organization("other")
+            await trio.sleep(120)
+            answered = {json.loads(message.payload)["messageId"] for message in seen}
+        assert answered == {f"m{n}" for n in range(60)}
+
+
+@pytest.mark.trio
+async def test_a_client_id_of_its_own_keeps_its_session_after_a_change(
+    autojump_clock: object,
+) -> None:
+    """MQTT 3.1.1 ends a session that began clean with its link, so the working link must not."""
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(client_id="thing")) as harness:
+        await harness.set_organization("other")
+        await harness.wait_connected()
+        harness.broker.refuse_connections()
+        harness.drop_link()
+        await trio.sleep(1)
+        with harness.responses() as responses:
+            harness.send("rec/note", message_id="sent while away")
+            harness.broker.accept_connections()
+            with trio.fail_after(60):
+                await responses.wait(1)

@@ -465,3 +465,19 @@ async def test_nothing_is_dropped_for_a_command_that_cannot_be_answered(
         assert (statistics.running, statistics.waiting) == (2, 2)
         assert statistics.failed == {}
         assert statistics.refused == {"BUSY": 8}
+
+
+async def test_a_retained_copy_of_a_command_that_ran_is_not_answered_again(
+    autojump_clock: object,
+) -> None:
+    """Published live it came without the flag and ran; the kept copy comes at each SUBSCRIBE."""
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/note", message_id="m", retain=True)
+            await settle()
+            harness.drop_link()
+            await harness.wait_connected()
+            await settle()
+        assert [response["success"] for response in responses] == [True]
+        assert harness.statistics().refused == {"RETAINED": 1}

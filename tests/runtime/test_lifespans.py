@@ -338,3 +338,20 @@ async def test_a_process_whose_every_petal_failed_ends_with_an_error(
     settings = Settings(organization_id="acme", device_id="Instance-1", watchdog=0)
     with pytest.raises(AllPetalsFailed, match="out of service"), trio.fail_after(60):
         await run_until_signalled([Crashing()], settings)
+
+
+async def test_a_start_that_leaves_disorder_ends_its_own_petal_only(
+    autojump_clock: object,
+) -> None:
+    class Disorderly(Petal):
+        name = "disorderly"
+
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            trio.CancelScope().__enter__()
+            raise OSError("no camera")
+            yield
+
+    async with open_harness(Disorderly(), Recorder()) as harness:
+        assert (await harness.call("rec/note")).success
+        assert harness.statistics().unavailable_petals == ("disorderly",)
