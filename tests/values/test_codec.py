@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pathlib
 from typing import Any
 
 import attrs
@@ -278,3 +279,8 @@ def test_a_clock_that_is_set_back_is_followed() -> None:
     moments = iter([100.0, 50.0, 100.5])
     stamps = Timestamps(lambda: next(moments))
     assert [stamps()[17:23] for _ in range(3)] == ["40.000", "50.000", "40.500"]
+
+
+def test_a_path_is_said_as_its_text_wherever_it_stands() -> None:
+    value = {"home": pathlib.PurePosixPath("/a/b"), "list": [pathlib.PurePosixPath("c")]}
+    assert msgspec.json.decode(encode_json(value)) == {"home": "/a/b", "list": ["c"]}
