@@ -163,10 +163,6 @@ class Backlog:
         execution.line.petal.running -= 1
         self._look_again = True
 
-    def look_again(self) -> None:
-        """What waits may be judged otherwise now."""
-        self._look_again = True
-
 
 def _oldest(line: Line) -> int:
     return line.waiting[0].number

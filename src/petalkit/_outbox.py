@@ -45,13 +45,12 @@ class _Entry:
         message: Message,
         topic_of: TopicOf | None,
         event: bool,
-        expires: float,
         answers: str | None = None,
     ) -> None:
         self.message = message
         self.topic_of = topic_of
         self.event = event
-        self.expires_at = expires
+        self.expires_at = math.inf
         self.answers = answers  # the messageId of the command, for a response
         self.losses = 0
         self.sent_at = 0.0
@@ -84,7 +83,7 @@ class Outbox:
         self._stalled = False  # only a PUBACK lets the next message leave
         self._blocked = trio.Event()  # the link took no more, and no PUBACK is to come
         self.answered = 0  # messages that were acknowledged or refused
-        self._answered: dict[str, int] = {}  # messageId -> responses to it that are here
+        self._owed_to: dict[str, int] = {}  # messageId -> how many responses to it are here
         self._reserved = 0
         self._responses = 0
         self._events = 0
@@ -148,13 +147,12 @@ class Outbox:
 
     def owes_answer(self, message_id: str) -> bool:
         """Whether a response to that command is here, and will reach its caller by itself."""
-        return message_id in self._answered
+        return message_id in self._owed_to
 
     def put_response(self, message: Message, message_id: str | None, now: float) -> None:
         """Put a response into its reserved place, and send it as soon as possible."""
         self._reserved -= 1
-        expires = now + self._settings.response_expiry
-        self._put(_Entry(message, None, False, expires, message_id), now)
+        self._put(_Entry(message, None, False, message_id), now)
         if not self._has_place():
             self.on_pressure()  # from now on only a PUBACK makes room
 
@@ -163,8 +161,7 @@ class Outbox:
         if not self._has_allowance():
             return False
         now = trio.current_time()
-        expires = now + self._settings.response_expiry
-        self._put(_Entry(message, None, False, expires, message_id), now)
+        self._put(_Entry(message, None, False, message_id), now)
         return True
 
     # -- events
@@ -216,19 +213,19 @@ class Outbox:
         topic = "" if identity is None else topic_of(identity)
         message = Message(topic, payload, qos)
         now = trio.current_time()
-        expires = now + self._settings.response_expiry
-        self._put(_Entry(message, None if topic else topic_of, True, expires), now)
+        self._put(_Entry(message, None if topic else topic_of, True), now)
         return True
 
     # -- sending
 
     def _put(self, entry: _Entry, now: float) -> None:
+        entry.expires_at = now + self._settings.response_expiry
         if entry.event:
             self._events += 1
         else:
             self._responses += 1
             if entry.answers is not None:
-                self._answered[entry.answers] = self._answered.get(entry.answers, 0) + 1
+                self._owed_to[entry.answers] = self._owed_to.get(entry.answers, 0) + 1
         self._bytes += len(entry.message.payload)
         self._queue.append(entry)
         if self._empty.is_set():
@@ -364,9 +361,9 @@ class Outbox:
         else:
             self._responses -= 1
             if entry.answers is not None:
-                left = self._answered.pop(entry.answers) - 1
+                left = self._owed_to.pop(entry.answers) - 1
                 if left:
-                    self._answered[entry.answers] = left
+                    self._owed_to[entry.answers] = left
         self._bytes -= entry.size
 
     def _after_removal(self) -> None:
