@@ -56,8 +56,10 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does() -> 
 async def test_the_watchdog_ends_with_its_runtime() -> None:
     settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
     transport = MemoryTransport(MemoryBroker())
+    before = set(threading.enumerate())  # another test's watchdog may still be on its way out
     async with open_runtime([Blocking()], settings, transport=transport):
         await trio.testing.wait_all_tasks_blocked()
-        [thread] = [one for one in threading.enumerate() if one.name == "petalkit watchdog"]
+        started = set(threading.enumerate()) - before
+        [thread] = [one for one in started if one.name == "petalkit watchdog"]
     thread.join(timeout=5)
     assert not thread.is_alive()
