@@ -12,6 +12,26 @@ from ._topics import check_segment, check_topic
 DEFAULT_BASE_TOPIC = "org/{organization_id}/device/{device_id}"
 
 
+@attrs.frozen(kw_only=True)
+class Properties:
+    """What a PUBLISH of MQTT 5 says beside topic and payload (MQTT 5.0, section 3.3.2.3).
+
+    Args:
+        response_topic: where the sender wants to be answered.
+        correlation_data: what it wants to find in the answer.
+        message_expiry: seconds after which nobody wants the message any more. As received: what
+            is left of them, since the broker takes off what the message has waited there.
+        content_type: of the payload; a MIME type by custom.
+        user_properties: pairs of the sender's own, in order; a name may come twice.
+    """
+
+    response_topic: str | None = None
+    correlation_data: bytes | None = attrs.field(default=None, repr=False)
+    message_expiry: int | None = None
+    content_type: str | None = None
+    user_properties: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+
+
 @attrs.frozen
 class Message:
     """One application message of MQTT, to be published or as it was published.
@@ -21,12 +41,14 @@ class Message:
         payload: the bytes, as they are.
         qos: 0 or 1. QoS 2 is not used: AWS IoT Core does not have it.
         retain: whether the broker keeps it for later subscribers.
+        properties: of MQTT 5; None for none. A link of MQTT 3.1.1 leaves them out.
     """
 
     topic: str
     payload: bytes = attrs.field(repr=False)
     qos: int = 1
     retain: bool = False
+    properties: Properties | None = None
 
 
 @attrs.frozen

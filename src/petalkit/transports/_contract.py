@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from .._errors import ConnectionLost, TransportError
-from .._messages import Message
+from .._messages import Message, Properties
 from .._topics import TopicFilter
 
 OnDone = Callable[[TransportError | None], None]
@@ -66,9 +66,12 @@ class Delivery:
         qos: as it was delivered, 0 or 1.
         retain: True for a message that the broker had kept from before the subscription.
         dup: the broker says that it may have delivered it before.
+        properties: of MQTT 5; None when the message had none.
     """
 
-    __slots__ = ("_acked", "_packet_id", "_window", "dup", "payload", "qos", "retain", "topic")
+    __slots__ = (
+        "_acked", "_packet_id", "_window", "dup", "payload", "properties", "qos", "retain", "topic",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -80,12 +83,14 @@ class Delivery:
         dup: bool = False,
         window: AckWindow | None = None,
         packet_id: int = 0,
+        properties: Properties | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
         self.qos = qos
         self.retain = retain
         self.dup = dup
+        self.properties = properties
         self._window = window
         self._packet_id = packet_id
         self._acked = False
