@@ -25,7 +25,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .._messages import Message
+from .._messages import NO_PROPERTIES, Message
+from .._messages import Properties as MessageProperties
 from .._settings import Settings
 from ._contract import ConnectOptions
 from ._tls import Address
@@ -36,6 +37,46 @@ T = TypeVar("T")
 def _properties(packet_type: int) -> Any:
     return Properties(packet_type)  # type: ignore[no-untyped-call]
 
+
+class _Packed:
+    """Properties of a PUBLISH as paho asks for them, packed once: paho goes through all there are."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, properties: MessageProperties) -> None:
+        packed = _properties(PacketTypes.PUBLISH)
+        if properties.response_topic is not None:
+            packed.ResponseTopic = properties.response_topic
+        if properties.correlation_data is not None:
+            packed.CorrelationData = properties.correlation_data
+        if properties.message_expiry is not None:
+            packed.MessageExpiryInterval = properties.message_expiry
+        if properties.content_type is not None:
+            packed.ContentType = properties.content_type
+        if properties.user_properties:
+            packed.UserProperty = list(properties.user_properties)
+        self._bytes: bytes = packed.pack()
+
+    def pack(self) -> bytes:
+        return self._bytes
+
+
+def read_properties(properties: Any) -> MessageProperties | None:
+    """What a PUBLISH of MQTT 5 said, as a value; None when it said nothing that is ours."""
+    said: dict[str, Any] = vars(properties)
+    if len(said) == _NOTHING_SAID:
+        return None
+    read = MessageProperties(
+        response_topic=said.get("ResponseTopic"),
+        correlation_data=said.get("CorrelationData"),
+        message_expiry=said.get("MessageExpiryInterval"),
+        content_type=said.get("ContentType"),
+        user_properties=tuple(map(tuple, said.get("UserProperty", ()))),
+    )
+    return None if read == NO_PROPERTIES else read
+
+
+_NOTHING_SAID = len(vars(_properties(PacketTypes.PUBLISH)))  # paho's own attributes
 
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = _properties(PacketTypes.PUBACK)
@@ -198,6 +239,8 @@ class HardenedClient(asyncio_mqtt.Client):
         self._clean_start: Any = clean if v5 else paho.MQTT_CLEAN_START_FIRST_ONLY
         self._properties = self._connect_properties(options) if v5 else None
         self._v5 = v5
+        # The last properties published, packed: those of most messages are one and the same value.
+        self._packed: tuple[MessageProperties | None, _Packed | None] = (None, None)
 
         client = _Paho(
             CallbackAPIVersion.VERSION2,
@@ -268,8 +311,15 @@ class HardenedClient(asyncio_mqtt.Client):
             ValueError: paho will not send this.
         """
         client = self._client
+        properties: Any = None
+        if message.properties is not None and self._v5:
+            if message.properties is not self._packed[0]:
+                self._packed = (message.properties, _Packed(message.properties))
+            properties = self._packed[1]
         while True:
-            info = client.publish(message.topic, message.payload, message.qos, message.retain)
+            info = client.publish(
+                message.topic, message.payload, message.qos, message.retain, properties
+            )
             # A packet ID that is still in flight after 65 535 others is passed over.
             if info.rc != paho.MQTT_ERR_QUEUE_SIZE:
                 return info.mid

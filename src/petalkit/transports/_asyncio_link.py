@@ -27,7 +27,7 @@ from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, Transport
 from .._messages import Message
 from .._settings import Settings
 from .._topics import TopicFilter
-from ._asyncio_client import HardenedClient, MqttError, Wire
+from ._asyncio_client import HardenedClient, MqttError, Wire, read_properties
 from ._asyncio_outgoing import FAILURE, Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
 from ._contract import AckWindow, ConnectOptions, Delivery, Link, OnDone
@@ -63,6 +63,7 @@ class AsyncioLink(Link):
         self._options = options
         self._wire = Wire()
         self._watch = KeepAlive(options.keep_alive, trio.current_time())
+        self._v5 = settings.protocol == "5"
         self._up = False
         self._leaving = False
         self._lost: ConnectionLost | None = None
@@ -276,6 +277,7 @@ class AsyncioLink(Link):
             dup=message.dup,
             window=self._window if qos else None,
             packet_id=message.mid,
+            properties=read_properties(message.properties) if self._v5 else None,
         )
         self._inbox.append(delivery)
         self._inbox_bytes += len(payload)

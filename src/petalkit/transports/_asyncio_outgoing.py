@@ -140,6 +140,8 @@ class Outgoing:
         size = len(message.payload)
         if size > self._payload_max:
             return True
+        if message.properties is not None:
+            size += properties_size(message.properties)
         return size + len(message.topic.encode()) + _PUBLISH_OVERHEAD > self._packet_max
 
     def on_puback(self, packet_id: int, reason: Any) -> None:

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker
-from .._messages import Message
+from .._messages import Message, Properties
 from .._settings import Protocol
 from .._topics import TopicFilter, check_topic
 from ._contract import ConnectOptions
@@ -42,6 +42,7 @@ class BrokerStatistics:
         redelivered: packets sent again because a link was lost before their PUBACK.
         dropped_queue_full: QoS 1 messages for a client whose queue held `max_queued`.
         dropped_qos0: QoS 0 messages for a client that was absent or did not read.
+        dropped_expired: messages whose Message Expiry Interval ran out before they were sent.
     """
 
     published: int
@@ -49,6 +50,7 @@ class BrokerStatistics:
     redelivered: int
     dropped_queue_full: int
     dropped_qos0: int
+    dropped_expired: int
 
 
 @attrs.frozen(kw_only=True)
@@ -185,6 +187,7 @@ class MemoryBroker:
         self._counters = Counters()
         self._sessions: dict[str, Session] = {}
         self._retained: dict[str, Message] = {}
+        self._retained_until: dict[str, float] = {}  # of those that expire
         self._groups: dict[TopicFilter, _Group] = {}
         self._observers: list[Observer] = []
         self._routes: dict[str, _Route] = {}
@@ -200,15 +203,23 @@ class MemoryBroker:
     # -- the test as a client
 
     def publish_nowait(
-        self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False
+        self,
+        topic: str,
+        payload: bytes | str,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: Properties | None = None,
     ) -> None:
         """Publish as some other client would; it is routed before this returns.
+
+        With properties that other client speaks MQTT 5. They reach links of MQTT 5 only.
 
         Raises:
             TopicError: nothing can be published on that topic.
         """
         data = payload.encode() if isinstance(payload, str) else payload
-        self._publish(Message(topic, data, qos, retain))
+        self._publish(Message(topic, data, qos, retain, properties))
 
     @contextmanager
     def observe(self, topic_filter: str, *, limit: int = 100_000) -> Generator[Observer]:
@@ -238,6 +249,8 @@ class MemoryBroker:
     def sessions(self) -> Mapping[str, SessionView]:
         """Every session that is kept, by client ID."""
         self._expire()
+        for session in self._sessions.values():
+            session.drop_expired()
         return {
             client_id: SessionView(
                 connected=session.connection is not None,
@@ -251,6 +264,7 @@ class MemoryBroker:
     @property
     def retained(self) -> Mapping[str, Message]:
         """The retained messages, by topic."""
+        self._drop_expired_retained()
         return dict(self._retained)
 
     def unacknowledged(self, client_id: str) -> tuple[Message, ...]:
@@ -341,6 +355,7 @@ class MemoryBroker:
             for session in list(self._sessions.values()):
                 self._forget(session)
             self._retained.clear()
+            self._retained_until.clear()
 
     def start(self) -> None:
         """Be there again after `stop`."""
@@ -424,6 +439,7 @@ class MemoryBroker:
     ) -> tuple[int, bool]:
         """A SUBSCRIBE came. Returns the first error code, or 0, and whether the SUBACK arrives."""
         session = connection.session
+        self._drop_expired_retained()
         error = 0
         for topic_filter in filters:
             if code := self._rejected_subscriptions.get(topic_filter):
@@ -440,7 +456,8 @@ class MemoryBroker:
             if topic_filter.share is None and (new or connection.protocol == "3.1.1"):
                 for topic, message in self._retained.items():
                     if topic_filter.matches(topic):
-                        session.push(message, message.qos, retain=True)
+                        until = self._retained_until.get(topic, math.inf)
+                        session.push(message, message.qos, retain=True, expires_at=until)
         return error, not self._swallows("SUBACK")
 
     def _unsubscribe(self, connection: Connection, filters: tuple[TopicFilter, ...]) -> bool:
@@ -473,11 +490,12 @@ class MemoryBroker:
             return route.rejected
         self._counters.published += 1
         self.published.append(message)
+        expires_at = math.inf
+        properties = message.properties
+        if properties is not None and properties.message_expiry is not None:
+            expires_at = trio.current_time() + properties.message_expiry
         if message.retain:
-            if message.payload:
-                self._retained[topic] = message
-            else:
-                self._retained.pop(topic, None)  # MQTT 5.0, section 3.3.1.3
+            self._retain(message, expires_at)
         for observer in route.observers:
             observer._seen(message)  # pyright: ignore[reportPrivateUsage]
         times = 1
@@ -486,12 +504,27 @@ class MemoryBroker:
             times = 2
         for _ in range(times):
             for session, qos in route.sessions:
-                session.push(message, min(message.qos, qos))
+                session.push(message, min(message.qos, qos), expires_at=expires_at)
         for group in route.groups:
             session, qos = group.next()
             for _ in range(times):
-                session.push(message, min(message.qos, qos))
+                session.push(message, min(message.qos, qos), expires_at=expires_at)
         return 0
+
+    def _retain(self, message: Message, expires_at: float) -> None:
+        self._retained.pop(message.topic, None)
+        self._retained_until.pop(message.topic, None)
+        if not message.payload:
+            return  # MQTT 5.0, section 3.3.1.3
+        self._retained[message.topic] = message
+        if expires_at < math.inf:
+            self._retained_until[message.topic] = expires_at
+
+    def _drop_expired_retained(self) -> None:
+        now = trio.current_time()
+        for topic in [topic for topic, until in self._retained_until.items() if until <= now]:
+            del self._retained[topic], self._retained_until[topic]
+            self._counters.dropped_expired += 1
 
     def _make_route(self, topic: str) -> _Route:
         check_topic(topic)

@@ -4,6 +4,9 @@ The rule: a QoS 1 packet is in exactly one place, `queue` (not sent yet) or `inf
 PUBACK owed), and leaves only by a PUBACK, by the session's end, or by a full queue, which counts.
 The trap: a packet that was sent may still be read from a dead link's `pipe`, so what is sent again
 is a copy with `dup` set, never the same object.
+
+A message may expire while it is here (MQTT 5.0, section 3.3.2.3.3): whatever is put on the wire
+says what is left, and what has nothing left is dropped and counted.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import attrs
 import trio
 
 from .._errors import ConnectionLost
-from .._messages import Message
+from .._messages import Message, Properties
 from .._topics import TopicFilter
 
 ARRIVED_MAX = 64  # packets that a link holds on its own side; the rest is "in the socket"
@@ -32,21 +35,30 @@ class Counters:
     redelivered: int = 0
     dropped_queue_full: int = 0
     dropped_qos0: int = 0
+    dropped_expired: int = 0
 
 
 class Packet:
     """One PUBLISH towards a client."""
 
-    __slots__ = ("dup", "message", "packet_id", "qos", "retain")
+    __slots__ = ("dup", "expires_at", "message", "packet_id", "properties", "qos", "retain")
 
     def __init__(
-        self, message: Message, qos: int, retain: bool, dup: bool = False, packet_id: int = 0
+        self,
+        message: Message,
+        qos: int,
+        retain: bool,
+        dup: bool = False,
+        packet_id: int = 0,
+        expires_at: float = math.inf,
     ) -> None:
         self.message = message
         self.qos = qos
         self.retain = retain
         self.dup = dup
         self.packet_id = packet_id
+        self.expires_at = expires_at  # on Trio's clock
+        self.properties: Properties | None = None  # as it was put on the wire
 
 
 class Session:
@@ -63,22 +75,37 @@ class Session:
         self.lifetime = math.inf  # seconds after the connection's end; 0 ends with it
         self.expires_at = math.inf
         self._last_id = 0
+        self._next_expiry = math.inf  # of what is in the queue, or earlier
 
-    def push(self, message: Message, qos: int, *, retain: bool = False) -> None:
+    def push(
+        self, message: Message, qos: int, *, retain: bool = False, expires_at: float = math.inf
+    ) -> None:
         """Send it now, or keep it for later, or count it as dropped."""
+        if len(self.queue) >= self.max_queued:
+            self.drop_expired()
         connection = self.connection
         if qos == 0:
             # As mosquitto does by default: QoS 0 is not kept for the absent.
             if connection is None or len(connection.pipe) >= self.max_queued:
                 self.counters.dropped_qos0 += 1
             else:
-                connection.send(Packet(message, 0, retain))
+                connection.send(Packet(message, 0, retain, expires_at=expires_at))
         elif connection is not None and not self.queue and len(self.inflight) < connection.window:
-            self._send(connection, Packet(message, 1, retain))
+            self._send(connection, Packet(message, 1, retain, expires_at=expires_at))
         elif len(self.queue) < self.max_queued:
-            self.queue.append(Packet(message, 1, retain))
+            self.queue.append(Packet(message, 1, retain, expires_at=expires_at))
+            self._next_expiry = min(self._next_expiry, expires_at)
         else:
             self.counters.dropped_queue_full += 1
+
+    def drop_expired(self) -> None:
+        """Count and forget what is too old to be sent."""
+        if self._next_expiry == math.inf or (now := trio.current_time()) < self._next_expiry:
+            return
+        kept = deque(packet for packet in self.queue if packet.expires_at > now)
+        self.counters.dropped_expired += len(self.queue) - len(kept)
+        self.queue = kept
+        self._next_expiry = min((packet.expires_at for packet in kept), default=math.inf)
 
     def _send(self, connection: Connection, packet: Packet) -> None:
         if not packet.packet_id:
@@ -94,8 +121,11 @@ class Session:
     def pump(self) -> None:
         """Send from the queue what the window has room for."""
         connection = self.connection
+        if connection is None:
+            return
+        self.drop_expired()
         queue = self.queue
-        while connection is not None and queue and len(self.inflight) < connection.window:
+        while queue and len(self.inflight) < connection.window:
             self._send(connection, queue.popleft())
 
     def acknowledge(self, packet_ids: Iterable[int]) -> None:
@@ -109,14 +139,26 @@ class Session:
         """A link is up: send what is unacknowledged again, in order, then what had waited."""
         self.connection = connection
         self.expires_at = math.inf
+        now = trio.current_time()
         again = [
             # MQTT 5.0, section 4.4: with the original packet identifiers.
-            Packet(packet.message, 1, packet.retain, dup=True, packet_id=packet.packet_id)
+            Packet(
+                packet.message,
+                1,
+                packet.retain,
+                dup=True,
+                packet_id=packet.packet_id,
+                expires_at=packet.expires_at,
+            )
             for packet in self.inflight.values()
+            if packet.expires_at > now
         ]
         self.counters.redelivered += len(again)
+        self.counters.dropped_expired += len(self.inflight) - len(again)
         self.inflight.clear()
         self.queue.extendleft(reversed(again))
+        for packet in again:
+            self._next_expiry = min(self._next_expiry, packet.expires_at)
         self.pump()
 
 
@@ -167,6 +209,13 @@ class Connection:
     def send(self, packet: Packet) -> None:
         """Put a packet on the wire; with a delay it arrives later, in its order."""
         self.session.counters.delivered += 1
+        properties = packet.message.properties
+        if properties is not None and self.protocol == "5":
+            if properties.message_expiry is not None:
+                # Whole seconds on the wire, and a broker rounds down.
+                left = math.floor(packet.expires_at - trio.current_time())
+                properties = attrs.evolve(properties, message_expiry=left)
+            packet.properties = properties
         if self.late or self.delay() > 0:
             self.later(lambda: self._arrive(packet))
         else:

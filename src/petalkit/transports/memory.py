@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import attrs
 import trio
 
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
@@ -254,6 +255,7 @@ class MemoryLink(Link):
                     dup=packet.dup,
                     window=window if packet.qos else None,
                     packet_id=packet.packet_id,
+                    properties=packet.properties,
                 )
             )
         return deliveries
@@ -309,6 +311,8 @@ class MemoryLink(Link):
             if len(message.payload) > payload_max:
                 error = RejectedByBroker(_PACKET_TOO_LARGE, "packet too large")
             else:
+                if message.properties is not None and protocol == "3.1.1":
+                    message = attrs.evolve(message, properties=None)
                 code, answered = receive(message, protocol)
                 if code:
                     error = RejectedByBroker(code, "a refusal on demand")

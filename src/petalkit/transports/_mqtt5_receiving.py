@@ -1,0 +1,144 @@
+"""Messages to us: topic aliases, the Receive Maximum, and what is owed for QoS 1 and 2.
+
+The rule: an acknowledgement leaves when its delivery was acknowledged, in order of arrival, and
+never for a delivery of an earlier connection. For QoS 2 (which we never subscribe to, but a session
+made by another program may hold) that is the PUBREC; from there on the packet identifier is
+remembered, over connections, until its PUBREL: a copy that comes meanwhile is not delivered.
+"""
+
+from __future__ import annotations
+
+import mqtt5
+
+from .._messages import Properties
+from ._contract import AckWindow, Delivery
+from ._mqtt5_framing import PROTOCOL_ERROR, TOPIC_ALIAS_INVALID, Violation
+
+TOPIC_ALIAS_MAXIMUM = 16  # a topic has 64 KiB at most
+
+_RECEIVE_MAXIMUM_EXCEEDED = 0x93  # MQTT 5.0, section 2.4
+_EXACTLY_ONCE = mqtt5.QoS.EXACTLY_ONCE
+_PUBACK = b"\x40\x02"  # and the packet identifier: a success (section 3.4)
+
+
+class Receiving:
+    """See the module. One for each session, over all its connections.
+
+    Args:
+        outgoing: where acknowledgements are written.
+    """
+
+    def __init__(self, outgoing: bytearray) -> None:
+        self._outgoing = outgoing
+        self._received: set[int] = set()  # QoS 2: PUBREC sent, PUBREL to come
+        self.connect(0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has to be remembered for another connection."""
+        return not self._received
+
+    def connect(self, receive_maximum: int) -> None:
+        """A connection begins."""
+        self._receive_maximum = receive_maximum
+        self._window = AckWindow(self._acknowledge)
+        self._exactly_once: set[int] = set()  # delivered with QoS 2, PUBREC owed
+        self._aliases: dict[int, str] = {}
+
+    def lose_connection(self) -> None:
+        """It ends: what is owed on it is owed no more, and comes again."""
+        self._window.close()
+
+    def forget_session(self) -> None:
+        """The broker knows nothing of what it had sent."""
+        self._received.clear()
+
+    def take(self, packet: mqtt5.PublishPacket) -> Delivery | None:
+        """The delivery that a PUBLISH makes; None for a copy.
+
+        Raises:
+            Violation: of the alias, the packet identifier, or the Receive Maximum.
+        """
+        topic = packet.topic
+        alias = packet.topic_alias
+        if alias is not None:
+            topic = self._resolve(topic, alias)
+        packet_id = packet.packet_id  # with QoS 1 and 2 only
+        window = None
+        if packet_id is not None:
+            if packet_id == 0:
+                raise Violation(PROTOCOL_ERROR, "a PUBLISH with packet identifier 0")
+            if packet.qos == _EXACTLY_ONCE:
+                if packet_id in self._received:  # PUBREC was lost, or is on its way
+                    self._outgoing += mqtt5.PubRecPacket(packet_id).write()
+                    return None
+                self._exactly_once.add(packet_id)
+            window = self._window
+            if len(window) + len(self._received) >= self._receive_maximum:
+                text = f"more than {self._receive_maximum} unacknowledged messages"
+                raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, text)
+        return Delivery(
+            topic,
+            packet.payload,
+            qos=0 if window is None else 1,
+            retain=packet.retain,
+            dup=packet.duplicate,
+            window=window,
+            packet_id=packet_id or 0,
+            properties=_properties(packet),
+        )
+
+    def _resolve(self, topic: str, alias: int) -> str:
+        """Topic aliases: MQTT 5.0, section 3.3.2.3.4. The codec refuses alias 0."""
+        if alias > TOPIC_ALIAS_MAXIMUM:
+            raise Violation(TOPIC_ALIAS_INVALID, f"topic alias {alias} was not allowed")
+        if topic:
+            self._aliases[alias] = topic
+            return topic
+        try:
+            return self._aliases[alias]
+        except KeyError:
+            raise Violation(PROTOCOL_ERROR, f"topic alias {alias} has no topic") from None
+
+    def _acknowledge(self, packet_ids: list[int]) -> None:
+        """From the window: these are due, in this order."""
+        outgoing = self._outgoing
+        for packet_id in packet_ids:
+            if packet_id in self._exactly_once:
+                self._exactly_once.remove(packet_id)
+                self._received.add(packet_id)
+                outgoing += mqtt5.PubRecPacket(packet_id).write()
+            else:
+                outgoing += _PUBACK
+                outgoing += packet_id.to_bytes(2)
+
+    def release(self, packet_id: int) -> None:
+        """PUBREL: the identifier is free again."""
+        known = packet_id in self._received
+        self._received.discard(packet_id)
+        code = mqtt5.PubCompReasonCode
+        answer = code.SUCCESS if known else code.PACKET_ID_NOT_FOUND
+        self._outgoing += mqtt5.PubCompPacket(packet_id, reason_code=answer).write()
+
+
+def _properties(packet: mqtt5.PublishPacket) -> Properties | None:
+    response_topic = packet.response_topic
+    correlation_data = packet.correlation_data
+    expiry = packet.message_expiry_interval
+    content_type = packet.content_type
+    user = packet.user_properties
+    if (
+        response_topic is None
+        and correlation_data is None
+        and expiry is None
+        and content_type is None
+        and not user
+    ):
+        return None
+    return Properties(
+        response_topic=response_topic,
+        correlation_data=correlation_data,
+        message_expiry=expiry,
+        content_type=content_type,
+        user_properties=tuple(user),
+    )

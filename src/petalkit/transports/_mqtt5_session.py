@@ -1,0 +1,435 @@
+"""One MQTT 5 client as a value: bytes in, events out; intents in, bytes out. No I/O and no clock.
+
+    connect() ... data_to_send()      what has to be written now
+    receive_data(bytes)               -> events, in order
+    publish() acknowledge by `Delivery.ack()` subscribe() ping() disconnect()
+    lose_connection()                 the stream is gone; `connect()` again on another
+
+The rules: nothing the peer sends raises anything here: it ends in `Ended`, after the events that
+came before it, with the DISCONNECT queued that says why. The session outlives its connections
+(MQTT 5.0, section 4.1): what is in flight, and what was received with QoS 2. The trap: the codec's
+enumerations are no integers, whatever its stubs say; all of them are true, and none can be ordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import mqtt5
+
+from .._errors import RejectedByBroker
+from .._messages import Message, Properties
+from ._contract import ConnectOptions, OnDone
+from ._mqtt5_events import (
+    Connected,
+    Ended,
+    Event,
+    Published,
+    Refused,
+    Subscribed,
+    Unsubscribed,
+)
+from ._mqtt5_framing import PROTOCOL_ERROR, PacketReader, Violation
+from ._mqtt5_publishing import Publishing
+from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving
+
+FAILURE = 0x80  # this reason code and those above it
+
+# MQTT 5.0, section 2.4
+_PACKET_TOO_LARGE = 0x95
+_RETAIN_NOT_SUPPORTED = 0x9A
+_QOS_NOT_SUPPORTED = 0x9B
+
+_PINGREQ = mqtt5.PingReqPacket().write()
+_AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
+_IF_NEW = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+
+State = Literal["idle", "connecting", "connected", "ended"]
+
+
+class ClientSession:
+    """See the module. Made once for a client ID; used by one task, or by several in turn.
+
+    Attributes:
+        state: of the connection. Intents other than `connect` need "connected".
+    """
+
+    def __init__(self) -> None:
+        self.state: State = "idle"
+        self._publishing = Publishing()
+        self._outgoing = bytearray()
+        self._receiving = Receiving(self._outgoing)
+        self._handlers: dict[type, Callable[[Any, list[Event]], None]] = {
+            mqtt5.PublishPacket: self._on_publish,
+            mqtt5.PubAckPacket: self._on_puback,
+            mqtt5.PubRecPacket: self._on_pubrec,
+            mqtt5.PubRelPacket: self._on_pubrel,
+            mqtt5.PubCompPacket: self._on_pubcomp,
+            mqtt5.SubAckPacket: self._on_suback,
+            mqtt5.UnsubAckPacket: self._on_unsuback,
+            mqtt5.PingRespPacket: self._on_pingresp,
+            mqtt5.DisconnectPacket: self._on_disconnect,
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is worth keeping for another connection."""
+        return self._publishing.is_empty and self._receiving.is_empty
+
+    # -- one connection
+
+    def connect(
+        self,
+        options: ConnectOptions,
+        *,
+        packet_maximum: int,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Begin a connection: CONNECT.
+
+        Args:
+            options: what it says, and the bounds of this side.
+            packet_maximum: bytes of the longest packet that the broker may send.
+            username: for the broker.
+            password: the same; UTF-8.
+
+        Raises:
+            RuntimeError: there is a connection.
+            RejectedByBroker: the will cannot be sent.
+        """
+        if self.state in ("connecting", "connected"):
+            raise RuntimeError("this session has a connection already")
+        if options.clean_start:
+            self._forget()
+        self._options = options
+        self._reader = PacketReader(packet_maximum)
+        self._receiving.connect(options.receive_maximum)
+        self._questions: dict[int, int] = {}  # packet identifier -> codes expected
+        self._packet_max: int | None = None
+        self._max_qos: int = 2
+        self._retain_available = True
+        self.publish_maximum = options.publish_maximum
+        self._outgoing.clear()
+        try:
+            self._outgoing += mqtt5.ConnectPacket(
+                options.client_id,
+                username=username,
+                password=None if password is None else password.encode(),
+                clean_start=options.clean_start,
+                will=None if options.will is None else _will(options.will),
+                keep_alive=options.keep_alive,
+                session_expiry_interval=options.session_expiry,
+                receive_max=options.receive_maximum,
+                topic_alias_max=TOPIC_ALIAS_MAXIMUM,
+                max_packet_size=packet_maximum,
+            ).write()
+        except (ValueError, OverflowError) as error:
+            raise RejectedByBroker(PROTOCOL_ERROR, f"CONNECT cannot be sent: {error}") from None
+        self.state = "connecting"
+
+    def lose_connection(self) -> Sequence[OnDone]:
+        """The stream is gone.
+
+        Returns:
+            For each message in flight, in the order sent, what was given to `publish`.
+        """
+        self.state = "idle"
+        self._outgoing.clear()
+        self._receiving.lose_connection()
+        return self._publishing.lose_connection()
+
+    def _forget(self) -> None:
+        self._publishing.forget_session()
+        self._receiving.forget_session()
+
+    # -- bytes
+
+    def data_to_send(self) -> bytes:
+        """Everything that is to be written now, once."""
+        data = bytes(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that `data_to_send` would return."""
+        return len(self._outgoing)
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take what came from the broker, however it was split."""
+        events: list[Event] = []
+        handlers = self._handlers
+        try:
+            for packet in self._reader.feed(data):
+                if self.state == "connected":
+                    handler = handlers.get(type(packet))
+                    if handler is None:
+                        raise _unexpected(packet)
+                    handler(packet, events)
+                elif self.state == "connecting":
+                    self._on_first(packet, events)
+                else:
+                    break  # nothing counts after the end
+        except Violation as violation:
+            self._give_up(violation, events)
+        return events
+
+    def _give_up(self, violation: Violation, events: list[Event]) -> None:
+        code = violation.reason_code
+        # Before CONNACK there is nothing to say DISCONNECT to: MQTT 5.0, section 3.2.
+        if self.state == "connected":
+            reason = mqtt5.DisconnectReasonCode(code)
+            self._outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
+        self._end()
+        text = f"the broker broke the protocol: {violation.text} ({code:#04x})"
+        events.append(Ended(code, text, by_server=False))
+
+    # -- CONNACK
+
+    def _on_first(self, packet: object, events: list[Event]) -> None:
+        if isinstance(packet, mqtt5.DisconnectPacket):
+            self._on_disconnect(packet, events)
+            return
+        if not isinstance(packet, mqtt5.ConnAckPacket):
+            raise _unexpected(packet)
+        if (code := int(packet.reason_code)) >= FAILURE:
+            self.state = "ended"
+            text = _text(packet)
+            if packet.server_reference:
+                text = f"{text}; it names another server: {packet.server_reference}"
+            events.append(Refused(code, text))
+            return
+        # Section 3.2.2.1.1 wants more: a client without state is to refuse a session too. Ours
+        # has none after a restart, and does not need it: that session holds subscriptions, and
+        # commands that were sent meanwhile.
+        if packet.session_present and self._options.clean_start:
+            raise Violation(PROTOCOL_ERROR, "a session where a clean start was asked for")
+        if packet.receive_max == 0 or packet.max_packet_size == 0:
+            raise Violation(PROTOCOL_ERROR, "a CONNACK that allows nothing")
+        self.state = "connected"
+        if not packet.session_present:
+            self._forget()
+        self._packet_max = packet.max_packet_size
+        self._max_qos = int(packet.max_qos)
+        self._retain_available = packet.retain_available
+        self.publish_maximum = min(self._options.publish_maximum, packet.receive_max)
+        keep_alive = packet.server_keep_alive
+        expiry = packet.session_expiry_interval
+        events.append(
+            Connected(
+                packet.session_present,
+                self._options.keep_alive if keep_alive is None else keep_alive,
+                self.publish_maximum,
+                self._options.session_expiry if expiry is None else expiry,
+            )
+        )
+
+    # -- messages to us
+
+    def _on_publish(self, packet: mqtt5.PublishPacket, events: list[Event]) -> None:
+        delivery = self._receiving.take(packet)
+        if delivery is not None:
+            events.append(delivery)
+
+    def _on_pubrel(self, packet: mqtt5.PubRelPacket, events: list[Event]) -> None:
+        self._receiving.release(packet.packet_id)
+
+    # -- messages of ours
+
+    @property
+    def publishable(self) -> bool:
+        """Whether the broker takes one more message with QoS 1 or 2 now."""
+        return len(self._publishing) < self.publish_maximum
+
+    def publish(self, message: Message, on_done: OnDone) -> None:
+        """Send a message. With QoS above 0 it is answered by `Published`, or by the loss.
+
+        One that was in flight when the connection before this was lost is sent as the same packet
+        again; see `_mqtt5_publishing`.
+
+        Args:
+            message: with any QoS.
+            on_done: comes back in `Published`; not called here.
+
+        Raises:
+            RejectedByBroker: the broker has said that it takes no such message, or MQTT has none.
+            RuntimeError: not connected, or not `publishable`.
+        """
+        self._check_connected()
+        qos = message.qos
+        if qos and not self.publishable:
+            raise RuntimeError("as many messages are in flight as the broker takes")
+        if qos > self._max_qos:
+            raise RejectedByBroker(_QOS_NOT_SUPPORTED, f"QoS not supported: {qos}")
+        if message.retain and not self._retain_available:
+            raise RejectedByBroker(_RETAIN_NOT_SUPPORTED, "Retain not supported")
+        data = self._publishing.write(message, on_done)
+        if self._packet_max is not None and len(data) > self._packet_max:
+            self._publishing.withdraw(message)
+            text = f"Packet too large ({len(data)} bytes; the broker takes {self._packet_max})"
+            raise RejectedByBroker(_PACKET_TOO_LARGE, text)
+        self._outgoing += data
+
+    def _on_puback(self, packet: mqtt5.PubAckPacket, events: list[Event]) -> None:
+        found = self._publishing.take(packet.packet_id)
+        if found is None:
+            return  # of a message that was given up with an earlier connection
+        if found.awaiting != "PUBACK":
+            raise Violation(PROTOCOL_ERROR, "PUBACK for a message of QoS 2")
+        code = int(packet.reason_code)
+        events.append(Published(found.on_done, code, _text(packet) if code >= FAILURE else ""))
+
+    def _on_pubrec(self, packet: mqtt5.PubRecPacket, events: list[Event]) -> None:
+        packet_id = packet.packet_id
+        found = self._publishing.find(packet_id)
+        if found is None:
+            code = mqtt5.PubRelReasonCode.PACKET_ID_NOT_FOUND
+            self._outgoing += mqtt5.PubRelPacket(packet_id, reason_code=code).write()
+        elif found.awaiting == "PUBACK":
+            raise Violation(PROTOCOL_ERROR, "PUBREC for a message of QoS 1")
+        elif (reason_code := int(packet.reason_code)) >= FAILURE:
+            self._publishing.take(packet_id)
+            events.append(Published(found.on_done, reason_code, _text(packet)))
+        else:
+            found.awaiting = "PUBCOMP"
+            self._outgoing += mqtt5.PubRelPacket(packet_id).write()
+
+    def _on_pubcomp(self, packet: mqtt5.PubCompPacket, events: list[Event]) -> None:
+        found = self._publishing.find(packet.packet_id)
+        if found is None:
+            return
+        if found.awaiting != "PUBCOMP":
+            raise Violation(PROTOCOL_ERROR, f"PUBCOMP where {found.awaiting} was due")
+        self._publishing.take(packet.packet_id)
+        # Also with "packet identifier not found": the broker has it no more, and had it once.
+        events.append(Published(found.on_done, 0, ""))
+
+    # -- questions
+
+    def subscribe(self, filters: Sequence[str]) -> int:
+        """Subscribe with QoS 1, to retained messages for a new subscription only.
+
+        Returns:
+            The packet identifier that `Subscribed` will have.
+
+        Raises:
+            RejectedByBroker: MQTT cannot carry a filter.
+            RuntimeError: not connected.
+        """
+        self._check_connected()
+        wanted = [
+            mqtt5.TopicFilter(
+                text, max_qos=_AT_LEAST_ONCE, retain_as_published=False, retain_handling=_IF_NEW
+            )
+            for text in filters
+        ]
+        return self._ask(len(filters), lambda key: mqtt5.SubscribePacket(key, wanted).write())
+
+    def unsubscribe(self, filters: Sequence[str]) -> int:
+        """Unsubscribe; see `subscribe`."""
+        self._check_connected()
+        wanted = list(filters)
+        return self._ask(len(filters), lambda key: mqtt5.UnsubscribePacket(key, wanted).write())
+
+    def _ask(self, count: int, write: Callable[[int], bytes]) -> int:
+        packet_id = self._publishing.new_question()
+        try:
+            self._outgoing += write(packet_id)
+        except (ValueError, OverflowError) as error:
+            self._publishing.answered(packet_id)
+            raise RejectedByBroker(PROTOCOL_ERROR, f"cannot be sent: {error}") from None
+        self._questions[packet_id] = count
+        return packet_id
+
+    def _on_suback(self, packet: mqtt5.SubAckPacket, events: list[Event]) -> None:
+        codes = self._check_answer(packet.packet_id, packet.reason_codes)
+        events.append(Subscribed(packet.packet_id, codes))
+
+    def _on_unsuback(self, packet: mqtt5.UnsubAckPacket, events: list[Event]) -> None:
+        codes = self._check_answer(packet.packet_id, packet.reason_codes)
+        events.append(Unsubscribed(packet.packet_id, codes))
+
+    def _check_answer(self, packet_id: int, codes: Sequence[int]) -> list[int]:
+        expected = self._questions.pop(packet_id, None)
+        if expected != len(codes):
+            raise Violation(PROTOCOL_ERROR, f"{len(codes)} answers where {expected} were due")
+        self._publishing.answered(packet_id)
+        return list(map(int, codes))
+
+    # -- life and end
+
+    def ping(self) -> None:
+        """Send PINGREQ.
+
+        Raises:
+            RuntimeError: not connected.
+        """
+        self._check_connected()
+        self._outgoing += _PINGREQ
+
+    def _on_pingresp(self, packet: mqtt5.PingRespPacket, events: list[Event]) -> None:
+        pass  # any byte shows that the peer lives
+
+    def disconnect(self, reason_code: int = 0) -> None:
+        """Send DISCONNECT after all that is queued. With 0, the will is not published.
+
+        Raises:
+            RuntimeError: not connected.
+        """
+        self._check_connected()
+        reason = mqtt5.DisconnectReasonCode(reason_code)
+        self._outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing is acknowledged after the DISCONNECT, whoever sent it."""
+        self.state = "ended"
+        self._receiving.lose_connection()
+
+    def _on_disconnect(self, packet: mqtt5.DisconnectPacket, events: list[Event]) -> None:
+        self._end()
+        text = _text(packet)
+        if packet.server_reference:
+            text = f"{text}; it names another server: {packet.server_reference}"
+        code = int(packet.reason_code)
+        text = f"the broker disconnected: {text} ({code:#04x})"
+        events.append(Ended(code, text, by_server=True))
+
+    def _check_connected(self) -> None:
+        if self.state != "connected":
+            raise RuntimeError(f"the connection is {self.state}")
+
+
+def _will(message: Message) -> mqtt5.Will:
+    properties = message.properties or Properties()
+    return mqtt5.Will(
+        message.topic,
+        payload=message.payload,
+        qos=mqtt5.QoS(message.qos),
+        retain=message.retain,
+        message_expiry_interval=properties.message_expiry,
+        content_type=properties.content_type,
+        response_topic=properties.response_topic,
+        correlation_data=properties.correlation_data,
+        user_properties=list(properties.user_properties),
+    )
+
+
+def reason_name(code: int, kind: Any) -> str:
+    """The name of a reason code as people write it; `kind` is the codec's enumeration."""
+    try:
+        return str(kind(code).name).replace("_", " ").capitalize()
+    except ValueError:
+        return f"reason code {code:#04x}"
+
+
+def _text(packet: Any) -> str:
+    """What the broker says, or the name of its code."""
+    return packet.reason_str or reason_name(int(packet.reason_code), type(packet.reason_code))
+
+
+def _unexpected(packet: object) -> Violation:
+    name = type(packet).__name__.removesuffix("Packet").upper()
+    return Violation(PROTOCOL_ERROR, f"{name} where it cannot come")
