@@ -33,6 +33,7 @@ from ._errors import TransportError as TransportError
 from ._messages import Command as Command
 from ._messages import Identity as Identity
 from ._messages import Message as Message
+from ._messages import Properties as Properties
 from ._messages import Response as Response
 from ._petal import Petal as Petal
 from ._petal import command as command

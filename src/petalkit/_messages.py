@@ -9,6 +9,8 @@ import attrs
 
 from ._topics import check_segment, check_topic
 
+MAX_EXPIRY = 0xFFFF_FFFF  # MQTT 5.0, section 3.3.2.3.3: four bytes of seconds
+_LONGEST = 65_535  # MQTT 5.0, sections 1.5.4 and 1.5.6: two bytes of length
 DEFAULT_BASE_TOPIC = "org/{organization_id}/device/{device_id}"
 
 
@@ -23,6 +25,10 @@ class Properties:
             is left of them, since the broker takes off what the message has waited there.
         content_type: of the payload; a MIME type by custom.
         user_properties: pairs of the sender's own, in order; a name may come twice.
+
+    Raises:
+        ValueError: it has no form on the wire: a text or the correlation data is over 65 535
+            bytes, a text is not valid Unicode, or the expiry is not within 32 bits.
     """
 
     response_topic: str | None = None
@@ -30,6 +36,28 @@ class Properties:
     message_expiry: int | None = None
     content_type: str | None = None
     user_properties: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if any(len(text.encode()) > _LONGEST for text in self._texts()):
+            raise ValueError(f"a text of the properties is over {_LONGEST} bytes")
+        if len(self.correlation_data or b"") > _LONGEST:
+            raise ValueError(f"the correlation data is over {_LONGEST} bytes")
+        if not 0 <= (self.message_expiry or 0) <= MAX_EXPIRY:
+            raise ValueError(f"the message expiry {self.message_expiry} is not in 0..{MAX_EXPIRY}")
+
+    def _texts(self) -> Iterator[str]:
+        yield self.response_topic or ""
+        yield self.content_type or ""
+        for pair in self.user_properties:
+            yield from pair
+
+    @property
+    def size(self) -> int:
+        """Bytes of its texts and its correlation data: what a sender can make long."""
+        return sum(len(text.encode()) for text in self._texts()) + len(self.correlation_data or b"")
+
+
+NO_PROPERTIES = Properties()
 
 
 @attrs.frozen
@@ -88,6 +116,7 @@ class Command:
         timestamp: the caller's own time stamp, unchecked; None when it sent none.
         topic: where the command came in.
         extra: every other field of the envelope, unchecked.
+        properties: what MQTT 5 said beside topic and payload; with 3.1.1 none of them is set.
     """
 
     command: str
@@ -97,6 +126,7 @@ class Command:
     timestamp: str | None = None
     topic: str = ""
     extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    properties: Properties = attrs.field(default=NO_PROPERTIES, repr=False)
 
 
 @attrs.frozen

@@ -1,8 +1,9 @@
 """The contract of `petalkit.transports`, as checks that any transport can be put through.
 
-Each check takes a `Rig`: a broker of its own and ways to reach it. Nothing here sleeps: to say
-"nothing came", a check sends one message more and sees it come first; to say "the broker has seen
-it", it publishes on the same link and waits for the PUBACK, since a broker reads in order.
+Each check takes a `Rig`: a broker of its own and ways to reach it. Nothing here sleeps, but one
+that has to see time pass at the broker: to say "nothing came", a check sends one message more and
+sees it come first; to say "the broker has seen it", it publishes on the same link and waits for
+the PUBACK, since a broker reads in order.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import trio
 import trio.testing
 
 from petalkit._errors import ConnectFailed, ConnectionLost, TransportError
-from petalkit._messages import Message
+from petalkit._messages import Message, Properties
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link, Transport
 
@@ -43,12 +44,19 @@ class Rig:
 
 Check = Callable[[Rig], Awaitable[None]]
 CHECKS: list[Check] = []
+MQTT_5_CHECKS: set[str] = set()  # those of what 3.1.1 does not have
 
 
 def check(function: Check) -> Check:
     """Make a function part of the suite."""
     CHECKS.append(function)
     return function
+
+
+def check_mqtt_5(function: Check) -> Check:
+    """Make a function part of the suite for MQTT 5."""
+    MQTT_5_CHECKS.add(function.__name__)
+    return check(function)
 
 
 DEVICE = ConnectOptions(client_id="device")
@@ -454,3 +462,72 @@ async def a_clean_start_forgets_the_session(rig: Rig) -> None:
             await link.subscribe(COMMANDS)
             await send(other, "new")
             assert texts(await collect(link, 1)) == ["new"]
+
+
+SPOKEN = Properties(
+    response_topic="answers/other",
+    correlation_data=b"\x00\xff",
+    content_type="application/json",
+    user_properties=(("trace", "1"), ("trace", "2"), ("", "é")),
+)
+
+
+@check_mqtt_5
+async def properties_arrive_as_they_were_sent(rig: Rig) -> None:
+    # MQTT 5.0, sections 3.3.2.3.5 to 3.3.2.3.9: the server passes them on unaltered, in order.
+    async with rig.other.connect(OTHER) as other, rig.transport.connect(DEVICE) as link:
+        await link.subscribe(COMMANDS)
+        await other.publish(Message("commands/x", b"1", properties=SPOKEN))
+        await other.publish(Message("commands/x", b"2", 0, properties=SPOKEN))
+        await other.publish(Message("commands/x", b"3", 0, properties=Properties()))
+        await send(other, "4")
+        first, second, third, fourth = await collect(link, 4)
+        assert (first.properties, second.properties) == (SPOKEN, SPOKEN)
+        assert (third.properties, fourth.properties) == (None, None)
+        assert texts([first, second, third, fourth]) == ["1", "2", "3", "4"]
+
+
+@check_mqtt_5
+async def an_empty_property_is_not_an_absent_one(rig: Rig) -> None:
+    empty = Properties(correlation_data=b"", content_type="")
+    async with rig.other.connect(OTHER) as other, rig.transport.connect(DEVICE) as link:
+        await link.subscribe(COMMANDS)
+        await other.publish(Message("commands/x", b"", properties=empty))
+        [delivery] = await collect(link, 1)
+        assert delivery.properties == empty
+
+
+@check_mqtt_5
+async def a_retained_message_keeps_its_properties(rig: Rig) -> None:
+    async with rig.other.connect(OTHER) as other, rig.transport.connect(DEVICE) as link:
+        await other.publish(Message("commands/x", b"kept", 1, True, SPOKEN))
+        await link.subscribe(COMMANDS)
+        [delivery] = await collect(link, 1)
+        assert (delivery.retain, delivery.properties) == (True, SPOKEN)
+
+
+@check_mqtt_5
+async def a_message_that_expired_in_the_session_is_not_delivered(rig: Rig) -> None:
+    # MQTT 5.0, section 3.3.2.3.3; and what is delivered says what is left.
+    await seed_session(rig)
+    async with rig.other.connect(OTHER) as other:
+        for text, expiry in (("stale", 1), ("fresh", 60)):
+            properties = Properties(message_expiry=expiry)
+            await other.publish(Message("commands/x", text.encode(), properties=properties))
+        await trio.sleep(2.1)  # a broker counts whole seconds
+    async with rig.transport.connect(DEVICE) as link:
+        [delivery] = await collect(link, 1)
+        assert delivery.payload == b"fresh"
+        assert delivery.properties is not None
+        assert delivery.properties.message_expiry in (57, 58)
+
+
+@check
+async def properties_are_left_out_where_there_are_none(rig: Rig) -> None:
+    spoken = attrs.evolve(SPOKEN, message_expiry=60)
+    async with rig.transport.connect(DEVICE) as link:
+        await link.subscribe(COMMANDS)
+        await link.publish(Message("commands/x", b"1", properties=spoken))
+        [delivery] = await collect(link, 1)
+        assert delivery.payload == b"1"
+        assert (delivery.properties is None) == (rig.protocol == "3.1.1")

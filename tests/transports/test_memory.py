@@ -9,10 +9,10 @@ import trio.testing
 from trio.testing import MockClock
 
 from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
-from petalkit._messages import Message
+from petalkit._messages import Message, Properties
 from petalkit._settings import Protocol
 from petalkit._topics import TopicFilter
-from petalkit.transports import ConnectOptions, Link
+from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 pytestmark = pytest.mark.trio
@@ -273,3 +273,104 @@ async def test_a_link_that_was_left_takes_nothing_more() -> None:
     with pytest.raises(ConnectionLost):
         link.publish_nowait(Message("a", b""), outcome.append)
     assert len(outcome) == 1
+
+
+# -- message expiry, MQTT 5.0, section 3.3.2.3.3
+
+
+def expiring(seconds: int) -> Properties:
+    return Properties(message_expiry=seconds)
+
+
+def left(delivery: Delivery) -> int | None:
+    assert delivery.properties is not None
+    return delivery.properties.message_expiry
+
+
+async def test_an_expiry_counts_down_in_the_session_and_ends_in_a_drop(
+    mock_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    transport = MemoryTransport(broker, "5")
+    async with transport.connect(DEVICE) as link:
+        await link.subscribe(A)
+    for seconds in (10, 5):
+        broker.publish_nowait("a", str(seconds), properties=expiring(seconds))
+    mock_clock.jump(4.5)
+    assert broker.sessions["device"].queued == 2
+    mock_clock.jump(0.5)
+    assert broker.sessions["device"].queued == 1
+    assert broker.statistics().dropped_expired == 1
+    mock_clock.jump(1.5)
+    async with transport.connect(DEVICE) as link:
+        [delivery] = await link.receive()
+        assert (delivery.payload, left(delivery)) == (b"10", 3)  # 3.5, in whole seconds
+
+
+async def test_an_expired_message_makes_room_in_a_full_queue(mock_clock: MockClock) -> None:
+    broker = MemoryBroker(max_queued=2)
+    transport = MemoryTransport(broker, "5")
+    async with transport.connect(DEVICE) as link:
+        await link.subscribe(A)
+    broker.publish_nowait("a", "1")
+    broker.publish_nowait("a", "2", properties=expiring(5))
+    mock_clock.jump(5)
+    broker.publish_nowait("a", "3")
+    async with transport.connect(DEVICE) as link:
+        assert await take(link, 2) == ["1", "3"]
+    statistics = broker.statistics()
+    assert (statistics.dropped_expired, statistics.dropped_queue_full) == (1, 0)
+
+
+async def test_an_unacknowledged_message_may_expire_before_it_is_sent_again(
+    mock_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    transport = MemoryTransport(broker, "5")
+    async with transport.connect(DEVICE) as link:
+        await link.subscribe(A)
+        broker.publish_nowait("a", "1", properties=expiring(5))
+        broker.publish_nowait("a", "2", properties=expiring(9))
+        await take(link, 2, ack=False)
+    mock_clock.jump(5)
+    async with transport.connect(DEVICE) as link:
+        [delivery] = await link.receive()
+        assert (delivery.payload, left(delivery), delivery.dup) == (b"2", 4, True)
+    statistics = broker.statistics()
+    assert (statistics.dropped_expired, statistics.redelivered) == (1, 1)
+
+
+async def test_a_retained_message_expires(mock_clock: MockClock) -> None:
+    broker = MemoryBroker()
+    transport = MemoryTransport(broker, "5")
+    broker.publish_nowait("a", "kept", retain=True, properties=expiring(10))
+    mock_clock.jump(4)
+    async with transport.connect(DEVICE) as link:
+        await link.subscribe(A)
+        [delivery] = await link.receive()
+        assert (delivery.payload, left(delivery)) == (b"kept", 6)
+        delivery.ack()
+    mock_clock.jump(6)
+    assert not broker.retained
+    assert broker.statistics().dropped_expired == 1
+
+
+async def test_a_retained_message_that_takes_its_place_does_not_inherit_the_expiry(
+    mock_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    broker.publish_nowait("a", "old", retain=True, properties=expiring(10))
+    broker.publish_nowait("a", "new", retain=True)
+    mock_clock.jump(11)
+    assert broker.retained["a"].payload == b"new"
+
+
+async def test_a_client_of_3_1_1_neither_sends_nor_gets_properties() -> None:
+    broker = MemoryBroker(history=10)
+    properties = Properties(content_type="text/plain")
+    async with MemoryTransport(broker).connect(DEVICE) as link:
+        await link.subscribe(A)
+        broker.publish_nowait("a", "1", properties=properties)
+        await link.publish(Message("a", b"2", properties=properties))
+        assert [delivery.properties for delivery in await link.receive()] == [None, None]
+    assert [message.properties for message in broker.published] == [properties, None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
-from petalkit import Command, Identity, Message, Response, TopicError
+from petalkit import Command, Identity, Message, Properties, Response, TopicError
 
 
 def test_an_identity_makes_its_topics() -> None:
@@ -48,3 +50,37 @@ def test_payloads_do_not_show_in_reprs() -> None:
 def test_values_are_frozen() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Command("a/b").command = "x"  # type: ignore[misc]
+
+
+def test_the_size_of_properties_is_what_a_sender_can_make_long() -> None:
+    properties = Properties(
+        response_topic="é",
+        correlation_data=b"123",
+        content_type="text",
+        message_expiry=5,
+        user_properties=(("a", "b"), ("a", "bc")),
+    )
+    assert properties.size == 2 + 3 + 4 + 5
+    assert Properties().size == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"response_topic": "x" * 65_536},
+        {"content_type": "é" * 32_768},
+        {"user_properties": (("a", "\ud800"),)},
+        {"correlation_data": b"x" * 65_536},
+        {"message_expiry": -1},
+        {"message_expiry": 2**32},
+    ],
+)
+def test_properties_that_the_wire_has_no_form_for_are_not_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Properties(**wrong)
+
+
+def test_what_a_sender_may_keep_to_itself_does_not_show_in_reprs() -> None:
+    properties = Properties(correlation_data=b"hunter2", user_properties=(("token", "hunter2"),))
+    assert "hunter2" not in repr(properties)
+    assert "hunter2" not in repr(Command("a/b", properties=properties))

@@ -39,7 +39,7 @@ def _properties(packet_type: int) -> Any:
 
 
 class _Packed:
-    """Properties of a PUBLISH as paho asks for them, packed once: paho goes through all there are."""
+    """Properties of a PUBLISH as paho wants them, but packed once: paho does it each time."""
 
     __slots__ = ("_bytes",)
 
@@ -66,9 +66,10 @@ def read_properties(properties: Any) -> MessageProperties | None:
     said: dict[str, Any] = vars(properties)
     if len(said) == _NOTHING_SAID:
         return None
+    correlation: bytes | bytearray | None = said.get("CorrelationData")
     read = MessageProperties(
         response_topic=said.get("ResponseTopic"),
-        correlation_data=said.get("CorrelationData"),
+        correlation_data=None if correlation is None else bytes(correlation),
         message_expiry=said.get("MessageExpiryInterval"),
         content_type=said.get("ContentType"),
         user_properties=tuple(map(tuple, said.get("UserProperty", ()))),

@@ -21,6 +21,8 @@ from ._contract import ConnectOptions, OnDone
 OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
 
 _PUBLISH_OVERHEAD = 16  # bytes of a PUBLISH beside topic and payload, at most
+_PROPERTIES_OVERHEAD = 18  # of their identifiers and lengths, at most
+_PAIR_OVERHEAD = 5
 _TOPIC_NAME_INVALID = 0x90  # MQTT 5.0, section 2.4
 _PACKET_TOO_LARGE = 0x95
 FAILURE = 0x80  # this and above
@@ -141,7 +143,8 @@ class Outgoing:
         if size > self._payload_max:
             return True
         if message.properties is not None:
-            size += properties_size(message.properties)
+            pairs = len(message.properties.user_properties)
+            size += message.properties.size + _PROPERTIES_OVERHEAD + pairs * _PAIR_OVERHEAD
         return size + len(message.topic.encode()) + _PUBLISH_OVERHEAD > self._packet_max
 
     def on_puback(self, packet_id: int, reason: Any) -> None:

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from .._errors import ConnectionLost
-from .._messages import Message, Properties
+from .._messages import NO_PROPERTIES, Message, Properties
 from .._topics import TopicFilter
 
 ARRIVED_MAX = 64  # packets that a link holds on its own side; the rest is "in the socket"
@@ -210,7 +210,8 @@ class Connection:
         """Put a packet on the wire; with a delay it arrives later, in its order."""
         self.session.counters.delivered += 1
         properties = packet.message.properties
-        if properties is not None and self.protocol == "5":
+        # On the wire, properties that say nothing are no properties.
+        if properties is not None and properties != NO_PROPERTIES and self.protocol == "5":
             if properties.message_expiry is not None:
                 # Whole seconds on the wire, and a broker rounds down.
                 left = math.floor(packet.expires_at - trio.current_time())
