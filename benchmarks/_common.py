@@ -39,8 +39,8 @@ _run_number = time.time_ns()
 _commands_made = 0
 
 
-def make_commands(count: int) -> list[tuple[str, bytes]]:
-    """Commands as they are on the wire, with message IDs never used before."""
+def make_commands(count: int, names: Sequence[str] = ("bench/greet",)) -> list[tuple[str, bytes]]:
+    """Commands as they are on the wire, by these names in turn, with unused message IDs."""
     global _commands_made
     first = _commands_made
     _commands_made += count
@@ -49,7 +49,7 @@ def make_commands(count: int) -> list[tuple[str, bytes]]:
             message_id := f"{_run_number:x}-{number:07d}",
             msgspec.json.encode(
                 {
-                    "command": "bench/greet",
+                    "command": names[number % len(names)],
                     "messageId": message_id,
                     "waitResponse": True,
                     "data": {"name": "Developer", "count": 3},
@@ -118,6 +118,12 @@ def peak_memory(pid: int) -> float:
     return int(found[1]) / 1024 if found else float("nan")
 
 
+def memory(pid: int) -> float:
+    """The MiB that a process has in memory now (VmRSS)."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that `share` of all do not exceed."""
     ordered = sorted(values)
@@ -138,9 +144,16 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
 
 def print_environment(**more: str) -> None:
     """The versions that the figures belong to."""
+    lines = environment(**more)
+    print("; ".join(f"{name} {value}" for name, value in lines.items()))
+    print()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The same by name: versions of what runs in this interpreter, and the machine."""
     cpu = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
     cores = len(re.findall(r"^processor", _read("/proc/cpuinfo"), re.MULTILINE))
-    lines = {
+    return {
         "python": platform.python_version(),
         **{
             name: metadata.version(name)
@@ -151,8 +164,6 @@ def print_environment(**more: str) -> None:
         "load before": " ".join(_read("/proc/loadavg").split()[:3]),
         **more,
     }
-    print("; ".join(f"{name} {value}" for name, value in lines.items()))
-    print()
 
 
 def _read(path: str) -> str:

@@ -23,6 +23,7 @@ from _common import check_response
 
 CONNECT_LIMIT = 10.0  # seconds
 QUIET_LIMIT = 10.0  # seconds without a packet after which what is missing counts as lost
+LOOP_LIMIT = 60.0  # seconds for a closed loop
 
 _CONNACK, _PUBLISH, _PUBACK, _SUBACK = 0x20, 0x30, 0x40, 0x90
 
@@ -187,7 +188,7 @@ def closed_loop(
     """Send commands at QoS 1, `window` of them under way; every response is checked.
 
     Raises:
-        BenchmarkError: an answer is missing, or came twice.
+        BenchmarkError: an answer is missing, or came twice, or all of it takes too long.
     """
     topic = f"{base}/command"
     clock = time.perf_counter
@@ -208,6 +209,8 @@ def closed_loop(
         messages = client.poll(QUIET_LIMIT)
         if not messages and len(sent_at) and clock() - max(sent_at.values()) > QUIET_LIMIT:
             raise BenchmarkError(f"{len(sent_at)} commands were not answered")
+        if clock() - began > LOOP_LIMIT:
+            raise BenchmarkError(f"only {len(round_trips)} answers within {LOOP_LIMIT:g} s")
         for _, payload in messages:
             try:
                 round_trips.append(clock() - sent_at.pop(check_response(payload)))
@@ -227,8 +230,18 @@ class Flood:
     refused: int
 
 
-def flood(client: Client, base: str, commands: Sequence[tuple[str, bytes]], qos: int) -> Flood:
-    """Send everything without waiting, then count what is answered until it is quiet."""
+def flood(
+    client: Client,
+    base: str,
+    commands: Sequence[tuple[str, bytes]],
+    qos: int,
+    *,
+    limit: float = 60.0,
+) -> Flood:
+    """Send everything without waiting, then count what is answered until it is quiet.
+
+    It ends when everything is answered, after 10 s of quiet, and after `limit` seconds in any case.
+    """
     missing = {message_id for message_id, _ in commands}
     answered = twice = refused = 0
     began = last = time.perf_counter()
@@ -236,7 +249,7 @@ def flood(client: Client, base: str, commands: Sequence[tuple[str, bytes]], qos:
         client.publish(f"{base}/command", payload, qos)
         if number % 100 == 99:
             client.send()
-    while missing and time.perf_counter() - last < QUIET_LIMIT:
+    while missing and time.perf_counter() - last < QUIET_LIMIT and last - began < limit:
         for _, payload in client.poll(1.0):
             response = msgspec.json.decode(payload)
             last = time.perf_counter()

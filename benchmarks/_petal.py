@@ -25,6 +25,12 @@ class BenchPetal(Petal):
     async def greet(self, data: Greeting) -> dict[str, str]:
         return {"message": f"Hello, {data.name}! ({data.count})"}
 
+    @command("slow")
+    async def slow(self, data: Greeting) -> dict[str, str]:
+        """The same, after a millisecond of waiting for something."""
+        await trio.sleep(0.001)
+        return await self.greet(data)
+
     @command("work")
     async def work(self, seconds: float) -> None:
         """Say on `command/web` that it has begun, then take so long."""
@@ -38,6 +44,21 @@ class BenchPetal(Petal):
         await trio.sleep_forever()
 
 
+def crowd(petals: int, commands: int) -> list[Petal]:
+    """So many petals with so many commands each: `bench-3/greet-17`; each does the same."""
+
+    async def greet(data: Greeting) -> dict[str, str]:
+        return {"message": f"Hello, {data.name}! ({data.count})"}
+
+    found: list[Petal] = []
+    for number in range(petals):
+        petal = type("CrowdPetal", (Petal,), {"name": f"bench-{number}", "version": "1.0.0"})()
+        for one in range(commands):
+            petal.add_command(f"greet-{one}", greet)
+        found.append(petal)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", required=True)
@@ -45,6 +66,8 @@ def main() -> None:
     parser.add_argument("--transport", default="asyncio-mqtt")
     parser.add_argument("--protocol", choices=("3.1.1", "5"), default="3.1.1")
     parser.add_argument("--grace", type=float, default=1.0)
+    parser.add_argument("--concurrency", type=int, default=64, help="of one petal")
+    parser.add_argument("--crowd", type=int, nargs=2, metavar=("PETALS", "COMMANDS"))
     arguments = parser.parse_args()
     import logging
 
@@ -55,10 +78,11 @@ def main() -> None:
         device_id=arguments.device,
         transport=arguments.transport,
         protocol=arguments.protocol,
-        petal_concurrency=64,
+        petal_concurrency=arguments.concurrency,
         grace=arguments.grace,
     )
-    run(BenchPetal(), settings=settings)
+    petals = crowd(*arguments.crowd) if arguments.crowd else [BenchPetal()]
+    run(*petals, settings=settings)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,13 @@ from typing import IO
 import attrs
 import msgspec
 
-from _common import ROOT, identity, output_of, progress
+from _common import identity, output_of
 from _load import BenchmarkError, Client
 
 START_LIMIT = 15.0  # seconds
-STOP_LIMIT = 20.0
+STOP_LIMIT = 10.0
 
 HERE = Path(__file__).resolve().parent
-PEER_PACKAGES = ("asyncio-mqtt==0.16.2", "paho-mqtt==1.6.1", "msgspec")
 
 
 def find_mosquitto() -> str:
@@ -62,7 +61,7 @@ def mosquitto() -> Generator[Broker]:
             f"listener {port} 127.0.0.1",
             "allow_anonymous true",
             "set_tcp_nodelay true",
-            "max_queued_messages 100000",
+            "max_queued_messages 200000",
             "persistence false",
             "log_type error",
         ]
@@ -133,25 +132,3 @@ def _is_online(payload: bytes) -> bool:
 def petalkit_command(transport: str, *more: str) -> list[str]:
     """How petalkit is started, with this interpreter."""
     return [sys.executable, str(HERE / "_petal.py"), "--transport", transport, *more]
-
-
-def bare_command(python: str, style: str) -> list[str]:
-    """How the bare asyncio-mqtt program is started, with its own interpreter."""
-    return [python, str(HERE / "_bare_asyncio_mqtt.py"), "--style", style]
-
-
-def make_peer_environment() -> str:
-    """The interpreter of a virtual environment with what the bare program needs."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = Path(os.environ.get("PETALKIT_VENV_DIR", ROOT / ".venv")) / f"benchmark-peer-{version}"
-    python = folder / "bin" / "python"
-    stamp = folder / ".made-from"
-    if not stamp.exists() or stamp.read_text() != str(PEER_PACKAGES):
-        progress(f"making {folder} for the bare program; the next time is quick")
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-I", "-m", "venv", folder], check=True)
-        subprocess.run(
-            [python, "-I", "-m", "pip", "--quiet", "install", *PEER_PACKAGES], check=True
-        )
-        stamp.write_text(str(PEER_PACKAGES))
-    return str(python)

@@ -1,164 +1,72 @@
-"""Through mosquitto: CPU per command of the program under test, and round-trip latency.
+"""Through mosquitto: CPU per command of the program under test, round trips, floods and memory.
 
-petalkit beside a bare asyncio-mqtt program that does the same work; QoS 1 both ways; a closed loop
-with 64 commands under way, and one at a time. mosquitto, the programs and the load generator (this
-process) are processes of their own. See README.md.
+petalkit beside peers that do the same work without it; QoS 1 both ways; a closed loop with 64
+commands under way, and one at a time. mosquitto, the programs and the load generator (this process)
+are processes of their own. See README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import statistics
+import sys
+from collections.abc import Sequence
 
-import attrs
+from _common import environment, identity, print_environment, progress
+from _limits import run_flat, run_slow
+from _peers import PEERS, choose, versions
+from _programs import mosquitto, mosquitto_version, petalkit_command, program
+from _report import Aim, Report, flood_table, round_tables, write_page
+from _rounds import Contender, measure, run_flood
 
-from _common import (
-    cpu_of,
-    identity,
-    make_commands,
-    output_of,
-    peak_memory,
-    percentile,
-    print_aim,
-    print_environment,
-    print_table,
-    progress,
-    settled,
-    spread,
-)
-from _load import Client, closed_loop, flood
-from _programs import (
-    Broker,
-    bare_command,
-    make_peer_environment,
-    mosquitto,
-    mosquitto_version,
-    petalkit_command,
-    program,
-)
-
-AIM_RATIO = 0.9  # CPU of petalkit to CPU of the bare program
+REFERENCE = "trio-mqtt5"  # the peer that the ratios are to
 AIM_LATENCY = 1.0  # ms, one at a time, p50
 FLOOD = 10_000
 
-
-@attrs.frozen
-class Round:
-    """One program, one round; per command, in microseconds."""
-
-    cpu: float
-    broker_cpu: float
-    load_cpu: float
-    rate: float
-    p50: float
-    p99: float
+# transport -> peer -> CPU per command of petalkit to the peer's, 64 under way
+AIM_CPU = {
+    "native": {"trio-mqtt5": 1.15, "gmqtt": 1.0},
+    "asyncio-mqtt": {"asyncio-mqtt, sequential": 0.9, "asyncio-mqtt, tasks": 0.9},
+}
+AIM_P50 = {"native": {"trio-mqtt5": 1.3}}  # the same for p50, one at a time
 
 
-@attrs.define
-class Contender:
-    """A program under test, connected."""
-
-    name: str
-    base: str
-    pid: int
-    rounds: dict[int, list[Round]] = attrs.field(factory=lambda: {64: [], 1: []})
-
-    def column(self, window: int, field: str) -> list[float]:
-        return [getattr(one, field) for one in self.rounds[window]]
+def transport_command(transport: str, protocol: str) -> list[str]:
+    """How petalkit is started; the native transport speaks nothing but MQTT 5."""
+    return petalkit_command(transport, "--protocol", "5" if transport == "native" else protocol)
 
 
-def run_round(broker: Broker, contender: Contender, window: int, count: int) -> Round:
-    commands = make_commands(count)
-    with Client(broker.port, "load") as client, settled():
-        client.subscribe(f"{contender.base}/response")
-        cpu, broker_cpu = cpu_of(contender.pid), cpu_of(broker.pid)
-        loop = closed_loop(client, contender.base, commands, window)
-        cpu, broker_cpu = cpu_of(contender.pid) - cpu, cpu_of(broker.pid) - broker_cpu
-    return Round(
-        cpu=1e6 * cpu / count,
-        broker_cpu=1e6 * broker_cpu / count,
-        load_cpu=1e6 * loop.cpu / count,
-        rate=count / loop.wall,
-        p50=1e6 * percentile(loop.round_trips, 0.50),
-        p99=1e6 * percentile(loop.round_trips, 0.99),
-    )
-
-
-def measure(
-    broker: Broker, contenders: list[Contender], rounds: int, counts: dict[int, int]
-) -> None:
-    for number in range(-1, rounds):  # the first is the warm-up
-        for contender in contenders:
-            for window, count in counts.items():
-                measured = run_round(broker, contender, window, count)
-                if number >= 0:
-                    contender.rounds[window].append(measured)
-        contenders.reverse()  # nobody is always the first
-        progress(f"round {number + 1} of {rounds}")
-    if rounds % 2 == 0:  # with the warm-up an odd number of turns
-        contenders.reverse()
-
-
-def print_results(contenders: list[Contender], peers: list[str], counts: dict[int, int]) -> None:
-    for window, count in counts.items():
-        how = "one at a time" if window == 1 else f"{window} under way"
-        print(f"{how}: {len(contenders[0].rounds[window])} rounds of {count} commands")
-        fields = {
-            "CPU us/command": "cpu",
-            "commands/s": "rate",
-            "p50 us": "p50",
-            "p99 us": "p99",
-            "mosquitto CPU": "broker_cpu",
-            "load CPU": "load_cpu",
-        }
-        rows = [
-            [one.name, *(spread(one.column(window, field), 0) for field in fields.values())]
-            for one in contenders
-        ]
-        print_table(["", *fields], rows)
-    by_name = {one.name: one for one in contenders}
-    for name, ours in by_name.items():
-        if not name.startswith("petalkit"):
-            continue
-        for peer in peers:
-            bare = by_name[peer]
-            for window in counts:
-                pairs = zip(ours.column(window, "cpu"), bare.column(window, "cpu"), strict=True)
-                ratio = statistics.median(one / other for one, other in pairs)
-                print_aim(f"{name}, window {window}: CPU to {peer}", ratio, AIM_RATIO)
+def round_aims(contenders: Sequence[Contender], transports: Sequence[str]) -> list[Aim]:
+    by_name = {one.name: one for one in contenders if not one.failed}
+    aims: list[Aim] = []
+    for transport in transports:
+        ours = by_name[f"petalkit {transport}"]
+        for peer, bound in AIM_CPU.get(transport, {}).items():
+            if peer in by_name:
+                ratio = ours.ratio(by_name[peer], 64)
+                aims.append(Aim(f"{ours.name}: CPU to {peer}, 64 under way", ratio, bound))
+        for peer, bound in AIM_P50.get(transport, {}).items():
+            if peer in by_name:
+                ratio = ours.ratio(by_name[peer], 1, "p50")
+                aims.append(Aim(f"{ours.name}: p50 to {peer}, one at a time", ratio, bound))
         latency = statistics.median(ours.column(1, "p50")) / 1000
-        print_aim(f"{name}: p50 one at a time", latency, AIM_LATENCY, " ms")
-    print()
+        aims.append(Aim(f"{ours.name}: p50 one at a time", latency, AIM_LATENCY, " ms"))
+    return aims
 
 
-def run_floods(broker: Broker, contenders: list[Contender], count: int) -> None:
-    rows: list[list[str]] = []
-    for contender in contenders:
-        for qos in (1, 0):
-            before = cpu_of(contender.pid)
-            with Client(broker.port, "flood") as client, settled():
-                client.subscribe(f"{contender.base}/response")
-                result = flood(client, contender.base, make_commands(count), qos)
-            rows.append(
-                [
-                    f"{contender.name}, QoS {qos}",
-                    str(result.answered),
-                    str(result.refused),
-                    str(count - result.answered - result.refused),
-                    str(result.twice),
-                    f"{result.answered / result.wall:.0f}",
-                    f"{1e6 * (cpu_of(contender.pid) - before) / count:.0f}",
-                    f"{peak_memory(contender.pid):.1f}",
-                ]
-            )
-            progress(f"flood of {contender.name} at QoS {qos}: done")
-    print(f"flood: {count} commands sent at once")
-    head = ["", "answered", "refused", "lost", "twice", "answers/s", "CPU us/command", "peak MiB"]
-    print_table(head, rows)
+def flood_aims(contenders: Sequence[Contender]) -> list[Aim]:
+    return [
+        Aim(f"{one.name}: {what} of {found.count} at QoS {found.qos}", value, 0)
+        for one in contenders
+        if not one.is_peer
+        for found in one.floods
+        for what, value in (("lost", found.lost), ("refused", found.refused))
+    ]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=3000, help="per round, 64 under way")
     parser.add_argument("--single", type=int, default=500, help="per round, one at a time")
@@ -166,48 +74,80 @@ def main() -> None:
     parser.add_argument(
         "--transport", action="append", help="of petalkit; can be given several times"
     )
-    parser.add_argument("--protocol", choices=("3.1.1", "5"), default="3.1.1")
-    parser.add_argument("--peer-python", help="with asyncio-mqtt 0.16.2 and paho-mqtt 1.6.1")
+    parser.add_argument(
+        "--protocol", choices=("3.1.1", "5"), default="3.1.1", help="of asyncio-mqtt"
+    )
+    parser.add_argument(
+        "--peer", action="append", choices=tuple(PEERS), help="again and again; all without it"
+    )
     parser.add_argument(
         "--peer-style",
         choices=("sequential", "tasks", "both"),
         default="both",
-        help="the bare program awaits each command, or starts a task for each",
+        help="of asyncio-mqtt: it awaits each command, or starts a task for each",
     )
     parser.add_argument("--no-peer", action="store_true")
-    parser.add_argument("--flood", action="store_true", help=f"and {FLOOD} commands at once")
-    arguments = parser.parse_args()
+    parser.add_argument("--flood", action="store_true", help=f"{FLOOD} commands at once")
+    parser.add_argument("--slow", action="store_true", help="memory, with a slow petal")
+    parser.add_argument("--flat", action="store_true", help="cost with many petals and commands")
+    parser.add_argument("--plot", action="store_true", help="write docs/benchmarks/broker.*")
+    parser.add_argument("--all", action="store_true", help="all four of these")
+    found = parser.parse_args()
+    found.transport = list(dict.fromkeys(found.transport or ["asyncio-mqtt"]))
+    if found.all:
+        found.flood = found.slow = found.flat = found.plot = True
+    return found
+
+
+def main() -> None:
+    options = arguments()
+    peers = [] if options.no_peer else choose(options.peer, options.peer_style)
     programs = {
-        f"petalkit {transport}": petalkit_command(transport, "--protocol", arguments.protocol)
-        for transport in arguments.transport or ["asyncio-mqtt"]
+        f"petalkit {transport}": transport_command(transport, options.protocol)
+        for transport in options.transport
     }
-    versions = {"mosquitto": mosquitto_version()}
-    peers: list[str] = []
-    if not arguments.no_peer:
-        python = arguments.peer_python or make_peer_environment()
-        styles = ("sequential", "tasks")
-        for style in styles if arguments.peer_style == "both" else (arguments.peer_style,):
-            peers.append(f"bare asyncio-mqtt, {style}")
-            programs[peers[-1]] = bare_command(python, style)
-        show = (
-            "from importlib.metadata import version as v; import platform;"
-            "print(f\"python {platform.python_version()}, asyncio-mqtt {v('asyncio-mqtt')}, \""
-            "f\"paho-mqtt {v('paho-mqtt')}, msgspec {v('msgspec')}\")"
-        )
-        versions["peer"] = output_of(python, "-c", show)
-    print_environment(**versions, mqtt=arguments.protocol)
+    ours = dict(programs)
+    programs |= {peer.name: peer.command() for peer in peers}
+    about = {"mosquitto": mosquitto_version(), "mqtt of asyncio-mqtt": options.protocol}
+    about |= {f"peer: {name}": version for name, version in versions(peers).items()}
+    report = Report(environment(**about))
+    print_environment(**about)
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(mosquitto())
         contenders: list[Contender] = []
         for number, (name, command) in enumerate(programs.items()):
             device = f"device-{number}"
             process = stack.enter_context(program(broker, device, command))
-            contenders.append(Contender(name, identity(device).base_topic, process.pid))
-        counts = {64: arguments.commands, 1: arguments.single}
-        measure(broker, contenders, arguments.rounds, counts)
-        print_results(contenders, peers, counts)
-        if arguments.flood:
-            run_floods(broker, contenders, FLOOD)
+            base = identity(device).base_topic
+            contenders.append(Contender(name, base, process.pid, is_peer=name not in ours))
+        counts = {64: options.commands, 1: options.single}
+        measure(broker, contenders, options.rounds, counts)
+        reference = next((c for c in contenders if c.name == REFERENCE and not c.failed), None)
+        report.tables += round_tables(contenders, reference)
+        report.aims += round_aims(contenders, options.transport)
+        if options.flood:
+            for contender in contenders:
+                if not contender.failed:
+                    contender.floods = [run_flood(broker, contender, q, FLOOD) for q in (1, 0)]
+            report.tables.append(flood_table(contenders))
+            report.aims += flood_aims(contenders)
+        report.notes += [
+            f"{one.name} is left out: {one.failed}" for one in contenders if one.failed
+        ]
+    with mosquitto() as broker:
+        for name, command in ours.items():
+            if options.slow:
+                table, aims = run_slow(broker, name, command)
+                report.tables.append(table)
+                report.aims += aims
+            if options.flat:
+                table, aims = run_flat(broker, name, command, options.rounds, options.commands)
+                report.tables.append(table)
+                report.aims += aims
+    report.print()
+    if options.plot:
+        write_page(report, contenders, f"python benchmarks/broker.py {shlex.join(sys.argv[1:])}")
+        progress("written: docs/benchmarks/broker.md and broker.svg")
 
 
 if __name__ == "__main__":
