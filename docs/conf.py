@@ -86,7 +86,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
-    value: Any = field.default
+    value: Any = field.metadata.get("default", field.default)
     if field.metadata["unit"] == "bytes":
         return f"`{value}`<br>({_size(value)})"
     if value is None or value == ():

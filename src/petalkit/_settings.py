@@ -16,7 +16,7 @@ import attrs
 
 from ._errors import ConfigError
 from ._messages import DEFAULT_BASE_TOPIC
-from ._topics import TopicError, check_segment, check_topic
+from ._topics import TopicError, TopicFilter, check_segment, check_topic
 
 Overflow = Literal["wait", "reject", "drop-oldest"]
 Acknowledge = Literal["accepted", "handled"]
@@ -87,6 +87,17 @@ def _relative_topics(_: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
         _relative_topic(_, attribute, topic)
 
 
+def _topic_filters(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _texts(_, attribute, value)
+    for text in value:
+        try:
+            shared = TopicFilter(text).share is not None
+        except TopicError as error:
+            raise ConfigError(attribute.name, str(error)) from None
+        if shared:
+            raise ConfigError(attribute.name, f"{text!r} is a shared subscription, not a filter")
+
+
 def _base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     try:
         check_topic(value.format(organization_id="o", device_id="d"))
@@ -125,11 +136,22 @@ class Settings:
 
     # -- where to, and as whom
     broker: str = _setting(
-        "mqtt://localhost:1883", "Address of the broker: mqtt:// or mqtts://, host and port."
+        "mqtt://localhost:1883",
+        "Address of the broker: mqtt:// or mqtts://, host and port; or unix:// and a path.",
     )
     transport: str = _setting("asyncio-mqtt", "Which transport carries the messages.")
-    protocol: Protocol = _setting(
-        "3.1.1", "MQTT version; there is no silent fallback.", check=_one_of("3.1.1", "5")
+    protocol: Protocol = attrs.field(
+        # Of the transport: native has MQTT 5 only.
+        default=attrs.Factory(
+            lambda self: "5" if self.transport == "native" else "3.1.1", takes_self=True
+        ),
+        validator=_one_of("3.1.1", "5"),
+        metadata={
+            "help": "MQTT version; there is no silent fallback. The native transport has 5 only.",
+            "unit": "",
+            "secret": False,
+            "default": "3.1.1, with native 5",
+        },
     )
     organization_id: str | None = _setting(
         None, "A fixed organization ID. Goes before the file.", check=_segment
@@ -265,6 +287,17 @@ class Settings:
     payload_max: int = _setting(
         128 * KIB, "Largest payload, in and out.", unit="bytes", check=_at_least(128)
     )
+    properties_max: int = _setting(
+        4 * KIB,
+        "Largest properties of a command: texts and correlation data together (MQTT 5).",
+        unit="bytes",
+        check=_at_least(0),
+    )
+    reply_topics: tuple[str, ...] = _setting(
+        ("#",),
+        "Which Response Topics of commands are answered, as topic filters (MQTT 5).",
+        check=_topic_filters,
+    )
     depth_max: int = _setting(
         32, "Deepest nesting of a command's JSON.", check=_at_least(2, at_most=200)
     )
@@ -362,6 +395,11 @@ class Settings:
     def keeps_session(self) -> bool:
         """Whether what is sent while the link is away, or not acknowledged, comes again."""
         return not self.clean_start and self.session_expiry > 0
+
+    @property
+    def speaks_mqtt_5(self) -> bool:
+        """Whether messages have properties."""
+        return self.protocol == "5"
 
     def broker_url(self) -> SplitResult:
         """The broker's address in its parts.

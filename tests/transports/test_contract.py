@@ -85,8 +85,9 @@ class Proxy:
             stream.socket.close()
 
 
-def _transport(port: int, protocol: Protocol) -> Any:
-    return create_transport(Settings(broker=f"mqtt://127.0.0.1:{port}", protocol=protocol))
+def _transport(port: int, protocol: Protocol, kind: str) -> Any:
+    settings = Settings(broker=f"mqtt://127.0.0.1:{port}", transport=kind, protocol=protocol)
+    return create_transport(settings)
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ def mosquitto_port(request: pytest.FixtureRequest) -> int | None:
         "memory 5",
         pytest.param("mosquitto 3.1.1", marks=pytest.mark.broker),
         pytest.param("mosquitto 5", marks=pytest.mark.broker),
+        pytest.param("mosquitto native 5", marks=pytest.mark.broker),
         "amqtt 3.1.1",
     ],
     ids=lambda name: name.replace(" ", "-"),
@@ -132,13 +134,14 @@ async def rig(
             says_taken_over=protocol == "5",  # mosquitto 2.0.11 just closes, also with MQTT 5
         )
         return
+    kind = "native" if "native" in name else "asyncio-mqtt"
     async with _ports(mosquitto_port) as port:
         proxy = Proxy(nursery, port)
         await proxy.start()
         yield Rig(
-            transport=_transport(proxy.port, protocol),
-            other=_transport(port, protocol),
-            unreachable=_transport(free_port(), protocol),
+            transport=_transport(proxy.port, protocol, kind),
+            other=_transport(port, protocol, kind),
+            unreachable=_transport(free_port(), protocol, kind),
             cut=proxy.cut,
             protocol=protocol,
         )

@@ -26,6 +26,7 @@ from ..brokers import Certificates
         ("mqtt://[::1]:2000/", Address("::1", 2000, tls=False)),
         ("mqtts://broker.example.org", Address("broker.example.org", 8883, tls=True)),
         ("mqtts://10.0.0.1:443", Address("10.0.0.1", 443, tls=True)),
+        ("unix:///run/b.sock", Address("localhost", 1883, tls=False, path="/run/b.sock")),
     ],
 )
 def test_addresses(broker: str, address: Address) -> None:
@@ -46,7 +47,9 @@ def test_plain_tcp_stays_on_this_machine(host: str) -> None:
     [
         "http://localhost",
         "ws://localhost",
-        "unix:///run/x",
+        "unix://run/x",
+        "unix:///",
+        "unix:///run/x?y",
         "mqtt:///x",
         "mqtt://localhost/x",
         "mqtt://localhost?x=1",

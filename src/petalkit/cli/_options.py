@@ -72,7 +72,7 @@ def _help(field: attrs.Attribute[Any]) -> str:
     notes: list[str] = []
     if field.metadata["unit"]:
         notes.append(field.metadata["unit"])
-    default: Any = field.default
+    default: Any = field.metadata.get("default", field.default)
     if default is not None and default != () and not isinstance(default, bool):
         notes.append(f"default {_as_typed(default)}")
     return f"{text} [{', '.join(notes)}]" if notes else text

@@ -2,6 +2,7 @@
 
     _contract       Transport, Link, Delivery: what every transport keeps
     asyncio_mqtt    the default: asyncio-mqtt on trio-asyncio
+    native          MQTT 5 on Trio's own streams, with the mqtt5 codec
     memory          an in-process broker, for tests
 
 A transport is imported only when it is asked for: its libraries are its own business.
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 # name -> module; the module has `create(settings) -> Transport`
 _TRANSPORTS = {
     "asyncio-mqtt": "petalkit.transports.asyncio_mqtt",
+    "native": "petalkit.transports.native",
 }
+_EXTRAS = {"mqtt5": "native"}  # package -> the extra that brings it
 
 
 def create_transport(settings: Settings) -> Transport:
@@ -41,5 +44,13 @@ def create_transport(settings: Settings) -> Transport:
         raise ConfigError(
             "transport", f"must be one of {', '.join(_TRANSPORTS)}, not {settings.transport!r}"
         ) from None
-    transport: Transport = importlib.import_module(module).create(settings)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
+            raise
+        text = f"{settings.transport!r} needs a package more: pip install 'petalkit[{extra}]'"
+        raise ConfigError("transport", text) from None
+    transport: Transport = found.create(settings)
     return transport

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Any, cast
 
 import trio
 
 from .._errors import ConnectFailed
+from ._sockets import open_plain_socket
 from ._tls import Address
 
 # A TLS library that wants the opposite direction first (a key update while the socket is full)
@@ -24,18 +24,18 @@ TLS_RETRY = 0.05
 async def open_socket(
     address: Address, context: ssl.SSLContext | None, deadline: float
 ) -> socket.socket:
-    """Connect, shake hands, and return a non-blocking socket with TCP_NODELAY.
+    """Connect, shake hands, and return a non-blocking socket.
 
     Args:
         address: whom to call, and whose name the certificate has to carry.
-        context: for TLS; None for plain TCP.
+        context: for TLS; None for plain TCP or a Unix socket.
         deadline: on Trio's clock.
 
     Raises:
         ConnectFailed: no address, no connection, no trust, or no time left.
     """
     with trio.move_on_at(deadline):
-        sock = await _open_tcp(address)
+        sock = await open_plain_socket(address)
         if context is None:
             return sock
         try:
@@ -44,18 +44,6 @@ async def open_socket(
             sock.close()
             raise
     raise ConnectFailed(f"no connection to {address} in time")
-
-
-async def _open_tcp(address: Address) -> socket.socket:
-    try:
-        stream = await trio.open_tcp_stream(address.host, address.port)
-    except OSError as error:
-        raise ConnectFailed(f"no connection to {address}: {_cause(error)}") from error
-    sock = socket.socket(fileno=stream.socket.detach())
-    sock.setblocking(False)
-    # S12: without it one message after another waits for the peer's delayed ACK, 44 ms each.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
 
 
 async def _shake_hands(
@@ -81,17 +69,6 @@ async def _shake_hands(
     except BaseException:
         tls.close()
         raise
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The first concrete reason: Trio tells of every address it tried in a group."""
-    found: Any = error
-    while True:
-        if isinstance(found.__cause__, BaseExceptionGroup):
-            found = found.__cause__
-        if not isinstance(found, BaseExceptionGroup):
-            return cast(BaseException, found)
-        found = found.exceptions[0]
 
 
 def receive_some(sock: socket.socket, size: int) -> bytes | None:

@@ -58,7 +58,7 @@ class PacketReader:
         self._rest = bytearray()  # the beginning of a packet that is not complete
         self._awaited = 0  # bytes of it, before it is worth a look
 
-    def feed(self, data: bytes) -> Iterator[Packet]:
+    def feed(self, data: bytes | bytearray) -> Iterator[Packet]:
         """Read on; give every packet that is complete now. To be exhausted.
 
         Raises:

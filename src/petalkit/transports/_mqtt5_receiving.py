@@ -26,10 +26,12 @@ class Receiving:
 
     Args:
         outgoing: where acknowledgements are written.
+        strict: whether more messages than the Receive Maximum allows are a violation.
     """
 
-    def __init__(self, outgoing: bytearray) -> None:
+    def __init__(self, outgoing: bytearray, *, strict: bool) -> None:
         self._outgoing = outgoing
+        self._strict = strict
         self._received: set[int] = set()  # QoS 2: PUBREC sent, PUBREL to come
         self.connect(0)
 
@@ -74,7 +76,7 @@ class Receiving:
                     return None
                 self._exactly_once.add(packet_id)
             window = self._window
-            if len(window) + len(self._received) >= self._receive_maximum:
+            if self._strict and len(window) + len(self._received) >= self._receive_maximum:
                 text = f"more than {self._receive_maximum} unacknowledged messages"
                 raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, text)
         return Delivery(

@@ -51,15 +51,20 @@ State = Literal["idle", "connecting", "connected", "ended"]
 class ClientSession:
     """See the module. Made once for a client ID; used by one task, or by several in turn.
 
+    Args:
+        strict: end the connection when the broker sends more than the Receive Maximum allows, as
+            MQTT 5.0 section 4.9 says. Without it that is taken as it comes: mosquitto 2.0 does so
+            while acknowledgements flow, by hundreds.
+
     Attributes:
         state: of the connection. Intents other than `connect` need "connected".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = True) -> None:
         self.state: State = "idle"
         self._publishing = Publishing()
         self._outgoing = bytearray()
-        self._receiving = Receiving(self._outgoing)
+        self._receiving = Receiving(self._outgoing, strict=strict)
         self._handlers: dict[type, Callable[[Any, list[Event]], None]] = {
             mqtt5.PublishPacket: self._on_publish,
             mqtt5.PubAckPacket: self._on_puback,
@@ -157,7 +162,7 @@ class ClientSession:
         """Bytes that `data_to_send` would return."""
         return len(self._outgoing)
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray) -> list[Event]:
         """Take what came from the broker, however it was split."""
         events: list[Event] = []
         handlers = self._handlers
@@ -423,6 +428,11 @@ def reason_name(code: int, kind: Any) -> str:
         return str(kind(code).name).replace("_", " ").capitalize()
     except ValueError:
         return f"reason code {code:#04x}"
+
+
+def filter_reason(code: int) -> str:
+    """The name of a reason code of a SUBACK."""
+    return reason_name(code, mqtt5.SubAckReasonCode)
 
 
 def _text(packet: Any) -> str:

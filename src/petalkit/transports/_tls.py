@@ -1,5 +1,7 @@
 """Where the broker is, and the TLS that leads there: what every wire of our own needs first.
 
+    mqtt://host[:1883]    mqtts://host[:8883]    unix:///path/of/the/socket
+
 The rule: certificates are always verified and the host name is always checked; there is no
 setting to turn that off. Plain TCP is for this machine only, unless `allow_insecure` says that
 the user knows. The trap: a name such as `broker.local` may resolve to anything, so only literal
@@ -24,13 +26,20 @@ _TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "alpn")
 
 @attrs.frozen
 class Address:
-    """Host and port of a broker, and whether the way there is TLS."""
+    """Host and port of a broker, and whether the way there is TLS.
+
+    Attributes:
+        path: of a Unix socket, which is then the way there.
+    """
 
     host: str
     port: int
     tls: bool
+    path: str | None = None
 
     def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -39,12 +48,19 @@ def broker_address(settings: Settings) -> Address:
     """The address in `settings.broker`.
 
     Raises:
-        ConfigError: the scheme is not mqtt or mqtts, more than host and port is given, TLS
+        ConfigError: the scheme is not mqtt, mqtts or unix, more than host and port is given, TLS
             settings stand beside a plain address, or plain TCP would leave this machine.
     """
     url = settings.broker_url()
+    if url.scheme == "unix":
+        _refuse_tls_settings(settings)
+        if url.netloc or url.query or url.fragment or len(url.path) < 2:
+            raise ConfigError("broker", f"{settings.broker!r} has to be unix:///path")
+        return Address("localhost", _DEFAULT_PORTS["mqtt"], tls=False, path=url.path)
     if url.scheme not in _DEFAULT_PORTS:
-        raise ConfigError("broker", f"must start with mqtt:// or mqtts://, not {url.scheme}://")
+        raise ConfigError(
+            "broker", f"must start with mqtt://, mqtts:// or unix://, not {url.scheme}://"
+        )
     if not url.hostname:
         raise ConfigError("broker", f"{settings.broker!r} names no host")
     if url.path not in ("", "/") or url.query or url.fragment:
@@ -53,9 +69,7 @@ def broker_address(settings: Settings) -> Address:
         raise ConfigError("broker", "port 0 cannot be connected to")
     tls = url.scheme == "mqtts"
     if not tls:
-        for name in _TLS_SETTINGS:
-            if getattr(settings, name):
-                raise ConfigError(name, f"needs an mqtts:// address, not {settings.broker!r}")
+        _refuse_tls_settings(settings)
         if not settings.allow_insecure and not is_loopback(url.hostname):
             raise ConfigError(
                 "broker",
@@ -63,6 +77,12 @@ def broker_address(settings: Settings) -> Address:
                 "or set allow_insecure if the network is trusted",
             )
     return Address(url.hostname, url.port or _DEFAULT_PORTS[url.scheme], tls)
+
+
+def _refuse_tls_settings(settings: Settings) -> None:
+    for name in _TLS_SETTINGS:
+        if getattr(settings, name):
+            raise ConfigError(name, f"needs an mqtts:// address, not {settings.broker!r}")
 
 
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,233 @@
+"""What every link over a byte stream has in common: its life, its inbox, and its keep alive.
+
+The rules: reading stops when nobody receives, with a bound; what is published or acknowledged in
+one wake-up leaves together, by the writing task, which runs when all who were awake have had their
+turn; whatever ends the link goes through `_lose`, once.
+
+A link brings its own tasks, what it owes, and how it says PINGREQ and DISCONNECT.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from .._errors import ConnectionLost
+from .._topics import TopicFilter
+from ._contract import ConnectOptions, Delivery, Link, OnDone
+from ._keepalive import KeepAlive
+
+BUFFER_MESSAGES = 64  # undelivered; then reading stops
+BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
+# A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read.
+WAITING_FACTOR = 16
+OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
+READ_SIZE = 64 * 1024
+# A longer message is cut, or not taken at all. What is left must still be too large for whoever
+# checks `payload_max`, and says so.
+PACKET_BYTES_MIN = 1024 * 1024
+_PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
+FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
+FAILURE = 0x80  # this reason code and those above it
+
+
+class BaseLink(Link):
+    """See the module."""
+
+    def __init__(self, options: ConnectOptions) -> None:
+        self._options = options
+        self._watch = KeepAlive(options.keep_alive, trio.current_time())
+        self._up = False
+        self._leaving = False
+        self._lost: ConnectionLost | None = None
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+        self._inbox: list[Delivery] = []
+        self._inbox_bytes = 0
+        self._packet_limit = max(options.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
+        self._receiver = trio.lowlevel.ParkingLot()
+        self._room = trio.Event()
+        self._asking = 0
+        self._writer = trio.lowlevel.ParkingLot()
+        self._publishers = trio.lowlevel.ParkingLot()
+
+    def _state(self) -> str:
+        return "lost" if self._lost else "up" if self._up else "connecting"
+
+    # -- what a link brings
+
+    @abc.abstractmethod
+    async def run(
+        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Connect, report `started`, and live until the link is lost or cancelled.
+
+        Raises:
+            ConnectFailed: no CONNACK by `deadline`, or the connection broke before it.
+            RejectedByBroker: the CONNACK refuses.
+        """
+
+    @abc.abstractmethod
+    async def leave(self) -> None:
+        """Send what is waiting, then DISCONNECT, and wait until the broker has closed too.
+
+        The trap: closing a socket that still holds unread bytes makes the kernel send a reset,
+        which overtakes the DISCONNECT, and the broker publishes the will. So the reader throws
+        away what comes until the broker's end of the stream.
+        """
+
+    @abc.abstractmethod
+    def _take_owed(self) -> Iterable[OnDone]:
+        """Everybody who waits for an answer of the broker, in order; they are forgotten."""
+
+    @abc.abstractmethod
+    def _publishable(self) -> bool:
+        """Whether there is room for one more message."""
+
+    @abc.abstractmethod
+    def _ping(self) -> None:
+        """Write a PINGREQ."""
+
+    # -- life
+
+    @property
+    def ended(self) -> trio.Event:
+        """See `Link.ended`."""
+        return self._ended
+
+    def close(self) -> None:
+        """End the tasks, whatever state the link is in; `run` returns soon."""
+        self._lose("the link was left")
+
+    def _lose(self, reason: str, *, taken_over: bool = False) -> None:
+        """End the link; the first reason stands."""
+        if self._lost is not None:
+            return
+        if self._leaving:
+            reason = "the link was left"
+        self._lost = ConnectionLost(reason, taken_over=taken_over)
+        self._ended.set()
+        self._scope.cancel()
+        self._receiver.unpark_all()
+        self._publishers.unpark_all()
+        for on_done in self._take_owed():
+            on_done(self._gone())
+
+    def _gone(self) -> ConnectionLost:
+        # A new one each time: an exception that is raised twice mixes up its tracebacks.
+        assert self._lost is not None
+        return ConnectionLost(str(self._lost), taken_over=self._lost.taken_over)
+
+    def _check_up(self) -> None:
+        if self._lost is not None or self._leaving:
+            raise self._gone() if self._lost else ConnectionLost("the link is being left")
+
+    # -- reading
+
+    def _full(self) -> bool:
+        factor = WAITING_FACTOR if self._asking else 1
+        return (
+            len(self._inbox) >= BUFFER_MESSAGES * factor
+            or self._inbox_bytes >= BUFFER_BYTES * factor
+        )
+
+    async def _wait_for_room(self) -> None:
+        self._room = trio.Event()
+        self._watch.pause()
+        await self._room.wait()  # no limit: this is the back-pressure
+        self._watch.resume(trio.current_time())
+
+    def _read_on(self) -> None:
+        """Something is awaited that stands in the same stream, maybe behind many messages."""
+        if not self._full():
+            self._room.set()
+
+    async def receive(self) -> Sequence[Delivery]:
+        """See `Link.receive`."""
+        if self._receiver:
+            raise trio.BusyResourceError("another task receives from this link already")
+        if self._inbox:
+            await trio.lowlevel.checkpoint()
+        while not self._inbox:
+            if self._lost is not None:
+                raise self._gone()
+            await self._receiver.park()
+        batch = self._inbox
+        self._inbox = []
+        self._inbox_bytes = 0
+        self._room.set()
+        return batch
+
+    # -- writing
+
+    def _wake_writer(self) -> None:
+        if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
+            self._writer.unpark()
+
+    async def wait_publishable(self) -> None:
+        """See `Link.wait_publishable`."""
+        self._check_up()
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._check_up()
+            if self._publishable():
+                return
+            await self._publishers.park()
+
+    # -- the clock
+
+    async def _keep_alive(self) -> None:
+        """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
+        watch = self._watch
+        while not self._leaving and self._lost is None:
+            await trio.sleep_until(watch.deadline())
+            now = trio.current_time()
+            match watch.due(now):
+                case "dead":
+                    self._lose(f"no sign of life from the broker within {watch.interval:g} s")
+                case "ping" if not self._leaving:
+                    self._ping()
+                    watch.pinged(now)
+                case _:
+                    pass
+
+
+def filter_batches(filters: Sequence[TopicFilter]) -> list[list[str]]:
+    """The texts of filters, as many together as every broker takes in one packet."""
+    texts = [each.text for each in filters]
+    return [texts[i : i + FILTERS_PER_PACKET] for i in range(0, len(texts), FILTERS_PER_PACKET)]
+
+
+@asynccontextmanager
+async def hold_link(link: BaseLink, deadline: float, timeout: float) -> AsyncGenerator[None]:
+    """Run a link's tasks around a block; what the block raises comes out as it is.
+
+    Args:
+        link: new.
+        deadline: for its CONNACK.
+        timeout: seconds for `leave`, which also a cancelled block does (S15).
+    """
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        # What the block raises must not pass through the nursery, which would wrap it.
+        try:
+            await nursery.start(link.run, deadline)
+            try:
+                # Cancelled in the wake-up that brought the CONNACK: the link has ended.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                yield
+            finally:
+                with trio.move_on_after(timeout, shield=True):
+                    await link.leave()
+        except BaseException as error:
+            failure = error
+        link.close()
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure  # or it holds this frame, which holds it

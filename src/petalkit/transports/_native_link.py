@@ -1,0 +1,337 @@
+"""One live connection of the native transport: a stream, a session, and the tasks between them.
+
+Three Trio tasks: one reads, one writes, one watches the clock. The protocol is the session's
+business (`_mqtt5_session`), which knows no I/O; here is only when to read, when to write, and whom
+to tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import trio
+
+from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from .._messages import Message
+from .._topics import TopicFilter
+from ._base_link import FAILURE, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
+from ._contract import ConnectOptions, Delivery, OnDone
+from ._mqtt5_events import Connected, Ended, Event, Published, Refused
+from ._mqtt5_session import ClientSession, filter_reason
+
+logger = logging.getLogger("petalkit.transport")
+
+LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
+
+_PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
+_SESSION_TAKEN_OVER = 0x8E
+
+_Broken = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class _Question:
+    """A SUBSCRIBE or UNSUBSCRIBE that waits for its answer."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.codes: Sequence[int] | None = None
+
+
+class NativeLink(BaseLink):
+    """A `Link` over one stream. Made and driven by `NativeTransport.connect`.
+
+    Args:
+        stream: connected; closed by whoever opened it.
+        session: of the client ID; nobody else uses it meanwhile.
+        options: what CONNECT says, and the bounds.
+        name: of the broker, for messages.
+        username: for the broker.
+        password: the same.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        session: ClientSession,
+        options: ConnectOptions,
+        name: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        super().__init__(options)
+        self._stream = stream
+        self._session = session
+        self._name = name
+        self._session_present = False
+        self._refused: Refused | None = None
+        self._decided = trio.Event()  # CONNACK, or none any more
+        self._questions: dict[int, _Question] = {}
+        self._sending = 0  # bytes on their way into the stream
+        self._published = False  # since the last flush
+        self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
+        session.connect(
+            options, packet_maximum=self._packet_limit, username=username, password=password
+        )
+
+    def __repr__(self) -> str:
+        return f"<NativeLink to {self._name}, {self._state()}>"
+
+    @property
+    def session_present(self) -> bool:
+        """See `Link.session_present`."""
+        return self._session_present
+
+    @property
+    def publish_maximum(self) -> int:
+        """See `Link.publish_maximum`."""
+        return self._session.publish_maximum
+
+    # -- life
+
+    async def run(
+        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """See `BaseLink.run`."""
+        started = False
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    with trio.move_on_at(deadline):
+                        await self._decided.wait()
+                    if self._up:
+                        # From here on only `_lose` ends the tasks: a cancelled block still needs
+                        # them, to say goodbye.
+                        self._scope.shield = True
+                        task_status.started()
+                        started = True
+                        await self._keep_alive()
+                    else:
+                        self._lose("no CONNACK in time")
+        except Exception as error:  # our bug; the supervisor will connect again
+            logger.exception("a link has failed")
+            self._lose(f"the link failed: {error!r}")
+        finally:
+            self._lose("the link was left")
+        if self._refused is not None:
+            raise RejectedByBroker(self._refused.reason_code, self._refused.text)
+        if not self._up:
+            raise ConnectFailed(f"no link to {self._name}: {self._lost}")
+        if not started:
+            # Up and lost again in one wake-up, as by a session taken over: still a link.
+            task_status.started()
+
+    async def leave(self) -> None:
+        """See `BaseLink.leave`."""
+        if self._lost is not None or not self._up:
+            return
+        self._leaving = True
+        self._session.disconnect()
+        self._room.set()
+        self._writer.unpark_all()
+        await self._ended.wait()
+
+    def _take_owed(self) -> Iterable[OnDone]:
+        self._decided.set()
+        for question in self._questions.values():
+            question.done.set()
+        self._report_soon()
+        return self._session.lose_connection()
+
+    def _check_up(self) -> None:
+        super()._check_up()
+        if self._session.state != "connected":
+            raise ConnectionLost("the connection is ending")
+
+    # -- reading
+
+    async def _read(self) -> None:
+        while self._lost is None:
+            if self._full() and not self._leaving:
+                await self._wait_for_room()
+            try:
+                data = await self._stream.receive_some(READ_SIZE)
+            except _Broken as error:
+                self._lose(f"reading failed: {error.__cause__ or error}")
+                return
+            if not data:
+                self._lose("the broker closed the connection")
+                return
+            self._watch.heard(trio.current_time())
+            if not self._leaving:
+                last_words = self._take(self._session.receive_data(data))
+                if last_words:
+                    await self._send_last(last_words)
+
+    def _take(self, events: list[Event]) -> bytes:
+        """Tell everybody what has happened; what is to be sent on a link that is lost now."""
+        inbox = self._inbox
+        for event in events:
+            kind = type(event)
+            if kind is Delivery:
+                inbox.append(event)  # type: ignore[arg-type]
+                self._inbox_bytes += len(event.payload)  # type: ignore[union-attr]
+            elif kind is Published:
+                self._on_published(event)  # type: ignore[arg-type]
+            elif isinstance(event, Ended):
+                last_words = b"" if event.by_server else self._session.data_to_send()
+                self._lose(event.text, taken_over=event.reason_code == _SESSION_TAKEN_OVER)
+                return last_words
+            else:
+                self._on_answer(event)
+        if inbox and self._receiver:
+            self._receiver.unpark()
+        if self._session.unsent:
+            self._wake_writer()
+        return b""
+
+    def _on_published(self, event: Published) -> None:
+        if self._publishers:
+            self._publishers.unpark_all()
+        if event.reason_code >= FAILURE:
+            event.on_done(RejectedByBroker(event.reason_code, event.text))
+        else:
+            event.on_done(None)
+
+    def _on_answer(self, event: Event) -> None:
+        if isinstance(event, Connected):
+            self._up = True
+            self._session_present = event.session_present
+            # 0 turns it off; pinging all the same is allowed, and finds a dead peer.
+            keep_alive = event.keep_alive or self._options.keep_alive
+            self._watch.interval = min(self._watch.interval, keep_alive)
+            self._decided.set()
+        elif isinstance(event, Refused):
+            self._refused = event
+            self._lose(event.text)
+        elif not isinstance(event, Delivery | Published | Ended):
+            question = self._questions.pop(event.packet_id, None)
+            if question is not None:
+                question.codes = event.reason_codes
+                question.done.set()
+
+    async def _send_last(self, data: bytes) -> None:
+        """The DISCONNECT that says what the broker did wrong; the link is lost already."""
+        if self._sending:
+            return  # in the middle of a packet that the broker does not take
+        with trio.move_on_after(self._options.disconnect_timeout, shield=True):
+            with contextlib.suppress(*_Broken):  # nobody there to be told
+                await self._stream.send_all(data)
+
+    # -- writing
+
+    async def _write(self) -> None:
+        session = self._session
+        while self._lost is None:
+            if not (session.unsent or self._soon):
+                await self._writer.park()
+                if not (self._published or self._leaving):
+                    # Acknowledgements: the answer is mostly one step behind, and leaves with them.
+                    await trio.lowlevel.checkpoint()
+            self._published = False
+            self._report_soon()
+            data = session.data_to_send()
+            if data and not await self._send(data):
+                return
+            if self._leaving and not session.unsent:
+                await self._half_close()
+                return
+            if self._publishers:
+                self._publishers.unpark_all()
+
+    async def _send(self, data: bytes) -> bool:
+        self._sending = len(data)
+        try:
+            await self._stream.send_all(data)
+        except _Broken as error:
+            # The broker may have said why before it closed: a DISCONNECT that waits to be read.
+            self._room.set()
+            with trio.move_on_after(LAST_WORDS):
+                await self._ended.wait()
+            self._lose(f"writing failed: {error.__cause__ or error}")
+            return False
+        finally:
+            self._sending = 0
+        self._watch.sent(trio.current_time())
+        return True
+
+    async def _half_close(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            try:
+                await self._stream.send_eof()
+            except _Broken as error:
+                self._lose(f"writing failed: {error.__cause__ or error}")
+
+    def _publishable(self) -> bool:
+        session = self._session
+        return session.publishable and session.unsent + self._sending < OUTGOING_BYTES
+
+    def publish_nowait(self, message: Message, on_done: OnDone) -> None:
+        """See `Link.publish_nowait`."""
+        self._check_up()
+        if not self._publishable():
+            raise trio.WouldBlock
+        size = len(message.payload)
+        try:
+            if size > self._options.payload_max:
+                text = f"Packet too large ({size} bytes of payload)"
+                raise RejectedByBroker(_PACKET_TOO_LARGE, text)
+            self._session.publish(message, on_done)
+        except RejectedByBroker as error:
+            self._soon.append((on_done, error))
+        else:
+            if not message.qos:
+                self._soon.append((on_done, None))
+        self._published = True
+        self._wake_writer()
+
+    def _report_soon(self) -> None:
+        """Tell who may not be told inside `publish_nowait`."""
+        if self._soon:
+            soon, self._soon = self._soon, []
+            for on_done, error in soon:
+                on_done(error)
+
+    def _ping(self) -> None:
+        if self._session.state == "connected":
+            self._session.ping()
+            self._wake_writer()
+
+    # -- asking
+
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.subscribe`."""
+        for batch in filter_batches(filters):
+            codes = await self._ask(self._session.subscribe, batch, "SUBACK")
+            for text, code in zip(batch, codes, strict=True):
+                if code >= FAILURE:
+                    raise RejectedByBroker(code, f"{filter_reason(code)} to filter {text!r}")
+
+    async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.unsubscribe`."""
+        for batch in filter_batches(filters):
+            await self._ask(self._session.unsubscribe, batch, "UNSUBACK")
+
+    async def _ask(
+        self, send: Callable[[Sequence[str]], int], filters: list[str], answer: str
+    ) -> Sequence[int]:
+        self._check_up()
+        packet_id = send(filters)
+        question = self._questions[packet_id] = _Question()
+        self._wake_writer()
+        self._asking += 1
+        self._read_on()
+        try:
+            with trio.move_on_after(self._options.subscribe_timeout):
+                await question.done.wait()
+        finally:
+            self._asking -= 1
+            self._questions.pop(packet_id, None)
+        if question.codes is None:
+            self._lose(f"no {answer} in time")
+            raise self._gone()
+        return question.codes

@@ -1,0 +1,120 @@
+"""Plain connections to a broker, opened by Trio so that they can be cancelled, and a stream on one.
+
+The trap: without TCP_NODELAY one message after another waits for the peer's delayed ACK, 44 ms
+each (S12). A cancelled or late attempt leaves no socket behind; only a name lookup may still sit in
+Trio's own thread, and that holds nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, cast
+
+import trio
+
+from .._errors import ConnectFailed
+from ._tls import Address
+
+
+async def open_plain_socket(address: Address) -> socket.socket:
+    """Connect over TCP, or over a Unix socket, and return a non-blocking socket.
+
+    Raises:
+        ConnectFailed: no address, or nobody there.
+    """
+    stream: trio.SocketStream
+    try:
+        if address.path is not None:
+            stream = await trio.open_unix_socket(address.path)
+        else:
+            stream = await trio.open_tcp_stream(address.host, address.port)
+    except OSError as error:
+        raise ConnectFailed(f"no connection to {address}: {_cause(error)}") from error
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.setblocking(False)
+    if address.path is None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first concrete reason: Trio tells of every address it tried in a group."""
+    found: Any = error
+    while True:
+        if isinstance(found.__cause__, BaseExceptionGroup):
+            found = found.__cause__
+        if not isinstance(found, BaseExceptionGroup):
+            return cast(BaseException, found)
+        found = found.exceptions[0]
+
+
+class PlainStream(trio.abc.HalfCloseableStream):
+    """A socket as Trio's stream, without the wake-ups that a link does not need.
+
+    `trio.SocketStream` tries each call first and yields to all other tasks after it. A link reads
+    only when it has dealt with all it had, so here `receive_some` waits first, which is its
+    checkpoint, and its first try mostly finds something. `send_all` is a checkpoint only when it
+    has to wait, so that a batch leaves at once; whoever calls it in a loop must have another.
+
+    Args:
+        sock: connected and non-blocking; owned from here on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sending = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """See `trio.abc.ReceiveStream`."""
+        self._check_open()
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                return self._sock.recv(max_bytes or 65_536)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`; no checkpoint when the socket takes all of it at once."""
+        self._check_open()
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending")
+        self._sending = True
+        try:
+            rest = memoryview(data)
+            while rest:
+                try:
+                    rest = rest[self._sock.send(rest) :]
+                except (BlockingIOError, InterruptedError):
+                    await trio.lowlevel.wait_writable(self._sock)
+                except OSError as error:
+                    raise trio.BrokenResourceError(str(error)) from error
+        finally:
+            self._sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        self._check_open()
+        await trio.lowlevel.wait_writable(self._sock)
+
+    async def send_eof(self) -> None:
+        """See `trio.abc.HalfCloseableStream`."""
+        self._check_open()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        if self._sock.fileno() != -1:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+        await trio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if self._sock.fileno() == -1:
+            raise trio.ClosedResourceError("this stream was closed")

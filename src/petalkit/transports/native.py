@@ -1,0 +1,122 @@
+"""The native transport: MQTT 5 on Trio's own streams, with no second event loop.
+
+    _tls                address and TLS context             no library
+    _keepalive          when to ping, when to give up       no library
+    _mqtt5_framing      bytes -> packets                    the codec, no I/O
+    _mqtt5_publishing   our messages on their way           the codec, no I/O
+    _mqtt5_receiving    messages to us                      the codec, no I/O
+    _mqtt5_session      the state of one client             these three
+    _sockets            TCP and Unix sockets, as streams    Trio
+    _base_link          what all links have in common       Trio
+    _native_link        the tasks between both              Trio and the session
+
+Needs the extra `native`: the `mqtt5` codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from .._errors import ConfigError, ConnectFailed
+from .._settings import Settings
+from ._base_link import hold_link
+from ._contract import ConnectOptions, Link, Transport
+from ._mqtt5_session import ClientSession
+from ._native_link import NativeLink
+from ._sockets import PlainStream, open_plain_socket
+from ._tls import broker_address, tls_context
+
+SESSIONS_KEPT = 16  # of client IDs that were used in turn
+
+OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
+
+
+class NativeTransport(Transport):
+    """Links over TCP, TLS or Unix sockets, MQTT 5. Made by `create`.
+
+    Args:
+        settings: where to, and as whom.
+        open_stream: makes the stream to the broker instead, such as one through a tunnel, or in
+            memory for a test. What it raises comes out of `connect`.
+
+    Raises:
+        ConfigError: the broker's address or a certificate cannot be used.
+    """
+
+    def __init__(self, settings: Settings, *, open_stream: OpenStream | None = None) -> None:
+        self._settings = settings
+        self._address = broker_address(settings)
+        self._open = open_stream or self._open_stream
+        self._sessions: dict[str, ClientSession] = {}
+        if self._address.tls:
+            tls_context(settings)  # certificates that cannot be used are refused here already
+
+    def __repr__(self) -> str:
+        return f"<NativeTransport to {self._address}>"
+
+    @asynccontextmanager
+    async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
+        """See `Transport.connect`."""
+        deadline = trio.current_time() + options.connect_timeout
+        stream: trio.abc.Stream | None = None
+        with trio.move_on_at(deadline):
+            stream = await self._open()
+        if stream is None:
+            raise ConnectFailed(f"no connection to {self._address} in time")
+        # Not strict: what comes over the Receive Maximum is bounded by not reading.
+        session = self._sessions.pop(options.client_id, None) or ClientSession(strict=False)
+        try:
+            link = NativeLink(
+                stream,
+                session,
+                options,
+                str(self._address),
+                username=self._settings.username,
+                password=self._settings.password,
+            )
+            async with hold_link(link, deadline, options.disconnect_timeout):
+                yield link
+        finally:
+            self._keep(session, options)
+            with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
+                await trio.aclose_forcefully(stream)
+
+    def _keep(self, session: ClientSession, options: ConnectOptions) -> None:
+        """What was in flight is sent again as the same packets, if the broker kept the session."""
+        if options.session_expiry and not session.is_empty:
+            self._sessions[options.client_id] = session
+            if len(self._sessions) > SESSIONS_KEPT:
+                del self._sessions[next(iter(self._sessions))]
+
+    async def _open_stream(self) -> trio.abc.Stream:
+        context = tls_context(self._settings) if self._address.tls else None
+        plain = PlainStream(await open_plain_socket(self._address))
+        if context is None:
+            return plain
+        # Not what HTTPS does: a broker that goes without a word has not said goodbye.
+        stream = trio.SSLStream(plain, context, server_hostname=self._address.host)
+        try:
+            await stream.do_handshake()
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+            if isinstance(error, trio.BrokenResourceError | ValueError):
+                cause = error.__cause__ or error
+                raise ConnectFailed(f"no TLS with {self._address}: {cause}") from error
+            raise
+        return stream
+
+
+def create(settings: Settings) -> Transport:
+    """The transport for these settings; nothing is connected yet.
+
+    Raises:
+        ConfigError: the protocol is not "5", or the broker's address or a certificate cannot be
+            used.
+    """
+    if settings.protocol != "5":
+        raise ConfigError("protocol", 'must be "5" for the native transport, which has no other')
+    return NativeTransport(settings)
