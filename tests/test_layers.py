@@ -161,7 +161,7 @@ def test_other_imports_are_declared_dependencies() -> None:
     """What is neither Python's own nor petalkit's comes with the package or one of its extras."""
     declared = {
         *("trio", "trio_asyncio", "asyncio_mqtt", "paho", "attrs", "cattrs", "msgspec"),
-        *("cyclopts", "rich", "typed_settings", "machineid", "amqtt", "pytest"),
+        *("cyclopts", "rich", "typed_settings", "machineid", "amqtt", "mqtt5", "pytest"),
     }
     for name, imported in IMPORTS.items():
         others = {top(one) for one in imported} - sys.stdlib_module_names - {"petalkit"}

@@ -21,7 +21,7 @@ from petalkit._messages import Message
 from petalkit._settings import Settings
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
-from petalkit.transports import _asyncio_link as link_module
+from petalkit.transports import _base_link as base_link
 from petalkit.transports._asyncio_client import HardenedClient, Wire
 from petalkit.transports._asyncio_link import AsyncioLink
 from petalkit.transports._tls import Address
@@ -105,12 +105,12 @@ async def test_s02_connecting_needs_no_thread_and_no_second_socket() -> None:
         assert broker.peers[0].kinds()[:2] == [CONNECT, SUBSCRIBE]
 
 
-@pytest.mark.parametrize("read_size", [16, link_module.READ_SIZE])
+@pytest.mark.parametrize("read_size", [16, base_link.READ_SIZE])
 async def test_s03_packets_in_one_tls_record_are_all_read(
     certificates: Certificates, read_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Take out the loop over `pending()` in `receive_some`."""
-    monkeypatch.setattr(link_module, "READ_SIZE", read_size)
+    monkeypatch.setattr("petalkit.transports._asyncio_link.READ_SIZE", read_size)
 
     async def script(peer: Peer) -> None:
         await peer.accept()
@@ -145,7 +145,7 @@ async def test_s04_a_session_replayed_right_after_connack_is_delivered() -> None
 
 async def test_s05_acknowledged_by_hand_in_order_and_nothing_dropped() -> None:
     """Take out `manual_ack=True`: paho acknowledges by itself."""
-    total = 5 * link_module.BUFFER_MESSAGES
+    total = 5 * base_link.BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*numbered(1, total))
@@ -263,7 +263,7 @@ async def test_s09_a_link_that_nobody_reads_is_pinged_and_not_judged(
     mock_clock: trio.testing.MockClock,
 ) -> None:
     """Take out `pause` and `resume`: the silence of our own making kills the link."""
-    total = 3 * link_module.BUFFER_MESSAGES
+    total = 3 * base_link.BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*numbered(1, total))
@@ -276,7 +276,7 @@ async def test_s09_a_link_that_nobody_reads_is_pinged_and_not_judged(
     ):
         peer = broker.peers[0]
         assert isinstance(link, AsyncioLink)
-        await until(lambda: len(link._inbox) == link_module.BUFFER_MESSAGES)
+        await until(lambda: len(link._inbox) == base_link.BUFFER_MESSAGES)
         for pings in range(1, 6):
             mock_clock.jump(20)
             await until(lambda wanted=pings: len(peer.of(PINGREQ)) >= wanted)

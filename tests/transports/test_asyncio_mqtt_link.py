@@ -12,7 +12,7 @@ from petalkit._messages import Message
 from petalkit._settings import Settings
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
-from petalkit.transports import _asyncio_link as link_module
+from petalkit.transports import _base_link as base_link
 from petalkit.transports._asyncio_link import AsyncioLink
 from petalkit.transports._asyncio_outgoing import Outgoing
 from petalkit.transports.asyncio_mqtt import create
@@ -328,7 +328,7 @@ async def test_no_suback_in_time(mock_clock: trio.testing.MockClock) -> None:
 
 async def test_a_suback_behind_a_replayed_session_is_found() -> None:
     """Take out `WAITING_FACTOR`: reading stops before the SUBACK, and nobody receives yet."""
-    total = 3 * link_module.BUFFER_MESSAGES
+    total = 3 * base_link.BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*[publish(n, b"%d" % n) for n in range(1, total + 1)])
@@ -352,7 +352,7 @@ async def test_a_suback_behind_a_replayed_session_is_found() -> None:
 
 async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
     """Take out `paused` in `on_message`: everything is read into memory."""
-    total = 20 * link_module.BUFFER_MESSAGES
+    total = 20 * base_link.BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*[publish(0, b"%d" % n) for n in range(total)])
@@ -367,7 +367,7 @@ async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
         with trio.fail_after(LIMIT):
             while len(found) < total:
                 batch = await link.receive()
-                assert len(batch) <= link_module.BUFFER_MESSAGES
+                assert len(batch) <= base_link.BUFFER_MESSAGES
                 found += batch
         assert [int(each.payload) for each in found] == list(range(total))
 
@@ -387,7 +387,7 @@ async def test_a_loss_in_the_wake_up_in_which_reading_goes_on(
         parse(link)
 
     async def script(peer: Peer) -> None:
-        await peer.accept(*[publish(0, b"") for _ in range(3 * link_module.BUFFER_MESSAGES)])
+        await peer.accept(*[publish(0, b"") for _ in range(3 * base_link.BUFFER_MESSAGES)])
         await peer.serve()
 
     async with (
@@ -419,14 +419,14 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
         with trio.fail_after(LIMIT):
             while count < 10:
                 batch = await link.receive()
-                assert sum(len(each.payload) for each in batch) < link_module.BUFFER_BYTES + 300_000
+                assert sum(len(each.payload) for each in batch) < base_link.BUFFER_BYTES + 300_000
                 count += len(batch)
 
 
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_message_without_measure_is_cut_and_still_too_large(qos: int) -> None:
     """Take out `cut_long_message`: all of it is in memory."""
-    limit = link_module.PACKET_BYTES_MIN
+    limit = base_link.PACKET_BYTES_MIN
 
     async def script(peer: Peer) -> None:
         await peer.accept(publish(qos, bytes(5 * limit)), publish(0, b"after"))
@@ -440,7 +440,7 @@ async def test_a_message_without_measure_is_cut_and_still_too_large(qos: int) ->
                     found += await link.receive()
             for delivery in found:
                 delivery.ack()
-        assert OPTIONS.payload_max < len(found[0].payload) <= limit + link_module.READ_SIZE
+        assert OPTIONS.payload_max < len(found[0].payload) <= limit + base_link.READ_SIZE
         assert found[1].payload == b"after"
         assert len(broker.peers[0].of(PUBACK)) == qos
 
@@ -640,7 +640,7 @@ async def test_a_full_socket_is_waited_for() -> None:
 
 async def test_leaving_with_unread_bytes_still_says_goodbye() -> None:
     """Take out the reading in `leave`: the kernel's reset overtakes the DISCONNECT."""
-    total = 20 * link_module.BUFFER_MESSAGES
+    total = 20 * base_link.BUFFER_MESSAGES
     goodbye = trio.Event()
 
     async def script(peer: Peer) -> None:

@@ -7,9 +7,7 @@ them, so a message reaches the receiver with no crossing of the border. Measured
 echo through mosquitto with 64 in flight: asyncio-mqtt's own wiring 170 to 200 us on asyncio and 840
 on trio-asyncio, this 45.
 
-The rules: reading stops when nobody receives, between packets and with a bound; what is
-published or acknowledged in one wake-up leaves in one `send`, by the writing task, which runs
-when all who were awake have had their turn; whatever ends the link goes through `_lose`, once.
+Reading stops between two packets, not between two reads: `Wire.paused` sees to that.
 """
 
 from __future__ import annotations
@@ -17,37 +15,27 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import trio
 import trio_asyncio
 
-from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from .._errors import ConnectFailed, RejectedByBroker, TransportError
 from .._messages import Message
 from .._settings import Settings
 from .._topics import TopicFilter
 from ._asyncio_client import HardenedClient, MqttError, Wire, read_properties
-from ._asyncio_outgoing import FAILURE, Outgoing
+from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
-from ._contract import AckWindow, ConnectOptions, Delivery, Link, OnDone
-from ._keepalive import KeepAlive
+from ._base_link import FAILURE, READ_SIZE, BaseLink, filter_batches
+from ._contract import AckWindow, ConnectOptions, Delivery, OnDone
 from ._tls import Address
 
 logger = logging.getLogger("petalkit.transport")
 
-BUFFER_MESSAGES = 64  # undelivered; then reading stops
-BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
-# A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read.
-WAITING_FACTOR = 16
-READ_SIZE = 64 * 1024
-# A longer message is cut; what is left must still be too large for whoever checks `payload_max`.
-PACKET_BYTES_MIN = 1024 * 1024
-_TOPIC_BYTES = 64 * 1024 + 1024  # of a PUBLISH: the longest topic, and a usual set of properties
-FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
 
-
-class AsyncioLink(Link):
+class AsyncioLink(BaseLink):
     """A `Link` over one socket. Made and driven by `AsyncioMqttTransport.connect`."""
 
     def __init__(
@@ -57,34 +45,18 @@ class AsyncioLink(Link):
         settings: Settings,
         options: ConnectOptions,
     ) -> None:
+        super().__init__(options)
         self._sock = sock
         self._address = address
         self._settings = settings
-        self._options = options
         self._wire = Wire()
-        self._watch = KeepAlive(options.keep_alive, trio.current_time())
         self._v5 = settings.protocol == "5"
-        self._up = False
-        self._leaving = False
-        self._lost: ConnectionLost | None = None
-        self._ended = trio.Event()
-        self._scope = trio.CancelScope()
-        # incoming
-        self._inbox: list[Delivery] = []
-        self._inbox_bytes = 0
-        self._packet_limit = max(options.payload_max + _TOPIC_BYTES, PACKET_BYTES_MIN)
-        self._receiver = trio.lowlevel.ParkingLot()
-        self._room = trio.Event()
-        self._asking = 0
-        # outgoing
-        self._writer = trio.lowlevel.ParkingLot()
-        self._outgoing = Outgoing(options, self.on_output)
+        self._outgoing = Outgoing(options, self._wake_writer, self._wake_publishers)
         self.on_puback = self._outgoing.on_puback  # from the client
         self._window = AckWindow(self._outgoing.send_acks)
 
     def __repr__(self) -> str:
-        state = "lost" if self._lost else "up" if self._up else "connecting"
-        return f"<AsyncioLink to {self._address}, {state}>"
+        return f"<AsyncioLink to {self._address}, {self._state()}>"
 
     @property
     def session_present(self) -> bool:
@@ -96,12 +68,7 @@ class AsyncioLink(Link):
     async def run(
         self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Connect, report `started`, and live until the link is lost or cancelled.
-
-        Raises:
-            ConnectFailed: no CONNACK by `deadline`, or the connection broke before it.
-            RejectedByBroker: the CONNACK refuses.
-        """
+        """See `BaseLink.run`."""
         started = False
         try:
             with self._scope:
@@ -159,12 +126,7 @@ class AsyncioLink(Link):
         return ConnectFailed(f"no link to {self._address}: {self._lost}")
 
     async def leave(self) -> None:
-        """Send what is waiting, then DISCONNECT, and wait until the broker has closed too.
-
-        The trap: closing a socket that still holds unread bytes makes the kernel send a reset,
-        which overtakes the DISCONNECT, and the broker publishes the will. So the reader throws
-        away what comes until the broker's end of the stream.
-        """
+        """See `BaseLink.leave`."""
         if self._lost is not None or not self._up:
             return
         self._leaving = True
@@ -176,33 +138,9 @@ class AsyncioLink(Link):
         self._writer.unpark_all()
         await self._ended.wait()
 
-    def close(self) -> None:
-        """End the tasks, whatever state the link is in; `run` returns soon."""
-        self._lose("the link was left")
-
-    def _lose(self, reason: str, *, taken_over: bool = False) -> None:
-        """End the link; the first reason stands."""
-        if self._lost is not None:
-            return
-        if self._leaving:
-            reason = "the link was left"
-        self._lost = ConnectionLost(reason, taken_over=taken_over)
+    def _take_owed(self) -> Iterable[OnDone]:
         self._window.close()
-        self._ended.set()
-        self._scope.cancel()
-        self._receiver.unpark_all()
-        self._outgoing.publishers.unpark_all()
-        for on_done in self._outgoing.take_owed():
-            on_done(self._gone())
-
-    def _gone(self) -> ConnectionLost:
-        # A new one each time: an exception that is raised twice mixes up its tracebacks.
-        assert self._lost is not None
-        return ConnectionLost(str(self._lost), taken_over=self._lost.taken_over)
-
-    def _check_up(self) -> None:
-        if self._lost is not None or self._leaving:
-            raise self._gone() if self._lost else ConnectionLost("the link is being left")
+        return self._outgoing.take_owed()
 
     # -- reading
 
@@ -217,12 +155,6 @@ class AsyncioLink(Link):
                 if not await self._fill():
                     return
             self._parse()
-
-    async def _wait_for_room(self) -> None:
-        self._room = trio.Event()
-        self._watch.pause()
-        await self._room.wait()  # no limit: this is the back-pressure
-        self._watch.resume(trio.current_time())
 
     async def _fill(self) -> bool:
         """Move bytes from the socket to the wire; False when there will be no more."""
@@ -254,13 +186,6 @@ class AsyncioLink(Link):
                 self._lose("the broker broke the protocol")
         if self._inbox:
             self._receiver.unpark()
-
-    def _full(self) -> bool:
-        factor = WAITING_FACTOR if self._asking else 1
-        return (
-            len(self._inbox) >= BUFFER_MESSAGES * factor
-            or self._inbox_bytes >= BUFFER_BYTES * factor
-        )
 
     def on_message(self, message: Any) -> None:
         """From the client: one PUBLISH."""
@@ -294,27 +219,6 @@ class AsyncioLink(Link):
         """See `Link.publish_maximum`."""
         return self._outgoing.in_flight_max
 
-    @property
-    def ended(self) -> trio.Event:
-        """See `Link.ended`."""
-        return self._ended
-
-    async def receive(self) -> Sequence[Delivery]:
-        """See `Link.receive`."""
-        if self._receiver:
-            raise trio.BusyResourceError("another task receives from this link already")
-        if self._inbox:
-            await trio.lowlevel.checkpoint()
-        while not self._inbox:
-            if self._lost is not None:
-                raise self._gone()
-            await self._receiver.park()
-        batch = self._inbox
-        self._inbox = []
-        self._inbox_bytes = 0
-        self._room.set()
-        return batch
-
     # -- writing
 
     async def _write(self) -> None:
@@ -331,8 +235,8 @@ class AsyncioLink(Link):
             elif self._leaving:
                 self._half_close()
                 return
-            elif self._outgoing.publishers:
-                self._outgoing.publishers.unpark_all()
+            else:
+                self._wake_publishers()
 
     def _send(self) -> bool:
         """Send what is on the wire; False when the socket has no more room."""
@@ -371,26 +275,21 @@ class AsyncioLink(Link):
         self._check_up()
         self._outgoing.publish(message, on_done)
 
-    async def wait_publishable(self) -> None:
-        """See `Link.wait_publishable`."""
-        self._check_up()
-        await trio.lowlevel.checkpoint()
-        while True:
-            self._check_up()
-            if self._outgoing.publishable():
-                return
-            await self._outgoing.publishers.park()
+    def _publishable(self) -> bool:
+        return self._outgoing.publishable()
+
+    def _ping(self) -> None:
+        self._client.ping()
 
     def on_output(self) -> None:
-        """From the client, and from `Outgoing`: there is something to write."""
-        if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
-            self._writer.unpark()
+        """From the client: there is something to write."""
+        self._wake_writer()
 
     # -- asking
 
     async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.subscribe`."""
-        for batch in _batches(filters):
+        for batch in filter_batches(filters):
             answer = await self._ask(self._client.subscribe_all, batch, "SUBACK")
             for text, reason in zip(batch, answer, strict=False):
                 if reason.value >= FAILURE:
@@ -398,7 +297,7 @@ class AsyncioLink(Link):
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""
-        for batch in _batches(filters):
+        for batch in filter_batches(filters):
             await self._ask(self._client.unsubscribe_all, batch, "UNSUBACK")
 
     async def _ask(
@@ -423,7 +322,7 @@ class AsyncioLink(Link):
                 done.set()
 
         self._asking += 1
-        self._wake_reader()
+        self._read_on()
         self._nursery.start_soon(ask)
         try:
             with trio.move_on_after(self._options.subscribe_timeout):
@@ -435,29 +334,3 @@ class AsyncioLink(Link):
             return results[0]
         self._lose(f"no {answer} in time")
         raise self._gone()
-
-    def _wake_reader(self) -> None:
-        if not self._full():
-            self._room.set()
-
-    # -- the clock
-
-    async def _keep_alive(self) -> None:
-        """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
-        watch = self._watch
-        while not self._leaving:
-            await trio.sleep_until(watch.deadline())
-            now = trio.current_time()
-            match watch.due(now):
-                case "dead":
-                    self._lose(f"no sign of life from the broker within {watch.interval:g} s")
-                case "ping":
-                    self._client.ping()
-                    watch.pinged(now)
-                case None:
-                    pass
-
-
-def _batches(filters: Sequence[TopicFilter]) -> list[list[str]]:
-    texts = [each.text for each in filters]
-    return [texts[i : i + FILTERS_PER_PACKET] for i in range(0, len(texts), FILTERS_PER_PACKET)]

@@ -16,16 +16,14 @@ import trio
 from .._errors import RejectedByBroker, TransportError
 from .._messages import Message
 from ._asyncio_client import HardenedClient
+from ._base_link import FAILURE, OUTGOING_BYTES
 from ._contract import ConnectOptions, OnDone
-
-OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
 
 _PUBLISH_OVERHEAD = 16  # bytes of a PUBLISH beside topic and payload, at most
 _PROPERTIES_OVERHEAD = 18  # of their identifiers and lengths, at most
 _PAIR_OVERHEAD = 5
 _TOPIC_NAME_INVALID = 0x90  # MQTT 5.0, section 2.4
 _PACKET_TOO_LARGE = 0x95
-FAILURE = 0x80  # this and above
 
 
 class Outgoing:
@@ -34,14 +32,17 @@ class Outgoing:
     Args:
         options: of the link.
         wake: called whenever there is something to flush.
+        on_room: called whenever a PUBACK has made room for one more message.
     """
 
     client: HardenedClient
 
-    def __init__(self, options: ConnectOptions, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, options: ConnectOptions, wake: Callable[[], None], on_room: Callable[[], None]
+    ) -> None:
         self._payload_max = options.payload_max
         self._wake = wake
-        self.publishers = trio.lowlevel.ParkingLot()
+        self._on_room = on_room
         self.in_flight = 0  # QoS 1, with those not written yet
         self.in_flight_max = options.publish_maximum
         self._packet_max = 0xFFFF_FFFF
@@ -153,7 +154,6 @@ class Outgoing:
         if on_done is None:
             return
         self.in_flight -= 1
-        if self.publishers:
-            self.publishers.unpark_all()
+        self._on_room()
         code: int = reason.value
         on_done(RejectedByBroker(code, reason.getName()) if code >= FAILURE else None)

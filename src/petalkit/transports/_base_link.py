@@ -167,6 +167,10 @@ class BaseLink(Link):
         if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
             self._writer.unpark()
 
+    def _wake_publishers(self) -> None:
+        if self._publishers:
+            self._publishers.unpark_all()
+
     async def wait_publishable(self) -> None:
         """See `Link.wait_publishable`."""
         self._check_up()

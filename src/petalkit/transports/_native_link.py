@@ -190,8 +190,7 @@ class NativeLink(BaseLink):
         return b""
 
     def _on_published(self, event: Published) -> None:
-        if self._publishers:
-            self._publishers.unpark_all()
+        self._wake_publishers()
         if event.reason_code >= FAILURE:
             event.on_done(RejectedByBroker(event.reason_code, event.text))
         else:
@@ -240,8 +239,7 @@ class NativeLink(BaseLink):
             if self._leaving and not session.unsent:
                 await self._half_close()
                 return
-            if self._publishers:
-                self._publishers.unpark_all()
+            self._wake_publishers()
 
     async def _send(self, data: bytes) -> bool:
         self._sending = len(data)

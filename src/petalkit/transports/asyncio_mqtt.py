@@ -2,7 +2,9 @@
 
     _tls               address and TLS context          no library
     _keepalive         when to ping, when to give up    no library
-    _asyncio_socket    a connected socket               knows Trio
+    _sockets           a connected socket               knows Trio
+    _asyncio_socket    TLS on it, for paho              knows Trio
+    _base_link         what all links have in common    knows Trio
     _asyncio_client    asyncio-mqtt and paho, mended    knows both, does no I/O
     _asyncio_outgoing  what is owed and in flight       knows the client
     _asyncio_link      the tasks, and all of these      knows Trio and the loop
@@ -22,6 +24,7 @@ import trio
 from .._settings import Settings
 from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
+from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
 from ._tls import broker_address, tls_context
 
@@ -43,30 +46,10 @@ class AsyncioMqttTransport(Transport):
         """See `Transport.connect`."""
         deadline = trio.current_time() + options.connect_timeout
         context = tls_context(self._settings) if self._address.tls else None
-        failure: BaseException | None = None
         with closing(await open_socket(self._address, context, deadline)) as sock:
             link = AsyncioLink(sock, self._address, self._settings, options)
-            async with trio.open_nursery() as nursery:
-                # What the block raises must not pass through the nursery, which would wrap it.
-                try:
-                    await nursery.start(link.run, deadline)
-                    try:
-                        # Cancelled in the wake-up that brought the CONNACK: the link has ended.
-                        await trio.lowlevel.checkpoint_if_cancelled()
-                        yield link
-                    finally:
-                        # S15: also for a cancelled block, or the broker publishes the will.
-                        with trio.move_on_after(options.disconnect_timeout, shield=True):
-                            await link.leave()
-                except BaseException as error:
-                    failure = error
-                link.close()
-                nursery.cancel_scope.cancel()
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # or it holds this frame, which holds it
+            async with hold_link(link, deadline, options.disconnect_timeout):
+                yield link
 
 
 def create(settings: Settings) -> Transport:
