@@ -18,10 +18,11 @@ from ._codec import (
     printable,
 )
 from ._errors import ErrorCode, PayloadError
-from ._messages import Identity, Message
+from ._messages import Identity, Message, Properties
 from ._outbox import Outbox
 from ._settings import Settings
 from ._statistics import Counters
+from ._terms import Reply, whole_seconds
 
 logger = logging.getLogger("petalkit.answers")
 
@@ -36,6 +37,10 @@ class Answers:
         outbox: where answers go.
         timestamps: the wall clock of the wire.
         counters: where refusals are counted.
+
+    Attributes:
+        properties: of every answer on the usual topic: after `response_expiry` a broker need not
+            keep it either. None with MQTT 3.1.1.
     """
 
     def __init__(
@@ -45,6 +50,11 @@ class Answers:
         self._outbox = outbox
         self.timestamps = timestamps
         self._counters = counters
+        self.properties = (
+            Properties(message_expiry=whole_seconds(settings.response_expiry))
+            if settings.speaks_mqtt_5
+            else None
+        )
         self._debug_tokens = float(DEBUG_BURST)
         self._debug_at = -1.0
 
@@ -104,23 +114,44 @@ class Answers:
         command: str | None,
         message_id: str | None,
         answer: bool,
+        reply: Reply | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say no to a command that is not accepted, count it, and answer it if that is wanted."""
+        """Say no to a command that is not accepted, count it, and answer it if that is wanted.
+
+        Args:
+            identity: under which it came.
+            code: why.
+            text: the same for people.
+            command: its name, if it could be read.
+            message_id: its ID, if it could be read.
+            answer: whether to answer on the usual topic.
+            reply: where else to answer.
+            details: more fields of the answer.
+        """
         self._counters.refused[str(code)] += 1
         logger.info(
             "refused %s",
             code,
             extra={"command": command, "message_id": message_id, "error_code": str(code)},
         )
-        if answer:
+        if answer or reply is not None:
             payload = self.failure(message_id, code, text, details=details)
-            self.put_unreserved(identity, None, payload)
+            if answer:
+                self.put_unreserved(identity, None, payload)
+            if reply is not None:
+                self.put_reply(reply, None, payload)
 
     def put_unreserved(self, identity: Identity, message_id: str | None, payload: bytes) -> None:
         """Answer where no place was reserved; counted when there is no room."""
-        message = Message(identity.topic(self._settings.response_topic), payload)
+        topic = identity.topic(self._settings.response_topic)
+        message = Message(topic, payload, 1, False, self.properties)
         if not self._outbox.put_refusal(message, message_id):
+            self._counters.unanswered += 1
+
+    def put_reply(self, reply: Reply, message_id: str | None, payload: bytes) -> None:
+        """The same to a Response Topic."""
+        if not self._outbox.put_refusal(reply.message(payload), reply.key(message_id)):
             self._counters.unanswered += 1
 
     def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:

@@ -39,6 +39,16 @@ class CommandContext:
         return self.command.message_id
 
     @property
+    def user_properties(self) -> tuple[tuple[str, str], ...]:
+        """The caller's own pairs (MQTT 5), in order, a name perhaps twice; empty with 3.1.1."""
+        return self.command.properties.user_properties
+
+    @property
+    def content_type(self) -> str | None:
+        """What the caller says of the payload (MQTT 5), unchecked: it is read as JSON anyway."""
+        return self.command.properties.content_type
+
+    @property
     def remaining(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
         return self.deadline - trio.current_time()
@@ -61,7 +71,9 @@ class PetalHost(Protocol):
         """Wait until the identity is known."""
         ...
 
-    async def publish_event(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
+    async def publish_event(
+        self, payload: Mapping[str, Any], *, topic: str, qos: int, expiry: float | None
+    ) -> None:
         """Put an event into the outbox; waits while it is full."""
 
     def add_command(self, name: str, handler: Any, options: Any) -> None:

@@ -136,8 +136,10 @@ class Dispatcher:
             text = f"petal {spec.petal!r} is not available"
             self._refuse(execution, ErrorCode.UNAVAILABLE, text)
             return False
-        expires_at = execution.expires_at
-        if expires_at is not None and self._answers.timestamps.now() > expires_at:
+        terms = execution.terms
+        if terms is not None and terms.are_over(
+            self._answers.timestamps.now(), trio.current_time()
+        ):
             self._refuse(execution, ErrorCode.EXPIRED, "it expired before it could start")
             return False
         if spec.exclusive is not None:
@@ -316,8 +318,12 @@ class Dispatcher:
             else:
                 self._duplicates.forget(message_id)
         if execution.wait_response:
-            message = Message(execution.response_topic, response)
+            message = Message(
+                execution.response_topic, response, 1, False, self._answers.properties
+            )
             self._outbox.put_response(message, message_id, now)
+        for reply in execution.replies:
+            self._outbox.put_response(reply.message(response), reply.key(message_id), now)
         execution.log_answer(code)
         for delivery in execution.deliveries:
             delivery.ack()
@@ -349,6 +355,8 @@ class Dispatcher:
         if execution.command.message_id is not None:
             self._duplicates.forget(execution.command.message_id)
         if execution.wait_response:
+            self._outbox.release()
+        for _ in execution.replies:
             self._outbox.release()
 
     def session_ends(self) -> None:

@@ -25,6 +25,7 @@ from ._errors import CommandError, ErrorCode, PayloadError
 from ._messages import Command, Identity
 from ._registry import CommandSpec
 from ._statistics import Counters
+from ._terms import Reply, Terms, wants_usual
 from .transports import Delivery
 
 logger = logging.getLogger("petalkit.commands")
@@ -61,8 +62,8 @@ class Execution:
 
     __slots__ = (
         "arrived", "cancelled_as", "clock", "command", "deadline", "deliveries", "entered",
-        "expires_at", "finished", "identity", "in_thread", "line", "number", "payload",
-        "response_topic", "scope", "spec", "wait_response",
+        "finished", "identity", "in_thread", "line", "number", "payload", "replies",
+        "response_topic", "scope", "spec", "terms", "wait_response",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +73,7 @@ class Execution:
         spec: CommandSpec,
         identity: Identity,
         response_topic: str,
-        expires_at: float | None,
+        terms: Terms | None,
         arrived: float,
         clock: trio.abc.Clock,
     ) -> None:
@@ -82,11 +83,15 @@ class Execution:
         self.spec = spec
         self.identity = identity
         self.response_topic = response_topic
-        self.expires_at = expires_at  # wall clock
+        self.terms = terms
         self.arrived = arrived
         self.clock = clock  # Trio's; asked from threads too, where trio.current_time() cannot be
         # A duplicate may want the answer that the first copy did not ask for.
         self.wait_response = command.wait_response
+        self.replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
+        if terms is not None and terms.reply is not None:
+            self.replies = (terms.reply,)
+            self.wait_response = wants_usual(command, terms)
         self.deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
         self.line: Line = _NO_LINE  # by the dispatcher, when accepted
         self.entered = False  # the handler was called, or is about to be
@@ -123,7 +128,8 @@ class Execution:
     def log_answer(self, code: str | None) -> None:
         """One line at INFO."""
         if logger.isEnabledFor(logging.INFO):
-            text = "answered" if self.wait_response else "done, no answer wanted"
+            wanted = self.wait_response or self.replies
+            text = "answered" if wanted else "done, no answer wanted"
             fields = self.log_fields()
             if code is not None:
                 text = f"{text}: {code}"

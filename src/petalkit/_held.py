@@ -13,6 +13,7 @@ import attrs
 
 from ._messages import Command, Identity
 from ._registry import CommandSpec
+from ._terms import Terms
 from .transports import Delivery
 
 PACKET_IDS = 65_535  # unacknowledged deliveries that a link can have: MQTT 5.0, section 2.2.1
@@ -26,7 +27,7 @@ class Held:
     command: Command
     spec: CommandSpec
     identity: Identity
-    expires_at: float | None
+    terms: Terms | None
     comes_again: bool
     """Whether the session delivers it again, when this link is gone."""
 
@@ -37,7 +38,7 @@ class HeldLine:
     def __init__(self) -> None:
         self._line: deque[Held] = deque()
         self._by_id: dict[str, Held] = {}
-        self.size = 0  # payload bytes
+        self.size = 0  # bytes of payloads and properties
 
     def __len__(self) -> int:
         return len(self._line)
@@ -45,7 +46,7 @@ class HeldLine:
     def add(self, held: Held) -> None:
         """Add one, last."""
         self._line.append(held)
-        self.size += len(held.delivery.payload)
+        self.size += _size(held)
         if held.command.message_id is not None:
             self._by_id[held.command.message_id] = held
 
@@ -76,7 +77,12 @@ class HeldLine:
         return taken
 
     def _out(self, held: Held) -> Held:
-        self.size -= len(held.delivery.payload)
+        self.size -= _size(held)
         if held.command.message_id is not None:
             self._by_id.pop(held.command.message_id, None)
         return held
+
+
+def _size(held: Held) -> int:
+    properties = held.delivery.properties
+    return len(held.delivery.payload) + (0 if properties is None else properties.size)

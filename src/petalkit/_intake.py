@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Generator
 
 import attrs
@@ -22,15 +23,18 @@ from ._duplicates import DuplicateWindow, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._held import PACKET_IDS, Held, HeldLine
-from ._messages import Command, Identity
+from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
 from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._statistics import Counters
+from ._terms import Reply, ResponseTopics, Terms, wants_usual
 from ._waiting import wait_any
 from .transports import Delivery, Link
 
 logger = logging.getLogger("petalkit.intake")
+
+REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
 
 
 class Intake:
@@ -54,6 +58,7 @@ class Intake:
         self._answers = answers
         self._outbox = outbox
         self._counters = counters
+        self._response_topics = ResponseTopics(settings, counters)
         self._session_kept = settings.keeps_session
         self._held = HeldLine()
         self._resume = trio.Event()
@@ -125,7 +130,7 @@ class Intake:
         self.closed = True
         for held in self._held.take(lambda _: True):
             if not held.comes_again:
-                self._refuse_stopping(held.delivery, held.identity, held.command)
+                self._refuse_stopping(held.delivery, held.identity, held.command, held.terms)
         self._wake()
 
     def close_to_urgent(self) -> None:
@@ -135,7 +140,7 @@ class Intake:
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: refuse what is still held."""
         for held in self._held.take(lambda one: one.identity == identity):
-            self._refuse(held.delivery, identity, held.command, code, text)
+            self._refuse(held.delivery, identity, held.command, held.terms, code, text)
 
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
@@ -169,18 +174,29 @@ class Intake:
             logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
             delivery.ack()
             return
+        properties = delivery.properties
+        reply: Reply | None = None
+        if properties is not None:
+            # First of all: they can be read, and be answered, where the payload cannot.
+            usual = self._response_topic(identity)
+            reply = self._response_topics.reply(properties, usual=usual, commands=self._topics)
         try:
             command = decode_command(delivery.payload, delivery.topic, self._limits)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
+            if properties is not None:
+                command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
-            self._refuse_unreadable(delivery, identity, error)
+            self._refuse_unreadable(delivery, identity, error, reply)
             return
+        terms: Terms | None = None
+        if properties is not None or expires_at is not None:
+            terms = self._terms(properties, expires_at, reply)
         if self.closed and not self._is_urgent(command.command):
             known = command.message_id is not None and self._is_duplicate(
-                delivery, identity, command
+                delivery, identity, command, terms
             )
             if not known and not self._comes_again(delivery):
-                self._refuse_stopping(delivery, identity, command)
+                self._refuse_stopping(delivery, identity, command, terms)
             return
         if delivery.retain and self._is_known(command.message_id):
             # It came live before, without the flag, and has its answer.
@@ -189,37 +205,72 @@ class Intake:
             return
         if delivery.retain:
             text = "a retained command is not run: it was sent to whoever comes, at any time"
-            self._refuse(delivery, identity, command, ErrorCode.RETAINED, text)
+            self._refuse(delivery, identity, command, terms, ErrorCode.RETAINED, text)
             return
         # Before its expiry: a copy that came too late belongs to the first, which did not.
-        if command.message_id is not None and self._is_duplicate(delivery, identity, command):
+        if command.message_id is not None and self._is_duplicate(
+            delivery, identity, command, terms
+        ):
             return
-        if self._is_expired(expires_at):
+        if terms is not None and self._are_over(terms):
             text = "it had expired when it came"
-            self._refuse(delivery, identity, command, ErrorCode.EXPIRED, text)
+            self._refuse(delivery, identity, command, terms, ErrorCode.EXPIRED, text)
             return
         spec = self._table.lookup(command.command)
         if spec is None:
-            self._refuse_unknown(delivery, identity, command)
+            self._refuse_unknown(delivery, identity, command, terms)
             return
         if self._dispatcher.backlog.petals[spec.petal].failed:
             text = f"petal {spec.petal!r} is not available"
-            self._refuse(delivery, identity, command, ErrorCode.UNAVAILABLE, text)
+            self._refuse(delivery, identity, command, terms, ErrorCode.UNAVAILABLE, text)
             return
         if spec.urgent:
-            self._start_urgent(delivery, identity, command, spec, expires_at)
-        elif self._held or not self._has_room(command):
+            self._start_urgent(delivery, identity, command, spec, terms)
+        elif self._held or not self._has_room(command, terms):
             again = self._comes_again(delivery)
-            self._overflow(Held(delivery, command, spec, identity, expires_at, again))
+            self._overflow(Held(delivery, command, spec, identity, terms, again))
         else:
-            self._accept(delivery, identity, command, spec, expires_at)
+            self._accept(delivery, identity, command, spec, terms)
 
-    def _is_expired(self, expires_at: float | None) -> bool:
-        return expires_at is not None and self._answers.timestamps.now() > expires_at
+    def _with_properties(self, command: Command, properties: Properties) -> Command:
+        """The command with what MQTT 5 said of it.
 
-    def _has_room(self, command: Command) -> bool:
+        Raises:
+            InvalidEnvelope: TOO_LARGE.
+        """
+        if properties.size > self._settings.properties_max:
+            refusal = InvalidEnvelope(
+                ErrorCode.TOO_LARGE,
+                f"the properties have {properties.size} bytes; "
+                f"{self._settings.properties_max} are allowed",
+            )
+            refusal.message_id = command.message_id
+            refusal.wait_response = command.wait_response
+            refusal.command = command.command
+            raise refusal
+        return attrs.evolve(command, properties=properties)
+
+    def _terms(
+        self, properties: Properties | None, expires_at: float | None, reply: Reply | None
+    ) -> Terms | None:
+        expiry = None if properties is None else properties.message_expiry
+        if expiry is None and expires_at is None and reply is None:
+            return None
+        return Terms(
+            expires_at=math.inf if expires_at is None else expires_at,
+            # The broker has taken off what the message waited there, so it counts from here.
+            deadline=math.inf if expiry is None else self._now + expiry,
+            reply=reply,
+        )
+
+    def _are_over(self, terms: Terms) -> bool:
+        return terms.are_over(self._answers.timestamps.now(), trio.current_time())
+
+    def _has_room(self, command: Command, terms: Terms | None) -> bool:
         if self._dispatcher.backlog.is_full:
             return False
+        if terms is not None and terms.reply is not None:
+            return self._outbox.reserve(1 + wants_usual(command, terms))
         return not command.wait_response or self._outbox.reserve()
 
     def _accept(
@@ -228,10 +279,10 @@ class Intake:
         identity: Identity,
         command: Command,
         spec: CommandSpec,
-        expires_at: float | None,
+        terms: Terms | None,
     ) -> None:
         """There is room, and a place for the response is reserved."""
-        execution = self._execution(delivery, identity, command, spec, expires_at)
+        execution = self._execution(delivery, identity, command, spec, terms)
         self._dispatcher.accept(execution)
         execution.log_received()
 
@@ -241,20 +292,21 @@ class Intake:
         identity: Identity,
         command: Command,
         spec: CommandSpec,
-        expires_at: float | None,
+        terms: Terms | None,
     ) -> None:
-        if command.wait_response and not self._outbox.reserve(force=True):
+        places = int(wants_usual(command, terms)) + (terms is not None and terms.reply is not None)
+        if places and not self._outbox.reserve(places, force=True):
             text = "there is no room for one more response"
-            self._refuse(delivery, identity, command, ErrorCode.BUSY, text)
+            self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
             return
-        execution = self._execution(delivery, identity, command, spec, expires_at)
+        execution = self._execution(delivery, identity, command, spec, terms)
         if self._dispatcher.start_urgent(execution):
             execution.log_received()
             return
-        if command.wait_response:
+        for _ in range(places):
             self._outbox.release()
         text = f"{self._settings.urgent_concurrency} urgent commands are running already"
-        self._refuse(delivery, identity, command, ErrorCode.BUSY, text)
+        self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
 
     def _execution(
         self,
@@ -262,7 +314,7 @@ class Intake:
         identity: Identity,
         command: Command,
         spec: CommandSpec,
-        expires_at: float | None,
+        terms: Terms | None,
     ) -> Execution:
         execution = Execution(
             command,
@@ -270,7 +322,7 @@ class Intake:
             spec,
             identity,
             self._response_topic(identity),
-            expires_at,
+            terms,
             self._now,
             self._clock,
         )
@@ -298,25 +350,26 @@ class Intake:
             or self._held.find(message_id) is not None
         )
 
-    def _is_duplicate(self, delivery: Delivery, identity: Identity, command: Command) -> bool:
+    def _is_duplicate(
+        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
+    ) -> bool:
         assert command.message_id is not None
         live = self._duplicates.live(command.message_id)
         if live is not None:
             if not is_same_request(live.command.command, live.payload, command, delivery.payload):
-                self._refuse_reused(delivery, identity, command)
-            elif command.wait_response and not live.wait_response and not self._outbox.reserve():
+                self._refuse_reused(delivery, identity, command, terms)
+            elif not self._join(live, command, terms):
                 text = "there is no room for one more response"
-                self._refuse(delivery, identity, command, ErrorCode.BUSY, text)
+                self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
             else:
                 self._counters.duplicates_joined += 1
-                live.wait_response = live.wait_response or command.wait_response
                 self._owe(live, delivery)
             return True
         finished = self._duplicates.finished(command.message_id, self._now)
         if finished is None:
-            return self._is_held(delivery, identity, command)
+            return self._is_held(delivery, identity, command, terms)
         if not is_same_request(finished.command, finished.payload, command, delivery.payload):
-            self._refuse_reused(delivery, identity, command)
+            self._refuse_reused(delivery, identity, command, terms)
             return True
         self._counters.duplicates_answered += 1
         ago = self._now - finished.at
@@ -326,12 +379,34 @@ class Intake:
             extra={"command": command.command, "message_id": command.message_id},
         )
         # A redelivery may find the response still on its way; it needs no second one then.
-        if command.wait_response and not self._outbox.owes_answer(command.message_id):
+        owes = self._outbox.owes_answer
+        if wants_usual(command, terms) and not owes(command.message_id):
             self._answers.put_unreserved(identity, command.message_id, finished.response)
+        reply = None if terms is None else terms.reply
+        if reply is not None and not owes(reply.key(command.message_id)):
+            self._answers.put_reply(reply, command.message_id, finished.response)
         delivery.ack()
         return True
 
-    def _is_held(self, delivery: Delivery, identity: Identity, command: Command) -> bool:
+    def _join(self, live: Execution, command: Command, terms: Terms | None) -> bool:
+        """Let a copy share the answer, wherever it wants it; False when there is no place for it.
+
+        A copy can name a Response Topic of its own, and each is a message more: so they count.
+        """
+        usual = wants_usual(command, terms) and not live.wait_response
+        replies = live.replies
+        if terms is not None and terms.reply is not None and terms.reply not in replies:
+            replies = (*replies, terms.reply)
+        places = int(usual) + len(replies) - len(live.replies)
+        if places and (len(replies) > REPLIES_MAX or not self._outbox.reserve(places)):
+            return False
+        live.wait_response = live.wait_response or usual
+        live.replies = replies
+        return True
+
+    def _is_held(
+        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
+    ) -> bool:
         """A copy of a command that is held: one of them is enough."""
         assert command.message_id is not None
         held = self._held.find(command.message_id)
@@ -340,7 +415,13 @@ class Intake:
         if not is_same_request(
             held.command.command, held.delivery.payload, command, delivery.payload
         ):
-            self._refuse_reused(delivery, identity, command)
+            self._refuse_reused(delivery, identity, command, terms)
+            return True
+        reply = None if terms is None else terms.reply
+        if reply is not None and (held.terms is None or held.terms.reply != reply):
+            # What is held may come again without this copy, which would have no answer then.
+            text = "it came before, and is not accepted yet"
+            self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
             return True
         self._counters.duplicates_joined += 1
         if command.wait_response and not held.command.wait_response:
@@ -355,9 +436,9 @@ class Intake:
         delivery: Delivery,
         identity: Identity,
         command: Command,
+        terms: Terms | None,
         code: ErrorCode,
         text: str,
-        details: dict[str, object] | None = None,
     ) -> None:
         self._answers.refuse(
             identity,
@@ -365,22 +446,28 @@ class Intake:
             text,
             command=command.command,
             message_id=command.message_id,
-            answer=command.wait_response,
-            details=details,
+            answer=wants_usual(command, terms),
+            reply=None if terms is None else terms.reply,
         )
         delivery.ack()
 
-    def _refuse_reused(self, delivery: Delivery, identity: Identity, command: Command) -> None:
+    def _refuse_reused(
+        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
+    ) -> None:
         text = "this messageId was used for another command or other data"
-        self._refuse(delivery, identity, command, ErrorCode.MESSAGE_ID_REUSED, text)
+        self._refuse(delivery, identity, command, terms, ErrorCode.MESSAGE_ID_REUSED, text)
 
-    def _refuse_unknown(self, delivery: Delivery, identity: Identity, command: Command) -> None:
+    def _refuse_unknown(
+        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
+    ) -> None:
         rule = self._settings.answer_unknown
         prefixes = {name.rpartition("/")[0] for name in self._table.public_names()}
         ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
-        answered = command.wait_response and (rule == "all" or (rule == "own" and ours))
+        answered = rule == "all" or (rule == "own" and ours)
+        usual = answered and wants_usual(command, terms)
+        reply = terms.reply if answered and terms is not None else None
         details: dict[str, object] = {}
-        if answered:  # looking for a near match is slow
+        if usual or reply is not None:  # looking for a near match is slow
             near = self._table.near(command.command)
             if near is not None:
                 details["did_you_mean"] = near
@@ -391,13 +478,14 @@ class Intake:
             f"Unknown command: {command.command}",
             command=command.command,
             message_id=command.message_id,
-            answer=answered,
+            answer=usual,
+            reply=reply,
             details=details,
         )
         delivery.ack()
 
     def _refuse_unreadable(
-        self, delivery: Delivery, identity: Identity, error: InvalidEnvelope
+        self, delivery: Delivery, identity: Identity, error: InvalidEnvelope, reply: Reply | None
     ) -> None:
         self._answers.refuse(
             identity,
@@ -405,11 +493,12 @@ class Intake:
             error.message,
             command=error.command,
             message_id=error.message_id,
-            answer=error.wait_response,
+            answer=error.wait_response and not (reply is not None and reply.is_usual),
+            reply=reply,
             details={"errors": list(error.errors)} if error.errors else None,
         )
         # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
-        if not error.wait_response and delivery.payload:
+        if not error.wait_response and reply is None and delivery.payload:
             self._answers.report_unreadable(identity, delivery.topic, error)
         delivery.ack()
 
@@ -422,9 +511,11 @@ class Intake:
         spec = self._table.lookup(name)
         return spec is not None and spec.urgent and not self._deaf
 
-    def _refuse_stopping(self, delivery: Delivery, identity: Identity, command: Command) -> None:
+    def _refuse_stopping(
+        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
+    ) -> None:
         text = "the device is shutting down"
-        self._refuse(delivery, identity, command, ErrorCode.SHUTTING_DOWN, text)
+        self._refuse(delivery, identity, command, terms, ErrorCode.SHUTTING_DOWN, text)
 
     # -- overflow
 
@@ -433,12 +524,14 @@ class Intake:
         if rule == "drop-oldest":
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 pass
-            if self._has_room(held.command):
-                self._accept(held.delivery, held.identity, held.command, held.spec, held.expires_at)
+            if self._has_room(held.command, held.terms):
+                self._accept(held.delivery, held.identity, held.command, held.spec, held.terms)
                 return
         if rule != "wait" or self._is_over_reserve():
             text = "too many commands are waiting"
-            self._refuse(held.delivery, held.identity, held.command, ErrorCode.BUSY, text)
+            self._refuse(
+                held.delivery, held.identity, held.command, held.terms, ErrorCode.BUSY, text
+            )
             return
         self._held.add(held)
         if self._draining:
@@ -460,17 +553,14 @@ class Intake:
         try:
             while self._held and not self.closed:
                 held = self._held.first()
-                if self._is_expired(held.expires_at):
+                delivery, command, terms = held.delivery, held.command, held.terms
+                if terms is not None and self._are_over(terms):
                     self._held.pop_first()
                     text = "it expired before it could be accepted"
-                    self._refuse(
-                        held.delivery, held.identity, held.command, ErrorCode.EXPIRED, text
-                    )
-                elif self._has_room(held.command):
+                    self._refuse(delivery, held.identity, command, terms, ErrorCode.EXPIRED, text)
+                elif self._has_room(command, terms):
                     self._held.pop_first()
-                    self._accept(
-                        held.delivery, held.identity, held.command, held.spec, held.expires_at
-                    )
+                    self._accept(delivery, held.identity, command, held.spec, terms)
                 else:
                     break
         finally:

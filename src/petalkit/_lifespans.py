@@ -85,8 +85,12 @@ class PetalLife:
         """Wait until the identity is known."""
         return await self._waiter.wait()
 
-    async def publish_event(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
+    async def publish_event(
+        self, payload: Mapping[str, Any], *, topic: str, qos: int, expiry: float | None
+    ) -> None:
         """Put an event into the outbox."""
+        if expiry is not None and not expiry > 0:
+            raise ValueError(f"expiry must be above 0, not {expiry!r}")
         if qos not in (0, 1):
             raise ValueError(f"qos must be 0 or 1, not {qos!r}")
         encoded = encode_json(payload)
@@ -101,6 +105,7 @@ class PetalLife:
             qos=qos,
             identity=self._waiter.current,
             topic_of=lambda identity: identity.topic(name),
+            expiry=math.inf if expiry is None else expiry,
         )
 
     def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:

@@ -16,12 +16,13 @@ import functools
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
+import attrs
 import trio
 
 from ._errors import ConnectionLost, TransportError
-from ._messages import Identity, Message
+from ._messages import MAX_EXPIRY, Identity, Message, Properties
 from ._settings import Settings
 from ._statistics import Counters
 from .transports import Link
@@ -45,13 +46,13 @@ class _Entry:
         message: Message,
         topic_of: TopicOf | None,
         event: bool,
-        answers: str | None = None,
+        answers: Hashable = None,
     ) -> None:
         self.message = message
         self.topic_of = topic_of
         self.event = event
         self.expires_at = math.inf
-        self.answers = answers  # the messageId of the command, for a response
+        self.answers = answers  # of a response: the command's messageId, or more than it
         self.losses = 0
         self.sent_at = 0.0
 
@@ -83,7 +84,7 @@ class Outbox:
         self._stalled = False  # only a PUBACK lets the next message leave
         self._blocked = trio.Event()  # the link took no more, and no PUBACK is to come
         self.answered = 0  # messages that were acknowledged or refused
-        self._owed_to: dict[str, int] = {}  # messageId -> how many responses to it are here
+        self._owed_to: dict[Hashable, int] = {}  # `answers` -> how many of them are here
         self._reserved = 0
         self._responses = 0
         self._events = 0
@@ -121,15 +122,19 @@ class Outbox:
             and self._bytes < self._settings.outbox_bytes
         )
 
-    def reserve(self, *, force: bool = False) -> bool:
-        """Take the place of one response to come; False when there is none.
+    def reserve(self, places: int = 1, *, force: bool = False) -> bool:
+        """Take the places of responses to come; False when there is none.
+
+        One free place is enough for all the responses of a command: else one that is answered in
+        two places would never be accepted where there is one place in all.
 
         Args:
+            places: how many.
             force: take it all the same, up to an allowance: an urgent command passes the limits.
         """
         if not self._has_place() and not (force and self._has_allowance()):
             return False
-        self._reserved += 1
+        self._reserved += places
         return True
 
     def _has_allowance(self) -> bool:
@@ -145,23 +150,29 @@ class Outbox:
         self._reserved -= 1
         self.on_place()
 
-    def owes_answer(self, message_id: str) -> bool:
-        """Whether a response to that command is here, and will reach its caller by itself."""
-        return message_id in self._owed_to
+    def owes_answer(self, answers: Hashable) -> bool:
+        """Whether a response put under that key is here, and will reach its caller by itself."""
+        return answers in self._owed_to
 
-    def put_response(self, message: Message, message_id: str | None, now: float) -> None:
-        """Put a response into its reserved place, and send it as soon as possible."""
+    def put_response(self, message: Message, answers: Hashable, now: float) -> None:
+        """Put a response into its reserved place, and send it as soon as possible.
+
+        Args:
+            message: the response.
+            answers: the `messageId` that it answers, or a key made of it; None for neither.
+            now: Trio's clock.
+        """
         self._reserved -= 1
-        self._put(_Entry(message, None, False, message_id), now)
+        self._put(_Entry(message, None, False, answers), now)
         if not self._has_place():
             self.on_pressure()  # from now on only a PUBACK makes room
 
-    def put_refusal(self, message: Message, message_id: str | None) -> bool:
+    def put_refusal(self, message: Message, answers: Hashable) -> bool:
         """Put the answer to a command that was never accepted; False when there is no room."""
         if not self._has_allowance():
             return False
         now = trio.current_time()
-        self._put(_Entry(message, None, False, message_id), now)
+        self._put(_Entry(message, None, False, answers), now)
         return True
 
     # -- events
@@ -175,20 +186,37 @@ class Outbox:
         return self._drop_expired() and self._has_room(size)
 
     async def put_event(
-        self, payload: bytes, *, qos: int, identity: Identity | None, topic_of: TopicOf
+        self,
+        payload: bytes,
+        *,
+        qos: int,
+        identity: Identity | None,
+        topic_of: TopicOf,
+        expiry: float = math.inf,
     ) -> None:
         """Put an event, waiting for room without a limit: the caller knows how long it can wait.
+
+        It expires in `expiry` seconds, those of waiting among them, if that is not later than
+        every message does.
 
         Cancellation: it is in or it is not.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        expires_at = trio.current_time() + expiry
         # Behind those who wait already, or a fast publisher would starve them.
         waited = False
         while not self._has_room(len(payload)) or (self._room and not waited):
             waited = True
             self.on_pressure_soon()
             await self._room.park()
-        self.put_event_nowait(payload, qos=qos, identity=identity, topic_of=topic_of, force=True)
+        self.put_event_nowait(
+            payload,
+            qos=qos,
+            identity=identity,
+            topic_of=topic_of,
+            expires_at=expires_at,
+            force=True,
+        )
         if self._room and self._has_room(0):
             self._room.unpark()
         if not waited:
@@ -205,21 +233,28 @@ class Outbox:
         qos: int,
         identity: Identity | None,
         topic_of: TopicOf,
+        expires_at: float = math.inf,
         force: bool = False,
     ) -> bool:
         """Put an event if there is room for it."""
         if not force and not self._has_room(len(payload)):
             return False
         topic = "" if identity is None else topic_of(identity)
-        message = Message(topic, payload, qos)
         now = trio.current_time()
-        self._put(_Entry(message, None if topic else topic_of, True), now)
+        properties = None
+        if expires_at < math.inf and self._settings.speaks_mqtt_5:
+            # Rounded up, and never more than the wire can say: it is counted down when it leaves.
+            properties = Properties(message_expiry=MAX_EXPIRY)
+        message = Message(topic, payload, qos, False, properties)
+        entry = _Entry(message, None if topic else topic_of, True)
+        entry.expires_at = expires_at
+        self._put(entry, now)
         return True
 
     # -- sending
 
     def _put(self, entry: _Entry, now: float) -> None:
-        entry.expires_at = now + self._settings.response_expiry
+        entry.expires_at = min(entry.expires_at, now + self._settings.response_expiry)
         if entry.event:
             self._events += 1
         else:
@@ -300,8 +335,10 @@ class Outbox:
                 return
             if entry.topic_of is not None and self._identity is not None:
                 topic = entry.topic_of(self._identity)
-                entry.message = Message(topic, entry.message.payload, entry.message.qos)
+                entry.message = attrs.evolve(entry.message, topic=topic)
                 entry.topic_of = None
+            if entry.message.properties is not None:
+                _count_down(entry, entry.message.properties, now)
             try:
                 self._link.publish_nowait(entry.message, functools.partial(self._done, entry))
             except trio.WouldBlock:
@@ -400,3 +437,13 @@ class Outbox:
         if unsent:
             self._counters.publish_unsent += unsent
             logger.error("stopped with %d responses and events unsent", unsent)
+
+
+def _count_down(entry: _Entry, properties: Properties, now: float) -> None:
+    """Say what is left of a message's expiry, once a second of it has passed here."""
+    if properties.message_expiry is None:
+        return
+    left = math.ceil(entry.expires_at - now)
+    if left < properties.message_expiry:
+        properties = attrs.evolve(properties, message_expiry=left)
+        entry.message = attrs.evolve(entry.message, properties=properties)

@@ -137,7 +137,9 @@ class Petal:
         """
         return await self._served().wait_identity()
 
-    async def publish_message(self, payload: Mapping[str, Any], qos: int = 1) -> None:
+    async def publish_message(
+        self, payload: Mapping[str, Any], qos: int = 1, *, expiry: float | None = None
+    ) -> None:
         """Send an event to web clients, on `command/web`.
 
         Returns once it is in the outbox, which keeps it while the broker is away; waits while
@@ -146,16 +148,22 @@ class Petal:
         Args:
             payload: what JSON can say.
             qos: 1, kept until acknowledged; 0, sent once.
+            expiry: seconds after which nobody wants it any more, at most `response_expiry` of
+                the settings: it is not sent then, and with MQTT 5 the broker does not keep it
+                longer for clients that are away. None: the broker keeps it as it pleases.
 
         Raises:
             PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
             RuntimeError: no runtime serves this petal.
+            ValueError: `expiry` is not above 0.
         """
-        await self._served().publish_event(payload, topic=WEB, qos=qos)
+        await self._served().publish_event(payload, topic=WEB, qos=qos, expiry=expiry)
 
-    async def publish_debug(self, payload: Mapping[str, Any], qos: int = 1) -> None:
+    async def publish_debug(
+        self, payload: Mapping[str, Any], qos: int = 1, *, expiry: float | None = None
+    ) -> None:
         """Send a message to `debug`; like `publish_message` in everything else."""
-        await self._served().publish_event(payload, topic=DEBUG, qos=qos)
+        await self._served().publish_event(payload, topic=DEBUG, qos=qos, expiry=expiry)
 
     def add_command(
         self,

@@ -185,6 +185,7 @@ class Runtime:
             duplicates_answered=counters.duplicates_answered,
             unexpected_topic=counters.unexpected_topic,
             unanswered=counters.unanswered,
+            response_topics_refused=counters.response_topics_refused,
             unencodable=counters.unencodable,
             links=counters.links,
             links_lost=counters.links_lost,

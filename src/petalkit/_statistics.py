@@ -25,6 +25,7 @@ class Counters:
     duplicates_answered: int = 0
     unexpected_topic: int = 0
     unanswered: int = 0
+    response_topics_refused: int = 0
     unencodable: int = 0
     links: int = 0
     links_lost: int = 0
@@ -60,6 +61,8 @@ class Statistics:
     """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
     unanswered: int
     """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    response_topics_refused: int
+    """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
     unencodable: int
     """Results of handlers that could not be sent: envelope overwritten, or no JSON for them."""
     links: int

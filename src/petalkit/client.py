@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -19,14 +20,18 @@ import trio
 from ._codec import Limits, Timestamps, decode_response, encode_json
 from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
 from ._identity import resolve_identity_now
-from ._messages import Identity, Message, Response
+from ._messages import Identity, Message, Properties, Response
 from ._settings import Settings
+from ._terms import whole_seconds
 from ._topics import TopicFilter
 from .transports import ConnectOptions, Link, Transport, create_transport
 
 logger = logging.getLogger("petalkit.client")
 
 DEFAULT_CALL_TIMEOUT = 30.0  # seconds
+# A broker counts whole seconds, and may round down what is left of them. A command that arrives
+# with nothing left is not run, and that must not come before its caller has given up.
+EXPIRY_MARGIN = 1  # seconds
 CONCURRENT_CALLS = 1000  # calls waiting at once on one client; more wait for their turn
 
 
@@ -61,6 +66,7 @@ class Client:
             settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
         )
         self._payload_max = settings.payload_max
+        self._speaks_mqtt_5 = settings.speaks_mqtt_5
         self._timestamp = Timestamps()
         self._waiting: dict[str, _Call] = {}
         self._turns = trio.CapacityLimiter(CONCURRENT_CALLS)
@@ -73,6 +79,7 @@ class Client:
         *,
         timeout: float = DEFAULT_CALL_TIMEOUT,
         message_id: str | None = None,
+        user_properties: Iterable[tuple[str, str]] = (),
     ) -> Response:
         """Send a command and wait for its response. A "no" is a response too: ask `.success`.
 
@@ -80,9 +87,12 @@ class Client:
             command: the full name, such as `"example-petal/hello"`.
             data: the arguments.
             timeout: seconds for everything: the turn, the broker's acknowledgement, the answer.
-                `math.inf` waits as long as the link lives.
+                `math.inf` waits as long as the link lives. With MQTT 5 it goes along as the
+                Message Expiry Interval, so that a command whose caller has given up is not
+                started, a second or two later.
             message_id: an ID of your own, unique per call; the same ID again asks the device for
                 the recorded response of the first time. One is made when there is none.
+            user_properties: pairs of your own, for which a handler may ask (MQTT 5).
 
         Cancellation: the command may have been sent, and may be run by the device.
 
@@ -91,12 +101,16 @@ class Client:
             ConnectionLost: the link was lost before the response.
             RejectedByBroker: the broker refused the message.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
-            ValueError: another call waits for the same `message_id`.
+            ValueError: another call waits for the same `message_id`, or a user property cannot
+                be said.
+            ConfigError: there are user properties, and the settings' protocol is 3.1.1.
             trio.ClosedResourceError: the client's context has been left.
         """
         if message_id is None:
             message_id = str(uuid.uuid4())
         payload = self._encode(command, data, message_id, wait_response=True)
+        properties = self._properties(timeout, user_properties)
+        message = Message(self._topic, payload, properties=properties)
         with trio.fail_after(timeout):
             async with self._turns:
                 if message_id in self._waiting:
@@ -104,7 +118,7 @@ class Client:
                 call = self._waiting[message_id] = _Call()
                 try:
                     # The response may be faster than the PUBACK, and is all that counts.
-                    await self._publish(payload, call)
+                    await self._publish(message, call)
                     await call.settled.wait()
                 finally:
                     del self._waiting[message_id]
@@ -113,10 +127,17 @@ class Client:
         assert call.response is not None
         return call.response
 
-    async def send(self, command: str, data: Mapping[str, Any] | None = None) -> None:
+    async def send(
+        self,
+        command: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        user_properties: Iterable[tuple[str, str]] = (),
+    ) -> None:
         """Send a command that nobody answers; returns at the broker's acknowledgement.
 
-        Has no time limit of its own: put `trio.fail_after` around it.
+        Has no time limit of its own: put `trio.fail_after` around it. The arguments are those of
+        `call`.
 
         Cancellation: the command may or may not have been sent.
 
@@ -124,11 +145,26 @@ class Client:
             ConnectionLost: the link was lost before the acknowledgement.
             RejectedByBroker: the broker refused the message.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
+            ConfigError, ValueError: as `call`.
             trio.ClosedResourceError: the client's context has been left.
         """
         payload = self._encode(command, data, str(uuid.uuid4()), wait_response=False)
+        properties = self._properties(math.inf, user_properties)
         self._check_open()
-        await self._link.publish(Message(self._topic, payload))
+        await self._link.publish(Message(self._topic, payload, properties=properties))
+
+    def _properties(self, timeout: float, pairs: Iterable[tuple[str, str]]) -> Properties | None:
+        user_properties = tuple(pairs)
+        if not self._speaks_mqtt_5:
+            if user_properties:
+                raise ConfigError("protocol", "is 3.1.1, which has no user properties")
+            return None
+        if any("\0" in text for pair in user_properties for text in pair):
+            raise ValueError("a user property has the character U+0000")  # MQTT 5.0, section 1.5.4
+        expiry = whole_seconds(max(timeout, 0.0) + EXPIRY_MARGIN)
+        if expiry is None and not user_properties:
+            return None
+        return Properties(message_expiry=expiry, user_properties=user_properties)
 
     def _encode(
         self, command: str, data: Mapping[str, Any] | None, message_id: str, *, wait_response: bool
@@ -154,7 +190,7 @@ class Client:
         if self._closed is not None:
             raise self._closed
 
-    async def _publish(self, payload: bytes, call: _Call) -> None:
+    async def _publish(self, message: Message, call: _Call) -> None:
         def on_done(error: TransportError | None) -> None:
             if error is not None:
                 call.settle(None, error)
@@ -162,7 +198,7 @@ class Client:
         while True:
             self._check_open()
             try:
-                self._link.publish_nowait(Message(self._topic, payload), on_done)
+                self._link.publish_nowait(message, on_done)
             except trio.WouldBlock:
                 await self._link.wait_publishable()
             else:

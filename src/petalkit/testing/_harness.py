@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from .._codec import Limits, decode_response, encode_command
-from .._messages import Identity, Message, Response
+from .._messages import Identity, Message, Properties, Response
 from .._petal import Petal
 from .._runtime import Runtime, open_runtime
 from .._settings import Settings
@@ -60,6 +60,7 @@ class Harness:
         *,
         message_id: str | None = None,
         timeout: float = CALL_TIMEOUT,
+        properties: Properties | None = None,
         **envelope: Any,
     ) -> Response:
         """Send a command as a client would, over the broker, and wait for its response.
@@ -69,6 +70,7 @@ class Harness:
             data: the arguments.
             message_id: `"test-1"`, `"test-2"`, ... when there is none.
             timeout: seconds on Trio's clock.
+            properties: see `send_raw`.
             envelope: more fields of the envelope, or other values for its own.
 
         Raises:
@@ -80,7 +82,7 @@ class Harness:
             trio.fail_after(timeout),
             self.broker.observe(self._identity().topic(self.settings.response_topic)) as seen,
         ):
-            self.send(command, data, message_id=message_id, **envelope)
+            self.send(command, data, message_id=message_id, properties=properties, **envelope)
             while True:
                 response = self._response(await seen.receive())
                 if response.message_id == message_id:
@@ -95,6 +97,7 @@ class Harness:
         qos: int = 1,
         retain: bool = False,
         topic: str | None = None,
+        properties: Properties | None = None,
         **envelope: Any,
     ) -> str:
         """Send a command and do not wait; returns its message ID.
@@ -106,6 +109,7 @@ class Harness:
             qos: of the message.
             retain: whether the broker keeps it.
             topic: under the base topic; `"command"` when there is none.
+            properties: see `send_raw`.
             envelope: more fields of the envelope, or other values for its own.
         """
         message_id = message_id or self._new_id()
@@ -118,15 +122,34 @@ class Harness:
         )
         if envelope:
             payload = msgspec.json.encode({**msgspec.json.decode(payload), **envelope})
-        self.send_raw(payload, qos=qos, retain=retain, topic=topic)
+        self.send_raw(payload, qos=qos, retain=retain, topic=topic, properties=properties)
         return message_id
 
     def send_raw(
-        self, payload: bytes, *, qos: int = 1, retain: bool = False, topic: str | None = None
+        self,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        topic: str | None = None,
+        properties: Properties | None = None,
     ) -> None:
-        """Send any bytes where commands come in."""
-        name = topic or self.settings.command_topics[0]
-        self.broker.publish_nowait(self._identity().topic(name), payload, qos=qos, retain=retain)
+        """Send any bytes where commands come in.
+
+        Args:
+            payload: the bytes.
+            qos: of the message.
+            retain: whether the broker keeps it.
+            topic: see `send`.
+            properties: of MQTT 5. An answer on a Response Topic is seen by `broker.observe`.
+
+        Raises:
+            ValueError: there are properties, and the settings' protocol is 3.1.1.
+        """
+        if properties is not None and not self.settings.speaks_mqtt_5:
+            raise ValueError('properties need Settings(protocol="5")')
+        full = self._identity().topic(topic or self.settings.command_topics[0])
+        self.broker.publish_nowait(full, payload, qos=qos, retain=retain, properties=properties)
 
     # -- what comes out
 
