@@ -33,7 +33,6 @@ def _encode_other(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
-_ENVELOPE = frozenset({"command", "messageId", "waitResponse", "data", "timestamp"})
 _RESERVED = ("messageId", "timestamp")
 
 
@@ -91,17 +90,16 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
     envelope = decode_json(payload, limits)
     if type(envelope) is not dict:
         raise InvalidEnvelope(ErrorCode.INVALID_COMMAND, "a command is a JSON object")
-    name = envelope.get("command")
-    message_id = envelope.get("messageId")
-    wait_response = envelope.get("waitResponse", False)
-    data = envelope.get("data")
-    extra_known = 0
+    too_deep = _too_deep(payload, envelope, limits.depth_max)
+    name = envelope.pop("command", None)
+    message_id = envelope.pop("messageId", None)
+    wait_response = envelope.pop("waitResponse", False)
+    data = envelope.pop("data", None)
     if data is None:
-        data = envelope.get("payload")
+        data = envelope.pop("payload", None)
         if data is None:
             data = {}
-        else:
-            extra_known = 1
+    timestamp = envelope.pop("timestamp", None)
     if (
         type(name) is not str
         or not 0 < len(name) <= MAX_COMMAND_NAME
@@ -109,22 +107,11 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
         or (message_id is not None and not 0 < len(message_id) <= limits.message_id_max)
         or type(wait_response) is not bool
         or type(data) is not dict
-        or _too_deep(payload, envelope, limits.depth_max)
+        or too_deep
     ):
-        raise _what_is_wrong(envelope, data, payload, limits)
-    extra: Mapping[str, Any] = _NOTHING
-    known = (
-        1
-        + ("messageId" in envelope)
-        + ("waitResponse" in envelope)
-        + ("data" in envelope)
-        + ("timestamp" in envelope)
-        + extra_known
-    )
-    if len(envelope) != known:
-        skip = _ENVELOPE | {"payload"} if extra_known else _ENVELOPE
-        extra = {key: value for key, value in envelope.items() if key not in skip}
-    return Command(name, message_id, wait_response, data, envelope.get("timestamp"), topic, extra)
+        raise _what_is_wrong(_decode(payload), data, payload, limits)
+    # What is left of the envelope is nobody's.
+    return Command(name, message_id, wait_response, data, timestamp, topic, envelope)
 
 
 _NOTHING: Mapping[str, Any] = {}
@@ -219,19 +206,22 @@ class Timestamps:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.now = now
-        self._second = -1
-        self._text = ""
+        self._millisecond = self._second = -1
+        self._text = self._seconds_text = ""
 
     def __call__(self) -> str:
         return self.text(self.now())
 
     def text(self, moment: float) -> str:
-        """A moment as on the wire. Formatting a whole second is kept: most calls share one."""
-        second = int(moment)
-        if second != self._second:
-            utc = dt.datetime.fromtimestamp(second, dt.UTC)
-            self._second, self._text = second, utc.strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._text}.{int((moment - second) * 1000):03d}Z"
+        """A moment as on the wire. The last one is kept: under load many fall into one."""
+        millisecond = int(moment * 1000)
+        if millisecond != self._millisecond:
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                utc = dt.datetime.fromtimestamp(second, dt.UTC)
+                self._second, self._seconds_text = second, utc.strftime("%Y-%m-%dT%H:%M:%S")
+            self._millisecond, self._text = millisecond, f"{self._seconds_text}.{rest:03d}Z"
+        return self._text
 
 
 def encode_json(value: Any) -> bytes:

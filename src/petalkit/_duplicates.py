@@ -7,7 +7,7 @@ finished ones, oldest out first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -24,8 +24,8 @@ class Live(Protocol):
 L = TypeVar("L", bound=Live)
 
 
-class Finished(NamedTuple):
-    """A command that has its answer."""
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """A command that has its answer. Thousands live long, and refer to nothing that refers back."""
 
     command: str
     """Its name."""
@@ -81,27 +81,33 @@ class DuplicateWindow(Generic[L]):
         if live is None:
             return
         finished = self._finished
-        if message_id in finished:  # an ID used again after its age is the newest again
-            self._drop(message_id)
-        finished[message_id] = Finished(live.command.command, live.payload, response, now)
-        self._size += len(live.payload) + len(response)
-        if len(finished) > self._number or self._size > self._bound or now > self._look_at:
+        again = finished.pop(message_id, None)
+        if again is not None:  # an ID used again after its age is the newest again
+            self._size -= _size_of(again)
+        entry = Finished(live.command.command, live.payload, response, now)
+        finished[message_id] = entry
+        self._size += _size_of(entry)
+        if len(finished) > self._number:  # by one
+            self._drop_oldest()
+        if self._size > self._bound or now > self._look_at:
             self._shrink(now)
 
     def _shrink(self, now: float) -> None:
         """Drop from the oldest end what is too much or too old."""
-        finished = self._finished
-        while finished:
-            oldest_id = next(iter(finished))
-            too_old = finished[oldest_id].at + self._age
-            if len(finished) <= self._number and self._size <= self._bound and too_old >= now:
+        while self._finished:
+            too_old = next(iter(self._finished.values())).at + self._age
+            if self._size <= self._bound and too_old >= now:
                 self._look_at = too_old
                 return
-            self._drop(oldest_id)
+            self._drop_oldest()
 
-    def _drop(self, message_id: str) -> None:
-        dropped = self._finished.pop(message_id)
-        self._size -= len(dropped.payload) + len(dropped.response)
+    def _drop_oldest(self) -> None:
+        _, dropped = self._finished.popitem(last=False)
+        self._size -= _size_of(dropped)
+
+
+def _size_of(finished: Finished) -> int:
+    return len(finished.payload) + len(finished.response)
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

@@ -14,9 +14,9 @@ import json
 import logging
 import re
 import sys
-import time
 from typing import Any, Literal, TextIO
 
+from ._codec import Timestamps
 from ._context import CommandLogFilter
 
 # attribute of the record -> its name in the line
@@ -37,6 +37,8 @@ _UNSAFE = re.compile(
 
 def escape(text: str) -> str:
     """`text` with everything escaped that could end a line or steer a terminal."""
+    if text.isprintable():  # which is all of it, mostly, and nothing unsafe is printable
+        return text
     return _UNSAFE.sub(lambda match: _escaped(match[0]), text)
 
 
@@ -44,12 +46,6 @@ def _escaped(character: str) -> str:
     return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character) or (
         f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
     )
-
-
-def _utc(record: logging.LogRecord) -> str:
-    """RFC 3339 in UTC, as the time stamps of the wire."""
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03}Z"
 
 
 def _field(value: Any) -> str:
@@ -67,16 +63,21 @@ class TextFormatter(logging.Formatter):
     taken for records.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._utc = Timestamps().text  # its own: the handler's lock guards what it keeps
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
         parts = [
-            _utc(record),
+            self._utc(record.created),
             f"{record.levelname:<7}",
             record.name,
             escape(record.getMessage()),
         ]
+        found = record.__dict__
         for attribute, name in FIELDS.items():
-            value = getattr(record, attribute, None)
+            value = found.get(attribute)
             if value is not None:
                 parts.append(f"{name}={_field(value)}")
         line = " ".join(parts)
@@ -88,16 +89,21 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: `time`, `level`, `logger`, `message`, the fields, `exception`."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._utc = Timestamps().text
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
         line: dict[str, Any] = {
-            "time": _utc(record),
+            "time": self._utc(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        found = record.__dict__
         for attribute, name in FIELDS.items():
-            value = getattr(record, attribute, None)
+            value = found.get(attribute)
             if value is not None:
                 line[name] = value if isinstance(value, int | float) else str(value)[:VALUE_MAX]
         blocks = _tracebacks(self, record)

@@ -219,16 +219,28 @@ def make_converter() -> cattrs.Converter:
     cattrs.strategies.configure_union_passthrough(
         int | float | str | bool | None, converter, accept_ints_as_floats=True
     )
-    _check_shape_first(converter, _is_array, list, "an array")
-    _check_shape_first(converter, _is_object, Mapping, "an object")
-    _check_shape_first(converter, _is_model, Mapping, "an object")
+    _check_shape_first(converter, _is_array, list, list, "an array")
+    _check_shape_first(converter, _is_object, dict, Mapping, "an object")
+    _check_shape_first(converter, _is_model, dict, Mapping, "an object")
     return converter
 
 
 def _check_shape_first(
-    converter: cattrs.Converter, applies: Callable[[Any], bool], shape: type, what: str
+    converter: cattrs.Converter,
+    applies: Callable[[Any], bool],
+    exact: type,
+    shape: type,
+    what: str,
 ) -> None:
-    """Ask for the JSON shape before cattrs iterates: to it a string is a list of strings."""
+    """Ask for the JSON shape before cattrs iterates: to it a string is a list of strings.
+
+    Args:
+        converter: to hang the hooks into.
+        applies: for which types.
+        exact: what JSON gives; asking an ABC costs more than structuring a small model.
+        shape: what is taken all the same.
+        what: its name for the sender.
+    """
 
     def factory(cls: Any, within: cattrs.Converter) -> Hook:
         inner: Hook
@@ -245,7 +257,7 @@ def _check_shape_first(
             inner = fallback.get_structure_hook(cls)
 
         def hook(value: Any, to: Any) -> Any:
-            if not isinstance(value, shape):
+            if type(value) is not exact and not isinstance(value, shape):
                 raise _expected(what, value)
             return inner(value, to)
 
