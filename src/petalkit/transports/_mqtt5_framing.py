@@ -1,9 +1,10 @@
 """Bytes of MQTT 5 -> packets. No I/O; the codec is `mqtt5`'s.
 
 The rule: whatever comes, the outcome is a packet, the wish for more bytes, or a `Violation` with
-the reason code that MQTT has for it. The traps, all of `mqtt5` 0.8: it says "not enough bytes" also
-of a complete packet whose inside is too short, for which one would wait for ever; it has no bound;
-and text that is not UTF-8 makes it panic, which is no `Exception`.
+the reason code that MQTT has for it, the same however the bytes were split. The traps, all of
+`mqtt5` 0.8: it says "not enough bytes" also of a complete packet whose inside is too short, for
+which one would wait for ever; in such a packet it reads on into the next one, and finds fault
+there; it has no bound; and text that is not UTF-8 makes it panic, which is no `Exception`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _CODES = {
     "Topic alias must be set if topic is empty": PROTOCOL_ERROR,  # section 3.3.2.3.4
     "Topic alias must be != 0": TOPIC_ALIAS_INVALID,
     "Subscription ID must be != 0": PROTOCOL_ERROR,  # section 3.3.2.3.8
+    "Receive maximum must be != 0": PROTOCOL_ERROR,  # section 3.2.2.3.3
+    "Maximum packet size must be != 0": PROTOCOL_ERROR,  # section 3.2.2.3.6
+    "Invalid boolean": PROTOCOL_ERROR,  # sections 3.2.2.3.5 and 3.2.2.3.11 to 13
 }
 _CONNACK_OF_3_1_1 = b"\x20\x02"  # its length: one of MQTT 5 has at least three bytes
 
@@ -77,13 +81,8 @@ class PacketReader:
             except IndexError:
                 self._keep(view)
                 return
-            except (ValueError, OverflowError) as error:
-                self._check_size(view)  # which may be what is really wrong
-                raise _refused_by_codec(view, str(error)) from None
             except BaseException as error:
-                if type(error).__name__ != "PanicException":
-                    raise
-                raise Violation(MALFORMED_PACKET, "text that is not UTF-8") from None
+                raise self._refused(view, error) from None
             if size > self._packet_maximum:
                 raise _too_large(size, self._packet_maximum)
             view = view[size:]
@@ -92,9 +91,21 @@ class PacketReader:
     def _keep(self, view: memoryview) -> None:
         size = self._check_size(view)
         if len(view) >= size:
-            raise Violation(MALFORMED_PACKET, "a packet that is shorter than what it holds")
+            raise _too_short()
         self._rest += view
         self._awaited = size
+
+    def _refused(self, view: memoryview, error: BaseException) -> Violation:
+        size = self._check_size(view)  # which may be what is really wrong
+        if 0 < size < len(view):
+            view = view[:size]
+            try:
+                mqtt5.read(view)
+            except IndexError:
+                return _too_short()
+            except BaseException as inside:
+                error = inside
+        return _refused_by_codec(view, _complaint(error))
 
     def _check_size(self, view: memoryview) -> int:
         size = packet_size(view)
@@ -119,6 +130,15 @@ def packet_size(view: memoryview) -> int:
     return 0
 
 
+def _complaint(error: BaseException) -> str:
+    """What the codec has to say; whatever is not its own travels on."""
+    if isinstance(error, ValueError | OverflowError):
+        return str(error)
+    if type(error).__name__ == "PanicException":
+        return "text that is not UTF-8"
+    raise error
+
+
 def _refused_by_codec(view: memoryview, text: str) -> Violation:
     if view[:2] == _CONNACK_OF_3_1_1:
         text = "it answers as MQTT 3.1.1 does, and not as MQTT 5"
@@ -127,6 +147,10 @@ def _refused_by_codec(view: memoryview, text: str) -> Violation:
         if text.startswith(start):
             return Violation(reason_code, text)
     return Violation(MALFORMED_PACKET, text)
+
+
+def _too_short() -> Violation:
+    return Violation(MALFORMED_PACKET, "a packet that is shorter than what it holds")
 
 
 def _too_large(size: int, maximum: int) -> Violation:

@@ -5,7 +5,7 @@ is sent again, if the session lives on, as the same packet: its packet identifie
 published it decides when: publishing the same `Message` object again is what sends it, so that an
 outbox that has dropped it, or sends it alone, is not overruled by the session below it. What is not
 published again before the next loss is forgotten and its identifier is free; with QoS 2 it is kept,
-because the broker may hold that identifier too.
+because the broker may hold that identifier too. A connection that no CONNACK opened does not count.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from typing import Literal, TypeAlias
 import mqtt5
 
 from .._errors import RejectedByBroker
-from .._messages import Message
+from .._messages import Message, Properties
 from ._contract import OnDone
 
 Awaiting: TypeAlias = Literal["PUBACK", "PUBREC", "PUBCOMP"]
 
 _MAX_PACKET_ID = 65_535
 _TOPIC_NAME_INVALID = 0x90  # MQTT 5.0, section 2.4
+_MALFORMED_PACKET = 0x81
+_PACKET_TOO_LARGE = 0x95
 _QUOTA_EXCEEDED = 0x97
 _QUALITY = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
+
+
+PACKET_MAXIMUM = 0x0FFF_FFFF  # bytes; a little less than the Remaining Length can say
 
 
 class InFlight:
@@ -45,11 +50,13 @@ class Publishing:
     """See the module. One for each session, over all its connections."""
 
     def __init__(self) -> None:
+        self.packet_maximum = PACKET_MAXIMUM  # of the broker, on this connection
         self._last_id = 0
         self._asked: set[int] = set()  # of SUBSCRIBE and UNSUBSCRIBE
         self._in_flight: dict[int, InFlight] = {}  # on this connection, in the order sent
         self._carried: dict[int, InFlight] = {}  # from the connection before it
-        self._carried_ids: dict[int, int] = {}  # of the message object -> packet identifier
+        # Of the message object -> packet identifiers, the one sent first at the end.
+        self._carried_ids: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
         """Messages in flight on this connection."""
@@ -96,29 +103,34 @@ class Publishing:
         """The PUBLISH for a message, which counts as sent; its PUBREL, if that is all it lacks.
 
         Raises:
-            RejectedByBroker: MQTT cannot carry it.
+            RejectedByBroker: MQTT cannot carry it, or the broker takes none as long. It does not
+                count as sent.
         """
         if message.qos == 0:
-            return _write(message, None)
-        if self._carried_ids:
-            packet_id = self._carried_ids.pop(id(message), 0)
-            if packet_id:
-                found = self._carried.pop(packet_id)
-                found.on_done = on_done
-                self._in_flight[packet_id] = found
-                if found.awaiting == "PUBCOMP":
-                    return mqtt5.PubRelPacket(packet_id).write()
-                return _write(message, packet_id, duplicate=True)
+            return self._fit(_write(message, None))
+        if self._carried_ids and (waiting := self._carried_ids.get(id(message))):
+            return self._write_again(message, on_done, waiting)
         packet_id = self.new_id()
-        data = _write(message, packet_id)
+        data = self._fit(_write(message, packet_id))
         awaiting: Awaiting = "PUBACK" if message.qos == 1 else "PUBREC"
         self._in_flight[packet_id] = InFlight(packet_id, message, on_done, awaiting)
         return data
 
-    def withdraw(self, message: Message) -> None:
-        """The message written last is not sent after all."""
-        if message.qos:
-            self._in_flight.popitem()
+    def _write_again(self, message: Message, on_done: OnDone, waiting: list[int]) -> bytes:
+        packet_id = waiting[-1]
+        found = self._carried[packet_id]
+        if found.awaiting == "PUBCOMP":
+            data = mqtt5.PubRelPacket(packet_id).write()
+        else:
+            data = self._fit(_write(message, packet_id, duplicate=True))
+        found.on_done = on_done
+        self._in_flight[waiting.pop()] = self._carried.pop(packet_id)
+        return data
+
+    def _fit(self, data: bytes) -> bytes:
+        if len(data) > self.packet_maximum:
+            raise _too_large(len(data), self.packet_maximum)
+        return data
 
     def find(self, packet_id: int) -> InFlight | None:
         """The message in flight with that identifier."""
@@ -135,7 +147,9 @@ class Publishing:
         lost = self._in_flight
         stays = {key: old for key, old in self._carried.items() if old.message.qos == 2}
         self._carried = {**stays, **lost}
-        self._carried_ids = {id(one.message): one.packet_id for one in self._carried.values()}
+        self._carried_ids = {}
+        for one in reversed(self._carried.values()):
+            self._carried_ids.setdefault(id(one.message), []).append(one.packet_id)
         self._in_flight = {}
         self._asked.clear()
         return [one.on_done for one in lost.values()]
@@ -150,7 +164,11 @@ def _write(message: Message, packet_id: int | None, *, duplicate: bool = False) 
     topic = message.topic
     if "\0" in topic:  # the codec lets it pass; MQTT 5.0, section 1.5.4
         raise RejectedByBroker(_TOPIC_NAME_INVALID, "Topic Name invalid: it holds U+0000")
+    if len(message.payload) >= PACKET_MAXIMUM:  # from somewhere above on the codec panics
+        raise _too_large(len(message.payload), PACKET_MAXIMUM)
     properties = message.properties
+    if properties is not None:
+        _check_texts(properties)
     try:
         if properties is None:
             packet = mqtt5.PublishPacket(
@@ -178,3 +196,18 @@ def _write(message: Message, packet_id: int | None, *, duplicate: bool = False) 
         return packet.write()
     except (ValueError, OverflowError) as error:
         raise RejectedByBroker(_TOPIC_NAME_INVALID, f"cannot be sent: {error}") from None
+
+
+def _check_texts(properties: Properties) -> None:
+    """What the codec lets pass, and a broker may end the connection for; each time it is sent."""
+    if properties.response_topic == "":  # section 4.7.3
+        raise RejectedByBroker(_TOPIC_NAME_INVALID, "Topic Name invalid: an empty response topic")
+    texts = [properties.response_topic or "", properties.content_type or ""]
+    texts.extend(text for pair in properties.user_properties for text in pair)
+    if any("\0" in text for text in texts):  # section 1.5.4
+        raise RejectedByBroker(_MALFORMED_PACKET, "a property holds U+0000")
+
+
+def _too_large(size: int, maximum: int) -> RejectedByBroker:
+    text = f"Packet too large ({size} bytes; the broker takes {maximum})"
+    return RejectedByBroker(_PACKET_TOO_LARGE, text)

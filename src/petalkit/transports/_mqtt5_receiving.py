@@ -3,10 +3,14 @@
 The rule: an acknowledgement leaves when its delivery was acknowledged, in order of arrival, and
 never for a delivery of an earlier connection. For QoS 2 (which we never subscribe to, but a session
 made by another program may hold) that is the PUBREC; from there on the packet identifier is
-remembered, over connections, until its PUBREL: a copy that comes meanwhile is not delivered.
+remembered, over connections, until its PUBREL: a copy that comes meanwhile is not delivered. The
+trap: the quota of the Receive Maximum starts anew with each connection (section 4.9), so a PUBREL
+that is still to come from an earlier one takes no place in it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import mqtt5
 
@@ -18,6 +22,7 @@ TOPIC_ALIAS_MAXIMUM = 16  # a topic has 64 KiB at most
 
 _RECEIVE_MAXIMUM_EXCEEDED = 0x93  # MQTT 5.0, section 2.4
 _EXACTLY_ONCE = mqtt5.QoS.EXACTLY_ONCE
+_PUBREC_DUE = 0x1_0000  # added to a packet identifier in the window: it was QoS 2
 _PUBACK = b"\x40\x02"  # and the packet identifier: a success (section 3.4)
 
 
@@ -40,11 +45,13 @@ class Receiving:
         """Whether nothing has to be remembered for another connection."""
         return not self._received
 
-    def connect(self, receive_maximum: int) -> None:
-        """A connection begins."""
+    def connect(self, receive_maximum: int, on_output: Callable[[], object] = bool) -> None:
+        """A connection begins; `on_output` is called when an acknowledgement was written."""
+        self._on_output = on_output
         self._receive_maximum = receive_maximum
         self._window = AckWindow(self._acknowledge)
-        self._exactly_once: set[int] = set()  # delivered with QoS 2, PUBREC owed
+        self._owed: set[int] = set()  # delivered with QoS 2, PUBREC owed
+        self._unreleased: set[int] = set()  # those of `_received` that came on this connection
         self._aliases: dict[int, str] = {}
 
     def lose_connection(self) -> None:
@@ -67,18 +74,21 @@ class Receiving:
             topic = self._resolve(topic, alias)
         packet_id = packet.packet_id  # with QoS 1 and 2 only
         window = None
+        turn = 0
         if packet_id is not None:
             if packet_id == 0:
                 raise Violation(PROTOCOL_ERROR, "a PUBLISH with packet identifier 0")
-            if packet.qos == _EXACTLY_ONCE:
-                if packet_id in self._received:  # PUBREC was lost, or is on its way
-                    self._outgoing += mqtt5.PubRecPacket(packet_id).write()
-                    return None
-                self._exactly_once.add(packet_id)
+            exactly_once = packet.qos == _EXACTLY_ONCE
+            if exactly_once and self._is_copy(packet_id):
+                return None
             window = self._window
-            if self._strict and len(window) + len(self._received) >= self._receive_maximum:
+            if self._strict and len(window) + len(self._unreleased) >= self._receive_maximum:
                 text = f"more than {self._receive_maximum} unacknowledged messages"
                 raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, text)
+            turn = packet_id
+            if exactly_once:
+                self._owed.add(packet_id)
+                turn += _PUBREC_DUE
         return Delivery(
             topic,
             packet.payload,
@@ -86,9 +96,15 @@ class Receiving:
             retain=packet.retain,
             dup=packet.duplicate,
             window=window,
-            packet_id=packet_id or 0,
+            packet_id=turn,
             properties=_properties(packet),
         )
+
+    def _is_copy(self, packet_id: int) -> bool:
+        if packet_id in self._received:  # PUBREC was lost, or is on its way
+            self._outgoing += mqtt5.PubRecPacket(packet_id).write()
+            return True
+        return packet_id in self._owed  # PUBREC leaves when the first is acknowledged
 
     def _resolve(self, topic: str, alias: int) -> str:
         """Topic aliases: MQTT 5.0, section 3.3.2.3.4. The codec refuses alias 0."""
@@ -105,19 +121,23 @@ class Receiving:
     def _acknowledge(self, packet_ids: list[int]) -> None:
         """From the window: these are due, in this order."""
         outgoing = self._outgoing
-        for packet_id in packet_ids:
-            if packet_id in self._exactly_once:
-                self._exactly_once.remove(packet_id)
+        for turn in packet_ids:
+            if turn > _PUBREC_DUE:
+                packet_id = turn - _PUBREC_DUE
+                self._owed.discard(packet_id)
                 self._received.add(packet_id)
+                self._unreleased.add(packet_id)
                 outgoing += mqtt5.PubRecPacket(packet_id).write()
             else:
                 outgoing += _PUBACK
-                outgoing += packet_id.to_bytes(2)
+                outgoing += turn.to_bytes(2)
+        self._on_output()
 
     def release(self, packet_id: int) -> None:
         """PUBREL: the identifier is free again."""
         known = packet_id in self._received
         self._received.discard(packet_id)
+        self._unreleased.discard(packet_id)
         code = mqtt5.PubCompReasonCode
         answer = code.SUCCESS if known else code.PACKET_ID_NOT_FOUND
         self._outgoing += mqtt5.PubCompPacket(packet_id, reason_code=answer).write()

@@ -30,14 +30,18 @@ from ._mqtt5_events import (
     Subscribed,
     Unsubscribed,
 )
-from ._mqtt5_framing import PROTOCOL_ERROR, PacketReader, Violation
-from ._mqtt5_publishing import Publishing
+from ._mqtt5_framing import (
+    PROTOCOL_ERROR,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    PacketReader,
+    Violation,
+)
+from ._mqtt5_publishing import PACKET_MAXIMUM, Publishing
 from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving
 
 FAILURE = 0x80  # this reason code and those above it
 
 # MQTT 5.0, section 2.4
-_PACKET_TOO_LARGE = 0x95
 _RETAIN_NOT_SUPPORTED = 0x9A
 _QOS_NOT_SUPPORTED = 0x9B
 
@@ -62,6 +66,7 @@ class ClientSession:
 
     def __init__(self, *, strict: bool = True) -> None:
         self.state: State = "idle"
+        self._accepted = False  # by CONNACK, on this connection
         self._publishing = Publishing()
         self._outgoing = bytearray()
         self._receiving = Receiving(self._outgoing, strict=strict)
@@ -89,6 +94,7 @@ class ClientSession:
         options: ConnectOptions,
         *,
         packet_maximum: int,
+        on_output: Callable[[], object] = bool,
         username: str | None = None,
         password: str | None = None,
     ) -> None:
@@ -97,22 +103,24 @@ class ClientSession:
         Args:
             options: what it says, and the bounds of this side.
             packet_maximum: bytes of the longest packet that the broker may send.
+            on_output: called when there is something to send that nothing here was called for: a
+                delivery was acknowledged.
             username: for the broker.
             password: the same; UTF-8.
 
         Raises:
-            RuntimeError: there is a connection.
+            RuntimeError: there is a connection, or there was one without `lose_connection`.
             RejectedByBroker: the will cannot be sent.
         """
-        if self.state in ("connecting", "connected"):
-            raise RuntimeError("this session has a connection already")
+        if self.state != "idle":
+            raise RuntimeError(f"this session has a connection already: it is {self.state}")
         if options.clean_start:
             self._forget()
         self._options = options
         self._reader = PacketReader(packet_maximum)
-        self._receiving.connect(options.receive_maximum)
-        self._questions: dict[int, int] = {}  # packet identifier -> codes expected
-        self._packet_max: int | None = None
+        self._receiving.connect(options.receive_maximum, on_output)
+        # Packet identifier -> the kind of the answer, and how many codes it has.
+        self._questions: dict[int, tuple[type, int]] = {}
         self._max_qos: int = 2
         self._retain_available = True
         self.publish_maximum = options.publish_maximum
@@ -143,6 +151,9 @@ class ClientSession:
         self.state = "idle"
         self._outgoing.clear()
         self._receiving.lose_connection()
+        if not self._accepted:
+            return ()
+        self._accepted = False
         return self._publishing.lose_connection()
 
     def _forget(self) -> None:
@@ -163,8 +174,10 @@ class ClientSession:
         return len(self._outgoing)
 
     def receive_data(self, data: bytes | bytearray) -> list[Event]:
-        """Take what came from the broker, however it was split."""
+        """Take what came from the broker, however it was split; nothing counts after the end."""
         events: list[Event] = []
+        if self.state not in ("connecting", "connected"):
+            return events
         handlers = self._handlers
         try:
             for packet in self._reader.feed(data):
@@ -176,13 +189,17 @@ class ClientSession:
                 elif self.state == "connecting":
                     self._on_first(packet, events)
                 else:
-                    break  # nothing counts after the end
+                    break
         except Violation as violation:
             self._give_up(violation, events)
         return events
 
     def _give_up(self, violation: Violation, events: list[Event]) -> None:
+        if self.state == "ended":
+            return
         code = violation.reason_code
+        if self.state == "connected" and code == UNSUPPORTED_PROTOCOL_VERSION:
+            code = PROTOCOL_ERROR  # it has spoken MQTT 5 before, and no DISCONNECT says the other
         # Before CONNACK there is nothing to say DISCONNECT to: MQTT 5.0, section 3.2.
         if self.state == "connected":
             reason = mqtt5.DisconnectReasonCode(code)
@@ -211,12 +228,11 @@ class ClientSession:
         # commands that were sent meanwhile.
         if packet.session_present and self._options.clean_start:
             raise Violation(PROTOCOL_ERROR, "a session where a clean start was asked for")
-        if packet.receive_max == 0 or packet.max_packet_size == 0:
-            raise Violation(PROTOCOL_ERROR, "a CONNACK that allows nothing")
         self.state = "connected"
+        self._accepted = True
         if not packet.session_present:
             self._forget()
-        self._packet_max = packet.max_packet_size
+        self._publishing.packet_maximum = packet.max_packet_size or PACKET_MAXIMUM
         self._max_qos = int(packet.max_qos)
         self._retain_available = packet.retain_available
         self.publish_maximum = min(self._options.publish_maximum, packet.receive_max)
@@ -270,31 +286,29 @@ class ClientSession:
             raise RejectedByBroker(_QOS_NOT_SUPPORTED, f"QoS not supported: {qos}")
         if message.retain and not self._retain_available:
             raise RejectedByBroker(_RETAIN_NOT_SUPPORTED, "Retain not supported")
-        data = self._publishing.write(message, on_done)
-        if self._packet_max is not None and len(data) > self._packet_max:
-            self._publishing.withdraw(message)
-            text = f"Packet too large ({len(data)} bytes; the broker takes {self._packet_max})"
-            raise RejectedByBroker(_PACKET_TOO_LARGE, text)
-        self._outgoing += data
+        self._outgoing += self._publishing.write(message, on_done)
 
     def _on_puback(self, packet: mqtt5.PubAckPacket, events: list[Event]) -> None:
-        found = self._publishing.take(packet.packet_id)
+        found = self._publishing.find(packet.packet_id)
         if found is None:
             return  # of a message that was given up with an earlier connection
         if found.awaiting != "PUBACK":
             raise Violation(PROTOCOL_ERROR, "PUBACK for a message of QoS 2")
+        self._publishing.take(packet.packet_id)
         code = int(packet.reason_code)
         events.append(Published(found.on_done, code, _text(packet) if code >= FAILURE else ""))
 
     def _on_pubrec(self, packet: mqtt5.PubRecPacket, events: list[Event]) -> None:
         packet_id = packet.packet_id
+        reason_code = int(packet.reason_code)
         found = self._publishing.find(packet_id)
         if found is None:
-            code = mqtt5.PubRelReasonCode.PACKET_ID_NOT_FOUND
-            self._outgoing += mqtt5.PubRelPacket(packet_id, reason_code=code).write()
+            if reason_code < FAILURE:  # one that refuses is the last word: section 4.3.3
+                code = mqtt5.PubRelReasonCode.PACKET_ID_NOT_FOUND
+                self._outgoing += mqtt5.PubRelPacket(packet_id, reason_code=code).write()
         elif found.awaiting == "PUBACK":
             raise Violation(PROTOCOL_ERROR, "PUBREC for a message of QoS 1")
-        elif (reason_code := int(packet.reason_code)) >= FAILURE:
+        elif reason_code >= FAILURE:
             self._publishing.take(packet_id)
             events.append(Published(found.on_done, reason_code, _text(packet)))
         else:
@@ -330,37 +344,42 @@ class ClientSession:
             )
             for text in filters
         ]
-        return self._ask(len(filters), lambda key: mqtt5.SubscribePacket(key, wanted).write())
+        expected = (mqtt5.SubAckPacket, len(wanted))
+        return self._ask(expected, lambda key: mqtt5.SubscribePacket(key, wanted).write())
 
     def unsubscribe(self, filters: Sequence[str]) -> int:
         """Unsubscribe; see `subscribe`."""
         self._check_connected()
         wanted = list(filters)
-        return self._ask(len(filters), lambda key: mqtt5.UnsubscribePacket(key, wanted).write())
+        expected = (mqtt5.UnsubAckPacket, len(wanted))
+        return self._ask(expected, lambda key: mqtt5.UnsubscribePacket(key, wanted).write())
 
-    def _ask(self, count: int, write: Callable[[int], bytes]) -> int:
+    def _ask(self, expected: tuple[type, int], write: Callable[[int], bytes]) -> int:
         packet_id = self._publishing.new_question()
         try:
             self._outgoing += write(packet_id)
         except (ValueError, OverflowError) as error:
             self._publishing.answered(packet_id)
             raise RejectedByBroker(PROTOCOL_ERROR, f"cannot be sent: {error}") from None
-        self._questions[packet_id] = count
+        self._questions[packet_id] = expected
         return packet_id
 
     def _on_suback(self, packet: mqtt5.SubAckPacket, events: list[Event]) -> None:
-        codes = self._check_answer(packet.packet_id, packet.reason_codes)
+        codes = self._check_answer(packet)
         events.append(Subscribed(packet.packet_id, codes))
 
     def _on_unsuback(self, packet: mqtt5.UnsubAckPacket, events: list[Event]) -> None:
-        codes = self._check_answer(packet.packet_id, packet.reason_codes)
+        codes = self._check_answer(packet)
         events.append(Unsubscribed(packet.packet_id, codes))
 
-    def _check_answer(self, packet_id: int, codes: Sequence[int]) -> list[int]:
-        expected = self._questions.pop(packet_id, None)
-        if expected != len(codes):
-            raise Violation(PROTOCOL_ERROR, f"{len(codes)} answers where {expected} were due")
-        self._publishing.answered(packet_id)
+    def _check_answer(self, packet: mqtt5.SubAckPacket | mqtt5.UnsubAckPacket) -> list[int]:
+        codes = packet.reason_codes
+        kind, count = self._questions.pop(packet.packet_id, (None, 0))
+        if kind is not type(packet):
+            raise _unexpected(packet)
+        if count != len(codes):
+            raise Violation(PROTOCOL_ERROR, f"{len(codes)} answers where {count} were due")
+        self._publishing.answered(packet.packet_id)
         return list(map(int, codes))
 
     # -- life and end
