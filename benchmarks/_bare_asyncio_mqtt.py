@@ -47,12 +47,10 @@ async def main() -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    logger = logging.getLogger("bare")
-    logger.setLevel(logging.ERROR)  # it warns of many publishes under way
+    logging.getLogger("mqtt").setLevel(logging.ERROR)  # it warns of many publishes under way
     client = Client(
         "127.0.0.1",
         place.port,
-        logger=logger,
         client_id=place.client_id,
         clean_session=False,
         keepalive=KEEP_ALIVE,

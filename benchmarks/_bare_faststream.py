@@ -5,6 +5,10 @@ decodes the JSON (with orjson, since that is installed) and publishes what the h
 `max_workers` is 64, as many as the load has under way. TCP_NODELAY comes from asyncio.
 Validation by FastDepends is off (`apply_types=False`), as no other peer has one, and so is its
 access log: both would only make it dearer.
+
+It does not survive a flood. zmqtt's reader blocks on its full queue, and never reads the PUBACK
+that the handlers wait for; with `receive_maximum` it closes the link instead, since mosquitto
+2.0.11 sends more than that while it empties a queue.
 """
 
 from __future__ import annotations

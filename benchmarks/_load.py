@@ -237,16 +237,20 @@ def flood(
     qos: int,
     *,
     limit: float = 60.0,
+    ahead: int | None = None,
 ) -> Flood:
     """Send everything without waiting, then count what is answered until it is quiet.
 
     It ends when everything is answered, after 10 s of quiet, and after `limit` seconds in any case.
+    With `ahead` no more than so many are unanswered at once.
     """
+    topic = f"{base}/command"
+    waiting = iter(commands)
     missing = {message_id for message_id, _ in commands}
     answered = twice = refused = 0
     began = last = time.perf_counter()
-    for number, (_, payload) in enumerate(commands):
-        client.publish(f"{base}/command", payload, qos)
+    for number, (_, payload) in enumerate(itertools.islice(waiting, ahead)):
+        client.publish(topic, payload, qos)
         if number % 100 == 99:
             client.send()
     while missing and time.perf_counter() - last < QUIET_LIMIT and last - began < limit:
@@ -257,6 +261,8 @@ def flood(
                 twice += 1
                 continue
             missing.discard(response["messageId"])
+            for _, following in itertools.islice(waiting, 1):
+                client.publish(topic, following, qos)
             if response["success"]:
                 answered += 1
             else:

@@ -140,13 +140,14 @@ def run_flood(
     *,
     names: Sequence[str] | None = None,
     limit: float = 60.0,
+    ahead: int | None = None,
 ) -> Flooded:
-    """Commands sent at once, and a count of what came back."""
+    """Commands sent at once, and a count of what came back; the rest is for `flood`."""
     before = cpu_of(contender.pid)
     with Client(broker.port, "flood") as client, settled():
         client.subscribe(f"{contender.base}/response")
         commands = make_commands(count, names or contender.names)
-        result = flood(client, contender.base, commands, qos, limit=limit)
+        result = flood(client, contender.base, commands, qos, limit=limit, ahead=ahead)
     peak = peak_memory(contender.pid)
     progress(f"{count} at once to {contender.name} at QoS {qos}: {result.answered} answered")
     return Flooded(

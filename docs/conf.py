@@ -26,7 +26,7 @@ project_copyright = "2026, the petalkit maintainers"
 release = version = petalkit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "benchmarks"]  # benchmarks.md includes what is in there
 html_theme = "furo"
 html_title = f"petalkit {release}"
 
