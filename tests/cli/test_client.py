@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import trio
 import trio.testing
 
 from petalkit import ConfigError, ConnectionLost, Identity, PayloadError, Settings
-from petalkit._messages import Message
+from petalkit._messages import Message, Properties
 from petalkit._topics import TopicFilter
 from petalkit.client import Client, open_client
 from petalkit.transports import ConnectOptions, Link
@@ -228,6 +229,58 @@ async def test_send_asks_for_no_response(broker: MemoryBroker) -> None:
         await arrived.wait()
     assert commands[0]["waitResponse"] is False
     assert commands[0]["data"] == {"a": 1}
+
+
+V5 = Settings(organization_id="acme", device_id="Instance-1", protocol="5")
+
+
+async def open_v5_call(broker: MemoryBroker, **arguments: Any) -> Properties | None:
+    """Call over MQTT 5, and return the properties with which the command went out."""
+    transport = MemoryTransport(broker, "5")
+    with broker.observe("+/+/+/+/command") as seen:
+        async with open_device(broker, echo), open_client(V5, transport=transport) as client:
+            await client.call("p/x", **arguments)
+        return seen[0].properties
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expiry"), [(0.2, 2), (30.0, 31), (1e9, 1_000_000_001), (1e10, None), (None, None)]
+)
+async def test_over_mqtt_5_a_command_expires_when_its_caller_has_given_up(
+    timeout: float | None, expiry: int | None, broker: MemoryBroker, autojump_clock: Any
+) -> None:
+    properties = await open_v5_call(broker, timeout=math.inf if timeout is None else timeout)
+    assert properties == (None if expiry is None else Properties(message_expiry=expiry))
+
+
+async def test_user_properties_go_along(broker: MemoryBroker) -> None:
+    pairs = [("trace", "1"), ("trace", "2")]
+    properties = await open_v5_call(broker, user_properties=pairs)
+    assert properties == Properties(message_expiry=31, user_properties=tuple(pairs))
+    with broker.observe("+/+/+/+/command") as seen:
+        async with open_client(V5, transport=MemoryTransport(broker, "5")) as client:
+            await client.send("p/x", user_properties=[("a", "b")])
+            await client.send("p/x")
+        expected = [Properties(user_properties=(("a", "b"),)), None]
+        assert [message.properties for message in seen] == expected
+
+
+async def test_user_properties_that_cannot_be_said_are_refused(broker: MemoryBroker) -> None:
+    async with open_client(V5, transport=MemoryTransport(broker, "5")) as client:
+        for pair in (("a\0", "b"), ("a", "\ud800"), ("a", "b" * 65_536)):
+            with pytest.raises(ValueError, match=r".+"):
+                await client.call("p/x", user_properties=[pair])
+    async with connect(broker) as client:
+        for ask in (client.call, client.send):
+            with pytest.raises(ConfigError, match=r"3\.1\.1"):
+                await ask("p/x", user_properties=[("a", "b")])
+
+
+async def test_over_3_1_1_a_command_has_no_properties(broker: MemoryBroker) -> None:
+    with broker.observe("+/+/+/+/command") as seen:
+        async with open_device(broker, echo), connect(broker) as client:
+            await client.call("p/x")
+        assert seen[0].properties is None
 
 
 async def test_data_that_json_cannot_say_or_that_is_too_large_is_not_sent(
