@@ -26,6 +26,10 @@ _PUBREC_DUE = 0x1_0000  # added to a packet identifier in the window: it was QoS
 _PUBACK = b"\x40\x02"  # and the packet identifier: a success (section 3.4)
 
 
+def nobody() -> None:
+    """Who asks for output need not be told of it."""
+
+
 class Receiving:
     """See the module. One for each session, over all its connections.
 
@@ -45,7 +49,7 @@ class Receiving:
         """Whether nothing has to be remembered for another connection."""
         return not self._received
 
-    def connect(self, receive_maximum: int, on_output: Callable[[], object] = bool) -> None:
+    def connect(self, receive_maximum: int, on_output: Callable[[], None] = nobody) -> None:
         """A connection begins; `on_output` is called when an acknowledgement was written."""
         self._on_output = on_output
         self._receive_maximum = receive_maximum
@@ -57,6 +61,7 @@ class Receiving:
     def lose_connection(self) -> None:
         """It ends: what is owed on it is owed no more, and comes again."""
         self._window.close()
+        self._on_output = nobody
 
     def forget_session(self) -> None:
         """The broker knows nothing of what it had sent."""

@@ -37,7 +37,7 @@ from ._mqtt5_framing import (
     Violation,
 )
 from ._mqtt5_publishing import PACKET_MAXIMUM, Publishing
-from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving
+from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving, nobody
 
 FAILURE = 0x80  # this reason code and those above it
 
@@ -94,7 +94,7 @@ class ClientSession:
         options: ConnectOptions,
         *,
         packet_maximum: int,
-        on_output: Callable[[], object] = bool,
+        on_output: Callable[[], None] = nobody,
         username: str | None = None,
         password: str | None = None,
     ) -> None:

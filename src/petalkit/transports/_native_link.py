@@ -73,7 +73,11 @@ class NativeLink(BaseLink):
         self._published = False  # since the last flush
         self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
         session.connect(
-            options, packet_maximum=self._packet_limit, username=username, password=password
+            options,
+            packet_maximum=self._packet_limit,
+            on_output=self._wake_writer,
+            username=username,
+            password=password,
         )
 
     def __repr__(self) -> str:
