@@ -33,7 +33,6 @@ def _encode_other(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
-_RESERVED = ("messageId", "timestamp")
 
 
 class InvalidEnvelope(PayloadError):
@@ -267,12 +266,12 @@ def encode_success(message_id: str | None, timestamp: str, fields: Mapping[str, 
         PayloadError: a field of the envelope would be overwritten, `success` is not true, or
             something in it cannot be said in JSON.
     """
-    for name in _RESERVED:
-        if name in fields:
-            raise PayloadError(
-                ErrorCode.HANDLER_ERROR,
-                f"a result must not hold {name!r}: petalkit writes it; rename the field",
-            )
+    if "messageId" in fields or "timestamp" in fields:
+        name = "messageId" if "messageId" in fields else "timestamp"
+        raise PayloadError(
+            ErrorCode.HANDLER_ERROR,
+            f"a result must not hold {name!r}: petalkit writes it; rename the field",
+        )
     if fields.get("success", True) is not True:
         raise PayloadError(
             ErrorCode.HANDLER_ERROR,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 
 import trio
@@ -225,15 +224,19 @@ class Dispatcher:
             await trio.lowlevel.checkpoint()
 
     async def _serve(self, serving: _Serving) -> None:
-        """Run one command after the other; returns when the cancel scope is used up."""
+        """Run one command after the other; returns when the cancel scope is used up.
+
+        Moving a deadline costs more than all else here. So the commands of one wake-up share it,
+        and it stays where it is while the worker sleeps: if it is reached then, the scope is used
+        up, and that is all.
+        """
         scope = serving.scope
         budget = CHECKPOINT_INTERVAL
         now = trio.current_time()
         while True:
             execution = self._next() if budget else None
             if execution is None:
-                scope.deadline = math.inf
-                if trio.current_effective_deadline() != math.inf:
+                if trio.current_effective_deadline() != scope.deadline:
                     return  # a handler has left a cancel scope open, or all is cancelled
                 if budget:
                     log_scope.set(None)
@@ -244,18 +247,21 @@ class Dispatcher:
                     await trio.lowlevel.checkpoint()
                 budget = CHECKPOINT_INTERVAL
                 now = trio.current_time()
+                if now >= scope.deadline:
+                    return
                 continue
             self._pass_on()
             serving.execution = execution
             deadline = now + execution.spec.timeout
-            # Moving a deadline costs more than all else here, and commands of one wake-up share it.
             if not deadline - DEADLINE_SLACK <= scope.deadline <= deadline:
                 scope.deadline = deadline
             execution.deadline = scope.deadline
             execution.scope = scope
             log_scope.set(execution)
             before = contextvars.copy_context()
-            answer = await self._call(execution)
+            answer = await call_handler(
+                execution, self._answers, self._counters, self._thread_limiter, self._thread_ended
+            )
             serving.execution = None
             now = trio.current_time()
             self._end(execution, answer, now)
@@ -267,11 +273,6 @@ class Dispatcher:
                 return
             budget -= 1
 
-    async def _call(self, execution: Execution) -> Answer:
-        return await call_handler(
-            execution, self._answers, self._counters, self._thread_limiter, self._thread_ended
-        )
-
     def _thread_ended(self, execution: Execution) -> None:
         self._leave(execution)
         self._pass_on()
@@ -282,7 +283,13 @@ class Dispatcher:
                 execution.scope = scope
                 scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
                 log_scope.set(execution)
-                answer = await self._call(execution)
+                answer = await call_handler(
+                    execution,
+                    self._answers,
+                    self._counters,
+                    self._thread_limiter,
+                    self._thread_ended,
+                )
                 self._end(execution, answer, trio.current_time())
         except Exception:
             logger.exception("a handler left its task in disorder")

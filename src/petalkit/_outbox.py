@@ -82,6 +82,7 @@ class Outbox:
         self._pumping = False
         self._window = 1
         self._stalled = False  # only a PUBACK lets the next message leave
+        self._alone = False  # what was sent last is to be alone in flight
         self._blocked = trio.Event()  # the link took no more, and no PUBACK is to come
         self.answered = 0  # messages that were acknowledged or refused
         self._owed_to: dict[Hashable, int] = {}  # `answers` -> how many of them are here
@@ -254,7 +255,9 @@ class Outbox:
     # -- sending
 
     def _put(self, entry: _Entry, now: float) -> None:
-        entry.expires_at = min(entry.expires_at, now + self._settings.response_expiry)
+        expires_at = now + self._settings.response_expiry
+        if expires_at < entry.expires_at:
+            entry.expires_at = expires_at
         if entry.event:
             self._events += 1
         else:
@@ -328,10 +331,8 @@ class Outbox:
             if len(in_flight) >= self._window:
                 self._stall()
                 return
-            if in_flight and (
-                entry.losses >= LOSSES_UNTIL_ALONE
-                or next(iter(in_flight)).losses >= LOSSES_UNTIL_ALONE
-            ):
+            alone = entry.losses >= LOSSES_UNTIL_ALONE
+            if in_flight and (alone or self._alone):
                 return
             if entry.topic_of is not None and self._identity is not None:
                 topic = entry.topic_of(self._identity)
@@ -351,6 +352,7 @@ class Outbox:
                 self._link = None  # the supervisor is about to detach it
                 return
             queue.popleft()
+            self._alone = alone
             entry.sent_at = now
             in_flight[entry] = None
 

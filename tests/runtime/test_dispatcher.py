@@ -695,6 +695,31 @@ async def test_a_handler_that_leaves_a_cancel_scope_open_hurts_only_itself(
         assert (await harness.call("rec/note")).success
 
 
+@pytest.mark.parametrize("checkpoints", range(8))
+async def test_a_worker_that_slept_past_an_old_deadline_gives_the_next_command_its_whole_time(
+    checkpoints: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The deadline passes at every stage of a command's way to the worker that sleeps under it."""
+
+    class Napper(Petal):
+        name = "nap"
+
+        @command("take", timeout=5.0)
+        async def take(self, seconds: float) -> None:
+            await trio.sleep(seconds)
+
+    async with open_harness(Napper()) as harness:
+        await harness.call("nap/take", {"seconds": 0})
+        await trio.sleep(4)
+        with harness.responses() as responses:
+            harness.send("nap/take", {"seconds": 3})
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            autojump_clock.jump(1.5)
+            (response,) = await responses.wait(1)
+        assert response["success"]
+
+
 # -- at run time
 
 
