@@ -34,18 +34,26 @@ class Tracing(Petal):
         await trio.sleep(2.5)
 
 
-def settings(mosquitto: Mosquitto) -> Settings:
+@pytest.fixture(params=["asyncio-mqtt", "native"])
+def settings(request: pytest.FixtureRequest, mosquitto: Mosquitto) -> Settings:
+    if request.param == "native":
+        pytest.importorskip("mqtt5")
     return Settings(
-        broker=mosquitto.url, protocol="5", organization_id="acme", device_id="Instance-1"
+        broker=mosquitto.url,
+        transport=request.param,
+        protocol="5",
+        organization_id="acme",
+        device_id="Instance-1",
     )
 
 
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("mosquitto_rr") is None, reason="needs mosquitto-clients")
 async def test_mosquittos_request_response_client_gets_its_answer(
-    start: Start, mosquitto: Mosquitto
+    start: Start, mosquitto: Mosquitto, settings: Settings
 ) -> None:
-    program = start("run", "example.py", "--broker", mosquitto.url, *WHO, "--protocol", "5")
+    how = ("--transport", settings.transport, "--protocol", "5")
+    program = start("run", "example.py", "--broker", mosquitto.url, *WHO, *how)
     await program.connected()
     said = await trio.run_process(
         [
@@ -64,16 +72,16 @@ async def test_mosquittos_request_response_client_gets_its_answer(
 
 
 async def test_user_properties_reach_the_handler_and_an_answer_says_how_long_it_is_good(
-    mosquitto: Mosquitto,
+    settings: Settings,
 ) -> None:
     pairs = [("trace", "1"), ("trace", "é")]
     with trio.fail_after(LIMIT):
-        async with open_runtime([Tracing()], settings(mosquitto)) as runtime:
+        async with open_runtime([Tracing()], settings) as runtime:
             await runtime.wait_connected()
             options = ConnectOptions(client_id="caller", session_expiry=0)
             async with (
-                open_client(settings(mosquitto)) as client,
-                create_transport(settings(mosquitto)).connect(options) as link,
+                open_client(settings) as client,
+                create_transport(settings).connect(options) as link,
             ):
                 response = await client.call("tracing/pairs", user_properties=pairs)
                 assert response["pairs"] == [list(pair) for pair in pairs]
@@ -88,11 +96,11 @@ async def test_user_properties_reach_the_handler_and_an_answer_says_how_long_it_
     assert delivery.properties.message_expiry in (3599, 3600)
 
 
-async def test_a_command_whose_caller_has_given_up_is_not_run(mosquitto: Mosquitto) -> None:
+async def test_a_command_whose_caller_has_given_up_is_not_run(settings: Settings) -> None:
     with trio.fail_after(LIMIT):
-        async with open_runtime([Tracing()], settings(mosquitto)) as runtime:
+        async with open_runtime([Tracing()], settings) as runtime:
             await runtime.wait_connected()
-            async with open_client(settings(mosquitto)) as client, trio.open_nursery() as nursery:
+            async with open_client(settings) as client, trio.open_nursery() as nursery:
                 nursery.start_soon(client.call, "tracing/slow")
                 await trio.testing.wait_all_tasks_blocked(0.2)
                 with pytest.raises(trio.TooSlowError):
