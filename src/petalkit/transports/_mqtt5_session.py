@@ -338,21 +338,16 @@ class ClientSession:
             RuntimeError: not connected.
         """
         self._check_connected()
-        wanted = [
-            mqtt5.TopicFilter(
-                text, max_qos=_AT_LEAST_ONCE, retain_as_published=False, retain_handling=_IF_NEW
-            )
-            for text in filters
-        ]
-        expected = (mqtt5.SubAckPacket, len(wanted))
-        return self._ask(expected, lambda key: mqtt5.SubscribePacket(key, wanted).write())
+        expected = (mqtt5.SubAckPacket, len(filters))
+        return self._ask(
+            expected, lambda key: mqtt5.SubscribePacket(key, list(map(_wanted, filters))).write()
+        )
 
     def unsubscribe(self, filters: Sequence[str]) -> int:
         """Unsubscribe; see `subscribe`."""
         self._check_connected()
-        wanted = list(filters)
-        expected = (mqtt5.UnsubAckPacket, len(wanted))
-        return self._ask(expected, lambda key: mqtt5.UnsubscribePacket(key, wanted).write())
+        expected = (mqtt5.UnsubAckPacket, len(filters))
+        return self._ask(expected, lambda key: mqtt5.UnsubscribePacket(key, list(filters)).write())
 
     def _ask(self, expected: tuple[type, int], write: Callable[[int], bytes]) -> int:
         packet_id = self._publishing.new_question()
@@ -424,6 +419,12 @@ class ClientSession:
     def _check_connected(self) -> None:
         if self.state != "connected":
             raise RuntimeError(f"the connection is {self.state}")
+
+
+def _wanted(text: str) -> mqtt5.TopicFilter:
+    return mqtt5.TopicFilter(
+        text, max_qos=_AT_LEAST_ONCE, retain_as_published=False, retain_handling=_IF_NEW
+    )
 
 
 def _will(message: Message) -> mqtt5.Will:
