@@ -94,6 +94,7 @@ class ResponseTopics:
 
     def __init__(self, settings: Settings, counters: Counters) -> None:
         self._allowed = tuple(map(TopicFilter, settings.reply_topics))
+        self._command_topics = _everybodys_command_topics(settings)
         self._longest = settings.properties_max
         self._expiry = whole_seconds(settings.response_expiry)
         self._counters = counters
@@ -136,6 +137,18 @@ class ResponseTopics:
             return f"{topic!r} belongs to the broker"
         if topic in commands:
             return f"{topic!r} is where this device takes commands"
+        if any(one.matches(topic) for one in self._command_topics):
+            # An answer holds what a handler returned, which may look like a command to another.
+            return f"{topic!r} is where another device takes commands"
         if not any(allowed.matches(topic) for allowed in self._allowed):
             return f"{topic!r} is not among reply_topics"
         return None
+
+
+def _everybodys_command_topics(settings: Settings) -> list[TopicFilter]:
+    """Where every device of this scheme takes commands, as far as a filter can say it."""
+    base = settings.base_topic.format(organization_id="+", device_id="+")
+    try:
+        return [TopicFilter(f"{base}/{name}") for name in settings.command_topics]
+    except TopicError:  # an ID is only a part of a level
+        return []

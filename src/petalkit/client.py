@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
+import attrs
 import trio
 
 from ._codec import Limits, Timestamps, decode_response, encode_json
@@ -87,9 +87,10 @@ class Client:
             command: the full name, such as `"example-petal/hello"`.
             data: the arguments.
             timeout: seconds for everything: the turn, the broker's acknowledgement, the answer.
-                `math.inf` waits as long as the link lives. With MQTT 5 it goes along as the
-                Message Expiry Interval, so that a command whose caller has given up is not
-                started, a second or two later.
+                `math.inf` waits as long as the link lives. With MQTT 5, what is left of it (or
+                of an earlier deadline around the call) goes along as the Message Expiry
+                Interval: a command whose caller has given up is not started, one or two
+                seconds later.
             message_id: an ID of your own, unique per call; the same ID again asks the device for
                 the recorded response of the first time. One is made when there is none.
             user_properties: pairs of your own, for which a handler may ask (MQTT 5).
@@ -109,8 +110,7 @@ class Client:
         if message_id is None:
             message_id = str(uuid.uuid4())
         payload = self._encode(command, data, message_id, wait_response=True)
-        properties = self._properties(timeout, user_properties)
-        message = Message(self._topic, payload, properties=properties)
+        properties = self._properties(user_properties)
         with trio.fail_after(timeout):
             async with self._turns:
                 if message_id in self._waiting:
@@ -118,7 +118,7 @@ class Client:
                 call = self._waiting[message_id] = _Call()
                 try:
                     # The response may be faster than the PUBACK, and is all that counts.
-                    await self._publish(message, call)
+                    await self._publish(payload, properties, call)
                     await call.settled.wait()
                 finally:
                     del self._waiting[message_id]
@@ -149,11 +149,11 @@ class Client:
             trio.ClosedResourceError: the client's context has been left.
         """
         payload = self._encode(command, data, str(uuid.uuid4()), wait_response=False)
-        properties = self._properties(math.inf, user_properties)
+        properties = self._properties(user_properties)
         self._check_open()
-        await self._link.publish(Message(self._topic, payload, properties=properties))
+        await self._link.publish(Message(self._topic, payload, 1, False, properties))
 
-    def _properties(self, timeout: float, pairs: Iterable[tuple[str, str]]) -> Properties | None:
+    def _properties(self, pairs: Iterable[tuple[str, str]]) -> Properties | None:
         user_properties = tuple(pairs)
         if not self._speaks_mqtt_5:
             if user_properties:
@@ -161,10 +161,7 @@ class Client:
             return None
         if any("\0" in text for pair in user_properties for text in pair):
             raise ValueError("a user property has the character U+0000")  # MQTT 5.0, section 1.5.4
-        expiry = whole_seconds(max(timeout, 0.0) + EXPIRY_MARGIN)
-        if expiry is None and not user_properties:
-            return None
-        return Properties(message_expiry=expiry, user_properties=user_properties)
+        return Properties(user_properties=user_properties)
 
     def _encode(
         self, command: str, data: Mapping[str, Any] | None, message_id: str, *, wait_response: bool
@@ -190,7 +187,7 @@ class Client:
         if self._closed is not None:
             raise self._closed
 
-    async def _publish(self, message: Message, call: _Call) -> None:
+    async def _publish(self, payload: bytes, properties: Properties | None, call: _Call) -> None:
         def on_done(error: TransportError | None) -> None:
             if error is not None:
                 call.settle(None, error)
@@ -198,7 +195,10 @@ class Client:
         while True:
             self._check_open()
             try:
-                self._link.publish_nowait(message, on_done)
+                expiring = None if properties is None else _expiring(properties)
+                self._link.publish_nowait(
+                    Message(self._topic, payload, 1, False, expiring), on_done
+                )
             except trio.WouldBlock:
                 await self._link.wait_publishable()
             else:
@@ -231,6 +231,12 @@ class Client:
             self._closed = error
         for call in self._waiting.values():
             call.settle(None, error)
+
+
+def _expiring(properties: Properties) -> Properties:
+    """The same, and what is left now of the time that the caller gives itself."""
+    left = max(0.0, round(trio.current_effective_deadline() - trio.current_time(), 3))
+    return attrs.evolve(properties, message_expiry=whole_seconds(left + EXPIRY_MARGIN))
 
 
 @contextlib.asynccontextmanager

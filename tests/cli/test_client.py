@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -250,7 +251,35 @@ async def test_over_mqtt_5_a_command_expires_when_its_caller_has_given_up(
     timeout: float | None, expiry: int | None, broker: MemoryBroker, autojump_clock: Any
 ) -> None:
     properties = await open_v5_call(broker, timeout=math.inf if timeout is None else timeout)
-    assert properties == (None if expiry is None else Properties(message_expiry=expiry))
+    assert properties == Properties(message_expiry=expiry)
+
+
+async def test_a_command_expires_with_the_earliest_deadline_around_its_call(
+    broker: MemoryBroker, autojump_clock: Any
+) -> None:
+    with trio.move_on_after(4):
+        properties = await open_v5_call(broker, timeout=30)
+        assert properties == Properties(message_expiry=5)
+
+
+async def test_the_wait_for_a_place_on_the_link_is_taken_off_the_expiry(
+    broker: MemoryBroker, autojump_clock: Any
+) -> None:
+    transport = MemoryTransport(broker, "5")
+    settings = attrs.evolve(V5, publish_maximum=1)
+    with broker.observe("+/+/+/+/command") as seen:
+        async with (
+            open_device(broker, echo),
+            open_client(settings, transport=transport) as client,
+            trio.open_nursery() as nursery,
+        ):
+            broker.delay = 7.0  # of the PUBACK, for which the second call waits
+            for _ in range(2):
+                nursery.start_soon(client.call, "p/x")
+        assert [message.properties for message in seen] == [
+            Properties(message_expiry=31),
+            Properties(message_expiry=24),
+        ]
 
 
 async def test_user_properties_go_along(broker: MemoryBroker) -> None:
@@ -261,7 +290,7 @@ async def test_user_properties_go_along(broker: MemoryBroker) -> None:
         async with open_client(V5, transport=MemoryTransport(broker, "5")) as client:
             await client.send("p/x", user_properties=[("a", "b")])
             await client.send("p/x")
-        expected = [Properties(user_properties=(("a", "b"),)), None]
+        expected = [Properties(user_properties=(("a", "b"),)), Properties()]
         assert [message.properties for message in seen] == expected
 
 

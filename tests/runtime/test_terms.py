@@ -461,6 +461,7 @@ async def test_large_properties_are_refused_and_not_answered_there(
         "$share/group/answers",
         "org/acme/device/Instance-1/command",
         "org/acme/device/Instance-1/command/edge",
+        "org/other/device/Instance-2/command",
     ],
 )
 async def test_a_dangerous_response_topic_is_not_answered(
@@ -477,6 +478,17 @@ async def test_a_dangerous_response_topic_is_not_answered(
         assert (statistics.response_topics_refused, statistics.received) == (1, 1)
         assert statistics.published == published + 1
         assert "not answered on its Response Topic" in caplog.text
+
+
+async def test_an_id_may_be_a_part_of_a_level(autojump_clock: object) -> None:
+    settings = attrs.evolve(V5, base_topic="devices/{organization_id}-{device_id}")
+    async with open_harness(Recorder(), settings=settings) as harness:
+        with answers(harness) as mine:
+            for topic in (MINE, "devices/acme-Instance-1/command"):
+                await harness.call("rec/note", properties=reply_to(topic))
+            await settle()
+            assert [one.topic for one in mine] == [MINE]
+        assert harness.statistics().response_topics_refused == 1
 
 
 async def test_only_allowed_topics_are_answered(autojump_clock: object) -> None:
