@@ -32,6 +32,7 @@ ONE, TWO, THREE = named("one"), named("two"), named("three")
 
 def deliveries(events: Sequence[Event]) -> list[Delivery]:
     found = [event for event in events if isinstance(event, Delivery)]
+    assert found  # a copy gives none, and is not what is expected here
     assert len(found) == len(events)
     return found
 
@@ -158,14 +159,20 @@ def test_an_answer_of_another_quality_is_a_protocol_error_and_nobody_is_forgotte
 
 def test_identifiers_go_round_and_step_over_those_in_use() -> None:
     session = session_up()
-    session.publish(MESSAGE, ONE)  # has 1, and keeps it
-    assert session.subscribe(["a"]) == 2
-    for packet_id in range(3, 65_536):
-        session.publish(MESSAGE, TWO)
-        session.receive_data(b"\x40\x02" + packet_id.to_bytes(2))
+    session.publish(TWICE, ONE)  # has 1, and keeps it for as long as the session
+    assert session.subscribe(["a"]) == 2  # free when the connection is lost
+    lost(session)
+    session.publish(MESSAGE, ONE)  # has 3, and keeps it
+    assert session.subscribe(["a"]) == 4  # keeps it too
+    assert session.subscribe(["a"]) == 5  # is answered
+    session.receive_data(b"\x90\x04\x00\x05\x00\x01")
+    for packet_id in [*range(6, 65_536), 2]:
+        session.publish(Message("a", b""), TWO)
+        assert session.receive_data(b"\x40\x02" + packet_id.to_bytes(2))
     session.data_to_send()
-    session.publish(MESSAGE, THREE)
-    assert ids_of(session) == [3]
+    for _ in range(2):
+        session.publish(Message("a", b""), THREE)
+    assert ids_of(session) == [5, 6]
 
 
 @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b", "a" * 65_536, "\ud800"])
@@ -401,15 +408,16 @@ def test_who_is_to_be_told_of_a_loss_in_the_order_sent() -> None:
 def test_with_the_session_a_message_goes_again_as_the_same_packet() -> None:
     session = session_up()
     one, two = Message("a", b"1"), Message("a", b"2", qos=2)
+    another = Message("a", bytes(bytearray(b"1 ")))
     for message in (one, two):
         session.publish(message, ONE)
     lost(session)
     session.publish(two, TWO)
-    session.publish(Message("a", b"1"), THREE)  # equal, but another
+    session.publish(another, THREE)
     session.publish(one, ONE)
     assert session.data_to_send() == (
         b"\x3c\x07\x00\x01a\x00\x02\x002"
-        + b"\x32\x07\x00\x01a\x00\x03\x001"
+        + b"\x32\x08\x00\x01a\x00\x03\x001 "
         + b"\x3a\x07\x00\x01a\x00\x01\x001"
     )
     assert session.receive_data(b"\x40\x02\x00\x01") == [Published(ONE, 0, "")]

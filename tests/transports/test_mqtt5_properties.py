@@ -209,7 +209,7 @@ class PublishingModel(RuleBasedStateMachine):
     @precondition(lambda self: self.session.publishable)
     @rule(qos=st.sampled_from([1, 2]))
     def publish_new(self, qos: int) -> None:
-        message = Message("a", b"", qos=qos)
+        message = Message("a", b"%05d" % self.count, qos=qos)  # each its own payload object
         self.by_id[id(message)] = message
         self.publish(message)
 

@@ -2,34 +2,44 @@
 
 The rule (MQTT 5.0, section 4.4): a message that was not acknowledged when its connection was lost
 is sent again, if the session lives on, as the same packet: its packet identifier, and DUP. Who
-published it decides when: publishing the same `Message` object again is what sends it, so that an
-outbox that has dropped it, or sends it alone, is not overruled by the session below it. What is not
-published again before the next loss is forgotten and its identifier is free; with QoS 2 it is kept,
-because the broker may hold that identifier too. A connection that no CONNACK opened does not count.
+published it decides when: publishing it again (the same payload object, on the same topic, with the
+same QoS) is what sends it, so that an outbox that has dropped it, or sends it alone, is not
+overruled by the session below it. What is not published again before the next loss is forgotten
+and its identifier is free; with QoS 2 it is kept, because the broker may hold that identifier too.
+A connection that no CONNACK opened does not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import mqtt5
 
 from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import OnDone
+from ._mqtt5_events import Published
+from ._mqtt5_framing import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
 
 Awaiting: TypeAlias = Literal["PUBACK", "PUBREC", "PUBCOMP"]
 
 _MAX_PACKET_ID = 65_535
 _TOPIC_NAME_INVALID = 0x90  # MQTT 5.0, section 2.4
-_MALFORMED_PACKET = 0x81
-_PACKET_TOO_LARGE = 0x95
+_RETAIN_NOT_SUPPORTED = 0x9A
+_QOS_NOT_SUPPORTED = 0x9B
 _QUOTA_EXCEEDED = 0x97
 _QUALITY = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 
-
+FAILURE = 0x80  # this reason code and those above it
 PACKET_MAXIMUM = 0x0FFF_FFFF  # bytes; a little less than the Remaining Length can say
+
+
+class WindowFull(RuntimeError):
+    """As many of our messages are in flight as the broker takes."""
+
+    def __init__(self) -> None:
+        super().__init__("as many messages are in flight as the broker takes")
 
 
 class InFlight:
@@ -47,16 +57,31 @@ class InFlight:
 
 
 class Publishing:
-    """See the module. One for each session, over all its connections."""
+    """See the module. One for each session, over all its connections.
 
-    def __init__(self) -> None:
-        self.packet_maximum = PACKET_MAXIMUM  # of the broker, on this connection
+    Args:
+        outgoing: where PUBREL is written.
+
+    Attributes:
+        maximum: how many messages may be in flight on this connection.
+    """
+
+    def __init__(self, outgoing: bytearray) -> None:
+        self._outgoing = outgoing
+        self.maximum = 0
+        self._packet_maximum = PACKET_MAXIMUM
+        self._qos_maximum = 2
+        self._retain_available = True
+        # The last ones that were found to be good: mostly those of the next message too.
+        self._topic = ""
+        self._properties: Properties | None = None
+        self._property_arguments: dict[str, Any] = {}
         self._last_id = 0
         self._asked: set[int] = set()  # of SUBSCRIBE and UNSUBSCRIBE
         self._in_flight: dict[int, InFlight] = {}  # on this connection, in the order sent
         self._carried: dict[int, InFlight] = {}  # from the connection before it
-        # Of the message object -> packet identifiers, the one sent first at the end.
-        self._carried_ids: dict[int, list[int]] = {}
+        # Of the message -> packet identifiers, the one sent first at the end.
+        self._carried_ids: dict[tuple[str, int, int], list[int]] = {}
 
     def __len__(self) -> int:
         """Messages in flight on this connection."""
@@ -103,16 +128,26 @@ class Publishing:
         """The PUBLISH for a message, which counts as sent; its PUBREL, if that is all it lacks.
 
         Raises:
-            RejectedByBroker: MQTT cannot carry it, or the broker takes none as long. It does not
+            WindowFull: as many are in flight as the broker takes.
+            RejectedByBroker: MQTT cannot carry it, or the broker takes none like it. It does not
                 count as sent.
         """
-        if message.qos == 0:
-            return self._fit(_write(message, None))
-        if self._carried_ids and (waiting := self._carried_ids.get(id(message))):
+        qos = message.qos
+        if qos and len(self._in_flight) >= self.maximum:
+            raise WindowFull
+        if qos > self._qos_maximum:
+            raise RejectedByBroker(_QOS_NOT_SUPPORTED, f"QoS not supported: {qos}")
+        if message.retain and not self._retain_available:
+            raise RejectedByBroker(_RETAIN_NOT_SUPPORTED, "Retain not supported")
+        if message.topic is not self._topic:
+            self._check_topic(message.topic)
+        if not qos:
+            return self._encode(message, None)
+        if self._carried_ids and (waiting := self._carried_ids.get(_key(message))):
             return self._write_again(message, on_done, waiting)
         packet_id = self.new_id()
-        data = self._fit(_write(message, packet_id))
-        awaiting: Awaiting = "PUBACK" if message.qos == 1 else "PUBREC"
+        data = self._encode(message, packet_id)
+        awaiting: Awaiting = "PUBACK" if qos == 1 else "PUBREC"
         self._in_flight[packet_id] = InFlight(packet_id, message, on_done, awaiting)
         return data
 
@@ -122,25 +157,108 @@ class Publishing:
         if found.awaiting == "PUBCOMP":
             data = mqtt5.PubRelPacket(packet_id).write()
         else:
-            data = self._fit(_write(message, packet_id, duplicate=True))
+            data = self._encode(message, packet_id, duplicate=True)
+        found.message = message
         found.on_done = on_done
         self._in_flight[waiting.pop()] = self._carried.pop(packet_id)
         return data
 
-    def _fit(self, data: bytes) -> bytes:
-        if len(data) > self.packet_maximum:
-            raise _too_large(len(data), self.packet_maximum)
+    def _check_topic(self, topic: str) -> None:
+        if "\0" in topic:  # the codec lets it pass; MQTT 5.0, section 1.5.4
+            raise RejectedByBroker(_TOPIC_NAME_INVALID, "Topic Name invalid: it holds U+0000")
+        self._topic = topic
+
+    def _encode(self, message: Message, packet_id: int | None, *, duplicate: bool = False) -> bytes:
+        payload = message.payload
+        if len(payload) > self._packet_maximum:  # from somewhere above on the codec panics
+            raise _too_large(len(payload), self._packet_maximum)
+        if message.properties is not self._properties:
+            self._property_arguments = _arguments(message.properties)
+            self._properties = message.properties
+        try:
+            data = mqtt5.PublishPacket(
+                message.topic,
+                payload,
+                qos=_QUALITY[message.qos],
+                retain=message.retain,
+                packet_id=packet_id,
+                duplicate=duplicate,
+                **self._property_arguments,
+            ).write()
+        except (ValueError, OverflowError) as error:
+            raise RejectedByBroker(_TOPIC_NAME_INVALID, f"cannot be sent: {error}") from None
+        if len(data) > self._packet_maximum:
+            raise _too_large(len(data), self._packet_maximum)
         return data
 
-    def find(self, packet_id: int) -> InFlight | None:
-        """The message in flight with that identifier."""
-        return self._in_flight.get(packet_id)
+    # -- answers
 
-    def take(self, packet_id: int) -> InFlight | None:
-        """The same, and it is in flight no more."""
-        return self._in_flight.pop(packet_id, None)
+    def on_puback(self, packet: mqtt5.PubAckPacket) -> Published | None:
+        """The final answer to a message of QoS 1.
 
-    # -- between connections
+        Raises:
+            Violation: its QoS was 2.
+        """
+        packet_id = packet.packet_id
+        found = self._in_flight.get(packet_id)
+        if found is None:
+            return None  # of a message that was given up with an earlier connection
+        if found.awaiting != "PUBACK":
+            raise Violation(PROTOCOL_ERROR, "PUBACK for a message of QoS 2")
+        del self._in_flight[packet_id]
+        return _published(found, packet)
+
+    def on_pubrec(self, packet: mqtt5.PubRecPacket) -> Published | None:
+        """The broker has a message of QoS 2; or refuses it, which is final.
+
+        Raises:
+            Violation: its QoS was 1.
+        """
+        packet_id = packet.packet_id
+        found = self._in_flight.get(packet_id)
+        refused = int(packet.reason_code) >= FAILURE
+        if found is None:
+            if not refused:  # one that refuses is the last word: section 4.3.3
+                code = mqtt5.PubRelReasonCode.PACKET_ID_NOT_FOUND
+                self._outgoing += mqtt5.PubRelPacket(packet_id, reason_code=code).write()
+            return None
+        if found.awaiting == "PUBACK":
+            raise Violation(PROTOCOL_ERROR, "PUBREC for a message of QoS 1")
+        if refused:
+            del self._in_flight[packet_id]
+            return _published(found, packet)
+        found.awaiting = "PUBCOMP"
+        self._outgoing += mqtt5.PubRelPacket(packet_id).write()
+        return None
+
+    def on_pubcomp(self, packet: mqtt5.PubCompPacket) -> Published | None:
+        """The final answer to a message of QoS 2.
+
+        Raises:
+            Violation: another was due.
+        """
+        found = self._in_flight.get(packet.packet_id)
+        if found is None:
+            return None
+        if found.awaiting != "PUBCOMP":
+            raise Violation(PROTOCOL_ERROR, f"PUBCOMP where {found.awaiting} was due")
+        del self._in_flight[packet.packet_id]
+        # Also with "packet identifier not found": the broker has it no more, and had it once.
+        return Published(found.on_done, 0, "")
+
+    # -- connections
+
+    def connected(self, packet: mqtt5.ConnAckPacket, maximum: int) -> None:
+        """What the broker's CONNACK allows us (MQTT 5.0, section 3.2.2.3).
+
+        Args:
+            packet: the CONNACK.
+            maximum: in flight, as we want it.
+        """
+        self.maximum = min(maximum, packet.receive_max)
+        self._packet_maximum = min(packet.max_packet_size or PACKET_MAXIMUM, PACKET_MAXIMUM)
+        self._qos_maximum = int(packet.max_qos)
+        self._retain_available = packet.retain_available
 
     def lose_connection(self) -> Sequence[OnDone]:
         """Keep what is in flight for the next one; who is to be told, in the order sent."""
@@ -149,7 +267,7 @@ class Publishing:
         self._carried = {**stays, **lost}
         self._carried_ids = {}
         for one in reversed(self._carried.values()):
-            self._carried_ids.setdefault(id(one.message), []).append(one.packet_id)
+            self._carried_ids.setdefault(_key(one.message), []).append(one.packet_id)
         self._in_flight = {}
         self._asked.clear()
         return [one.on_done for one in lost.values()]
@@ -160,42 +278,23 @@ class Publishing:
         self._carried_ids.clear()
 
 
-def _write(message: Message, packet_id: int | None, *, duplicate: bool = False) -> bytes:
-    topic = message.topic
-    if "\0" in topic:  # the codec lets it pass; MQTT 5.0, section 1.5.4
-        raise RejectedByBroker(_TOPIC_NAME_INVALID, "Topic Name invalid: it holds U+0000")
-    if len(message.payload) >= PACKET_MAXIMUM:  # from somewhere above on the codec panics
-        raise _too_large(len(message.payload), PACKET_MAXIMUM)
-    properties = message.properties
-    if properties is not None:
-        _check_texts(properties)
-    try:
-        if properties is None:
-            packet = mqtt5.PublishPacket(
-                topic,
-                message.payload,
-                qos=_QUALITY[message.qos],
-                retain=message.retain,
-                packet_id=packet_id,
-                duplicate=duplicate,
-            )
-        else:
-            packet = mqtt5.PublishPacket(
-                topic,
-                message.payload,
-                qos=_QUALITY[message.qos],
-                retain=message.retain,
-                packet_id=packet_id,
-                duplicate=duplicate,
-                message_expiry_interval=properties.message_expiry,
-                content_type=properties.content_type,
-                response_topic=properties.response_topic,
-                correlation_data=properties.correlation_data,
-                user_properties=list(properties.user_properties),
-            )
-        return packet.write()
-    except (ValueError, OverflowError) as error:
-        raise RejectedByBroker(_TOPIC_NAME_INVALID, f"cannot be sent: {error}") from None
+def _key(message: Message) -> tuple[str, int, int]:
+    """What makes a message the same one: its expiry is counted down while it waits."""
+    return message.topic, message.qos, id(message.payload)
+
+
+def _arguments(properties: Properties | None) -> dict[str, Any]:
+    """Properties as the codec takes them."""
+    if properties is None:
+        return {}
+    _check_texts(properties)
+    return {
+        "message_expiry_interval": properties.message_expiry,
+        "content_type": properties.content_type,
+        "response_topic": properties.response_topic,
+        "correlation_data": properties.correlation_data,
+        "user_properties": list(properties.user_properties),
+    }
 
 
 def _check_texts(properties: Properties) -> None:
@@ -205,9 +304,27 @@ def _check_texts(properties: Properties) -> None:
     texts = [properties.response_topic or "", properties.content_type or ""]
     texts.extend(text for pair in properties.user_properties for text in pair)
     if any("\0" in text for text in texts):  # section 1.5.4
-        raise RejectedByBroker(_MALFORMED_PACKET, "a property holds U+0000")
+        raise RejectedByBroker(MALFORMED_PACKET, "a property holds U+0000")
 
 
 def _too_large(size: int, maximum: int) -> RejectedByBroker:
     text = f"Packet too large ({size} bytes; the broker takes {maximum})"
-    return RejectedByBroker(_PACKET_TOO_LARGE, text)
+    return RejectedByBroker(PACKET_TOO_LARGE, text)
+
+
+def _published(message: InFlight, packet: mqtt5.PubAckPacket | mqtt5.PubRecPacket) -> Published:
+    code = int(packet.reason_code)
+    return Published(message.on_done, code, reason_text(packet) if code >= FAILURE else "")
+
+
+def reason_name(code: int, kind: Any) -> str:
+    """The name of a reason code as people write it; `kind` is the codec's enumeration."""
+    try:
+        return str(kind(code).name).replace("_", " ").capitalize()
+    except ValueError:
+        return f"reason code {code:#04x}"
+
+
+def reason_text(packet: Any) -> str:
+    """What the broker says, or the name of its code."""
+    return packet.reason_str or reason_name(int(packet.reason_code), type(packet.reason_code))

@@ -67,7 +67,7 @@ class Receiving:
         """The broker knows nothing of what it had sent."""
         self._received.clear()
 
-    def take(self, packet: mqtt5.PublishPacket) -> Delivery | None:
+    def on_publish(self, packet: mqtt5.PublishPacket) -> Delivery | None:
         """The delivery that a PUBLISH makes; None for a copy.
 
         Raises:
@@ -138,8 +138,9 @@ class Receiving:
                 outgoing += turn.to_bytes(2)
         self._on_output()
 
-    def release(self, packet_id: int) -> None:
-        """PUBREL: the identifier is free again."""
+    def on_pubrel(self, packet: mqtt5.PubRelPacket) -> None:
+        """The identifier is free again."""
+        packet_id = packet.packet_id
         known = packet_id in self._received
         self._received.discard(packet_id)
         self._unreleased.discard(packet_id)

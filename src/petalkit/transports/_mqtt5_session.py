@@ -21,29 +21,15 @@ import mqtt5
 from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import ConnectOptions, OnDone
-from ._mqtt5_events import (
-    Connected,
-    Ended,
-    Event,
-    Published,
-    Refused,
-    Subscribed,
-    Unsubscribed,
-)
+from ._mqtt5_events import Connected, Ended, Event, Refused, Subscribed, Unsubscribed
 from ._mqtt5_framing import (
     PROTOCOL_ERROR,
     UNSUPPORTED_PROTOCOL_VERSION,
     PacketReader,
     Violation,
 )
-from ._mqtt5_publishing import PACKET_MAXIMUM, Publishing
+from ._mqtt5_publishing import FAILURE, Publishing, reason_name, reason_text
 from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving, nobody
-
-FAILURE = 0x80  # this reason code and those above it
-
-# MQTT 5.0, section 2.4
-_RETAIN_NOT_SUPPORTED = 0x9A
-_QOS_NOT_SUPPORTED = 0x9B
 
 _PINGREQ = mqtt5.PingReqPacket().write()
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
@@ -67,20 +53,30 @@ class ClientSession:
     def __init__(self, *, strict: bool = True) -> None:
         self.state: State = "idle"
         self._accepted = False  # by CONNACK, on this connection
-        self._publishing = Publishing()
         self._outgoing = bytearray()
+        self._publishing = Publishing(self._outgoing)
         self._receiving = Receiving(self._outgoing, strict=strict)
-        self._handlers: dict[type, Callable[[Any, list[Event]], None]] = {
-            mqtt5.PublishPacket: self._on_publish,
-            mqtt5.PubAckPacket: self._on_puback,
-            mqtt5.PubRecPacket: self._on_pubrec,
-            mqtt5.PubRelPacket: self._on_pubrel,
-            mqtt5.PubCompPacket: self._on_pubcomp,
+        self._handlers: dict[type, Callable[[Any], Event | None]] = {
+            mqtt5.PublishPacket: self._receiving.on_publish,
+            mqtt5.PubRelPacket: self._receiving.on_pubrel,
+            mqtt5.PubAckPacket: self._publishing.on_puback,
+            mqtt5.PubRecPacket: self._publishing.on_pubrec,
+            mqtt5.PubCompPacket: self._publishing.on_pubcomp,
             mqtt5.SubAckPacket: self._on_suback,
             mqtt5.UnsubAckPacket: self._on_unsuback,
             mqtt5.PingRespPacket: self._on_pingresp,
             mqtt5.DisconnectPacket: self._on_disconnect,
         }
+
+    @property
+    def publish_maximum(self) -> int:
+        """How many of our messages may be in flight on this connection."""
+        return self._publishing.maximum
+
+    @property
+    def publishable(self) -> bool:
+        """Whether the broker takes one more message with QoS 1 or 2 now."""
+        return len(self._publishing) < self._publishing.maximum
 
     @property
     def is_empty(self) -> bool:
@@ -121,9 +117,6 @@ class ClientSession:
         self._receiving.connect(options.receive_maximum, on_output)
         # Packet identifier -> the kind of the answer, and how many codes it has.
         self._questions: dict[int, tuple[type, int]] = {}
-        self._max_qos: int = 2
-        self._retain_available = True
-        self.publish_maximum = options.publish_maximum
         self._outgoing.clear()
         try:
             self._outgoing += mqtt5.ConnectPacket(
@@ -185,9 +178,11 @@ class ClientSession:
                     handler = handlers.get(type(packet))
                     if handler is None:
                         raise _unexpected(packet)
-                    handler(packet, events)
+                    event = handler(packet)
+                    if event is not None:
+                        events.append(event)
                 elif self.state == "connecting":
-                    self._on_first(packet, events)
+                    events.append(self._on_first(packet))
                 else:
                     break
         except Violation as violation:
@@ -210,19 +205,17 @@ class ClientSession:
 
     # -- CONNACK
 
-    def _on_first(self, packet: object, events: list[Event]) -> None:
+    def _on_first(self, packet: object) -> Event:
         if isinstance(packet, mqtt5.DisconnectPacket):
-            self._on_disconnect(packet, events)
-            return
+            return self._on_disconnect(packet)
         if not isinstance(packet, mqtt5.ConnAckPacket):
             raise _unexpected(packet)
         if (code := int(packet.reason_code)) >= FAILURE:
             self.state = "ended"
-            text = _text(packet)
+            text = reason_text(packet)
             if packet.server_reference:
                 text = f"{text}; it names another server: {packet.server_reference}"
-            events.append(Refused(code, text))
-            return
+            return Refused(code, text)
         # Section 3.2.2.1.1 wants more: a client without state is to refuse a session too. Ours
         # has none after a restart, and does not need it: that session holds subscriptions, and
         # commands that were sent meanwhile.
@@ -232,37 +225,17 @@ class ClientSession:
         self._accepted = True
         if not packet.session_present:
             self._forget()
-        self._publishing.packet_maximum = packet.max_packet_size or PACKET_MAXIMUM
-        self._max_qos = int(packet.max_qos)
-        self._retain_available = packet.retain_available
-        self.publish_maximum = min(self._options.publish_maximum, packet.receive_max)
+        self._publishing.connected(packet, self._options.publish_maximum)
         keep_alive = packet.server_keep_alive
         expiry = packet.session_expiry_interval
-        events.append(
-            Connected(
-                packet.session_present,
-                self._options.keep_alive if keep_alive is None else keep_alive,
-                self.publish_maximum,
-                self._options.session_expiry if expiry is None else expiry,
-            )
+        return Connected(
+            packet.session_present,
+            self._options.keep_alive if keep_alive is None else keep_alive,
+            self.publish_maximum,
+            self._options.session_expiry if expiry is None else expiry,
         )
 
-    # -- messages to us
-
-    def _on_publish(self, packet: mqtt5.PublishPacket, events: list[Event]) -> None:
-        delivery = self._receiving.take(packet)
-        if delivery is not None:
-            events.append(delivery)
-
-    def _on_pubrel(self, packet: mqtt5.PubRelPacket, events: list[Event]) -> None:
-        self._receiving.release(packet.packet_id)
-
     # -- messages of ours
-
-    @property
-    def publishable(self) -> bool:
-        """Whether the broker takes one more message with QoS 1 or 2 now."""
-        return len(self._publishing) < self.publish_maximum
 
     def publish(self, message: Message, on_done: OnDone) -> None:
         """Send a message. With QoS above 0 it is answered by `Published`, or by the loss.
@@ -275,55 +248,13 @@ class ClientSession:
             on_done: comes back in `Published`; not called here.
 
         Raises:
+            WindowFull: as many are in flight as the broker takes.
             RejectedByBroker: the broker has said that it takes no such message, or MQTT has none.
-            RuntimeError: not connected, or not `publishable`.
+            RuntimeError: not connected.
         """
-        self._check_connected()
-        qos = message.qos
-        if qos and not self.publishable:
-            raise RuntimeError("as many messages are in flight as the broker takes")
-        if qos > self._max_qos:
-            raise RejectedByBroker(_QOS_NOT_SUPPORTED, f"QoS not supported: {qos}")
-        if message.retain and not self._retain_available:
-            raise RejectedByBroker(_RETAIN_NOT_SUPPORTED, "Retain not supported")
+        if self.state != "connected":
+            self._check_connected()
         self._outgoing += self._publishing.write(message, on_done)
-
-    def _on_puback(self, packet: mqtt5.PubAckPacket, events: list[Event]) -> None:
-        found = self._publishing.find(packet.packet_id)
-        if found is None:
-            return  # of a message that was given up with an earlier connection
-        if found.awaiting != "PUBACK":
-            raise Violation(PROTOCOL_ERROR, "PUBACK for a message of QoS 2")
-        self._publishing.take(packet.packet_id)
-        code = int(packet.reason_code)
-        events.append(Published(found.on_done, code, _text(packet) if code >= FAILURE else ""))
-
-    def _on_pubrec(self, packet: mqtt5.PubRecPacket, events: list[Event]) -> None:
-        packet_id = packet.packet_id
-        reason_code = int(packet.reason_code)
-        found = self._publishing.find(packet_id)
-        if found is None:
-            if reason_code < FAILURE:  # one that refuses is the last word: section 4.3.3
-                code = mqtt5.PubRelReasonCode.PACKET_ID_NOT_FOUND
-                self._outgoing += mqtt5.PubRelPacket(packet_id, reason_code=code).write()
-        elif found.awaiting == "PUBACK":
-            raise Violation(PROTOCOL_ERROR, "PUBREC for a message of QoS 1")
-        elif reason_code >= FAILURE:
-            self._publishing.take(packet_id)
-            events.append(Published(found.on_done, reason_code, _text(packet)))
-        else:
-            found.awaiting = "PUBCOMP"
-            self._outgoing += mqtt5.PubRelPacket(packet_id).write()
-
-    def _on_pubcomp(self, packet: mqtt5.PubCompPacket, events: list[Event]) -> None:
-        found = self._publishing.find(packet.packet_id)
-        if found is None:
-            return
-        if found.awaiting != "PUBCOMP":
-            raise Violation(PROTOCOL_ERROR, f"PUBCOMP where {found.awaiting} was due")
-        self._publishing.take(packet.packet_id)
-        # Also with "packet identifier not found": the broker has it no more, and had it once.
-        events.append(Published(found.on_done, 0, ""))
 
     # -- questions
 
@@ -359,13 +290,11 @@ class ClientSession:
         self._questions[packet_id] = expected
         return packet_id
 
-    def _on_suback(self, packet: mqtt5.SubAckPacket, events: list[Event]) -> None:
-        codes = self._check_answer(packet)
-        events.append(Subscribed(packet.packet_id, codes))
+    def _on_suback(self, packet: mqtt5.SubAckPacket) -> Event:
+        return Subscribed(packet.packet_id, self._check_answer(packet))
 
-    def _on_unsuback(self, packet: mqtt5.UnsubAckPacket, events: list[Event]) -> None:
-        codes = self._check_answer(packet)
-        events.append(Unsubscribed(packet.packet_id, codes))
+    def _on_unsuback(self, packet: mqtt5.UnsubAckPacket) -> Event:
+        return Unsubscribed(packet.packet_id, self._check_answer(packet))
 
     def _check_answer(self, packet: mqtt5.SubAckPacket | mqtt5.UnsubAckPacket) -> list[int]:
         codes = packet.reason_codes
@@ -388,8 +317,8 @@ class ClientSession:
         self._check_connected()
         self._outgoing += _PINGREQ
 
-    def _on_pingresp(self, packet: mqtt5.PingRespPacket, events: list[Event]) -> None:
-        pass  # any byte shows that the peer lives
+    def _on_pingresp(self, packet: mqtt5.PingRespPacket) -> None:
+        """Any byte shows that the peer lives."""
 
     def disconnect(self, reason_code: int = 0) -> None:
         """Send DISCONNECT after all that is queued. With 0, the will is not published.
@@ -407,14 +336,14 @@ class ClientSession:
         self.state = "ended"
         self._receiving.lose_connection()
 
-    def _on_disconnect(self, packet: mqtt5.DisconnectPacket, events: list[Event]) -> None:
+    def _on_disconnect(self, packet: mqtt5.DisconnectPacket) -> Event:
         self._end()
-        text = _text(packet)
+        text = reason_text(packet)
         if packet.server_reference:
             text = f"{text}; it names another server: {packet.server_reference}"
         code = int(packet.reason_code)
         text = f"the broker disconnected: {text} ({code:#04x})"
-        events.append(Ended(code, text, by_server=True))
+        return Ended(code, text, by_server=True)
 
     def _check_connected(self) -> None:
         if self.state != "connected":
@@ -442,22 +371,9 @@ def _will(message: Message) -> mqtt5.Will:
     )
 
 
-def reason_name(code: int, kind: Any) -> str:
-    """The name of a reason code as people write it; `kind` is the codec's enumeration."""
-    try:
-        return str(kind(code).name).replace("_", " ").capitalize()
-    except ValueError:
-        return f"reason code {code:#04x}"
-
-
 def filter_reason(code: int) -> str:
     """The name of a reason code of a SUBACK."""
     return reason_name(code, mqtt5.SubAckReasonCode)
-
-
-def _text(packet: Any) -> str:
-    """What the broker says, or the name of its code."""
-    return packet.reason_str or reason_name(int(packet.reason_code), type(packet.reason_code))
 
 
 def _unexpected(packet: object) -> Violation:

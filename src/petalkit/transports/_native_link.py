@@ -19,6 +19,7 @@ from .._topics import TopicFilter
 from ._base_link import FAILURE, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
+from ._mqtt5_publishing import WindowFull
 from ._mqtt5_session import ClientSession, filter_reason
 
 logger = logging.getLogger("petalkit.transport")
@@ -143,7 +144,9 @@ class NativeLink(BaseLink):
         self._decided.set()
         for question in self._questions.values():
             question.done.set()
-        self._report_soon()
+        soon, self._soon = self._soon, []
+        for on_done, error in soon:
+            on_done(error or self._gone())  # it never left
         return self._session.lose_connection()
 
     def _check_up(self) -> None:
@@ -235,6 +238,9 @@ class NativeLink(BaseLink):
                 if not (self._published or self._leaving):
                     # Acknowledgements: the answer is mostly one step behind, and leaves with them.
                     await trio.lowlevel.checkpoint()
+            else:
+                # More came meanwhile, maybe by `on_done`, and sending need not be a checkpoint.
+                await trio.lowlevel.checkpoint()
             self._published = False
             self._report_soon()
             data = session.data_to_send()
@@ -274,22 +280,27 @@ class NativeLink(BaseLink):
 
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
-        self._check_up()
-        if not self._publishable():
+        session = self._session
+        if session.state != "connected":
+            self._check_up()
+        if session.unsent + self._sending >= OUTGOING_BYTES:
             raise trio.WouldBlock
         size = len(message.payload)
         try:
             if size > self._options.payload_max:
                 text = f"Packet too large ({size} bytes of payload)"
                 raise RejectedByBroker(_PACKET_TOO_LARGE, text)
-            self._session.publish(message, on_done)
+            session.publish(message, on_done)
+        except WindowFull:
+            raise trio.WouldBlock from None
         except RejectedByBroker as error:
             self._soon.append((on_done, error))
         else:
             if not message.qos:
                 self._soon.append((on_done, None))
         self._published = True
-        self._wake_writer()
+        if self._writer:
+            self._writer.unpark()
 
     def _report_soon(self) -> None:
         """Tell who may not be told inside `publish_nowait`."""
