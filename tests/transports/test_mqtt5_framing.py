@@ -115,12 +115,24 @@ def test_too_large_comes_before_whatever_else_is_wrong(inside: bytes) -> None:
 
 
 def test_what_is_wrong_hangs_on_the_packet_alone_and_not_on_what_comes_behind_it() -> None:
-    # Its properties would reach into the next packet, where the codec found one of them twice.
+    # Its properties would reach into the next packet, where one of them comes twice.
     broken = b"\x30\x06\x00\x01a\x04\x01\x00"
     assert story(broken + b"\x01\x00\x01\x00\xd0\x00", 100) == story(broken, 100)
     # And a topic that would: there it is not UTF-8.
     broken = b"\x30\x04\x00\x04ab"
     assert story(broken + b"\xff\xff\xff", 100) == story(broken, 100)
+
+
+def test_for_a_packet_that_is_complete_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(view: memoryview) -> None:
+        raise IndexError("Not enough bytes")
+
+    session = session_up()
+    monkeypatch.setattr(mqtt5, "read", read)
+    assert session.receive_data(b"\x30\x05\x00\x01a\x00") == []
+    (ended,) = session.receive_data(b"x")
+    assert isinstance(ended, Ended)
+    assert ended.reason_code == MALFORMED
 
 
 def test_bytes_may_be_a_bytearray_that_changes_afterwards() -> None:

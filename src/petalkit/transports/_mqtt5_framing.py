@@ -1,10 +1,9 @@
 """Bytes of MQTT 5 -> packets. No I/O; the codec is `mqtt5`'s.
 
 The rule: whatever comes, the outcome is a packet, the wish for more bytes, or a `Violation` with
-the reason code that MQTT has for it, the same however the bytes were split. The traps, all of
-`mqtt5` 0.8: it says "not enough bytes" also of a complete packet whose inside is too short, for
-which one would wait for ever; in such a packet it reads on into the next one, and finds fault
-there; it has no bound; and text that is not UTF-8 makes it panic, which is no `Exception`.
+the reason code that MQTT has for it, the same however the bytes were split. The traps of `mqtt5`
+0.8: it has no bound; it finds other faults in a packet before one can see that it is too large; and
+text that is not UTF-8 makes it panic, which is no `Exception`.
 """
 
 from __future__ import annotations
@@ -91,20 +90,13 @@ class PacketReader:
     def _keep(self, view: memoryview) -> None:
         size = self._check_size(view)
         if len(view) >= size:
-            raise _too_short()
+            # Not seen yet, but to wait for more would be to wait for ever.
+            raise Violation(MALFORMED_PACKET, "a packet that is shorter than what it holds")
         self._rest += view
         self._awaited = size
 
     def _refused(self, view: memoryview, error: BaseException) -> Violation:
-        size = self._check_size(view)  # which may be what is really wrong
-        if 0 < size < len(view):
-            view = view[:size]
-            try:
-                mqtt5.read(view)
-            except IndexError:
-                return _too_short()
-            except BaseException as inside:
-                error = inside
+        self._check_size(view)  # which may be what is really wrong
         return _refused_by_codec(view, _complaint(error))
 
     def _check_size(self, view: memoryview) -> int:
@@ -147,10 +139,6 @@ def _refused_by_codec(view: memoryview, text: str) -> Violation:
         if text.startswith(start):
             return Violation(reason_code, text)
     return Violation(MALFORMED_PACKET, text)
-
-
-def _too_short() -> Violation:
-    return Violation(MALFORMED_PACKET, "a packet that is shorter than what it holds")
 
 
 def _too_large(size: int, maximum: int) -> Violation:
