@@ -166,7 +166,9 @@ def test_identifiers_go_round_and_step_over_those_in_use() -> None:
     assert session.subscribe(["a"]) == 4  # keeps it too
     assert session.subscribe(["a"]) == 5  # is answered
     session.receive_data(b"\x90\x04\x00\x05\x00\x01")
-    for packet_id in [*range(6, 65_536), 2]:
+    with pytest.raises(RejectedByBroker):
+        session.subscribe([])  # took 6, and gave it back
+    for packet_id in [*range(7, 65_536), 2]:
         session.publish(Message("a", b""), TWO)
         assert session.receive_data(b"\x40\x02" + packet_id.to_bytes(2))
     session.data_to_send()
