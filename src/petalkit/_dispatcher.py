@@ -231,8 +231,9 @@ class Dispatcher:
         up, and that is all.
         """
         scope = serving.scope
+        clock = trio.lowlevel.current_clock()  # asked for every command
         budget = CHECKPOINT_INTERVAL
-        now = trio.current_time()
+        now = clock.current_time()
         while True:
             execution = self._next() if budget else None
             if execution is None:
@@ -246,7 +247,7 @@ class Dispatcher:
                     self._pass_on()
                     await trio.lowlevel.checkpoint()
                 budget = CHECKPOINT_INTERVAL
-                now = trio.current_time()
+                now = clock.current_time()
                 if now >= scope.deadline:
                     return
                 continue
@@ -263,7 +264,7 @@ class Dispatcher:
                 execution, self._answers, self._counters, self._thread_limiter, self._thread_ended
             )
             serving.execution = None
-            now = trio.current_time()
+            now = clock.current_time()
             self._end(execution, answer, now)
             if (
                 now >= execution.deadline

@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Generator
 
-import attrs
+import msgspec
 import trio
 
 from ._answers import Answers
@@ -248,7 +248,7 @@ class Intake:
             refusal.wait_response = command.wait_response
             refusal.command = command.command
             raise refusal
-        return attrs.evolve(command, properties=properties)
+        return msgspec.structs.replace(command, properties=properties)
 
     def _terms(
         self, properties: Properties | None, expires_at: float | None, reply: Reply | None
@@ -425,7 +425,7 @@ class Intake:
             return True
         self._counters.duplicates_joined += 1
         if command.wait_response and not held.command.wait_response:
-            held.command = attrs.evolve(held.command, wait_response=True)
+            held.command = msgspec.structs.replace(held.command, wait_response=True)
         delivery.ack()
         return True
 

@@ -1,4 +1,8 @@
-"""What travels: messages of MQTT, and the commands and responses inside them, as frozen values."""
+"""What travels: messages of MQTT, and the commands and responses inside them, as frozen values.
+
+What is made once per command is a `msgspec.Struct`: that takes a ninth of the time that a frozen
+attrs class takes. `msgspec.structs.replace` makes a changed copy.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from ._topics import check_segment, check_topic
 
@@ -60,8 +65,7 @@ class Properties:
 NO_PROPERTIES = Properties()
 
 
-@attrs.frozen
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One application message of MQTT, to be published or as it was published.
 
     Args:
@@ -73,10 +77,16 @@ class Message:
     """
 
     topic: str
-    payload: bytes = attrs.field(repr=False)
+    payload: bytes
     qos: int = 1
     retain: bool = False
     properties: Properties | None = None
+
+    def __repr__(self) -> str:  # without the payload, which is nobody's to log
+        return (
+            f"Message(topic={self.topic!r}, qos={self.qos}, retain={self.retain}, "
+            f"properties={self.properties!r})"
+        )
 
 
 @attrs.frozen
@@ -104,8 +114,7 @@ class Identity:
         return f"{self.base_topic}/{name}"
 
 
-@attrs.frozen
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """One request, as it came.
 
     Attributes:
@@ -122,11 +131,18 @@ class Command:
     command: str
     message_id: str | None = None
     wait_response: bool = False
-    data: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    data: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     timestamp: str | None = None
     topic: str = ""
-    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
-    properties: Properties = attrs.field(default=NO_PROPERTIES, repr=False)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    properties: Properties = NO_PROPERTIES
+
+    def __repr__(self) -> str:  # without what its sender may not want in a log
+        return (
+            f"Command(command={self.command!r}, message_id={self.message_id!r}, "
+            f"wait_response={self.wait_response}, timestamp={self.timestamp!r}, "
+            f"topic={self.topic!r})"
+        )
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 import attrs
+import msgspec
 import trio
 
 from ._errors import ConnectionLost, TransportError
@@ -336,7 +337,7 @@ class Outbox:
                 return
             if entry.topic_of is not None and self._identity is not None:
                 topic = entry.topic_of(self._identity)
-                entry.message = attrs.evolve(entry.message, topic=topic)
+                entry.message = msgspec.structs.replace(entry.message, topic=topic)
                 entry.topic_of = None
             if entry.message.properties is not None:
                 _count_down(entry, entry.message.properties, now)
@@ -448,4 +449,4 @@ def _count_down(entry: _Entry, properties: Properties, now: float) -> None:
     left = math.ceil(entry.expires_at - now)
     if left < properties.message_expiry:
         properties = attrs.evolve(properties, message_expiry=left)
-        entry.message = attrs.evolve(entry.message, properties=properties)
+        entry.message = msgspec.structs.replace(entry.message, properties=properties)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import attrs
+import msgspec
 import pytest
 import trio
 
@@ -204,6 +204,6 @@ async def test_events_leave_while_reading_is_paused(mosquitto: Mosquitto) -> Non
         await runtime.wait_connected()
         for n in range(300):  # at QoS 0, which no window of the broker's holds back
             command = observer.command("telemetry/send", f"m{n}", {}, "command")
-            await observer.link.publish(attrs.evolve(command, qos=0))
+            await observer.link.publish(msgspec.structs.replace(command, qos=0))
         await observer.wait(lambda: len(observer.on("command/web")) > 300, LOAD_LIMIT)
         assert runtime.statistics().outbox < 200, "they leave as they come, not in bursts"

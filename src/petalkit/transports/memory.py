@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import attrs
+import msgspec
 import trio
 
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
@@ -312,7 +312,7 @@ class MemoryLink(Link):
                 error = RejectedByBroker(_PACKET_TOO_LARGE, "packet too large")
             else:
                 if message.properties is not None and protocol == "3.1.1":
-                    message = attrs.evolve(message, properties=None)
+                    message = msgspec.structs.replace(message, properties=None)
                 code, answered = receive(message, protocol)
                 if code:
                     error = RejectedByBroker(code, "a refusal on demand")
