@@ -157,6 +157,14 @@ def test_an_answer_of_another_quality_is_a_protocol_error_and_nobody_is_forgotte
     assert session.lose_connection() == [ONE]
 
 
+@pytest.mark.parametrize("size", [2**28 - 8, 2**28])
+def test_a_message_that_has_no_length_in_mqtt_is_refused(size: int) -> None:
+    session = session_up()
+    with pytest.raises(RejectedByBroker) as caught:
+        session.publish(Message("a", bytes(size), qos=0), ONE)
+    assert caught.value.reason_code == 0x95
+
+
 def test_identifiers_go_round_and_step_over_those_in_use() -> None:
     session = session_up()
     session.publish(TWICE, ONE)  # has 1, and keeps it for as long as the session

@@ -32,7 +32,8 @@ _QUOTA_EXCEEDED = 0x97
 _QUALITY = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 
 FAILURE = 0x80  # this reason code and those above it
-PACKET_MAXIMUM = 0x0FFF_FFFF  # bytes; a little less than the Remaining Length can say
+# Bytes: half of what MQTT can say, so that topic and properties do not make the codec panic.
+PACKET_MAXIMUM = 0x0800_0000
 
 
 class WindowFull(RuntimeError):
@@ -170,7 +171,7 @@ class Publishing:
 
     def _encode(self, message: Message, packet_id: int | None, *, duplicate: bool = False) -> bytes:
         payload = message.payload
-        if len(payload) > self._packet_maximum:  # from somewhere above on the codec panics
+        if len(payload) > self._packet_maximum:  # do not even try
             raise _too_large(len(payload), self._packet_maximum)
         if message.properties is not self._properties:
             self._property_arguments = _arguments(message.properties)
