@@ -82,6 +82,9 @@ class AsyncioLink(BaseLink):
                     nursery.start_soon(self._write)
                     await self._connect(deadline)
                     if self._up:
+                        # Trio's `started` does nothing for one who is cancelled, and a shielded
+                        # task would then hold up who started it for as long as the link lives.
+                        await trio.lowlevel.checkpoint_if_cancelled()
                         # From here on only `_lose` ends the tasks, or a loop that fails: a
                         # cancelled block still needs them, to say goodbye.
                         self._scope.shield = True

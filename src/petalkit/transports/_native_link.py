@@ -109,6 +109,9 @@ class NativeLink(BaseLink):
                     with trio.move_on_at(deadline):
                         await self._decided.wait()
                     if self._up:
+                        # Trio's `started` does nothing for one who is cancelled, and a shielded
+                        # task would then hold up who started it for as long as the link lives.
+                        await trio.lowlevel.checkpoint_if_cancelled()
                         # From here on only `_lose` ends the tasks: a cancelled block still needs
                         # them, to say goodbye.
                         self._scope.shield = True
