@@ -281,7 +281,9 @@ class Publishing:
 
 def _key(message: Message) -> tuple[str, int, int]:
     """What makes a message the same one: its expiry is counted down while it waits."""
-    return message.topic, message.qos, id(message.payload)
+    payload = message.payload
+    # Python has one object for each of the shortest.
+    return message.topic, message.qos, id(payload if len(payload) > 1 else message)
 
 
 def _arguments(properties: Properties | None) -> dict[str, Any]:
