@@ -78,6 +78,8 @@ async def open_embedded_broker(
             writers.add(writer)
             try:
                 await super().stream_connected(reader, writer, listener_name)
+            except OSError:
+                pass  # gone before it was answered; let out, it would end the loop for all clients
             finally:
                 writer.close()
                 writers.discard(writer)
