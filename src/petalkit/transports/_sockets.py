@@ -74,7 +74,7 @@ class PlainStream(trio.abc.HalfCloseableStream):
             except (BlockingIOError, InterruptedError):
                 continue
             except OSError as error:
-                raise trio.BrokenResourceError(str(error)) from error
+                raise self._broken(error) from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`; no checkpoint when the socket takes all of it at once."""
@@ -90,7 +90,7 @@ class PlainStream(trio.abc.HalfCloseableStream):
                 except (BlockingIOError, InterruptedError):
                     await trio.lowlevel.wait_writable(self._sock)
                 except OSError as error:
-                    raise trio.BrokenResourceError(str(error)) from error
+                    raise self._broken(error) from error
         finally:
             self._sending = False
 
@@ -106,7 +106,7 @@ class PlainStream(trio.abc.HalfCloseableStream):
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise trio.BrokenResourceError(str(error)) from error
+            raise self._broken(error) from error
 
     async def aclose(self) -> None:
         """See `trio.abc.AsyncResource`."""
@@ -118,3 +118,12 @@ class PlainStream(trio.abc.HalfCloseableStream):
     def _check_open(self) -> None:
         if self._sock.fileno() == -1:
             raise trio.ClosedResourceError("this stream was closed")
+
+    def _broken(self, error: OSError) -> trio.BrokenResourceError:
+        """For a call that failed.
+
+        Raises:
+            ClosedResourceError: it failed because another task has closed this stream meanwhile.
+        """
+        self._check_open()
+        return trio.BrokenResourceError(str(error))
