@@ -69,7 +69,7 @@ class Backlog:
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
-        execution.line = self.line_of(execution.spec)
+        execution.line = self._lines.get(execution.spec) or self.line_of(execution.spec)
         self._send.send_nowait(execution)
         self._in_channel += 1
         self.waiting += 1
@@ -83,10 +83,13 @@ class Backlog:
                 return self._out(self._take_from(min(ready, key=_oldest)))
         self._look_again = False
         while self._in_channel:
-            execution = self._from_channel()
+            self._in_channel -= 1
+            execution = self._receive.receive_nowait()
             line = execution.line
             if not line.waiting and self._may_start(line):
-                return self._out(execution)
+                self.waiting -= 1
+                self.waiting_bytes -= len(execution.payload)
+                return execution
             self._put_aside(execution)
         return None
 

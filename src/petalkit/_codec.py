@@ -89,7 +89,10 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
     envelope = decode_json(payload, limits)
     if type(envelope) is not dict:
         raise InvalidEnvelope(ErrorCode.INVALID_COMMAND, "a command is a JSON object")
-    too_deep = _too_deep(payload, envelope, limits.depth_max)
+    # Counting brackets is cheap, and most commands have fewer in all than may be nested.
+    too_deep = payload.count(b"{") + payload.count(b"[") > limits.depth_max and _too_deep(
+        envelope, limits.depth_max
+    )
     name = envelope.pop("command", None)
     message_id = envelope.pop("messageId", None)
     wait_response = envelope.pop("waitResponse", False)
@@ -116,9 +119,7 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
 _NOTHING: Mapping[str, Any] = {}
 
 
-def _too_deep(payload: bytes, value: Any, bound: int) -> bool:
-    if payload.count(b"{") + payload.count(b"[") <= bound:
-        return False
+def _too_deep(value: Any, bound: int) -> bool:
     level = [value]
     for _ in range(bound):
         level = [
@@ -158,7 +159,7 @@ def _what_is_wrong(
     if type(data) is not dict:
         path = "data" if envelope.get("data") is not None else "payload"
         errors.append({"path": path, "message": "expected an object"})
-    if _too_deep(payload, envelope, limits.depth_max):
+    if _too_deep(envelope, limits.depth_max):
         errors.append({"path": "", "message": f"is nested deeper than {limits.depth_max} levels"})
     text = "; ".join(f"{error['path']} {error['message']}".strip() for error in errors)
     refusal = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"not a command: {text}", errors)

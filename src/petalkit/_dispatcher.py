@@ -64,8 +64,8 @@ class Dispatcher:
         self._answers = answers
         self._outbox = outbox
         self._counters = counters
-        # Called when a command has left the backlog: the intake may go on.
-        self.on_room: Callable[[], None] = lambda: None
+        # Called when a command has left the backlog, if somebody waits for that.
+        self.on_room: Callable[[], None] | None = None
         self.backlog = Backlog(settings, petals)
         for spec in table:
             self.backlog.serve(spec)
@@ -92,7 +92,8 @@ class Dispatcher:
         """Take a command into the backlog. There must be room, and a place for its response."""
         self._begin(execution)
         self.backlog.put(execution)
-        self._wake_worker()
+        if not self._waking:
+            self._wake_worker()
 
     def start_urgent(self, execution: Execution) -> bool:
         """Start a command at once, past every limit but the one on urgent ones themselves."""
@@ -124,7 +125,8 @@ class Dispatcher:
         """The next command that may start, counted as running; None when there is none."""
         while (execution := self.backlog.next()) is not None:
             if self._admit(execution):
-                self.on_room()
+                if self.on_room is not None:
+                    self.on_room()
                 return execution
         return None
 
@@ -164,7 +166,8 @@ class Dispatcher:
         """Answer a command that was taken out of the backlog and will not start."""
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
         self._finish(execution, response, code, trio.current_time())
-        self.on_room()
+        if self.on_room is not None:
+            self.on_room()
 
     def _leave(self, execution: Execution) -> None:
         """The handler, or its thread, has really ended: free its slot and group."""
@@ -186,8 +189,8 @@ class Dispatcher:
             await trio.sleep_forever()
 
     def _pass_on(self) -> None:
-        """Wake one worker if there is something that could start."""
-        if self.backlog.may_have_next:
+        """Wake one worker if there is something that could start, and none is on its way."""
+        if not self._waking and self.backlog.may_have_next:
             self._wake_worker()
 
     def _wake_worker(self) -> None:
@@ -231,13 +234,14 @@ class Dispatcher:
         up, and that is all.
         """
         scope = serving.scope
+        deadline = scope.deadline
         clock = trio.lowlevel.current_clock()  # asked for every command
         budget = CHECKPOINT_INTERVAL
         now = clock.current_time()
         while True:
             execution = self._next() if budget else None
             if execution is None:
-                if trio.current_effective_deadline() != scope.deadline:
+                if trio.current_effective_deadline() != deadline:
                     return  # a handler has left a cancel scope open, or all is cancelled
                 if budget:
                     log_scope.set(None)
@@ -248,15 +252,16 @@ class Dispatcher:
                     await trio.lowlevel.checkpoint()
                 budget = CHECKPOINT_INTERVAL
                 now = clock.current_time()
-                if now >= scope.deadline:
+                if now >= deadline:
                     return
                 continue
-            self._pass_on()
+            if not self._waking:
+                self._pass_on()
             serving.execution = execution
-            deadline = now + execution.spec.timeout
-            if not deadline - DEADLINE_SLACK <= scope.deadline <= deadline:
-                scope.deadline = deadline
-            execution.deadline = scope.deadline
+            latest = now + execution.spec.timeout
+            if not latest - DEADLINE_SLACK <= deadline <= latest:
+                scope.deadline = deadline = latest
+            execution.deadline = deadline
             execution.scope = scope
             log_scope.set(execution)
             before = contextvars.copy_context()
@@ -266,11 +271,7 @@ class Dispatcher:
             serving.execution = None
             now = clock.current_time()
             self._end(execution, answer, now)
-            if (
-                now >= execution.deadline
-                or execution.cancelled_as is not None
-                or _is_changed(before)
-            ):
+            if now >= deadline or execution.cancelled_as is not None or _is_changed(before):
                 return
             budget -= 1
 
@@ -332,7 +333,8 @@ class Dispatcher:
             self._outbox.put_response(message, message_id, now)
         for reply in execution.replies:
             self._outbox.put_response(reply.message(response), reply.key(message_id), now)
-        execution.log_answer(code)
+        if execution.logged:
+            execution.log_answer(code)
         for delivery in execution.deliveries:
             delivery.ack()
         execution.deliveries = ()

@@ -35,6 +35,8 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     """The bytes it was, or would have been, answered with."""
     at: float
     """When it finished, on the clock given to `finish`."""
+    size: int
+    """Bytes of both."""
 
 
 class DuplicateWindow(Generic[L]):
@@ -57,6 +59,10 @@ class DuplicateWindow(Generic[L]):
 
     def __len__(self) -> int:
         return len(self._finished)
+
+    def __contains__(self, message_id: str) -> bool:
+        """Whether anything is known of that ID, were it too old."""
+        return message_id in self._live or message_id in self._finished
 
     def live(self, message_id: str) -> L | None:
         """The queued or running command of that ID."""
@@ -83,10 +89,10 @@ class DuplicateWindow(Generic[L]):
         finished = self._finished
         again = finished.pop(message_id, None)
         if again is not None:  # an ID used again after its age is the newest again
-            self._size -= _size_of(again)
-        entry = Finished(live.command.command, live.payload, response, now)
-        finished[message_id] = entry
-        self._size += _size_of(entry)
+            self._size -= again.size
+        size = len(live.payload) + len(response)
+        finished[message_id] = Finished(live.command.command, live.payload, response, now, size)
+        self._size += size
         if len(finished) > self._number:  # by one
             self._drop_oldest()
         if self._size > self._bound or now > self._look_at:
@@ -103,11 +109,7 @@ class DuplicateWindow(Generic[L]):
 
     def _drop_oldest(self) -> None:
         _, dropped = self._finished.popitem(last=False)
-        self._size -= _size_of(dropped)
-
-
-def _size_of(finished: Finished) -> int:
-    return len(finished.payload) + len(finished.response)
+        self._size -= dropped.size
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import trio
 
 from ._answers import Answers
@@ -57,49 +58,43 @@ class Line:
         self.waiting: deque[Execution] = deque()
 
 
-class Execution:
-    """An accepted command, until it is finished. See the attributes' comments for who sets what."""
+_NO_LINE = Line.__new__(Line)
 
-    __slots__ = (
-        "arrived", "cancelled_as", "clock", "command", "deadline", "deliveries", "entered",
-        "finished", "identity", "in_thread", "line", "number", "payload", "replies",
-        "response_topic", "scope", "spec", "terms", "wait_response",
-    )  # fmt: skip
 
-    def __init__(
-        self,
-        command: Command,
-        payload: bytes,
-        spec: CommandSpec,
-        identity: Identity,
-        response_topic: str,
-        terms: Terms | None,
-        arrived: float,
-        clock: trio.abc.Clock,
-    ) -> None:
-        self.number = next(_numbers)  # the order of arrival
-        self.command = command
-        self.payload = payload
-        self.spec = spec
-        self.identity = identity
-        self.response_topic = response_topic
+class Execution(msgspec.Struct, eq=False):
+    """An accepted command, until it is finished. See the attributes' comments for who sets what.
+
+    A struct of msgspec, because one is made for every command.
+    """
+
+    command: Command
+    payload: bytes
+    spec: CommandSpec
+    identity: Identity
+    response_topic: str
+    arrived: float  # Trio's clock
+    clock: trio.abc.Clock  # Trio's; asked from threads too, where trio.current_time() cannot be
+    # A duplicate may want the answer that the first copy did not ask for.
+    wait_response: bool
+    logged: bool  # whether it has its lines at INFO
+    terms: Terms | None = None
+    replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
+    number: int = msgspec.field(default_factory=_numbers.__next__)  # the order of arrival
+    deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
+    line: Line = _NO_LINE  # by the dispatcher, when accepted
+    entered: bool = False  # the handler was called, or is about to be
+    finished: bool = False  # it has its one final state
+    in_thread: bool = False  # the slot is freed by the thread
+    scope: trio.CancelScope | None = None  # of the handler, while it runs
+    deadline: float = math.inf
+    cancelled_as: tuple[ErrorCode, str] | None = None
+
+    def set_terms(self, terms: Terms) -> None:
+        """It came on terms; before it is accepted."""
         self.terms = terms
-        self.arrived = arrived
-        self.clock = clock  # Trio's; asked from threads too, where trio.current_time() cannot be
-        # A duplicate may want the answer that the first copy did not ask for.
-        self.wait_response = command.wait_response
-        self.replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
-        if terms is not None and terms.reply is not None:
+        if terms.reply is not None:
             self.replies = (terms.reply,)
-            self.wait_response = wants_usual(command, terms)
-        self.deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
-        self.line: Line = _NO_LINE  # by the dispatcher, when accepted
-        self.entered = False  # the handler was called, or is about to be
-        self.finished = False  # it has its one final state
-        self.in_thread = False  # the slot is freed by the thread
-        self.scope: trio.CancelScope | None = None  # of the handler, while it runs
-        self.deadline = math.inf
-        self.cancelled_as: tuple[ErrorCode, str] | None = None
+            self.wait_response = wants_usual(self.command, terms)
 
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler; the command is answered so once it has ended."""
@@ -122,22 +117,18 @@ class Execution:
 
     def log_received(self) -> None:
         """One line at INFO."""
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("received", extra=self.log_fields())
+        logger.info("received", extra=self.log_fields())
 
     def log_answer(self, code: str | None) -> None:
         """One line at INFO."""
-        if logger.isEnabledFor(logging.INFO):
-            wanted = self.wait_response or self.replies
-            text = "answered" if wanted else "done, no answer wanted"
-            fields = self.log_fields()
-            if code is not None:
-                text = f"{text}: {code}"
-                fields["error_code"] = str(code)
-            logger.info(text, extra=fields)
+        wanted = self.wait_response or self.replies
+        text = "answered" if wanted else "done, no answer wanted"
+        fields = self.log_fields()
+        if code is not None:
+            text = f"{text}: {code}"
+            fields["error_code"] = str(code)
+        logger.info(text, extra=fields)
 
-
-_NO_LINE = Line.__new__(Line)
 
 Answer = tuple[bytes, str | None]
 

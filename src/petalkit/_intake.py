@@ -22,6 +22,7 @@ from ._dispatcher import Dispatcher
 from ._duplicates import DuplicateWindow, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
+from ._execution import logger as commands_logger
 from ._held import PACKET_IDS, Held, HeldLine
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
@@ -54,12 +55,15 @@ class Intake:
         self._limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
         self._table = table
         self._dispatcher = dispatcher
+        self._backlog = dispatcher.backlog
         self._duplicates = duplicates
         self._answers = answers
         self._outbox = outbox
         self._counters = counters
         self._response_topics = ResponseTopics(settings, counters)
         self._session_kept = settings.keeps_session
+        self._acks_at_once = settings.acknowledge == "accepted"
+        self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
@@ -72,8 +76,6 @@ class Intake:
         self._draining = False  # the session is about to end: what is here is ours alone
         self._deaf = False  # closed to urgent commands too
         self._reading_on = False
-        dispatcher.on_room = self._admit_held
-        outbox.on_place = self._admit_held
         outbox.on_pressure = self._wake
 
     @property
@@ -96,6 +98,8 @@ class Intake:
                     await self._pause(link)
                 batch = await link.receive()
                 self._now = trio.current_time()
+                self._counters.received += len(batch)
+                self._logged = commands_logger.isEnabledFor(logging.INFO)
                 for delivery in batch:
                     try:
                         self.take(delivery, identity)
@@ -131,6 +135,7 @@ class Intake:
         for held in self._held.take(lambda _: True):
             if not held.comes_again:
                 self._refuse_stopping(held.delivery, held.identity, held.command, held.terms)
+        self._watch_room()
         self._wake()
 
     def close_to_urgent(self) -> None:
@@ -141,6 +146,8 @@ class Intake:
         """The device is another now, and has waited long enough: refuse what is still held."""
         for held in self._held.take(lambda one: one.identity == identity):
             self._refuse(held.delivery, identity, held.command, held.terms, code, text)
+        self._watch_room()
+        self._wake()
 
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
@@ -163,12 +170,12 @@ class Intake:
     def _link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays held."""
         self._held.take(lambda held: held.comes_again)
+        self._watch_room()
 
     # -- one delivery
 
     def take(self, delivery: Delivery, identity: Identity) -> None:
         """Judge one delivery."""
-        self._counters.received += 1
         if delivery.topic not in self._topics:
             self._counters.unexpected_topic += 1
             logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
@@ -192,7 +199,7 @@ class Intake:
         if properties is not None or expires_at is not None:
             terms = self._terms(properties, expires_at, reply)
         if self.closed and not self._is_urgent(command.command):
-            known = command.message_id is not None and self._is_duplicate(
+            known = self._may_be_known(command.message_id) and self._is_duplicate(
                 delivery, identity, command, terms
             )
             if not known and not self._comes_again(delivery):
@@ -208,7 +215,7 @@ class Intake:
             self._refuse(delivery, identity, command, terms, ErrorCode.RETAINED, text)
             return
         # Before its expiry: a copy that came too late belongs to the first, which did not.
-        if command.message_id is not None and self._is_duplicate(
+        if self._may_be_known(command.message_id) and self._is_duplicate(
             delivery, identity, command, terms
         ):
             return
@@ -220,7 +227,7 @@ class Intake:
         if spec is None:
             self._refuse_unknown(delivery, identity, command, terms)
             return
-        if self._dispatcher.backlog.petals[spec.petal].failed:
+        if self._backlog.petals[spec.petal].failed:
             text = f"petal {spec.petal!r} is not available"
             self._refuse(delivery, identity, command, terms, ErrorCode.UNAVAILABLE, text)
             return
@@ -267,7 +274,7 @@ class Intake:
         return terms.are_over(self._answers.timestamps.now(), trio.current_time())
 
     def _has_room(self, command: Command, terms: Terms | None) -> bool:
-        if self._dispatcher.backlog.is_full:
+        if self._backlog.is_full:
             return False
         if terms is not None and terms.reply is not None:
             return self._outbox.reserve(1 + wants_usual(command, terms))
@@ -284,7 +291,8 @@ class Intake:
         """There is room, and a place for the response is reserved."""
         execution = self._execution(delivery, identity, command, spec, terms)
         self._dispatcher.accept(execution)
-        execution.log_received()
+        if self._logged:
+            execution.log_received()
 
     def _start_urgent(
         self,
@@ -301,7 +309,8 @@ class Intake:
             return
         execution = self._execution(delivery, identity, command, spec, terms)
         if self._dispatcher.start_urgent(execution):
-            execution.log_received()
+            if self._logged:
+                execution.log_received()
             return
         for _ in range(places):
             self._outbox.release()
@@ -322,11 +331,17 @@ class Intake:
             spec,
             identity,
             self._response_topic(identity),
-            terms,
             self._now,
             self._clock,
+            wait_response=command.wait_response,
+            logged=self._logged,
         )
-        self._owe(execution, delivery)
+        if terms is not None:
+            execution.set_terms(terms)
+        if self._acks_at_once or self._draining:
+            delivery.ack()
+        elif delivery.qos:
+            execution.deliveries = (delivery,)
         return execution
 
     def _response_topic(self, identity: Identity) -> str:
@@ -336,12 +351,18 @@ class Intake:
 
     def _owe(self, execution: Execution, delivery: Delivery) -> None:
         """Acknowledge now or with the command, as it is set."""
-        if self._settings.acknowledge == "accepted" or self._draining:
+        if self._acks_at_once or self._draining:
             delivery.ack()
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
 
     # -- duplicates
+
+    def _may_be_known(self, message_id: str | None) -> bool:
+        """Whether an earlier one of that ID is worth a closer look."""
+        return message_id is not None and (
+            message_id in self._duplicates or self._held.find(message_id) is not None
+        )
 
     def _is_known(self, message_id: str | None) -> bool:
         return message_id is not None and (
@@ -534,6 +555,7 @@ class Intake:
             )
             return
         self._held.add(held)
+        self._watch_room()
         if self._draining:
             held.delivery.ack()  # or the broker's window stays shut, and the rest never comes
 
@@ -544,6 +566,11 @@ class Intake:
         # The answer that is waited for may stand behind all that the broker has sent already, and
         # its window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
         return len(self._held) >= PACKET_IDS or self._held.size >= self._settings.channel_bytes
+
+    def _watch_room(self) -> None:
+        """Be told of room while something is held, and only then: that is rare, and room is not."""
+        waits = self._admit_held if self._held else None
+        self._dispatcher.on_room = self._outbox.on_place = waits
 
     def _admit_held(self) -> None:
         """Accept what was held, in order, as far as there is room now."""
@@ -565,5 +592,5 @@ class Intake:
                     break
         finally:
             self._admitting = False
-        if not self._resume.is_set():
-            self._wake()
+        self._watch_room()
+        self._wake()

@@ -37,25 +37,17 @@ ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity fo
 TopicOf = Callable[[Identity], str]
 
 
-class _Entry:
-    """One message on its way. Its topic is resolved late when no identity was known."""
+class _Entry(msgspec.Struct, eq=False):
+    """One message on its way. Times are on Trio's clock."""
 
-    __slots__ = ("answers", "event", "expires_at", "losses", "message", "sent_at", "topic_of")
-
-    def __init__(
-        self,
-        message: Message,
-        topic_of: TopicOf | None,
-        event: bool,
-        answers: Hashable = None,
-    ) -> None:
-        self.message = message
-        self.topic_of = topic_of
-        self.event = event
-        self.expires_at = math.inf
-        self.answers = answers  # of a response: the command's messageId, or more than it
-        self.losses = 0
-        self.sent_at = 0.0
+    message: Message
+    expires_at: float
+    answers: Hashable = None  # of a response: the command's messageId, or more than it
+    topic_of: TopicOf | None = None  # where no identity was known: the topic is resolved late
+    event: bool = False
+    losses: int = 0
+    sent_at: float = 0.0
+    stale_at: float = math.inf  # when its Message Expiry Interval says too much
 
     @property
     def size(self) -> int:
@@ -68,14 +60,20 @@ class Outbox:
     Args:
         settings: the bounds.
         counters: where it counts.
-        on_pressure: called when somebody begins to wait for room, so that reading goes on.
+
+    Attributes:
+        on_pressure: called when only a PUBACK makes room from now on, so that reading goes on.
+        on_place: called when there may be a place for one more response; None for nobody.
     """
 
     def __init__(self, settings: Settings, counters: Counters) -> None:
         self._settings = settings
+        self._capacity = settings.response_capacity
+        self._bytes_max = settings.outbox_bytes
+        self._expiry = settings.response_expiry
         self._counters = counters
         self.on_pressure: Callable[[], None] = lambda: None
-        self.on_place: Callable[[], None] = lambda: None
+        self.on_place: Callable[[], None] | None = None
         self._queue: deque[_Entry] = deque()
         self._in_flight: dict[_Entry, None] = {}  # in the order in which they were sent
         self._link: Link | None = None
@@ -92,8 +90,7 @@ class Outbox:
         self._events = 0
         self._bytes = 0
         self._room = trio.lowlevel.ParkingLot()
-        self._empty = trio.Event()
-        self._empty.set()
+        self._empty: trio.Event | None = None  # set when it is, if somebody waits
 
     # -- how it stands
 
@@ -119,10 +116,7 @@ class Outbox:
     # -- responses
 
     def _has_place(self) -> bool:
-        return (
-            self._reserved + self._responses < self._settings.response_capacity
-            and self._bytes < self._settings.outbox_bytes
-        )
+        return self._reserved + self._responses < self._capacity and self._bytes < self._bytes_max
 
     def reserve(self, places: int = 1, *, force: bool = False) -> bool:
         """Take the places of responses to come; False when there is none.
@@ -134,7 +128,8 @@ class Outbox:
             places: how many.
             force: take it all the same, up to an allowance: an urgent command passes the limits.
         """
-        if not self._has_place() and not (force and self._has_allowance()):
+        full = self._reserved + self._responses >= self._capacity or self._bytes >= self._bytes_max
+        if full and not (force and self._has_allowance()):
             return False
         self._reserved += places
         return True
@@ -150,7 +145,8 @@ class Outbox:
     def release(self) -> None:
         """Give a reserved place back: nothing will be answered."""
         self._reserved -= 1
-        self.on_place()
+        if self.on_place is not None:
+            self.on_place()
 
     def owes_answer(self, answers: Hashable) -> bool:
         """Whether a response put under that key is here, and will reach its caller by itself."""
@@ -165,8 +161,8 @@ class Outbox:
             now: Trio's clock.
         """
         self._reserved -= 1
-        self._put(_Entry(message, None, False, answers), now)
-        if not self._has_place():
+        self._put(_Entry(message, now + self._expiry, answers=answers), now)
+        if self._bytes >= self._bytes_max or self._reserved + self._responses >= self._capacity:
             self.on_pressure()  # from now on only a PUBACK makes room
 
     def put_refusal(self, message: Message, answers: Hashable) -> bool:
@@ -174,7 +170,7 @@ class Outbox:
         if not self._has_allowance():
             return False
         now = trio.current_time()
-        self._put(_Entry(message, None, False, answers), now)
+        self._put(_Entry(message, now + self._expiry, answers=answers), now)
         return True
 
     # -- events
@@ -248,33 +244,33 @@ class Outbox:
             # Rounded up, and never more than the wire can say: it is counted down when it leaves.
             properties = Properties(message_expiry=MAX_EXPIRY)
         message = Message(topic, payload, qos, False, properties)
-        entry = _Entry(message, None if topic else topic_of, True)
-        entry.expires_at = expires_at
-        self._put(entry, now)
+        expires_at = min(expires_at, now + self._expiry)
+        topic_later = None if topic else topic_of
+        self._put(_Entry(message, expires_at, topic_of=topic_later, event=True), now)
         return True
 
     # -- sending
 
     def _put(self, entry: _Entry, now: float) -> None:
-        expires_at = now + self._settings.response_expiry
-        if expires_at < entry.expires_at:
-            entry.expires_at = expires_at
         if entry.event:
             self._events += 1
         else:
             self._responses += 1
             if entry.answers is not None:
                 self._owed_to[entry.answers] = self._owed_to.get(entry.answers, 0) + 1
-        self._bytes += len(entry.message.payload)
+        message = entry.message
+        self._bytes += len(message.payload)
+        properties = message.properties
+        if properties is not None and properties.message_expiry is not None:
+            entry.stale_at = entry.expires_at - properties.message_expiry + 1
         self._queue.append(entry)
-        if self._empty.is_set():
-            self._empty = trio.Event()
-        if self._link is not None:
+        if self._link is not None and not self._stalled:
             self._pump(now)
 
     def attach(self, link: Link, identity: Identity) -> None:
         """Send over this link from now on."""
         self._link = link
+        self._clock = trio.lowlevel.current_clock()  # asked at every PUBACK
         self._identity = identity
         # One place is left free: at a stop `offline` has to pass whatever waits for its PUBACK.
         self._window = max(1, link.publish_maximum - 1)
@@ -312,16 +308,19 @@ class Outbox:
         self._after_removal()
 
     def _pump(self, now: float) -> None:
-        if self._pumping:  # a transport that answers inside publish_nowait would recurse
+        if self._pumping:  # what expires here makes room, which is told, and may come back here
             return
         self._pumping = True
         try:
-            self._send_all(now)
+            stalled = self._send_all(now)
         finally:
             self._pumping = False
+        if stalled and not self._stalled:
+            self.on_pressure()
+        self._stalled = stalled
 
-    def _send_all(self, now: float) -> None:
-        self._stalled = False
+    def _send_all(self, now: float) -> bool:
+        """Send what may leave; True when only a PUBACK lets the next one leave."""
         queue, in_flight = self._queue, self._in_flight
         while queue and self._link is not None:
             entry = queue[0]
@@ -330,36 +329,31 @@ class Outbox:
                 self._expire(entry)
                 continue
             if len(in_flight) >= self._window:
-                self._stall()
-                return
+                return True
             alone = entry.losses >= LOSSES_UNTIL_ALONE
             if in_flight and (alone or self._alone):
-                return
+                return False
             if entry.topic_of is not None and self._identity is not None:
                 topic = entry.topic_of(self._identity)
                 entry.message = msgspec.structs.replace(entry.message, topic=topic)
                 entry.topic_of = None
-            if entry.message.properties is not None:
-                _count_down(entry, entry.message.properties, now)
+            if now >= entry.stale_at:
+                _count_down(entry, now)
             try:
                 self._link.publish_nowait(entry.message, functools.partial(self._done, entry))
             except trio.WouldBlock:
                 if in_flight:
-                    self._stall()
-                else:  # no PUBACK will call here again
-                    self._blocked.set()
-                return
+                    return True
+                self._blocked.set()  # no PUBACK will call here again
+                return False
             except ConnectionLost:
                 self._link = None  # the supervisor is about to detach it
-                return
+                return False
             queue.popleft()
             self._alone = alone
             entry.sent_at = now
             in_flight[entry] = None
-
-    def _stall(self) -> None:
-        self._stalled = True
-        self.on_pressure()
+        return False
 
     def _done(self, entry: _Entry, error: TransportError | None) -> None:
         if isinstance(error, ConnectionLost) or entry not in self._in_flight:
@@ -379,7 +373,7 @@ class Outbox:
         self._forget(entry)
         self._after_removal()
         if self._link is not None and self._queue:
-            self._pump(trio.current_time())
+            self._pump(self._clock.current_time())
 
     def _expire(self, entry: _Entry) -> None:
         self._counters.publish_expired += 1
@@ -407,11 +401,15 @@ class Outbox:
         self._bytes -= entry.size
 
     def _after_removal(self) -> None:
-        if not self._queue and not self._in_flight:
-            self._empty.set()
+        if not self._queue:
+            self._stalled = False
+            if self._empty is not None and not self._in_flight:
+                self._empty.set()
+                self._empty = None
         if self._room:
             self._room.unpark()
-        self.on_place()
+        if self.on_place is not None:
+            self.on_place()
 
     async def keep_sending(self, link: Link) -> None:
         """Go on when a link takes messages again that took none. Until cancelled or lost.
@@ -432,6 +430,8 @@ class Outbox:
     async def wait_empty(self) -> None:
         """Wait until everything is acknowledged. Has to be bounded by the caller."""
         while len(self):
+            if self._empty is None:
+                self._empty = trio.Event()
             await self._empty.wait()
 
     def close(self) -> None:
@@ -442,11 +442,10 @@ class Outbox:
             logger.error("stopped with %d responses and events unsent", unsent)
 
 
-def _count_down(entry: _Entry, properties: Properties, now: float) -> None:
-    """Say what is left of a message's expiry, once a second of it has passed here."""
-    if properties.message_expiry is None:
-        return
+def _count_down(entry: _Entry, now: float) -> None:
+    """Say what is left of a message's expiry, when a second of it or more has passed here."""
+    assert entry.message.properties is not None
     left = math.ceil(entry.expires_at - now)
-    if left < properties.message_expiry:
-        properties = attrs.evolve(properties, message_expiry=left)
-        entry.message = msgspec.structs.replace(entry.message, properties=properties)
+    entry.stale_at = entry.expires_at - left + 1
+    properties = attrs.evolve(entry.message.properties, message_expiry=left)
+    entry.message = msgspec.structs.replace(entry.message, properties=properties)

@@ -278,6 +278,7 @@ def test_the_receive_maximum_may_be_reached_and_not_passed(qos: int) -> None:
     one, _ = deliveries(feed(session, incoming(b"", 1, qos), incoming(b"", 2, qos)))
     deliveries(feed(session, incoming(b"")))  # QoS 0 is not counted
     one.ack()
+    session.data_to_send()
     if qos == 2:  # PUBREC frees no place, PUBCOMP does: section 4.9
         feed(session, mqtt5.PubRelPacket(1))
     deliveries(feed(session, incoming(b"", 3, qos)))
@@ -290,6 +291,7 @@ def test_pubrec_frees_no_place() -> None:
     session = session_up(receive_maximum=1)
     (one,) = deliveries(feed(session, incoming(b"", 1, 2)))
     one.ack()
+    session.data_to_send()
     assert ended_by(feed(session, incoming(b"", 2))) == 0x93
 
 

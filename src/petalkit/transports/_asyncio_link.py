@@ -29,7 +29,7 @@ from ._asyncio_client import HardenedClient, MqttError, Wire, read_properties
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
 from ._base_link import FAILURE, READ_SIZE, BaseLink, filter_batches
-from ._contract import AckWindow, ConnectOptions, Delivery, OnDone
+from ._contract import ConnectOptions, Delivery, OnDone
 from ._tls import Address
 
 logger = logging.getLogger("petalkit.transport")
@@ -53,7 +53,6 @@ class AsyncioLink(BaseLink):
         self._v5 = settings.protocol == "5"
         self._outgoing = Outgoing(options, self._wake_writer, self._wake_publishers)
         self.on_puback = self._outgoing.on_puback  # from the client
-        self._window = AckWindow(self._outgoing.send_acks)
 
     def __repr__(self) -> str:
         return f"<AsyncioLink to {self._address}, {self._state()}>"
@@ -142,7 +141,6 @@ class AsyncioLink(BaseLink):
         await self._ended.wait()
 
     def _take_owed(self) -> Iterable[OnDone]:
-        self._window.close()
         return self._outgoing.take_owed()
 
     # -- reading
@@ -203,7 +201,7 @@ class AsyncioLink(BaseLink):
             qos=qos,
             retain=message.retain,
             dup=message.dup,
-            window=self._window if qos else None,
+            window=self._outgoing.window if qos else None,
             packet_id=message.mid,
             properties=read_properties(message.properties) if self._v5 else None,
         )

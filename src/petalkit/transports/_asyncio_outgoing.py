@@ -17,7 +17,7 @@ from .._errors import RejectedByBroker, TransportError
 from .._messages import Message
 from ._asyncio_client import HardenedClient
 from ._base_link import FAILURE, OUTGOING_BYTES
-from ._contract import ConnectOptions, OnDone
+from ._contract import AckWindow, ConnectOptions, OnDone
 
 _PUBLISH_OVERHEAD = 16  # bytes of a PUBLISH beside topic and payload, at most
 _PROPERTIES_OVERHEAD = 18  # of their identifiers and lengths, at most
@@ -46,7 +46,7 @@ class Outgoing:
         self.in_flight = 0  # QoS 1, with those not written yet
         self.in_flight_max = options.publish_maximum
         self._packet_max = 0xFFFF_FFFF
-        self._acks: list[int] = []
+        self.window = AckWindow(wake)
         self._exactly_once: set[int] = set()
         self._messages: deque[tuple[Message, OnDone]] = deque()
         self._messages_bytes = 0
@@ -61,17 +61,16 @@ class Outgoing:
 
     def pending(self) -> bool:
         """Whether `flush` has anything to do."""
-        return bool(self._acks or self._messages or self.client.want_write())
+        return self.window.ready or bool(self._messages) or self.client.want_write()
 
     def only_acks(self) -> bool:
         """Whether nothing waits but acknowledgements."""
-        return bool(self._acks) and not self._messages
+        return self.window.ready and not self._messages
 
     def flush(self) -> None:
         """Put on the wire what was collected: acknowledgements in order, then publishes."""
-        if self._acks:
-            acks, self._acks = self._acks, []
-            self.client.ack(acks, qos=1)
+        if self.window.ready:
+            self._write_acks(self.window.take_ready())
         messages = self._messages
         while messages:
             self._write(*messages.popleft())
@@ -80,6 +79,7 @@ class Outgoing:
 
     def take_owed(self) -> list[OnDone]:
         """Everybody who still waits for an answer; they are forgotten here."""
+        self.window.close()
         owed = [*self._unacked.values(), *(on_done for _, on_done in self._messages)]
         self._unacked.clear()
         self._messages.clear()
@@ -91,15 +91,13 @@ class Outgoing:
         """A delivery came with QoS 2, which only a session made elsewhere asks for."""
         self._exactly_once.add(packet_id)
 
-    def send_acks(self, packet_ids: list[int]) -> None:
-        """From the window: these are due, in this order."""
+    def _write_acks(self, packet_ids: list[int]) -> None:
         if self._exactly_once:
             twice = [each for each in packet_ids if each in self._exactly_once]
             self._exactly_once.difference_update(twice)
             packet_ids = [each for each in packet_ids if each not in twice]
             self.client.ack(twice, qos=2)
-        self._acks += packet_ids
-        self._wake()
+        self.client.ack(packet_ids, qos=1)
 
     # -- publishes
 

@@ -104,41 +104,52 @@ class Delivery:
         """
         if not self._acked:
             self._acked = True
-            if self._window is not None:
-                self._window._advance()
+            window = self._window
+            # Only the first of them can make any ready, and those behind it come along.
+            if window is not None and not window.ready and window._is_first(self):
+                window.ready = True
+                window._on_ready()
 
     def __repr__(self) -> str:
         return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
 
 
 class AckWindow:
-    """The QoS 1 deliveries of one link that are not acknowledged yet, in order of arrival.
+    """The QoS 1 deliveries of one link whose acknowledgement has not left, in order of arrival.
 
     Args:
-        send: is given the packet IDs whose turn has come; must not raise.
+        on_ready: called when some of them may leave, until `take_ready` has taken them; must not
+            raise.
+
+    Attributes:
+        ready: whether `take_ready` has something to give.
     """
 
-    __slots__ = ("_pending", "_send")
+    __slots__ = ("_on_ready", "_pending", "ready")
 
-    def __init__(self, send: Callable[[list[int]], None]) -> None:
+    def __init__(self, on_ready: Callable[[], object]) -> None:
+        self._on_ready = on_ready
         self._pending: deque[Delivery] = deque()
-        self._send: Callable[[list[int]], None] | None = send
+        self.ready = False
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def _advance(self) -> None:
+    def _is_first(self, delivery: Delivery) -> bool:
+        return bool(self._pending) and self._pending[0] is delivery
+
+    def take_ready(self) -> list[int]:
+        """The packet IDs whose turn has come, in order; they count as acknowledged."""
+        self.ready = False
         pending = self._pending
-        if self._send is None or not pending or not pending[0]._acked:
-            return
-        ready: list[int] = []
+        taken: list[int] = []
         while pending and pending[0]._acked:
-            ready.append(pending.popleft()._packet_id)
-        self._send(ready)
+            taken.append(pending.popleft()._packet_id)
+        return taken
 
     def close(self) -> None:
         """The link is gone: what was owed on it is owed no more."""
-        self._send = None
+        self.ready = False
         self._pending.clear()
 
 

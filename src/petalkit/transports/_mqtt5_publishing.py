@@ -101,15 +101,13 @@ class Publishing:
         Raises:
             RejectedByBroker: all of them are.
         """
-        packet_id = self._last_id
         for _ in range(_MAX_PACKET_ID):
-            packet_id = packet_id + 1 if packet_id < _MAX_PACKET_ID else 1
+            self._last_id = packet_id = self._last_id % _MAX_PACKET_ID + 1
             if not (
                 packet_id in self._in_flight
                 or packet_id in self._carried
                 or packet_id in self._asked
             ):
-                self._last_id = packet_id
                 return packet_id
         raise RejectedByBroker(_QUOTA_EXCEEDED, "Quota exceeded: no packet identifier is free")
 
@@ -291,13 +289,14 @@ def _arguments(properties: Properties | None) -> dict[str, Any]:
     if properties is None:
         return {}
     _check_texts(properties)
-    return {
+    arguments = {
         "message_expiry_interval": properties.message_expiry,
         "content_type": properties.content_type,
         "response_topic": properties.response_topic,
         "correlation_data": properties.correlation_data,
-        "user_properties": list(properties.user_properties),
+        "user_properties": list(properties.user_properties) or None,
     }
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _check_texts(properties: Properties) -> None:

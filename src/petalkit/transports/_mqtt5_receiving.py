@@ -50,18 +50,19 @@ class Receiving:
         return not self._received
 
     def connect(self, receive_maximum: int, on_output: Callable[[], None] = nobody) -> None:
-        """A connection begins; `on_output` is called when an acknowledgement was written."""
-        self._on_output = on_output
+        """A connection begins; `on_output` is called when acknowledgements may leave."""
         self._receive_maximum = receive_maximum
-        self._window = AckWindow(self._acknowledge)
+        self.window = AckWindow(on_output)
         self._owed: set[int] = set()  # delivered with QoS 2, PUBREC owed
         self._unreleased: set[int] = set()  # those of `_received` that came on this connection
         self._aliases: dict[int, str] = {}
 
     def lose_connection(self) -> None:
         """It ends: what is owed on it is owed no more, and comes again."""
-        self._window.close()
-        self._on_output = nobody
+        for turn in self.window.take_ready():
+            if turn > _PUBREC_DUE:  # whoever acknowledged it has dealt with it
+                self._received.add(turn - _PUBREC_DUE)
+        self.window.close()
 
     def forget_session(self) -> None:
         """The broker knows nothing of what it had sent."""
@@ -86,7 +87,7 @@ class Receiving:
             exactly_once = packet.qos == _EXACTLY_ONCE
             if exactly_once and self._is_copy(packet_id):
                 return None
-            window = self._window
+            window = self.window
             if self._strict and len(window) + len(self._unreleased) >= self._receive_maximum:
                 text = f"more than {self._receive_maximum} unacknowledged messages"
                 raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, text)
@@ -123,10 +124,10 @@ class Receiving:
         except KeyError:
             raise Violation(PROTOCOL_ERROR, f"topic alias {alias} has no topic") from None
 
-    def _acknowledge(self, packet_ids: list[int]) -> None:
-        """From the window: these are due, in this order."""
+    def write_acknowledgements(self) -> None:
+        """Write those whose turn has come, in order."""
         outgoing = self._outgoing
-        for turn in packet_ids:
+        for turn in self.window.take_ready():
             if turn > _PUBREC_DUE:
                 packet_id = turn - _PUBREC_DUE
                 self._owed.discard(packet_id)
@@ -136,7 +137,6 @@ class Receiving:
             else:
                 outgoing += _PUBACK
                 outgoing += turn.to_bytes(2)
-        self._on_output()
 
     def on_pubrel(self, packet: mqtt5.PubRelPacket) -> None:
         """The identifier is free again."""

@@ -157,13 +157,20 @@ class ClientSession:
 
     def data_to_send(self) -> bytes:
         """Everything that is to be written now, once."""
+        if self._receiving.window.ready:
+            self._receiving.write_acknowledgements()
         data = bytes(self._outgoing)
         self._outgoing.clear()
         return data
 
     @property
+    def wants_to_send(self) -> bool:
+        """Whether `data_to_send` has something to return."""
+        return bool(self._outgoing) or self._receiving.window.ready
+
+    @property
     def unsent(self) -> int:
-        """Bytes that `data_to_send` would return."""
+        """Bytes that `data_to_send` would return, those of acknowledgements aside."""
         return len(self._outgoing)
 
     def receive_data(self, data: bytes | bytearray) -> list[Event]:
@@ -197,6 +204,7 @@ class ClientSession:
             code = PROTOCOL_ERROR  # it has spoken MQTT 5 before, and no DISCONNECT says the other
         # Before CONNACK there is nothing to say DISCONNECT to: MQTT 5.0, section 3.2.
         if self.state == "connected":
+            self._receiving.write_acknowledgements()
             reason = mqtt5.DisconnectReasonCode(code)
             self._outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
         self._end()
@@ -327,6 +335,7 @@ class ClientSession:
             RuntimeError: not connected.
         """
         self._check_connected()
+        self._receiving.write_acknowledgements()
         reason = mqtt5.DisconnectReasonCode(reason_code)
         self._outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
         self._end()

@@ -236,7 +236,7 @@ class NativeLink(BaseLink):
     async def _write(self) -> None:
         session = self._session
         while self._lost is None:
-            if not (session.unsent or self._soon):
+            if not (session.wants_to_send or self._soon):
                 await self._writer.park()
                 if not (self._published or self._leaving):
                     # Acknowledgements: the answer is mostly one step behind, and leaves with them.
@@ -249,7 +249,7 @@ class NativeLink(BaseLink):
             data = session.data_to_send()
             if data and not await self._send(data):
                 return
-            if self._leaving and not session.unsent:
+            if self._leaving and not session.wants_to_send:
                 await self._half_close()
                 return
             self._wake_publishers()

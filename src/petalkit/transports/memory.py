@@ -260,7 +260,9 @@ class MemoryLink(Link):
             )
         return deliveries
 
-    def _send_acks(self, packet_ids: list[int]) -> None:
+    def _send_acks(self) -> None:
+        assert self._window is not None
+        packet_ids = self._window.take_ready()
         self._broker._receive_acks(self._connection, packet_ids)  # pyright: ignore[reportPrivateUsage]
 
     # -- publishing
