@@ -15,9 +15,10 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
+import pytest
 import trio
 
 from petalkit import Settings
@@ -30,6 +31,13 @@ POLL = 0.02
 BASE = "org/acme/device/Instance-1"
 SESSION = "petalkit-acme-Instance-1"  # the client ID of that device
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
+# The same stories over each transport and protocol, as arguments of the command line.
+Wire: TypeAlias = tuple[str, str]
+WIRES = pytest.mark.parametrize(
+    "wire",
+    [("--protocol", "3.1.1"), ("--protocol", "5"), ("--transport", "native")],
+    ids=["3.1.1", "5", "native"],
+)
 PETALKIT = Path(sys.executable).with_name("petalkit")  # the console script
 
 

@@ -16,7 +16,7 @@ from petalkit._embedded_broker import open_embedded_broker
 
 from ..brokers import Mosquitto, free_port
 from .conftest import GUIDE, Start
-from .kit import BASE, LIMIT, WHO, observe, until
+from .kit import BASE, LIMIT, WHO, WIRES, Wire, observe, until
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -58,16 +58,16 @@ async def test_the_guides_json_through_mosquittos_own_clients(
 
 
 @pytest.mark.parametrize("petals", [1, 3])
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 async def test_one_answer_and_no_other(
-    start: Start, mosquitto: Mosquitto, folder: Path, petals: int, protocol: str
+    start: Start, mosquitto: Mosquitto, folder: Path, petals: int, wire: Wire
 ) -> None:
     """Three petals made of the guide's example used to give two more answers, both wrong."""
     targets = ["example.py"]
     for number in range(2, petals + 1):
         targets.append(f"example{number}.py")
         (folder / targets[-1]).write_text(GUIDE.replace("example-petal", f"example{number}"))
-    program = start("run", *targets, "--broker", mosquitto.url, *WHO, "--protocol", protocol)
+    program = start("run", *targets, "--broker", mosquitto.url, *WHO, *wire)
     async with observe(mosquitto.url) as observer:
         await program.connected()
         await observer.send("x/y", "unknown")

@@ -12,7 +12,7 @@ import trio
 
 from ..brokers import Mosquitto
 from .conftest import Start
-from .kit import Observer, Program, observe, until
+from .kit import WIRES, Observer, Program, Wire, observe, until
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -41,16 +41,16 @@ def sent_before(log: str, sender: str, topic: str, mark: str) -> int:
     return len(re.findall(rf"Received PUBLISH from {sender} .*'{topic}'", before))
 
 
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 async def test_the_file_comes_late_and_then_changes(
     start: Start,
     mosquitto: Mosquitto,
     tmp_path: Path,
     runs: Callable[[], list[int]],
-    protocol: str,
+    wire: Wire,
 ) -> None:
     file = tmp_path / "thing-parameters.json"
-    program = run_with_file(start, mosquitto, file, "--protocol", protocol)
+    program = run_with_file(start, mosquitto, file, *wire)
     async with observe(mosquitto.url, "#", base=OLD) as observer:
         await program.said(f"waiting for the organization ID.*{re.escape(file.name)}")
         file.write_text('{"thing": {"lastRep')  # half written

@@ -16,7 +16,7 @@ from petalkit.transports import ConnectOptions, create_transport
 
 from ..brokers import Certificates, Mosquitto
 from .conftest import Start
-from .kit import BASE, SESSION, WHO, Proxy, observe, until
+from .kit import BASE, SESSION, WHO, WIRES, Proxy, Wire, observe, until
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -25,18 +25,18 @@ Runs = Callable[[], list[int]]
 RECONNECT = 15.0  # seconds; the first waits are at most 1, 2 and 4
 
 
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 async def test_mosquitto_is_stopped_and_started_again(
-    start: Start, start_mosquitto: StartMosquitto, runs: Runs, protocol: str
+    start: Start, start_mosquitto: StartMosquitto, runs: Runs, wire: Wire
 ) -> None:
     mosquitto = start_mosquitto(persistence=True)
-    program = start("run", "work.py", "--broker", mosquitto.url, *WHO, "--protocol", protocol)
+    program = start("run", "work.py", "--broker", mosquitto.url, *WHO, *wire)
     await program.connected()
     async with observe(mosquitto.url) as observer:
         await observer.send("work/wait", "in flight", seconds=0.5, n=1)
         await until(lambda: runs() == [1], lambda: program.text, RECONNECT)
-        mosquitto.stop()
-        await program.said("link lost")
+    mosquitto.stop()  # not under the observer, whom it would end too
+    await program.said("link lost")
     mosquitto.start()
     async with observe(mosquitto.url) as observer:
         await observer.answer("in flight", RECONNECT)
@@ -44,14 +44,14 @@ async def test_mosquitto_is_stopped_and_started_again(
     assert runs() == [1, 2]
 
 
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 async def test_commands_sent_while_the_link_is_away_are_answered_after(
-    start: Start, mosquitto: Mosquitto, nursery: trio.Nursery, runs: Runs, protocol: str
+    start: Start, mosquitto: Mosquitto, nursery: trio.Nursery, runs: Runs, wire: Wire
 ) -> None:
     """QoS 1 into the session that the broker keeps; what had started goes on meanwhile."""
     proxy = Proxy(mosquitto.port)
     await nursery.start(proxy.run)
-    program = start("run", "work.py", "--broker", proxy.url, *WHO, "--protocol", protocol)
+    program = start("run", "work.py", "--broker", proxy.url, *WHO, *wire)
     await program.connected()
     count = 50
     async with observe(mosquitto.url) as observer:
@@ -74,14 +74,15 @@ async def test_commands_sent_while_the_link_is_away_are_answered_after(
     assert runs() == [-1, *range(count + 1)], "in order, and none twice"
 
 
+@WIRES
 async def test_a_link_that_is_cut_again_and_again_under_load(
-    start: Start, mosquitto: Mosquitto, nursery: trio.Nursery, runs: Runs
+    start: Start, mosquitto: Mosquitto, nursery: trio.Nursery, runs: Runs, wire: Wire
 ) -> None:
     """A response whose PUBACK was lost with the link may go out twice; nothing runs twice."""
     proxy = Proxy(mosquitto.port)
     await nursery.start(proxy.run)
     program = start(
-        "run", "work.py", "--broker", proxy.url, *WHO,
+        "run", "work.py", "--broker", proxy.url, *WHO, *wire,
         "--reconnect-delay-min", "0.05", "--reconnect-delay-max", "0.1",
     )  # fmt: skip
     await program.connected()
@@ -107,8 +108,9 @@ async def test_a_link_that_is_cut_again_and_again_under_load(
 # -- TLS
 
 
+@WIRES
 async def test_tls_with_a_client_certificate(
-    start: Start, start_mosquitto: StartMosquitto, certificates: Certificates
+    start: Start, start_mosquitto: StartMosquitto, certificates: Certificates, wire: Wire
 ) -> None:
     mosquitto = start_mosquitto(certificates=certificates, require_client_certificate=True)
     files = {
@@ -119,7 +121,7 @@ async def test_tls_with_a_client_certificate(
     options = [
         text for name, path in files.items() for text in (f"--{name.replace('_', '-')}", str(path))
     ]
-    program = start("run", "example.py", "--broker", mosquitto.url, *WHO, *options)
+    program = start("run", "example.py", "--broker", mosquitto.url, *WHO, *wire, *options)
     await program.connected()
     async with observe(mosquitto.url, **files) as observer:
         response = await observer.call("example-petal/hello", "1", name="TLS")
@@ -156,17 +158,17 @@ async def test_nothing_goes_in_the_clear_to_another_machine(start: Start) -> Non
 # -- the same session twice
 
 
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 async def test_another_client_takes_the_session_again_and_again(
-    start: Start, mosquitto: Mosquitto, protocol: str
+    start: Start, mosquitto: Mosquitto, wire: Wire
 ) -> None:
     program = start(
-        "run", "work.py", "--broker", mosquitto.url, *WHO, "--protocol", protocol,
+        "run", "work.py", "--broker", mosquitto.url, *WHO, *wire,
         "--reconnect-delay-min", "0.02", "--reconnect-delay-max", "0.1",
         "--takeover-delay-max", "0.5", "--stable-after", "30",
     )  # fmt: skip
-    settings = Settings(broker=mosquitto.url, protocol="5" if protocol == "5" else "3.1.1")
-    intruder = create_transport(settings)
+    # A session belongs to a client ID, whatever its version.
+    intruder = create_transport(Settings(broker=mosquitto.url))
     for times in range(1, 7):
         await program.connected(times)
         async with intruder.connect(ConnectOptions(client_id=SESSION)):

@@ -14,7 +14,7 @@ from petalkit.transports._base_link import BUFFER_MESSAGES
 
 from ..brokers import Mosquitto
 from .conftest import Start
-from .kit import WHO, Observer, Program, observe
+from .kit import WHO, WIRES, Observer, Program, Wire, observe
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -40,16 +40,16 @@ async def peak_memory(
         peak[0] = max(peak[0], program.memory())
 
 
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 async def test_a_flood_is_answered_whole_and_memory_stays_flat(
     start: Start,
     start_mosquitto: StartMosquitto,
     runs: Runs,
     nursery: trio.Nursery,
-    protocol: str,
+    wire: Wire,
 ) -> None:
     mosquitto = start_mosquitto(max_queued_messages=QUEUE)
-    program = start("run", "work.py", "--broker", mosquitto.url, *WHO, "--protocol", protocol)
+    program = start("run", "work.py", "--broker", mosquitto.url, *WHO, *wire)
     await program.connected()
     async with observe(mosquitto.url) as observer:
         # Everything that is filled once and stays: the duplicate window, logs, allocators.

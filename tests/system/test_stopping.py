@@ -11,7 +11,7 @@ import pytest
 
 from ..brokers import Mosquitto
 from .conftest import Start
-from .kit import LIMIT, WHO, observe, until
+from .kit import LIMIT, WHO, WIRES, Wire, observe, until
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -19,12 +19,12 @@ Runs = Callable[[], list[int]]
 AT_ONCE = 5.0  # seconds; generous for a busy machine, and far below every limit that could end it
 
 
-@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@WIRES
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_what_runs_may_finish(
-    start: Start, mosquitto: Mosquitto, runs: Runs, number: signal.Signals, protocol: str
+    start: Start, mosquitto: Mosquitto, runs: Runs, number: signal.Signals, wire: Wire
 ) -> None:
-    program = start("run", "work.py", "--broker", mosquitto.url, *WHO, "--protocol", protocol)
+    program = start("run", "work.py", "--broker", mosquitto.url, *WHO, *wire)
     await program.connected()
     async with observe(mosquitto.url) as observer:
         await observer.flood("work/wait", [f"m{n}" for n in range(10)], seconds=0.5)
