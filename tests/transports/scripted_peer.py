@@ -167,6 +167,14 @@ class Network:
         self.pair = trio.testing.memory_stream_pair
         self.peers: list[Peer] = []
         self._nursery = nursery
+        nursery.start_soon(self._watch)
+
+    async def _watch(self) -> None:
+        """End a test in which everybody waits: on a clock that jumps, that is when this wakes."""
+        await trio.sleep(LIMIT)
+        raise AssertionError(
+            f"{LIMIT:g} s have passed on the mocked clock: somebody waits for ever"
+        )
 
     def greet(self, *packets: mqtt5.Packet | bytes) -> None:
         self.greetings = [list(packets)]

@@ -115,6 +115,8 @@ async def test_a_cancelled_subscribe_leaves_a_link_that_lives(
         with trio.move_on_after(1) as scope:
             await link.subscribe([T])
         assert scope.cancelled_caught
+        assert isinstance(link, NativeLink)
+        assert link._questions == {}
         late = await network.peer.expect(mqtt5.SubscribePacket)
         await network.peer.send(mqtt5.SubAckPacket(late.packet_id, [GRANTED]))
         await wait_all_tasks_blocked()

@@ -72,6 +72,17 @@ async def test_a_link_that_hears_and_says_nothing_pings_in_time(
         assert not link.ended.is_set()
 
 
+async def test_a_link_that_is_busy_both_ways_needs_no_ping(
+    network: Network, autojump_clock: MockClock
+) -> None:
+    network.polite = True
+    async with network.transport.connect(OPTIONS) as link:
+        for _ in range(3 * KEEP_ALIVE):
+            await trio.sleep(1)
+            await link.publish(out())
+        assert network.peer.of(mqtt5.PingReqPacket) == []
+
+
 async def test_a_link_that_speaks_and_hears_nothing_is_found_dead(
     network: Network, autojump_clock: MockClock
 ) -> None:

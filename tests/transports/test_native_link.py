@@ -18,6 +18,7 @@ from petalkit.transports.native import NativeTransport
 from .scripted_peer import (
     ACCEPTED,
     GRANTED,
+    LIMIT,
     RESUMED,
     Network,
     Outcomes,
@@ -86,7 +87,10 @@ async def test_opening_the_stream_counts_in_the_same_time(autojump_clock: MockCl
         raise AssertionError
 
     transport = NativeTransport(Settings(transport="native"), open_stream=opens_for_ever)
-    with pytest.raises(ConnectFailed, match="no connection to localhost:1883 in time"):
+    with (
+        trio.fail_after(LIMIT),
+        pytest.raises(ConnectFailed, match="no connection to localhost:1883 in time"),
+    ):
         async with transport.connect(OPTIONS):
             raise AssertionError("there was no stream")
     assert trio.current_time() == OPTIONS.connect_timeout
@@ -278,6 +282,7 @@ async def test_the_loss_is_told_to_everybody_who_waits_once(
         await wait_all_tasks_blocked()
         await network.peer.close()
     assert sorted(told) == ["publish", "receive", "subscribe"]
+    assert trio.current_time() == 0
     assert [type(each) for each in outcomes.told] == [ConnectionLost] * 2
 
 
