@@ -47,6 +47,7 @@ class Answers:
         self, settings: Settings, outbox: Outbox, timestamps: Timestamps, counters: Counters
     ) -> None:
         self._settings = settings
+        self._payload_max = settings.payload_max
         self._outbox = outbox
         self.timestamps = timestamps
         self._counters = counters
@@ -65,10 +66,10 @@ class Answers:
             PayloadError: see `encode_success`; or TOO_LARGE, it is over `payload_max`.
         """
         payload = encode_success(message_id, self.timestamps(), fields)
-        if len(payload) > self._settings.payload_max:
+        if len(payload) > self._payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
-                f"the response has {len(payload)} bytes; {self._settings.payload_max} are allowed",
+                f"the response has {len(payload)} bytes; {self._payload_max} are allowed",
             )
         return payload
 

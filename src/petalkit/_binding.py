@@ -189,22 +189,23 @@ def _binder(
     def bind(command: Command, context: Callable[[], CommandContext]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         data = command.data
-        errors: list[dict[str, str]] = []
+        errors: list[dict[str, str]] | None = None
         if whole is not None:
             name, hook, annotation = whole
             try:
                 arguments[name] = data if hook is None else hook(data, annotation)
             except Exception as error:
-                errors += field_errors(error, "data")
+                errors = field_errors(error, "data")
         for name, hook, annotation, required in fields:
             if name in data:
                 try:
                     value = data[name]
                     arguments[name] = value if hook is None else hook(value, annotation)
                 except Exception as error:
-                    errors += field_errors(error, f"data.{name}")
+                    errors = (errors or []) + field_errors(error, f"data.{name}")
             elif required:
-                errors.append({"path": f"data.{name}", "message": "is required"})
+                missing = {"path": f"data.{name}", "message": "is required"}
+                errors = [*(errors or []), missing]
         if errors:
             text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
             raise PayloadError(ErrorCode.INVALID_DATA, text, errors)

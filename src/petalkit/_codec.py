@@ -210,10 +210,12 @@ class Timestamps:
         self._text = self._seconds_text = ""
 
     def __call__(self) -> str:
-        return self.text(self.now())
+        moment = self.now()
+        # The last one is kept: under load many fall into one.
+        return self._text if int(moment * 1000) == self._millisecond else self.text(moment)
 
     def text(self, moment: float) -> str:
-        """A moment as on the wire. The last one is kept: under load many fall into one."""
+        """A moment as on the wire."""
         millisecond = int(moment * 1000)
         if millisecond != self._millisecond:
             second, rest = divmod(millisecond, 1000)
@@ -278,14 +280,9 @@ def encode_success(message_id: str | None, timestamp: str, fields: Mapping[str, 
             ErrorCode.HANDLER_ERROR,
             'a result must not hold "success": false: raise CommandError("CODE", "message")',
         )
-    return encode_json(
-        {
-            "messageId": NO_MESSAGE_ID if message_id is None else message_id,
-            "timestamp": timestamp,
-            "success": True,
-            **fields,
-        }
-    )
+    if message_id is None:
+        message_id = NO_MESSAGE_ID
+    return encode_json({"messageId": message_id, "timestamp": timestamp, "success": True, **fields})
 
 
 def encode_failure(

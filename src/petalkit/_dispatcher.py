@@ -90,7 +90,10 @@ class Dispatcher:
 
     def accept(self, execution: Execution) -> None:
         """Take a command into the backlog. There must be room, and a place for its response."""
-        self._begin(execution)
+        self._counters.accepted += 1
+        message_id = execution.command.message_id
+        if message_id is not None:
+            self._duplicates.begin(message_id, execution)
         self.backlog.put(execution)
         if not self._waking:
             self._wake_worker()
@@ -99,7 +102,9 @@ class Dispatcher:
         """Start a command at once, past every limit but the one on urgent ones themselves."""
         if self._running_urgent >= self._settings.urgent_concurrency or self._nursery is None:
             return False
-        self._begin(execution)
+        self._counters.accepted += 1
+        if execution.command.message_id is not None:
+            self._duplicates.begin(execution.command.message_id, execution)
         self._running_urgent += 1
         self._running[execution] = None
         execution.entered = True
@@ -113,11 +118,6 @@ class Dispatcher:
             return False
         self._refuse(oldest, ErrorCode.DROPPED, "a newer command came, and too many were waiting")
         return True
-
-    def _begin(self, execution: Execution) -> None:
-        self._counters.accepted += 1
-        if execution.command.message_id is not None:
-            self._duplicates.begin(execution.command.message_id, execution)
 
     # -- starting
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import attrs
+import msgspec
 
 from ._contract import Delivery, OnDone
 
 
-@attrs.define
-class Connected:
+class Connected(msgspec.Struct):
     """CONNACK: accepted (MQTT 5.0, section 3.2).
 
     Attributes:
@@ -27,8 +26,7 @@ class Connected:
     session_expiry: int
 
 
-@attrs.define
-class Refused:
+class Refused(msgspec.Struct):
     """CONNACK: refused. The session is over.
 
     Attributes:
@@ -40,8 +38,7 @@ class Refused:
     text: str
 
 
-@attrs.define
-class Subscribed:
+class Subscribed(msgspec.Struct):
     """SUBACK.
 
     Attributes:
@@ -53,16 +50,14 @@ class Subscribed:
     reason_codes: Sequence[int]
 
 
-@attrs.define
-class Unsubscribed:
+class Unsubscribed(msgspec.Struct):
     """UNSUBACK; see `Subscribed`."""
 
     packet_id: int
     reason_codes: Sequence[int]
 
 
-@attrs.define
-class Published:
+class Published(msgspec.Struct):
     """One of our messages has its final answer: PUBACK, PUBCOMP, or a PUBREC that refuses.
 
     Attributes:
@@ -76,8 +71,7 @@ class Published:
     text: str
 
 
-@attrs.define
-class Ended:
+class Ended(msgspec.Struct):
     """The connection is over. Nothing is read any more, and nothing written after what is queued.
 
     Attributes:

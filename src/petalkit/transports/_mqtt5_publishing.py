@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import mqtt5
+import msgspec
 
 from .._errors import RejectedByBroker
 from .._messages import Message, Properties
@@ -43,18 +44,13 @@ class WindowFull(RuntimeError):
         super().__init__("as many messages are in flight as the broker takes")
 
 
-class InFlight:
+class InFlight(msgspec.Struct, eq=False):
     """One message with QoS 1 or 2 that has no final answer yet."""
 
-    __slots__ = ("awaiting", "message", "on_done", "packet_id")
-
-    def __init__(
-        self, packet_id: int, message: Message, on_done: OnDone, awaiting: Awaiting
-    ) -> None:
-        self.packet_id = packet_id
-        self.message = message
-        self.on_done = on_done
-        self.awaiting = awaiting
+    packet_id: int
+    message: Message
+    on_done: OnDone
+    awaiting: Awaiting
 
 
 class Publishing:

@@ -80,7 +80,7 @@ class Receiving:
             topic = self._resolve(topic, alias)
         packet_id = packet.packet_id  # with QoS 1 and 2 only
         window = None
-        turn = 0
+        qos = turn = 0
         if packet_id is not None:
             if packet_id == 0:
                 raise Violation(PROTOCOL_ERROR, "a PUBLISH with packet identifier 0")
@@ -91,6 +91,7 @@ class Receiving:
             if self._strict and len(window) + len(self._unreleased) >= self._receive_maximum:
                 text = f"more than {self._receive_maximum} unacknowledged messages"
                 raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, text)
+            qos = 1
             turn = packet_id
             if exactly_once:
                 self._owed.add(packet_id)
@@ -98,7 +99,7 @@ class Receiving:
         return Delivery(
             topic,
             packet.payload,
-            qos=0 if window is None else 1,
+            qos=qos,
             retain=packet.retain,
             dup=packet.duplicate,
             window=window,
