@@ -1,7 +1,9 @@
 """Commands that were read and are neither accepted nor acknowledged, because the channel is full.
 
 They are the broker's still: it has them, and delivers them again on the next link of the session.
-What is held here only lets urgent commands behind them be seen, and PUBACKs be read.
+What is held here only lets urgent commands behind them be seen, and PUBACKs be read. There can be
+very many of them, as many as the broker and the kernel's buffers had under way: so only their bytes
+are kept, which are a third of a decoded command.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-import attrs
+import msgspec
 
+from ._codec import Limits, decode_command
 from ._messages import Command, Identity
 from ._registry import CommandSpec
 from ._terms import Terms
@@ -19,17 +22,41 @@ from .transports import Delivery
 PACKET_IDS = 65_535  # unacknowledged deliveries that a link can have: MQTT 5.0, section 2.2.1
 
 
-@attrs.define(eq=False)
-class Held:
-    """One of them."""
+class Held(msgspec.Struct, eq=False):
+    """One of them.
+
+    Args:
+        delivery: as it came.
+        spec: of its command.
+        identity: under which it came.
+        terms: on which it came.
+        comes_again: whether the session delivers it again, when this link is gone.
+        message_id: of its command.
+        wait_response: whether it, or a copy of it, wants an answer.
+    """
 
     delivery: Delivery
-    command: Command
     spec: CommandSpec
     identity: Identity
     terms: Terms | None
     comes_again: bool
-    """Whether the session delivers it again, when this link is gone."""
+    message_id: str | None
+    wait_response: bool
+    _command: Command | None = None
+
+    def command(self, limits: Limits) -> Command:
+        """What it asks for: decoded again, and then kept, since it is mostly about to start."""
+        command = self._command
+        if command is None:
+            delivery = self.delivery
+            command = decode_command(delivery.payload, delivery.topic, limits)
+            if delivery.properties is not None:
+                command = msgspec.structs.replace(command, properties=delivery.properties)
+            self._command = command
+        if command.wait_response != self.wait_response:
+            command = msgspec.structs.replace(command, wait_response=self.wait_response)
+            self._command = command
+        return command
 
 
 class HeldLine:
@@ -47,8 +74,8 @@ class HeldLine:
         """Add one, last."""
         self._line.append(held)
         self.size += _size(held)
-        if held.command.message_id is not None:
-            self._by_id[held.command.message_id] = held
+        if held.message_id is not None:
+            self._by_id[held.message_id] = held
 
     def first(self) -> Held:
         """The oldest; there must be one."""
@@ -78,8 +105,8 @@ class HeldLine:
 
     def _out(self, held: Held) -> Held:
         self.size -= _size(held)
-        if held.command.message_id is not None:
-            self._by_id.pop(held.command.message_id, None)
+        if held.message_id is not None:
+            self._by_id.pop(held.message_id, None)
         return held
 
 

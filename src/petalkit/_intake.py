@@ -134,7 +134,8 @@ class Intake:
         self.closed = True
         for held in self._held.take(lambda _: True):
             if not held.comes_again:
-                self._refuse_stopping(held.delivery, held.identity, held.command, held.terms)
+                command = held.command(self._limits)
+                self._refuse_stopping(held.delivery, held.identity, command, held.terms)
         self._watch_room()
         self._wake()
 
@@ -145,7 +146,8 @@ class Intake:
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: refuse what is still held."""
         for held in self._held.take(lambda one: one.identity == identity):
-            self._refuse(held.delivery, identity, held.command, held.terms, code, text)
+            command = held.command(self._limits)
+            self._refuse(held.delivery, identity, command, held.terms, code, text)
         self._watch_room()
         self._wake()
 
@@ -234,8 +236,7 @@ class Intake:
         if spec.urgent:
             self._start_urgent(delivery, identity, command, spec, terms)
         elif self._held or not self._has_room(command, terms):
-            again = self._comes_again(delivery)
-            self._overflow(Held(delivery, command, spec, identity, terms, again))
+            self._overflow(delivery, identity, command, spec, terms)
         else:
             self._accept(delivery, identity, command, spec, terms)
 
@@ -433,9 +434,7 @@ class Intake:
         held = self._held.find(command.message_id)
         if held is None:
             return False
-        if not is_same_request(
-            held.command.command, held.delivery.payload, command, delivery.payload
-        ):
+        if not is_same_request(held.spec.name, held.delivery.payload, command, delivery.payload):
             self._refuse_reused(delivery, identity, command, terms)
             return True
         reply = None if terms is None else terms.reply
@@ -445,8 +444,7 @@ class Intake:
             self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
             return True
         self._counters.duplicates_joined += 1
-        if command.wait_response and not held.command.wait_response:
-            held.command = msgspec.structs.replace(held.command, wait_response=True)
+        held.wait_response = held.wait_response or command.wait_response
         delivery.ack()
         return True
 
@@ -540,24 +538,31 @@ class Intake:
 
     # -- overflow
 
-    def _overflow(self, held: Held) -> None:
+    def _overflow(
+        self,
+        delivery: Delivery,
+        identity: Identity,
+        command: Command,
+        spec: CommandSpec,
+        terms: Terms | None,
+    ) -> None:
         rule = self._settings.overflow
         if rule == "drop-oldest":
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 pass
-            if self._has_room(held.command, held.terms):
-                self._accept(held.delivery, held.identity, held.command, held.spec, held.terms)
+            if self._has_room(command, terms):
+                self._accept(delivery, identity, command, spec, terms)
                 return
         if rule != "wait" or self._is_over_reserve():
             text = "too many commands are waiting"
-            self._refuse(
-                held.delivery, held.identity, held.command, held.terms, ErrorCode.BUSY, text
-            )
+            self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
             return
-        self._held.add(held)
+        again = self._comes_again(delivery)
+        id_and_wish = command.message_id, command.wait_response
+        self._held.add(Held(delivery, spec, identity, terms, again, *id_and_wish))
         self._watch_room()
         if self._draining:
-            held.delivery.ack()  # or the broker's window stays shut, and the rest never comes
+            delivery.ack()  # or the broker's window stays shut, and the rest never comes
 
     def _is_over_reserve(self) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever."""
@@ -580,7 +585,7 @@ class Intake:
         try:
             while self._held and not self.closed:
                 held = self._held.first()
-                delivery, command, terms = held.delivery, held.command, held.terms
+                delivery, command, terms = held.delivery, held.command(self._limits), held.terms
                 if terms is not None and self._are_over(terms):
                     self._held.pop_first()
                     text = "it expired before it could be accepted"

@@ -42,6 +42,7 @@ class Receiving:
         self._outgoing = outgoing
         self._strict = strict
         self._received: set[int] = set()  # QoS 2: PUBREC sent, PUBREL to come
+        self._topic = ""  # the last one
         self.connect(0)
 
     @property
@@ -78,6 +79,11 @@ class Receiving:
         alias = packet.topic_alias
         if alias is not None:
             topic = self._resolve(topic, alias)
+        # One string for all of a topic: thousands of deliveries may be waiting.
+        if topic == self._topic:
+            topic = self._topic
+        else:
+            self._topic = topic
         packet_id = packet.packet_id  # with QoS 1 and 2 only
         window = None
         qos = turn = 0
