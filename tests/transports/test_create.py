@@ -1,0 +1,51 @@
+"""Which transport a name makes, and what is said when it cannot be made."""
+
+from __future__ import annotations
+
+import sys
+
+import attrs
+import pytest
+
+from petalkit._errors import ConfigError
+from petalkit._settings import Settings
+from petalkit.transports import create_transport
+from petalkit.transports.asyncio_mqtt import AsyncioMqttTransport
+from petalkit.transports.native import NativeTransport
+
+
+def test_the_setting_names_the_transport() -> None:
+    assert isinstance(create_transport(Settings()), AsyncioMqttTransport)
+    assert isinstance(create_transport(Settings(transport="native")), NativeTransport)
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="asyncio-mqtt, native"):
+        create_transport(Settings(transport="pigeon"))
+
+
+def test_the_protocol_is_that_of_the_transport_unless_it_is_set() -> None:
+    assert Settings().protocol == "3.1.1"
+    assert Settings(transport="native").protocol == "5"
+    assert Settings(protocol="5").protocol == "5"
+
+
+def test_native_has_no_3_1_1() -> None:
+    for settings in (
+        Settings(transport="native", protocol="3.1.1"),
+        attrs.evolve(Settings(), transport="native"),  # with what the other one speaks
+    ):
+        with pytest.raises(ConfigError) as caught:
+            create_transport(settings)
+        assert caught.value.setting == "protocol"
+
+
+def test_native_without_its_codec_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("petalkit.transports.native", "petalkit.transports._native")):
+            monkeypatch.delitem(sys.modules, name)
+        if name.startswith("petalkit.transports._mqtt5"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mqtt5", None)
+    with pytest.raises(ConfigError, match=r"pip install 'petalkit\[native\]'"):
+        create_transport(Settings(transport="native"))
