@@ -13,8 +13,9 @@ blocks, the next is already scheduled.
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import trio
 
@@ -108,7 +109,7 @@ class Dispatcher:
         self._running_urgent += 1
         self._running[execution] = None
         execution.entered = True
-        self._nursery.start_soon(self._run_urgent, execution, name=f"urgent {execution.spec.name}")
+        self._spawn(self._run_urgent, execution, name=f"urgent {execution.spec.name}")
         return True
 
     def drop_oldest(self) -> bool:
@@ -185,8 +186,16 @@ class Dispatcher:
         """Own the workers until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._context = contextvars.copy_context()
             task_status.started()
             await trio.sleep_forever()
+
+    def _spawn(self, function: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        # Trio gives a task the context variables of whoever starts it, which may be a link's task.
+        assert self._nursery is not None
+        self._context.copy().run(
+            functools.partial(self._nursery.start_soon, function, *args, name=name)
+        )
 
     def _pass_on(self) -> None:
         """Wake one worker if there is something that could start, and none is on its way."""
@@ -202,7 +211,7 @@ class Dispatcher:
         elif self._workers < self._settings.concurrency + len(self.backlog.petals):
             self._waking += 1
             self._workers += 1
-            self._nursery.start_soon(self._work, name=f"worker {self._workers}")
+            self._spawn(self._work, name=f"worker {self._workers}")
 
     async def _work(self) -> None:
         self._waking -= 1

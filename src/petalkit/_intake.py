@@ -9,9 +9,10 @@ reading pauses, unless something that makes room needs it (see `Outbox.must_read
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import msgspec
 import trio
@@ -96,19 +97,23 @@ class Intake:
             while True:
                 while self._must_pause() and not link.ended.is_set():
                     await self._pause(link)
-                batch = await link.receive()
-                self._now = trio.current_time()
-                self._counters.received += len(batch)
-                self._logged = commands_logger.isEnabledFor(logging.INFO)
-                for delivery in batch:
-                    try:
-                        self.take(delivery, identity)
-                    except Exception:  # our bug; the next command is not to pay for it
-                        self._counters.unanswered += 1
-                        logger.exception("could not judge a message on %r", delivery.topic)
-                        delivery.ack()
+                await link.deliver(functools.partial(self._take_batch, identity))
         finally:
             self._link_gone()
+
+    def _take_batch(self, identity: Identity, batch: Sequence[Delivery]) -> bool:
+        """Judge what has come; False when reading is to pause."""
+        self._now = self._clock.current_time()
+        self._counters.received += len(batch)
+        self._logged = commands_logger.isEnabledFor(logging.INFO)
+        for delivery in batch:
+            try:
+                self.take(delivery, identity)
+            except Exception:  # our bug; the next command is not to pay for it
+                self._counters.unanswered += 1
+                logger.exception("could not judge a message on %r", delivery.topic)
+                delivery.ack()
+        return not self._must_pause()
 
     @contextlib.contextmanager
     def reading_on(self) -> Generator[None]:

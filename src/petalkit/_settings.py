@@ -139,7 +139,10 @@ class Settings:
         "mqtt://localhost:1883",
         "Address of the broker: mqtt:// or mqtts://, host and port; or unix:// and a path.",
     )
-    transport: str = _setting("asyncio-mqtt", "Which transport carries the messages: asyncio-mqtt, or native (MQTT 5, less CPU).")
+    transport: str = _setting(
+        "asyncio-mqtt",
+        "Which transport carries the messages: asyncio-mqtt, or native (MQTT 5, less CPU).",
+    )
     protocol: Protocol = attrs.field(
         # Of the transport: native has MQTT 5 only.
         default=attrs.Factory(

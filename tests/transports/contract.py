@@ -8,7 +8,7 @@ the PUBACK, since a broker reads in order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import pytest
@@ -126,6 +126,67 @@ async def delivers_qos_0_as_qos_0(rig: Rig) -> None:
         [delivery] = await collect(link, 1)
         assert (delivery.payload, delivery.qos) == (b"zero", 0)
         delivery.ack()  # owed nothing, does nothing
+
+
+@check
+async def delivers_to_a_sink_until_it_says_stop(rig: Rig) -> None:
+    got: list[Delivery] = []
+
+    def sink(batch: Sequence[Delivery]) -> bool:
+        got.extend(batch)
+        return len(got) < 3
+
+    async with (
+        rig.other.connect(OTHER) as other,
+        rig.transport.connect(DEVICE) as link,
+        trio.open_nursery() as nursery,
+    ):
+        await link.subscribe(COMMANDS)
+        nursery.start_soon(lambda: send(other, "1", "2", "3"))
+        await link.deliver(sink)
+        assert texts(got) == ["1", "2", "3"]
+        await send(link, "4")
+        await flushed(link)
+        assert texts(got) == ["1", "2", "3"], "given to a sink that had said stop"
+        assert texts(list(await link.receive())) == ["4"]
+
+
+@check
+async def a_cancelled_sink_loses_nothing(rig: Rig) -> None:
+    got: list[Delivery] = []
+
+    def sink(batch: Sequence[Delivery]) -> bool:
+        got.extend(batch)
+        return True
+
+    async with rig.transport.connect(DEVICE) as link:
+        await link.subscribe(COMMANDS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.deliver, sink)
+            await send(link, "1")
+            await flushed(link)
+            nursery.cancel_scope.cancel()
+        await send(link, "2")
+        await flushed(link)
+        assert texts([*got, *await link.receive()]) == ["1", "2"]
+
+
+@check
+async def a_sink_gets_what_had_arrived_before_the_loss_is_told(rig: Rig) -> None:
+    got: list[Delivery] = []
+
+    def sink(batch: Sequence[Delivery]) -> bool:
+        got.extend(batch)
+        return True
+
+    async with rig.transport.connect(DEVICE) as link:
+        await link.subscribe(COMMANDS)
+        await send(link, "1", "2")
+        await flushed(link)
+        rig.cut()
+        with pytest.raises(ConnectionLost):
+            await link.deliver(sink)
+        assert texts(got) == ["1", "2"]
 
 
 @check

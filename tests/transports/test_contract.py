@@ -33,6 +33,8 @@ LACKS: dict[str, dict[str, str]] = {
         "an_ack_from_a_dead_link_does_nothing": _NO_REDELIVERY,
         "returns_what_has_arrived_as_one_batch": _EARLY_PUBACK,
         "receive_gives_out_what_had_arrived_before_it_tells_of_the_loss": _EARLY_PUBACK,
+        "a_sink_gets_what_had_arrived_before_the_loss_is_told": _EARLY_PUBACK,
+        "a_cancelled_sink_loses_nothing": _EARLY_PUBACK,
         "a_resumed_session_is_sent_retained_messages_again_only_by_3_1_1": (
             "amqtt sends them once more than it should: at CONNECT, and at SUBSCRIBE"
         ),

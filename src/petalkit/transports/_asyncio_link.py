@@ -185,8 +185,8 @@ class AsyncioLink(BaseLink):
                 ok = self._client.loop_read()
             if not ok:
                 self._lose("the broker broke the protocol")
-        if self._inbox:
-            self._receiver.unpark()
+        if self._inbox and self._receiver:
+            self._hand_over()
 
     def on_message(self, message: Any) -> None:
         """From the client: one PUBLISH."""

@@ -10,7 +10,7 @@ A link brings its own tasks, what it owes, and how it says PINGREQ and DISCONNEC
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -49,6 +49,7 @@ class BaseLink(Link):
         self._inbox_bytes = 0
         self._packet_limit = max(options.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
         self._receiver = trio.lowlevel.ParkingLot()
+        self._sink: Callable[[Sequence[Delivery]], bool] | None = None
         self._room = trio.Event()
         self._asking = 0
         self._writer = trio.lowlevel.ParkingLot()
@@ -155,11 +156,39 @@ class BaseLink(Link):
             if self._lost is not None:
                 raise self._gone()
             await self._receiver.park()
+        return self._take_inbox()
+
+    async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
+        """See `Link.deliver`."""
+        if not sink(await self.receive()):
+            return
+        self._sink = sink
+        try:
+            while self._sink is not None:
+                if self._inbox:  # came with the loss, or while nobody was parked
+                    if not sink(self._take_inbox()):
+                        return
+                elif self._lost is not None:
+                    raise self._gone()
+                else:
+                    await self._receiver.park()
+        finally:
+            self._sink = None
+
+    def _take_inbox(self) -> list[Delivery]:
         batch = self._inbox
         self._inbox = []
         self._inbox_bytes = 0
         self._room.set()
         return batch
+
+    def _hand_over(self) -> None:
+        """Deliveries have come: give them to whoever waits for them."""
+        if self._sink is None:
+            self._receiver.unpark()
+        elif not self._sink(self._take_inbox()):
+            self._sink = None
+            self._receiver.unpark()
 
     # -- writing
 

@@ -212,6 +212,20 @@ class Link(abc.ABC):
             ConnectionLost: the link is gone and everything that had arrived was returned.
         """
 
+    async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
+        """Give every batch of deliveries to `sink`, until it returns False.
+
+        What `receive` in a loop does, which this is by default. A link may call `sink` in the task
+        that reads, and so save the wake-up of another; so it must be quick, and must not raise.
+
+        Cancellation: deliveries are given to `sink` or kept, never lost.
+
+        Raises:
+            ConnectionLost: the link is gone and everything that had arrived was given.
+        """
+        while sink(await self.receive()):
+            pass
+
     @abc.abstractmethod
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """Hand a message to the link; it leaves with others at the end of this wake-up.

@@ -194,7 +194,7 @@ class NativeLink(BaseLink):
             else:
                 self._on_answer(event)
         if inbox and self._receiver:
-            self._receiver.unpark()
+            self._hand_over()
         if self._session.unsent:
             self._wake_writer()
         return b""
