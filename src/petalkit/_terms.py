@@ -146,9 +146,8 @@ class ResponseTopics:
 
 
 def _everybodys_command_topics(settings: Settings) -> list[TopicFilter]:
-    """Where every device of this scheme takes commands, as far as a filter can say it."""
+    """Where every device of this scheme takes commands."""
     base = settings.base_topic.format(organization_id="+", device_id="+")
-    try:
-        return [TopicFilter(f"{base}/{name}") for name in settings.command_topics]
-    except TopicError:  # an ID is only a part of a level
-        return []
+    # A filter cannot say a part of a level, so an ID that is one stands for all of it.
+    levels = "/".join("+" if "+" in level else level for level in base.split("/"))
+    return [TopicFilter(f"{levels}/{name}") for name in settings.command_topics]
