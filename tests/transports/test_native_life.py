@@ -267,6 +267,34 @@ async def test_another_client_id_is_another_session(
     assert not network.peer.of(mqtt5.PublishPacket)[0].duplicate
 
 
+async def test_a_link_that_was_taken_over_by_another_of_ours_leaves_no_session(
+    network: Network, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """What it had in flight is older than what the other one has done since."""
+    one = out(1)
+    taken_over = trio.Event()
+    left = trio.Event()
+
+    async def hold_the_older(*, task_status: trio.TaskStatus[None]) -> None:
+        async with network.transport.connect(OPTIONS) as older:
+            older.publish_nowait(one, lambda _: None)
+            await network.peer.expect(mqtt5.PublishPacket)
+            task_status.started()
+            await taken_over.wait()
+        left.set()
+
+    await nursery.start(hold_the_older)
+    network.greet(RESUMED)
+    network.polite = True
+    async with network.transport.connect(OPTIONS) as newer:
+        await newer.publish(out(2))
+        taken_over.set()
+        await left.wait()
+    async with network.transport.connect(OPTIONS) as link:
+        await link.publish(one)
+    assert not network.peer.of(mqtt5.PublishPacket)[0].duplicate
+
+
 async def test_a_session_without_expiry_is_not_kept(
     network: Network, autojump_clock: MockClock
 ) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+
 import attrs
 import mqtt5
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker
+from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
 from petalkit._messages import Message
 from petalkit._settings import Settings
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions
+from petalkit.transports import native as native_module
+from petalkit.transports._tls import Address
 from petalkit.transports.native import NativeTransport
 
 from .scripted_peer import (
@@ -43,6 +47,24 @@ def bye(code: mqtt5.DisconnectReasonCode, text: str | None = None) -> mqtt5.Disc
 
 
 # -- connecting
+
+
+async def test_a_host_that_no_certificate_can_name_is_a_failed_connect_and_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    async def open_plain_socket(address: Address) -> socket.socket:
+        return ours  # as if a resolver of this machine knew the name
+
+    monkeypatch.setattr(native_module, "open_plain_socket", open_plain_socket)
+    transport = NativeTransport(Settings(transport="native", broker="mqtts://.example.org"))
+    with theirs:
+        with pytest.raises(ConnectFailed, match=r"no TLS with .*leading dot"):
+            async with transport.connect(OPTIONS):
+                pass
+        assert ours.fileno() == -1
 
 
 async def test_what_connect_says(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -396,6 +418,47 @@ async def test_a_delivery_acknowledges_on_its_own_link_only(
         new.ack()
         assert (await network.peer.expect(mqtt5.PubAckPacket)).packet_id == 7
     assert network.peers[0].of(mqtt5.PubAckPacket) == []
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_lost_link_does_not_publish_over_the_one_that_has_its_session(
+    network: Network, autojump_clock: MockClock, qos: int
+) -> None:
+    outcomes = Outcomes()
+    async with network.transport.connect(OPTIONS) as old:
+        old.publish_nowait(Message("out", b"in flight"), outcomes)
+        await network.peer.expect(mqtt5.PublishPacket)
+        await network.peer.close()
+        await old.ended.wait()
+    network.greet(RESUMED)
+    async with network.transport.connect(OPTIONS):
+        with pytest.raises(ConnectionLost, match="closed the connection"):
+            old.publish_nowait(Message("out", b"late", qos), outcomes)
+    assert network.peer.of(mqtt5.PublishPacket) == []
+    assert len(outcomes.told) == 1
+
+
+async def test_publishing_when_told_of_the_loss_is_refused(
+    network: Network, autojump_clock: MockClock
+) -> None:
+    """Taken there, a message with QoS 0 would never be done."""
+    refused: list[ConnectionLost] = []
+    async with network.transport.connect(OPTIONS) as link:
+
+        def on_done(error: TransportError | None) -> None:
+            with pytest.raises(ConnectionLost) as e:
+                link.publish_nowait(Message("out", b"again", qos=0), outcomes)
+            refused.append(e.value)
+
+        outcomes = Outcomes()
+        network.peer.on_write(trio.sleep_forever)
+        link.publish_nowait(Message("out", b"stalls", qos=0), lambda _: None)
+        await wait_all_tasks_blocked()
+        link.publish_nowait(Message("out", b"never left", qos=0), on_done)
+        await network.peer.close()
+        await link.ended.wait()
+    assert len(refused) == 1
+    assert outcomes.told == []
 
 
 # -- subscribing

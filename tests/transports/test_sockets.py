@@ -194,3 +194,9 @@ async def test_each_address_that_was_tried_is_one_reason() -> None:
     with pytest.raises(ConnectFailed, match=rf"no connection to localhost:{port}: .*refused") as e:
         await open_plain_socket(Address("localhost", port, tls=False))
     assert "sub-exception" not in str(e.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".example.org", "x" * 64 + ".org"])
+async def test_a_name_that_dns_cannot_have_is_a_failed_connect(host: str) -> None:
+    with pytest.raises(ConnectFailed, match=r"no connection to .*label"):
+        await open_plain_socket(Address(host, 1883, tls=False))

@@ -284,7 +284,8 @@ class NativeLink(BaseLink):
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
         session = self._session
-        if session.state != "connected":
+        # The session of a lost link may be connected again, over another.
+        if self._lost is not None or session.state != "connected":
             self._check_up()
         if session.unsent + self._sending >= OUTGOING_BYTES:
             raise trio.WouldBlock

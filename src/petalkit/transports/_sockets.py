@@ -28,7 +28,7 @@ async def open_plain_socket(address: Address) -> socket.socket:
             stream = await trio.open_unix_socket(address.path)
         else:
             stream = await trio.open_tcp_stream(address.host, address.port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a name that DNS cannot have
         raise ConnectFailed(f"no connection to {address}: {_cause(error)}") from error
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)

@@ -51,6 +51,7 @@ class NativeTransport(Transport):
         self._address = broker_address(settings)
         self._open = open_stream or self._open_stream
         self._sessions: dict[str, ClientSession] = {}
+        self._newest: dict[str, ClientSession] = {}  # of the links that live
         if self._address.tls:
             tls_context(settings)  # certificates that cannot be used are refused here already
 
@@ -68,6 +69,7 @@ class NativeTransport(Transport):
             raise ConnectFailed(f"no connection to {self._address} in time")
         # Not strict: what comes over the Receive Maximum is bounded by not reading.
         session = self._sessions.pop(options.client_id, None) or ClientSession(strict=False)
+        self._newest[options.client_id] = session
         try:
             link = NativeLink(
                 stream,
@@ -86,6 +88,9 @@ class NativeTransport(Transport):
 
     def _keep(self, session: ClientSession, options: ConnectOptions) -> None:
         """What was in flight is sent again as the same packets, if the broker kept the session."""
+        if self._newest.get(options.client_id) is not session:
+            return  # a link that was taken over by another of ours, which knows better
+        del self._newest[options.client_id]
         if options.session_expiry and not session.is_empty:
             self._sessions[options.client_id] = session
             if len(self._sessions) > SESSIONS_KEPT:
@@ -96,14 +101,14 @@ class NativeTransport(Transport):
         plain = PlainStream(await open_plain_socket(self._address))
         if context is None:
             return plain
-        # Not what HTTPS does: a broker that goes without a word has not said goodbye.
-        stream = trio.SSLStream(plain, context, server_hostname=self._address.host)
         try:
+            # Not what HTTPS does: a broker that goes without a word has not said goodbye.
+            stream = trio.SSLStream(plain, context, server_hostname=self._address.host)
             await stream.do_handshake()
         except BaseException as error:
             with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-            if isinstance(error, trio.BrokenResourceError | ValueError):
+                await trio.aclose_forcefully(plain)
+            if isinstance(error, trio.BrokenResourceError | ValueError):  # the name may be unfit
                 cause = error.__cause__ or error
                 raise ConnectFailed(f"no TLS with {self._address}: {cause}") from error
             raise
