@@ -33,6 +33,18 @@ def test_who_only_sends_still_asks_whether_anybody_is_there() -> None:
     assert watch.due(130) == "dead"
 
 
+def test_a_ping_behind_much_is_judged_from_when_that_last_moved() -> None:
+    watch = KeepAlive(20, now=100)
+    watch.sent(119, more=True)
+    assert watch.due(120) == "ping"
+    watch.pinged(120)
+    watch.sent(129, more=True)
+    assert watch.due(138.9) is None
+    assert watch.due(139) == "dead"  # it has stalled
+    watch.sent(138)  # and if not, that was the last of it
+    assert watch.due(139) == "dead"
+
+
 def test_who_only_hears_still_sends() -> None:
     watch = KeepAlive(20, now=100)
     watch.heard(119)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 import mqtt5
 import pytest
@@ -13,7 +15,7 @@ from petalkit._messages import Message
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports import _base_link as base_module
-from petalkit.transports._native_link import LAST_WORDS
+from petalkit.transports._native_link import LAST_WORDS, WRITE_SIZE
 
 from .scripted_peer import (
     ACCEPTED,
@@ -279,6 +281,21 @@ async def test_a_stalled_link_is_found_dead(network: Network, autojump_clock: Mo
             await link.wait_publishable()
         assert trio.current_time() == KEEP_ALIVE + DEATH
     assert trio.current_time() == KEEP_ALIVE + DEATH
+
+
+async def test_a_slow_link_is_not_a_dead_one(network: Network, autojump_clock: MockClock) -> None:
+    """What was published at once takes four keep alives to leave, and the PINGREQ waits behind."""
+    network.polite = True
+    slowly = functools.partial(trio.sleep, 4 * KEEP_ALIVE / 10)
+    async with network.transport.connect(OPTIONS) as link:
+        network.peer.on_write(slowly)
+        for _ in range(10):
+            link.publish_nowait(Message("out", bytes(WRITE_SIZE), qos=0), lambda _: None)
+        await network.peer.expect(mqtt5.PingReqPacket)
+        assert trio.current_time() >= 4 * KEEP_ALIVE
+        assert len(network.peer.of(mqtt5.PublishPacket)) == 10
+        await trio.sleep(3 * KEEP_ALIVE)
+        await link.publish(Message("out", b"alive"))
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -250,7 +250,7 @@ class AsyncioLink(BaseLink):
             except OSError as error:
                 self._writing_failed(error)
                 return True
-            self._watch.sent(trio.current_time())
+            self._watch.sent(trio.current_time(), more=bool(outgoing))
         return True
 
     def _writing_failed(self, error: OSError) -> None:

@@ -1,9 +1,10 @@
 """When to send a PINGREQ, and when silence means that the link is dead. No I/O, no clock.
 
 The rule: a PINGREQ goes out after one keep alive without sending (MQTT demands it) or without
-hearing anything; the link is dead half a keep alive after an unanswered one. The trap: a link
+hearing anything; the link is dead half a keep alive after an unanswered one. The traps: a link
 that has stopped reading, because nobody receives, hears nothing, and is not dead; so silence is
-judged only while reading, and from the start of it.
+judged only while reading, and from the start of it. And a PINGREQ may stand behind a megabyte on a
+slow line; so it is judged from when that megabyte last moved.
 """
 
 from __future__ import annotations
@@ -29,9 +30,17 @@ class KeepAlive:
         self._asked: float | None = None  # when the unanswered PINGREQ went out
         self._reading = True
 
-    def sent(self, now: float) -> None:
-        """Bytes left."""
+    def sent(self, now: float, *, more: bool = False) -> None:
+        """Bytes left.
+
+        Args:
+            now: the time.
+            more: others wait behind them, the PINGREQ maybe. On a slow line that takes longer than
+                its answer may, and that they move is a sign of life, too.
+        """
         self._sent = now
+        if more and self._asked is not None:
+            self._asked = now
 
     def heard(self, now: float) -> None:
         """Bytes came, of whatever packet: the peer lives."""

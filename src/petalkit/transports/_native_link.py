@@ -24,6 +24,7 @@ from ._mqtt5_session import ClientSession, filter_reason
 
 logger = logging.getLogger("petalkit.transport")
 
+WRITE_SIZE = 64 * 1024  # of a longer batch: after each piece the keep alive hears that it moves
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
 
 _PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
@@ -72,6 +73,7 @@ class NativeLink(BaseLink):
         self._questions: dict[int, _Question] = {}
         self._sending = 0  # bytes on their way into the stream
         self._published = False  # since the last flush
+        self._ping_waits = False  # for the next flush
         self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
         session.connect(
             options,
@@ -244,7 +246,7 @@ class NativeLink(BaseLink):
             else:
                 # More came meanwhile, maybe by `on_done`, and sending need not be a checkpoint.
                 await trio.lowlevel.checkpoint()
-            self._published = False
+            self._published = self._ping_waits = False
             self._report_soon()
             data = session.data_to_send()
             if data and not await self._send(data):
@@ -256,8 +258,13 @@ class NativeLink(BaseLink):
 
     async def _send(self, data: bytes) -> bool:
         self._sending = len(data)
+        rest = memoryview(data)
         try:
-            await self._stream.send_all(data)
+            while len(rest) > WRITE_SIZE:
+                await self._stream.send_all(rest[:WRITE_SIZE])
+                rest = rest[WRITE_SIZE:]
+                self._watch.sent(trio.current_time(), more=True)
+            await self._stream.send_all(rest)
         except _Broken as error:
             # The broker may have said why before it closed: a DISCONNECT that waits to be read.
             self._room.set()
@@ -267,7 +274,7 @@ class NativeLink(BaseLink):
             return False
         finally:
             self._sending = 0
-        self._watch.sent(trio.current_time())
+        self._watch.sent(trio.current_time(), more=self._ping_waits)
         return True
 
     async def _half_close(self) -> None:
@@ -316,6 +323,7 @@ class NativeLink(BaseLink):
     def _ping(self) -> None:
         if self._session.state == "connected":
             self._session.ping()
+            self._ping_waits = True
             self._wake_writer()
 
     # -- asking
