@@ -75,6 +75,7 @@ class Outbox:
         self.on_pressure: Callable[[], None] = lambda: None
         self.on_place: Callable[[], None] | None = None
         self._queue: deque[_Entry] = deque()
+        self._next_expiry = math.inf  # of the events in it, or earlier
         self._in_flight: dict[_Entry, None] = {}  # in the order in which they were sent
         self._link: Link | None = None
         self._identity: Identity | None = None
@@ -245,6 +246,7 @@ class Outbox:
             properties = Properties(message_expiry=MAX_EXPIRY)
         message = Message(topic, payload, qos, False, properties)
         expires_at = min(expires_at, now + self._expiry)
+        self._next_expiry = min(self._next_expiry, expires_at)
         topic_later = None if topic else topic_of
         self._put(_Entry(message, expires_at, topic_of=topic_later, event=True), now)
         return True
@@ -305,6 +307,7 @@ class Outbox:
                 again.append(entry)
         self._in_flight.clear()
         self._queue.extendleft(reversed(again))
+        self._next_expiry = -math.inf  # not known of those; found when somebody wants room
         self._after_removal()
 
     def _pump(self, now: float) -> None:
@@ -382,12 +385,21 @@ class Outbox:
         self._after_removal()
 
     def _drop_expired(self) -> bool:
-        dropped = False
-        now = trio.current_time()
-        while self._queue and self._queue[0].expires_at <= now:
-            self._expire(self._queue.popleft())
-            dropped = True
-        return dropped
+        """Drop what is too old to send; False when nothing is.
+
+        Events have expiries of their own, so the first to expire may stand behind others.
+        """
+        queue, now = self._queue, trio.current_time()
+        if not queue or now < min(self._next_expiry, queue[0].expires_at):
+            return False
+        expired = [entry for entry in queue if entry.expires_at <= now]
+        kept = [entry for entry in queue if entry.expires_at > now]
+        self._next_expiry = min((entry.expires_at for entry in kept), default=math.inf)
+        queue.clear()
+        queue.extend(kept)
+        for entry in expired:
+            self._expire(entry)
+        return bool(expired)
 
     def _forget(self, entry: _Entry) -> None:
         if entry.event:

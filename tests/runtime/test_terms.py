@@ -673,6 +673,51 @@ async def test_an_event_from_before_the_identity_keeps_its_expiry(autojump_clock
             assert said(event).message_expiry == 90
 
 
+async def test_an_expired_event_makes_room_though_it_is_not_the_oldest(
+    autojump_clock: object,
+) -> None:
+    """Each has an expiry of its own, so the first to expire may stand behind others."""
+    petal = Teller()
+    settings = attrs.evolve(V5, event_capacity=3)
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.broker.observe(EVENTS) as events:
+            harness.broker.stop()
+            await petal.publish_message({"n": 1})
+            for n in (2, 3):
+                await petal.publish_message({"n": n}, expiry=10)
+            await trio.sleep(10)
+            for n in (4, 5):
+                with trio.fail_after(0.1):
+                    await petal.publish_message({"n": n})
+            assert harness.statistics().publish_expired == 2
+            harness.broker.start()
+            await events.wait(3)
+        assert [decoded(event)["n"] for event in events] == [1, 4, 5]
+
+
+async def test_what_was_in_flight_expires_behind_others_too(autojump_clock: object) -> None:
+    petal = Teller()
+    settings = attrs.evolve(V5, event_capacity=3, publish_maximum=3)
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 2)
+        await petal.publish_message({"n": 1})
+        await petal.publish_message({"n": 2}, expiry=10)
+        await petal.publish_message({"n": 3})  # waits in the queue: two are in flight
+        await trio.sleep(10)
+        with trio.move_on_after(1) as scope:
+            await petal.publish_message({"n": 4})  # looks for what is too old, and finds nothing
+        assert scope.cancelled_caught
+        harness.broker.stop()
+        await settle()
+        with trio.fail_after(0.1):
+            await petal.publish_message({"n": 4})
+        assert harness.statistics().publish_expired == 1
+        harness.broker.start()
+        await harness.wait_connected()
+        await settle()
+        assert harness.statistics().outbox == 0
+
+
 async def test_an_event_cannot_outlive_the_setting_or_be_dead_at_birth(
     autojump_clock: object,
 ) -> None:
