@@ -69,7 +69,7 @@ class Intake:
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
-        self._now = 0.0  # when the present batch was read
+        self._now = 0.0  # when what is judged was read; of what was held, when it is accepted
         self._clock = trio.lowlevel.current_clock()
         self.paused = False
         self.closed = False
@@ -587,6 +587,7 @@ class Intake:
         if self._admitting:  # what is done here makes room, which is told here
             return
         self._admitting = True
+        self._now = self._clock.current_time()
         try:
             while self._held and not self.closed:
                 held = self._held.first()

@@ -86,6 +86,27 @@ async def test_received_and_answered_are_logged_with_their_fields(
     assert (received.__dict__["elapsed"], answered.__dict__["elapsed"]) == (0.0, 2.0)
 
 
+async def test_elapsed_of_a_command_that_was_held_counts_from_its_acceptance(
+    log: Keeper, autojump_clock: object
+) -> None:
+    petal = Recorder()
+    settings = Settings(petal_concurrency=1, channel_capacity=1)
+    async with open_harness(petal, settings=settings) as harness:
+        for n in range(3):
+            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+            await settle()
+        assert harness.statistics().held == 1
+        await trio.sleep(100)
+        petal.open()
+        await settle()
+    lines = [
+        (record.getMessage(), record.__dict__["elapsed"])
+        for record in log.lines("petalkit.commands", logging.INFO)
+        if record.__dict__["message_id"] == "m2"
+    ]
+    assert lines == [("received", 0.0), ("answered", 0.0)]
+
+
 async def test_what_a_petal_logs_carries_its_command(log: Keeper, autojump_clock: object) -> None:
     async with open_harness(Talker()) as harness:
         await harness.call("talker/say", {"text": "x"}, message_id="m")
