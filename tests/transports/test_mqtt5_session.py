@@ -286,6 +286,17 @@ def test_filters_that_mqtt_cannot_carry_are_refused_and_leave_nothing(filters: l
     assert session.subscribe(["a"]) == 3  # they went on, and are free
 
 
+def test_filters_over_the_maximum_packet_size_are_refused_here_and_leave_nothing() -> None:
+    session = session_up(max_packet_size=50)
+    for ask in (session.subscribe, session.unsubscribe):
+        with pytest.raises(RejectedByBroker, match="50") as e:
+            ask(["long/" * 10])
+        assert e.value.reason_code == 0x95
+    assert wrote(session) == []
+    session.subscribe(["short"])
+    assert len(wrote(session)) == 1
+
+
 def test_the_questions_of_a_lost_connection_are_answered_no_more() -> None:
     session = session_up()
     session.subscribe(["a"])

@@ -96,6 +96,22 @@ async def test_a_link_that_speaks_and_hears_nothing_is_found_dead(
             await link.receive()
 
 
+async def test_an_answer_that_waits_to_be_read_counts_however_late_it_is(
+    network: Network, mock_clock: MockClock
+) -> None:
+    """Something blocks all tasks for longer than that may take; then they run in any order."""
+    for _ in range(20):
+        async with network.transport.connect(OPTIONS) as link:
+            await wait_all_tasks_blocked()
+            mock_clock.jump(KEEP_ALIVE)
+            await wait_all_tasks_blocked()
+            assert len(network.peer.of(mqtt5.PingReqPacket)) == 1
+            await network.peer.send(mqtt5.PingRespPacket())
+            mock_clock.jump(DEATH + 1)
+            await wait_all_tasks_blocked()
+            assert not link.ended.is_set()
+
+
 async def test_the_brokers_own_keep_alive_counts(
     network: Network, autojump_clock: MockClock
 ) -> None:

@@ -217,6 +217,8 @@ class BaseLink(Link):
         watch = self._watch
         while not self._leaving and self._lost is None:
             await trio.sleep_until(watch.deadline())
+            # Where something has held up all tasks, an answer may wait to be read: that goes first.
+            await trio.lowlevel.checkpoint()
             now = trio.current_time()
             match watch.due(now):
                 case "dead":

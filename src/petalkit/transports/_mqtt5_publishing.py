@@ -117,6 +117,15 @@ class Publishing:
         """The SUBACK or UNSUBACK came."""
         self._asked.discard(packet_id)
 
+    def check_size(self, packet: bytes) -> None:
+        """Whether the broker takes a packet as long (MQTT 5.0, section 3.2.2.3.6).
+
+        Raises:
+            RejectedByBroker: it does not.
+        """
+        if len(packet) > self._packet_maximum:
+            raise _too_large(len(packet), self._packet_maximum)
+
     # -- one message
 
     def write(self, message: Message, on_done: OnDone) -> bytes:

@@ -273,7 +273,7 @@ class ClientSession:
             The packet identifier that `Subscribed` will have.
 
         Raises:
-            RejectedByBroker: MQTT cannot carry a filter.
+            RejectedByBroker: MQTT cannot carry a filter, or the broker takes no packet as long.
             RuntimeError: not connected.
         """
         self._check_connected()
@@ -291,10 +291,15 @@ class ClientSession:
     def _ask(self, expected: tuple[type, int], write: Callable[[int], bytes]) -> int:
         packet_id = self._publishing.new_question()
         try:
-            self._outgoing += write(packet_id)
+            data = write(packet_id)
+            self._publishing.check_size(data)
         except (ValueError, OverflowError) as error:
             self._publishing.answered(packet_id)
             raise RejectedByBroker(PROTOCOL_ERROR, f"cannot be sent: {error}") from None
+        except RejectedByBroker:
+            self._publishing.answered(packet_id)
+            raise
+        self._outgoing += data
         self._questions[packet_id] = expected
         return packet_id
 
