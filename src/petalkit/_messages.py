@@ -65,6 +65,12 @@ class Properties:
 NO_PROPERTIES = Properties()
 
 
+def _as_shown(value: Message | Command) -> str:
+    # Rich asks for `__rich_repr__` instead, and msgspec's own would show it everything.
+    fields = ", ".join(f"{name}={field!r}" for name, field in value.__rich_repr__())
+    return f"{type(value).__name__}({fields})"
+
+
 class Message(msgspec.Struct, frozen=True):
     """One application message of MQTT, to be published or as it was published.
 
@@ -82,11 +88,13 @@ class Message(msgspec.Struct, frozen=True):
     retain: bool = False
     properties: Properties | None = None
 
-    def __repr__(self) -> str:  # without the payload, which is nobody's to log
-        return (
-            f"Message(topic={self.topic!r}, qos={self.qos}, retain={self.retain}, "
-            f"properties={self.properties!r})"
-        )
+    def __repr__(self) -> str:
+        return _as_shown(self)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What is shown of it: not the payload, which is nobody's to log."""
+        names = ("topic", "qos", "retain", "properties")
+        return [(name, getattr(self, name)) for name in names]
 
 
 @attrs.frozen
@@ -137,12 +145,13 @@ class Command(msgspec.Struct, frozen=True):
     extra: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     properties: Properties = NO_PROPERTIES
 
-    def __repr__(self) -> str:  # without what its sender may not want in a log
-        return (
-            f"Command(command={self.command!r}, message_id={self.message_id!r}, "
-            f"wait_response={self.wait_response}, timestamp={self.timestamp!r}, "
-            f"topic={self.topic!r})"
-        )
+    def __repr__(self) -> str:
+        return _as_shown(self)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What is shown of it: not what its sender may not want in a log."""
+        names = ("command", "message_id", "wait_response", "timestamp", "topic")
+        return [(name, getattr(self, name)) for name in names]
 
 
 @attrs.frozen

@@ -79,6 +79,21 @@ def test_properties_that_the_wire_has_no_form_for_are_not_made(wrong: dict[str, 
         Properties(**wrong)
 
 
+def test_payloads_do_not_show_in_rich_either() -> None:
+    """Structs of msgspec tell rich all their fields, unless they say otherwise."""
+    message = Message("t", b"hunter2", retain=True)
+    command = Command("a/b", "m", data={"x": "hunter2"}, extra={"y": "hunter2"})
+    assert dict(message.__rich_repr__()) == {
+        "topic": "t",
+        "qos": 1,
+        "retain": True,
+        "properties": None,
+    }
+    assert repr(message) == "Message(topic='t', qos=1, retain=True, properties=None)"
+    assert "hunter2" not in str(list(command.__rich_repr__()))
+    assert repr(command).startswith("Command(command='a/b', message_id='m', wait_response=False")
+
+
 def test_what_a_sender_may_keep_to_itself_does_not_show_in_reprs() -> None:
     properties = Properties(correlation_data=b"hunter2", user_properties=(("token", "hunter2"),))
     assert "hunter2" not in repr(properties)
