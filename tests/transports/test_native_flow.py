@@ -283,6 +283,20 @@ async def test_a_stalled_link_is_found_dead(network: Network, autojump_clock: Mo
     assert trio.current_time() == KEEP_ALIVE + DEATH
 
 
+async def test_a_broker_that_asks_and_does_not_take_the_answers_is_left(
+    network: Network, autojump_clock: MockClock
+) -> None:
+    """A PUBREL of 4 bytes asks for a PUBCOMP of 5, however many there are."""
+    async with network.transport.connect(OPTIONS) as link:
+        network.peer.on_write(trio.sleep_forever)
+        questions = mqtt5.PubRelPacket(7).write() * 10_000
+        with pytest.raises(ConnectionLost, match="the answers that it asks for"):
+            for _ in range(100):
+                await network.peer.send(questions)
+                await wait_all_tasks_blocked()
+            await link.receive()
+
+
 async def test_a_slow_link_is_not_a_dead_one(network: Network, autojump_clock: MockClock) -> None:
     """What was published at once takes four keep alives to leave, and the PINGREQ waits behind."""
     network.polite = True

@@ -114,6 +114,10 @@ class Delivery:
         return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
 
 
+def _nobody() -> None:
+    """There is nobody to tell."""
+
+
 class AckWindow:
     """The QoS 1 deliveries of one link whose acknowledgement has not left, in order of arrival.
 
@@ -151,6 +155,7 @@ class AckWindow:
         """The link is gone: what was owed on it is owed no more."""
         self.ready = False
         self._pending.clear()
+        self._on_ready = _nobody  # or it holds the link, which may be kept no longer
 
 
 class Link(abc.ABC):

@@ -199,6 +199,8 @@ class NativeLink(BaseLink):
             self._hand_over()
         if self._session.unsent:
             self._wake_writer()
+            if self._session.unsent > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it
+                self._lose("the broker does not take the answers that it asks for")
         return b""
 
     def _on_published(self, event: Published) -> None:
