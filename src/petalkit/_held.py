@@ -15,6 +15,7 @@ import msgspec
 
 from ._codec import Limits, decode_command
 from ._messages import Command, Identity
+from ._refusals import Request
 from ._registry import CommandSpec
 from ._terms import Terms
 from .transports import Delivery
@@ -44,8 +45,22 @@ class Held(msgspec.Struct, eq=False):
     wait_response: bool
     _command: Command | None = None
 
-    def command(self, limits: Limits) -> Command:
-        """What it asks for: decoded again, and then kept, since it is mostly about to start."""
+    @classmethod
+    def of(cls, request: Request, spec: CommandSpec, *, comes_again: bool) -> Held:
+        """Hold a request."""
+        command = request.command
+        return cls(
+            request.delivery,
+            spec,
+            request.identity,
+            request.terms,
+            comes_again,
+            command.message_id,
+            command.wait_response,
+        )
+
+    def request(self, limits: Limits) -> Request:
+        """The request: its command decoded again, and then kept, since it is about to start."""
         command = self._command
         if command is None:
             delivery = self.delivery
@@ -56,7 +71,7 @@ class Held(msgspec.Struct, eq=False):
         if command.wait_response != self.wait_response:
             command = msgspec.structs.replace(command, wait_response=self.wait_response)
             self._command = command
-        return command
+        return Request(self.delivery, self.identity, command, self.terms)
 
 
 class HeldLine:

@@ -19,14 +19,16 @@ import trio
 
 from ._answers import Answers
 from ._codec import InvalidEnvelope, Limits, decode_command, parse_expiry
+from ._copies import Copies
 from ._dispatcher import Dispatcher
-from ._duplicates import DuplicateWindow, is_same_request
+from ._duplicates import DuplicateWindow
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._execution import logger as commands_logger
 from ._held import PACKET_IDS, Held, HeldLine
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
+from ._refusals import Refusals, Request
 from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._statistics import Counters
@@ -35,8 +37,6 @@ from ._waiting import wait_any
 from .transports import Delivery, Link
 
 logger = logging.getLogger("petalkit.intake")
-
-REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
 
 
 class Intake:
@@ -57,7 +57,6 @@ class Intake:
         self._table = table
         self._dispatcher = dispatcher
         self._backlog = dispatcher.backlog
-        self._duplicates = duplicates
         self._answers = answers
         self._outbox = outbox
         self._counters = counters
@@ -66,6 +65,10 @@ class Intake:
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
+        self._refusals = Refusals(settings, table, answers)
+        self._copies = Copies(
+            duplicates, self._held, answers, self._refusals, outbox, counters, self._owe
+        )
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
@@ -139,8 +142,7 @@ class Intake:
         self.closed = True
         for held in self._held.take(lambda _: True):
             if not held.comes_again:
-                command = held.command(self._limits)
-                self._refuse_stopping(held.delivery, held.identity, command, held.terms)
+                self._refusals.stopping(held.request(self._limits))
         self._watch_room()
         self._wake()
 
@@ -151,8 +153,7 @@ class Intake:
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: refuse what is still held."""
         for held in self._held.take(lambda one: one.identity == identity):
-            command = held.command(self._limits)
-            self._refuse(held.delivery, identity, command, held.terms, code, text)
+            self._refusals.refuse(held.request(self._limits), code, text)
         self._watch_room()
         self._wake()
 
@@ -200,50 +201,52 @@ class Intake:
             if properties is not None:
                 command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
-            self._refuse_unreadable(delivery, identity, error, reply)
+            self._refusals.unreadable(delivery, identity, error, reply)
             return
         terms: Terms | None = None
         if properties is not None or expires_at is not None:
             terms = self._terms(properties, expires_at, reply)
+        self._judge(Request(delivery, identity, command, terms))
+
+    def _judge(self, request: Request) -> None:
+        command = request.command
         if self.closed and not self._is_urgent(command.command):
-            known = self._may_be_known(command.message_id) and self._is_duplicate(
-                delivery, identity, command, terms
+            known = self._copies.may_exist(command.message_id) and self._copies.take(
+                request, self._now
             )
-            if not known and not self._comes_again(delivery):
-                self._refuse_stopping(delivery, identity, command, terms)
+            if not known and not self._comes_again(request.delivery):
+                self._refusals.stopping(request)
             return
-        if delivery.retain and self._is_known(command.message_id):
-            # It came live before, without the flag, and has its answer.
-            self._counters.refused[str(ErrorCode.RETAINED)] += 1
-            delivery.ack()
-            return
-        if delivery.retain:
-            text = "a retained command is not run: it was sent to whoever comes, at any time"
-            self._refuse(delivery, identity, command, terms, ErrorCode.RETAINED, text)
+        if request.delivery.retain:
+            self._refuse_retained(request)
             return
         # Before its expiry: a copy that came too late belongs to the first, which did not.
-        if self._may_be_known(command.message_id) and self._is_duplicate(
-            delivery, identity, command, terms
-        ):
+        if self._copies.may_exist(command.message_id) and self._copies.take(request, self._now):
             return
-        if terms is not None and self._are_over(terms):
-            text = "it had expired when it came"
-            self._refuse(delivery, identity, command, terms, ErrorCode.EXPIRED, text)
+        if request.terms is not None and self._are_over(request.terms):
+            self._refusals.refuse(request, ErrorCode.EXPIRED, "it had expired when it came")
             return
         spec = self._table.lookup(command.command)
         if spec is None:
-            self._refuse_unknown(delivery, identity, command, terms)
-            return
-        if self._backlog.petals[spec.petal].failed:
+            self._refusals.unknown(request)
+        elif self._backlog.petals[spec.petal].failed:
             text = f"petal {spec.petal!r} is not available"
-            self._refuse(delivery, identity, command, terms, ErrorCode.UNAVAILABLE, text)
-            return
-        if spec.urgent:
-            self._start_urgent(delivery, identity, command, spec, terms)
-        elif self._held or not self._has_room(command, terms):
-            self._overflow(delivery, identity, command, spec, terms)
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, text)
+        elif spec.urgent:
+            self._start_urgent(request, spec)
+        elif self._held or not self._has_room(request):
+            self._overflow(request, spec)
         else:
-            self._accept(delivery, identity, command, spec, terms)
+            self._accept(request, spec)
+
+    def _refuse_retained(self, request: Request) -> None:
+        if self._copies.is_known(request.command.message_id, self._now):
+            # It came live before, without the flag, and has its answer.
+            self._counters.refused[str(ErrorCode.RETAINED)] += 1
+            request.delivery.ack()
+            return
+        text = "a retained command is not run: it was sent to whoever comes, at any time"
+        self._refusals.refuse(request, ErrorCode.RETAINED, text)
 
     def _with_properties(self, command: Command, properties: Properties) -> Command:
         """The command with what MQTT 5 said of it.
@@ -279,41 +282,29 @@ class Intake:
     def _are_over(self, terms: Terms) -> bool:
         return terms.are_over(self._answers.timestamps.now(), trio.current_time())
 
-    def _has_room(self, command: Command, terms: Terms | None) -> bool:
+    def _has_room(self, request: Request) -> bool:
+        """Whether it can be accepted now; then the places of its answers are reserved."""
         if self._backlog.is_full:
             return False
+        command, terms = request.command, request.terms
         if terms is not None and terms.reply is not None:
             return self._outbox.reserve(1 + wants_usual(command, terms))
         return not command.wait_response or self._outbox.reserve()
 
-    def _accept(
-        self,
-        delivery: Delivery,
-        identity: Identity,
-        command: Command,
-        spec: CommandSpec,
-        terms: Terms | None,
-    ) -> None:
+    def _accept(self, request: Request, spec: CommandSpec) -> None:
         """There is room, and a place for the response is reserved."""
-        execution = self._execution(delivery, identity, command, spec, terms)
+        execution = self._execution(request, spec)
         self._dispatcher.accept(execution)
         if self._logged:
             execution.log_received()
 
-    def _start_urgent(
-        self,
-        delivery: Delivery,
-        identity: Identity,
-        command: Command,
-        spec: CommandSpec,
-        terms: Terms | None,
-    ) -> None:
+    def _start_urgent(self, request: Request, spec: CommandSpec) -> None:
+        command, terms = request.command, request.terms
         places = int(wants_usual(command, terms)) + (terms is not None and terms.reply is not None)
         if places and not self._outbox.reserve(places, force=True):
-            text = "there is no room for one more response"
-            self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
+            self._refusals.no_place(request)
             return
-        execution = self._execution(delivery, identity, command, spec, terms)
+        execution = self._execution(request, spec)
         if self._dispatcher.start_urgent(execution):
             if self._logged:
                 execution.log_received()
@@ -321,29 +312,23 @@ class Intake:
         for _ in range(places):
             self._outbox.release()
         text = f"{self._settings.urgent_concurrency} urgent commands are running already"
-        self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
+        self._refusals.refuse(request, ErrorCode.BUSY, text)
 
-    def _execution(
-        self,
-        delivery: Delivery,
-        identity: Identity,
-        command: Command,
-        spec: CommandSpec,
-        terms: Terms | None,
-    ) -> Execution:
+    def _execution(self, request: Request, spec: CommandSpec) -> Execution:
+        delivery, command = request.delivery, request.command
         execution = Execution(
             command,
             delivery.payload,
             spec,
-            identity,
-            self._response_topic(identity),
+            request.identity,
+            self._response_topic(request.identity),
             self._now,
             self._clock,
             wait_response=command.wait_response,
             logged=self._logged,
         )
-        if terms is not None:
-            execution.set_terms(terms)
+        if request.terms is not None:
+            execution.set_terms(request.terms)
         if self._acks_at_once or self._draining:
             delivery.ack()
         elif delivery.qos:
@@ -362,170 +347,6 @@ class Intake:
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
 
-    # -- duplicates
-
-    def _may_be_known(self, message_id: str | None) -> bool:
-        """Whether an earlier one of that ID is worth a closer look."""
-        return message_id is not None and (
-            message_id in self._duplicates or self._held.find(message_id) is not None
-        )
-
-    def _is_known(self, message_id: str | None) -> bool:
-        return message_id is not None and (
-            self._duplicates.live(message_id) is not None
-            or self._duplicates.finished(message_id, self._now) is not None
-            or self._held.find(message_id) is not None
-        )
-
-    def _is_duplicate(
-        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
-    ) -> bool:
-        assert command.message_id is not None
-        live = self._duplicates.live(command.message_id)
-        if live is not None:
-            if not is_same_request(live.command.command, live.payload, command, delivery.payload):
-                self._refuse_reused(delivery, identity, command, terms)
-            elif not self._join(live, command, terms):
-                text = "there is no room for one more response"
-                self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
-            else:
-                self._counters.duplicates_joined += 1
-                self._owe(live, delivery)
-            return True
-        finished = self._duplicates.finished(command.message_id, self._now)
-        if finished is None:
-            return self._is_held(delivery, identity, command, terms)
-        if not is_same_request(finished.command, finished.payload, command, delivery.payload):
-            self._refuse_reused(delivery, identity, command, terms)
-            return True
-        self._counters.duplicates_answered += 1
-        ago = self._now - finished.at
-        logger.info(
-            "not run again: it was answered %.1f s ago, and is answered the same",
-            ago,
-            extra={"command": command.command, "message_id": command.message_id},
-        )
-        # A redelivery may find the response still on its way; it needs no second one then.
-        owes = self._outbox.owes_answer
-        if wants_usual(command, terms) and not owes(command.message_id):
-            self._answers.put_unreserved(identity, command.message_id, finished.response)
-        reply = None if terms is None else terms.reply
-        if reply is not None and not owes(reply.key(command.message_id)):
-            self._answers.put_reply(reply, command.message_id, finished.response)
-        delivery.ack()
-        return True
-
-    def _join(self, live: Execution, command: Command, terms: Terms | None) -> bool:
-        """Let a copy share the answer, wherever it wants it; False when there is no place for it.
-
-        A copy can name a Response Topic of its own, and each is a message more: so they count.
-        """
-        usual = wants_usual(command, terms) and not live.wait_response
-        replies = live.replies
-        if terms is not None and terms.reply is not None and terms.reply not in replies:
-            replies = (*replies, terms.reply)
-        places = int(usual) + len(replies) - len(live.replies)
-        if places and (len(replies) > REPLIES_MAX or not self._outbox.reserve(places)):
-            return False
-        live.wait_response = live.wait_response or usual
-        live.replies = replies
-        return True
-
-    def _is_held(
-        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
-    ) -> bool:
-        """A copy of a command that is held: one of them is enough."""
-        assert command.message_id is not None
-        held = self._held.find(command.message_id)
-        if held is None:
-            return False
-        if not is_same_request(held.spec.name, held.delivery.payload, command, delivery.payload):
-            self._refuse_reused(delivery, identity, command, terms)
-            return True
-        reply = None if terms is None else terms.reply
-        if reply is not None and (held.terms is None or held.terms.reply != reply):
-            # What is held may come again without this copy, which would have no answer then.
-            text = "it came before, and is not accepted yet"
-            self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
-            return True
-        self._counters.duplicates_joined += 1
-        held.wait_response = held.wait_response or command.wait_response
-        delivery.ack()
-        return True
-
-    # -- refusals
-
-    def _refuse(
-        self,
-        delivery: Delivery,
-        identity: Identity,
-        command: Command,
-        terms: Terms | None,
-        code: ErrorCode,
-        text: str,
-    ) -> None:
-        self._answers.refuse(
-            identity,
-            code,
-            text,
-            command=command.command,
-            message_id=command.message_id,
-            answer=wants_usual(command, terms),
-            reply=None if terms is None else terms.reply,
-        )
-        delivery.ack()
-
-    def _refuse_reused(
-        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
-    ) -> None:
-        text = "this messageId was used for another command or other data"
-        self._refuse(delivery, identity, command, terms, ErrorCode.MESSAGE_ID_REUSED, text)
-
-    def _refuse_unknown(
-        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
-    ) -> None:
-        rule = self._settings.answer_unknown
-        prefixes = {name.rpartition("/")[0] for name in self._table.public_names()}
-        ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
-        answered = rule == "all" or (rule == "own" and ours)
-        usual = answered and wants_usual(command, terms)
-        reply = terms.reply if answered and terms is not None else None
-        details: dict[str, object] = {}
-        if usual or reply is not None:  # looking for a near match is slow
-            near = self._table.near(command.command)
-            if near is not None:
-                details["did_you_mean"] = near
-            details["available_commands"] = self._table.public_names()
-        self._answers.refuse(
-            identity,
-            ErrorCode.UNKNOWN_COMMAND,
-            f"Unknown command: {command.command}",
-            command=command.command,
-            message_id=command.message_id,
-            answer=usual,
-            reply=reply,
-            details=details,
-        )
-        delivery.ack()
-
-    def _refuse_unreadable(
-        self, delivery: Delivery, identity: Identity, error: InvalidEnvelope, reply: Reply | None
-    ) -> None:
-        self._answers.refuse(
-            identity,
-            error.code,
-            error.message,
-            command=error.command,
-            message_id=error.message_id,
-            answer=error.wait_response and not (reply is not None and reply.is_usual),
-            reply=reply,
-            details={"errors": list(error.errors)} if error.errors else None,
-        )
-        # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
-        if not error.wait_response and reply is None and delivery.payload:
-            self._answers.report_unreadable(identity, delivery.topic, error)
-        delivery.ack()
-
     def _comes_again(self, delivery: Delivery) -> bool:
         """Whether the session delivers it again if it is not acknowledged."""
         return delivery.qos > 0 and self._session_kept
@@ -535,39 +356,25 @@ class Intake:
         spec = self._table.lookup(name)
         return spec is not None and spec.urgent and not self._deaf
 
-    def _refuse_stopping(
-        self, delivery: Delivery, identity: Identity, command: Command, terms: Terms | None
-    ) -> None:
-        text = "the device is shutting down"
-        self._refuse(delivery, identity, command, terms, ErrorCode.SHUTTING_DOWN, text)
-
     # -- overflow
 
-    def _overflow(
-        self,
-        delivery: Delivery,
-        identity: Identity,
-        command: Command,
-        spec: CommandSpec,
-        terms: Terms | None,
-    ) -> None:
+    def _overflow(self, request: Request, spec: CommandSpec) -> None:
         rule = self._settings.overflow
         if rule == "drop-oldest":
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 pass
-            if self._has_room(command, terms):
-                self._accept(delivery, identity, command, spec, terms)
+            if self._has_room(request):
+                self._accept(request, spec)
                 return
         if rule != "wait" or self._is_over_reserve():
-            text = "too many commands are waiting"
-            self._refuse(delivery, identity, command, terms, ErrorCode.BUSY, text)
+            self._refusals.refuse(request, ErrorCode.BUSY, "too many commands are waiting")
             return
-        again = self._comes_again(delivery)
-        id_and_wish = command.message_id, command.wait_response
-        self._held.add(Held(delivery, spec, identity, terms, again, *id_and_wish))
+        again = self._comes_again(request.delivery)
+        self._held.add(Held.of(request, spec, comes_again=again))
         self._watch_room()
         if self._draining:
-            delivery.ack()  # or the broker's window stays shut, and the rest never comes
+            # Or the broker's window stays shut, and the rest never comes.
+            request.delivery.ack()
 
     def _is_over_reserve(self) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever."""
@@ -591,14 +398,14 @@ class Intake:
         try:
             while self._held and not self.closed:
                 held = self._held.first()
-                delivery, command, terms = held.delivery, held.command(self._limits), held.terms
-                if terms is not None and self._are_over(terms):
+                request = held.request(self._limits)
+                if request.terms is not None and self._are_over(request.terms):
                     self._held.pop_first()
                     text = "it expired before it could be accepted"
-                    self._refuse(delivery, held.identity, command, terms, ErrorCode.EXPIRED, text)
-                elif self._has_room(command, terms):
+                    self._refusals.refuse(request, ErrorCode.EXPIRED, text)
+                elif self._has_room(request):
                     self._held.pop_first()
-                    self._accept(delivery, held.identity, command, held.spec, terms)
+                    self._accept(request, held.spec)
                 else:
                     break
         finally:

@@ -1,0 +1,152 @@
+"""Copies of commands: whichever came first is run, once, and answers for all of them.
+
+The rule: a copy of what is queued or running joins it; one of what is finished gets its recorded
+answer again; one of what is held waits with it. The same ID with other words is no copy, and is
+refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ._answers import Answers
+from ._duplicates import DuplicateWindow, is_same_request
+from ._errors import ErrorCode
+from ._execution import Execution
+from ._held import HeldLine
+from ._outbox import Outbox
+from ._refusals import Refusals, Request
+from ._statistics import Counters
+from ._terms import wants_usual
+from .transports import Delivery
+
+logger = logging.getLogger("petalkit.intake")
+
+REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
+
+
+class Copies:
+    """See the module.
+
+    Args:
+        duplicates: what is queued, running or finished.
+        held: what is held.
+        answers: sends a recorded answer again.
+        refusals: for what is no copy.
+        outbox: has the places of answers, and those that are on their way.
+        counters: counts copies.
+        owe: acknowledges a copy together with its first.
+    """
+
+    def __init__(
+        self,
+        duplicates: DuplicateWindow[Execution],
+        held: HeldLine,
+        answers: Answers,
+        refusals: Refusals,
+        outbox: Outbox,
+        counters: Counters,
+        owe: Callable[[Execution, Delivery], None],
+    ) -> None:
+        self._duplicates = duplicates
+        self._held = held
+        self._answers = answers
+        self._refusals = refusals
+        self._outbox = outbox
+        self._counters = counters
+        self._owe = owe
+
+    def may_exist(self, message_id: str | None) -> bool:
+        """Whether an earlier one of that ID is worth a closer look."""
+        return message_id is not None and (
+            message_id in self._duplicates or self._held.find(message_id) is not None
+        )
+
+    def is_known(self, message_id: str | None, now: float) -> bool:
+        """Whether an earlier one of that ID is remembered."""
+        return message_id is not None and (
+            self._duplicates.live(message_id) is not None
+            or self._duplicates.finished(message_id, now) is not None
+            or self._held.find(message_id) is not None
+        )
+
+    def take(self, request: Request, now: float) -> bool:
+        """Deal with a copy, or with what claims to be one; False when it is the first."""
+        message_id = request.command.message_id
+        assert message_id is not None
+        live = self._duplicates.live(message_id)
+        if live is not None:
+            if not _is_same(live.command.command, live.payload, request):
+                self._refusals.reused(request)
+            elif not self._join(live, request):
+                self._refusals.no_place(request)
+            else:
+                self._counters.duplicates_joined += 1
+                self._owe(live, request.delivery)
+            return True
+        finished = self._duplicates.finished(message_id, now)
+        if finished is None:
+            return self._is_held(request, message_id)
+        if not _is_same(finished.command, finished.payload, request):
+            self._refusals.reused(request)
+            return True
+        self._counters.duplicates_answered += 1
+        ago = now - finished.at
+        logger.info(
+            "not run again: it was answered %.1f s ago, and is answered the same",
+            ago,
+            extra={"command": request.command.command, "message_id": message_id},
+        )
+        self._answer_again(request, message_id, finished.response)
+        return True
+
+    def _answer_again(self, request: Request, message_id: str, response: bytes) -> None:
+        # A redelivery may find the response still on its way; it needs no second one then.
+        owes, terms = self._outbox.owes_answer, request.terms
+        if wants_usual(request.command, terms) and not owes(message_id):
+            self._answers.put_unreserved(request.identity, message_id, response)
+        reply = None if terms is None else terms.reply
+        if reply is not None and not owes(reply.key(message_id)):
+            self._answers.put_reply(reply, message_id, response)
+        request.delivery.ack()
+
+    def _join(self, live: Execution, request: Request) -> bool:
+        """Let a copy share the answer, wherever it wants it; False when there is no place for it.
+
+        A copy can name a Response Topic of its own, and each is a message more: so they count.
+        """
+        terms = request.terms
+        usual = wants_usual(request.command, terms) and not live.wait_response
+        replies = live.replies
+        if terms is not None and terms.reply is not None and terms.reply not in replies:
+            replies = (*replies, terms.reply)
+        places = int(usual) + len(replies) - len(live.replies)
+        if places and (len(replies) > REPLIES_MAX or not self._outbox.reserve(places)):
+            return False
+        live.wait_response = live.wait_response or usual
+        live.replies = replies
+        return True
+
+    def _is_held(self, request: Request, message_id: str) -> bool:
+        """Deal with a copy of a command that is held: one of them is enough."""
+        held = self._held.find(message_id)
+        if held is None:
+            return False
+        if not _is_same(held.spec.name, held.delivery.payload, request):
+            self._refusals.reused(request)
+            return True
+        reply = None if request.terms is None else request.terms.reply
+        if reply is not None and (held.terms is None or held.terms.reply != reply):
+            # What is held may come again without this copy, which would have no answer then.
+            text = "it came before, and is not accepted yet"
+            self._refusals.refuse(request, ErrorCode.BUSY, text)
+            return True
+        self._counters.duplicates_joined += 1
+        held.wait_response = held.wait_response or request.command.wait_response
+        request.delivery.ack()
+        return True
+
+
+def _is_same(name: str, payload: bytes, request: Request) -> bool:
+    return is_same_request(name, payload, request.command, request.delivery.payload)

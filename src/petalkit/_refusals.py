@@ -1,0 +1,118 @@
+"""Saying no to what came: counted, answered where that is wanted, and acknowledged."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ._answers import Answers
+from ._codec import InvalidEnvelope
+from ._errors import ErrorCode
+from ._messages import Command, Identity
+from ._registry import CommandTable
+from ._settings import Settings
+from ._terms import Reply, Terms, wants_usual
+from .transports import Delivery
+
+
+class Request(msgspec.Struct, eq=False):
+    """A command as it came, before it is judged.
+
+    Attributes:
+        delivery: what brought it; its acknowledgement is owed.
+        identity: under which it came.
+        command: what it asks for.
+        terms: on which it came.
+    """
+
+    delivery: Delivery
+    identity: Identity
+    command: Command
+    terms: Terms | None
+
+
+class Refusals:
+    """See the module.
+
+    Args:
+        settings: whether commands that nobody serves are answered.
+        table: what is served instead.
+        answers: encodes, counts and sends.
+    """
+
+    def __init__(self, settings: Settings, table: CommandTable, answers: Answers) -> None:
+        self._answer_unknown = settings.answer_unknown
+        self._table = table
+        self._answers = answers
+
+    def refuse(self, request: Request, code: ErrorCode, text: str) -> None:
+        """Say no."""
+        command, terms = request.command, request.terms
+        self._answers.refuse(
+            request.identity,
+            code,
+            text,
+            command=command.command,
+            message_id=command.message_id,
+            answer=wants_usual(command, terms),
+            reply=None if terms is None else terms.reply,
+        )
+        request.delivery.ack()
+
+    def reused(self, request: Request) -> None:
+        """Its ID belongs to another."""
+        text = "this messageId was used for another command or other data"
+        self.refuse(request, ErrorCode.MESSAGE_ID_REUSED, text)
+
+    def no_place(self, request: Request) -> None:
+        """It could not be answered if it were run."""
+        self.refuse(request, ErrorCode.BUSY, "there is no room for one more response")
+
+    def stopping(self, request: Request) -> None:
+        """It came too late for this process."""
+        self.refuse(request, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
+
+    def unknown(self, request: Request) -> None:
+        """No petal serves it. Answered as it is set, with what is served."""
+        command, terms = request.command, request.terms
+        rule = self._answer_unknown
+        prefixes = {name.rpartition("/")[0] for name in self._table.public_names()}
+        ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
+        answered = rule == "all" or (rule == "own" and ours)
+        usual = answered and wants_usual(command, terms)
+        reply = terms.reply if answered and terms is not None else None
+        details: dict[str, object] = {}
+        if usual or reply is not None:  # looking for a near match is slow
+            near = self._table.near(command.command)
+            if near is not None:
+                details["did_you_mean"] = near
+            details["available_commands"] = self._table.public_names()
+        self._answers.refuse(
+            request.identity,
+            ErrorCode.UNKNOWN_COMMAND,
+            f"Unknown command: {command.command}",
+            command=command.command,
+            message_id=command.message_id,
+            answer=usual,
+            reply=reply,
+            details=details,
+        )
+        request.delivery.ack()
+
+    def unreadable(
+        self, delivery: Delivery, identity: Identity, error: InvalidEnvelope, reply: Reply | None
+    ) -> None:
+        """It is no command; answered as far as it could be read, else told on `debug`."""
+        self._answers.refuse(
+            identity,
+            error.code,
+            error.message,
+            command=error.command,
+            message_id=error.message_id,
+            answer=error.wait_response and not (reply is not None and reply.is_usual),
+            reply=reply,
+            details={"errors": list(error.errors)} if error.errors else None,
+        )
+        # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
+        if not error.wait_response and reply is None and delivery.payload:
+            self._answers.report_unreadable(identity, delivery.topic, error)
+        delivery.ack()
