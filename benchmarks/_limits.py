@@ -11,7 +11,8 @@ from _report import Aim, Table
 from _rounds import Contender, measure, run_flood
 
 SLOW = 100_000  # commands, each of which takes a millisecond
-SLOW_AHEAD = 50_000  # unanswered at once: mosquitto numbers what it queues, with 16 bits
+# Unanswered at once, in turn. No more than that: mosquitto numbers what it queues, with 16 bits.
+SLOW_AHEAD = (5_000, 50_000)
 SLOW_LIMIT = 60.0  # seconds for all of them
 SLOW_CONCURRENCY = 16  # of the petal: the default
 AIM_MEMORY = 10.0  # MiB over idle
@@ -21,27 +22,33 @@ AIM_FLAT = 1.10
 
 def run_slow(broker: Broker, name: str, command: Sequence[str]) -> tuple[Table, list[Aim]]:
     """Memory at its peak, less that of the program when it had just come online."""
-    device = "slow"
     full = [*command, "--concurrency", str(SLOW_CONCURRENCY)]
-    with program(broker, device, full) as process:
-        contender = Contender(name, identity(device).base_topic, process.pid)
-        found = run_flood(
-            broker,
-            contender,
-            1,
-            SLOW,
-            names=["bench/slow"],
-            limit=SLOW_LIMIT,
-            ahead=SLOW_AHEAD,
-        )
-    title = f"{SLOW} commands of 1 ms at QoS 1, {SLOW_AHEAD} ahead, {SLOW_CONCURRENCY} at a time"
+    rows: list[list[str]] = []
+    aims: list[Aim] = []
+    for ahead in SLOW_AHEAD:
+        device = f"slow-{ahead}"
+        with program(broker, device, full) as process:
+            contender = Contender(name, identity(device).base_topic, process.pid)
+            found = run_flood(
+                broker,
+                contender,
+                1,
+                SLOW,
+                names=["bench/slow"],
+                limit=SLOW_LIMIT,
+                ahead=ahead,
+            )
+        what = f"{name}, {ahead} ahead"
+        row = [what, str(found.answered), str(found.refused), str(found.lost), f"{found.rate:.0f}"]
+        rows.append([*row, f"{contender.idle:.1f}", f"{found.peak:.1f}", f"{found.over_idle:+.1f}"])
+        slow = f"{what}, slow petal"
+        aims += [
+            Aim(f"{slow}: memory over idle", found.over_idle, AIM_MEMORY, " MiB"),
+            Aim(f"{slow}: commands lost or refused", found.lost + found.refused, 0),
+        ]
+    title = f"{SLOW} commands of 1 ms at QoS 1, {SLOW_CONCURRENCY} at a time"
     head = ["", "answered", "refused", "lost", "answers/s", "idle MiB", "peak MiB", "over idle"]
-    row = [name, str(found.answered), str(found.refused), str(found.lost), f"{found.rate:.0f}"]
-    row += [f"{contender.idle:.1f}", f"{found.peak:.1f}", f"{found.over_idle:+.1f}"]
-    return Table(title, head, [row]), [
-        Aim(f"{name}, slow petal: memory over idle", found.over_idle, AIM_MEMORY, " MiB"),
-        Aim(f"{name}, slow petal: commands lost or refused", found.lost + found.refused, 0),
-    ]
+    return Table(title, head, rows), aims
 
 
 def run_flat(
