@@ -191,18 +191,25 @@ class Intake:
             return
         properties = delivery.properties
         reply: Reply | None = None
+        objection: str | None = None
         if properties is not None:
             # First of all: they can be read, and be answered, where the payload cannot.
             usual = self._response_topic(identity)
-            reply = self._response_topics.reply(properties, usual=usual, commands=self._topics)
+            reply, objection = self._response_topics.reply(
+                properties, usual=usual, commands=self._topics
+            )
         try:
             command = decode_command(delivery.payload, delivery.topic, self._limits)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
             if properties is not None:
                 command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
+            if objection is not None:
+                _warn_of_topic(objection, error.command, error.message_id)
             self._refusals.unreadable(delivery, identity, error, reply)
             return
+        if objection is not None:
+            _warn_of_topic(objection, command.command, command.message_id)
         terms: Terms | None = None
         if properties is not None or expires_at is not None:
             terms = self._terms(properties, expires_at, reply)
@@ -412,3 +419,11 @@ class Intake:
             self._admitting = False
         self._watch_room()
         self._wake()
+
+
+def _warn_of_topic(objection: str, command: str | None, message_id: str | None) -> None:
+    logger.warning(
+        "a command is not answered on its Response Topic: %s",
+        objection,
+        extra={"command": command, "message_id": message_id},
+    )

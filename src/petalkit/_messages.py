@@ -6,8 +6,9 @@ attrs class takes. `msgspec.structs.replace` makes a changed copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 import msgspec
@@ -17,6 +18,27 @@ from ._topics import check_segment, check_topic
 MAX_EXPIRY = 0xFFFF_FFFF  # MQTT 5.0, section 3.3.2.3.3: four bytes of seconds
 _LONGEST = 65_535  # MQTT 5.0, sections 1.5.4 and 1.5.6: two bytes of length
 DEFAULT_BASE_TOPIC = "org/{organization_id}/device/{device_id}"
+
+
+UserProperties: TypeAlias = Iterable[tuple[str, str]] | Mapping[str, str]
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_PROPERTY_TYPES = {
+    "response_topic": str,
+    "correlation_data": bytes,
+    "message_expiry": int,
+    "content_type": str,
+}
+
+
+def _pairs(pairs: UserProperties) -> tuple[tuple[str, str], ...]:
+    """User properties as they are kept, from what people write."""
+    if type(pairs) is tuple and not pairs:
+        return ()
+    items: Iterable[Any] = pairs.items() if isinstance(pairs, Mapping) else pairs
+    found = tuple(tuple[Any, ...](one) if type(one) in (tuple, list) else () for one in items)
+    if all(len(one) == 2 and type(one[0]) is type(one[1]) is str for one in found):
+        return found
+    raise ValueError(f"user_properties must be pairs of texts, not {pairs!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -29,20 +51,28 @@ class Properties:
         message_expiry: seconds after which nobody wants the message any more. As received: what
             is left of them, since the broker takes off what the message has waited there.
         content_type: of the payload; a MIME type by custom.
-        user_properties: pairs of the sender's own, in order; a name may come twice.
+        user_properties: pairs of the sender's own, in order; a name may come twice. A mapping
+            will do.
 
     Raises:
-        ValueError: it has no form on the wire: a text or the correlation data is over 65 535
-            bytes, a text is not valid Unicode, or the expiry is not within 32 bits.
+        ValueError: it has no form on the wire: something is of another type, a text or the
+            correlation data is over 65 535 bytes, a text is not valid Unicode, or the expiry is
+            not within 32 bits.
     """
 
     response_topic: str | None = None
     correlation_data: bytes | None = attrs.field(default=None, repr=False)
     message_expiry: int | None = None
     content_type: str | None = None
-    user_properties: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    user_properties: tuple[tuple[str, str], ...] = attrs.field(
+        default=(), repr=False, converter=_pairs
+    )
 
     def __attrs_post_init__(self) -> None:
+        for name, kind in _PROPERTY_TYPES.items():
+            value = getattr(self, name)
+            if value is not None and type(value) is not kind:
+                raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
         if any(len(text.encode()) > _LONGEST for text in self._texts()):
             raise ValueError(f"a text of the properties is over {_LONGEST} bytes")
         if len(self.correlation_data or b"") > _LONGEST:
@@ -55,6 +85,20 @@ class Properties:
         yield self.content_type or ""
         for pair in self.user_properties:
             yield from pair
+
+    def check_sendable(self) -> None:
+        """Refuse what a broker may end the connection for (MQTT 5.0, section 1.5.4).
+
+        What was received is not checked so: other brokers take more.
+
+        Raises:
+            ValueError: a text holds a control character, as a line break is one; or the Response
+                Topic is empty.
+        """
+        if self.response_topic == "":
+            raise ValueError("the Response Topic is empty")
+        if any(_CONTROL.search(text) for text in self._texts()):
+            raise ValueError("a text of the properties holds a control character")
 
     @property
     def size(self) -> int:

@@ -56,6 +56,10 @@ def _one_of(*choices: str) -> _Check:
     return check
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
 def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         try:
@@ -148,6 +152,7 @@ class Settings:
         default=attrs.Factory(
             lambda self: "5" if self.transport == "native" else "3.1.1", takes_self=True
         ),
+        converter=_as_text,  # what a file has without quotes
         validator=_one_of("3.1.1", "5"),
         metadata={
             "help": "MQTT version; there is no silent fallback. The native transport has 5 only.",

@@ -101,8 +101,8 @@ class ResponseTopics:
 
     def reply(
         self, properties: Properties, *, usual: str, commands: Container[str]
-    ) -> Reply | None:
-        """Where these properties ask for an answer; None for nowhere, or where none is given.
+    ) -> tuple[Reply | None, str | None]:
+        """Where these properties ask for an answer, or why none is given there.
 
         Args:
             properties: of the command.
@@ -111,18 +111,17 @@ class ResponseTopics:
         """
         topic = properties.response_topic
         if topic is None:
-            return None
+            return None, None
         reason = self._objection(topic, properties, commands)
         if reason is not None:
             self._counters.response_topics_refused += 1
-            logger.warning("a command is not answered on its Response Topic: %s", reason)
-            return None
+            return None, reason
         answer = Properties(
             correlation_data=properties.correlation_data,
             message_expiry=self._expiry,
             content_type=CONTENT_TYPE,
         )
-        return Reply(topic, answer, topic == usual)
+        return Reply(topic, answer, topic == usual), None
 
     def _objection(
         self, topic: str, properties: Properties, commands: Container[str]

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import attrs
@@ -20,7 +20,7 @@ import trio
 from ._codec import Limits, Timestamps, decode_response, encode_json
 from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
 from ._identity import resolve_identity_now
-from ._messages import Identity, Message, Properties, Response
+from ._messages import Identity, Message, Properties, Response, UserProperties
 from ._settings import Settings
 from ._terms import whole_seconds
 from ._topics import TopicFilter
@@ -79,7 +79,7 @@ class Client:
         *,
         timeout: float = DEFAULT_CALL_TIMEOUT,
         message_id: str | None = None,
-        user_properties: Iterable[tuple[str, str]] = (),
+        user_properties: UserProperties = (),
     ) -> Response:
         """Send a command and wait for its response. A "no" is a response too: ask `.success`.
 
@@ -93,7 +93,7 @@ class Client:
                 seconds later.
             message_id: an ID of your own, unique per call; the same ID again asks the device for
                 the recorded response of the first time. One is made when there is none.
-            user_properties: pairs of your own, for which a handler may ask (MQTT 5).
+            user_properties: pairs of your own, or a mapping, for which a handler may ask (MQTT 5).
 
         Cancellation: the command may have been sent, and may be run by the device.
 
@@ -132,7 +132,7 @@ class Client:
         command: str,
         data: Mapping[str, Any] | None = None,
         *,
-        user_properties: Iterable[tuple[str, str]] = (),
+        user_properties: UserProperties = (),
     ) -> None:
         """Send a command that nobody answers; returns at the broker's acknowledgement.
 
@@ -153,15 +153,14 @@ class Client:
         self._check_open()
         await self._link.publish(Message(self._topic, payload, 1, False, properties))
 
-    def _properties(self, pairs: Iterable[tuple[str, str]]) -> Properties | None:
-        user_properties = tuple(pairs)
+    def _properties(self, user_properties: UserProperties) -> Properties | None:
+        properties = Properties(user_properties=user_properties)
         if not self._speaks_mqtt_5:
-            if user_properties:
+            if properties.user_properties:
                 raise ConfigError("protocol", "is 3.1.1, which has no user properties")
             return None
-        if any("\0" in text for pair in user_properties for text in pair):
-            raise ValueError("a user property has the character U+0000")  # MQTT 5.0, section 1.5.4
-        return Properties(user_properties=user_properties)
+        properties.check_sendable()
+        return properties
 
     def _encode(
         self, command: str, data: Mapping[str, Any] | None, message_id: str, *, wait_response: bool

@@ -98,3 +98,46 @@ def test_what_a_sender_may_keep_to_itself_does_not_show_in_reprs() -> None:
     properties = Properties(correlation_data=b"hunter2", user_properties=(("token", "hunter2"),))
     assert "hunter2" not in repr(properties)
     assert "hunter2" not in repr(Command("a/b", properties=properties))
+
+
+def test_user_properties_may_be_written_as_a_mapping_or_as_lists() -> None:
+    expected = (("trace", "abc"), ("hop", "2"))
+    for written in ({"trace": "abc", "hop": "2"}, [["trace", "abc"], ("hop", "2")], expected):
+        assert Properties(user_properties=written).user_properties == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user_properties": "ab"},
+        {"user_properties": ["ab"]},
+        {"user_properties": [("a", "b", "c")]},
+        {"user_properties": [("a", 1)]},
+        {"response_topic": 3},
+        {"content_type": b"x"},
+        {"correlation_data": "x"},
+        {"message_expiry": 1.5},
+        {"message_expiry": True},
+    ],
+    ids=str,
+)
+def test_a_property_of_another_type_is_refused_where_it_is_written(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Properties(**wrong)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        Properties(user_properties=(("trace", "a\nb"),)),
+        Properties(content_type="text\x7f"),
+        Properties(response_topic="a\0b"),
+        Properties(response_topic=""),
+    ],
+    ids=str,
+)
+def test_what_a_broker_may_hang_up_for_can_be_received_and_is_not_sent(
+    properties: Properties,
+) -> None:
+    with pytest.raises(ValueError, match=r"control character|empty"):
+        properties.check_sendable()

@@ -46,7 +46,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
         ("payload_max", 10), ("depth_max", 1), ("depth_max", 1000), ("message_id_max", 1),
         ("session_expiry", -1), ("duplicate_window", -1),
         ("overflow", "drop"), ("acknowledge", "never"), ("answer_unknown", "some"),
-        ("protocol", "4"), ("protocol", 5),
+        ("protocol", "4"), ("protocol", 4),
         ("organization_id", "a/b"), ("organization_id", ""), ("device_id", "+"),
         ("client_id", ""),
         ("base_topic", "org/{nobody}"), ("base_topic", "org/#"), ("base_topic", "a/{"),
@@ -87,3 +87,7 @@ def test_they_are_frozen_and_changed_by_evolve() -> None:
 def test_limits_of_zero_and_without_end_are_possible() -> None:
     Settings(grace=0, flush_timeout=0, cleanup_timeout=0, disconnect_timeout=0, channel_reserve=0)
     Settings(publish_timeout=math.inf, response_expiry=math.inf, duplicate_age=math.inf)
+
+
+def test_a_file_may_give_the_protocol_without_quotes() -> None:
+    assert Settings(protocol=5).protocol == "5"  # type: ignore[arg-type]

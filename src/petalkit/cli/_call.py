@@ -83,7 +83,7 @@ async def _call(
 
 def _broker(settings: Settings) -> str:
     url = settings.broker_url()
-    return f"{url.scheme}://{url.netloc}"
+    return f"{url.scheme}://{url.netloc or url.path}"
 
 
 def read_data(text: str, limit: int) -> Mapping[str, Any]:

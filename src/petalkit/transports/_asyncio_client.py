@@ -44,6 +44,7 @@ class _Packed:
     __slots__ = ("_bytes",)
 
     def __init__(self, properties: MessageProperties) -> None:
+        properties.check_sendable()
         packed = _properties(PacketTypes.PUBLISH)
         if properties.response_topic is not None:
             packed.ResponseTopic = properties.response_topic

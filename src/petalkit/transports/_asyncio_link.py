@@ -28,7 +28,7 @@ from .._topics import TopicFilter
 from ._asyncio_client import HardenedClient, MqttError, Wire, read_properties
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
-from ._base_link import FAILURE, READ_SIZE, BaseLink, filter_batches
+from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._tls import Address
 
@@ -109,7 +109,7 @@ class AsyncioLink(BaseLink):
             except MqttError as error:
                 self._lose(str(error))
         if not self._up:
-            self._lose("no CONNACK in time")
+            self._lose(f"no CONNACK in time{MAYBE_3_1_1 if self._v5 else ''}")
 
     def on_connected(self, connack: Any) -> None:
         """From the client: accepted, and what the CONNACK says (MQTT 5.0, section 3.2.2.3).

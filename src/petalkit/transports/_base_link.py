@@ -31,6 +31,7 @@ READ_SIZE = 64 * 1024
 PACKET_BYTES_MIN = 1024 * 1024
 _PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
 FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
+MAYBE_3_1_1 = "; a broker that speaks only MQTT 3.1.1 may keep silent like this"
 FAILURE = 0x80  # this reason code and those above it
 
 

@@ -133,7 +133,7 @@ def _complaint(error: BaseException) -> str:
 
 def _refused_by_codec(view: memoryview, text: str) -> Violation:
     if view[:2] == _CONNACK_OF_3_1_1:
-        text = "it answers as MQTT 3.1.1 does, and not as MQTT 5"
+        text = "it answers as MQTT 3.1.1 does, and not as MQTT 5: use the asyncio-mqtt transport"
         return Violation(UNSUPPORTED_PROTOCOL_VERSION, text)
     for start, reason_code in _CODES.items():
         if text.startswith(start):

@@ -306,12 +306,10 @@ def _arguments(properties: Properties | None) -> dict[str, Any]:
 
 def _check_texts(properties: Properties) -> None:
     """What the codec lets pass, and a broker may end the connection for; each time it is sent."""
-    if properties.response_topic == "":  # section 4.7.3
-        raise RejectedByBroker(_TOPIC_NAME_INVALID, "Topic Name invalid: an empty response topic")
-    texts = [properties.response_topic or "", properties.content_type or ""]
-    texts.extend(text for pair in properties.user_properties for text in pair)
-    if any("\0" in text for text in texts):  # section 1.5.4
-        raise RejectedByBroker(MALFORMED_PACKET, "a property holds U+0000")
+    try:
+        properties.check_sendable()
+    except ValueError as error:
+        raise RejectedByBroker(MALFORMED_PACKET, f"cannot be sent: {error}") from None
 
 
 def _too_large(size: int, maximum: int) -> RejectedByBroker:

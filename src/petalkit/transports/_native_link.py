@@ -16,7 +16,7 @@ import trio
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
 from .._messages import Message
 from .._topics import TopicFilter
-from ._base_link import FAILURE, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
+from ._base_link import FAILURE, MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
 from ._mqtt5_publishing import WindowFull
@@ -121,7 +121,7 @@ class NativeLink(BaseLink):
                         started = True
                         await self._keep_alive()
                     else:
-                        self._lose("no CONNACK in time")
+                        self._lose(f"no CONNACK in time{MAYBE_3_1_1}")
         except Exception as error:  # our bug; the supervisor will connect again
             logger.exception("a link has failed")
             self._lose(f"the link failed: {error!r}")

@@ -39,8 +39,11 @@ class NativeTransport(Transport):
 
     Args:
         settings: where to, and as whom.
-        open_stream: makes the stream to the broker instead, such as one through a tunnel, or in
-            memory for a test. What it raises comes out of `connect`.
+        open_stream: an async function of no arguments that makes the stream to the broker
+            instead, such as one through a tunnel, or in memory for a test; called for every
+            link. It has `connect_timeout`. When it raises `OSError` or
+            `trio.BrokenResourceError`, that is a failed connect, which is tried again; anything
+            else is an error of the program, and comes out.
 
     Raises:
         ConfigError: the broker's address or a certificate cannot be used.
@@ -50,13 +53,14 @@ class NativeTransport(Transport):
         self._settings = settings
         self._address = broker_address(settings)
         self._open = open_stream or self._open_stream
+        self._name = str(self._address) if open_stream is None else "the broker"
         self._sessions: dict[str, ClientSession] = {}
         self._newest: dict[str, ClientSession] = {}  # of the links that live
         if self._address.tls:
             tls_context(settings)  # certificates that cannot be used are refused here already
 
     def __repr__(self) -> str:
-        return f"<NativeTransport to {self._address}>"
+        return f"<NativeTransport to {self._name}>"
 
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
@@ -64,9 +68,12 @@ class NativeTransport(Transport):
         deadline = trio.current_time() + options.connect_timeout
         stream: trio.abc.Stream | None = None
         with trio.move_on_at(deadline):
-            stream = await self._open()
+            try:
+                stream = await self._open()
+            except (OSError, trio.BrokenResourceError) as error:
+                raise ConnectFailed(f"no connection to {self._name}: {error}") from error
         if stream is None:
-            raise ConnectFailed(f"no connection to {self._address} in time")
+            raise ConnectFailed(f"no connection to {self._name} in time")
         # Not strict: what comes over the Receive Maximum is bounded by not reading.
         session = self._sessions.pop(options.client_id, None) or ClientSession(strict=False)
         self._newest[options.client_id] = session
@@ -75,7 +82,7 @@ class NativeTransport(Transport):
                 stream,
                 session,
                 options,
-                str(self._address),
+                self._name,
                 username=self._settings.username,
                 password=self._settings.password,
             )
