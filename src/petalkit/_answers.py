@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
+import msgspec
 import trio
 
 from ._codec import (
@@ -58,6 +59,17 @@ class Answers:
         )
         self._debug_tokens = float(DEBUG_BURST)
         self._debug_at = -1.0
+        outbox.on_too_large = self._say_too_large
+
+    def _say_too_large(self, message: Message, answers: Hashable) -> None:
+        """A response was over the broker's own bound, which is less than `payload_max`."""
+        found: object = answers[0] if isinstance(answers, tuple) else answers  # see `Reply.key`
+        message_id = found if isinstance(found, str) else None
+        text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
+        payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
+        instead = msgspec.structs.replace(message, payload=payload)
+        if not self._outbox.put_refusal(instead, answers):
+            self._counters.unanswered += 1
 
     def success(self, message_id: str | None, fields: Mapping[str, Any]) -> bytes:
         """The response to a success.

@@ -22,7 +22,7 @@ import attrs
 import msgspec
 import trio
 
-from ._errors import ConnectionLost, TransportError
+from ._errors import ConnectionLost, RejectedByBroker, TransportError
 from ._messages import MAX_EXPIRY, Identity, Message, Properties
 from ._settings import Settings
 from ._statistics import Counters
@@ -32,6 +32,8 @@ logger = logging.getLogger("petalkit.outbox")
 
 LOSSES_UNTIL_ALONE = 2
 LOSSES_UNTIL_SET_ASIDE = 3
+PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
+SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too large
 ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity for responses
 
 TopicOf = Callable[[Identity], str]
@@ -63,6 +65,8 @@ class Outbox:
 
     Attributes:
         on_pressure: called when only a PUBACK makes room from now on, so that reading goes on.
+        on_too_large: called with a response that the broker takes no such size of, and what it
+            answers.
         on_place: called when there may be a place for one more response; None for nobody.
     """
 
@@ -73,6 +77,7 @@ class Outbox:
         self._expiry = settings.response_expiry
         self._counters = counters
         self.on_pressure: Callable[[], None] = lambda: None
+        self.on_too_large: Callable[[Message, Hashable], None] = lambda _message, _answers: None
         self.on_place: Callable[[], None] | None = None
         self._queue: deque[_Entry] = deque()
         self._next_expiry = math.inf  # of the events in it, or earlier
@@ -366,17 +371,24 @@ class Outbox:
         if error is None:
             self._counters.published += 1
         else:
-            self._counters.publish_rejected += 1
-            logger.error(
-                "the broker refused a message of %d bytes for %r: %s",
-                entry.size,
-                entry.message.topic,
-                error,
-            )
+            self._take_refusal(entry, error)
         self._forget(entry)
         self._after_removal()
         if self._link is not None and self._queue:
             self._pump(self._clock.current_time())
+
+    def _take_refusal(self, entry: _Entry, error: TransportError) -> None:
+        """The broker takes it neither now nor later."""
+        self._counters.publish_rejected += 1
+        logger.error(
+            "the broker refused a message of %d bytes for %r: %s",
+            entry.size,
+            entry.message.topic,
+            error,
+        )
+        too_large = isinstance(error, RejectedByBroker) and error.reason_code == PACKET_TOO_LARGE
+        if too_large and not entry.event and entry.size > SAYS_TOO_LARGE:
+            self.on_too_large(entry.message, entry.answers)
 
     def _expire(self, entry: _Entry) -> None:
         self._counters.publish_expired += 1
