@@ -32,13 +32,15 @@ _PROPERTY_TYPES = {
 
 def _pairs(pairs: UserProperties) -> tuple[tuple[str, str], ...]:
     """User properties as they are kept, from what people write."""
-    if type(pairs) is tuple and not pairs:
-        return ()
+    found: list[tuple[str, str]] = []
     items: Iterable[Any] = pairs.items() if isinstance(pairs, Mapping) else pairs
-    found = tuple(tuple[Any, ...](one) if type(one) in (tuple, list) else () for one in items)
-    if all(len(one) == 2 and type(one[0]) is type(one[1]) is str for one in found):
-        return found
-    raise ValueError(f"user_properties must be pairs of texts, not {pairs!r}")
+    for one in items:
+        match one:
+            case (str(name), str(value)):
+                found.append((name, value))
+            case _:
+                raise ValueError(f"user_properties must be pairs of texts, not {pairs!r}")
+    return tuple(found)
 
 
 @attrs.frozen(kw_only=True)
