@@ -366,7 +366,7 @@ async def test_s13_an_exception_in_an_asyncio_callback_ends_the_link_only(
         with pytest.raises(ConnectionLost):
             await link.subscribe([T])
     assert len(outcomes) == 1
-    assert "the event loop of a link has failed" in caplog.text
+    assert "a link has failed" in caplog.text
 
 
 async def test_s13_a_subscribe_that_was_waiting_hears_of_it(
@@ -394,7 +394,7 @@ async def test_s13_a_subscribe_that_was_waiting_hears_of_it(
         with trio.fail_after(LIMIT), pytest.raises(ConnectionLost):
             await link.subscribe([T])
         await trio.lowlevel.checkpoint()
-    assert "the event loop of a link has failed" in caplog.text
+    assert "a link has failed" in caplog.text
 
 
 async def test_s15_a_cancelled_block_says_goodbye() -> None:

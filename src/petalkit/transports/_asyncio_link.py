@@ -12,10 +12,10 @@ Reading stops between two packets, not between two reads: `Wire.paused` sees to 
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -31,8 +31,6 @@ from ._asyncio_socket import TLS_RETRY, receive_some
 from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._tls import Address
-
-logger = logging.getLogger("petalkit.transport")
 
 
 class AsyncioLink(BaseLink):
@@ -64,43 +62,19 @@ class AsyncioLink(BaseLink):
 
     # -- life, for the transport
 
-    async def run(
-        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """See `BaseLink.run`."""
-        started = False
-        try:
-            with self._scope:
-                async with trio_asyncio.open_loop() as loop, trio.open_nursery() as nursery:
-                    self._loop = loop
-                    self._nursery = nursery
-                    self._client = self._outgoing.client = HardenedClient(
-                        loop, self._wire, self, self._address, self._settings, self._options
-                    )
-                    nursery.start_soon(self._read)
-                    nursery.start_soon(self._write)
-                    await self._connect(deadline)
-                    if self._up:
-                        # Trio's `started` does nothing for one who is cancelled, and a shielded
-                        # task would then hold up who started it for as long as the link lives.
-                        await trio.lowlevel.checkpoint_if_cancelled()
-                        # From here on only `_lose` ends the tasks, or a loop that fails: a
-                        # cancelled block still needs them, to say goodbye.
-                        self._scope.shield = True
-                        task_status.started()
-                        started = True
-                        await self._keep_alive()
-        except Exception as error:
-            # A bug here, or S13: an exception in a callback of the loop, which ends it.
-            logger.exception("the event loop of a link has failed")
-            self._lose(f"the event loop failed: {error!r}")
-        finally:
-            self._lose("the link was left")
-        if not self._up:
-            raise self._connect_error()
-        if not started:
-            # Up and lost again in one wake-up, as by a session taken over: still a link.
-            task_status.started()
+    @asynccontextmanager
+    async def _open(self, deadline: float) -> AsyncGenerator[None]:
+        # An exception in a callback of the loop ends it, and this (S13).
+        async with trio_asyncio.open_loop() as loop, trio.open_nursery() as nursery:
+            self._loop = loop
+            self._nursery = nursery
+            self._client = self._outgoing.client = HardenedClient(
+                loop, self._wire, self, self._address, self._settings, self._options
+            )
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._write)
+            await self._connect(deadline)
+            yield
 
     async def _connect(self, deadline: float) -> None:
         with trio.move_on_at(deadline):

@@ -10,15 +10,18 @@ A link brings its own tasks, what it owes, and how it says PINGREQ and DISCONNEC
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from .._errors import ConnectionLost
+from .._errors import ConnectionLost, TransportError
 from .._topics import TopicFilter
 from ._contract import ConnectOptions, Delivery, Link, OnDone
 from ._keepalive import KeepAlive
+
+logger = logging.getLogger("petalkit.transport")
 
 BUFFER_MESSAGES = 64  # undelivered; then reading stops
 BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
@@ -62,15 +65,16 @@ class BaseLink(Link):
     # -- what a link brings
 
     @abc.abstractmethod
-    async def run(
-        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Connect, report `started`, and live until the link is lost or cancelled.
+    def _open(self, deadline: float) -> AbstractAsyncContextManager[None]:
+        """Run the tasks of the link around a block, which begins when CONNACK is decided.
 
-        Raises:
-            ConnectFailed: no CONNACK by `deadline`, or the connection broke before it.
-            RejectedByBroker: the CONNACK refuses.
+        Whatever ended before `deadline`, `_up` says whether the broker accepted; if not, the link
+        is lost.
         """
+
+    @abc.abstractmethod
+    def _connect_error(self) -> TransportError:
+        """Why the link never was up."""
 
     @abc.abstractmethod
     async def leave(self) -> None:
@@ -94,6 +98,40 @@ class BaseLink(Link):
         """Write a PINGREQ."""
 
     # -- life
+
+    async def run(
+        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Connect, report `started`, and live until the link is lost or cancelled.
+
+        Raises:
+            ConnectFailed: no CONNACK by `deadline`, or the connection broke before it.
+            RejectedByBroker: the CONNACK refuses.
+        """
+        started = False
+        try:
+            with self._scope:
+                async with self._open(deadline):
+                    if self._up:
+                        # Trio's `started` does nothing for one who is cancelled, and a shielded
+                        # task would then hold up who started it for as long as the link lives.
+                        await trio.lowlevel.checkpoint_if_cancelled()
+                        # From here on only `_lose` ends the tasks, or a failure: a cancelled
+                        # block still needs them, to say goodbye.
+                        self._scope.shield = True
+                        task_status.started()
+                        started = True
+                        await self._keep_alive()
+        except Exception as error:  # our bug, or a library's; the supervisor will connect again
+            logger.exception("a link has failed")
+            self._lose(f"the link failed: {error!r}")
+        finally:
+            self._lose("the link was left")
+        if not self._up:
+            raise self._connect_error()
+        if not started:
+            # Up and lost again in one wake-up, as by a session taken over: still a link.
+            task_status.started()
 
     @property
     def ended(self) -> trio.Event:

@@ -8,8 +8,8 @@ to tell.
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -21,8 +21,6 @@ from ._contract import ConnectOptions, Delivery, OnDone
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
 from ._mqtt5_publishing import WindowFull
 from ._mqtt5_session import ClientSession, filter_reason
-
-logger = logging.getLogger("petalkit.transport")
 
 WRITE_SIZE = 64 * 1024  # of a longer batch: after each piece the keep alive hears that it moves
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
@@ -98,42 +96,21 @@ class NativeLink(BaseLink):
 
     # -- life
 
-    async def run(
-        self, deadline: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """See `BaseLink.run`."""
-        started = False
-        try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read)
-                    nursery.start_soon(self._write)
-                    with trio.move_on_at(deadline):
-                        await self._decided.wait()
-                    if self._up:
-                        # Trio's `started` does nothing for one who is cancelled, and a shielded
-                        # task would then hold up who started it for as long as the link lives.
-                        await trio.lowlevel.checkpoint_if_cancelled()
-                        # From here on only `_lose` ends the tasks: a cancelled block still needs
-                        # them, to say goodbye.
-                        self._scope.shield = True
-                        task_status.started()
-                        started = True
-                        await self._keep_alive()
-                    else:
-                        self._lose(f"no CONNACK in time{MAYBE_3_1_1}")
-        except Exception as error:  # our bug; the supervisor will connect again
-            logger.exception("a link has failed")
-            self._lose(f"the link failed: {error!r}")
-        finally:
-            self._lose("the link was left")
+    @asynccontextmanager
+    async def _open(self, deadline: float) -> AsyncGenerator[None]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._write)
+            with trio.move_on_at(deadline):
+                await self._decided.wait()
+            if not self._up:
+                self._lose(f"no CONNACK in time{MAYBE_3_1_1}")
+            yield
+
+    def _connect_error(self) -> TransportError:
         if self._refused is not None:
-            raise RejectedByBroker(self._refused.reason_code, self._refused.text)
-        if not self._up:
-            raise ConnectFailed(f"no link to {self._name}: {self._lost}")
-        if not started:
-            # Up and lost again in one wake-up, as by a session taken over: still a link.
-            task_status.started()
+            return RejectedByBroker(self._refused.reason_code, self._refused.text)
+        return ConnectFailed(f"no link to {self._name}: {self._lost}")
 
     async def leave(self) -> None:
         """See `BaseLink.leave`."""
