@@ -69,7 +69,7 @@ class Backlog:
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
-        execution.line = self._lines.get(execution.spec) or self.line_of(execution.spec)
+        execution.line = self.line_of(execution.spec)
         self._send.send_nowait(execution)
         self._in_channel += 1
         self.waiting += 1

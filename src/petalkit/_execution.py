@@ -184,8 +184,7 @@ async def call_handler(
             raise  # not the handler's: this coroutine is being closed
         return _answer_error(execution, error, answers)
     try:
-        fields = result if type(result) is dict else spec.result_fields(result)
-        return answers.success(message_id, fields), None
+        return answers.success(message_id, spec.result_fields(result)), None
     except PayloadError as error:
         counters.unencodable += 1
         if error.code is ErrorCode.TOO_LARGE:

@@ -134,8 +134,7 @@ class Outbox:
             places: how many.
             force: take it all the same, up to an allowance: an urgent command passes the limits.
         """
-        full = self._reserved + self._responses >= self._capacity or self._bytes >= self._bytes_max
-        if full and not (force and self._has_allowance()):
+        if not self._has_place() and not (force and self._has_allowance()):
             return False
         self._reserved += places
         return True
@@ -168,7 +167,7 @@ class Outbox:
         """
         self._reserved -= 1
         self._put(_Entry(message, now + self._expiry, answers=answers), now)
-        if self._bytes >= self._bytes_max or self._reserved + self._responses >= self._capacity:
+        if not self._has_place():
             self.on_pressure()  # from now on only a PUBACK makes room
 
     def put_refusal(self, message: Message, answers: Hashable) -> bool:

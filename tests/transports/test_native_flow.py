@@ -15,7 +15,7 @@ from petalkit._messages import Message
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports import _base_link as base_module
-from petalkit.transports._native_link import LAST_WORDS, WRITE_SIZE
+from petalkit.transports._native_link import LAST_WORDS, UNTOLD_MAX, WRITE_SIZE
 
 from .scripted_peer import (
     ACCEPTED,
@@ -247,6 +247,18 @@ async def stall(network: Network, link: Link) -> Outcomes:
             await wait_all_tasks_blocked()
     assert published < base_module.OUTGOING_BYTES + 100_000
     return outcomes
+
+
+async def test_what_is_refused_is_bounded_too(network: Network, autojump_clock: MockClock) -> None:
+    """A message over `payload_max` is no bytes of the wire; who published it waits to be told."""
+    async with network.transport.connect(OPTIONS) as link:
+        network.peer.on_write(trio.sleep_forever)
+        link.publish_nowait(Message("out", b"the writer is busy", qos=0), lambda _: None)
+        await wait_all_tasks_blocked()
+        message = Message("out", bytes(OPTIONS.payload_max + 1))
+        with pytest.raises(trio.WouldBlock):
+            for _ in range(2 * UNTOLD_MAX):
+                link.publish_nowait(message, lambda _: None)
 
 
 async def test_publishing_is_bounded_in_bytes(network: Network, autojump_clock: MockClock) -> None:

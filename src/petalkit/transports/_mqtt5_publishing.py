@@ -191,8 +191,7 @@ class Publishing:
             ).write()
         except (ValueError, OverflowError) as error:
             raise RejectedByBroker(_TOPIC_NAME_INVALID, f"cannot be sent: {error}") from None
-        if len(data) > self._packet_maximum:
-            raise _too_large(len(data), self._packet_maximum)
+        self.check_size(data)
         return data
 
     # -- answers

@@ -19,14 +19,16 @@ from .._topics import TopicFilter
 from ._base_link import FAILURE, MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
+from ._mqtt5_framing import PACKET_TOO_LARGE
 from ._mqtt5_publishing import WindowFull
 from ._mqtt5_session import ClientSession, filter_reason
 
 WRITE_SIZE = 64 * 1024  # of a longer batch: after each piece the keep alive hears that it moves
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
 
-_PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
-_SESSION_TAKEN_OVER = 0x8E
+UNTOLD_MAX = 10_000  # messages whose fate is known and told at the next flush
+
+_SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 2.4
 
 _Broken = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -264,8 +266,12 @@ class NativeLink(BaseLink):
                 self._lose(f"writing failed: {error.__cause__ or error}")
 
     def _publishable(self) -> bool:
-        session = self._session
-        return session.publishable and session.unsent + self._sending < OUTGOING_BYTES
+        return self._session.publishable and not self._stuffed()
+
+    def _stuffed(self) -> bool:
+        """Whether so much waits for the writer that not even QoS 0 may be added."""
+        waiting = self._session.unsent + self._sending
+        return waiting >= OUTGOING_BYTES or len(self._soon) >= UNTOLD_MAX
 
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
@@ -273,13 +279,13 @@ class NativeLink(BaseLink):
         # The session of a lost link may be connected again, over another.
         if self._lost is not None or session.state != "connected":
             self._check_up()
-        if session.unsent + self._sending >= OUTGOING_BYTES:
+        if self._stuffed():
             raise trio.WouldBlock
         size = len(message.payload)
         try:
             if size > self._options.payload_max:
                 text = f"Packet too large ({size} bytes of payload)"
-                raise RejectedByBroker(_PACKET_TOO_LARGE, text)
+                raise RejectedByBroker(PACKET_TOO_LARGE, text)
             session.publish(message, on_done)
         except WindowFull:
             raise trio.WouldBlock from None
@@ -289,8 +295,7 @@ class NativeLink(BaseLink):
             if not message.qos:
                 self._soon.append((on_done, None))
         self._published = True
-        if self._writer:
-            self._writer.unpark()
+        self._wake_writer()
 
     def _report_soon(self) -> None:
         """Tell who may not be told inside `publish_nowait`."""
