@@ -13,14 +13,13 @@ from ._codec import (
     NO_MESSAGE_ID,
     InvalidEnvelope,
     Timestamps,
-    encode_failure,
     encode_json,
-    encode_success,
     printable,
 )
+from ._dialects import SERVICE_RECEIVED, Dialect
 from ._errors import ErrorCode, PayloadError
 from ._messages import Identity, Message, Properties
-from ._outbox import Outbox
+from ._outbox import RECEIPT, Outbox
 from ._settings import Settings
 from ._statistics import Counters
 from ._terms import Reply, whole_seconds
@@ -38,6 +37,7 @@ class Answers:
         outbox: where answers go.
         timestamps: the wall clock of the wire.
         counters: where refusals are counted.
+        dialect: how they are worded.
 
     Attributes:
         properties: of every answer on the usual topic: after `response_expiry` a broker need not
@@ -45,13 +45,19 @@ class Answers:
     """
 
     def __init__(
-        self, settings: Settings, outbox: Outbox, timestamps: Timestamps, counters: Counters
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        timestamps: Timestamps,
+        counters: Counters,
+        dialect: Dialect,
     ) -> None:
         self._settings = settings
         self._payload_max = settings.payload_max
         self._outbox = outbox
         self.timestamps = timestamps
         self._counters = counters
+        self.dialect = dialect
         self.properties = (
             Properties(message_expiry=whole_seconds(settings.response_expiry))
             if settings.speaks_mqtt_5
@@ -63,6 +69,8 @@ class Answers:
 
     def _say_too_large(self, message: Message, answers: Hashable) -> None:
         """A response was over the broker's own bound, which is less than `payload_max`."""
+        if answers is RECEIPT:
+            return
         found: object = answers[0] if isinstance(answers, tuple) else answers  # see `Reply.key`
         message_id = found if isinstance(found, str) else None
         text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
@@ -75,15 +83,31 @@ class Answers:
         """The response to a success.
 
         Raises:
-            PayloadError: see `encode_success`; or TOO_LARGE, it is over `payload_max`.
+            PayloadError: see `Dialect.success`; or TOO_LARGE, it is over `payload_max`.
         """
-        payload = encode_success(message_id, self.timestamps(), fields)
+        payload = self.dialect.success(message_id, self.timestamps(), fields)
         if len(payload) > self._payload_max:
-            raise PayloadError(
-                ErrorCode.TOO_LARGE,
-                f"the response has {len(payload)} bytes; {self._payload_max} are allowed",
-            )
+            raise self._too_large(payload)
         return payload
+
+    def own_words(
+        self, message_id: str | None, fields: Mapping[str, Any], error_code: str | None
+    ) -> bytes:
+        """The response of a petal that words its own, of either outcome.
+
+        Raises:
+            PayloadError: see `Dialect.own_words`; or TOO_LARGE, it is over `payload_max`.
+        """
+        payload = self.dialect.own_words(message_id, self.timestamps(), fields, error_code)
+        if len(payload) > self._payload_max:
+            raise self._too_large(payload)
+        return payload
+
+    def _too_large(self, payload: bytes) -> PayloadError:
+        return PayloadError(
+            ErrorCode.TOO_LARGE,
+            f"the response has {len(payload)} bytes; {self._payload_max} are allowed",
+        )
 
     def failure(
         self,
@@ -98,13 +122,13 @@ class Answers:
 
         Never raises: petals write these texts, and whoever answers has nobody to complain to.
         """
-        timestamp = self.timestamps()
+        encode, timestamp = self.dialect.failure, self.timestamps()
         if not isinstance(code, ErrorCode):
             code = printable(code)
         message = printable(message)
         if details:
             try:
-                payload = encode_failure(
+                payload = encode(
                     message_id, timestamp, code, message, retryable=retryable, details=details
                 )
                 if len(payload) <= self._settings.payload_max:
@@ -112,10 +136,10 @@ class Answers:
                 logger.error("details of a %s error left out: too large", code)
             except PayloadError as error:
                 logger.error("details of a %s error left out: %s", code, error)
-        payload = encode_failure(message_id, timestamp, code, message, retryable=retryable)
+        payload = encode(message_id, timestamp, code, message, retryable=retryable)
         if len(payload) > self._settings.payload_max:
             text = "the text of the error is too long to be sent"
-            payload = encode_failure(message_id, timestamp, code, text, retryable=retryable)
+            payload = encode(message_id, timestamp, code, text, retryable=retryable)
         return payload
 
     def refuse(
@@ -167,6 +191,45 @@ class Answers:
         if not self._outbox.put_refusal(reply.message(payload), reply.key(message_id)):
             self._counters.unanswered += 1
 
+    def acknowledge(
+        self,
+        identity: Identity,
+        message_id: str | None,
+        service: str,
+        ack_type: str = SERVICE_RECEIVED,
+        *,
+        reserved: bool = False,
+    ) -> bool:
+        """Send a receipt: the word that a command came. Never waits; in any dialect.
+
+        It takes the place of a response, and so it passes events, which may fill theirs for long.
+        It takes none of the allowance, which is for answers.
+
+        Args:
+            identity: under which the command came.
+            message_id: of the command.
+            service: who received it: the name of a petal.
+            ack_type: what has happened to it.
+            reserved: whether its place is reserved already.
+
+        Returns:
+            False when it was not sent: there was no place, or it is over `payload_max`. That is
+            counted.
+        """
+        payload = self.dialect.ack(
+            message_id, self.timestamps(), printable(service), printable(ack_type)
+        )
+        if len(payload) > self._payload_max:
+            if reserved:
+                self._outbox.release()
+        elif reserved or self._outbox.reserve():
+            topic = identity.topic(self._settings.ack_topic)
+            message = Message(topic, payload, 1, False, self.properties)
+            self._outbox.put_response(message, RECEIPT, trio.current_time())
+            return True
+        self._counters.acks_unsent += 1
+        return False
+
     def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:
         """Say on `debug`, at a bounded rate, that something came which nobody can be answered."""
         now = trio.current_time()
@@ -184,7 +247,7 @@ class Answers:
                 "messageId": error.message_id or NO_MESSAGE_ID,
             }
             if self._outbox.put_event_nowait(
-                encode_json(report),
+                encode_json(self.dialect.event(report)),
                 qos=0,
                 identity=identity,
                 topic_of=lambda known: known.topic(self._settings.debug_topic),

@@ -1,4 +1,4 @@
-"""Bytes <-> commands and responses. Knows the envelope, and nothing of who handles it.
+"""Bytes <-> values: JSON, the envelope of commands, time stamps. Knows nothing of who handles it.
 
 Decoding is msgspec's: exact integers, no NaN, no lone surrogates, no BOM, UTF-8 only. Bounds come
 first and cost little: the size before decoding, the depth by counting brackets, which can only be
@@ -114,9 +114,6 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
         raise _what_is_wrong(_decode(payload), data, payload, limits)
     # What is left of the envelope is nobody's.
     return Command(name, message_id, wait_response, data, timestamp, topic, envelope)
-
-
-_NOTHING: Mapping[str, Any] = {}
 
 
 def _too_deep(value: Any, bound: int) -> bool:
@@ -260,63 +257,6 @@ def _is_finite(value: Any) -> bool:
         elif isinstance(one, float) and not math.isfinite(one):
             return False
     return True
-
-
-def encode_success(message_id: str | None, timestamp: str, fields: Mapping[str, Any]) -> bytes:
-    """The response to a command that did what it was asked.
-
-    Raises:
-        PayloadError: a field of the envelope would be overwritten, `success` is not true, or
-            something in it cannot be said in JSON.
-    """
-    if "messageId" in fields or "timestamp" in fields:
-        name = "messageId" if "messageId" in fields else "timestamp"
-        raise PayloadError(
-            ErrorCode.HANDLER_ERROR,
-            f"a result must not hold {name!r}: petalkit writes it; rename the field",
-        )
-    if fields.get("success", True) is not True:
-        raise PayloadError(
-            ErrorCode.HANDLER_ERROR,
-            'a result must not hold "success": false: raise CommandError("CODE", "message")',
-        )
-    if message_id is None:
-        message_id = NO_MESSAGE_ID
-    return encode_json({"messageId": message_id, "timestamp": timestamp, "success": True, **fields})
-
-
-def encode_failure(
-    message_id: str | None,
-    timestamp: str,
-    code: str,
-    message: str,
-    *,
-    retryable: bool | None = None,
-    details: Mapping[str, Any] = _NOTHING,
-) -> bytes:
-    """The response that says no. Fields of the envelope in `details` are overruled.
-
-    Raises:
-        PayloadError: something in `details` cannot be said in JSON.
-    """
-    if retryable is None:
-        retryable = isinstance(code, ErrorCode) and code.retryable
-    return encode_json(
-        {
-            "messageId": NO_MESSAGE_ID if message_id is None else message_id,
-            "timestamp": timestamp,
-            "success": False,
-            "error": message,
-            "error_code": str(code),
-            "retryable": retryable,
-            **{key: value for key, value in details.items() if key not in _FAILURE_FIELDS},
-        }
-    )
-
-
-_FAILURE_FIELDS = frozenset(
-    {"messageId", "timestamp", "success", "error", "error_code", "retryable"}
-)
 
 
 def encode_command(

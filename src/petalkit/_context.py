@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from ._errors import CommandError, ErrorCode
 from ._messages import Command, Identity
+from ._settings import Settings
 
 
 @attrs.frozen
@@ -54,8 +56,51 @@ class CommandContext:
         return self.deadline - trio.current_time()
 
 
+@attrs.frozen
+class OwnWords:
+    """A result that is sent as it is, beside `messageId` and `timestamp`: a petal's own response.
+
+    For petals that were written to say `success` or `status` themselves. See `Dialect.own_words`.
+
+    Attributes:
+        fields: of the response.
+        error_code: what it is counted as; None for a success.
+    """
+
+    fields: Mapping[str, Any]
+    error_code: str | None = None
+
+
+class NotServed(CommandError):
+    """Raised by a handler that was given a name it could only guess at: nobody serves it.
+
+    The command counts as never started, so that a copy of it is judged anew.
+
+    Args:
+        message: for people.
+        answered: whether it is ours to say so; else another program may answer.
+        details: more fields of the response.
+    """
+
+    def __init__(
+        self, message: str, *, answered: bool, details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(ErrorCode.UNKNOWN_COMMAND, message, details=details)
+        self.answered = answered
+
+
 class PetalHost(Protocol):
     """What a runtime offers to one of its petals."""
+
+    @property
+    def settings(self) -> Settings:
+        """How the runtime behaves."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether a link is up and subscribed."""
+        ...
 
     @property
     def identity(self) -> Identity | None:
@@ -71,10 +116,28 @@ class PetalHost(Protocol):
         """Wait until the identity is known."""
         ...
 
+    async def wait_other_identity(self, known: Identity | None) -> Identity:
+        """Wait until the identity is known, and another than `known`."""
+        ...
+
+    async def wait_connected(self) -> None:
+        """Wait until commands have been subscribed to once."""
+
     async def publish_event(
         self, payload: Mapping[str, Any], *, topic: str, qos: int, expiry: float | None
     ) -> None:
         """Put an event into the outbox; waits while it is full."""
+
+    def publish_event_nowait(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
+        """The same; raises trio.WouldBlock while it is full."""
+
+    def acknowledge(self, identity: Identity, message_id: str, service: str, kind: str) -> bool:
+        """Tell on `ack` that a command has arrived; False when there is no room for it."""
+        ...
+
+    def not_served(self, name: str) -> NotServed:
+        """What to raise for a command that nobody serves after all."""
+        ...
 
     def add_command(self, name: str, handler: Any, options: Any) -> None:
         """Serve one more command from now on."""

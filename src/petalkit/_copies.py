@@ -36,7 +36,8 @@ class Copies:
         refusals: for what is no copy.
         outbox: has the places of answers, and those that are on their way.
         counters: counts copies.
-        owe: acknowledges a copy together with its first.
+        owe: acknowledges a copy to the broker together with its first.
+        tell: tells its sender that it came; given the petal, if it is known.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Copies:
         outbox: Outbox,
         counters: Counters,
         owe: Callable[[Execution, Delivery], None],
+        tell: Callable[[Request, str | None], None],
     ) -> None:
         self._duplicates = duplicates
         self._held = held
@@ -56,6 +58,7 @@ class Copies:
         self._outbox = outbox
         self._counters = counters
         self._owe = owe
+        self._tell = tell
 
     def may_exist(self, message_id: str | None) -> bool:
         """Whether an earlier one of that ID is worth a closer look."""
@@ -83,6 +86,8 @@ class Copies:
                 self._refusals.no_place(request)
             else:
                 self._counters.duplicates_joined += 1
+                if request.wait_ack:
+                    self._tell(request, live.spec.petal)
                 self._owe(live, request.delivery)
             return True
         finished = self._duplicates.finished(message_id, now)
@@ -98,6 +103,8 @@ class Copies:
             ago,
             extra={"command": request.command.command, "message_id": message_id},
         )
+        if request.wait_ack:
+            self._tell(request, None)
         self._answer_again(request, message_id, finished.response)
         return True
 
@@ -144,6 +151,7 @@ class Copies:
             return True
         self._counters.duplicates_joined += 1
         held.wait_response = held.wait_response or request.command.wait_response
+        held.wait_ack = held.wait_ack or request.wait_ack
         request.delivery.ack()
         return True
 

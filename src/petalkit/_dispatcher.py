@@ -330,11 +330,14 @@ class Dispatcher:
         else:
             self._counters.failed[str(code)] += 1
         message_id = execution.command.message_id
+        not_served = execution.not_served
         if message_id is not None:
-            if execution.entered or code == ErrorCode.EXPIRED:
+            if (execution.entered and not_served is None) or code == ErrorCode.EXPIRED:
                 self._duplicates.finish(message_id, response, now)
             else:
                 self._duplicates.forget(message_id)
+        if not_served is not None and not not_served.answered:
+            self._release_places(execution)  # another program may answer
         if execution.wait_response:
             message = Message(
                 execution.response_topic, response, 1, False, self._answers.properties
@@ -373,10 +376,14 @@ class Dispatcher:
         execution.finished = True
         if execution.command.message_id is not None:
             self._duplicates.forget(execution.command.message_id)
-        if execution.wait_response:
+        self._release_places(execution)
+
+    def _release_places(self, execution: Execution) -> None:
+        """It will not be answered."""
+        for _ in range(execution.wait_response + len(execution.replies)):
             self._outbox.release()
-        for _ in execution.replies:
-            self._outbox.release()
+        execution.wait_response = False
+        execution.replies = ()
 
     def session_ends(self) -> None:
         """Nothing comes again, and so nobody is to wait for an acknowledgement."""

@@ -31,6 +31,7 @@ class ErrorCode(enum.StrEnum):
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERRUPTED = "INTERRUPTED"
     MESSAGE_ID_REUSED = "MESSAGE_ID_REUSED"
+    NO_RESPONSE = "NO_RESPONSE"
 
     @property
     def retryable(self) -> bool:

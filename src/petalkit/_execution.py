@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from ._answers import Answers
-from ._context import CommandContext
+from ._context import CommandContext, NotServed, OwnWords
 from ._errors import CommandError, ErrorCode, PayloadError
 from ._messages import Command, Identity
 from ._registry import CommandSpec
@@ -84,6 +84,7 @@ class Execution(msgspec.Struct, eq=False):
     line: Line = _NO_LINE  # by the dispatcher, when accepted
     entered: bool = False  # the handler was called, or is about to be
     finished: bool = False  # it has its one final state
+    not_served: NotServed | None = None  # nobody serves it after all
     in_thread: bool = False  # the slot is freed by the thread
     scope: trio.CancelScope | None = None  # of the handler, while it runs
     deadline: float = math.inf
@@ -184,6 +185,9 @@ async def call_handler(
             raise  # not the handler's: this coroutine is being closed
         return _answer_error(execution, error, answers)
     try:
+        if type(result) is OwnWords:
+            words = answers.own_words(message_id, result.fields, result.error_code)
+            return words, result.error_code
         return answers.success(message_id, spec.result_fields(result)), None
     except PayloadError as error:
         counters.unencodable += 1
@@ -200,6 +204,8 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
     message_id = execution.command.message_id
     refusal = _only_command_error(error)
     if refusal is not None:
+        if isinstance(refusal, NotServed):
+            execution.not_served = refusal
         response = answers.failure(
             message_id,
             refusal.code,

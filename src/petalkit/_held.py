@@ -34,6 +34,7 @@ class Held(msgspec.Struct, eq=False):
         comes_again: whether the session delivers it again, when this link is gone.
         message_id: of its command.
         wait_response: whether it, or a copy of it, wants an answer.
+        wait_ack: whether the sender of it, or of a copy of it, is to be told that it came.
     """
 
     delivery: Delivery
@@ -43,6 +44,7 @@ class Held(msgspec.Struct, eq=False):
     comes_again: bool
     message_id: str | None
     wait_response: bool
+    wait_ack: bool
     _command: Command | None = None
 
     @classmethod
@@ -57,6 +59,7 @@ class Held(msgspec.Struct, eq=False):
             comes_again,
             command.message_id,
             command.wait_response,
+            request.wait_ack,
         )
 
     def request(self, limits: Limits) -> Request:
@@ -71,7 +74,7 @@ class Held(msgspec.Struct, eq=False):
         if command.wait_response != self.wait_response:
             command = msgspec.structs.replace(command, wait_response=self.wait_response)
             self._command = command
-        return Request(self.delivery, self.identity, command, self.terms)
+        return Request(self.delivery, self.identity, command, self.terms, self.wait_ack)
 
 
 class HeldLine:

@@ -224,12 +224,15 @@ class IdentityWaiter:
 
     Args:
         settings: for the source, the device ID and the poll interval.
+
+    Attributes:
+        device_id: known from the start, and the same for ever.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._source = make_source(settings)
-        self._device_id = resolve_device_id(settings)
+        self.device_id = resolve_device_id(settings)
         self._current: Identity | None = None
         self._changed = trio.Event()
         self._problem: str | None = None
@@ -265,7 +268,7 @@ class IdentityWaiter:
         try:
             organization_id = await self._source.read()
             identity = Identity(
-                organization_id, self._device_id, base_topic=self._settings.base_topic
+                organization_id, self.device_id, base_topic=self._settings.base_topic
             )
         except SourceError as error:
             self._report(str(error))

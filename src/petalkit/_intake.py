@@ -33,6 +33,7 @@ from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._statistics import Counters
 from ._terms import Reply, ResponseTopics, Terms, wants_usual
+from ._unknown import UnknownCommands
 from ._waiting import wait_any
 from .transports import Delivery, Link
 
@@ -51,6 +52,7 @@ class Intake:
         answers: Answers,
         outbox: Outbox,
         counters: Counters,
+        unknown: UnknownCommands,
     ) -> None:
         self._settings = settings
         self._limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
@@ -65,10 +67,18 @@ class Intake:
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
-        self._refusals = Refusals(settings, table, answers)
+        self._refusals = Refusals(unknown, answers)
         self._copies = Copies(
-            duplicates, self._held, answers, self._refusals, outbox, counters, self._owe
+            duplicates,
+            self._held,
+            answers,
+            self._refusals,
+            outbox,
+            counters,
+            self._owe,
+            self._tell,
         )
+        self._honours_wait_ack = answers.dialect.honours_wait_ack
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
@@ -213,7 +223,9 @@ class Intake:
         terms: Terms | None = None
         if properties is not None or expires_at is not None:
             terms = self._terms(properties, expires_at, reply)
-        self._judge(Request(delivery, identity, command, terms))
+        # What is no boolean asks for nothing.
+        wait_ack = self._honours_wait_ack and command.extra.get("waitAck") is True
+        self._judge(Request(delivery, identity, command, terms, wait_ack))
 
     def _judge(self, request: Request) -> None:
         command = request.command
@@ -234,6 +246,8 @@ class Intake:
             self._refusals.refuse(request, ErrorCode.EXPIRED, "it had expired when it came")
             return
         spec = self._table.lookup(command.command)
+        if spec is not None and spec.guessed:
+            request.wait_ack = False  # nobody knows yet who has received it
         if spec is None:
             self._refusals.unknown(request)
         elif self._backlog.petals[spec.petal].failed:
@@ -294,14 +308,17 @@ class Intake:
         if self._backlog.is_full:
             return False
         command, terms = request.command, request.terms
-        if terms is not None and terms.reply is not None:
-            return self._outbox.reserve(1 + wants_usual(command, terms))
+        reply = terms is not None and terms.reply is not None
+        if reply or request.wait_ack:
+            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, terms))
         return not command.wait_response or self._outbox.reserve()
 
     def _accept(self, request: Request, spec: CommandSpec) -> None:
-        """There is room, and a place for the response is reserved."""
+        """There is room, and the places of response and receipt are reserved."""
         execution = self._execution(request, spec)
         self._dispatcher.accept(execution)
+        if request.wait_ack:
+            self._tell(request, spec.petal, reserved=True)
         if self._logged:
             execution.log_received()
 
@@ -313,6 +330,8 @@ class Intake:
             return
         execution = self._execution(request, spec)
         if self._dispatcher.start_urgent(execution):
+            if request.wait_ack:  # without a place of its own: that is no reason to refuse it
+                self._tell(request, spec.petal)
             if self._logged:
                 execution.log_received()
             return
@@ -320,6 +339,21 @@ class Intake:
             self._outbox.release()
         text = f"{self._settings.urgent_concurrency} urgent commands are running already"
         self._refusals.refuse(request, ErrorCode.BUSY, text)
+
+    def _tell(self, request: Request, petal: str | None, *, reserved: bool = False) -> None:
+        """Tell the sender, on `ack`, that its command came, or a copy of it.
+
+        Args:
+            request: what came.
+            petal: that serves it; None when that has to be looked up.
+            reserved: whether there is a place for it in the outbox.
+        """
+        command = request.command
+        if petal is None:
+            spec = self._table.lookup(command.command)
+            # It may be served no longer; its prefix is the next best name.
+            petal = command.command.partition("/")[0] if spec is None else spec.petal
+        self._answers.acknowledge(request.identity, command.message_id, petal, reserved=reserved)
 
     def _execution(self, request: Request, spec: CommandSpec) -> Execution:
         delivery, command = request.delivery, request.command

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._codec import encode_json
+from ._context import NotServed
 from ._errors import ErrorCode, PayloadError
 from ._identity import IdentityWaiter
 from ._messages import Identity
@@ -24,7 +25,10 @@ from ._registry import CommandOptions, CommandTable, full_name, make_spec
 from ._settings import Settings
 
 if TYPE_CHECKING:
+    from ._answers import Answers
     from ._dispatcher import Dispatcher
+    from ._supervisor import Supervisor
+    from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.petals")
 
@@ -39,6 +43,9 @@ class PetalLife:
         outbox: where its events go.
         table: changed by commands added at run time.
         dispatcher: told of added commands, and of the petal's failure.
+        supervisor: knows whether there is a link.
+        answers: sends acknowledgements.
+        unknown: what to say of commands that nobody serves.
     """
 
     def __init__(
@@ -49,9 +56,15 @@ class PetalLife:
         outbox: Outbox,
         table: CommandTable,
         dispatcher: Dispatcher,
+        supervisor: Supervisor,
+        answers: Answers,
+        unknown: UnknownCommands,
     ) -> None:
         self.petal = petal
         self.failed = False
+        self._supervisor = supervisor
+        self._answers = answers
+        self._unknown = unknown
         self._settings = settings
         self._waiter = identity
         self._outbox = outbox
@@ -70,6 +83,16 @@ class PetalLife:
     # -- the petal's host
 
     @property
+    def settings(self) -> Settings:
+        """How the runtime behaves."""
+        return self._settings
+
+    @property
+    def connected(self) -> bool:
+        """Whether a link is up and subscribed."""
+        return self._supervisor.serving is not None
+
+    @property
     def identity(self) -> Identity | None:
         """The identity now."""
         return self._waiter.current
@@ -85,28 +108,60 @@ class PetalLife:
         """Wait until the identity is known."""
         return await self._waiter.wait()
 
+    async def wait_other_identity(self, known: Identity | None) -> Identity:
+        """Wait until the identity is known, and another than `known`."""
+        return await (self._waiter.wait() if known is None else self._waiter.wait_other(known))
+
+    async def wait_connected(self) -> None:
+        """Wait until commands have been subscribed to once. No limit."""
+        await self._supervisor.up.wait()
+
     async def publish_event(
         self, payload: Mapping[str, Any], *, topic: str, qos: int, expiry: float | None
     ) -> None:
         """Put an event into the outbox."""
         if expiry is not None and not expiry > 0:
             raise ValueError(f"expiry must be above 0, not {expiry!r}")
+        await self._outbox.put_event(
+            self._encode_event(payload, qos),
+            qos=qos,
+            identity=self._waiter.current,
+            topic_of=self._topic_of(topic),
+            expiry=math.inf if expiry is None else expiry,
+        )
+
+    def publish_event_nowait(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
+        """Put an event into the outbox, or raise trio.WouldBlock."""
+        if not self._outbox.put_event_nowait(
+            self._encode_event(payload, qos),
+            qos=qos,
+            identity=self._waiter.current,
+            topic_of=self._topic_of(topic),
+        ):
+            raise trio.WouldBlock
+
+    def _encode_event(self, payload: Mapping[str, Any], qos: int) -> bytes:
         if qos not in (0, 1):
             raise ValueError(f"qos must be 0 or 1, not {qos!r}")
-        encoded = encode_json(payload)
+        encoded = encode_json(self._answers.dialect.event(payload))
         if len(encoded) > self._settings.payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
                 f"the event has {len(encoded)} bytes; {self._settings.payload_max} are allowed",
             )
+        return encoded
+
+    def _topic_of(self, topic: str) -> Callable[[Identity], str]:
         name = self._settings.debug_topic if topic == DEBUG else self._settings.web_topic
-        await self._outbox.put_event(
-            encoded,
-            qos=qos,
-            identity=self._waiter.current,
-            topic_of=lambda identity: identity.topic(name),
-            expiry=math.inf if expiry is None else expiry,
-        )
+        return lambda identity: identity.topic(name)
+
+    def acknowledge(self, identity: Identity, message_id: str, service: str, kind: str) -> bool:
+        """Tell on `ack` that a command has arrived; False when there is no room for it."""
+        return self._answers.acknowledge(identity, message_id, service, kind)
+
+    def not_served(self, name: str) -> NotServed:
+        """What to raise for a command that nobody serves after all."""
+        return self._unknown.not_served(name)
 
     def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
         """Serve one more command from now on."""

@@ -211,8 +211,12 @@ class Response(Mapping[str, Any]):
 
     @property
     def success(self) -> bool:
-        """Whether the command did what it was asked."""
-        return self.fields.get("success") is True
+        """Whether the command did what it was asked, in whichever dialect that is said."""
+        fields = self.fields
+        if "success" in fields:
+            return fields["success"] is True
+        status = fields.get("status")  # a petal's own word may stand there
+        return isinstance(status, str) and status != "error"
 
     @property
     def message_id(self) -> str | None:
@@ -227,7 +231,10 @@ class Response(Mapping[str, Any]):
     @property
     def error(self) -> str | None:
         """The text for people, when it did not succeed."""
-        return self.fields.get("error")
+        text: str | None = self.fields.get("error")
+        if text is None and not self.success:
+            text = self.fields.get("message")
+        return text
 
     @property
     def error_code(self) -> str | None:

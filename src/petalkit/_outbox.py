@@ -34,6 +34,7 @@ LOSSES_UNTIL_ALONE = 2
 LOSSES_UNTIL_SET_ASIDE = 3
 PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
 SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too large
+RECEIPT: Hashable = object()  # what a receipt answers: nothing; its response is to come
 ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity for responses
 
 TopicOf = Callable[[Identity], str]
@@ -239,8 +240,8 @@ class Outbox:
         expires_at: float = math.inf,
         force: bool = False,
     ) -> bool:
-        """Put an event if there is room for it."""
-        if not force and not self._has_room(len(payload)):
+        """Put an event if there is room for it, and nobody waits for that room already."""
+        if not force and (self._room or not self._has_room(len(payload))):
             return False
         topic = "" if identity is None else topic_of(identity)
         now = trio.current_time()

@@ -17,7 +17,7 @@ import trio
 from ._binding import Handler
 from ._context import PetalHost
 from ._messages import Identity
-from ._registry import DEFAULT_TIMEOUT, CommandOptions, full_name
+from ._registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, full_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__petalkit_commands__"
@@ -95,6 +95,10 @@ class Petal:
     version: str = "0"
     prefix: str | None = None
     converter: cattrs.Converter | None = None
+    # Not for petals of users: for those whose commands are not known before they run.
+    resolver: CommandResolver | None = None
+    # Whether other programs may serve other commands of the same device, and answer for them.
+    beside_others: ClassVar[bool] = False
     builtin: ClassVar[bool] = False
 
     # On the class, so that a subclass may forget super().__init__().

@@ -8,9 +8,8 @@ from ._answers import Answers
 from ._codec import InvalidEnvelope
 from ._errors import ErrorCode
 from ._messages import Command, Identity
-from ._registry import CommandTable
-from ._settings import Settings
 from ._terms import Reply, Terms, wants_usual
+from ._unknown import UnknownCommands
 from .transports import Delivery
 
 
@@ -22,26 +21,26 @@ class Request(msgspec.Struct, eq=False):
         identity: under which it came.
         command: what it asks for.
         terms: on which it came.
+        wait_ack: whether its sender is to be told that it came.
     """
 
     delivery: Delivery
     identity: Identity
     command: Command
     terms: Terms | None
+    wait_ack: bool = False
 
 
 class Refusals:
     """See the module.
 
     Args:
-        settings: whether commands that nobody serves are answered.
-        table: what is served instead.
+        unknown: what to say of commands that nobody serves.
         answers: encodes, counts and sends.
     """
 
-    def __init__(self, settings: Settings, table: CommandTable, answers: Answers) -> None:
-        self._answer_unknown = settings.answer_unknown
-        self._table = table
+    def __init__(self, unknown: UnknownCommands, answers: Answers) -> None:
+        self._unknown = unknown
         self._answers = answers
 
     def refuse(self, request: Request, code: ErrorCode, text: str) -> None:
@@ -74,27 +73,19 @@ class Refusals:
     def unknown(self, request: Request) -> None:
         """No petal serves it. Answered as it is set, with what is served."""
         command, terms = request.command, request.terms
-        rule = self._answer_unknown
-        prefixes = {name.rpartition("/")[0] for name in self._table.public_names()}
-        ours = any(command.command.startswith(prefix + "/") for prefix in prefixes)
-        answered = rule == "all" or (rule == "own" and ours)
+        name = command.command
+        answered = self._unknown.are_answered(name)
         usual = answered and wants_usual(command, terms)
         reply = terms.reply if answered and terms is not None else None
-        details: dict[str, object] = {}
-        if usual or reply is not None:  # looking for a near match is slow
-            near = self._table.near(command.command)
-            if near is not None:
-                details["did_you_mean"] = near
-            details["available_commands"] = self._table.public_names()
         self._answers.refuse(
             request.identity,
             ErrorCode.UNKNOWN_COMMAND,
-            f"Unknown command: {command.command}",
-            command=command.command,
+            self._unknown.text(name),
+            command=name,
             message_id=command.message_id,
             answer=usual,
             reply=reply,
-            details=details,
+            details=self._unknown.details(name) if usual or reply is not None else None,
         )
         request.delivery.ack()
 

@@ -11,7 +11,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -58,6 +58,7 @@ class CommandSpec:
     urgent: bool
     idempotent: bool
     thread: bool
+    guessed: bool = False  # by a resolver: the petal may turn out not to serve it
 
     def result_fields(self, result: Any) -> Mapping[str, Any]:
         """The fields of the response that a handler's result stands for."""
@@ -70,6 +71,26 @@ class CommandSpec:
         return result if isinstance(result, Mapping) else {"result": result}
 
 
+class CommandResolver(Protocol):
+    """Finds the commands of petals that cannot list them: some learn their own while they run."""
+
+    def resolve(self, name: str) -> CommandSpec | None:
+        """The command of that name; None when none of these petals can have it.
+
+        Asked for every command that the table does not know, so it has to be quick. What it
+        returns may still find that nobody serves the name: see `NotServed`.
+        """
+        ...
+
+    def names(self) -> Iterable[str]:
+        """The names that are known now."""
+        ...
+
+    def prefixes(self) -> Iterable[str]:
+        """What stands before the last slash of names that are theirs, known or not."""
+        ...
+
+
 class CommandSource(Protocol):
     """What the table needs of a petal."""
 
@@ -77,6 +98,7 @@ class CommandSource(Protocol):
     version: str
     prefix: str | None
     converter: cattrs.Converter | None
+    resolver: CommandResolver | None
     builtin: ClassVar[bool]
 
     def declared_commands(self) -> Iterator[tuple[CommandOptions, Handler]]:
@@ -88,10 +110,15 @@ _NO_FIELDS: Mapping[str, Any] = {}
 
 
 class CommandTable:
-    """The commands of all petals by name. A change takes effect with the next lookup."""
+    """The commands of all petals by name. A change takes effect with the next lookup.
+
+    Attributes:
+        resolvers: asked in turn for names that are not listed here.
+    """
 
     def __init__(self) -> None:
         self._specs: dict[str, CommandSpec] = {}
+        self.resolvers: list[CommandResolver] = []
 
     def add(self, spec: CommandSpec) -> None:
         """Add a command.
@@ -115,7 +142,13 @@ class CommandTable:
 
     def lookup(self, name: str) -> CommandSpec | None:
         """The command of that name, None when no petal serves it."""
-        return self._specs.get(name)
+        spec = self._specs.get(name)
+        if spec is None and self.resolvers:
+            for resolver in self.resolvers:
+                spec = resolver.resolve(name)
+                if spec is not None:
+                    break
+        return spec
 
     def near(self, name: str) -> str | None:
         """A served name that a misspelt one may have meant."""
@@ -124,7 +157,17 @@ class CommandTable:
 
     def public_names(self) -> list[str]:
         """The names that petals serve, sorted, without petalkit's own."""
-        return sorted(name for name in self._specs if not name.startswith(RESERVED_PREFIX + "/"))
+        names = {name for name in self._specs if not name.startswith(RESERVED_PREFIX + "/")}
+        for resolver in self.resolvers:
+            names.update(resolver.names())
+        return sorted(names)
+
+    def prefixes(self) -> set[str]:
+        """What stands before the last slash of the names that petals serve."""
+        found = {name.rpartition("/")[0] for name in self.public_names()}
+        for resolver in self.resolvers:
+            found.update(resolver.prefixes())
+        return found
 
     def __iter__(self) -> Iterator[CommandSpec]:
         return iter(list(self._specs.values()))
@@ -151,6 +194,8 @@ def build_table(petals: Sequence[CommandSource]) -> CommandTable:
         names.add(petal.name)
         for options, handler in petal.declared_commands():
             table.add(make_spec(petal, options, handler))
+        if petal.resolver is not None and petal.resolver not in table.resolvers:
+            table.resolvers.append(petal.resolver)
     return table
 
 

@@ -25,6 +25,7 @@ import trio
 from ._answers import Answers
 from ._builtin import BuiltinPetal
 from ._codec import Timestamps
+from ._dialects import make_dialect
 from ._dispatcher import Dispatcher
 from ._duplicates import DuplicateWindow
 from ._errors import ConfigError, ErrorCode, PetalkitError
@@ -36,9 +37,10 @@ from ._messages import Identity
 from ._outbox import Outbox
 from ._petal import Petal
 from ._registry import build_table, check_petal
-from ._settings import Settings
+from ._settings import AnswerUnknown, Settings
 from ._statistics import Counters, Statistics
 from ._supervisor import Supervisor
+from ._unknown import UnknownCommands
 from ._waiting import wait_any
 from ._watchdog import watch_event_loop
 from .transports import Transport, create_transport
@@ -72,9 +74,11 @@ class Runtime:
         builtin = BuiltinPetal(names, self.statistics)
         served: list[Petal] = [*petals, builtin]
         table = builtin.table = build_table(served)
+        unknown = UnknownCommands(_answer_unknown(settings, petals), table)
         self._identity = IdentityWaiter(settings)
         self._outbox = Outbox(settings, self._counters)
-        self._answers = Answers(settings, self._outbox, Timestamps(now), self._counters)
+        dialect = make_dialect(settings.dialect, self._identity.device_id)
+        self._answers = Answers(settings, self._outbox, Timestamps(now), self._counters, dialect)
         self._duplicates: DuplicateWindow[Execution] = DuplicateWindow(
             settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
         )
@@ -95,6 +99,7 @@ class Runtime:
             self._answers,
             self._outbox,
             self._counters,
+            unknown,
         )
         self._supervisor = Supervisor(
             settings,
@@ -109,7 +114,17 @@ class Runtime:
             jitter=jitter,
         )
         self._lives = [
-            PetalLife(petal, settings, self._identity, self._outbox, table, self._dispatcher)
+            PetalLife(
+                petal,
+                settings,
+                self._identity,
+                self._outbox,
+                table,
+                self._dispatcher,
+                self._supervisor,
+                self._answers,
+                unknown,
+            )
             for petal in petals
         ]
         self._stop_requested = trio.Event()
@@ -186,6 +201,7 @@ class Runtime:
             unexpected_topic=counters.unexpected_topic,
             unanswered=counters.unanswered,
             response_topics_refused=counters.response_topics_refused,
+            acks_unsent=counters.acks_unsent,
             unencodable=counters.unencodable,
             links=counters.links,
             links_lost=counters.links_lost,
@@ -313,6 +329,12 @@ class Runtime:
         """Wait for something, so long at most; with `hurried` only until `hurry()`."""
         with trio.move_on_after(seconds):
             await wait_any(wait, *([self._hurry.wait] if hurried else []))
+
+
+def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
+    if settings.answer_unknown is not None:
+        return settings.answer_unknown
+    return "own" if any(petal.beside_others for petal in petals) else "all"
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ Overflow = Literal["wait", "reject", "drop-oldest"]
 Acknowledge = Literal["accepted", "handled"]
 AnswerUnknown = Literal["all", "own", "none"]
 Protocol = Literal["3.1.1", "5"]
+DialectName = Literal["guide", "host-0.2"]
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
@@ -213,7 +214,16 @@ class Settings:
     debug_topic: str = _setting(
         "debug", "Debug messages, and refusals that nobody can be answered.", check=_relative_topic
     )
+    ack_topic: str = _setting(
+        "ack", "Receipts of commands with waitAck (dialect host-0.2).", check=_relative_topic
+    )
     status_topic: str = _setting("status", "Birth and will, retained.", check=_relative_topic)
+    dialect: DialectName = _setting(
+        "guide",
+        "How responses and events are worded: as the integration guide has it, or as the host "
+        "application does since its 0.2.",
+        check=_one_of("guide", "host-0.2"),
+    )
 
     # -- the link
     keep_alive: int = _setting(20, "MQTT keep alive.", unit="s", check=_at_least(1, at_most=65_535))
@@ -312,10 +322,16 @@ class Settings:
     message_id_max: int = _setting(
         256, "Longest messageId.", unit="characters", check=_at_least(16, at_most=4096)
     )
-    answer_unknown: AnswerUnknown = _setting(
-        "all",
-        "Which unknown commands are answered: all, those under an own prefix, or none.",
-        check=_one_of("all", "own", "none"),
+    answer_unknown: AnswerUnknown | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(_one_of("all", "own", "none")),
+        metadata={
+            "help": "Which unknown commands are answered: all, those under an own prefix, or none.",
+            "unit": "",
+            "secret": False,
+            # Where such petals are served, their old host may run beside.
+            "default": "all, with petals of the guide own",
+        },
     )
     debug_rate: float = _setting(
         1.0,
@@ -347,7 +363,7 @@ class Settings:
 
     # -- outbox
     response_capacity: int = _setting(
-        2000, "Responses owed or not yet acknowledged, at most.", check=_count
+        2000, "Responses and receipts owed or not yet acknowledged, at most.", check=_count
     )
     event_capacity: int = _setting(
         1000, "Events and debug messages not yet acknowledged, at most.", check=_count
@@ -377,6 +393,24 @@ class Settings:
         "Longest time for the clean-up of cancelled commands, and for leaving a lifespan.",
         unit="s",
         check=_seconds,
+    )
+    compat_timeout: float = _setting(
+        600.0,
+        "Longest time for a handler of a petal written for the guide to answer.",
+        unit="s",
+        check=_positive_seconds,
+    )
+    compat_answer_timeout: float = _setting(
+        10.0,
+        "How long such a handler that has returned without an answer may still give one.",
+        unit="s",
+        check=_seconds,
+    )
+    compat_hook_timeout: float = _setting(
+        30.0,
+        "Longest time for a hook of such a petal at its start, and for it to register a handler.",
+        unit="s",
+        check=_positive_seconds,
     )
     watchdog: float = _setting(
         1.0,

@@ -26,6 +26,7 @@ class Counters:
     unexpected_topic: int = 0
     unanswered: int = 0
     response_topics_refused: int = 0
+    acks_unsent: int = 0
     unencodable: int = 0
     links: int = 0
     links_lost: int = 0
@@ -63,6 +64,8 @@ class Statistics:
     """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
     response_topics_refused: int
     """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
+    acks_unsent: int
+    """Receipts (`waitAck`) for which there was no place in the outbox, or which were too large."""
     unencodable: int
     """Results of handlers that could not be sent: envelope overwritten, or no JSON for them."""
     links: int

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
+from typing import Any, TypeVar
 
 import trio
 
@@ -21,6 +23,18 @@ from ._execution import Execution, call_handler
 logger = logging.getLogger("petalkit.watchdog")
 
 BEATS = 2  # heartbeats in the time after which a silence is reported
+
+F = TypeVar("F", bound=Callable[..., Any])
+_watched = {call_handler.__code__}
+
+
+def watched(function: F) -> F:
+    """Let the watchdog look into this function, when it blocks, for whom it runs: `execution`.
+
+    For functions that call handlers; each has a variable of that name.
+    """
+    _watched.add(function.__code__)
+    return function
 
 
 async def watch_event_loop(limit: float) -> None:
@@ -80,9 +94,9 @@ class _Pulse:
 
 
 def _execution_in(frame: FrameType | None) -> Execution | None:
-    """The command on whose behalf a stack runs: `call_handler` is on it, with the command."""
+    """The command on whose behalf a stack runs: what called the handler is on it."""
     while frame is not None:
-        if frame.f_code is call_handler.__code__:
+        if frame.f_code in _watched:
             found = frame.f_locals.get("execution")
             return found if isinstance(found, Execution) else None
         frame = frame.f_back

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from ._codec import Limits, Timestamps, decode_response, encode_json
+from ._dialects import is_receipt, make_dialect
 from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
 from ._identity import resolve_identity_now
 from ._messages import Identity, Message, Properties, Response, UserProperties
@@ -66,6 +67,7 @@ class Client:
             settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
         )
         self._payload_max = settings.payload_max
+        self._arguments = make_dialect(settings.dialect, identity.device_id).arguments
         self._speaks_mqtt_5 = settings.speaks_mqtt_5
         self._timestamp = Timestamps()
         self._waiting: dict[str, _Call] = {}
@@ -171,7 +173,7 @@ class Client:
                 "messageId": message_id,
                 "waitResponse": wait_response,
                 "deviceId": self.identity.device_id,
-                "data": {} if data is None else data,
+                self._arguments: {} if data is None else data,
                 "timestamp": self._timestamp(),
             }
         )
@@ -220,6 +222,8 @@ class Client:
             # Not answerable and not ours to judge: the call it may belong to runs into its limit.
             logger.warning("ignored a response that cannot be read: %s", error.message)
             return
+        if is_receipt(response.fields):
+            return  # the response is still to come
         message_id = response.message_id
         call = self._waiting.get(message_id) if isinstance(message_id, str) else None
         if call is not None:

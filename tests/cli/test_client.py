@@ -97,6 +97,43 @@ async def test_a_no_is_a_response_too(broker: MemoryBroker) -> None:
     assert response.error_code == "BUSY"
 
 
+HOST = attrs.evolve(SETTINGS, dialect="host-0.2")
+
+
+async def test_a_host_gets_its_arguments_under_its_own_name(broker: MemoryBroker) -> None:
+    async with open_device(broker, echo), connect(broker, HOST) as client:
+        got = (await client.call("p/x", {"a": 1}, message_id="m-1"))["got"]
+        assert (await client.call("p/x"))["got"]["payload"] == {}
+    assert got.pop("timestamp").endswith("Z")
+    assert got == {
+        "command": "p/x",
+        "messageId": "m-1",
+        "waitResponse": True,
+        "deviceId": "Instance-1",
+        "payload": {"a": 1},
+    }
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, HOST], ids=["guide", "host-0.2"])
+async def test_a_receipt_is_not_the_response(broker: MemoryBroker, settings: Settings) -> None:
+    async def both(link: Link, command: dict[str, Any]) -> None:
+        head = {"messageId": command["messageId"], "deviceId": "Instance-1"}
+        await respond(link, {**head, "phase": "ack", "ackType": "service-received"})
+        await respond(link, {**head, "phase": "result", "status": "error", "message": "no"})
+
+    async with open_device(broker, both), connect(broker, settings) as client:
+        response = await client.call("p/x")
+    assert (response.success, response.error) == (False, "no")
+
+
+async def test_a_response_may_hold_a_phase_of_its_own(broker: MemoryBroker) -> None:
+    async def moon(link: Link, command: dict[str, Any]) -> None:
+        await respond(link, {"messageId": command["messageId"], "success": True, "phase": "ack"})
+
+    async with open_device(broker, moon), connect(broker) as client:
+        assert (await client.call("p/x"))["phase"] == "ack"
+
+
 async def test_many_calls_at_once_each_get_their_own(broker: MemoryBroker) -> None:
     waiting: list[dict[str, Any]] = []
 

@@ -123,6 +123,7 @@ class Flight(Petal):
         (["call", "p/x", "--timeout", "nan"], "--timeout must be seconds above 0"),
         (["call", "p/x", "--organization-file", "none.json"], "organization_id: is not known"),
         (["call", "p/x", *WHO, "--transport", "pigeon"], "transport: must be"),
+        (["call", "p/x", *WHO, "--dialect", "latin"], "--dialect"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -217,6 +218,43 @@ def test_an_answered_error_is_exit_code_1(
     else:
         assert outcome.err == "petalkit: error: the device answered BUSY: no\\x1b[2J\\nway\n"
         assert json.loads(outcome.out) == {"retryable": True}
+
+
+HOST_HEAD = {"messageId": "m", "phase": "result", "timestamp": "t", "deviceId": "Instance-1"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "err", "out"),
+    [
+        ({"status": "success", "message": "Hello!"}, "", {"message": "Hello!"}),
+        ({"status": "success"}, "", None),
+        ({"status": "armed", "success": True}, "", {"status": "armed"}),
+        (
+            {"status": "error", "message": "later", "error_code": "BUSY", "retryable": True},
+            "BUSY: later",
+            {"retryable": True},
+        ),
+        ({"status": "error", "message": "a", "error": "b"}, "ERROR: b", {"message": "a"}),
+        ({"status": "error"}, "ERROR: without a text", None),
+    ],
+)
+def test_a_response_of_the_host_is_shown_without_its_envelope(
+    fields: dict[str, Any], err: str, out: Any, device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = {**HOST_HEAD, **fields}
+    outcome = run_cli("call", "p/x", "--dialect", "host-0.2")
+    assert outcome.code == (1 if err else 0)
+    assert outcome.err == (f"petalkit: error: the device answered {err}\n" if err else "")
+    assert (json.loads(outcome.out) if outcome.out else None) == out
+
+
+def test_a_result_of_the_guide_may_hold_the_hosts_fields(
+    device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = {"messageId": "m", "timestamp": "t", "success": True, "status": "success"}
+    assert json.loads(run_cli("call", "p/x").out) == {"status": "success"}
+    device.outcome = {"success": True, "deviceId": "camera", "phase": "moon"}
+    assert json.loads(run_cli("call", "p/x").out) == {"deviceId": "camera", "phase": "moon"}
 
 
 @pytest.mark.parametrize(

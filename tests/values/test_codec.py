@@ -10,7 +10,7 @@ import attrs
 import msgspec
 import pytest
 
-from petalkit import ErrorCode, PayloadError
+from petalkit import PayloadError
 from petalkit._codec import (
     InvalidEnvelope,
     Limits,
@@ -18,9 +18,7 @@ from petalkit._codec import (
     decode_command,
     decode_response,
     encode_command,
-    encode_failure,
     encode_json,
-    encode_success,
     parse_expiry,
 )
 
@@ -183,41 +181,6 @@ def test_an_expiry_that_cannot_be_read_is_refused_and_answered(value: str) -> No
 
 
 # -- writing
-
-
-def test_the_guides_response() -> None:
-    assert msgspec.json.decode(encode_success("m", "now", {"message": "Hello"})) == {
-        "messageId": "m",
-        "timestamp": "now",
-        "success": True,
-        "message": "Hello",
-    }
-    assert list(msgspec.json.decode(encode_success("m", "now", {"a": 1}))) == [
-        "messageId", "timestamp", "success", "a",
-    ]  # fmt: skip
-
-
-def test_a_failure() -> None:
-    details = {"errors": [1], "messageId": "other", "success": True, "error_code": "X"}
-    assert msgspec.json.decode(
-        encode_failure(None, "now", ErrorCode.BUSY, "later", details=details)
-    ) == {
-        "messageId": "unknown",
-        "timestamp": "now",
-        "success": False,
-        "error": "later",
-        "error_code": "BUSY",
-        "retryable": True,
-        "errors": [1],
-    }
-
-
-@pytest.mark.parametrize(
-    "fields", [{"messageId": "x"}, {"timestamp": "x"}, {"success": False}, {"success": None}]
-)
-def test_a_result_cannot_overwrite_the_envelope(fields: dict[str, Any]) -> None:
-    with pytest.raises(PayloadError):
-        encode_success("m", "now", fields)
 
 
 @attrs.frozen

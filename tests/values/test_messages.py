@@ -41,6 +41,28 @@ def test_a_response_is_a_mapping_and_its_truth_is_not_success() -> None:
     assert not Response({"success": 1}).success
 
 
+@pytest.mark.parametrize(
+    ("fields", "success", "error"),
+    [
+        ({"status": "success", "message": "hello"}, True, None),
+        ({"status": "error", "message": "no"}, False, "no"),
+        ({"status": "error", "message": "no", "error": "why"}, False, "why"),
+        ({"status": "armed"}, True, None),  # a petal's own word, which is not the one for no
+        ({"status": None}, False, None),
+        ({"status": "armed", "success": True}, True, None),
+        ({"status": "success", "success": False, "message": "no"}, False, "no"),
+        ({"message": "no"}, False, "no"),
+        ({}, False, None),
+        ({"status": ["success"]}, False, None),
+    ],
+)
+def test_a_response_says_the_same_in_the_dialect_of_the_host(
+    fields: dict[str, Any], success: bool, error: str | None
+) -> None:
+    response = Response(fields)
+    assert (response.success, response.error) == (success, error)
+
+
 def test_payloads_do_not_show_in_reprs() -> None:
     assert "hunter2" not in repr(Message("t", b"hunter2"))
     assert "hunter2" not in repr(Command("a/b", data={"x": "hunter2"}, extra={"y": "hunter2"}))

@@ -34,6 +34,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
     assert settings.channel_reserve == 32
     assert settings.overflow == "wait"
     assert settings.acknowledge == "accepted"
+    assert (settings.dialect, settings.ack_topic) == ("guide", "ack")
     assert settings.organization_file == Path("/opt/droneleaf/certs/perm/thing-parameters.json")
 
 
@@ -50,6 +51,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
         ("organization_id", "a/b"), ("organization_id", ""), ("device_id", "+"),
         ("client_id", ""),
         ("base_topic", "org/{nobody}"), ("base_topic", "org/#"), ("base_topic", "a/{"),
+        ("dialect", "host"), ("dialect", None), ("ack_topic", "a/#"), ("ack_topic", "/a"),
         ("response_topic", "a/+"), ("response_topic", "/a"), ("response_topic", ""),
         ("command_topics", ("a", "b/")),
         ("command_topics", ()),

@@ -22,6 +22,7 @@ from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._options import GENERAL, CallSettings, GeneralOptions
 
 _ENVELOPE = frozenset({"messageId", "timestamp", "success"})
+_HOST_ENVELOPE = frozenset({"phase", "deviceId"})
 
 
 def call(  # noqa: D417 - what is left out has its words in its class
@@ -121,13 +122,22 @@ def show_response(response: Response, *, as_json: bool = False) -> None:
     if not response.success:
         code = response.error_code or "ERROR"
         report(f"the device answered {code}: {response.error or 'without a text'}")
-    rest = {
-        key: value
-        for key, value in response.fields.items()
-        if key not in _ENVELOPE and (response.success or key not in ("error", "error_code"))
-    }
+    hidden = _not_shown(response)
+    rest = {key: value for key, value in response.fields.items() if key not in hidden}
     if rest:
         print(readable_json(rest))  # noqa: T201
+
+
+def _not_shown(response: Response) -> set[str]:
+    """The fields that say nothing more: the envelope, and what the first line has said."""
+    hidden = set(_ENVELOPE)
+    if response.get("phase") == "result" and "deviceId" in response:  # the dialect host-0.2
+        hidden |= _HOST_ENVELOPE
+        if response.get("status") in ("success", "error"):
+            hidden.add("status")
+    if not response.success:
+        hidden |= {"error_code", "message" if response.get("error") is None else "error"}
+    return hidden
 
 
 def readable_json(value: Any) -> str:

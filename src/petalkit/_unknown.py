@@ -1,0 +1,46 @@
+"""Commands that no petal serves: whether it is ours to say so, and what is served instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._context import NotServed
+from ._registry import CommandTable
+from ._settings import AnswerUnknown
+
+
+class UnknownCommands:
+    """See the module.
+
+    Args:
+        rule: which are answered.
+        table: what is served.
+    """
+
+    def __init__(self, rule: AnswerUnknown, table: CommandTable) -> None:
+        self._rule = rule
+        self._table = table
+
+    def are_answered(self, name: str) -> bool:
+        """Whether a command of that name is answered."""
+        if self._rule != "own":
+            return self._rule == "all"
+        return any(name.startswith(prefix + "/") for prefix in self._table.prefixes())
+
+    @staticmethod
+    def text(name: str) -> str:
+        """For people; the guide's words."""
+        return f"Unknown command: {name}"
+
+    def details(self, name: str) -> dict[str, Any]:
+        """More fields of the answer. Looking for a near match is slow."""
+        near = self._table.near(name)
+        found: dict[str, Any] = {} if near is None else {"did_you_mean": near}
+        found["available_commands"] = self._table.public_names()
+        return found
+
+    def not_served(self, name: str) -> NotServed:
+        """For a handler to raise."""
+        answered = self.are_answered(name)
+        details = self.details(name) if answered else None
+        return NotServed(self.text(name), answered=answered, details=details)
