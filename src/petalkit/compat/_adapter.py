@@ -1,0 +1,197 @@
+"""A petal of the guide as a petal of petalkit.
+
+The rule: the petal's start is over before its commands are judged unknown, and nothing of it, hook,
+handler or task, outlives it or holds up anybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import attrs
+import trio
+
+from .._context import CommandContext, OwnWords
+from .._messages import Command
+from .._petal import Petal as NativePetal
+from .._registry import CommandOptions, CommandResolver, CommandSpec, make_spec
+from ._asking import Asking
+from ._desk import Desk
+from ._errors import HookFailed
+from ._exchange import Claim, Exchange
+from ._hooks import Hooks, known_names
+from ._loop import open_petal_loop
+from ._proxies import Supplies
+from ._routes import Routes
+
+SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
+TASKS_SHARE = 0.25  # of `cleanup_timeout`, for the tasks that are left after the hooks of the end
+
+
+class GuidePetal(NativePetal):
+    """See the module. Made by `adapt`.
+
+    Attributes:
+        guide_petal: the petal of the guide.
+        settled: its start is over, well or not.
+    """
+
+    beside_others: ClassVar[bool] = True
+    resolver: CommandResolver | None
+
+    def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
+        self.guide_petal = petal
+        self.name = getattr(petal, "name", None) or type(petal).__name__
+        self.version = str(getattr(petal, "version", "0"))
+        self.resolver = routes
+        self.settled = trio.Event()
+        self._routes = routes
+        self._supplies = supplies
+        self._desk = Desk(self.name)
+        self._asking: Asking | None = None
+        self._template: CommandSpec | None = None
+        self._specs: dict[str, CommandSpec] = {}
+        self._settled_at = 0.0
+        routes.add(self)
+
+    def known_names(self) -> list[str] | None:
+        """Its commands, as far as they are known before it runs; None when none is."""
+        return known_names(self.guide_petal)
+
+    # -- what routing needs
+
+    def keys(self) -> Collection[str]:
+        """The commands that it has handlers for, now."""
+        keys: list[str] = []
+        for attribute in ("_command_handlers", "_mqtt_command_handlers"):
+            table = getattr(self.guide_petal, attribute, None)
+            if isinstance(table, Mapping):
+                keys.extend(key for key in list(table) if isinstance(key, str))
+        return keys
+
+    def has_key(self, name: str) -> bool:
+        """Whether it has a handler for that command, now."""
+        for attribute in ("_command_handlers", "_mqtt_command_handlers"):
+            table = getattr(self.guide_petal, attribute, None)
+            if isinstance(table, Mapping) and name in table:
+                return True
+        return False
+
+    def prefixes(self) -> set[str]:
+        """What its commands start with, without the slash."""
+        found = {key.rpartition("/")[0] for key in self.keys() if "/" in key}
+        return {self.name, *found}
+
+    @property
+    def may_know(self) -> bool:
+        """Whether it has handlers, or is still getting them."""
+        if self._asking is None:
+            return False
+        return self.is_registered or not self.settled.is_set()
+
+    def spec(self, name: str) -> CommandSpec | None:
+        """What the runtime needs to run a command in its name; None while it is not served."""
+        spec = self._specs.get(name)
+        if spec is None and self._template is not None:
+            known = self.has_key(name)
+            spec = attrs.evolve(self._template, name=name, guessed=not known)
+            if known:  # other names are made up by senders, without end
+                if len(self._specs) >= SPECS_MAX:
+                    self._specs.clear()
+                self._specs[name] = spec
+        return spec
+
+    def not_served(self, name: str) -> Exception:
+        """What to raise for a command that nobody serves."""
+        return self._served().not_served(name)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it has a handler."""
+        return bool(self._desk.registrations)
+
+    async def wait_registered(self) -> None:
+        """Wait until it has a handler, or is not going to have one."""
+        await self.settled.wait()
+        if self._desk.takes_commands and not self.is_registered:
+            limit = self._settled_at + self._served().settings.compat_hook_timeout
+            with trio.move_on_at(limit):
+                await self._desk.registered.wait()
+
+    def begin(self, command: Command, context: CommandContext, claim: Claim) -> Exchange:
+        """Give it a command; see `Asking.begin`."""
+        if self._asking is None:  # it has just ended
+            return Exchange(command, claim, context.identity)
+        return self._asking.begin(command, context, claim)
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Wait for its answer, or its silence; see `Asking.finish`."""
+        if self._asking is not None:
+            await self._asking.finish(exchange, has_keys=bool(self.keys()))
+
+    async def _serve(self, command: Command, context: CommandContext) -> OwnWords | None:
+        return await self._routes.serve(self, command, context)
+
+    # -- life
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Open the loop, call the first hooks, serve; at the end the hooks of the end."""
+        host = self._served()
+        settings = host.settings
+        options = CommandOptions(name=self.name, timeout=settings.compat_timeout)
+        self._template = make_spec(self, options, self._serve)
+        self._specs.clear()
+        self.settled = trio.Event()
+        async with open_petal_loop(self.name, TASKS_SHARE * settings.cleanup_timeout) as loop:
+            self._desk.open(host, loop)
+            hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
+            try:
+                await hooks.begin()
+                self._asking = Asking(self._desk, loop, settings)
+                first = self._routes.is_first(self)
+                self.nursery.start_soon(self._go_on, hooks, name=f"start of {self.name}")
+                self.nursery.start_soon(hooks.watch_organization, first, name="organization ID")
+                self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
+                yield
+            finally:
+                await hooks.end()
+                self._asking = None
+                self._desk.close()
+                self.settled.set()
+
+    async def _go_on(self, hooks: Hooks) -> None:
+        try:
+            await hooks.go_on()
+        finally:
+            self._settled_at = trio.current_time()
+            self.settled.set()
+
+    async def _watch_loop(self, loop: Any) -> None:
+        """A petal that stops its own loop is out of service. No limit: most never do."""
+        await loop.wait_stopped()
+        raise HookFailed("loop.stop", "was called: the petal's asyncio loop has ended")
+
+
+def adapt(
+    *petals: Any,
+    proxies: Mapping[str, Any] | None = None,
+    proxy_factories: Mapping[str, Callable[[], Any]] | None = None,
+) -> list[NativePetal]:
+    """Petals written for the guide, or for its host, as petals that petalkit serves.
+
+    Serve all of one process from one call: they share the routing of commands.
+
+        petalkit.run(*adapt(FlightLogPetal(), CameraPetal()), NativePetal())
+
+    Args:
+        petals: instances; what derives from `petalkit.compat.Petal`, or has its methods.
+        proxies: further proxies by name, as they are; None for one that petals do without.
+        proxy_factories: the same, made anew for each petal in its loop; what has `start` and
+            `stop` is started before the petal, and stopped after it.
+    """
+    supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
+    routes = Routes()
+    return [GuidePetal(petal, routes, supplies) for petal in petals]

@@ -1,0 +1,156 @@
+"""Giving a command to one petal: its handlers called, its answer awaited, the rest looked after.
+
+A command ends with its answer. A handler may go on after that, as it may in the host; it is the
+petal's then, and ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import logging
+from typing import Any
+
+import trio
+
+from .._codec import Timestamps
+from .._context import CommandContext
+from .._errors import CommandError, ErrorCode
+from .._messages import Command
+from .._settings import Settings
+from ._desk import Desk, Registration
+from ._exchange import Claim, Exchange, message_of
+from ._loop import Call, PetalLoop
+from ._threads import run_in_own_loop
+
+logger = logging.getLogger("petalkit.compat")
+
+LEFT_MAX = 1000  # handlers of one petal that run on after their answer
+
+
+class Asking:
+    """See the module. For one petal, while it is served.
+
+    Args:
+        desk: where its handlers are.
+        loop: its own.
+        settings: the limits.
+    """
+
+    def __init__(self, desk: Desk, loop: PetalLoop, settings: Settings) -> None:
+        self._desk = desk
+        self._loop = loop
+        self._settings = settings
+        self._timestamps = Timestamps()
+        self._left: set[Call] = set()
+
+    def begin(self, command: Command, context: CommandContext, claim: Claim) -> Exchange:
+        """Give a command to the petal: its handlers start in the order of these calls.
+
+        Args:
+            command: what came.
+            context: how.
+            claim: how sure it is that it is the petal's. If not at all, the petal is told that
+                an answer is wanted, because only an answer tells whether it knows the command.
+
+        Raises:
+            CommandError: BUSY, too many of its handlers run on after their answers.
+        """
+        if len(self._left) >= LEFT_MAX:
+            text = f"{LEFT_MAX} handlers of {self._desk.petal} run on after their answers"
+            raise CommandError(ErrorCode.BUSY, text, retryable=True)
+        wants_ack = command.extra.get("waitAck") is True
+        told = claim == "key" and wants_ack and self._settings.dialect == "host-0.2"
+        exchange = Exchange(command, claim, context.identity, acknowledged=told)
+        self._desk.begin(exchange)
+        self._call_handlers(exchange)
+        return exchange
+
+    async def finish(self, exchange: Exchange, *, has_keys: bool) -> None:
+        """Wait for the petal's answer, or its silence.
+
+        Args:
+            exchange: from `begin`.
+            has_keys: whether the petal would have the command as a key, if it knew it. Else an
+                answer may come after its handlers have ended.
+
+        Cancellation: is passed on to the handlers.
+
+        Raises:
+            BaseException: what a handler raised, if there is no answer.
+        """
+        try:
+            await exchange.wait()
+            may_be_its = exchange.claim == "key" or not has_keys
+            if exchange.silent and may_be_its and exchange.command.wait_response:
+                await self._wait_late_answer(exchange)
+        except trio.Cancelled:
+            await self._loop.end(exchange.calls)
+            raise
+        finally:
+            self._desk.end(exchange)
+        self._look_after(exchange)
+
+    def _call_handlers(self, exchange: Exchange) -> None:
+        command, claim = exchange.command, exchange.claim
+        registrations = list(self._desk.registrations.values())
+        for registration in registrations:
+            message = message_of(command, self._desk.device_id or "", self._timestamps())
+            if claim == "none":
+                message["waitResponse"] = True
+            if claim != "key" or len(registrations) > 1:
+                message = copy.deepcopy(message)  # each may change its own
+            name = command.command
+            arguments = (registration, command.topic, message)
+            exchange.calls.append(
+                self._loop.start(name, _call_handler, *arguments, owner_=exchange)
+            )
+
+    async def _wait_late_answer(self, exchange: Exchange) -> None:
+        """Handlers may leave their answer to a task, a thread, or a callback of somebody."""
+        if exchange.calls and not any(call.error for call in exchange.calls):
+            await exchange.wait_late_answer(self._settings.compat_answer_timeout)
+
+    def _look_after(self, exchange: Exchange) -> None:
+        """Own what runs on, report what failed; raise that where there is no answer."""
+        error: BaseException | None = exchange.unsayable
+        for call in exchange.calls:
+            if not call.done.is_set():
+                self._left.add(call)
+                assert call.task is not None
+                call.task.add_done_callback(functools.partial(self._end_left, call, exchange))
+            elif call.error is not None and exchange.words is None and error is None:
+                error = call.error  # logged by whoever answers for it
+            elif call.error is not None:
+                self._report(call, exchange)
+        if exchange.words is None and error is not None:
+            raise error
+
+    def _end_left(self, call: Call, exchange: Exchange, _: asyncio.Task[Any]) -> None:
+        self._left.discard(call)
+        if call.error is not None:
+            self._report(call, exchange)
+
+    def _report(self, call: Call, exchange: Exchange) -> None:
+        command = exchange.command
+        extra = {
+            "petal": self._desk.petal,
+            "command": command.command,
+            "message_id": command.message_id,
+        }
+        logger.error("a handler failed beside its answer", exc_info=call.error, extra=extra)
+
+
+async def _call_handler(registration: Registration, topic: str, message: dict[str, Any]) -> None:
+    """Asyncio-flavored: call a handler where it belongs."""
+    handler = registration.handler
+    if not inspect.iscoroutinefunction(handler):
+        called = await asyncio.to_thread(handler, topic, message)
+        if inspect.isawaitable(called):  # such as a lambda around an async function
+            await called
+    elif registration.cpu_heavy:
+        await run_in_own_loop(handler, topic, message)
+    else:
+        await handler(topic, message)

@@ -1,0 +1,84 @@
+"""`install()`: petals that import `petal_app_manager` find the names of petalkit.
+
+The names are real files, in the folder `host_names` beside this one, so that tracebacks, type
+checkers and people can read them. The finder is asked last: whatever else is installed goes first,
+and where that is the host itself, petals would get classes that petalkit cannot serve. So that is
+refused, and not shadowed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from ._errors import HostInstalled
+
+HOST = "petal_app_manager"
+_FOLDER = str(Path(__file__).parent / "host_names")
+
+
+class _Finder(MetaPathFinder):
+    """Finds the host's package in our folder; its submodules are found by its own path."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname == HOST:
+            return PathFinder.find_spec(fullname, [_FOLDER], target)
+        if fullname.startswith(HOST + "."):
+            # Nobody before us has found it, and nobody comes after us.
+            raise ModuleNotFoundError(
+                f"No module named {fullname!r}: petalkit stands in for {HOST}, and has not this "
+                "part of it",
+                name=fullname,
+            )
+        return None
+
+
+_FINDER = _Finder()
+
+
+def install() -> None:
+    """Make `petal_app_manager` importable from petalkit, for this process. Twice is once.
+
+    Call it before the petals are imported.
+
+    Raises:
+        HostInstalled: the real one is here.
+    """
+    where = _real_host()
+    if where is not None:
+        raise HostInstalled(where)
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.append(_FINDER)
+
+
+def _real_host() -> str | None:
+    """Where the real host is; None when there is none, or ours in its place."""
+    loaded = sys.modules.get(HOST)
+    if loaded is not None:
+        places = list(getattr(loaded, "__path__", ()))
+        if any(Path(place).parent == Path(_FOLDER) for place in places):
+            return None
+        return getattr(loaded, "__file__", None) or "already imported"
+    spec = importlib.util.find_spec(HOST)
+    if spec is None or (spec.origin or "").startswith(_FOLDER):
+        return None
+    return spec.origin or ", ".join(spec.submodule_search_locations or ("found",))
+
+
+def _uninstall() -> None:
+    """Undo `install()` and forget the modules; for tests. What imported from them keeps that."""
+    if _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
+    for name in list(sys.modules):
+        if name == HOST or name.startswith(HOST + "."):
+            del sys.modules[name]

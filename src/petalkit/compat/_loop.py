@@ -1,0 +1,269 @@
+"""The asyncio loop of one petal, on trio-asyncio, so hardened that only the petal can be its end.
+
+The rules: an error in a callback or a task of the petal is logged and is nobody else's; whatever
+the petal started in this loop is owned by it and ends with it; and what swallows its cancellation
+is named and left behind, so that no stop waits for it. The trap is that trio-asyncio, left to
+itself, ends the whole loop at the first, and waits for the last without a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import functools
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+import trio_asyncio
+
+from .._context import log_scope
+from .._watchdog import watched
+
+logger = logging.getLogger("petalkit.compat")
+
+THREADS = 32  # worker threads of one petal's default executor; more calls wait for one
+CANCEL_LIMIT = 2.0  # seconds that a cancelled call of a petal gets to end
+ASYNCGEN_LIMIT = 1.0  # seconds for closing the async generators that are left at the end
+
+# What the code in a task is a part of; tasks and threads inherit it from who starts them.
+owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("petalkit_owner", default=None)
+
+
+class Owner:
+    """What tasks belong to: all that were started on its behalf, however far down."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._quiet = trio.Event()
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """Own a task until it ends."""
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not self.tasks:
+            self._quiet.set()
+
+    async def wait_quiet(self) -> None:
+        """Wait until none is left. The caller bounds it."""
+        while self.tasks:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
+
+
+class Call:
+    """One call of the petal's code, running as a task of its own.
+
+    Attributes:
+        name: for the log.
+        done: set when it has ended.
+        value: what it returned.
+        error: what it raised; None when it returned, or was cancelled.
+        cancelled: whether it ended by a cancellation.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.done = trio.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class PetalLoop:
+    """See the module. Made by `open_petal_loop`; its methods are for Trio tasks of this thread."""
+
+    def __init__(self, name: str, loop: Any) -> None:
+        self.name = name
+        self.loop = loop  # trio-asyncio's, which has no types
+        self._tasks: set[asyncio.Task[Any]] = set()  # or asyncio forgets what nobody waits for
+
+    def start(
+        self, name: str, function: Callable[..., Any], *arguments: Any, owner_: Owner | None = None
+    ) -> Call:
+        """Call a function of the petal, plain or asyncio-flavored, in a task of its own.
+
+        Args:
+            name: for the log.
+            function: what to call.
+            arguments: for it.
+            owner_: of this task and those it starts; None for the petal alone.
+        """
+        call = Call(name)
+        context = contextvars.copy_context()
+        context.run(owner.set, owner_)
+        coroutine = _guard(call, function, arguments)
+        task: asyncio.Task[None] = self.loop.create_task(coroutine, name=name, context=context)
+        task.add_done_callback(functools.partial(_set, call.done))
+        call.task = task
+        return call
+
+    async def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The same, and wait for what it returns. The caller bounds it.
+
+        Cancellation: is passed on to the task, which gets `CANCEL_LIMIT` to end.
+
+        Raises:
+            BaseException: what the function raised, whatever that is.
+        """
+        call = self.start(name, function, *arguments)
+        try:
+            await call.done.wait()
+        except trio.Cancelled:
+            await self.end([call])
+            raise
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    async def end(self, calls: Iterable[Call]) -> None:
+        """Cancel calls and wait until they have ended, shielded, `CANCEL_LIMIT` at most."""
+        running = [call for call in calls if not call.done.is_set()]
+        for call in running:
+            if call.task is not None:
+                call.task.cancel()
+        with trio.move_on_after(CANCEL_LIMIT, shield=True):
+            for call in running:
+                await call.done.wait()
+        for call in running:
+            if not call.done.is_set():
+                self._report_stuck(call.name)
+
+    # -- what the loop calls
+
+    def make_task(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        """Make every task of the loop, so that each has an owner."""
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        context: contextvars.Context | None = options.get("context")
+        on_behalf_of = owner.get() if context is None else context.get(owner)
+        if on_behalf_of is not None:
+            on_behalf_of.add(task)
+        return task
+
+    def report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what went wrong where nobody waits for it."""
+        message = context.get("message", "unhandled error in the event loop")
+        error = context.get("exception")
+        extra = {"petal": self.name}
+        logger.error("petal %r: %s", self.name, message, exc_info=error, extra=extra)
+
+    def _report_stuck(self, name: str) -> None:
+        extra = {"petal": self.name}
+        text = "petal %r: %s does not end although it is cancelled"
+        logger.error(text, self.name, name, extra=extra)
+
+    # -- the end
+
+    async def end_all(self, limit: float) -> None:
+        """Cancel every task and wait until all have ended, shielded, so long at most."""
+        told: set[asyncio.Task[Any]] = set()
+        with trio.move_on_after(limit, shield=True):
+            while self._tasks and self.loop.is_running():
+                ended = trio.Event()
+                for task in list(self._tasks):  # what unwinds may start more
+                    if task not in told:
+                        task.cancel()  # once: what it does then is not to be cancelled too
+                    told.add(task)
+                    task.add_done_callback(functools.partial(_set, ended))
+                await ended.wait()
+        for task in list(self._tasks):
+            self._report_stuck(task.get_name())
+            # The loop waits for all tasks it knows of, and for this one it would wait for ever.
+            asyncio._unregister_task(task)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        await self._close_generators()
+
+    async def _close_generators(self) -> None:
+        """Async generators that nobody has closed; the loop would wait for them without a limit."""
+        generators: Any = getattr(self.loop, "_asyncgens", None)
+        if generators:
+            with trio.move_on_after(ASYNCGEN_LIMIT, shield=True):
+                await self.run("closing async generators", self.loop.shutdown_asyncgens)
+            generators.clear()
+
+
+def _set(event: trio.Event, _: asyncio.Task[Any]) -> None:
+    event.set()
+
+
+@watched
+async def _guard(call: Call, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Run a petal's code, and let nothing out of it but its own end."""
+    execution = log_scope.get()  # for the watchdog, which looks for this name
+    try:
+        result = function(*arguments)
+        if inspect.isawaitable(result):
+            result = await result
+        call.value = result
+    except asyncio.CancelledError:
+        call.cancelled = True
+    except GeneratorExit:
+        raise  # this coroutine is being thrown away
+    except BaseException as error:  # SystemExit too, which would end the loop
+        call.error = error
+    del execution
+
+
+class _Executor(trio_asyncio.TrioExecutor):  # type: ignore[misc]
+    """Threads that are not waited for when their call is cancelled, as asyncio has it."""
+
+    def __init__(self) -> None:
+        super().__init__(limiter=trio.CapacityLimiter(THREADS))
+
+    async def submit(self, func: Callable[..., Any], *args: Any) -> Any:
+        return await trio.to_thread.run_sync(
+            func, *args, limiter=self._limiter, abandon_on_cancel=True
+        )
+
+
+def _take_all_executors(loop: Any) -> None:
+    """trio-asyncio runs nothing in executors of other kinds; petals bring their own."""
+    in_trio = loop.run_in_executor
+    default: concurrent.futures.Executor | None = None
+
+    def run_in_executor(executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        executor = default if executor is None else executor
+        if executor is None or isinstance(executor, trio_asyncio.TrioExecutor):
+            return in_trio(executor, function, *arguments)
+        return asyncio.wrap_future(executor.submit(function, *arguments), loop=loop)
+
+    def set_default_executor(executor: concurrent.futures.Executor) -> None:
+        nonlocal default
+        default = executor
+
+    loop.run_in_executor = run_in_executor
+    loop.set_default_executor = set_default_executor
+    loop._default_executor = _Executor()
+
+
+@asynccontextmanager
+async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
+    """An asyncio loop for one petal, for the length of an `async with` block.
+
+    Leaving cancels what still runs in it, and waits for that.
+
+    Args:
+        name: of the petal, for the log.
+        limit: seconds that it waits.
+    """
+    async with trio_asyncio.open_loop() as loop:
+        petal_loop = PetalLoop(name, loop)
+        loop.set_exception_handler(petal_loop.report)
+        loop.set_task_factory(petal_loop.make_task)
+        _take_all_executors(loop)
+        try:
+            yield petal_loop
+        finally:
+            await petal_loop.end_all(limit)

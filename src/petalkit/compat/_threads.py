@@ -1,0 +1,61 @@
+"""Handlers that hold up a loop, in a worker thread with an asyncio loop of their own.
+
+The trap: whatever the handler awaits there belongs to that loop. The methods of `MQTTProxy` see
+whose loop calls, and cross over by themselves, so a handler in a thread can answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+async def run_in_own_loop(
+    function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+) -> Any:
+    """Run an asyncio-flavored function in a worker thread, and return its result.
+
+    Cancellation: is passed on to the function's own task. The thread is not waited for: nobody
+    can stop one that does not await.
+    """
+    entered: concurrent.futures.Future[Callable[[], object]] = concurrent.futures.Future()
+    context = contextvars.copy_context()
+
+    def call() -> Any:
+        return context.run(_run, function, arguments, entered)
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, call)
+    except asyncio.CancelledError:
+        entered.cancel()  # if it has not begun, it never will
+        if entered.done() and not entered.cancelled():
+            entered.result()()
+        raise
+
+
+def _run(
+    function: Callable[..., Coroutine[Any, Any, Any]],
+    arguments: tuple[Any, ...],
+    entered: concurrent.futures.Future[Callable[[], object]],
+) -> Any:
+    if not entered.set_running_or_notify_cancel():
+        return None
+    # A plain loop: trio-asyncio would make one of its own kind, with a Trio run inside.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        loop = runner.get_loop()
+
+        async def main() -> Any:
+            task = asyncio.current_task()
+            assert task is not None
+
+            def cancel() -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(task.cancel)
+
+            entered.set_result(cancel)
+            return await function(*arguments)
+
+        return runner.run(main(), context=contextvars.copy_context())
