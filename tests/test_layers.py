@@ -28,7 +28,15 @@ MAY_KNOW_ASYNCIO = {
     "transports._asyncio_socket",
     "transports.asyncio_mqtt",
     "_embedded_broker",
+    "compat._asking",
+    "compat._base",
+    "compat._desk",
+    "compat._loop",
+    "compat._organization",
+    "compat._threads",
 }
+# Loaded as `petal_app_manager`, a package of its own: see `compat/_install.py`.
+HOST_NAMES = "compat.host_names."
 IO = {
     *("asyncio", "http", "multiprocessing", "select", "selectors", "signal", "socket"),
     *("ssl", "subprocess", "tempfile", "threading", "trio", "urllib.request"),
@@ -124,6 +132,15 @@ def test_imports_go_only_towards_earlier_on_the_chart(name: str) -> None:
             )
 
 
+def test_the_hosts_names_know_what_compat_gives_to_everybody_and_nobody_knows_them() -> None:
+    for name in MODULES:
+        theirs = {one for one in inside(name) if one.startswith(HOST_NAMES)}
+        if name.startswith(HOST_NAMES):
+            assert set(inside(name)) - theirs <= {"compat", "compat.models"}, name
+        else:
+            assert not theirs, f"{name} imports {', '.join(theirs)}"
+
+
 def test_there_is_no_cycle_within_a_folder_either() -> None:
     graph = {name: inside(name) for name in MODULES}
     graph.pop("cli.__main__", None)  # asks its package for `main`, and nobody imports it
@@ -161,7 +178,8 @@ def test_other_imports_are_declared_dependencies() -> None:
     """What is neither Python's own nor petalkit's comes with the package or one of its extras."""
     declared = {
         *("trio", "trio_asyncio", "asyncio_mqtt", "paho", "attrs", "cattrs", "msgspec"),
-        *("cyclopts", "rich", "typed_settings", "machineid", "amqtt", "mqtt5", "pytest"),
+        *("cyclopts", "rich", "typed_settings", "machineid", "amqtt", "mqtt5", "pydantic"),
+        "pytest",
     }
     for name, imported in IMPORTS.items():
         others = {top(one) for one in imported} - sys.stdlib_module_names - {"petalkit"}

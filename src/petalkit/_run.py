@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -29,7 +30,7 @@ EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
 EXIT_ERROR = 1  # the runtime failed, or no petal is left, or the stop took too long
 EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
 EXIT_FORCED = 3  # a second signal
-STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits
+STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits, and for the process to end
 
 
 def stop_limit(settings: Settings) -> float:
@@ -120,6 +121,51 @@ def _exit_now(code: int, why: str) -> None:
     os._exit(code)
 
 
+def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
+    """`run_until_signalled` as the last that this process does; returns its exit code.
+
+    Threads that petals leave running, and Python waits for, hold up the end of the process for
+    `STOP_MARGIN` seconds at most.
+    """
+    code = EXIT_ERROR
+    try:
+        code = trio.run(run_until_signalled, petals, settings)
+    except (ConfigError, RegistrationError):
+        code = EXIT_USAGE
+        raise
+    finally:
+        _limit_exit(code)
+    return code
+
+
+_exit_code: int | None = None  # of the last run
+_leaving = threading.Event()  # the main thread is done, and Python waits for the others
+
+
+def _limit_exit(code: int) -> None:
+    global _exit_code
+    first, _exit_code = _exit_code is None, code
+    if not first:
+        return
+    # Not from now on: whoever called may have more to do. The public `atexit` comes too late, after
+    # the threads; of these hooks the last is called first, before the one that joins the threads
+    # of executors.
+    threading._register_atexit(_leaving.set)  # type: ignore[attr-defined]
+    threading.Thread(target=_end_process, name="petalkit exit", daemon=True).start()
+
+
+def _end_process() -> None:
+    _leaving.wait()  # no limit: nobody waits for a daemon thread
+    time.sleep(STOP_MARGIN)
+    left = [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread()
+    ]
+    if left and _exit_code is not None:
+        _exit_now(_exit_code, f"exit: threads that do not end are left behind: {', '.join(left)}")
+
+
 def run(*petals: Petal, settings: Settings | None = None) -> None:
     """Serve petals until SIGTERM or SIGINT: the whole of a device's main program.
 
@@ -136,7 +182,7 @@ def run(*petals: Petal, settings: Settings | None = None) -> None:
     if not logging.getLogger().handlers:
         configure_logging()
     try:
-        code = trio.run(run_until_signalled, petals, settings or Settings())
+        code = run_as_process(petals, settings or Settings())
     except (ConfigError, RegistrationError) as error:
         logger.critical("%s", error)
         code = EXIT_USAGE

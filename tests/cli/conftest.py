@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -12,6 +13,9 @@ import attrs
 import pytest
 
 from petalkit.cli import main
+from petalkit.cli._checks import _broker, _device, _mqtt, _rights
+
+from .doctor_kit import Doctor, Report, quick
 
 
 @attrs.frozen
@@ -53,6 +57,24 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
         code = main(arguments)
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def doctor(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """Run `petalkit doctor --json`; over loopback what is retained is there at once."""
+    for module in (_broker, _device, _rights):
+        monkeypatch.setattr(module, "RETAINED_WAIT", 0.3)
+    monkeypatch.setattr(_mqtt, "PROBE_TIMEOUT", 1.0)
+
+    def run(*arguments: str) -> Report:
+        outcome = run_cli("doctor", "--json", *quick(*arguments))
+        assert outcome.err == ""
+        (line,) = outcome.out.splitlines()
+        document = json.loads(line)
+        assert set(document) == {"verdict", "checks"}
+        return Report(outcome.code, document["verdict"], document["checks"])
 
     return run
 

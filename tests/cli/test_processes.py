@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,11 +43,11 @@ class Slow(Petal):
 
 
 class Program:
-    """One started `petalkit`, its output read as it comes."""
+    """One started `petalkit`, or another program, its output read as it comes."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, python: Sequence[str] = ("-m", "petalkit.cli")) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "petalkit.cli", *arguments],
+            [sys.executable, *python, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -103,8 +103,8 @@ def start() -> Iterator[Start]:
     """Start `petalkit` in the background; whatever still runs at the end is killed."""
     with contextlib.ExitStack() as stack:
 
-        def start_program(*arguments: str) -> Program:
-            program = Program(*arguments)
+        def start_program(*arguments: str, **options: Sequence[str]) -> Program:
+            program = Program(*arguments, **options)
             stack.callback(program.close)
             return program
 
@@ -267,3 +267,89 @@ def test_demo_stays_up_and_its_call_line_works(start: Start) -> None:
     assert "Hello, you!" in called.stdout
     program.process.send_signal(signal.SIGINT)
     assert program.wait() == 0, "".join(program.lines)
+
+
+GUIDE_PETAL = """
+import redis_of_mine
+from petal_app_manager.plugins.base import Petal
+
+class ExamplePetal(Petal):
+    name = "example-petal"
+    version = "1.0.0"
+    use_mqtt_proxy = True
+
+    def startup(self):
+        super().startup()
+        self._mqtt_proxy = self._proxies.get("mqtt")
+        self._redis = self._proxies.get("redis")
+
+    async def _setup_mqtt_topics(self):
+        self._command_handlers = {"example-petal/hello": self._hello_handler}
+        self._mqtt_proxy.register_handler(self._master_command_handler)
+
+    async def _master_command_handler(self, topic, message):
+        await self._command_handlers[message["command"]](topic, message)
+
+    async def _hello_handler(self, topic, message):
+        text = f"{self._redis.greeting}, {message['data']['name']}!"
+        answer = {"success": True, "message": text}
+        await self._mqtt_proxy.send_command_response(message["messageId"], answer)
+"""
+
+
+def test_a_petal_of_the_host_is_served_unchanged(
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "guide.py").write_text(GUIDE_PETAL)
+    (tmp_path / "redis_of_mine.py").write_text("class Redis:\n    greeting = 'Hello'\n")
+    options = ("guide.py", "--host-compat", "--proxy", "redis=redis_of_mine:Redis")
+    program = serve(start, mosquitto, *options)
+    to = ("--broker", mosquitto.url, *WHO)
+    done = petalkit("call", "example-petal/hello", '{"name": "Developer"}', *to, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["message"] == "Hello, Developer!"
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 0, "".join(program.lines)
+
+
+LEAVING = """
+import concurrent.futures
+import threading
+import time
+from contextlib import asynccontextmanager
+from petalkit import Petal
+
+class Leaving(Petal):
+    name = "leaving"
+
+    @asynccontextmanager
+    async def lifespan(self):
+        threading.Thread(target=time.sleep, args=(600,), name="left behind").start()
+        concurrent.futures.ThreadPoolExecutor(1, "pool").submit(time.sleep, 600)
+        yield
+"""
+
+
+@pytest.mark.parametrize("by", ["command line", "program"])
+def test_threads_that_a_petal_leaves_do_not_hold_up_the_end(
+    by: str, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    nobody = "mqtt://127.0.0.1:1"
+    if by == "command line":
+        program = start("run", "leaving.py", "--broker", nobody, *WHO)
+    else:
+        (tmp_path / "main.py").write_text(
+            "import petalkit, leaving\n"
+            f"settings = petalkit.Settings(broker={nobody!r}, organization_id='acme')\n"
+            "petalkit.run(leaving.Leaving(), settings=settings)\n"
+        )
+        program = start(python=["main.py"])
+    program.wait_line("not connected to")
+    program.process.send_signal(signal.SIGTERM)
+    program.wait_line("stopping")
+    started = time.monotonic()
+    assert program.wait() == 0, "".join(program.lines)
+    assert time.monotonic() - started < 30
+    text = "".join(program.lines)
+    assert "threads that do not end are left behind: left behind, pool_0" in text

@@ -1,4 +1,4 @@
-"""The command line: `petalkit run`, `list`, `call` and `demo`.
+"""The command line: `petalkit run`, `list`, `call`, `doctor` and `demo`.
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
 of ours; a traceback means a bug in petalkit.
@@ -17,6 +17,7 @@ from .._errors import ConfigError, PetalkitError, RegistrationError
 from .._version import __version__
 from ._call import call
 from ._demo import demo
+from ._doctor import doctor
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._list import list_commands
 from ._options import GENERAL
@@ -44,6 +45,7 @@ def _make_app() -> App:
     app.command(run, usage="Usage: petalkit run TARGET... [OPTIONS]")
     app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
     app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
+    app.command(doctor, usage="Usage: petalkit doctor [TARGET...] [OPTIONS]")
     app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
     return app
 

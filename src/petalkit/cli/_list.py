@@ -19,17 +19,19 @@ from .._petal import Petal
 from .._registry import CommandSpec, build_table
 from . import _settings_loading
 from ._errors import EXIT_OK, UsageError
-from ._options import GENERAL
+from ._host_petals import known_commands
+from ._options import GENERAL, HostOptions
 from ._targets import load_targets
 
 
 def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     *targets: Annotated[str, Parameter(name="TARGET", negative=())],
     config: Annotated[Path | None, Parameter(group=GENERAL)] = None,
+    host: HostOptions | None = None,
 ) -> int:
     """Show the commands of petals with their parameters and docs. Nothing is connected.
 
-    TARGET is as for run.
+    TARGET is as for run. Of a petal of the host it is shown what can be known without running it.
 
     Args:
         config: A TOML file whose [petals.NAME] tables reach the petals' constructors.
@@ -37,13 +39,19 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     if not targets:
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
     loaded = _settings_loading.load(config=config)
-    petals = load_targets(targets, loaded.petals, origin=loaded.origin)
+    opened = (host or HostOptions()).open(loaded)
+    petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=opened)
     table = build_table(petals)
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     for petal in petals:
-        specs = sorted((spec for spec in table if spec.petal == petal.name), key=_by_name)
-        for line in _describe(petal, specs):
+        guide_petal: Any = getattr(petal, "guide_petal", None)
+        if guide_petal is not None:
+            lines = _describe_host_petal(petal, guide_petal)
+        else:
+            specs = sorted((spec for spec in table if spec.petal == petal.name), key=_by_name)
+            lines = _describe(petal, specs)
+        for line in lines:
             console.print(line)
     return EXIT_OK
 
@@ -52,18 +60,42 @@ def _by_name(spec: CommandSpec) -> str:
     return spec.name
 
 
-def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
+def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
+    """A petal of the host: names and docs; what arguments its commands take, only it knows."""
+    yield from _title(petal, type(guide_petal))
+    commands, complete = known_commands(guide_petal)
+    for command in commands:
+        yield Text("")
+        notes = "  [in a thread]" if command.thread else ""
+        yield Text.assemble("  ", (command.name, "bold cyan"), notes)
+        yield from _doc_lines(command.doc)
+    if not complete:
+        yield Text(f"  ({'more ' if commands else 'its '}commands are known when it runs)")
+    elif not commands:
+        yield Text("  (no commands)")
+    yield Text("")
+
+
+def _title(petal: Petal, cls: type) -> Iterator[Text]:
     yield Text.assemble((petal.name, "bold"), " ", petal.version)
-    doc = inspect.getdoc(type(petal))
-    if doc and type(petal).__doc__:
+    doc = inspect.getdoc(cls)
+    if doc and cls.__doc__:
         yield Text(f"  {doc.splitlines()[0]}", style="dim")
+
+
+def _doc_lines(doc: str) -> Iterator[Text]:
+    for line in doc.splitlines():
+        yield Text(f"      {line}" if line else "", style="dim")
+
+
+def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
+    yield from _title(petal, type(petal))
     if not specs:
         yield Text("  (no commands)")
     for spec in specs:
         yield Text("")
         yield Text.assemble("  ", (spec.name, "bold cyan"), *_options(spec))
-        for line in spec.doc.splitlines():
-            yield Text(f"      {line}" if line else "", style="dim")
+        yield from _doc_lines(spec.doc)
         for name, annotation, default in _arguments(spec):
             yield Text.assemble(
                 "      ",

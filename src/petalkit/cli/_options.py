@@ -17,6 +17,8 @@ from cyclopts import Group, Parameter
 
 from .._settings import environment_name
 from . import _settings_loading
+from ._errors import UsageError
+from ._host_petals import WITHOUT, HostPetals, ProxyTarget, open_host
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -38,6 +40,7 @@ _CALLER = (
     "base_topic",
     "command_topics",
     "response_topic",
+    "dialect",
     "keep_alive",
     "connect_timeout",
     "subscribe_timeout",
@@ -49,7 +52,8 @@ _CALLER = (
 GENERAL = Group("Options", sort_key=0)
 _CONNECTION = Group("Broker and identity", sort_key=1)
 _SAFETY = Group("Security", sort_key=2)
-_REST = Group("Other settings", sort_key=3)
+_HOST = Group("Petals of the guide's host", sort_key=3)
+_REST = Group("Other settings", sort_key=4)
 
 
 class SettingsOptions:
@@ -132,3 +136,43 @@ class GeneralOptions:
             # said on the command line goes before the environment.
             os.environ.pop(environment_name("organization_id"), None)
         return _settings_loading.load(given, config=self.config, password_file=self.password_file)
+
+
+@Parameter(name="*", group=_HOST)
+@attrs.frozen(kw_only=True)
+class HostOptions:
+    """What commands that load petals have for those of the guide's host application."""
+
+    host_compat: Annotated[bool, Parameter(negative=())] = False
+    """Serve petals written for the host, petal_app_manager, too. TARGET may then be an entry point
+    of the group petal.plugins."""
+
+    proxy: Annotated[tuple[str, ...], Parameter(name="--proxy", negative_iterable=())] = ()
+    """NAME=TARGET: give those petals a further proxy. TARGET is module:name or path/to/file.py:name
+    of an object, or of a class or function that is called once for each petal; none: they do
+    without. Also as a table [proxies] in --config. May be repeated."""
+
+    def open(self, loaded: _settings_loading.Loaded) -> HostPetals | None:
+        """Make the host's names importable, and load the proxies; None when not asked for.
+
+        Raises:
+            UsageError: a proxy is wrong, or the real host is installed.
+        """
+        proxies = {
+            name: ProxyTarget(target, f"{name!r} under [proxies] in {loaded.origin}", loaded.folder)
+            for name, target in loaded.proxies.items()
+        }
+        given: set[str] = set()
+        for text in self.proxy:
+            name, equals, target = text.partition("=")
+            if not (name and equals and target):
+                raise UsageError(f"--proxy {text}: write NAME=module:name, or NAME={WITHOUT}")
+            if name in given:
+                raise UsageError(f"--proxy {name} is given twice")
+            given.add(name)
+            proxies[name] = ProxyTarget(target, f"--proxy {name}")
+        if self.host_compat:
+            return open_host(proxies)
+        for proxy in proxies.values():
+            raise UsageError(f"{proxy.where} is for petals of the host: add --host-compat")
+        return None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import trio
 from cyclopts import Parameter
 
 from .._logs import configure_logging
-from .._run import run_until_signalled
+from .._run import run_as_process
 from ._errors import UsageError
-from ._options import GeneralOptions, RunSettings
+from ._options import GeneralOptions, HostOptions, RunSettings
 from ._targets import load_targets
 
 
 def run(
     *targets: Annotated[str, Parameter(name="TARGET", negative=())],
     general: GeneralOptions | None = None,
+    host: HostOptions | None = None,
     settings: Annotated[RunSettings | None, Parameter(name="*")] = None,
 ) -> int:
     """Serve petals in one process, over one connection, until SIGTERM or SIGINT.
@@ -24,6 +24,7 @@ def run(
     TARGET is module:Petal, path/to/file.py:Petal, or an entry point of the group
     petalkit.petals. The name may be that of a class, of an instance, or of a function that
     returns one; it may be left out where one petal is defined. Several run side by side.
+    With --host-compat, petals written for petal_app_manager may be among them.
 
     A signal stops gracefully: running commands get --grace seconds. A second one stops at once.
 
@@ -35,5 +36,6 @@ def run(
     general = general or GeneralOptions()
     loaded = general.load(settings or RunSettings())
     configure_logging(general.log_level or "info", general.log_format)
-    petals = load_targets(targets, loaded.petals, origin=loaded.origin)
-    return trio.run(run_until_signalled, petals, loaded.settings)
+    opened = (host or HostOptions()).open(loaded)
+    petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=opened)
+    return run_as_process(petals, loaded.settings)

@@ -30,6 +30,7 @@ logger = logging.getLogger("petalkit.settings")
 CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
 PASSWORD_MAX = 65_535  # bytes, MQTT 5.0 section 3.1.3.6
 
+_TABLES = ("petalkit", "petals", "proxies")
 # A callable cannot come from text.
 _NOT_LOADABLE = frozenset({"organization_source"})
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -43,12 +44,19 @@ class Loaded:
     Attributes:
         settings: for the runtime or a client.
         petals: the `[petals.NAME]` tables of the file, as they are.
+        proxies: the `[proxies]` table of the file: a TARGET by name.
         origin: the file, for error texts; None when there was none.
     """
 
     settings: Settings
     petals: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
+    proxies: Mapping[str, str] = attrs.field(factory=dict[str, str])
     origin: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """What a relative path in the file is relative to; None when there was none."""
+        return None if self.origin is None else Path(self.origin).parent
 
 
 @attrs.frozen
@@ -89,7 +97,8 @@ def load(
 
     Args:
         given: what the command line gave, by setting; it goes before all else.
-        config: a TOML file: a table `[petalkit]`, and a table `[petals.NAME]` per petal.
+        config: a TOML file: a table `[petalkit]`, a table `[petals.NAME]` per petal, and a
+            table `[proxies]` for petals of the host.
         password_file: a file that holds the password and nothing else.
 
     Raises:
@@ -102,8 +111,9 @@ def load(
         given["password"] = _read_password(password_file)
     table: Mapping[str, Any] = {}
     petals: Mapping[str, Mapping[str, Any]] = {}
+    proxies: Mapping[str, str] = {}
     if config is not None:
-        table, petals = _read_config(config)
+        table, petals, proxies = _read_config(config)
     folder = config.parent if config is not None else None
     layers = [
         _Layer(0, DictLoader(dict(table)), lambda _: str(config), folder),
@@ -128,7 +138,7 @@ def load(
         if origin is None:
             raise
         raise ConfigError(error.setting, f"{error.reason} (from {origin.origin})") from None
-    return Loaded(settings, petals, str(config) if config is not None else None)
+    return Loaded(settings, petals, proxies, str(config) if config is not None else None)
 
 
 def _warn_of_slips() -> None:
@@ -198,7 +208,9 @@ def _read_password(path: Path) -> str:
     return password.removesuffix("\n").removesuffix("\r")
 
 
-def _read_config(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
+def _read_config(
+    path: Path,
+) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]], Mapping[str, str]]:
     try:
         document = tomllib.loads(_read_text(path, "config", CONFIG_FILE_MAX))
     except tomllib.TOMLDecodeError as error:
@@ -206,8 +218,8 @@ def _read_config(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Mapping[st
     except RecursionError:
         raise ConfigError("config", f"{str(path)!r} is nested too deeply") from None
     for name in document:
-        if name not in ("petalkit", "petals"):
-            hint = near_match(name, ("petalkit", "petals"))
+        if name not in _TABLES:
+            hint = near_match(name, _TABLES)
             if name in loadable_fields():
                 hint = "; settings stand under [petalkit]"
             raise ConfigError("config", f"{str(path)!r} has an unknown key {name!r}{hint}")
@@ -226,7 +238,13 @@ def _read_config(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Mapping[st
             raise ConfigError("config", f"{str(path)!r} sets {name!r} twice")
         table[name] = value
     petals = _table(document.get("petals", {}), "[petals]", path)
-    return table, {name: _table(value, f"[petals.{name}]", path) for name, value in petals.items()}
+    petals = {name: _table(value, f"[petals.{name}]", path) for name, value in petals.items()}
+    proxies = _table(document.get("proxies", {}), "[proxies]", path)
+    for name, target in proxies.items():
+        if not isinstance(target, str):
+            text = f"{name!r} under [proxies] in {str(path)!r} must be a text: module:name, or none"
+            raise ConfigError("config", text)
+    return table, petals, proxies
 
 
 def _table(value: Any, what: str, path: Path) -> dict[str, Any]:
