@@ -104,9 +104,7 @@ class Asking:
                 message = copy.deepcopy(message)  # each may change its own
             name = command.command
             arguments = (registration, command.topic, message)
-            exchange.calls.append(
-                self._loop.start(name, _call_handler, *arguments, owner_=exchange)
-            )
+            exchange.add_call(self._loop.start(name, _call_handler, *arguments, owner_=exchange))
 
     async def _wait_late_answer(self, exchange: Exchange) -> None:
         """Handlers may leave their answer to a task, a thread, or a callback of somebody."""

@@ -36,7 +36,7 @@ class Exchange(Owner):
         words: the answer, once there is one.
         unknown: the petal's "Unknown command".
         unsayable: why its answer cannot be sent.
-        calls: of the handlers.
+        calls: of the handlers, added by `add_call`.
         closed: nothing more can be answered.
     """
 
@@ -58,7 +58,11 @@ class Exchange(Owner):
         self.unsayable: PayloadError | None = None
         self.calls: list[Call] = []
         self.closed = False
-        self._answered = trio.Event()
+        self._change = trio.Event()
+
+    def on_quiet(self) -> None:
+        """See `Owner.on_quiet`."""
+        self._change.set()
 
     @property
     def silent(self) -> bool:
@@ -91,33 +95,32 @@ class Exchange(Owner):
             self.unknown = OwnWords(said, str(ErrorCode.UNKNOWN_COMMAND))
         else:
             self.words = OwnWords(said, code)
-            self._answered.set()
+            self._change.set()
         return True
+
+    def add_call(self, call: Call) -> None:
+        """A handler has been called."""
+        self.calls.append(call)
+        assert call.task is not None
+        call.task.add_done_callback(lambda _: self._change.set())
 
     async def wait(self) -> None:
         """Wait until there is an answer, or all handlers have ended. The caller bounds it."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave_when_ended, nursery.cancel_scope)
-            await self._answered.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _leave_when_ended(self, scope: trio.CancelScope) -> None:
-        for call in self.calls:
-            await call.done.wait()
-        scope.cancel()
+        while self.words is None and not all(call.done.is_set() for call in self.calls):
+            await self._wait_change()
 
     async def wait_late_answer(self, grace: float) -> None:
         """Wait for an answer from what the handlers have left running, and so long beyond it."""
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._give_up_after, grace, scope)
-                await self._answered.wait()
-                nursery.cancel_scope.cancel()
+        while self.words is None and self.tasks:
+            await self._wait_change()
+        with trio.move_on_after(grace):
+            while self.words is None:
+                await self._wait_change()
 
-    async def _give_up_after(self, grace: float, scope: trio.CancelScope) -> None:
-        await self.wait_quiet()
-        await trio.sleep(grace)
-        scope.cancel()
+    async def _wait_change(self) -> None:
+        # No nursery here: a cancellation has to come out as it is.
+        self._change = trio.Event()
+        await self._change.wait()
 
 
 def _is_unknown(fields: Mapping[str, Any], code: str) -> bool:

@@ -39,7 +39,6 @@ class Owner:
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._quiet = trio.Event()
 
     def add(self, task: asyncio.Task[Any]) -> None:
         """Own a task until it ends."""
@@ -49,13 +48,10 @@ class Owner:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
         if not self.tasks:
-            self._quiet.set()
+            self.on_quiet()
 
-    async def wait_quiet(self) -> None:
-        """Wait until none is left. The caller bounds it."""
-        while self.tasks:
-            self._quiet = trio.Event()
-            await self._quiet.wait()
+    def on_quiet(self) -> None:
+        """None is left; for subclasses."""
 
 
 class Call:
