@@ -21,7 +21,7 @@ from ._asking import Asking
 from ._desk import Desk
 from ._errors import HookFailed
 from ._exchange import Claim, Exchange
-from ._hooks import Hooks, known_names
+from ._hooks import Hooks
 from ._loop import open_petal_loop
 from ._proxies import Supplies
 from ._routes import Routes
@@ -55,10 +55,6 @@ class GuidePetal(NativePetal):
         self._specs: dict[str, CommandSpec] = {}
         self._settled_at = 0.0
         routes.add(self)
-
-    def known_names(self) -> list[str] | None:
-        """Its commands, as far as they are known before it runs; None when none is."""
-        return known_names(self.guide_petal)
 
     # -- what routing needs
 

@@ -196,17 +196,3 @@ def _names(function: Any) -> Iterable[str]:
         return [name for name in function() if isinstance(name, str)]
     except Exception:
         return ()
-
-
-def known_names(petal: Any) -> list[str] | None:
-    """The commands of a petal as far as they are known before it runs; None when none is."""
-    found: set[str] = set()
-    for attribute in ("_collect_mqtt_actions", "_setup_command_handlers"):
-        try:
-            table: Any = getattr(petal, attribute)()
-        except Exception as error:  # it may need what only a running petal has
-            logger.debug("petal %r: %s() says nothing yet: %r", petal, attribute, error)
-        else:
-            table = table[0] if isinstance(table, tuple) else table
-            found.update(name for name in table if isinstance(name, str))
-    return sorted(found) or None
