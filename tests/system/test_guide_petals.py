@@ -1,4 +1,4 @@
-"""Petals of the guide and of its host, unchanged, beside a native one: real processes and broker."""
+"""Petals of the guide and of its host, unchanged, beside a native one, as real processes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ShutterPetal(Petal):
             await handler(topic, message)
         elif message.get("waitResponse", False):
             answer = {"success": False, "error": f"Unknown command: {message['command']}"}
-            await self._mqtt_proxy.send_command_response(message.get("messageId", "unknown"), answer)
+            await self._mqtt_proxy.send_command_response(message["messageId"], answer)
 
     async def _open(self, topic, message):
         answer = {"success": True, "opened": message.get("data", {}).get("mm", 0)}
