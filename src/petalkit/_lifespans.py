@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("petalkit.petals")
 
 
+def _single(error: BaseException) -> BaseException:
+    """The one error in a group; the group when there are more."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 class PetalLife:
     """One petal in one runtime; what the petal sees as its host.
 
@@ -217,6 +224,9 @@ class PetalLife:
         if not self.failed:
             self.failed = True
             self.out_of_service.set()
+            if error is not None:
+                error = _single(error)
+                why = f"{why}: {type(error).__name__}: {error}"
             logger.critical(
                 "petal %r is out of service: %s",
                 self.petal.name,

@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import gc
 import logging
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -98,7 +99,28 @@ async def test_a_petal_that_stops_its_loop_is_out_of_service(
     async with open_harness(*adapt(Stopping("stopping"), GuidePetal())) as harness:
         assert (await harness.call("stopping/hello")).error_code == "UNAVAILABLE"
         assert (await harness.call("example-petal/hello")).success
+        before = trio.current_time()
+    assert trio.current_time() - before < 1
     assert "the petal's asyncio loop has ended" in caplog.text
+    assert "has stopped its loop: not called are async_shutdown, shutdown" in caplog.text
+    assert "does not end" not in caplog.text
+
+
+async def test_a_petal_cannot_take_the_signals_that_stop_the_process(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    class Taking(GuidePetal):
+        def startup(self) -> None:
+            super().startup()
+            assert self._loop is not None
+            self._loop.add_signal_handler(signal.SIGTERM, print)
+
+    async with open_harness(*adapt(Taking())) as harness:
+        assert (await harness.call("example-petal/hello")).success
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert "wants SIGTERM, which stops the process" in caplog.text
 
 
 # -- the end of tasks

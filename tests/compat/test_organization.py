@@ -104,6 +104,27 @@ async def test_callbacks_hear_of_every_change_in_the_loop_of_their_petal(
     assert sorted(heard) == [("one", "acme"), ("one", "other"), ("two", "acme"), ("two", "other")]
 
 
+async def test_a_callback_does_not_hear_what_was_known_when_it_was_registered(
+    autojump_clock: Any,
+) -> None:
+    """As in the host."""
+    heard: list[str | None] = []
+
+    class Listening(GuidePetal):
+        async def async_startup(self) -> None:
+            get_organization_manager().register_callback(self._hear)
+
+        async def _hear(self, organization_id: str | None) -> None:
+            heard.append(organization_id)
+
+    async with open_harness(*adapt(Listening())) as harness:
+        await trio.sleep(60)
+        assert heard == []
+        await harness.set_organization("other")
+        await trio.sleep(60)
+    assert heard == ["other"]
+
+
 async def test_a_callback_that_was_unregistered_hears_nothing(autojump_clock: Any) -> None:
     heard: list[str | None] = []
 
@@ -138,7 +159,8 @@ async def test_a_callback_that_fails_or_hangs_stops_nothing(
             get_organization_manager().register_callback(fail)
             get_organization_manager().register_callback(hear)
 
-    async with open_harness(*adapt(Listening())) as harness:
+    async with open_harness(*adapt(Listening()), organization_id=None) as harness:
+        await harness.set_organization("acme")
         await trio.sleep(100)
         await harness.set_organization("other")
         await trio.sleep(100)
@@ -165,6 +187,7 @@ async def test_a_plain_callback_is_called_in_a_thread() -> None:
             get_organization_manager().register_callback(hear)
 
     with trio.fail_after(30):
-        async with open_harness(*adapt(Listening())):
+        async with open_harness(*adapt(Listening()), organization_id=None) as harness:
+            await harness.set_organization("acme")
             assert await trio.to_thread.run_sync(heard.wait, 20)
     assert threads != [threading.get_ident()]

@@ -224,17 +224,23 @@ async def test_events_may_come_from_any_thread() -> None:
             assert await events.wait(1) == [{"from": "a thread"}]
 
 
-async def test_a_proxy_outlives_its_runtime_harmlessly(autojump_clock: Any) -> None:
-    petal = GuidePetal()
-    async with open_harness(*adapt(petal)) as harness:
+async def test_a_proxy_outlives_its_runtime_harmlessly(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = GuidePetal()
+    async with open_harness(*adapt(gone)) as harness:
         await harness.call("example-petal/hello")
-    async with open_harness(*adapt(HandlerPetal(_answer))) as harness:
-        with pytest.raises(RuntimeError, match="'example-petal' is not served by a runtime"):
-            petal._mqtt_proxy.publish_message({"x": 1}).send(None)
 
+    async def use(petal: HandlerPetal, message: Message) -> Any:
+        proxy: MQTTProxy = gone._mqtt_proxy
+        return [
+            await proxy.publish_message({"x": 1}),
+            await proxy.send_command_response("a", {"success": True}),
+            await proxy.send_command_ack("a", "petal"),
+        ]
 
-async def _answer(petal: HandlerPetal, message: Message) -> None:
-    await petal.answer(message, success=True)
+    assert await in_a_handler(use) == [False, False, False]
+    assert caplog.text.count("nothing is sent: the petal is not served") == 3
 
 
 # -- receipts
@@ -357,7 +363,7 @@ async def test_a_proxy_that_is_not_there_is_an_error_at_startup(
     (record,) = [one for one in caplog.records if one.levelno == logging.CRITICAL]
     assert record.exc_info is not None
     assert "petal 'wanting' asks for the proxy 'redis', which is not there" in caplog.text
-    assert "--proxy redis=module:name" in caplog.text
+    assert "--proxy redis=module:name" in record.getMessage()
 
 
 async def test_a_petal_that_asks_with_a_default_gets_it(autojump_clock: Any) -> None:

@@ -375,3 +375,17 @@ async def test_nobodys_command_at_the_start_holds_up_no_petal(autojump_clock: An
         harness.send("somebody-else/x")
         assert (await harness.call("quick/hello")).success
         assert trio.current_time() < 1
+
+
+async def test_of_two_petals_with_one_key_the_first_has_it_and_the_log_says_so(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Shared(GuidePetal):
+        def _setup_command_handlers(self) -> dict[str, Any]:
+            return {"shared/hello": self._hello_handler}
+
+    one, two = Shared("one"), Shared("two")
+    async with open_harness(*adapt(one, two)) as harness:
+        assert (await harness.call("shared/hello")).success
+    assert (one.seen, two.seen) == (["shared/hello"], [])
+    assert "petal 'two': the command 'shared/hello' is served by petal 'one'" in caplog.text

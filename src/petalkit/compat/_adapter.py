@@ -6,6 +6,7 @@ handler or task, outlives it or holds up anybody else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -25,6 +26,8 @@ from ._hooks import Hooks
 from ._loop import open_petal_loop
 from ._proxies import Supplies
 from ._routes import Routes
+
+logger = logging.getLogger("petalkit.compat")
 
 SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
 TASKS_SHARE = 0.25  # of `cleanup_timeout`, for the tasks that are left after the hooks of the end
@@ -54,11 +57,13 @@ class GuidePetal(NativePetal):
         self._template: CommandSpec | None = None
         self._specs: dict[str, CommandSpec] = {}
         self._settled_at = 0.0
+        self._prefixes: set[str] = set()
+        self._prefixes_of = -1  # the number of keys that they are made of
         routes.add(self)
 
     # -- what routing needs
 
-    def keys(self) -> Collection[str]:
+    def key_names(self) -> Collection[str]:
         """The commands that it has handlers for, now."""
         keys: list[str] = []
         for attribute in ("_command_handlers", "_mqtt_command_handlers"):
@@ -77,8 +82,11 @@ class GuidePetal(NativePetal):
 
     def prefixes(self) -> set[str]:
         """What its commands start with, without the slash."""
-        found = {key.rpartition("/")[0] for key in self.keys() if "/" in key}
-        return {self.name, *found}
+        keys = self.key_names()
+        if len(keys) != self._prefixes_of:  # asked for every command that nobody has as a key
+            self._prefixes = {self.name, *(key.rpartition("/")[0] for key in keys if "/" in key)}
+            self._prefixes_of = len(keys)
+        return self._prefixes
 
     @property
     def may_know(self) -> bool:
@@ -111,9 +119,9 @@ class GuidePetal(NativePetal):
     async def wait_registered(self) -> None:
         """Wait until it has a handler, or is not going to have one."""
         await self.settled.wait()
-        if self._desk.takes_commands and not self.is_registered:
-            limit = self._settled_at + self._served().settings.compat_hook_timeout
-            with trio.move_on_at(limit):
+        host = self._host
+        if host is not None and self._desk.takes_commands and not self.is_registered:
+            with trio.move_on_at(self._settled_at + host.settings.compat_hook_timeout):
                 await self._desk.registered.wait()
 
     def begin(self, command: Command, context: CommandContext, claim: Claim) -> Exchange:
@@ -125,7 +133,7 @@ class GuidePetal(NativePetal):
     async def finish(self, exchange: Exchange) -> None:
         """Wait for its answer, or its silence; see `Asking.finish`."""
         if self._asking is not None:
-            await self._asking.finish(exchange, has_keys=bool(self.keys()))
+            await self._asking.finish(exchange, has_keys=bool(self.key_names()))
 
     async def _serve(self, command: Command, context: CommandContext) -> OwnWords | None:
         return await self._routes.serve(self, command, context)
@@ -161,6 +169,9 @@ class GuidePetal(NativePetal):
     async def _go_on(self, hooks: Hooks) -> None:
         try:
             await hooks.go_on()
+            for name, other in self._routes.also_served_by(self).items():
+                text = "petal %r: the command %r is served by petal %r, which was given first"
+                logger.warning(text, self.name, name, other, extra={"petal": self.name})
         finally:
             self._settled_at = trio.current_time()
             self.settled.set()

@@ -7,10 +7,11 @@ from a thread, or from the loop of another petal, crosses over first.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import trio
@@ -25,7 +26,6 @@ from ._loop import PetalLoop, owner
 logger = logging.getLogger("petalkit.compat")
 
 Handler = Callable[[str, dict[str, Any]], Any]
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -63,6 +63,7 @@ class Desk:
         self._host: PetalHost | None = None
         self._loop: Any = None  # trio-asyncio's, which has no types
         self._device_id: str | None = None
+        self._crossings: set[concurrent.futures.Future[bool]] = set()  # from other loops
 
     # -- its life
 
@@ -77,6 +78,11 @@ class Desk:
         self._host = self._loop = None
         self.registrations.clear()
         self.registered.set()
+        for exchange in list(self._exchanges.values()):
+            exchange.abandon()
+        self._exchanges.clear()
+        for crossing in list(self._crossings):
+            crossing.cancel()  # nobody is there any more who could end it
 
     @property
     def host(self) -> PetalHost | None:
@@ -195,23 +201,33 @@ class Desk:
 
     # -- crossing over
 
-    async def cross(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+    async def cross(
+        self, function: Callable[..., Coroutine[Any, Any, bool]], *arguments: Any
+    ) -> bool:
         """Asyncio-flavored, in any loop: call a function in the petal's loop.
 
-        Raises:
-            RuntimeError: the petal is not served.
+        False, and logged, when the petal is not served, or has just ended.
         """
-        if self._loop is None:
-            raise RuntimeError(f"petal {self.petal!r} is not served by a runtime")
-        if asyncio.get_running_loop() is self._loop:
+        loop = self._loop
+        if loop is not None and asyncio.get_running_loop() is loop:
             return await function(*arguments)
         made = function(*arguments)
         try:
-            crossing = asyncio.run_coroutine_threadsafe(made, self._loop)
-        except BaseException:
+            if loop is None:
+                raise RuntimeError("the petal is not served")
+            crossing = asyncio.run_coroutine_threadsafe(made, loop)
+        except RuntimeError as error:  # closed meanwhile
             made.close()
-            raise
-        return await asyncio.wrap_future(crossing)
+            logger.warning("nothing is sent: %s", error, extra={"petal": self.petal})
+            return False
+        self._crossings.add(crossing)
+        crossing.add_done_callback(self._crossings.discard)
+        try:
+            return await asyncio.wrap_future(crossing)
+        except asyncio.CancelledError:
+            if self._loop is loop:
+                raise  # ours, and not the petal's end
+            return False
 
     def _in_loop(self, function: Callable[[], object]) -> None:
         """Call a function in Trio's thread, now if this is it."""

@@ -38,6 +38,7 @@ class Exchange(Owner):
         unsayable: why its answer cannot be sent.
         calls: of the handlers, added by `add_call`.
         closed: nothing more can be answered.
+        abandoned: the petal has ended, and its handlers with it.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Exchange(Owner):
         self.unsayable: PayloadError | None = None
         self.calls: list[Call] = []
         self.closed = False
+        self.abandoned = False
         self._change = trio.Event()
 
     def on_quiet(self) -> None:
@@ -104,17 +106,26 @@ class Exchange(Owner):
         assert call.task is not None
         call.task.add_done_callback(lambda _: self._change.set())
 
+    def abandon(self) -> None:
+        """The petal has ended: nobody will answer, nor end."""
+        self.closed = self.abandoned = True
+        self._change.set()
+
+    @property
+    def _may_answer(self) -> bool:
+        return self.words is None and not self.abandoned
+
     async def wait(self) -> None:
         """Wait until there is an answer, or all handlers have ended. The caller bounds it."""
-        while self.words is None and not all(call.done.is_set() for call in self.calls):
+        while self._may_answer and not all(call.done.is_set() for call in self.calls):
             await self._wait_change()
 
     async def wait_late_answer(self, grace: float) -> None:
         """Wait for an answer from what the handlers have left running, and so long beyond it."""
-        while self.words is None and self.tasks:
+        while self._may_answer and self.tasks:
             await self._wait_change()
         with trio.move_on_after(grace):
-            while self.words is None:
+            while self._may_answer:
                 await self._wait_change()
 
     async def _wait_change(self) -> None:

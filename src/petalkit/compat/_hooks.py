@@ -28,7 +28,9 @@ from ._proxy import MQTTProxy
 logger = logging.getLogger("petalkit.compat")
 
 ORGANIZATION_WAIT = 5.0  # seconds; the host's: then `async_startup` runs without the ID
-HOOKS_SHARE = 0.5  # of `cleanup_timeout`, for the hooks at the end
+# Of `cleanup_timeout`: for the hooks at the end together, and for each of those that are cancelled.
+HOOKS_SHARE = 0.5
+CANCEL_SHARE = 0.05
 
 
 class Hooks:
@@ -95,7 +97,7 @@ class Hooks:
                 await self._host.wait_connected()
             if self._host.identity is not None:
                 await self._set_up_commands()
-        if "cloud" in petal._proxies:
+        if "cloud" in getattr(petal, "_proxies", ()):
             await self._call_or_log("_setup_cloud")
         await self._call_or_log("async_startup")
         if wanted and not self._set_up:
@@ -125,7 +127,14 @@ class Hooks:
         for name in self._supplies.factories:
             if name in self._made:
                 hooks.append((f"stopping the proxy {name}", stop_proxy, (self._made[name],)))
-        deadline = trio.current_time() + HOOKS_SHARE * self._host.settings.cleanup_timeout
+        if hooks and not self._loop.is_running:
+            names = ", ".join(name for name, _, _ in hooks)
+            text = "petal %r has stopped its loop: not called are %s"
+            logger.error(text, self._name, names, extra={"petal": self._name})
+            hooks.clear()
+        limit = self._host.settings.cleanup_timeout
+        self._loop.cancel_limit = CANCEL_SHARE * limit
+        deadline = trio.current_time() + HOOKS_SHARE * limit
         with trio.CancelScope(shield=True):  # each has what is left until the deadline
             for name, function, arguments in hooks:
                 left = max(0.0, deadline - trio.current_time())

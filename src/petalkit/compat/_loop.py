@@ -14,6 +14,7 @@ import contextvars
 import functools
 import inspect
 import logging
+import signal
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,8 +28,7 @@ from .._watchdog import watched
 logger = logging.getLogger("petalkit.compat")
 
 THREADS = 32  # worker threads of one petal's default executor; more calls wait for one
-CANCEL_LIMIT = 2.0  # seconds that a cancelled call of a petal gets to end
-ASYNCGEN_LIMIT = 1.0  # seconds for closing the async generators that are left at the end
+CANCEL_LIMIT = 2.0  # seconds that a cancelled call of a petal gets to end, while it is served
 
 # What the code in a task is a part of; tasks and threads inherit it from who starts them.
 owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("petalkit_owner", default=None)
@@ -75,11 +75,18 @@ class Call:
 
 
 class PetalLoop:
-    """See the module. Made by `open_petal_loop`; its methods are for Trio tasks of this thread."""
+    """See the module. Made by `open_petal_loop`; its methods are for Trio tasks of this thread.
+
+    Attributes:
+        name: of the petal.
+        loop: trio-asyncio's, which has no types.
+        cancel_limit: seconds that a cancelled call gets to end.
+    """
 
     def __init__(self, name: str, loop: Any) -> None:
         self.name = name
-        self.loop = loop  # trio-asyncio's, which has no types
+        self.loop = loop
+        self.cancel_limit = CANCEL_LIMIT
         self._tasks: set[asyncio.Task[Any]] = set()  # or asyncio forgets what nobody waits for
 
     def start(
@@ -96,6 +103,7 @@ class PetalLoop:
         call = Call(name)
         context = contextvars.copy_context()
         context.run(owner.set, owner_)
+        context.run(trio_asyncio.current_loop.set, self.loop)  # for Trio tasks that it starts
         coroutine = _guard(call, function, arguments)
         task: asyncio.Task[None] = self.loop.create_task(coroutine, name=name, context=context)
         task.add_done_callback(functools.partial(_set, call.done))
@@ -105,7 +113,7 @@ class PetalLoop:
     async def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, and wait for what it returns. The caller bounds it.
 
-        Cancellation: is passed on to the task, which gets `CANCEL_LIMIT` to end.
+        Cancellation: is passed on to the task, which gets `cancel_limit` to end.
 
         Raises:
             BaseException: what the function raised, whatever that is.
@@ -121,17 +129,23 @@ class PetalLoop:
         return call.value
 
     async def end(self, calls: Iterable[Call]) -> None:
-        """Cancel calls and wait until they have ended, shielded, `CANCEL_LIMIT` at most."""
-        running = [call for call in calls if not call.done.is_set()]
+        """Cancel calls and wait until they have ended, shielded, `cancel_limit` at most."""
+        running = [call for call in calls if not call.done.is_set() and self.is_running]
         for call in running:
             if call.task is not None:
                 call.task.cancel()
-        with trio.move_on_after(CANCEL_LIMIT, shield=True):
+        with trio.move_on_after(self.cancel_limit, shield=True):
             for call in running:
                 await call.done.wait()
         for call in running:
             if not call.done.is_set():
                 self._report_stuck(call.name)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still runs what it is given; a petal can stop its own loop."""
+        running: bool = self.loop.is_running()
+        return running
 
     # -- what the loop calls
 
@@ -166,7 +180,7 @@ class PetalLoop:
         """Cancel every task and wait until all have ended, shielded, so long at most."""
         told: set[asyncio.Task[Any]] = set()
         with trio.move_on_after(limit, shield=True):
-            while self._tasks and self.loop.is_running():
+            while self._tasks and self.is_running:
                 ended = trio.Event()
                 for task in list(self._tasks):  # what unwinds may start more
                     if task not in told:
@@ -175,7 +189,8 @@ class PetalLoop:
                     task.add_done_callback(functools.partial(_set, ended))
                 await ended.wait()
         for task in list(self._tasks):
-            self._report_stuck(task.get_name())
+            if self.is_running:
+                self._report_stuck(task.get_name())
             # The loop waits for all tasks it knows of, and for this one it would wait for ever.
             asyncio._unregister_task(task)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -184,9 +199,10 @@ class PetalLoop:
     async def _close_generators(self) -> None:
         """Async generators that nobody has closed; the loop would wait for them without a limit."""
         generators: Any = getattr(self.loop, "_asyncgens", None)
-        if generators:
-            with trio.move_on_after(ASYNCGEN_LIMIT, shield=True):
+        if generators and self.is_running:
+            with trio.move_on_after(self.cancel_limit, shield=True):
                 await self.run("closing async generators", self.loop.shutdown_asyncgens)
+        if generators:
             generators.clear()
 
 
@@ -200,7 +216,7 @@ async def _guard(call: Call, function: Callable[..., Any], arguments: tuple[Any,
     execution = log_scope.get()  # for the watchdog, which looks for this name
     try:
         result = function(*arguments)
-        if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):  # no other: a plain hook may return a task of the petal's
             result = await result
         call.value = result
     except asyncio.CancelledError:
@@ -222,6 +238,21 @@ class _Executor(trio_asyncio.TrioExecutor):  # type: ignore[misc]
         return await trio.to_thread.run_sync(
             func, *args, limiter=self._limiter, abandon_on_cancel=True
         )
+
+
+def _keep_signals(name: str, loop: Any) -> None:
+    """How the process is stopped is not one petal's to say."""
+    add = loop.add_signal_handler
+
+    def add_signal_handler(number: int, callback: Callable[..., Any], *arguments: Any) -> None:
+        if number not in (signal.SIGTERM, signal.SIGINT):
+            add(number, callback, *arguments)
+            return
+        extra = {"petal": name}
+        text = "petal %r wants %s, which stops the process: not done; override shutdown()"
+        logger.error(text, name, signal.Signals(number).name, extra=extra)
+
+    loop.add_signal_handler = add_signal_handler
 
 
 def _take_all_executors(loop: Any) -> None:
@@ -259,6 +290,7 @@ async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
         loop.set_exception_handler(petal_loop.report)
         loop.set_task_factory(petal_loop.make_task)
         _take_all_executors(loop)
+        _keep_signals(name, loop)
         try:
             yield petal_loop
         finally:

@@ -66,8 +66,8 @@ class OrganizationManager:
         self.log = logging.getLogger("petalkit.compat.organization")
         self._info = OrganizationInfo()
         self._lock = threading.Lock()
-        # Each with the loop in which it was registered, where it is called.
-        self._callbacks: dict[OrganizationCallback, Any] = {}
+        # Each with the loop in which it was registered, where it is called, and what it knows.
+        self._callbacks: dict[OrganizationCallback, tuple[Any, str | None]] = {}
 
     async def start(self) -> None:
         """Does nothing: the runtime watches."""
@@ -91,7 +91,7 @@ class OrganizationManager:
         return self._info
 
     def register_callback(self, callback: OrganizationCallback) -> None:
-        """Call a function with the organization ID whenever that changes, late or again.
+        """Call a function with the organization ID whenever that changes from now on.
 
         An `async def` is awaited in the loop of the petal that registers it; a plain `def` is
         called in a worker thread.
@@ -101,7 +101,7 @@ class OrganizationManager:
         except RuntimeError:
             loop = None
         with self._lock:
-            self._callbacks.setdefault(callback, loop)
+            self._callbacks.setdefault(callback, (loop, self.organization_id))
 
     def unregister_callback(self, callback: OrganizationCallback) -> None:
         """Call it no more."""
@@ -142,12 +142,15 @@ class OrganizationManager:
             loop: the petal's.
             orphans: also those that were registered in no loop.
         """
+        now = self.organization_id
         with self._lock:
             mine = [
                 callback
-                for callback, its in self._callbacks.items()
-                if its is loop.loop or (orphans and its is None)
+                for callback, (its, known) in self._callbacks.items()
+                if (its is loop.loop or (orphans and its is None)) and known != now
             ]
+            for callback in mine:
+                self._callbacks[callback] = (self._callbacks[callback][0], now)
         for callback in mine:
             try:
                 await loop.run("organization callback", self._call, callback)
@@ -164,8 +167,9 @@ class OrganizationManager:
     def forget(self, loop: PetalLoop) -> None:
         """A petal ends: so do its callbacks."""
         with self._lock:
-            for callback in [one for one, its in self._callbacks.items() if its is loop.loop]:
-                del self._callbacks[callback]
+            for callback, (its, _) in list(self._callbacks.items()):
+                if its is loop.loop:
+                    del self._callbacks[callback]
 
 
 _manager = OrganizationManager()

@@ -30,7 +30,7 @@ class Routed(Protocol):
     name: str
     settled: trio.Event  # its start is over, well or not
 
-    def keys(self) -> Collection[str]:
+    def key_names(self) -> Collection[str]:
         """The commands that it has handlers for, now."""
         ...
 
@@ -86,6 +86,15 @@ class Routes:
         """Whether it speaks for all where one has to."""
         return self._petals[0] is petal
 
+    def also_served_by(self, petal: Routed) -> dict[str, str]:
+        """The keys of a petal that an earlier one has too, and which one: that is given them."""
+        found: dict[str, str] = {}
+        for other in self._petals:
+            if other is petal:
+                break
+            found.update({key: other.name for key in petal.key_names() if other.has_key(key)})
+        return found
+
     # -- what the table of commands asks
 
     def resolve(self, name: str) -> CommandSpec | None:
@@ -98,7 +107,7 @@ class Routes:
     def names(self) -> Iterator[str]:
         """See `CommandResolver.names`."""
         for petal in self._petals:
-            yield from petal.keys()
+            yield from petal.key_names()
 
     def prefixes(self) -> Iterator[str]:
         """See `CommandResolver.prefixes`."""
@@ -203,9 +212,9 @@ class Routes:
         unknown: OwnWords | None = None
         silent = False
         for petal in asked:
-            if petal is not asked[0]:
-                exchange = petal.begin(command, context, "none")
             try:
+                if petal is not asked[0]:
+                    exchange = petal.begin(command, context, "none")
                 await petal.finish(exchange)
             except Exception:
                 if petal is first:
@@ -215,12 +224,12 @@ class Routes:
                 continue
             if exchange.words is not None:
                 return exchange.words
-            if petal is first and not command.wait_response and not petal.keys():
+            if petal is first and not command.wait_response and not petal.key_names():
                 return None  # under its name, and it need not say anything
             if petal is first:
                 unknown = exchange.unknown
                 # Without keys nobody can tell whether it knew the command, and said nothing.
-                silent = unknown is None and bool(exchange.calls) and not petal.keys()
+                silent = unknown is None and bool(exchange.calls) and not petal.key_names()
         if unknown is not None:
             return unknown
         if first is None or not silent:
