@@ -29,7 +29,7 @@ from ._errors import (
     RejectedByBroker,
     TransportError,
 )
-from ._identity import IdentityWaiter
+from ._identity import IdentityWaiter, client_id_of
 from ._intake import Intake
 from ._messages import Identity, Message
 from ._outbox import Outbox
@@ -238,10 +238,8 @@ class Supervisor:
         )
 
     def client_id(self, identity: Identity) -> str:
-        """The client ID that is set, or one of the identity."""
-        return (
-            self._settings.client_id or f"petalkit-{identity.organization_id}-{identity.device_id}"
-        )
+        """The client ID of the device under that identity."""
+        return client_id_of(self._settings, identity)
 
     def _topic_filters(self, identity: Identity) -> list[TopicFilter]:
         return [TopicFilter(identity.topic(name)) for name in self._settings.command_topics]

@@ -26,7 +26,7 @@ def test_version(run_cli: RunCli) -> None:
     assert (outcome.code, outcome.out) == (0, f"petalkit {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["run", "list", "call", "demo"])
+@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "demo"])
 def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) -> None:
     outcome = run_cli(command, "--help")
     assert outcome.code == 0

@@ -70,7 +70,7 @@ async def test_it_serves_its_commands_and_ends_cleanly(
 
 
 async def test_its_commands_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = subprocess.run(  # noqa: ASYNC221 - short, and bounded
+    done = subprocess.run(
         [PETALKIT, "list", "--host-compat", TARGET],
         capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip

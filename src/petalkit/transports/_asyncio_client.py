@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
@@ -28,7 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from .._messages import NO_PROPERTIES, Message
 from .._messages import Properties as MessageProperties
 from .._settings import Settings
-from ._contract import ConnectOptions
+from ._contract import ConnectOptions, real_limits
 from ._tls import Address
 
 T = TypeVar("T")
@@ -76,6 +76,22 @@ def read_properties(properties: Any) -> MessageProperties | None:
         user_properties=tuple(map(tuple, said.get("UserProperty", ()))),
     )
     return None if read == NO_PROPERTIES else read
+
+
+# paho's name of what a CONNACK may limit -> the contract's
+_LIMITS = {
+    "ReceiveMaximum": "receive_maximum",
+    "MaximumPacketSize": "maximum_packet_size",
+    "MaximumQoS": "maximum_qos",
+    "RetainAvailable": "retain_available",
+    "SessionExpiryInterval": "session_expiry_interval",
+    "ServerKeepAlive": "server_keep_alive",
+}
+
+
+def read_limits(connack: Any) -> Mapping[str, int]:
+    """What the properties of a CONNACK limit; see `Link.broker_limits`."""
+    return real_limits({name: getattr(connack, said, None) for said, name in _LIMITS.items()})
 
 
 _NOTHING_SAID = len(vars(_properties(PacketTypes.PUBLISH)))  # paho's own attributes

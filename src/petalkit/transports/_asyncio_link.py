@@ -25,7 +25,7 @@ from .._errors import ConnectFailed, RejectedByBroker, TransportError
 from .._messages import Message
 from .._settings import Settings
 from .._topics import TopicFilter
-from ._asyncio_client import HardenedClient, MqttError, Wire, read_properties
+from ._asyncio_client import HardenedClient, MqttError, Wire, read_limits, read_properties
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
 from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
@@ -92,6 +92,7 @@ class AsyncioLink(BaseLink):
         """
         self._up = True
         self._outgoing.accept_limits(connack)
+        self._broker_limits = read_limits(connack)
         keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
         self._watch.interval = min(self._watch.interval, keep_alive)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
@@ -58,6 +58,7 @@ class BaseLink(Link):
         self._asking = 0
         self._writer = trio.lowlevel.ParkingLot()
         self._publishers = trio.lowlevel.ParkingLot()
+        self._broker_limits: Mapping[str, int] = {}
 
     def _state(self) -> str:
         return "lost" if self._lost else "up" if self._up else "connecting"
@@ -132,6 +133,11 @@ class BaseLink(Link):
         if not started:
             # Up and lost again in one wake-up, as by a session taken over: still a link.
             task_status.started()
+
+    @property
+    def broker_limits(self) -> Mapping[str, int]:
+        """See `Link.broker_limits`."""
+        return self._broker_limits
 
     @property
     def ended(self) -> trio.Event:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -23,6 +23,8 @@ from .._messages import Message, Properties
 from .._topics import TopicFilter
 
 OnDone = Callable[[TransportError | None], None]
+# What MQTT 5.0, section 3.2.2.3 takes for said where a CONNACK is silent.
+_UNSAID = {"receive_maximum": 65_535, "maximum_qos": 2, "retain_available": 1}
 
 
 @attrs.frozen(kw_only=True)
@@ -158,6 +160,15 @@ class AckWindow:
         self._on_ready = _nobody  # or it holds the link, which may be kept no longer
 
 
+def real_limits(said: Mapping[str, int | None]) -> Mapping[str, int]:
+    """Of what a CONNACK said, or did not say, what limits anything; see `Link.broker_limits`."""
+    return {
+        name: value
+        for name, value in said.items()
+        if value is not None and value != _UNSAID.get(name)
+    }
+
+
 class Link(abc.ABC):
     """One live connection to a broker. Made by `Transport.connect`, and good until it is lost.
 
@@ -174,6 +185,16 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def publish_maximum(self) -> int:
         """How many of our messages may wait for their PUBACK on this link."""
+
+    @property
+    def broker_limits(self) -> Mapping[str, int]:
+        """What the broker's CONNACK limits (MQTT 5.0, section 3.2.2.3), by the names there.
+
+        `receive_maximum`, `maximum_packet_size`, `maximum_qos`, `retain_available` (0),
+        `session_expiry_interval` and `server_keep_alive`; without those that say nothing beyond
+        what MQTT says anyway. Empty with MQTT 3.1.1.
+        """
+        return {}
 
     @property
     @abc.abstractmethod
@@ -308,4 +329,5 @@ __all__ = [
     "Link",
     "OnDone",
     "Transport",
+    "real_limits",
 ]

@@ -13,14 +13,14 @@ enumerations are no integers, whatever its stubs say; all of them are true, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import mqtt5
 
 from .._errors import RejectedByBroker
 from .._messages import Message, Properties
-from ._contract import ConnectOptions, OnDone
+from ._contract import ConnectOptions, OnDone, real_limits
 from ._mqtt5_events import Connected, Ended, Event, Refused, Subscribed, Unsubscribed
 from ._mqtt5_framing import (
     PROTOCOL_ERROR,
@@ -48,10 +48,12 @@ class ClientSession:
 
     Attributes:
         state: of the connection. Intents other than `connect` need "connected".
+        broker_limits: what the last CONNACK said; see `Link.broker_limits`.
     """
 
     def __init__(self, *, strict: bool = True) -> None:
         self.state: State = "idle"
+        self.broker_limits: Mapping[str, int] = {}
         self._accepted = False  # by CONNACK, on this connection
         self._outgoing = bytearray()
         self._publishing = Publishing(self._outgoing)
@@ -234,6 +236,7 @@ class ClientSession:
         if not packet.session_present:
             self._forget()
         self._publishing.connected(packet, self._options.publish_maximum)
+        self.broker_limits = _limits(packet)
         keep_alive = packet.server_keep_alive
         expiry = packet.session_expiry_interval
         return Connected(
@@ -362,6 +365,18 @@ class ClientSession:
     def _check_connected(self) -> None:
         if self.state != "connected":
             raise RuntimeError(f"the connection is {self.state}")
+
+
+def _limits(packet: mqtt5.ConnAckPacket) -> Mapping[str, int]:
+    said: dict[str, int | None] = {
+        "receive_maximum": packet.receive_max,
+        "maximum_packet_size": packet.max_packet_size,
+        "maximum_qos": int(packet.max_qos),
+        "retain_available": int(packet.retain_available),
+        "session_expiry_interval": packet.session_expiry_interval,
+        "server_keep_alive": packet.server_keep_alive,
+    }
+    return real_limits(said)
 
 
 def _wanted(text: str) -> mqtt5.TopicFilter:

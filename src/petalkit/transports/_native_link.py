@@ -193,6 +193,7 @@ class NativeLink(BaseLink):
         if isinstance(event, Connected):
             self._up = True
             self._session_present = event.session_present
+            self._broker_limits = self._session.broker_limits
             # 0 turns it off; pinging all the same is allowed, and finds a dead peer.
             keep_alive = event.keep_alive or self._options.keep_alive
             self._watch.interval = min(self._watch.interval, keep_alive)

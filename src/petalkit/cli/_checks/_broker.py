@@ -1,0 +1,199 @@
+"""CONNECT, over the transport and the protocol that are set, and what the broker limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+from ..._errors import ConfigError, RejectedByBroker, TransportError
+from ..._settings import Settings
+from ..._topics import TopicFilter
+from ...transports import create_transport
+from ...transports._tls import Address
+from ._case import RETAINED_WAIT, Case
+from ._mqtt import who_listens
+from ._reasons import AS_DEVICE, connect_todo
+from ._tls import client_certificate_todo
+from ._values import Check, Findings, failed, ok, shortened, skipped
+
+VERSION_TOPIC = "$SYS/broker/version"  # where mosquitto says what it is
+QUEUE_DEFAULT = 1000  # mosquitto's max_queued_messages
+_TOPIC_ROOM = 512  # bytes of a packet beside the payload: a topic and a few properties
+
+
+@attrs.frozen
+class Accepted:
+    """What a CONNACK said.
+
+    Attributes:
+        limits: see `Link.broker_limits`.
+        session_present: whether the broker had kept the session.
+    """
+
+    limits: Mapping[str, int]
+    session_present: bool
+
+
+async def check_connect(case: Case, address: Address) -> tuple[Accepted | None, Check]:
+    """Connect, and leave again. Bounded by `connect_timeout`, and some seconds where it fails."""
+    settings, options = case.settings, case.options()
+    what = f"MQTT {settings.protocol} over {settings.transport}"
+    started = trio.current_time()
+    try:
+        async with create_transport(settings).connect(options) as link:
+            elapsed = trio.current_time() - started
+            accepted = Accepted(link.broker_limits, link.session_present)
+    except ConfigError as error:
+        return None, failed("connect", str(error), f"Mend {error.setting}.")
+    except RejectedByBroker as error:
+        text = f"{what}: {_refusal(error)} to client {options.client_id!r}"
+        todo = connect_todo(error, settings, as_device=case.as_device)
+        return None, failed("connect", text, *todo)
+    except TransportError as error:
+        return None, await _explain(error, case, address)
+    user = "no user name" if settings.username is None else f"user {settings.username!r}"
+    text = f"{what}: accepted {options.client_id!r} with {user} in {elapsed * 1000:.0f} ms"
+    if accepted.session_present:
+        text += "; the broker has kept its session"
+    return accepted, ok("connect", text)
+
+
+def _refusal(error: RejectedByBroker) -> str:
+    return f"the broker said {shortened(error.reason)} ({error.reason_code:#04x})"
+
+
+async def _explain(error: TransportError, case: Case, address: Address) -> Check:
+    """No CONNACK: who is it that listens there?"""
+    settings = case.settings
+    text = shortened(str(error))
+    certificate = client_certificate_todo(text, settings)
+    if certificate is not None:
+        return failed("connect", text, certificate)
+    todo: list[str] = []
+    if not address.tls:
+        match await who_listens(address):
+            case "tls":
+                text = f"{address} speaks TLS, and broker says mqtt://"
+                todo = [f"Write broker as mqtts://{address}."]
+            case "http":
+                text = f"{address} speaks HTTP, and not MQTT"
+                todo = ["Set broker to the port of the MQTT broker."]
+            case "other":
+                text = f"{address} speaks something that is not MQTT"
+                todo = ["Set broker to the port of the MQTT broker."]
+            case "silent":
+                todo = ["Is that an MQTT broker? It accepts a connection and says nothing."]
+            case "mqtt" if settings.protocol == "5":
+                todo = ["It answers MQTT 3.1.1: use --transport asyncio-mqtt --protocol 3.1.1."]
+            case _:
+                pass
+    if not todo:
+        todo = ["The broker ends the connection without a word; its log says why."]
+        if address.port == 443 and not settings.alpn:
+            todo.append("Port 443 of AWS IoT Core needs alpn x-amzn-mqtt-ca.")
+        if not case.as_device:
+            todo.append(AS_DEVICE)
+        if settings.protocol == "5" and settings.transport != "native":
+            todo.append("Brokers that speak only 3.1.1 may do so too: --protocol 3.1.1.")
+    return failed("connect", text, *todo)
+
+
+# -- limits
+
+
+def check_limits(limits: Mapping[str, int], settings: Settings, *, as_device: bool) -> Check:
+    """Compare what the CONNACK limits with what the runtime needs.
+
+    Args:
+        limits: see `Link.broker_limits`.
+        settings: of the runtime.
+        as_device: whether the session expiry was asked for, so that it says something.
+    """
+    if not settings.speaks_mqtt_5:
+        return skipped("limits", "MQTT 3.1.1 does not tell; --protocol 5 would")
+    findings = Findings("limits")
+    size = limits.get("maximum_packet_size")
+    if size is not None:
+        text = f"Maximum Packet Size {size} bytes"
+        if size < settings.payload_max + _TOPIC_ROOM:
+            findings.warn(
+                f"{text}, and payload_max is {settings.payload_max}",
+                f"Set payload_max to {max(size - _TOPIC_ROOM, 128)}, or raise the broker's limit: "
+                "what is between them is answered TOO_LARGE.",
+            )
+        else:
+            findings.ok(text)
+    if limits.get("retain_available") == 0:
+        findings.fail(
+            "Retain Available 0: no retained messages",
+            "The device's status is retained, and its will: let the broker keep such messages.",
+        )
+    quality = limits.get("maximum_qos")
+    if quality is not None:
+        if quality < 1:
+            findings.fail("Maximum QoS 0", "Commands and responses need QoS 1.")
+        else:
+            findings.ok(f"Maximum QoS {quality}")
+    window = limits.get("receive_maximum")
+    if window is not None:
+        less = f", less than publish_maximum {settings.publish_maximum}"
+        below = window < settings.publish_maximum
+        findings.ok(f"Receive Maximum {window}{less if below else ''}")
+    keep_alive = limits.get("server_keep_alive")
+    if keep_alive is not None:
+        findings.ok(f"Server Keep Alive {keep_alive} s in place of {settings.keep_alive} s")
+    _judge_expiry(findings, limits, settings, as_device=as_device)
+    return findings.check(nothing="the broker names no limit of its own")
+
+
+def _judge_expiry(
+    findings: Findings, limits: Mapping[str, int], settings: Settings, *, as_device: bool
+) -> None:
+    expiry = limits.get("session_expiry_interval")
+    if not as_device or expiry is None:
+        return  # our own client asked for nothing to be kept
+    if settings.keeps_session and expiry < settings.session_expiry:
+        findings.warn(
+            f"Session Expiry Interval {expiry} s, and session_expiry is {settings.session_expiry}",
+            "What is sent to a device that is away for longer is lost: raise the broker's limit.",
+        )
+    else:
+        findings.ok(f"Session Expiry Interval {expiry} s")
+
+
+async def check_queue(case: Case) -> Check:
+    """Which broker it is, as far as it says so; only mosquitto does.
+
+    With a client of our own, since a subscription stays in the device's session. Bounded by the
+    timeouts of connecting and subscribing and `RETAINED_WAIT`.
+    """
+    version: str | None = None
+    try:
+        async with create_transport(case.settings).connect(case.observer_options()) as link:
+            await link.subscribe([TopicFilter(VERSION_TOPIC)])
+            with trio.move_on_after(RETAINED_WAIT):
+                version = (await link.receive())[0].payload.decode("utf-8", "replace")
+    except (TransportError, ConfigError) as error:
+        return skipped("queue", f"the broker does not say what it is: {shortened(str(error))}")
+    if version is None:
+        return skipped("queue", "the broker does not say what it is")
+    if not version.startswith("mosquitto"):
+        return skipped("queue", f"nothing is known of {shortened(version, 80)}")
+    return ok(
+        "queue",
+        f"{shortened(version, 80)}: drops what is sent to a slow or absent device beyond "
+        f"max_queued_messages (its default: {QUEUE_DEFAULT}), without a word",
+        "If more commands than that may come meanwhile, set max_queued_messages in mosquitto.conf "
+        "to as many; 0 is no limit.",
+    )
+
+
+async def end_session(case: Case) -> None:
+    """End a session that was made here, and was not there before. Bounded; says nothing."""
+    try:
+        async with create_transport(case.settings).connect(case.ending_options()):
+            pass
+    except (TransportError, ConfigError):
+        pass  # then the broker ends it, after its time

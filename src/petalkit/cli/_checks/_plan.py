@@ -1,0 +1,91 @@
+"""All checks that need the broker, in order; what needs another that has failed is skipped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import attrs
+
+from ._broker import check_connect, check_limits, check_queue, end_session
+from ._case import Case
+from ._certificate import Validity
+from ._device import answers, check_device
+from ._network import check_network
+from ._rights import check_publish, check_subscribe
+from ._tls import check_clock, check_tls
+from ._values import Check, Verdict, ok, skipped, warning
+
+Show = Callable[[Check], None]
+
+# Their order, for those who say that all of them are skipped.
+BROKER = ("network", "tls", "clock", "connect", "limits", "queue", "subscribe", "publish")
+DEVICE = ("ping", "info")
+
+
+async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
+    """Run them; every wait is bounded.
+
+    Args:
+        case: what is examined.
+        show: takes each check when it is done.
+        certificates_failed: so that no TLS is tried with them.
+    """
+    asked = DEVICE if case.call is None else (*DEVICE, "call")
+
+    def skip_from(first: str, reason: str) -> None:
+        for check_id in (*BROKER[BROKER.index(first) :], *asked):
+            show(skipped(check_id, reason))
+
+    address, check = await check_network(case.settings)
+    show(check)
+    obstacle = "" if address is not None else "the broker cannot be reached"
+    dates: Validity | None = None
+    if address is None:
+        show(skipped("tls", obstacle))
+    elif not address.tls:
+        show(skipped("tls", f"{case.settings.broker_url().scheme}:// has none"))
+    elif certificates_failed:
+        show(skipped("tls", "the certificates cannot be used"))
+        obstacle = "there is no TLS"
+    else:
+        dates, check = await check_tls(case.settings, address, time.time())
+        show(check)
+        obstacle = "there is no TLS" if check.verdict is Verdict.FAILED else ""
+    show(check_clock(time.time(), dates))
+    if address is None or obstacle:
+        skip_from("connect", obstacle)
+        return
+    if case.as_device:
+        case, check = await _choose_client(case)
+        show(check)
+    accepted, check = await check_connect(case, address)
+    show(check)
+    if accepted is None:
+        skip_from("limits", "the broker does not accept us")
+        return
+    try:
+        show(check_limits(accepted.limits, case.settings, as_device=case.as_device))
+        show(await check_queue(case))
+        if case.identity is None:
+            skip_from("subscribe", "organization ID or device ID is not known")
+            return
+        show(await check_subscribe(case, case.identity))
+        show(await check_publish(case, case.identity))
+    finally:
+        if case.as_device and not accepted.session_present:
+            await end_session(case)
+    await check_device(case, case.identity, show)
+
+
+async def _choose_client(case: Case) -> tuple[Case, Check]:
+    """The device's own client ID, unless something lives under it, which would be thrown out."""
+    own = attrs.evolve(case, as_device=False)
+    client_id = case.device_client_id()
+    if client_id is None or case.identity is None:
+        text = "the device's client ID is not known, so one of our own is used"
+        return own, warning("client", text, "See what organization and device say above.")
+    if await answers(case, case.identity):
+        text = f"a runtime answers as this device, so {client_id!r} is left to it"
+        return own, warning("client", text, "Stop it first, to check under its client ID.")
+    return case, ok("client", f"checked as {client_id!r}, the device's own")

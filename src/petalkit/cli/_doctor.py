@@ -1,0 +1,150 @@
+"""`petalkit doctor`: find out why nothing happens.
+
+What is checked is in `_checks`; here are the options, what is shown of a check, and the exit code.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from .._logs import configure_logging, escape
+from ._call import read_data
+from ._checks._case import Call, Case
+from ._checks._files import check_certificates, load_settings
+from ._checks._identity import check_device, check_organization, make_identity
+from ._checks._petals import check_petals
+from ._checks._plan import BROKER, DEVICE, examine
+from ._checks._values import Check, Verdict, skipped, worst
+from ._errors import EXIT_ERROR, EXIT_OK, UsageError
+from ._options import GENERAL, GeneralOptions, HostOptions, RunSettings
+
+DEFAULT_TIMEOUT = 5.0  # seconds; a device answers a ping at once, or not at all
+
+_STYLES = {
+    Verdict.OK: "green",
+    Verdict.WARNING: "yellow",
+    Verdict.FAILED: "bold red",
+    Verdict.SKIPPED: "dim",
+}
+_WIDTH = max(map(len, _STYLES)) + 2
+_ID_WIDTH = len("certificates") + 2
+
+
+def doctor(  # noqa: D417 - what is left out has its words elsewhere
+    *targets: Annotated[str, Parameter(name="TARGET", negative=())],
+    call: Annotated[str | None, Parameter(name="--call", group=GENERAL)] = None,
+    data: Annotated[str | None, Parameter(name="--data", group=GENERAL)] = None,
+    timeout: Annotated[float, Parameter(group=GENERAL)] = DEFAULT_TIMEOUT,
+    as_device: Annotated[bool, Parameter(negative=(), group=GENERAL)] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
+    general: GeneralOptions | None = None,
+    host: HostOptions | None = None,
+    settings: Annotated[RunSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Check everything that a device needs, and say what to do about what is missing.
+
+    Give it the TARGETs and options of petalkit run, as the user that it runs as: settings and
+    files, identity, petals, the way to the broker, TLS, credentials, topics, and whether a
+    runtime answers. Nothing is changed, on the device or at the broker; one small message is
+    published on the topic debug.
+
+    Exit codes: 0 nothing failed, 1 something failed, 2 usage.
+
+    Args:
+        call: A command to be called as well, such as example-petal/hello.
+        data: Its arguments, as a JSON object; @FILE reads them from a file.
+        timeout: How long to wait for an answer of the device. [s]
+        as_device: Connect under the device's own client ID, for brokers that allow no other. Only
+            while nothing else runs as this device: it would be thrown out.
+        as_json: Print one JSON document, at the end.
+    """
+    if not 0 < timeout < math.inf:
+        raise UsageError(f"--timeout must be seconds above 0, not {timeout}")
+    if data is not None and call is None:
+        raise UsageError("--data needs the command that it is for: --call COMMAND")
+    general = general or GeneralOptions()
+    configure_logging(general.log_level or "error", general.log_format)
+    report = _Report(as_text=not as_json)
+    loaded, check = load_settings(general, settings or RunSettings())
+    report.show(check)
+    if loaded is None:
+        rest = ["certificates", "organization", "device", "petals", *BROKER, *DEVICE]
+        for check_id in [*rest, *(["call"] if call is not None else [])]:
+            report.show(skipped(check_id, "there are no settings to check it with"))
+        return report.end()
+    wanted = None
+    if call is not None:
+        wanted = Call(command=call, data=read_data(data or "{}", loaded.settings.payload_max))
+    certificates = check_certificates(loaded.settings, general.password_file, time.time())
+    report.show(certificates)
+    organization_id, check = check_organization(loaded.settings)
+    report.show(check)
+    device_id, check = check_device(loaded.settings)
+    report.show(check)
+    served, checks = check_petals(targets, loaded, (host or HostOptions()).open(loaded))
+    for check in checks:
+        report.show(check)
+    case = Case(
+        settings=loaded.settings,
+        identity=make_identity(loaded.settings, organization_id, device_id),
+        as_device=as_device,
+        timeout=timeout,
+        call=wanted,
+        served=served,
+    )
+    failed = certificates.verdict is Verdict.FAILED
+    trio.run(functools.partial(examine, case, report.show, certificates_failed=failed))
+    return report.end()
+
+
+class _Report:
+    """Shows checks as they are done, or all of them as one document at the end."""
+
+    def __init__(self, *, as_text: bool) -> None:
+        self._as_text = as_text
+        self._checks: list[Check] = []
+        # Not wrapped: a pipe has no width, and a terminal wraps by itself.
+        self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    def show(self, check: Check) -> None:
+        self._checks.append(check)
+        if self._as_text:
+            for line in as_lines(check):
+                self._console.print(line)
+
+    def end(self) -> int:
+        """Show what is left to be shown; the exit code."""
+        verdict = worst(self._checks)
+        if self._as_text:
+            self._console.print(_summary(self._checks))
+        else:
+            checks = [check.as_json() for check in self._checks]
+            print(json.dumps({"verdict": str(verdict), "checks": checks}))  # noqa: T201
+        return EXIT_ERROR if verdict is Verdict.FAILED else EXIT_OK
+
+
+def as_lines(check: Check) -> list[Text]:
+    """A check for people; what a file or a broker says cannot steer the terminal."""
+    mark = (f"{check.verdict:<{_WIDTH}}", _STYLES[check.verdict])
+    found = f"{check.id:<{_ID_WIDTH}}{escape(check.found)}"
+    dimmed = "dim" if check.verdict is Verdict.SKIPPED else ""
+    indent = " " * (_WIDTH + _ID_WIDTH)
+    todo = [Text(f"{indent}-> {escape(one)}") for one in check.todo]
+    return [Text.assemble(mark, (found, dimmed)), *todo]
+
+
+def _summary(checks: Sequence[Check]) -> Text:
+    counts = Counter(check.verdict for check in checks)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
+    return Text(", ".join(parts), style="bold")

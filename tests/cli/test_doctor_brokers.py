@@ -1,0 +1,260 @@
+"""The doctor with brokers that say no, in each way that brokers do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from petalkit import Settings
+from petalkit._messages import Identity, Message
+from petalkit._topics import TopicFilter
+from petalkit.cli._checks import _broker, _device, _mqtt, _rights
+from petalkit.cli._checks._case import Call, Case
+from petalkit.cli._checks._plan import examine
+from petalkit.cli._checks._values import Check
+from petalkit.client import open_client
+from petalkit.transports import ConnectOptions, Link
+from petalkit.transports.memory import MemoryBroker, MemoryTransport
+
+from ..transports import fake_broker
+from ..transports.fake_broker import Peer, connack, open_fake_broker
+
+pytestmark = pytest.mark.trio
+
+IDENTITY = Identity("acme", "Instance-1")
+Script = Callable[[Peer], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over loopback an answer is there at once, or does not come."""
+    for module, name in (
+        (_broker, "RETAINED_WAIT"),
+        (_device, "RETAINED_WAIT"),
+        (_rights, "RETAINED_WAIT"),
+        (_rights, "ECHO_WAIT"),
+        (_mqtt, "PROBE_TIMEOUT"),
+    ):
+        monkeypatch.setattr(module, name, 0.2)
+
+
+def topic_of(packet: fake_broker.Packet, *, v5: bool) -> str:
+    """The filter of a SUBSCRIBE with one."""
+    start = 2 + v5
+    size = int.from_bytes(packet.body[start : start + 2], "big")
+    return packet.body[start + 2 : start + 2 + size].decode()
+
+
+def broker(
+    *,
+    v5: bool = False,
+    accept: bytes | None = None,
+    refused: str = "",
+    closes_at: int = 0,
+    silent_at: int = 0,
+) -> Script:
+    """A broker that answers everything, except what is said here."""
+
+    async def script(peer: Peer) -> None:
+        while (packet := await peer.packet()) is not None:
+            kind = packet.kind
+            if kind == closes_at:
+                return
+            if kind == silent_at:
+                continue
+            if kind == fake_broker.CONNECT:
+                await peer.send(accept or connack(properties=b"" if v5 else None))
+            elif kind == fake_broker.SUBSCRIBE:
+                no = refused and topic_of(packet, v5=v5).endswith(refused)
+                code = (b"\x87" if v5 else b"\x80") if no else b"\x01"
+                await peer.send(fake_broker.answer(fake_broker.SUBACK, packet, b"\0" * v5 + code))
+            elif kind == fake_broker.PUBLISH:
+                await peer.send(fake_broker.answer(fake_broker.PUBACK, packet))
+            elif kind == fake_broker.DISCONNECT:
+                return
+
+    return script
+
+
+async def run(script: Script, *, as_device: bool = False, **settings: Any) -> dict[str, Check]:
+    """What the doctor finds, by check."""
+    checks: list[Check] = []
+    limits = {"connect_timeout": 0.5, "subscribe_timeout": 0.5}
+    with trio.fail_after(30):
+        async with open_fake_broker(script) as fake:
+            made = Settings(broker=fake.url, **{**limits, **settings})
+            case = Case(settings=made, identity=IDENTITY, as_device=as_device, timeout=0.2)
+            await examine(case, checks.append, certificates_failed=False)
+    return {check.id: check for check in checks}
+
+
+WIRES = pytest.mark.parametrize(
+    "wire",
+    [{}, {"protocol": "5"}, {"transport": "native"}],
+    ids=["3.1.1", "5", "native"],
+)
+
+
+@WIRES
+async def test_a_command_topic_is_refused(wire: dict[str, Any]) -> None:
+    checks = await run(broker(v5=bool(wire), refused="command/edge"), **wire)
+    check = checks["subscribe"]
+    assert check.verdict == "failed"
+    first, second = check.found.split("; ")
+    assert first.startswith("org/acme/device/Instance-1/command/edge: the broker said ")
+    assert ("0x87" if wire else "0x80") in first
+    assert second == "granted: org/acme/device/Instance-1/command"
+    assert "topic read" in check.todo[0]
+    assert "--as-device" in check.todo[1]
+
+
+@WIRES
+async def test_a_broker_that_closes_at_what_is_not_allowed(wire: dict[str, Any]) -> None:
+    v5 = bool(wire)
+    checks = await run(broker(v5=v5, closes_at=fake_broker.SUBSCRIBE), **wire)
+    assert checks["subscribe"].verdict == "failed"
+    assert "AWS IoT Core does" in checks["subscribe"].todo[0]
+    assert checks["queue"].verdict == "skipped"
+    # Nobody can listen, which is not the device's trouble.
+    assert checks["ping"].verdict == "warning"
+    assert "nobody could listen" in checks["ping"].found
+
+    checks = await run(broker(v5=v5, closes_at=fake_broker.PUBLISH), **wire)
+    assert checks["subscribe"].verdict == "ok"
+    assert checks["publish"].verdict == "failed"
+    assert "the link ended at a message on" in checks["publish"].found
+
+
+async def test_a_broker_that_acknowledges_nothing() -> None:
+    checks = await run(broker(silent_at=fake_broker.PUBLISH))
+    assert "no PUBACK" in checks["publish"].found
+    checks = await run(broker(silent_at=fake_broker.SUBSCRIBE))
+    assert "no SUBACK in time" in checks["subscribe"].found
+
+
+async def test_with_mqtt_5_a_puback_is_enough_where_nobody_can_listen() -> None:
+    checks = await run(broker(v5=True, refused="debug"), protocol="5")
+    assert checks["publish"].verdict == "ok"
+    checks = await run(broker(refused="debug"))
+    assert checks["publish"].verdict == "warning"
+    assert "nobody could listen there" in checks["publish"].found
+
+
+async def test_the_protocol_is_not_spoken() -> None:
+    checks = await run(broker(accept=connack(1)))
+    assert "unacceptable protocol version (0x01)" in checks["connect"].found
+    assert "--protocol 5" in checks["connect"].todo[0]
+
+
+@WIRES
+async def test_a_broker_that_closes_at_connect(wire: dict[str, Any]) -> None:
+    checks = await run(broker(closes_at=fake_broker.CONNECT), **wire)
+    assert checks["connect"].verdict == "failed"
+    assert "its log says why" in checks["connect"].todo[0]
+    assert "--as-device" in checks["connect"].todo[1]
+    checks = await run(broker(closes_at=fake_broker.CONNECT), as_device=True, **wire)
+    assert checks["client"].verdict == "ok"
+    assert not any("--as-device" in todo for todo in checks["connect"].todo)
+
+
+async def test_a_broker_of_3_1_1_that_is_silent_to_mqtt_5() -> None:
+    async def script(peer: Peer) -> None:
+        packet = await peer.packet()
+        if packet is not None and packet.body[6] == 4:
+            await peer.send(connack())
+        await peer.packet()
+
+    checks = await run(script, transport="native")
+    assert "--protocol 3.1.1" in checks["connect"].todo[0]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "text"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP"), (b"SSH-2.0-x\r\n", "is not MQTT")],
+)
+async def test_something_else_listens(greeting: bytes, text: str) -> None:
+    async def script(peer: Peer) -> None:
+        if await peer.stream.receive_some(1):
+            await peer.send(greeting)
+
+    checks = await run(script)
+    assert text in checks["connect"].found
+
+
+async def test_the_session_expiry_is_judged_for_the_device_alone() -> None:
+    granted = connack(properties=b"\x11\x00\x00\x00\x3c")
+    checks = await run(broker(v5=True, accept=granted), protocol="5", as_device=True)
+    assert "Session Expiry Interval 60 s" in checks["limits"].found
+    checks = await run(broker(v5=True, accept=granted), protocol="5")
+    assert checks["limits"].verdict == "skipped"
+
+
+# -- what a device may answer
+
+
+@asynccontextmanager
+async def open_device(memory: MemoryBroker, fields: dict[str, Any]) -> AsyncIterator[None]:
+    """A device that answers everything with these fields."""
+
+    async def serve(link: Link) -> None:
+        while True:
+            for delivery in await link.receive():
+                delivery.ack()
+                message_id = json.loads(delivery.payload)["messageId"]
+                answer = json.dumps({"messageId": message_id, **fields}).encode()
+                await link.publish(Message(IDENTITY.topic("response"), answer))
+
+    async with (
+        MemoryTransport(memory).connect(ConnectOptions(client_id="device")) as link,
+        trio.open_nursery() as nursery,
+    ):
+        await link.subscribe([TopicFilter(IDENTITY.topic("command"))])
+        nursery.start_soon(serve, link)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def ask(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    memory = MemoryBroker()
+    monkeypatch.setattr(
+        _device,
+        "open_client",
+        lambda settings, identity: open_client(
+            settings, identity=identity, transport=MemoryTransport(memory)
+        ),
+    )
+    case = Case(
+        settings=Settings(), identity=IDENTITY, timeout=5, call=Call(command="a/x", data={})
+    )
+    checks: list[Check] = []
+    async with open_device(memory, fields):
+        await _device.check_device(case, IDENTITY, checks.append)
+    return checks
+
+
+async def test_another_host_answers(monkeypatch: pytest.MonkeyPatch, autojump_clock: Any) -> None:
+    fields = {"success": False, "error_code": "UNKNOWN_COMMAND", "error": "\x1b[0m"}
+    ping, *rest = await ask(fields, monkeypatch)
+    assert "another host answers" in ping.found
+    assert ping.verdict == "warning"
+    assert [check.verdict for check in rest] == ["skipped", "skipped"]
+
+
+async def test_a_device_says_no(monkeypatch: pytest.MonkeyPatch, autojump_clock: Any) -> None:
+    ping, *_ = await ask({"success": False, "error_code": "BUSY"}, monkeypatch)
+    assert "answered BUSY" in ping.found
+
+
+async def test_a_device_that_answers_without_sense(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    secret = "payload-of-the-device"
+    fields = {"success": True, "petals": 5, "commands": {"x": secret}, "result": secret}
+    checks = await ask(fields, monkeypatch)
+    assert [check.verdict for check in checks] == ["ok", "ok", "ok"]
+    assert secret not in str(checks)
