@@ -13,6 +13,7 @@ import logging
 import statistics
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import msgspec
@@ -37,6 +38,8 @@ from petalkit import Settings, open_runtime
 from petalkit._logs import configure_logging
 from petalkit._messages import Message
 from petalkit._topics import TopicFilter
+from petalkit.compat import Petal as GuidePetal
+from petalkit.compat import adapt
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
@@ -88,6 +91,37 @@ async def petalkit(commands: Commands, window: int) -> Measured:
     settings = Settings(organization_id=DEVICE.organization_id, device_id=DEVICE.device_id)
     broker = make_broker()
     async with open_runtime([BenchPetal()], settings, transport=MemoryTransport(broker)) as runtime:
+        await runtime.wait_connected()
+        return await generate(broker, commands, window)
+
+
+class GuideBenchPetal(GuidePetal):
+    """The same in the guide's form: a table of handlers, and a master handler that routes."""
+
+    name = "bench"
+    version = "1.0.0"
+    use_mqtt_proxy = True
+
+    async def _setup_mqtt_topics(self) -> None:
+        self._command_handlers = {"bench/greet": self._greet}
+        self._proxies["mqtt"].register_handler(self._master)
+
+    async def _master(self, topic: str, message: dict[str, Any]) -> None:
+        await self._command_handlers[message["command"]](topic, message)
+
+    async def _greet(self, topic: str, message: dict[str, Any]) -> None:
+        data = message["data"]
+        text = f"Hello, {data['name']}! ({data['count']})"
+        response = {"success": True, "message": text}
+        await self._proxies["mqtt"].send_command_response(message["messageId"], response)
+
+
+async def petal_of_the_guide(commands: Commands, window: int) -> Measured:
+    """The framework again, and behind it asyncio in a loop on Trio."""
+    settings = Settings(organization_id=DEVICE.organization_id, device_id=DEVICE.device_id)
+    broker = make_broker()
+    petals = adapt(GuideBenchPetal())
+    async with open_runtime(petals, settings, transport=MemoryTransport(broker)) as runtime:
         await runtime.wait_connected()
         return await generate(broker, commands, window)
 
@@ -180,6 +214,7 @@ async def bare(commands: Commands, window: int) -> Measured:
 
 ROWS: dict[str, Round] = {
     "petalkit": petalkit,
+    "a petal of the guide": petal_of_the_guide,
     "generator and broker alone": generator_alone,
     "bare loop": bare,
 }
@@ -197,7 +232,9 @@ def main() -> None:
     parser.add_argument(
         "--log", action="store_true", help="with the INFO lines of every command, to /dev/null"
     )
-    parser.add_argument("--only", choices=("petalkit", "bare loop"), help="for a profiler")
+    parser.add_argument(
+        "--only", choices=("petalkit", "a petal of the guide", "bare loop"), help="for a profiler"
+    )
     arguments = parser.parse_args()
     rows = {name: row for name, row in ROWS.items() if arguments.only in (None, name)}
     print_environment()
@@ -234,8 +271,11 @@ def measure(rows: dict[str, Round], window: int, count: int, rounds: int, *, aim
         for name in rows
     ]
     if net:
-        table.insert(2, ["petalkit without them", spread(net), ""])
+        table.insert(3, ["petalkit without them", spread(net), ""])
     print_table(["", "CPU us/command", "commands/s"], table)
+    if "a petal of the guide" in cpu:
+        ratio = statistics.median(cpu["a petal of the guide"]) / statistics.median(cpu["petalkit"])
+        print(f"a petal of the guide / petalkit: {ratio:.2f}")
     if net:
         ratio = statistics.median(net) / statistics.median(cpu["bare loop"])
         print(f"petalkit without them / bare loop: {ratio:.2f}")

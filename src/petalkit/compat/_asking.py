@@ -102,9 +102,16 @@ class Asking:
                 message["waitResponse"] = True
             if claim != "key" or len(registrations) > 1:
                 message = copy.deepcopy(message)  # each may change its own
-            name = command.command
-            arguments = (registration, command.topic, message)
-            exchange.add_call(self._loop.start(name, _call_handler, *arguments, owner_=exchange))
+            call = self._loop.start(
+                command.command,
+                _call_handler,
+                registration,
+                command.topic,
+                message,
+                owner_=exchange,
+                on_end=exchange.on_end,
+            )
+            exchange.calls.append(call)
 
     async def _wait_late_answer(self, exchange: Exchange) -> None:
         """Handlers may leave their answer to a task, a thread, or a callback of somebody."""
@@ -117,8 +124,7 @@ class Asking:
         for call in exchange.calls:
             if not call.done.is_set():
                 self._left.add(call)
-                assert call.task is not None
-                call.task.add_done_callback(functools.partial(self._end_left, call, exchange))
+                call.on_end = functools.partial(self._end_left, exchange)
             elif call.error is not None and exchange.words is None and error is None:
                 error = call.error  # logged by whoever answers for it
             elif call.error is not None:
@@ -126,7 +132,7 @@ class Asking:
         if exchange.words is None and error is not None:
             raise error
 
-    def _end_left(self, call: Call, exchange: Exchange, _: asyncio.Task[Any]) -> None:
+    def _end_left(self, exchange: Exchange, call: Call) -> None:
         self._left.discard(call)
         if call.error is not None:
             self._report(call, exchange)

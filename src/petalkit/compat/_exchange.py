@@ -36,7 +36,7 @@ class Exchange(Owner):
         words: the answer, once there is one.
         unknown: the petal's "Unknown command".
         unsayable: why its answer cannot be sent.
-        calls: of the handlers, added by `add_call`.
+        calls: of the handlers; each tells `on_end`.
         closed: nothing more can be answered.
         abandoned: the petal has ended, and its handlers with it.
     """
@@ -100,11 +100,9 @@ class Exchange(Owner):
             self._change.set()
         return True
 
-    def add_call(self, call: Call) -> None:
-        """A handler has been called."""
-        self.calls.append(call)
-        assert call.task is not None
-        call.task.add_done_callback(lambda _: self._change.set())
+    def on_end(self, _: Call) -> None:
+        """One of its calls has ended."""
+        self._change.set()
 
     def abandon(self) -> None:
         """The petal has ended: nobody will answer, nor end."""

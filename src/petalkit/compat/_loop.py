@@ -40,12 +40,8 @@ class Owner:
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
 
-    def add(self, task: asyncio.Task[Any]) -> None:
-        """Own a task until it ends."""
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def remove(self, task: asyncio.Task[Any]) -> None:
+        """One of its tasks has ended."""
         self.tasks.discard(task)
         if not self.tasks:
             self.on_quiet()
@@ -60,18 +56,25 @@ class Call:
     Attributes:
         name: for the log.
         done: set when it has ended.
+        on_end: called then.
         value: what it returned.
         error: what it raised; None when it returned, or was cancelled.
-        cancelled: whether it ended by a cancellation.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_end: Callable[[Call], object] | None) -> None:
         self.name = name
         self.done = trio.Event()
+        self.on_end = on_end
         self.value: Any = None
         self.error: BaseException | None = None
-        self.cancelled = False
         self.task: asyncio.Task[None] | None = None
+
+    def end(self) -> None:
+        """It has ended, which may be told more than once."""
+        if not self.done.is_set():
+            self.done.set()
+            if self.on_end is not None:
+                self.on_end(self)
 
 
 class PetalLoop:
@@ -87,10 +90,17 @@ class PetalLoop:
         self.name = name
         self.loop = loop
         self.cancel_limit = CANCEL_LIMIT
-        self._tasks: set[asyncio.Task[Any]] = set()  # or asyncio forgets what nobody waits for
+        # All of them, or asyncio forgets those that nobody waits for; and on whose behalf.
+        self._tasks: dict[asyncio.Task[Any], Owner | None] = {}
+        self._calls: dict[asyncio.Task[Any], Call] = {}
 
     def start(
-        self, name: str, function: Callable[..., Any], *arguments: Any, owner_: Owner | None = None
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        owner_: Owner | None = None,
+        on_end: Callable[[Call], object] | None = None,
     ) -> Call:
         """Call a function of the petal, plain or asyncio-flavored, in a task of its own.
 
@@ -99,15 +109,16 @@ class PetalLoop:
             function: what to call.
             arguments: for it.
             owner_: of this task and those it starts; None for the petal alone.
+            on_end: called once when it has ended, in the loop; must not raise.
         """
-        call = Call(name)
+        call = Call(name, on_end)
         context = contextvars.copy_context()
         context.run(owner.set, owner_)
         context.run(trio_asyncio.current_loop.set, self.loop)  # for Trio tasks that it starts
         coroutine = _guard(call, function, arguments)
         task: asyncio.Task[None] = self.loop.create_task(coroutine, name=name, context=context)
-        task.add_done_callback(functools.partial(_set, call.done))
         call.task = task
+        self._calls[task] = call
         return call
 
     async def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -154,13 +165,22 @@ class PetalLoop:
     ) -> asyncio.Task[Any]:
         """Make every task of the loop, so that each has an owner."""
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         context: contextvars.Context | None = options.get("context")
         on_behalf_of = owner.get() if context is None else context.get(owner)
+        self._tasks[task] = on_behalf_of
         if on_behalf_of is not None:
-            on_behalf_of.add(task)
+            on_behalf_of.tasks.add(task)
+        # One callback, because trio-asyncio takes a wake-up for each.
+        task.add_done_callback(self._task_ended)
         return task
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        on_behalf_of = self._tasks.pop(task, None)
+        if on_behalf_of is not None:
+            on_behalf_of.remove(task)
+        call = self._calls.pop(task, None)
+        if call is not None:
+            call.end()  # of one that was cancelled before its first step, only this tells
 
     def report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong where nobody waits for it."""
@@ -220,11 +240,12 @@ async def _guard(call: Call, function: Callable[..., Any], arguments: tuple[Any,
             result = await result
         call.value = result
     except asyncio.CancelledError:
-        call.cancelled = True
+        pass  # nobody waits for this task's own result
     except GeneratorExit:
         raise  # this coroutine is being thrown away
     except BaseException as error:  # SystemExit too, which would end the loop
         call.error = error
+    call.end()
     del execution
 
 
