@@ -26,6 +26,7 @@ MAY_KNOW_ASYNCIO = {
     "transports._asyncio_link",
     "transports._asyncio_outgoing",
     "transports._asyncio_socket",
+    "transports._trio_asyncio",
     "transports.asyncio_mqtt",
     "_embedded_broker",
     "compat._asking",

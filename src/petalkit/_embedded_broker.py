@@ -59,7 +59,7 @@ async def open_embedded_broker(
     Cancellation: ends the broker; the shutdown is shielded and takes at most `SHUTDOWN_LIMIT`.
     """
     try:
-        import trio_asyncio
+        from .transports._trio_asyncio import trio_asyncio
         from amqtt.broker import Broker
         from amqtt.errors import BrokerError
     except ImportError as error:

@@ -20,10 +20,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-import trio_asyncio
 
 from .._context import log_scope
 from .._watchdog import watched
+from ..transports._trio_asyncio import trio_asyncio
 
 logger = logging.getLogger("petalkit.compat")
 

@@ -19,7 +19,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-import trio_asyncio
 
 from .._errors import ConnectFailed, RejectedByBroker, TransportError
 from .._messages import Message
@@ -31,6 +30,7 @@ from ._asyncio_socket import TLS_RETRY, receive_some
 from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._tls import Address
+from ._trio_asyncio import trio_asyncio
 
 
 class AsyncioLink(BaseLink):
