@@ -31,6 +31,7 @@ MAY_KNOW_ASYNCIO = {
     "_embedded_broker",
     "compat._asking",
     "compat._base",
+    "compat._calls",
     "compat._desk",
     "compat._loop",
     "compat._organization",

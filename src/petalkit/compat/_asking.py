@@ -20,9 +20,10 @@ from .._context import CommandContext
 from .._errors import CommandError, ErrorCode
 from .._messages import Command
 from .._settings import Settings
+from ._calls import Call
 from ._desk import Desk, Registration
 from ._exchange import Claim, Exchange, message_of
-from ._loop import Call, PetalLoop
+from ._loop import PetalLoop
 from ._threads import run_in_own_loop
 
 logger = logging.getLogger("petalkit.compat")

@@ -20,8 +20,9 @@ from .._context import PetalHost
 from .._errors import PayloadError
 from .._identity import resolve_device_id
 from .._petal import WEB
+from ._calls import owner
 from ._exchange import Exchange
-from ._loop import PetalLoop, owner
+from ._loop import PetalLoop
 
 logger = logging.getLogger("petalkit.compat")
 

@@ -17,7 +17,7 @@ from .._context import OwnWords
 from .._dialects import outcome_of
 from .._errors import ErrorCode, PayloadError
 from .._messages import Command, Identity
-from ._loop import Call, Owner
+from ._calls import Call, Owner
 
 NO_MESSAGE_ID = "unknown"  # the guide's word
 
