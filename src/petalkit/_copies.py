@@ -19,7 +19,7 @@ from ._outbox import Outbox
 from ._refusals import Refusals, Request
 from ._statistics import Counters
 from ._terms import wants_usual
-from .transports import Delivery
+from .transports import Delivery, WithdrawableDelivery
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -152,6 +152,10 @@ class Copies:
         self._counters.duplicates_joined += 1
         held.wait_response = held.wait_response or request.command.wait_response
         held.wait_ack = held.wait_ack or request.wait_ack
+        if isinstance(held.delivery, WithdrawableDelivery):
+            # It could be taken back, although the sender is told here that it came.
+            held.comes_again = False
+            held.delivery.ack()
         request.delivery.ack()
         return True
 

@@ -35,7 +35,7 @@ from ._statistics import Counters
 from ._terms import Reply, ResponseTopics, Terms, wants_usual
 from ._unknown import UnknownCommands
 from ._waiting import wait_any
-from .transports import Delivery, Link
+from .transports import Delivery, Link, WithdrawableDelivery
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -189,6 +189,13 @@ class Intake:
         """What the session keeps comes again; only what it does not keep stays held."""
         self._held.take(lambda held: held.comes_again)
         self._watch_room()
+
+    def _withdrawn(self, delivery: Delivery) -> None:
+        """The transport has told the sender that it was not taken: what is held is so no more."""
+        if self._held.take(lambda held: held.delivery is delivery):
+            self._counters.refused[str(ErrorCode.BUSY)] += 1
+            self._watch_room()
+            self._wake()
 
     # -- one delivery
 
@@ -412,6 +419,8 @@ class Intake:
             return
         again = self._comes_again(request.delivery)
         self._held.add(Held.of(request, spec, comes_again=again))
+        if isinstance(request.delivery, WithdrawableDelivery):
+            request.delivery.on_withdrawn = self._withdrawn
         self._watch_room()
         if self._draining:
             # Or the broker's window stays shut, and the rest never comes.

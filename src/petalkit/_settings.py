@@ -23,6 +23,7 @@ Acknowledge = Literal["accepted", "handled"]
 AnswerUnknown = Literal["all", "own", "none"]
 Protocol = Literal["3.1.1", "5"]
 DialectName = Literal["guide", "host-0.2"]
+WhenFull = Literal["refuse", "hold"]
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
@@ -146,7 +147,8 @@ class Settings:
     )
     transport: str = _setting(
         "asyncio-mqtt",
-        "Which transport carries the messages: asyncio-mqtt, or native (MQTT 5, less CPU).",
+        "Which transport carries the messages: asyncio-mqtt, native (MQTT 5, less CPU), or sidecar "
+        "(an external MQTT client, over HTTP).",
     )
     protocol: Protocol = attrs.field(
         # Of the transport: native has MQTT 5 only.
@@ -280,6 +282,56 @@ class Settings:
     )
     stable_after: float = _setting(
         3.0, "A link that lived so long resets the waits.", unit="s", check=_positive_seconds
+    )
+
+    # -- the sidecar
+    sidecar_url: str = _setting(
+        "http://127.0.0.1:3004",
+        "Where the external MQTT client of the transport sidecar answers: http:// or https://.",
+    )
+    callback_listen: str = _setting(
+        "127.0.0.1:3005", "Address and port on which we wait for that client's messages."
+    )
+    callback_url: str | None = _setting(
+        None, "What that client is told of it; without one it is made of callback_listen."
+    )
+    sidecar_token: str | None = _setting(
+        None, "A secret shared with that client: without it no message is taken.", secret=True
+    )
+    sidecar_probe_interval: float = _setting(
+        5.0, "How often that client is asked for its health.", unit="s", check=_positive_seconds
+    )
+    sidecar_probe_timeout: float = _setting(
+        2.0, "Longest wait for the answer.", unit="s", check=_positive_seconds
+    )
+    sidecar_subscribe_interval: float = _setting(
+        300.0,
+        "A topic on which nothing has come for so long is subscribed again; 0 for never.",
+        unit="s",
+        check=_seconds,
+    )
+    sidecar_request_timeout: float = _setting(
+        10.0,
+        "Longest wait for that client's answer to one publish or subscribe.",
+        unit="s",
+        check=_positive_seconds,
+    )
+    sidecar_publish_concurrency: int = _setting(
+        8, "Publishes under way to that client at once, each of another topic.", check=_count
+    )
+    callback_connections: int = _setting(
+        64, "Connections of that client, and messages of it that wait, at most.", check=_count
+    )
+    callback_timeout: float = _setting(
+        10.0,
+        "How long a message of that client waits for room before it is answered 503.",
+        unit="s",
+        check=_seconds,
+    )
+    callback_when_full: WhenFull = _setting(
+        "refuse",
+        "What to do then: refuse it with 503, for that client to send it again, or hold it.",
+        check=_one_of("refuse", "hold"),
     )
 
     # -- intake
@@ -436,7 +488,14 @@ class Settings:
     @property
     def keeps_session(self) -> bool:
         """Whether what is sent while the link is away, or not acknowledged, comes again."""
+        if self.transport == "sidecar":
+            return self.callback_when_full == "refuse"  # what we refuse is the client's to repeat
         return not self.clean_start and self.session_expiry > 0
+
+    @property
+    def peer(self) -> str:
+        """The address that links lead to."""
+        return self.sidecar_url if self.transport == "sidecar" else self.broker
 
     @property
     def speaks_mqtt_5(self) -> bool:

@@ -105,7 +105,7 @@ class Supervisor:
             ConfigError: the transport's settings cannot work whatever the network does, and never
                 did.
         """
-        async with trio.open_nursery() as nursery:
+        async with self._transport.open(), trio.open_nursery() as nursery:
             while not self._leave.is_set():
                 with trio.CancelScope() as self._attempt:
                     current = await self._waiter.wait()
@@ -185,7 +185,7 @@ class Supervisor:
             self._counters.connects_failed += 1
             self._failures += 1
             level = logging.ERROR if isinstance(error, RejectedByBroker) else logging.WARNING
-            logger.log(level, "not connected to %s: %s", self._settings.broker, error)
+            logger.log(level, "not connected to %s: %s", self._settings.peer, error)
             return
         self._counters.links_lost += 1
         lived = trio.current_time() - self._up_at
@@ -284,7 +284,7 @@ class Supervisor:
                 # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
                 with contextlib.suppress(trio.WouldBlock, ConnectionLost):
                     link.publish_nowait(self._status(identity, "offline"), lambda _: None)
-            self._outbox.detach(lost=lost)
+            self._outbox.detach(lost=lost and link.loss_blames_messages)
             self.down.set()
 
     async def _announce(self, link: Link, identity: Identity) -> None:

@@ -275,6 +275,11 @@ async def open_client(
             f"is not known: set it, or organization_file (now {str(settings.organization_file)!r})",
         )
     if transport is None:
+        if settings.transport == "sidecar":
+            raise ConfigError(
+                "transport",
+                "cannot be sidecar for a caller, which needs a connection to the broker itself",
+            )
         transport = create_transport(settings)
     async with transport.connect(_connect_options(settings)) as link:
         await link.subscribe([TopicFilter(identity.topic(settings.response_topic))])

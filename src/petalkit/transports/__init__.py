@@ -3,6 +3,7 @@
     _contract       Transport, Link, Delivery: what every transport keeps
     asyncio_mqtt    the default: asyncio-mqtt on trio-asyncio
     native          MQTT 5 on Trio's own streams, with the mqtt5 codec
+    sidecar         an external MQTT client, over HTTP
     memory          an in-process broker, for tests
 
 A transport is imported only when it is asked for: its libraries are its own business.
@@ -20,6 +21,7 @@ from ._contract import Delivery as Delivery
 from ._contract import Link as Link
 from ._contract import OnDone as OnDone
 from ._contract import Transport as Transport
+from ._contract import WithdrawableDelivery as WithdrawableDelivery
 
 if TYPE_CHECKING:
     from .._settings import Settings
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
 _TRANSPORTS = {
     "asyncio-mqtt": "petalkit.transports.asyncio_mqtt",
     "native": "petalkit.transports.native",
+    "sidecar": "petalkit.transports.sidecar",
 }
-_EXTRAS = {"mqtt5": "native"}  # package -> the extra that brings it
+_EXTRAS = {  # package -> the extra that brings it
+    "mqtt5": "native",
+    **dict.fromkeys(("h11", "httpx", "hypercorn", "starlette"), "http"),
+}
 
 
 def create_transport(settings: Settings) -> Transport:
@@ -47,7 +53,7 @@ def create_transport(settings: Settings) -> Transport:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "")
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         text = f"{settings.transport!r} needs a package more: pip install 'petalkit[{extra}]'"

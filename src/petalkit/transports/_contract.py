@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import abc
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
 import trio
@@ -116,6 +116,18 @@ class Delivery:
         return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
 
 
+class WithdrawableDelivery(Delivery):
+    """One that its transport takes back when nobody has accepted it for too long.
+
+    Attributes:
+        on_withdrawn: called when that happens; set by whoever keeps it until it is accepted.
+    """
+
+    __slots__ = ("on_withdrawn",)
+
+    on_withdrawn: Callable[[Delivery], object] | None
+
+
 def _nobody() -> None:
     """There is nobody to tell."""
 
@@ -195,6 +207,14 @@ class Link(abc.ABC):
         what MQTT says anyway. Empty with MQTT 3.1.1.
         """
         return {}
+
+    @property
+    def loss_blames_messages(self) -> bool:
+        """Whether a message that was in flight when the link was lost may be why it was.
+
+        If so, one that several links die with is set aside.
+        """
+        return True
 
     @property
     @abc.abstractmethod
@@ -305,6 +325,15 @@ class Link(abc.ABC):
 class Transport(abc.ABC):
     """Makes links. Knows addresses, TLS and credentials, and nothing of commands."""
 
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """What lives longer than a link, and around all of them; by default there is nothing.
+
+        Raises:
+            ConfigError: the settings cannot work.
+        """
+        yield
+
     @abc.abstractmethod
     def connect(self, options: ConnectOptions) -> AbstractAsyncContextManager[Link]:
         """A context manager that connects on entry and disconnects on exit.
@@ -329,5 +358,6 @@ __all__ = [
     "Link",
     "OnDone",
     "Transport",
+    "WithdrawableDelivery",
     "real_limits",
 ]

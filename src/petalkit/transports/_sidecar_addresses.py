@@ -1,0 +1,143 @@
+"""Where the sidecar is, and where it finds us.
+
+The rule: plain HTTP is for this machine only, in both directions, unless `allow_insecure` says that
+the user knows. The trap: the address that is listened on need not be one that the sidecar can
+reach, in a container for example; so what it is told can be set apart, as `callback_url`.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, quote, urlsplit
+
+import attrs
+
+from .._errors import ConfigError
+from .._settings import Settings
+from ._tls import is_loopback
+
+CALLBACK_PATH = "/mqtt-callback/callback"  # the guide's host's own
+_PORTS = {"http": 80, "https": 443}
+
+
+@attrs.frozen
+class Addresses:
+    """Both ends, as the settings have them.
+
+    Attributes:
+        url: of the sidecar, without a slash at its end.
+        host: in it.
+        port: in it.
+        tls: whether it is reached by TLS.
+        prefix: the path in it; mostly empty.
+        listen_host: where we listen.
+        listen_port: where we listen; 0 for any that is free.
+    """
+
+    url: str
+    host: str
+    port: int
+    tls: bool
+    prefix: str
+    listen_host: str
+    listen_port: int
+
+    @property
+    def authority(self) -> str:
+        """For the header `Host`."""
+        return _authority(self.host, self.port)
+
+
+def sidecar_addresses(settings: Settings) -> Addresses:
+    """Read both addresses.
+
+    Raises:
+        ConfigError: one of them cannot be read, or plain HTTP would leave this machine.
+    """
+    url = _http_url("sidecar_url", settings.sidecar_url)
+    if url.scheme == "http":
+        _refuse_insecure(settings, "sidecar_url", url.hostname or "")
+        if settings.ca_file is not None:
+            raise ConfigError("ca_file", f"needs an https:// address, not {settings.sidecar_url!r}")
+    elif settings.alpn:
+        raise ConfigError("alpn", "is for brokers, not for a sidecar")
+    listen_host, listen_port = _listen_address(settings.callback_listen)
+    _refuse_insecure(settings, "callback_listen", listen_host)
+    if settings.callback_url is not None:
+        told = _http_url("callback_url", settings.callback_url)
+        if told.scheme == "http":
+            _refuse_insecure(settings, "callback_url", told.hostname or "")
+    return Addresses(
+        url=settings.sidecar_url.rstrip("/"),
+        host=url.hostname or "",
+        port=url.port or _PORTS[url.scheme],
+        tls=url.scheme == "https",
+        prefix=url.path.rstrip("/"),
+        listen_host=listen_host,
+        listen_port=listen_port,
+    )
+
+
+def callback_url(settings: Settings, port: int) -> str:
+    """What the sidecar is told: where to send messages. It holds the token, if there is one.
+
+    Args:
+        settings: checked by `sidecar_addresses`.
+        port: on which we listen.
+    """
+    base = settings.callback_url
+    if base is None:
+        host, _ = _listen_address(settings.callback_listen)
+        base = f"http://{_authority(_reachable(host), port)}"
+    if urlsplit(base).path in ("", "/"):
+        base = base.rstrip("/") + CALLBACK_PATH
+    # In the address, because the clients that there are send no header of ours back.
+    return base if settings.sidecar_token is None else f"{base}?token={_quoted(settings)}"
+
+
+def _quoted(settings: Settings) -> str:
+    assert settings.sidecar_token is not None
+    return quote(settings.sidecar_token, safe="")
+
+
+def _reachable(host: str) -> str:
+    """An address to connect to, of one to listen on: "every address" is none."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _http_url(setting: str, text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 - asking is the check
+    except ValueError as error:
+        raise ConfigError(setting, f"cannot be read as an address: {error}") from None
+    if "@" in url.netloc:
+        # Never echoed: an address ends up in logs.
+        raise ConfigError(setting, "must not hold credentials: use sidecar_token")
+    if url.scheme not in _PORTS or not url.hostname:
+        raise ConfigError(setting, f"{text!r} has to be http:// or https:// and a host")
+    if url.query or url.fragment:
+        raise ConfigError(setting, "must have neither a query nor a fragment")
+    if url.port == 0:
+        raise ConfigError(setting, "port 0 cannot be connected to")
+    return url
+
+
+def _listen_address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ConfigError("callback_listen", f"{text!r} has to be an address and a port")
+    return host, int(port)
+
+
+def _refuse_insecure(settings: Settings, setting: str, host: str) -> None:
+    if not (settings.allow_insecure or is_loopback(host)):
+        raise ConfigError(
+            setting,
+            f"{getattr(settings, setting)!r} would send everything in the clear: keep it on this "
+            "machine, or set allow_insecure if the network is trusted",
+        )

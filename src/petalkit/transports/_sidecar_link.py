@@ -1,0 +1,406 @@
+"""The link over the sidecar: what it sent us waits here, and its health is watched.
+
+The rules:
+
+* Each delivery has an answer of its own, so acknowledgements have no order here. Until it is
+  acknowledged it is the sidecar's, and can be taken back (`withdraw`).
+* Only the health probe ends the link. Whoever gets no answer asks for a probe.
+* A subscription is not believed. The sidecar forgets it when it restarts, which may be over between
+  two probes; and it may accept one before it has a broker. So every topic is subscribed again when
+  nothing has come on it for a while, and all of them after any connection that broke.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+import trio
+
+from .._errors import ConnectionLost, RejectedByBroker
+from .._messages import Message
+from .._settings import Settings
+from .._topics import TopicFilter
+from ._contract import (
+    AckWindow,
+    ConnectOptions,
+    Delivery,
+    Link,
+    OnDone,
+    WithdrawableDelivery,
+)
+from ._sidecar_answers import Away, SidecarError
+from ._sidecar_canary import Canary
+from ._sidecar_client import SidecarClient
+from ._sidecar_publisher import RETRY_MAX, RETRY_MIN, Publisher
+
+logger = logging.getLogger("petalkit.transport")
+
+PROBES_FAILED = 2  # in a row, after which the link is lost; one is enough if nobody is there
+PROBE_AGAIN = 1.0  # seconds until the next probe after one that failed
+PROBE_GAP = 0.5  # seconds between two probes, whoever asks for them
+
+
+class Offer:
+    """One message of the sidecar, and whether anybody has taken it."""
+
+    __slots__ = ("_answered", "_link", "accepted", "delivery", "over", "window")
+
+    def __init__(self, link: SidecarLink, topic: str, payload: bytes) -> None:
+        self._link = link
+        self._answered: trio.Event | None = None
+        self.accepted = False
+        self.over = False  # it never will be: taken back, or the link has ended
+        self.window = AckWindow(self._on_ack)
+        # Always owed: the sidecar waits for an answer whatever the QoS was.
+        self.delivery = WithdrawableDelivery(topic, payload, qos=1, window=self.window)
+        self.delivery.on_withdrawn = None
+
+    def _on_ack(self) -> None:
+        self.accepted = True
+        self._link.settled(self)
+        self.end()
+
+    async def wait(self) -> None:
+        """Wait until it is accepted or over. Has to be bounded by the caller."""
+        if not (self.accepted or self.over):
+            self._answered = trio.Event()
+            await self._answered.wait()
+
+    def end(self) -> None:
+        """Nothing more becomes of it; a later `ack()` does nothing."""
+        self.over = True
+        self.window.close()
+        if self._answered is not None:
+            self._answered.set()
+
+
+@attrs.define
+class _Subscription:
+    """When it was last believed. Times are on Trio's clock."""
+
+    good_at: float
+    again_after: float
+
+
+class SidecarLink(Link):
+    """See the module. Made by `SidecarTransport.connect`.
+
+    Args:
+        client: asks for health and subscriptions.
+        make_publisher: gets what to call when a request breaks.
+        make_canary: gets what to call when the sidecar may have died.
+        options: limits of the link.
+        settings: limits of the sidecar.
+        callback_url: where the sidecar is to send messages.
+    """
+
+    def __init__(
+        self,
+        client: SidecarClient,
+        make_publisher: Callable[[Callable[[], object]], Publisher],
+        make_canary: Callable[[Callable[[], object]], Canary],
+        options: ConnectOptions,
+        settings: Settings,
+        callback_url: str,
+    ) -> None:
+        self._client = client
+        self._publisher = make_publisher(self._suspect)
+        self._canary = make_canary(self._suspect)
+        self._options = options
+        self._settings = settings
+        self._callback_url = callback_url
+        self._scope = trio.CancelScope()
+        self._lost: ConnectionLost | None = None
+        self._leaving = False
+        self._ended = trio.Event()
+        self._inbox: list[Delivery] = []
+        self._offers: dict[Offer, None] = {}
+        self._receiver = trio.lowlevel.ParkingLot()
+        self._sink: Callable[[Sequence[Delivery]], bool] | None = None
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._suspicion = trio.Event()
+        self._all_due = False  # whether every topic is to be subscribed again
+
+    # -- life
+
+    async def run(self) -> None:
+        """The tasks of the link, until it is lost or closed; cancellation from outside is not for
+        them, since a cancelled block still has something to say.
+        """
+        try:
+            with self._scope:
+                self._scope.shield = True
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch, name="petalkit sidecar health")
+                    nursery.start_soon(self._publisher.run, name="petalkit sidecar publisher")
+                    nursery.start_soon(self._canary.run, name="petalkit sidecar canary")
+        except Exception as error:  # our bug, or a library's; the supervisor will connect again
+            logger.exception("a link has failed")
+            self._lose(f"the link failed: {error!r}")
+        finally:
+            self.close()
+
+    async def leave(self) -> None:
+        """Send what waits and unsubscribe. Has to be bounded by the caller, and shielded."""
+        if self._lost is not None:
+            return
+        self._leaving = True
+        self._end_offers()
+        await self._publisher.wait_empty()
+        for topic in list(self._subscriptions):
+            if self._lost is not None:
+                return
+            try:
+                await self._client.unsubscribe(topic)
+            except (SidecarError, RejectedByBroker) as error:
+                logger.warning("could not unsubscribe from %r: %s", topic, error)
+
+    def close(self) -> None:
+        """End the tasks; `run` returns soon."""
+        self._lose("the link was left")
+
+    def _lose(self, reason: str) -> None:
+        """End the link; the first reason stands."""
+        if self._lost is not None:
+            return
+        self._lost = ConnectionLost("the link was left" if self._leaving else reason)
+        self._ended.set()
+        self._scope.cancel()
+        self._end_offers()
+        self._receiver.unpark_all()
+        self._publisher.fail_all(self._gone)
+
+    def _gone(self) -> ConnectionLost:
+        # A new one each time: an exception that is raised twice mixes up its tracebacks.
+        return ConnectionLost(str(self._lost))
+
+    def _check_up(self) -> None:
+        if self._lost is not None:
+            raise self._gone()
+        if self._leaving:
+            raise ConnectionLost("the link is being left")
+
+    @property
+    def session_present(self) -> bool:
+        """See `Link.session_present`. HTTP knows no sessions."""
+        return False
+
+    @property
+    def loss_blames_messages(self) -> bool:
+        """See `Link.loss_blames_messages`. A message has its own request, and its own answer."""
+        return False
+
+    @property
+    def ended(self) -> trio.Event:
+        """See `Link.ended`."""
+        return self._ended
+
+    # -- what the sidecar sends
+
+    @property
+    def waiting(self) -> int:
+        """Messages of the sidecar that have no answer yet."""
+        return len(self._offers)
+
+    @property
+    def subscriptions(self) -> int:
+        """Topic filters that the sidecar has been asked for."""
+        return len(self._subscriptions)
+
+    def offer(self, topic: str, payload: bytes) -> Offer | None:
+        """Hand over a message; None when too many wait already, or the link is gone."""
+        if self._lost is not None or self._leaving:
+            return None
+        if len(self._offers) >= self._settings.callback_connections:
+            return None
+        subscription = self._subscriptions.get(topic)
+        if subscription is not None:
+            subscription.good_at = trio.current_time()
+            subscription.again_after = self._settings.sidecar_subscribe_interval
+        offer = Offer(self, topic, payload)
+        self._offers[offer] = None
+        self._inbox.append(offer.delivery)
+        if self._receiver:
+            self._hand_over()
+        return offer
+
+    def settled(self, offer: Offer) -> None:
+        """An offer was accepted."""
+        self._offers.pop(offer, None)
+
+    def withdraw(self, offer: Offer) -> None:
+        """Take an offer back: the sidecar has been told no, or is about to be.
+
+        A command that has been accepted and is not acknowledged yet (`acknowledge="handled"`) goes
+        on; the same message again finds it by its messageId.
+        """
+        self._offers.pop(offer, None)
+        offer.end()
+        delivery = offer.delivery
+        self._inbox = [one for one in self._inbox if one is not delivery]
+        if delivery.on_withdrawn is not None:
+            delivery.on_withdrawn(delivery)
+
+    def _end_offers(self) -> None:
+        """Everything that waits is answered no."""
+        offers, self._offers = self._offers, {}
+        self._inbox.clear()
+        for offer in offers:
+            offer.end()
+
+    async def receive(self) -> Sequence[Delivery]:
+        """See `Link.receive`."""
+        if self._receiver:
+            raise trio.BusyResourceError("another task receives from this link already")
+        if self._inbox:
+            await trio.lowlevel.checkpoint()
+        while not self._inbox:
+            if self._lost is not None:
+                raise self._gone()
+            await self._receiver.park()
+        return self._take_inbox()
+
+    async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
+        """See `Link.deliver`. `sink` is called in the task that answers the sidecar."""
+        if not sink(await self.receive()):
+            return
+        self._sink = sink
+        try:
+            while self._sink is not None:
+                if self._inbox:  # came while nobody was parked
+                    if not sink(self._take_inbox()):
+                        return
+                elif self._lost is not None:
+                    raise self._gone()
+                else:
+                    await self._receiver.park()
+        finally:
+            self._sink = None
+
+    def _take_inbox(self) -> list[Delivery]:
+        batch, self._inbox = self._inbox, []
+        return batch
+
+    def _hand_over(self) -> None:
+        """Something has come: give it to whoever waits for it."""
+        if self._sink is None:
+            self._receiver.unpark()
+        elif not self._sink(self._take_inbox()):
+            self._sink = None
+            self._receiver.unpark()
+
+    # -- publishing
+
+    @property
+    def publish_maximum(self) -> int:
+        """See `Link.publish_maximum`."""
+        return self._options.publish_maximum
+
+    def publish_nowait(self, message: Message, on_done: OnDone) -> None:
+        """See `Link.publish_nowait`. Neither retained nor with properties: the API has no words
+        for them.
+        """
+        self._check_up()
+        if not self._publisher.has_room:
+            raise trio.WouldBlock
+        self._publisher.put(message, on_done)
+
+    async def wait_publishable(self) -> None:
+        """See `Link.wait_publishable`."""
+        self._check_up()
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._check_up()
+            if self._publisher.has_room:
+                return
+            await self._publisher.wait_room()
+
+    # -- subscribing
+
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`."""
+        await trio.lowlevel.checkpoint()
+        for each in filters:
+            topic = each.text
+            await self._insist(topic, self._ask_for, "subscribe to")
+            first = self._settings.sidecar_probe_interval
+            self._subscriptions[topic] = _Subscription(trio.current_time(), first)
+
+    async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.unsubscribe`."""
+        await trio.lowlevel.checkpoint()
+        for each in filters:
+            self._subscriptions.pop(each.text, None)
+            await self._insist(each.text, self._client.unsubscribe, "unsubscribe from")
+
+    async def _ask_for(self, topic: str) -> None:
+        await self._client.subscribe(topic, self._callback_url)
+
+    async def _insist(self, topic: str, ask: Callable[[str], Awaitable[None]], what: str) -> None:
+        delay = RETRY_MIN
+        problem: Exception | None = None
+        with trio.move_on_after(self._options.subscribe_timeout):
+            while True:
+                self._check_up()
+                try:
+                    await ask(topic)
+                    self._check_up()
+                    return
+                except (SidecarError, RejectedByBroker) as error:
+                    problem = error
+                with trio.move_on_after(delay):
+                    await self._ended.wait()
+                delay = min(2 * delay, RETRY_MAX)
+        reason = "" if problem is None else f": {problem}"
+        self._lose(f"could not {what} {topic!r} in time{reason}")
+        raise self._gone()
+
+    # -- the clock
+
+    def _suspect(self) -> None:
+        """A connection broke: it may have restarted, or be gone."""
+        self._all_due = True
+        self._suspicion.set()
+
+    async def _watch(self) -> None:
+        """Probe its health, and subscribe again where that is due."""
+        interval = self._settings.sidecar_probe_interval
+        failures = 0
+        while True:
+            with trio.move_on_after(min(interval, PROBE_AGAIN) if failures else interval):
+                await trio.sleep(PROBE_GAP)
+                await self._suspicion.wait()
+            self._suspicion = trio.Event()
+            try:
+                await self._client.check_health()
+            except Away as error:
+                self._lose(f"the sidecar is away: {error}")
+                return
+            except SidecarError as error:
+                failures += 1
+                logger.warning("the sidecar is not well: %s", error)
+                if failures >= PROBES_FAILED:
+                    self._lose(f"the sidecar is not well: {error}")
+                    return
+            else:
+                failures = 0
+                await self._subscribe_again()
+
+    async def _subscribe_again(self) -> None:
+        longest = self._settings.sidecar_subscribe_interval
+        everything, self._all_due = self._all_due, False
+        for topic, subscription in list(self._subscriptions.items()):
+            now = trio.current_time()
+            quiet = longest > 0 and now >= subscription.good_at + subscription.again_after
+            if topic not in self._subscriptions or not (everything or quiet):
+                continue
+            try:
+                await self._ask_for(topic)
+            except (SidecarError, RejectedByBroker) as error:
+                logger.warning("could not subscribe to %r again: %s", topic, error)
+                self._all_due = self._all_due or everything  # at the next probe
+                return
+            subscription.good_at = trio.current_time()
+            subscription.again_after = min(2 * subscription.again_after, longest)

@@ -1,0 +1,213 @@
+"""Serving the callback application by Hypercorn: its protocol, our listener and limits.
+
+Hypercorn's own `serve` accepts connections without a bound, and starts a task for every request to
+watch for idleness. So this accepts by itself and gives each connection to Hypercorn's `TCPServer`,
+with a watch that only moves a deadline; both are parts of Hypercorn 0.18, and `pyproject.toml` says
+so. Nothing here installs a signal handler or configures logging.
+
+The rule: `callback_connections` at most. When they are all there, the one that has been idle the
+longest is closed, and every answer says that its connection closes, until there is room.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+
+logger = logging.getLogger("petalkit.transport")
+
+IDLE_MAX = 75.0  # seconds; above what clients keep idle connections for, so that they close first
+HEADERS_MAX = 16 * 1024  # bytes
+CLOSE_MAX = 1.0  # seconds that connections get to answer, when all is over
+_NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_TRY_AGAIN = 0.1  # seconds
+
+
+def _make_config() -> Config:
+    config = Config()
+    config.errorlog = logging.getLogger("petalkit.transport.http")  # a logger is taken as it is
+    config.accesslog = None
+    config.include_server_header = False
+    config.h11_max_incomplete_size = HEADERS_MAX
+    config.keep_alive_timeout = IDLE_MAX
+    config.keep_alive_max_requests = 1_000_000_000
+    config.h2_max_concurrent_streams = 1  # or one connection would be as many
+    return config
+
+
+class _IdleWatch:
+    """Closes a connection that is idle, or has not sent a whole head, for `IDLE_MAX`."""
+
+    def __init__(self, connection: _Connection, server: CallbackServer) -> None:
+        self._connection = connection
+        self._server = server
+        self._scope = trio.CancelScope()
+        self._started = False
+        self._over = False
+
+    async def restart(self, task_group: Any, _action: object) -> None:
+        if self._over:
+            return
+        self._scope.deadline = trio.current_time() + IDLE_MAX
+        self._server.idle[self] = None
+        if not self._started:
+            self._started = True
+            task_group.spawn(self._run)
+
+    async def stop(self) -> None:
+        self._server.idle.pop(self, None)
+        self._scope.deadline = math.inf
+
+    def close_now(self) -> None:
+        """It has to make room."""
+        self._server.idle.pop(self, None)
+        self._scope.deadline = -math.inf
+
+    def end(self) -> None:
+        """Nothing more comes on the connection."""
+        self._over = True
+        self._server.idle.pop(self, None)
+        self._scope.cancel()
+
+    async def _run(self) -> None:
+        with self._scope:
+            await self._connection.context.terminated.wait()
+            if self not in self._server.idle:
+                return  # it is answering, and closes after that
+        self._server.idle.pop(self, None)
+        if not self._over:
+            with trio.CancelScope(shield=True):  # it does not wait
+                await self._connection.close_idle()
+
+
+class _Connection(TCPServer):
+    def __init__(self, server: CallbackServer, stream: trio.SocketStream) -> None:
+        state: Any = ConnectionState({})
+        plain: Any = stream  # annotated for TLS, and made for both
+        super().__init__(server.app, server.config, server.context, state, plain)
+        self._watch = _IdleWatch(self, server)
+        self.idle_task: Any = self._watch
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        finally:
+            self._watch.end()
+
+    async def close_idle(self) -> None:
+        await self._initiate_server_close()
+
+
+class CallbackServer:
+    """See the module.
+
+    Args:
+        limit: connections at once.
+
+    Attributes:
+        app: set before it is served.
+        idle: the watches of connections on which nothing is under way, the longest first.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.app: Any = None
+        self.config = _make_config()
+        self.context = WorkerContext(None)
+        self.idle: dict[_IdleWatch, None] = {}
+        self._slots = trio.Semaphore(limit)
+
+    def is_crowded(self) -> bool:
+        """Whether there is no room for a further connection."""
+        return self._slots.value == 0
+
+    @asynccontextmanager
+    async def serve(self, asgi: Any, host: str, port: int) -> AsyncGenerator[int]:
+        """Serve while the block runs; gives the port. What the block raises comes out as it is.
+
+        Raises:
+            OSError: that address cannot be listened on.
+        """
+        self.app = wrap_app(asgi, 0, "asgi")
+        self.context = WorkerContext(None)
+        listeners = await trio.open_tcp_listeners(port, host=host)
+        failure: BaseException | None = None
+        async with trio.open_nursery() as connections:
+            accepting = trio.CancelScope()
+            for listener in listeners:
+                connections.start_soon(
+                    self._accept,
+                    listener,
+                    connections,
+                    accepting,
+                    name="petalkit callbacks",
+                )
+            try:
+                bound: int = listeners[0].socket.getsockname()[1]
+                yield bound
+            except BaseException as error:
+                failure = error  # kept out of the nursery, which would put it into a group
+            accepting.cancel()
+            with trio.CancelScope(shield=True):
+                await self.context.terminated.set()  # it does not wait
+            # Shielded, so that a cancellation from outside cannot take the place of `failure`.
+            connections.cancel_scope.shield = True
+            connections.cancel_scope.deadline = trio.current_time() + CLOSE_MAX
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or it holds this frame, which holds it
+
+    async def _accept(
+        self,
+        listener: trio.SocketListener,
+        connections: trio.Nursery,
+        scope: trio.CancelScope,
+    ) -> None:
+        with scope:
+            async with listener:
+                while True:
+                    if self.is_crowded():
+                        for watch in self.idle:
+                            watch.close_now()
+                            break
+                    await self._slots.acquire()  # no limit: the kernel's queue is the back-pressure
+                    try:
+                        stream = await self._accept_one(listener)
+                    except BaseException:
+                        self._slots.release()
+                        raise
+                    connections.start_soon(
+                        self._serve_one, stream, name="petalkit callback connection"
+                    )
+
+    async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
+        while True:
+            try:
+                return await listener.accept()
+            except OSError as error:
+                if error.errno not in _NO_MORE:
+                    raise
+                logger.error("cannot accept a connection of the sidecar: %s", error)
+                await trio.sleep(_TRY_AGAIN)
+
+    async def _serve_one(self, stream: trio.SocketStream) -> None:
+        try:
+            await _Connection(self, stream)
+        except Exception:  # a bug, of ours or Hypercorn's; others are not to pay for it
+            logger.exception("a connection of the sidecar has failed")
+        finally:
+            self._slots.release()
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)  # it does not wait
