@@ -75,6 +75,7 @@ class StandIn:
 
     def __init__(self, broker: str, faults: Faults, connections: int) -> None:
         self._broker = broker
+        self._port = 0
         self.faults = faults
         self._callbacks: dict[str, str] = {}  # topic -> URL
         self._link: Link | None = None
@@ -85,6 +86,7 @@ class StandIn:
     # -- the broker
 
     async def run(self, port: int) -> None:
+        self._port = port
         async with trio.open_nursery() as nursery:
             for _ in range(self._connections):
                 nursery.start_soon(self._deliver)
@@ -100,7 +102,9 @@ class StandIn:
 
     async def _hold_link(self) -> None:
         settings = Settings(broker=self._broker, transport="native")
-        options = ConnectOptions(client_id="sidecar", clean_start=True, session_expiry=0)
+        options = ConnectOptions(
+            client_id=f"sidecar-{self._port}", clean_start=True, session_expiry=0
+        )
         async with create_transport(settings).connect(options) as link:
             for topic in self._callbacks:
                 await link.subscribe([TopicFilter(topic)])

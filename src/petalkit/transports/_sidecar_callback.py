@@ -70,8 +70,12 @@ class _No(Exception):
         self.word = word
 
 
+async def _never(_: Request) -> JSONResponse:
+    raise AssertionError("a message is taken before the routes are asked")
+
+
 class CallbackApp:
-    """The ASGI application, and itself the endpoint for messages. Lives longer than a link.
+    """The ASGI application. Lives longer than a link.
 
     Args:
         settings: limits, and the token.
@@ -82,7 +86,6 @@ class CallbackApp:
         received: messages that came, whatever became of them.
         accepted: those that were answered with success.
         refused: the others, by reason.
-        asgi: what a server serves.
     """
 
     def __init__(self, settings: Settings, is_crowded: Callable[[], bool]) -> None:
@@ -97,14 +100,22 @@ class CallbackApp:
         self.accepted = 0
         self.refused: Counter[str] = Counter()
         base = CALLBACK_PATH.rpartition("/")[0]
-        self.asgi = Router(
+        self._others = Router(
             [
-                Route(CALLBACK_PATH, self, methods=["POST"]),
+                Route(CALLBACK_PATH, _never, methods=["POST"]),  # for its 405
                 Route(f"{base}/health", self._health, methods=["GET"]),
                 Route(f"{base}/stats", self._stats, methods=["GET"]),
             ],
             redirect_slashes=False,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        # What comes for every command does not take the way through all routes.
+        if scope.get("path") == CALLBACK_PATH and scope.get("method") == "POST":
+            await self._take(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
 
     # -- for people
 
@@ -137,7 +148,7 @@ class CallbackApp:
 
     # -- messages
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one message, and answer it."""
         self.received += 1
         try:

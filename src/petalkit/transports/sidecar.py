@@ -82,7 +82,7 @@ class SidecarTransport(Transport):
         host, port = self._addresses.listen_host, self._addresses.listen_port
         async with AsyncExitStack() as stack:
             try:
-                serving = self._server.serve(self.app.asgi, host, port)
+                serving = self._server.serve(self.app, host, port)
                 port = await stack.enter_async_context(serving)
             except OSError as error:
                 text = f"{self._settings.callback_listen!r} cannot be listened on: {error}"
