@@ -30,9 +30,11 @@ class Place:
         parser.add_argument("--port", type=int, required=True)
         parser.add_argument("--device", required=True)
         parser.add_argument("--style", choices=("sequential", "tasks"), default="tasks")
+        parser.add_argument("--sidecar-url", default="")
         arguments = parser.parse_args()
         self.port: int = arguments.port
         self.style: str = arguments.style
+        self.sidecar_url: str = arguments.sidecar_url
         self.client_id = f"bare-{arguments.device}"
         base = f"org/bench/device/{arguments.device}"
         self.commands = [f"{base}/command", f"{base}/command/edge"]

@@ -1,7 +1,8 @@
 """The peers of broker.py: what each is called, and the environments that they run in.
 
-What they need stands in pyproject.toml, in two dependency groups, as asyncio-mqtt needs a paho-mqtt
-that the others cannot use. Each group gets an environment under `.venv/`, made at the first run.
+What they need stands in pyproject.toml, in three dependency groups: asyncio-mqtt needs a paho-mqtt
+that the others cannot use, and the one over HTTP needs no MQTT at all. Each group gets an
+environment under `.venv/`, made at the first run.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Peer:
     package: str
     group: str = GROUP
     style: str = "tasks"
+    over_http: bool = False  # behind the stand-in for the guide's external client
 
     def command(self) -> list[str]:
         """How it is started."""
@@ -59,13 +61,18 @@ PEERS = {
         "asyncio-mqtt", "asyncio_mqtt", "asyncio-mqtt", group="benchmark-asyncio-mqtt"
     ),
     "faststream": Peer("faststream", "faststream", "faststream"),
+    "fastapi": Peer("fastapi", "fastapi", "fastapi", group="benchmark-http", over_http=True),
 }
 
 
-def choose(names: list[str] | None, style: str) -> list[Peer]:
-    """The peers of these names, or all; asyncio-mqtt in the styles wished for."""
+def choose(names: list[str] | None, style: str, *, over_http: bool) -> list[Peer]:
+    """The peers of these names, or all; asyncio-mqtt in the styles wished for.
+
+    The one over HTTP is among all only where there is something to compare it with.
+    """
     found: list[Peer] = []
-    for name in names or PEERS:
+    everybody = [name for name, peer in PEERS.items() if over_http or not peer.over_http]
+    for name in names or everybody:
         peer = PEERS[name]
         if name == "asyncio-mqtt":
             for one in ("sequential", "tasks") if style == "both" else (style,):

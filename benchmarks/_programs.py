@@ -85,6 +85,28 @@ def mosquitto() -> Generator[Broker]:
             yield Broker(port, process.pid)
 
 
+@contextlib.contextmanager
+def sidecar(broker: Broker) -> Generator[str]:
+    """The stand-in for the external MQTT client of the guide; gives its address."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    address = f"mqtt://127.0.0.1:{broker.port}"
+    # -P, since its folder has a `typing` of its own.
+    command = [sys.executable, "-P", str(HERE.parent / "tests" / "sidecar_client.py")]
+    with _process([*command, "--port", str(port), "--broker", address]) as process:
+        limit = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if time.monotonic() > limit or process.poll() is not None:
+                    raise BenchmarkError("the stand-in for the external client fails") from None
+                time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+
+
 def mosquitto_version() -> str:
     """As it says itself."""
     return output_of(find_mosquitto(), "-h").removeprefix("mosquitto version ")
