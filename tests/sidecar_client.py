@@ -117,7 +117,7 @@ class StandIn:
     async def _deliver(self) -> None:
         poster = Poster()
         async for delivery in self._deliveries.clone():
-            url = self._callbacks.get(delivery.topic)
+            url = self._callback(delivery.topic)
             if url is None:
                 continue
             try:
@@ -135,6 +135,12 @@ class StandIn:
                     self.counted[f"delivered {status}"] += 1
                     if status == 200:
                         break
+
+    def _callback(self, topic: str) -> str | None:
+        for text, url in self._callbacks.items():
+            if TopicFilter(text).matches(topic):
+                return url
+        return None
 
     # -- HTTP
 

@@ -86,7 +86,9 @@ class PostConnection:
                 event = self._state.next_event()
                 if event is h11.NEED_DATA:
                     data = bytes(await self._stream.receive_some(_READ_SIZE))
-                    answered = answered or bool(data)
+                    if not data:
+                        raise trio.BrokenResourceError("it was closed")
+                    answered = True
                     self._state.receive_data(data)
                 elif isinstance(event, h11.Response):
                     status = event.status_code
@@ -96,8 +98,6 @@ class PostConnection:
                         raise Unreachable(f"its answer has more than {ANSWER_MAX} bytes")
                 elif isinstance(event, h11.EndOfMessage):
                     break
-                elif isinstance(event, h11.ConnectionClosed):
-                    raise h11.RemoteProtocolError("it closed the connection")
             if self._state.our_state is self._state.their_state is h11.DONE:
                 self._state.start_next_cycle()
                 whole = True
