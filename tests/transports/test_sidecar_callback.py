@@ -101,8 +101,14 @@ class Bench:
                 answer.body += event.get("body", b"")
 
         scope = {
-            **{"type": "http", "method": method, "path": path, "query_string": query},
-            **{"headers": raw, "root_path": "", "http_version": "1.1", "state": {}},
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query,
+            "headers": raw,
+            "root_path": "",
+            "http_version": "1.1",
+            "state": {},
         }
         await self.app(scope, receive, send)
         return answer

@@ -77,7 +77,7 @@ class PostConnection:
                 raise Away(f"no connection: {error}") from None
             self._state = h11.Connection(h11.CLIENT)
         whole = False
-        answered = False
+        answered = closed = False
         try:
             await self._stream.send_all(self._request(body))
             answer = bytearray()
@@ -86,10 +86,8 @@ class PostConnection:
                 event = self._state.next_event()
                 if event is h11.NEED_DATA:
                     data = bytes(await self._stream.receive_some(_READ_SIZE))
-                    if not data:
-                        raise trio.BrokenResourceError("it was closed")
-                    answered = True
-                    self._state.receive_data(data)
+                    answered, closed = answered or bool(data), not data
+                    self._state.receive_data(data)  # an end may be what ends the answer, too
                 elif isinstance(event, h11.Response):
                     status = event.status_code
                 elif isinstance(event, h11.Data):
@@ -98,12 +96,15 @@ class PostConnection:
                         raise Unreachable(f"its answer has more than {ANSWER_MAX} bytes")
                 elif isinstance(event, h11.EndOfMessage):
                     break
+                elif isinstance(event, h11.ConnectionClosed):
+                    raise trio.BrokenResourceError
             if self._state.our_state is self._state.their_state is h11.DONE:
                 self._state.start_next_cycle()
                 whole = True
             return status, bytes(answer)
         except _Broken as error:
-            text = f"the connection broke: {error.__cause__ or error}"
+            what = "it was closed" if closed else error.__cause__ or error
+            text = f"the connection broke: {what}"
             raise (Unreachable if answered else _Silent)(text) from None
         finally:
             if not whole:
