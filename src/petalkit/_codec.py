@@ -96,6 +96,8 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
     name = envelope.pop("command", None)
     message_id = envelope.pop("messageId", None)
     wait_response = envelope.pop("waitResponse", False)
+    if wait_response is None:  # as absent, like every other null of the envelope
+        wait_response = False
     data = envelope.pop("data", None)
     if data is None:
         data = envelope.pop("payload", None)
@@ -135,7 +137,9 @@ def _what_is_wrong(
 ) -> InvalidEnvelope:
     name = envelope.get("command")
     message_id = envelope.get("messageId")
-    wait_response = envelope.get("waitResponse", False)
+    wait_response = envelope.get("waitResponse")
+    if wait_response is None:
+        wait_response = False
     good_id = type(message_id) is str and 0 < len(message_id) <= limits.message_id_max
     errors: list[dict[str, str]] = []
     if "command" not in envelope:
@@ -161,9 +165,9 @@ def _what_is_wrong(
     text = "; ".join(f"{error['path']} {error['message']}".strip() for error in errors)
     refusal = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"not a command: {text}", errors)
     readable_id = message_id is None or good_id
-    if readable_id and type(wait_response) is bool:
-        refusal.message_id = message_id
-        refusal.wait_response = wait_response
+    if readable_id:
+        refusal.message_id = message_id  # told on `debug` too, where nobody can be answered
+        refusal.wait_response = wait_response is True
     refusal.command = name if type(name) is str and len(name) <= MAX_COMMAND_NAME else None
     return refusal
 

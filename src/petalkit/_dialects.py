@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ._codec import NO_MESSAGE_ID, encode_json
 from ._errors import ErrorCode, PayloadError
+from ._messages import FAILED_STATUSES
 from ._settings import DialectName
 
 SERVICE_RECEIVED = "service-received"  # the host's own word in a receipt that `waitAck` asks for
@@ -35,7 +36,8 @@ def _is_success(fields: Mapping[str, Any], error_code: str | None) -> bool:
     if "success" in fields:
         return fields["success"] is True
     if "status" in fields:
-        return bool(fields["status"] != "error")
+        status = fields["status"]
+        return not (isinstance(status, str) and status in FAILED_STATUSES)
     return error_code is None and fields.get("error") is None and fields.get("error_code") is None
 
 

@@ -59,9 +59,10 @@ async def open_embedded_broker(
     Cancellation: ends the broker; the shutdown is shielded and takes at most `SHUTDOWN_LIMIT`.
     """
     try:
-        from .transports._trio_asyncio import trio_asyncio
         from amqtt.broker import Broker
         from amqtt.errors import BrokerError
+
+        from .transports._trio_asyncio import trio_asyncio
     except ImportError as error:
         raise ConfigError(
             "broker", "the embedded broker needs amqtt: pip install 'petalkit[broker]'"

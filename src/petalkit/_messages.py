@@ -15,6 +15,8 @@ import msgspec
 
 from ._topics import check_segment, check_topic
 
+# Words in `status` that tell of no success; "error" is the host's own, the others its petals'.
+FAILED_STATUSES = frozenset({"error", "failed", "failure", "timeout", "cancelled"})
 MAX_EXPIRY = 0xFFFF_FFFF  # MQTT 5.0, section 3.3.2.3.3: four bytes of seconds
 _LONGEST = 65_535  # MQTT 5.0, sections 1.5.4 and 1.5.6: two bytes of length
 DEFAULT_BASE_TOPIC = "org/{organization_id}/device/{device_id}"
@@ -216,7 +218,7 @@ class Response(Mapping[str, Any]):
         if "success" in fields:
             return fields["success"] is True
         status = fields.get("status")  # a petal's own word may stand there
-        return isinstance(status, str) and status != "error"
+        return isinstance(status, str) and status not in FAILED_STATUSES
 
     @property
     def message_id(self) -> str | None:

@@ -229,6 +229,12 @@ class Petal:
                     yield options, getattr(self, attribute)
         yield from self._added
 
+    async def _wait_work_done(self) -> None:
+        """Wait until nothing goes on of commands that have their answer; a stop's grace bounds it.
+
+        For petals whose handlers may answer before they end; those of users cannot.
+        """
+
     def _served(self) -> PetalHost:
         if self._host is None:
             raise RuntimeError(

@@ -302,7 +302,7 @@ class Runtime:
         self._intake.close()
         kept = settings.keeps_session
         dispatcher.refuse_waiting(keep=lambda execution: kept and bool(execution.deliveries))
-        await self._within(settings.grace, dispatcher.wait_quiet, hurried=True)
+        await self._within(settings.grace, self._wait_quiet, hurried=True)
         self._intake.close_to_urgent()
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
         await self._within(settings.cleanup_timeout, dispatcher.wait_quiet)
@@ -314,6 +314,12 @@ class Runtime:
         if self.serving is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
+
+    async def _wait_quiet(self) -> None:
+        """Wait until nothing runs, answered or not."""
+        await self._dispatcher.wait_quiet()
+        for life in self._lives:
+            await life.petal._wait_work_done()  # pyright: ignore[reportPrivateUsage]
 
     async def _wait_lives(self) -> None:
         for life in self._lives:

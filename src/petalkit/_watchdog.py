@@ -84,11 +84,11 @@ class _Pulse:
             name = execution.spec.name
             extra = {"petal": execution.spec.petal, "command": name}
         where = "".join(traceback.format_stack(frame)[-3:]).rstrip()
-        text = "the event loop has been blocked for %.1f s by %s; blocking work belongs into "
+        text = "the event loop has been blocked for %.1f s by %s; blocking work belongs into a "
         # By hand, for a stack that is not this thread's.
         record = logger.makeRecord(
             logger.name, logging.ERROR, frame.f_code.co_filename, frame.f_lineno,
-            text + "thread=True", (silence, name), None, extra=extra, sinfo=where,
+            text + "thread", (silence, name), None, extra=extra, sinfo=where,
         )  # fmt: skip
         logger.handle(record)
 

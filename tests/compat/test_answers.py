@@ -158,8 +158,7 @@ async def test_a_second_answer_goes_nowhere(
             await trio.sleep(20)
             assert [one["n"] for one in sink] == [1]
     assert sent == [True, False, False]
-    assert "a second response to one command was not sent" in caplog.text
-    assert "nobody waits for one to this messageId (any more)" in caplog.text
+    assert caplog.text.count("a second response to one command was not sent") == 2
 
 
 async def test_a_copy_is_answered_with_the_first_and_run_once(autojump_clock: Any) -> None:
@@ -331,7 +330,6 @@ async def test_an_error_after_the_answer_is_logged(
         assert (await harness.call("a/x")).success
         assert (await harness.call("b/x")).success
         await harness.advance(10)
-        assert (await harness.call("b/x")).success
     records = [one for one in caplog.records if "beside its answer" in one.getMessage()]
     assert [one.__dict__["command"] for one in records] == ["a/x", "b/x"]
 
@@ -438,6 +436,23 @@ async def test_a_plain_handler_runs_in_a_thread_and_can_answer() -> None:
 
     assert (await call_for_real(HandlerPetal(work), "petal/x")).success
     assert threads != [threading.get_ident()]
+
+
+async def test_a_plain_action_runs_in_a_thread_and_can_answer() -> None:
+    class Plain(Petal):
+        name = "plain"
+        version = "1"
+
+        @mqtt_action("work")
+        def work(self, topic: str, message: Message) -> None:
+            answering = self._proxies["mqtt"].send_command_response(
+                message["messageId"], {"success": True, "thread": threading.get_ident()}
+            )
+            assert self._loop is not None
+            assert asyncio.run_coroutine_threadsafe(answering, self._loop).result(10) is True
+
+    response = await call_for_real(Plain(), "plain/work")
+    assert response["thread"] != threading.get_ident()
 
 
 async def test_a_cpu_heavy_action_answers_and_holds_up_nobody() -> None:

@@ -354,6 +354,36 @@ async def test_a_handler_that_outlasts_the_grace_is_cancelled_and_awaited(
         assert ended == ["cleaned up"]
 
 
+async def test_a_handler_that_has_answered_gets_the_grace_too(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As published petals do it: answer "accepted", then write the parameters."""
+    written: list[int] = []
+
+    class Writing(GuidePetal):
+        async def _hello_handler(self, topic: str, message: Message) -> None:
+            await super()._hello_handler(topic, message)
+            for n in range(message["data"]["n"]):
+                await asyncio.sleep(1)
+                written.append(n)
+
+        async def async_shutdown(self) -> None:
+            await super().async_shutdown()
+            written.append(-1)
+
+    petal = Writing()
+    async with open_harness(*adapt(petal)) as harness:
+        assert (await harness.call("example-petal/hello", {"n": 3})).success
+        assert written == []
+    assert written == [0, 1, 2, -1]
+
+    written.clear()
+    async with open_harness(*adapt(petal), settings=Settings(grace=2.5)) as harness:
+        assert (await harness.call("example-petal/hello", {"n": 100})).success
+    assert written == [0, 1, -1]
+    assert "a handler is cancelled that went on after its answer" in caplog.text
+
+
 async def test_the_log_says_that_a_petal_is_set_up(
     autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

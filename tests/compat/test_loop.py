@@ -70,22 +70,28 @@ async def test_an_error_in_a_callback_ends_nothing(
     assert caplog.text.count("Exception in callback") == 2
 
 
-async def test_a_task_that_exits_ends_its_own_petal(
+async def test_an_exit_in_a_task_or_a_callback_ends_nothing(
     autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def leave() -> None:
-        sys.exit("bye")
+        sys.exit("from a task")
 
     class Leaving(GuidePetal):
         async def _hello_handler(self, topic: str, message: Message) -> None:
             self.task = asyncio.create_task(leave())
+            asyncio.get_running_loop().call_soon(sys.exit, "from a callback")
+            asyncio.get_running_loop().call_later(1, sys.exit, "from a timer")
             await asyncio.sleep(10)
+            await super()._hello_handler(topic, message)
 
     async with open_harness(*adapt(Leaving("leaving"), GuidePetal())) as harness:
-        assert (await harness.call("leaving/hello")).error_code == "UNAVAILABLE"
-        assert (await harness.call("leaving/hello")).error_code == "UNAVAILABLE"
+        assert (await harness.call("leaving/hello")).success
+        assert (await harness.call("leaving/hello")).success
         assert (await harness.call("example-petal/hello")).success
-        assert harness.statistics().unavailable_petals == ("leaving",)
+        assert harness.statistics().unavailable_petals == ()
+    for place in ("a task", "a callback", "a timer"):
+        assert caplog.text.count(f"SystemExit: from {place}") >= 2
+    assert "which ends nothing here" in caplog.text
 
 
 async def test_a_petal_that_stops_its_loop_is_out_of_service(

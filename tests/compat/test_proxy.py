@@ -441,6 +441,6 @@ async def test_a_factory_that_fails_ends_the_petals_that_need_it(
 
 
 async def test_the_error_is_a_key_error_too(autojump_clock: Any) -> None:
-    error = ProxyNotAvailable("redis", "p", ("mqtt",))
+    error = ProxyNotAvailable(("redis",), "p", ("mqtt",))
     assert isinstance(error, KeyError)
     assert str(error).startswith("petal 'p' asks for the proxy 'redis'")

@@ -74,10 +74,7 @@ class ShutterPetal(Petal):
         await self._mqtt_proxy.send_command_response(message["messageId"], answer)
 
     async def _crash(self, topic, message):
-        self._loop.create_task(self._leave())
-
-    async def _leave(self):
-        raise SystemExit("the petal gives up")
+        self._loop.stop()
 '''
 
 HOST_STYLE = '''

@@ -98,7 +98,6 @@ def test_data_may_be_called_payload_and_the_rest_is_extra(
         (b'{"command": "a", "messageId": ""}', "INVALID_COMMAND"),
         (b'{"command": "a", "messageId": 5}', "INVALID_COMMAND"),
         (b'{"command": "a", "waitResponse": "true"}', "INVALID_COMMAND"),
-        (b'{"command": "a", "waitResponse": null}', "INVALID_COMMAND"),
         (b'{"command": "a", "waitResponse": 1}', "INVALID_COMMAND"),
         (b'{"command": "a", "data": []}', "INVALID_COMMAND"),
         (b'{"command": "a", "data": false}', "INVALID_COMMAND"),
@@ -247,3 +246,15 @@ def test_a_clock_that_is_set_back_is_followed() -> None:
 def test_a_path_is_said_as_its_text_wherever_it_stands() -> None:
     value = {"home": pathlib.PurePosixPath("/a/b"), "list": [pathlib.PurePosixPath("c")]}
     assert msgspec.json.decode(encode_json(value)) == {"home": "/a/b", "list": ["c"]}
+
+
+def test_a_null_in_the_envelope_is_as_if_it_were_not_there() -> None:
+    payload = b'{"command": "a", "messageId": null, "waitResponse": null, "data": null}'
+    command = decode_command(payload, "t", LIMITS)
+    assert (command.message_id, command.wait_response, command.data) == (None, False, {})
+
+
+def test_who_sent_what_is_no_command_is_told_as_far_as_it_can_be_read() -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        decode_command(b'{"command": "a", "messageId": "m", "waitResponse": "true"}', "t", LIMITS)
+    assert (caught.value.message_id, caught.value.wait_response) == ("m", False)

@@ -49,6 +49,8 @@ def call(  # noqa: D417 - what is left out has its words in its class
         timeout: How long to wait for the response. [s]
         as_json: Print the whole response as one line of JSON.
     """
+    if not command:
+        raise UsageError("call: which command? Write petalkit call example-petal/hello")
     general = general or GeneralOptions()
     loaded = general.load(settings or CallSettings())
     configure_logging(general.log_level or "warning", general.log_format)

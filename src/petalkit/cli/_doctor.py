@@ -92,7 +92,7 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     report.show(check)
     device_id, check = check_device(loaded.settings)
     report.show(check)
-    served, checks = check_petals(targets, loaded, (host or HostOptions()).open(loaded))
+    served, checks = check_petals(targets, loaded, host or HostOptions())
     for check in checks:
         report.show(check)
     case = Case(

@@ -148,6 +148,7 @@ def known_commands(petal: Any) -> tuple[list[HostCommand], bool]:
         handlers, heavy = _call(petal, "_collect_mqtt_actions") or ({}, {})
         for name, handler in handlers.items():
             found[name] = HostCommand(name, _doc(handler), bool(heavy.get(name)))
+        complete = not handlers  # more may be attached at run time, and often are
     except Exception:
         complete = False
     try:
@@ -160,6 +161,14 @@ def known_commands(petal: Any) -> tuple[list[HostCommand], bool]:
     except Exception:
         complete = False
     return sorted(found.values(), key=lambda command: command.name), complete
+
+
+def required_proxies(petal: Any) -> list[str]:
+    """The proxies that a petal of the host says it needs; none where it does not say."""
+    try:
+        return [name for name in _call(petal, "get_required_proxies") or () if type(name) is str]
+    except Exception:  # it is the petal's own code, before its start
+        return []
 
 
 def _call(petal: Any, method: str) -> Any:

@@ -70,7 +70,8 @@ def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
         yield Text.assemble("  ", (command.name, "bold cyan"), notes)
         yield from _doc_lines(command.doc)
     if not complete:
-        yield Text(f"  ({'more ' if commands else 'its '}commands are known when it runs)")
+        text = "more commands may be" if commands else "its commands are"
+        yield Text(f"  ({text} known when it runs)")
     elif not commands:
         yield Text("  (no commands)")
     yield Text("")

@@ -173,6 +173,6 @@ class HostOptions:
             proxies[name] = ProxyTarget(target, f"--proxy {name}")
         if self.host_compat:
             return open_host(proxies)
-        for proxy in proxies.values():
-            raise UsageError(f"{proxy.where} is for petals of the host: add --host-compat")
+        for name in given:  # what the file says of proxies is for runs that have such petals
+            raise UsageError(f"--proxy {name} is for petals of the host: add --host-compat")
         return None

@@ -30,7 +30,10 @@ from ._routes import Routes
 logger = logging.getLogger("petalkit.compat")
 
 SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
-TASKS_SHARE = 0.25  # of `cleanup_timeout`, for the tasks that are left after the hooks of the end
+# Of `cleanup_timeout`: for each call of the petal that is cancelled at the end, and for the tasks
+# that are left after its hooks.
+CANCEL_SHARE = 0.05
+TASKS_SHARE = 0.25
 
 
 class GuidePetal(NativePetal):
@@ -135,6 +138,11 @@ class GuidePetal(NativePetal):
         if self._asking is not None:
             await self._asking.finish(exchange, has_keys=bool(self.key_names()))
 
+    async def _wait_work_done(self) -> None:
+        """Wait until no handler runs on after its answer."""
+        if self._asking is not None:
+            await self._asking.wait_left()
+
     async def _serve(self, command: Command, context: CommandContext) -> OwnWords | None:
         return await self._routes.serve(self, command, context)
 
@@ -161,6 +169,9 @@ class GuidePetal(NativePetal):
                 self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
                 yield
             finally:
+                loop.cancel_limit = CANCEL_SHARE * settings.cleanup_timeout
+                if self._asking is not None:
+                    await self._asking.end_left()
                 await hooks.end()
                 self._asking = None
                 self._desk.close()
@@ -198,7 +209,15 @@ def adapt(
         proxies: further proxies by name, as they are; None for one that petals do without.
         proxy_factories: the same, made anew for each petal in its loop; what has `start` and
             `stop` is started before the petal, and stopped after it.
+
+    Raises:
+        TypeError: one is a class, or no petal of the guide.
     """
+    for petal in petals:
+        if isinstance(petal, type):
+            raise TypeError(f"adapt() takes instances: write {petal.__name__}()")
+        if not all(callable(getattr(petal, hook, None)) for hook in ("inject_proxies", "startup")):
+            raise TypeError(f"adapt() takes petals of the guide, and not {type(petal).__name__}")
     supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
     routes = Routes()
     return [GuidePetal(petal, routes, supplies) for petal in petals]

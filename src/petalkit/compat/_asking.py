@@ -6,10 +6,8 @@ petal's then, and ends with it.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
-import inspect
 import logging
 from typing import Any
 
@@ -24,7 +22,7 @@ from ._calls import Call
 from ._desk import Desk, Registration
 from ._exchange import Claim, Exchange, message_of
 from ._loop import PetalLoop
-from ._threads import run_in_own_loop
+from ._threads import call_handler
 
 logger = logging.getLogger("petalkit.compat")
 
@@ -105,7 +103,7 @@ class Asking:
                 message = copy.deepcopy(message)  # each may change its own
             call = self._loop.start(
                 command.command,
-                _call_handler,
+                _call,
                 registration,
                 command.topic,
                 message,
@@ -133,6 +131,18 @@ class Asking:
         if exchange.words is None and error is not None:
             raise error
 
+    async def wait_left(self) -> None:
+        """Wait until no handler runs on after its answer. The caller bounds it."""
+        while self._left:
+            await next(iter(self._left)).done.wait()
+
+    async def end_left(self) -> None:
+        """Cancel those that do, and wait for them, bounded."""
+        for call in self._left:
+            extra = {"petal": self._desk.petal, "command": call.name}
+            logger.warning("a handler is cancelled that went on after its answer", extra=extra)
+        await self._loop.end(list(self._left))
+
     def _end_left(self, exchange: Exchange, call: Call) -> None:
         self._left.discard(call)
         if call.error is not None:
@@ -148,14 +158,5 @@ class Asking:
         logger.error("a handler failed beside its answer", exc_info=call.error, extra=extra)
 
 
-async def _call_handler(registration: Registration, topic: str, message: dict[str, Any]) -> None:
-    """Asyncio-flavored: call a handler where it belongs."""
-    handler = registration.handler
-    if not inspect.iscoroutinefunction(handler):
-        called = await asyncio.to_thread(handler, topic, message)
-        if inspect.isawaitable(called):  # such as a lambda around an async function
-            await called
-    elif registration.cpu_heavy:
-        await run_in_own_loop(handler, topic, message)
-    else:
-        await handler(topic, message)
+async def _call(registration: Registration, topic: str, message: dict[str, Any]) -> None:
+    await call_handler(registration.handler, topic, message, cpu_heavy=registration.cpu_heavy)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ._decorators import MQTT_MARK
-from ._threads import run_in_own_loop
+from ._threads import call_handler
 
 logger = logging.getLogger("petalkit.compat")
 
@@ -131,12 +131,8 @@ class Petal:
                     },
                 )
             return
-        if message.get("waitAck", False) is True:
-            await proxy.send_command_ack(message_id=message_id, service=self.name)
-        if (self._mqtt_cpu_heavy_commands or {}).get(command, False):
-            await run_in_own_loop(handler, topic, message)
-        else:
-            await handler(topic, message)
+        heavy = (self._mqtt_cpu_heavy_commands or {}).get(command, False)
+        await call_handler(handler, topic, message, cpu_heavy=heavy)
 
 
 class BaseProxy(abc.ABC):

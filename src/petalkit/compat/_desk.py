@@ -156,7 +156,11 @@ class Desk:
         exchange = self._exchange(message_id)
         extra = {"petal": self.petal, "message_id": message_id}
         if exchange is None:
-            text = "a response was not sent: nobody waits for one to this messageId (any more)"
+            mine = owner.get()
+            if isinstance(mine, Exchange) and mine.message_id == message_id and mine.words:
+                text = "a second response to one command was not sent"
+            else:
+                text = "a response was not sent: nobody waits for one to this messageId (any more)"
             logger.warning(text, extra=extra)
             return False
         extra["command"] = exchange.command.command

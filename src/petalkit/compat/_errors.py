@@ -9,23 +9,36 @@ class ProxyNotAvailable(PetalkitError, KeyError):
     """A petal asked for a proxy that nobody supplied.
 
     Args:
-        name: of the proxy.
+        names: of the proxies, at least one.
         petal: that asked.
         available: those that are there.
+        refused: the user has said that petals have to do without.
     """
 
-    def __init__(self, name: str, petal: str, available: tuple[str, ...]) -> None:
-        super().__init__(name, petal, available)
-        self.name = name
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        petal: str,
+        available: tuple[str, ...],
+        *,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(names, petal, available)
+        self.names = names
         self.petal = petal
         self.available = available
+        self.refused = refused
 
     def __str__(self) -> str:
+        names = ", ".join(map(repr, self.names))
+        text = f"petal {self.petal!r} asks for the proxy {names}, which is not there (there are: "
+        text += f"{', '.join(self.available)}). "
+        if self.refused:
+            return f"{text}Petals have to do without it, as was said, and this one cannot"
+        name = self.names[0]
         return (
-            f"petal {self.petal!r} asks for the proxy {self.name!r}, which is not there (there "
-            f"are: {', '.join(self.available)}). Supply it: --proxy {self.name}=module:name, or "
-            f"adapt(..., proxies={{{self.name!r}: ...}}). --proxy {self.name}=none says that the "
-            "petal has to do without it"
+            f"{text}Supply it: --proxy {name}=module:name, or adapt(..., proxies={{{name!r}: ...}})"
+            f". --proxy {name}=none says that petals have to do without it"
         )
 
 
@@ -60,7 +73,8 @@ class HookFailed(PetalkitError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.hook}() {self.reason}"
+        call = "()" if self.hook.replace(".", "_").isidentifier() else ""
+        return f"{self.hook}{call} {self.reason}"
 
 
 class HostInstalled(PetalkitError, ImportError):

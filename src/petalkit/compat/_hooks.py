@@ -28,9 +28,7 @@ from ._proxy import MQTTProxy
 logger = logging.getLogger("petalkit.compat")
 
 ORGANIZATION_WAIT = 5.0  # seconds; the host's: then `async_startup` runs without the ID
-# Of `cleanup_timeout`: for the hooks at the end together, and for each of those that are cancelled.
-HOOKS_SHARE = 0.5
-CANCEL_SHARE = 0.05
+HOOKS_SHARE = 0.5  # of `cleanup_timeout`, for the hooks at the end together
 
 
 class Hooks:
@@ -78,8 +76,7 @@ class Hooks:
         petal = self._petal
         found = {**self._made, MQTT: MQTTProxy(self._desk)}
         proxies = Proxies(self._name, found, getattr(petal, "get_optional_proxies", tuple))
-        for name in _names(getattr(petal, "get_required_proxies", None)):
-            proxies.require(name)
+        proxies.require(_names(getattr(petal, "get_required_proxies", None)))
         return proxies
 
     async def go_on(self) -> None:
@@ -132,9 +129,7 @@ class Hooks:
             text = "petal %r has stopped its loop: not called are %s"
             logger.error(text, self._name, names, extra={"petal": self._name})
             hooks.clear()
-        limit = self._host.settings.cleanup_timeout
-        self._loop.cancel_limit = CANCEL_SHARE * limit
-        deadline = trio.current_time() + HOOKS_SHARE * limit
+        deadline = trio.current_time() + HOOKS_SHARE * self._host.settings.cleanup_timeout
         with trio.CancelScope(shield=True):  # each has what is left until the deadline
             for name, function, arguments in hooks:
                 left = max(0.0, deadline - trio.current_time())

@@ -185,13 +185,30 @@ def _set(event: trio.Event, _: asyncio.Task[Any]) -> None:
 class _Executor(trio_asyncio.TrioExecutor):  # type: ignore[misc]
     """Threads that are not waited for when their call is cancelled, as asyncio has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, petal: str) -> None:
         super().__init__(limiter=trio.CapacityLimiter(THREADS))
+        self._name = f"petal {petal}"
 
     async def submit(self, func: Callable[..., Any], *args: Any) -> Any:
         return await trio.to_thread.run_sync(
-            func, *args, limiter=self._limiter, abandon_on_cancel=True
+            func, *args, limiter=self._limiter, abandon_on_cancel=True, thread_name=self._name
         )
+
+
+def _contain_exits(petal_loop: PetalLoop, loop: Any) -> None:
+    """`sys.exit()` in a task or a callback comes through asyncio, and would end the whole loop."""
+    step = loop._main_loop_one
+
+    async def one_step(no_wait: bool = False) -> None:
+        try:
+            await step(no_wait)
+        except trio_asyncio._base.TrioAsyncioExit:
+            raise  # how trio-asyncio stops it
+        except SystemExit as error:
+            text = "sys.exit() in a task or a callback, which ends nothing here"
+            petal_loop.report(loop, {"message": text, "exception": error})
+
+    loop._main_loop_one = one_step
 
 
 def _keep_signals(name: str, loop: Any) -> None:
@@ -209,7 +226,7 @@ def _keep_signals(name: str, loop: Any) -> None:
     loop.add_signal_handler = add_signal_handler
 
 
-def _take_all_executors(loop: Any) -> None:
+def _take_all_executors(name: str, loop: Any) -> None:
     """trio-asyncio runs nothing in executors of other kinds; petals bring their own."""
     in_trio = loop.run_in_executor
     default: concurrent.futures.Executor | None = None
@@ -226,7 +243,7 @@ def _take_all_executors(loop: Any) -> None:
 
     loop.run_in_executor = run_in_executor
     loop.set_default_executor = set_default_executor
-    loop._default_executor = _Executor()
+    loop._default_executor = _Executor(name)
 
 
 @asynccontextmanager
@@ -243,8 +260,9 @@ async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
         petal_loop = PetalLoop(name, loop)
         loop.set_exception_handler(petal_loop.report)
         loop.set_task_factory(petal_loop.make_task)
-        _take_all_executors(loop)
+        _take_all_executors(name, loop)
         _keep_signals(name, loop)
+        _contain_exits(petal_loop, loop)
         try:
             yield petal_loop
         finally:

@@ -7,7 +7,7 @@ and the petal finds out at midnight.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -53,7 +53,7 @@ class Proxies(Mapping[str, Any]):
         try:
             return self._found[name]
         except KeyError:
-            raise ProxyNotAvailable(name, self._petal, tuple(sorted(self._found))) from None
+            raise self._missing(name) from None
 
     def get(self, name: str, default: Any = _RAISE) -> Any:
         """A proxy. One that is not there is an error, unless somebody has said what then.
@@ -77,10 +77,16 @@ class Proxies(Mapping[str, Any]):
         except Exception:  # it is the petal's, and may need what is not there yet
             return False
 
-    def require(self, name: str) -> None:
-        """Raise ProxyNotAvailable unless it is there, or is to be done without."""
-        if name not in self._without:
-            self[name]
+    def _missing(self, *names: str) -> ProxyNotAvailable:
+        refused = self._without.issuperset(names)
+        available = tuple(sorted(self._found))
+        return ProxyNotAvailable(names, self._petal, available, refused=refused)
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise ProxyNotAvailable unless they are there, or are to be done without."""
+        missing = [name for name in names if name not in self._found and name not in self._without]
+        if missing:
+            raise self._missing(*missing)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)
@@ -96,10 +102,14 @@ async def make_proxies(supplies: Supplies) -> dict[str, Any]:
     """Asyncio-flavored: make and start what comes from factories."""
     found = dict(supplies.objects)
     for name, make in supplies.factories.items():
-        proxy = make()
-        if inspect.isawaitable(proxy):
-            proxy = await proxy
-        await _call_if_there(proxy, "start")
+        try:
+            proxy = make()
+            if inspect.isawaitable(proxy):
+                proxy = await proxy
+            await _call_if_there(proxy, "start")
+        except Exception as error:
+            text = f"the proxy {name!r} cannot be made: {type(error).__name__}: {error}"
+            raise RuntimeError(text) from error
         found[name] = proxy
     return found
 

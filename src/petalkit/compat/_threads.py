@@ -1,4 +1,4 @@
-"""Handlers that hold up a loop, in a worker thread with an asyncio loop of their own.
+"""Calling handlers where they belong: in the petal's loop, or in a worker thread.
 
 The trap: whatever the handler awaits there belongs to that loop. The methods of `MQTTProxy` see
 whose loop calls, and cross over by themselves, so a handler in a thread can answer.
@@ -9,8 +9,30 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+
+async def call_handler(
+    handler: Callable[..., Any], topic: str, message: dict[str, Any], *, cpu_heavy: bool
+) -> None:
+    """Asyncio-flavored: call a handler.
+
+    Args:
+        handler: an `async def`; or a plain `def`, which is called in a worker thread.
+        topic: for it.
+        message: for it.
+        cpu_heavy: whether an `async def` gets a thread too, with a loop of its own.
+    """
+    if not inspect.iscoroutinefunction(handler):
+        called = await asyncio.to_thread(handler, topic, message)
+        if inspect.isawaitable(called):  # such as a lambda around an async function
+            await called
+    elif cpu_heavy:
+        await run_in_own_loop(handler, topic, message)
+    else:
+        await handler(topic, message)
 
 
 async def run_in_own_loop(

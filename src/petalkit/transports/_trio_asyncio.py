@@ -1,5 +1,7 @@
-"""trio-asyncio, imported here for all: from Python 3.12 on its import says that a class of asyncio's
-is deprecated, which is nothing that a user can mend, and an error where warnings are.
+"""trio-asyncio, imported here for all.
+
+From Python 3.12 on its import says that a class of asyncio's is deprecated. That is nothing that a
+user can mend, and an error where warnings are errors.
 """
 
 from __future__ import annotations

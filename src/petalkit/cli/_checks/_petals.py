@@ -18,11 +18,13 @@ from ..._errors import PetalkitError
 from ..._petal import Petal
 from ..._registry import build_table
 from .._errors import UsageError
-from .._host_petals import HostPetals, known_commands
+from .._host_petals import HostPetals, known_commands, required_proxies
+from .._options import HostOptions
 from .._settings_loading import Loaded
 from .._targets import load_targets
 from ._values import Check, counted, failed, listed, ok, shortened, skipped
 
+_HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
 _TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
 
 
@@ -40,12 +42,16 @@ class Served:
 
 
 def check_petals(
-    targets: Sequence[str], loaded: Loaded, host: HostPetals | None
+    targets: Sequence[str], loaded: Loaded, options: HostOptions
 ) -> tuple[Served | None, list[Check]]:
     """Load the TARGETs and build their table; None where that cannot be done."""
-    if not targets:
-        return None, [skipped("petals", "no TARGET was given")]
     with contextlib.redirect_stdout(sys.stderr):
+        try:
+            host = options.open(loaded)
+        except UsageError as error:
+            return None, [failed("petals", _line(error.message), _HOST_TODO)]
+        if not targets:
+            return None, [skipped("petals", "no TARGET was given")]
         try:
             petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=host)
         except (UsageError, PetalkitError) as error:
@@ -56,6 +62,9 @@ def check_petals(
         except PetalkitError as error:
             todo = "Two things have one name: rename one, or leave one TARGET out."
             return None, [*checks, failed("petals", _line(str(error)), todo)]
+    checks += [check for petal in petals for check in _check_proxies(petal, host)]
+    if any(check.verdict == "failed" for check in checks):
+        return None, [*checks, skipped("petals", "not every petal can start")]
     names = tuple(table.public_names())
     served = Served(tuple((petal.name, petal.version) for petal in petals), names)
     text = f"{counted(len(petals), 'petal')} can be served together"
@@ -73,6 +82,20 @@ def _describe(petal: Petal) -> Check:
     except PetalkitError as error:
         return failed("petal", _line(str(error)), _TODO)
     return ok("petal", _told(petal, names))
+
+
+def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
+    """What a petal of the host says that it needs, and nobody supplies."""
+    guide_petal: Any = getattr(petal, "guide_petal", None)
+    if guide_petal is None or host is None:
+        return []
+    supplied = {"mqtt", *host.proxies, *host.factories}
+    missing = [name for name in required_proxies(guide_petal) if name not in supplied]
+    if not missing:
+        return []
+    text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
+    todo = f"--proxy {missing[0]}=module:name, or --proxy {missing[0]}=none to do without."
+    return [failed("petal", text, todo)]
 
 
 def _told(petal: Petal, names: Sequence[str]) -> str:

@@ -57,6 +57,9 @@ def connect_todo(error: RejectedByBroker, settings: Settings, *, as_device: bool
             todo.append("No user name is set: set username, and --password-file.")
         elif settings.username is not None and settings.password is None:
             todo.append("No password is set: --password-file, or PETALKIT_PASSWORD.")
+        elif settings.username is not None and _CREDENTIALS not in todo:
+            # What mosquitto answers to a wrong password too.
+            todo.append(f"The user name or the password may be wrong. {_CREDENTIALS}")
     if error.reason_code in (5, 0x87):
         todo.append("Let this user or certificate connect.")
     if error.reason_code in (2, 5, 0x85, 0x87) and not as_device:
