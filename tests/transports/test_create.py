@@ -12,15 +12,17 @@ from petalkit._settings import Settings
 from petalkit.transports import create_transport
 from petalkit.transports.asyncio_mqtt import AsyncioMqttTransport
 from petalkit.transports.native import NativeTransport
+from petalkit.transports.sidecar import SidecarTransport
 
 
 def test_the_setting_names_the_transport() -> None:
     assert isinstance(create_transport(Settings()), AsyncioMqttTransport)
     assert isinstance(create_transport(Settings(transport="native")), NativeTransport)
+    assert isinstance(create_transport(Settings(transport="sidecar")), SidecarTransport)
 
 
 def test_a_name_that_is_none() -> None:
-    with pytest.raises(ConfigError, match="asyncio-mqtt, native"):
+    with pytest.raises(ConfigError, match="asyncio-mqtt, native, sidecar"):
         create_transport(Settings(transport="pigeon"))
 
 
@@ -49,3 +51,17 @@ def test_native_without_its_codec_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "mqtt5", None)
     with pytest.raises(ConfigError, match=r"pip install 'petalkit\[native\]'"):
         create_transport(Settings(transport="native"))
+
+
+@pytest.mark.parametrize("missing", ["httpx", "hypercorn", "starlette", "h11"])
+def test_sidecar_without_its_packages_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("petalkit.transports.sidecar", "petalkit.transports._sidecar")):
+            monkeypatch.delitem(sys.modules, name)
+        if name.split(".")[0] == missing:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError, match=r"pip install 'petalkit\[http\]'"):
+        create_transport(Settings(transport="sidecar"))

@@ -415,6 +415,34 @@ async def test_a_lost_link_tells_every_publisher_once(
     assert not link.loss_blames_messages
 
 
+async def test_a_link_lost_in_the_step_of_an_answer_tells_once(
+    autojump_clock: Clock, sidecar: FakeSidecar
+) -> None:
+    done: list[object] = []
+    async with connected(sidecar) as link:
+        publisher = link._publisher  # type: ignore[attr-defined]
+        post = publisher._post
+
+        async def post_and_lose(*arguments: object) -> None:
+            await post(*arguments)
+            link.close()  # type: ignore[attr-defined]
+
+        publisher._post = post_and_lose
+        link.publish_nowait(message(1), done.append)
+        link.publish_nowait(message(2), done.append)
+        await link.ended.wait()
+    assert [type(one) for one in done] == [ConnectionLost, ConnectionLost]
+
+
+async def test_connections_are_kept_and_no_more_than_needed(
+    autojump_clock: Clock, sidecar: FakeSidecar
+) -> None:
+    async with connected(sidecar) as link:
+        for n in range(20):
+            await link.publish(message(n, f"a/{n}"))
+        assert sidecar.opened == 2  # one of them is the canary's
+
+
 # -- health
 
 
@@ -503,7 +531,7 @@ async def test_what_comes_confirms_a_subscription(
 ) -> None:
     async with connected(sidecar, sidecar_subscribe_interval=40.0) as link:
         await link.subscribe(COMMANDS)
-        await trio.sleep(1)
+        await trio.sleep(4)
         link.offer("a/command", b"{}")  # type: ignore[attr-defined]
         await trio.sleep(38)
         assert len(times(sidecar)) == 1

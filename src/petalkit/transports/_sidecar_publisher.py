@@ -43,7 +43,7 @@ class Publisher:
     """See the module; `run` is its one task.
 
     Args:
-        connect: makes a connection; called once per lane.
+        connect: makes a connection; called once per lane at most.
         lanes: requests at once.
         maximum: messages that are here at once.
         payload_max: bytes; a larger message is refused.
@@ -75,6 +75,7 @@ class Publisher:
         self._on_broken = on_broken
         self._lines: dict[str, deque[tuple[Message, OnDone]]] = {}
         self._ready: deque[str] = deque()  # topics with messages that no lane is sending
+        self._idle: list[PostConnection] = []
         self._count = 0
         self._sleepers = trio.lowlevel.ParkingLot()
         self._publishers = trio.lowlevel.ParkingLot()
@@ -123,19 +124,24 @@ class Publisher:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for number in range(self._lanes):
-                nursery.start_soon(self._lane, name=f"petalkit sidecar publisher {number}")
+        try:
+            async with trio.open_nursery() as nursery:
+                for number in range(self._lanes):
+                    nursery.start_soon(self._lane, name=f"petalkit sidecar publisher {number}")
+        finally:
+            for connection in self._idle:
+                await connection.aclose()
 
     async def _lane(self) -> None:
-        connection = self._connect()
-        try:
-            while True:
-                while not self._ready:
-                    await self._sleepers.park()
+        while True:
+            while not self._ready:
+                await self._sleepers.park()
+            # The one that was used last, so that no more are open than are needed.
+            connection = self._idle.pop() if self._idle else self._connect()
+            try:
                 await self._send_first(connection, self._ready.popleft())
-        finally:
-            await connection.aclose()
+            finally:
+                self._idle.append(connection)
 
     async def _send_first(self, connection: PostConnection, topic: str) -> None:
         """Send the first of a topic's line; until it has its outcome it stays there."""
