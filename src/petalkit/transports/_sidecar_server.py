@@ -6,8 +6,8 @@ connection to a `TCPServer` of Hypercorn's that watches by moving a deadline and
 that takes a third off the CPU of a request. What is used for it are parts of Hypercorn 0.18, and
 `pyproject.toml` says so. Nothing here installs a signal handler or configures logging.
 
-The rule: `callback_connections` at most. When they are all there, the one that has been idle the
-longest is closed, and every answer says that its connection closes, until there is room.
+The rule: `callback_connections` at most. While a further one waits, the one that has been idle the
+longest is closed, whoever has said nothing for a second too, and every answer ends its connection.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ IDLE_MAX = 75.0  # seconds; above what clients keep idle connections for, so tha
 HEADERS_MAX = 16 * 1024  # bytes
 UNSENT_MAX = 64 * 1024  # bytes
 READ_SIZE = 64 * 1024  # bytes
+SILENT_MAX = 1.0  # seconds that a new connection may say nothing while others wait
 CLOSE_MAX = 1.0  # seconds that connections get to answer, when all is over
 _NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _TRY_AGAIN = 0.1  # seconds
@@ -52,48 +53,77 @@ def _make_config() -> Config:
 
 
 class _IdleWatch:
-    """Closes a connection that is idle, or has not sent a whole head, for `IDLE_MAX`."""
+    """Closes a connection that is idle, or has not sent a whole head, for `IDLE_MAX`.
+
+    Hypercorn's task for that is called `restart` when a connection becomes idle, and `stop` when
+    there is a request.
+    """
 
     def __init__(self, connection: _Connection, server: CallbackServer) -> None:
         self._connection = connection
         self._server = server
+        self._idle = server.idle
+        self._served = False
+        self._since = 0.0
         self._scope = trio.CancelScope()
+        self._deadline = math.inf
         self._started = False
         self._over = False
 
     async def restart(self, task_group: Any, _action: object) -> None:
-        if self._over:
-            return
-        self._scope.deadline = trio.current_time() + IDLE_MAX
-        self._server.idle[self] = None
-        if not self._started:
-            self._started = True
-            task_group.spawn(self._run)
+        if not self._over:
+            self._idle[self] = None
+            self._since = trio.current_time()
+            self._set_deadline(self._since + IDLE_MAX)
+            if self._served and self._server.is_crowded():
+                self.close_now()
+            if not self._started:
+                self._started = True
+                task_group.spawn(self._run)
 
     async def stop(self) -> None:
-        self._server.idle.pop(self, None)
-        self._scope.deadline = math.inf
+        self._served = True
+        self._idle.pop(self, None)
+        self._set_deadline(math.inf)
 
     def close_now(self) -> None:
-        """It has to make room."""
-        self._server.idle.pop(self, None)
-        self._scope.deadline = -math.inf
+        """It is idle, and has to make room."""
+        self._idle.pop(self, None)
+        self._set_deadline(-math.inf)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has been asked on it, in a time in which any client would have."""
+        return not self._served and trio.current_time() >= self._since + SILENT_MAX
+
+    @property
+    def is_served(self) -> bool:
+        """Whether something has been asked on it before."""
+        return self._served
 
     def end(self) -> None:
         """Nothing more comes on the connection."""
         self._over = True
-        self._server.idle.pop(self, None)
+        self._idle.pop(self, None)
         self._scope.cancel()
 
+    def _set_deadline(self, deadline: float) -> None:
+        self._deadline = self._scope.deadline = deadline
+
     async def _run(self) -> None:
-        with self._scope:
-            await self._connection.context.terminated.wait()
-            if self not in self._server.idle:
-                return  # it is answering, and closes after that
-        self._server.idle.pop(self, None)
-        if not self._over:
-            with trio.CancelScope(shield=True):  # it does not wait
-                await self._connection.close_idle()
+        terminated = self._connection.context.terminated
+        while not self._over:
+            with trio.CancelScope(deadline=self._deadline) as self._scope:
+                await terminated.wait()
+                if self not in self._idle:
+                    return  # it is answering, and closes after that
+                self.close_now()
+            # A request may have come in the very step in which the time was over.
+            if self._deadline <= trio.current_time():
+                self._over = True
+                self._idle.pop(self, None)
+                with trio.CancelScope(shield=True):  # it does not wait
+                    await self._connection.close_idle()
 
 
 class _Connection(TCPServer):
@@ -161,10 +191,11 @@ class CallbackServer:
         self.context = WorkerContext(None)
         self.idle: dict[_IdleWatch, None] = {}
         self._slots = trio.Semaphore(limit)
+        self._wanted = 0  # connections that wait for a place
 
     def is_crowded(self) -> bool:
-        """Whether there is no room for a further connection."""
-        return self._slots.value == 0
+        """Whether a further connection waits for the place of one that is there."""
+        return self._wanted > 0
 
     @asynccontextmanager
     async def serve(self, asgi: Any, host: str, port: int) -> AsyncGenerator[int]:
@@ -213,19 +244,38 @@ class CallbackServer:
         with scope:
             async with listener:
                 while True:
-                    if self.is_crowded():
-                        for watch in self.idle:
-                            watch.close_now()
-                            break
-                    await self._slots.acquire()  # no limit: the kernel's queue is the back-pressure
+                    stream = await self._accept_one(listener)
                     try:
-                        stream = await self._accept_one(listener)
+                        await self._take_place()
                     except BaseException:
-                        self._slots.release()
+                        with trio.CancelScope(shield=True):
+                            await trio.aclose_forcefully(stream)  # it does not wait
                         raise
                     connections.start_soon(
                         self._serve_one, stream, name="petalkit callback connection"
                     )
+
+    async def _take_place(self) -> None:
+        """Wait for a place, without a limit: what waits behind this is in the kernel's queue."""
+        self._wanted += 1
+        try:
+            while True:
+                self._make_room()
+                with trio.move_on_after(SILENT_MAX):
+                    await self._slots.acquire()
+                    return
+        finally:
+            self._wanted -= 1
+
+    def _make_room(self) -> None:
+        if self._slots.value:
+            return
+        for watch in [one for one in self.idle if one.is_silent]:
+            watch.close_now()
+        for watch in self.idle:
+            if watch.is_served:
+                watch.close_now()
+                return
 
     async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
         while True:

@@ -1,0 +1,220 @@
+"""The connections of our endpoint: bounded, closed when they are idle, and ended with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from petalkit.transports import _sidecar_server
+from petalkit.transports._sidecar_server import CallbackServer
+
+pytestmark = pytest.mark.trio
+
+LIMIT = 10.0  # seconds of real time, against a hang
+REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+
+
+Reach = Callable[[int], Awaitable[trio.SocketStream]]
+
+
+@pytest.fixture
+async def reach() -> AsyncGenerator[Reach]:
+    """Connect to a port; closed after the test."""
+    streams: list[trio.SocketStream] = []
+
+    async def connect(port: int) -> trio.SocketStream:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        streams.append(stream)
+        return stream
+
+    yield connect
+    for stream in streams:
+        await trio.aclose_forcefully(stream)
+
+
+class App:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.gate = trio.Event()
+        self.gate.set()
+        self.under_way = 0
+        self.fails = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.under_way += 1
+        await self.gate.wait()
+        if self.fails:
+            raise RuntimeError("a bug")
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+async def ask(stream: trio.SocketStream, request: bytes = REQUEST) -> bytes:
+    await stream.send_all(request)
+    got = b""
+    while not got.endswith(b"done"):
+        part = await stream.receive_some(1000)
+        assert part, got
+        got += part
+    return got
+
+
+async def is_closed(stream: trio.SocketStream) -> bool:
+    with trio.fail_after(LIMIT):
+        try:
+            return not await stream.receive_some(1000)
+        except trio.BrokenResourceError:
+            return True
+
+
+async def test_one_connection_serves_many_and_each_answer_is_one_packet(reach: Reach) -> None:
+    async with CallbackServer(4).serve(App(), "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        with trio.fail_after(LIMIT):
+            for _ in range(1500):  # more than Hypercorn keeps a connection for by itself
+                await stream.send_all(REQUEST)
+                got = await stream.receive_some(1000)
+                assert got.startswith(b"HTTP/1.1 200")
+                assert got.endswith(b"\r\n\r\ndone")
+                assert b"server:" not in got.lower()
+
+
+async def test_it_continues_when_a_client_waits_for_that(reach: Reach) -> None:
+    async with CallbackServer(4).serve(App(), "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        head, _, body = REQUEST.partition(b"\r\n\r\n")
+        with trio.fail_after(LIMIT):
+            await stream.send_all(head + b"\r\nexpect: 100-continue\r\n\r\n")
+            assert b"100" in await stream.receive_some(1000)
+            assert b"200" in await ask(stream, body)
+
+
+async def test_no_more_connections_than_allowed_and_busy_ones_are_left_alone(reach: Reach) -> None:
+    app, server = App(), CallbackServer(2)
+    app.gate = trio.Event()
+    async with server.serve(app, "127.0.0.1", 0) as port, trio.open_nursery() as nursery:
+        with trio.fail_after(LIMIT):
+            streams = [await reach(port) for _ in range(4)]
+            for stream in streams:
+                nursery.start_soon(ask, stream)
+            while app.under_way < 2:
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            assert app.under_way == 2
+            assert server.is_crowded()
+            app.gate.set()  # all four are answered
+    assert app.under_way == 4
+
+
+async def test_an_idle_connection_makes_room(reach: Reach) -> None:
+    server = CallbackServer(2)
+    async with server.serve(App(), "127.0.0.1", 0) as port:
+        first, second = [await reach(port) for _ in range(2)]
+        await ask(first)
+        await ask(second)
+        await ask(first)
+        third = await reach(port)
+        with trio.fail_after(LIMIT):
+            await ask(third)
+        assert await is_closed(second), "not the one that was idle the longest"
+
+
+async def test_those_who_say_nothing_make_room_too(reach: Reach) -> None:
+    async with CallbackServer(2).serve(App(), "127.0.0.1", 0) as port:
+        silent = [await reach(port) for _ in range(5)]
+        with trio.fail_after(LIMIT):
+            await ask(await reach(port))
+        assert await is_closed(silent[0])
+
+
+async def test_as_many_as_allowed_are_kept(reach: Reach) -> None:
+    async with CallbackServer(2).serve(App(), "127.0.0.1", 0) as port:
+        streams = [await reach(port) for _ in range(2)]
+        with trio.fail_after(LIMIT):
+            for _ in range(20):
+                for stream in streams:
+                    await ask(stream)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HT", REQUEST])
+async def test_who_says_nothing_is_not_kept(
+    reach: Reach, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sidecar_server, "IDLE_MAX", 0.2)
+    async with CallbackServer(2).serve(App(), "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        if sent == REQUEST:
+            await ask(stream)
+        else:
+            await stream.send_all(sent)
+        assert await is_closed(stream)
+
+
+async def test_work_under_way_is_not_idleness(
+    reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sidecar_server, "IDLE_MAX", 0.1)
+    app = App()
+    app.gate = trio.Event()
+    async with CallbackServer(2).serve(app, "127.0.0.1", 0) as port, trio.open_nursery() as nursery:
+        stream = await reach(port)
+        nursery.start_soon(ask, stream)
+        await trio.sleep(0.3)
+        app.gate.set()
+
+
+async def test_a_connection_that_ends_gives_its_place_back(reach: Reach) -> None:
+    server = CallbackServer(1)
+    async with server.serve(App(), "127.0.0.1", 0) as port:
+        with trio.fail_after(LIMIT):
+            for _ in range(5):
+                stream = await reach(port)
+                await ask(stream)
+                await stream.aclose()
+
+
+async def test_the_end_closes_everything_in_time(reach: Reach) -> None:
+    app = App()
+    async with CallbackServer(4).serve(app, "127.0.0.1", 0) as port:
+        idle = await reach(port)
+        await ask(idle)
+        app.gate = trio.Event()
+        busy = await reach(port)
+        await busy.send_all(REQUEST)
+        while app.under_way < 2:
+            await trio.sleep(0.01)
+        began = trio.current_time()
+    assert trio.current_time() - began < 3
+    assert await is_closed(idle)
+    assert await is_closed(busy)
+    with pytest.raises(OSError, match="attempts"):
+        await reach(port)
+
+
+async def test_an_error_of_the_block_comes_out_as_it_is(reach: Reach) -> None:
+    with pytest.raises(KeyError):
+        async with CallbackServer(4).serve(App(), "127.0.0.1", 0):
+            raise KeyError
+
+
+async def test_a_bug_is_logged_by_us_and_nothing_else_is_configured(
+    reach: Reach, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    app.fails = True
+    async with CallbackServer(4).serve(app, "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        await stream.send_all(REQUEST)
+        with trio.fail_after(LIMIT):
+            assert b" 500 " in await stream.receive_some(1000)
+    assert {one.name for one in caplog.records} == {"petalkit.transport.http"}
+    for name in ("hypercorn.error", "hypercorn.access", "petalkit.transport.http"):
+        assert not logging.getLogger(name).handlers
