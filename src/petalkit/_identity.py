@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +18,7 @@ import msgspec
 import trio
 
 from ._errors import ConfigError
+from ._files import open_regular
 from ._messages import Identity
 from ._settings import (
     OrganizationSource,
@@ -98,10 +97,7 @@ class FileSource:
     def read_now(self) -> str:
         """The same, for callers that are not asynchronous."""
         try:
-            # Without waiting: opening a pipe would wait for its writer.
-            with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise SourceError("is not a regular file")
+            with open_regular(self.path) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             raise SourceError("does not exist") from None

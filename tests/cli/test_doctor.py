@@ -429,6 +429,7 @@ def test_the_wrong_password_is_refused_and_never_shown(
     assert report["connect"]["verdict"] == "failed"
     assert "ot authorized" in report["connect"]["found"]
     assert any("--as-device" in todo for todo in report["connect"]["todo"])
+    assert "The user name or the password may be wrong." in report["connect"]["todo"][0]
     assert {"limits", "queue", "subscribe", "ping"} <= report.of("skipped")
     assert "s3cr3t" not in str(report)
     assert "s3cr3t" not in run_cli("doctor", *common, *user).out

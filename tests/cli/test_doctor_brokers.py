@@ -13,12 +13,14 @@ import trio
 from petalkit import Settings
 from petalkit._messages import Identity, Message
 from petalkit._topics import TopicFilter
-from petalkit.cli._checks import _broker, _device, _mqtt, _rights
+from petalkit.cli._checks import _broker, _device, _mqtt, _plan, _rights
+from petalkit.cli._checks._broker import Visit, check_connect
 from petalkit.cli._checks._case import Call, Case
 from petalkit.cli._checks._plan import examine
-from petalkit.cli._checks._values import Check
+from petalkit.cli._checks._values import Check, ok
 from petalkit.client import open_client
 from petalkit.transports import ConnectOptions, Link
+from petalkit.transports._tls import Address
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 from ..transports import fake_broker
@@ -192,6 +194,62 @@ async def test_the_session_expiry_is_judged_for_the_device_alone() -> None:
     assert "Session Expiry Interval 60 s" in checks["limits"].found
     checks = await run(broker(v5=True, accept=granted), protocol="5")
     assert checks["limits"].verdict == "skipped"
+
+
+# -- cut short
+
+
+@pytest.mark.parametrize("moment", ["connect", "subscribe", "publish"])
+async def test_a_session_that_was_not_there_is_ended_also_when_it_is_cut_short(
+    moment: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    memory = MemoryBroker()
+    for module in (_broker, _rights):
+        monkeypatch.setattr(module, "create_transport", lambda _: MemoryTransport(memory))
+
+    async def reached(_: Settings) -> tuple[Address, Check]:
+        return Address("localhost", 1883, tls=False), ok("network", "")
+
+    async def nobody(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(_plan, "check_network", reached)
+    monkeypatch.setattr(_plan, "answers", nobody)
+    case = Case(settings=Settings(), identity=IDENTITY, as_device=True)
+    with trio.CancelScope() as scope:
+
+        def show(check: Check) -> None:
+            if check.id == moment:
+                assert memory.sessions
+                scope.cancel()
+
+        await examine(case, show, certificates_failed=False)
+    assert scope.cancelled_caught
+    assert not memory.sessions
+
+
+async def test_what_a_connect_has_made_is_known_also_when_it_is_cut_short(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    memory = MemoryBroker()
+
+    @asynccontextmanager
+    async def slow_to_leave(options: ConnectOptions) -> AsyncIterator[Link]:
+        async with MemoryTransport(memory).connect(options) as link:
+            yield link
+        if options.session_expiry:
+            await trio.sleep_forever()
+
+    class Slow:
+        connect = staticmethod(slow_to_leave)
+
+    monkeypatch.setattr(_broker, "create_transport", lambda _: Slow())
+    visit = Visit()
+    case = Case(settings=Settings(), identity=IDENTITY, as_device=True)
+    with trio.move_on_after(1):
+        await check_connect(case, Address("localhost", 1883, tls=False), visit)
+    assert visit.accepted is not None
+    assert memory.sessions
 
 
 # -- what a device may answer

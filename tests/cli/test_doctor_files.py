@@ -5,9 +5,11 @@ The broker is one that refuses at once, so all that needs it is skipped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from petalkit.compat import _install
+
 from ..brokers import Certificates
 from .doctor_kit import Doctor
 
@@ -23,6 +27,31 @@ RunCli = Callable[..., Any]
 NOWHERE = ("--broker", "mqtts://127.0.0.1:1")
 DEVICE = ("--device-id", "Instance-1")
 WHO = ("--organization-id", "acme", *DEVICE)
+
+
+@contextlib.contextmanager
+def writer_in_time(pipe: Path) -> Iterator[None]:
+    """A reader that waits for a writer is let go after a while, and has failed the test."""
+    waited = threading.Event()
+    done = threading.Event()
+
+    def write() -> None:
+        limit = 10.0
+        while not done.wait(limit):
+            waited.set()
+            limit = 0.05  # there may be more than one
+            with contextlib.suppress(OSError):  # nobody reads at this moment
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    assert not waited.is_set(), "it waited for a writer"
+
 
 # -- settings
 
@@ -85,6 +114,19 @@ def test_a_mistyped_variable_is_named(doctor: Doctor, monkeypatch: pytest.Monkey
     assert "PETALKIT_BROKR" in report["settings"]["found"].split("; from")[0]
 
 
+@pytest.mark.parametrize("option", ["--config", "--password-file"])
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    run_cli: RunCli, doctor: Doctor, tmp_path: Path, option: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with writer_in_time(tmp_path / "pipe"):
+        report = doctor(*NOWHERE, *WHO, "--username", "u", option, "pipe")
+        outcome = run_cli("run", "x", *NOWHERE, *WHO, "--username", "u", option, "pipe")
+    assert "cannot read 'pipe': it is not a regular file" in report["settings"]["found"]
+    assert outcome.code == 2
+    assert "it is not a regular file" in outcome.err
+
+
 # -- certificates
 
 
@@ -118,6 +160,18 @@ def test_files_that_are_not_there(doctor: Doctor, made: Certificates, name: str)
     check = doctor(*NOWHERE, *WHO, *pair(made, **{name: gone}))["certificates"]
     assert check["verdict"] == "failed"
     assert f"{name}: {gone} does not exist (there is no {gone.parent})" in check["found"]
+
+
+@pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
+def test_a_certificate_file_that_is_a_pipe_is_not_waited_for(
+    doctor: Doctor, made: Certificates, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with writer_in_time(tmp_path / "pipe"):
+        check = doctor(*NOWHERE, *WHO, *pair(made, **{name: tmp_path / "pipe"}))["certificates"]
+    assert check["verdict"] == "failed"
+    assert f"{name}: {tmp_path / 'pipe'} cannot be read" in check["found"]
+    assert "it is not a regular file" in check["found"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
@@ -329,3 +383,70 @@ def test_a_petal_that_prints_does_not_spoil_the_document(
     outcome = run_cli("doctor", "--json", str(example_file), *NOWHERE, *WHO)
     assert json.loads(outcome.out)["checks"]
     assert outcome.err == "chatter\n"
+
+
+# -- petals of the host
+
+
+@pytest.fixture
+def host_names() -> Iterator[None]:
+    """No names of the host before a test, and none after it."""
+    _install._uninstall()
+    yield
+    _install._uninstall()
+
+
+GUIDE = """
+from petal_app_manager.plugins.base import Petal
+
+class GuidePetal(Petal):
+    name = NAME
+    version = "1"
+    use_mqtt_proxy = True
+
+    def get_required_proxies(self):
+        return ["redis", "mqtt"]
+
+    def _setup_command_handlers(self):
+        return {"camera/expose": None, NAME + "/own": None}
+"""
+
+
+def guide(tmp_path: Path, name: str) -> str:
+    (tmp_path / f"{name}.py").write_text(GUIDE.replace("NAME", repr(name)))
+    return f"{name}.py"
+
+
+@pytest.mark.usefixtures("host_names")
+def test_a_proxy_that_a_petal_needs_and_nobody_supplies(doctor: Doctor, tmp_path: Path) -> None:
+    common = (guide(tmp_path, "one"), "--host-compat", *NOWHERE, *WHO)
+    report = doctor(*common)
+    petal, proxies = (check for check in report.checks if check["id"] == "petal")
+    assert petal["verdict"] == "ok"
+    assert proxies["verdict"] == "failed"
+    assert proxies["found"] == "one needs redis, and nobody supplies that"
+    assert "--proxy redis=module:name" in proxies["todo"][0]
+    assert report["petals"]["verdict"] == "skipped"
+    assert doctor(*common, "--proxy", "redis=none")["petals"]["verdict"] == "ok"
+
+
+@pytest.mark.usefixtures("host_names")
+def test_a_proxy_that_cannot_be_loaded(doctor: Doctor, tmp_path: Path) -> None:
+    common = (guide(tmp_path, "one"), *NOWHERE, *WHO)
+    check = doctor(*common, "--host-compat", "--proxy", "redis=no_such:Redis")["petals"]
+    assert check["verdict"] == "failed"
+    assert "--proxy redis" in check["found"]
+    assert "--host-compat" in check["todo"][0]
+    assert "add --host-compat" in doctor(*common, "--proxy", "redis=none")["petals"]["found"]
+
+
+@pytest.mark.usefixtures("host_names")
+def test_two_petals_of_the_host_with_one_command(doctor: Doctor, tmp_path: Path) -> None:
+    targets = (guide(tmp_path, "one"), guide(tmp_path, "two"))
+    options = ("--host-compat", "--proxy", "redis=none")
+    check = doctor(*targets, *options, *NOWHERE, *WHO)["petals"]
+    assert check["verdict"] == "warning"
+    assert "camera/expose of two is never asked for: one was given first" in check["found"]
+    assert "own" not in check["found"].partition(";")[0]
+    assert "2 petals can be served together" in check["found"]
+    assert "Rename" in check["todo"][0]

@@ -344,6 +344,9 @@ def test_our_own_client_leaves_nothing_and_the_devices_session_is_not_thrown_awa
     settings = Settings(clean_start=True, session_expiry=0)
     device = Case(settings=settings, identity=identity, as_device=True).options()
     assert device.client_id == "petalkit-acme-Instance-1"
-    assert (device.clean_start, device.session_expiry, device.will) == (False, 1, None)
+    # It keeps none: what is there is of other times, and may hold commands all the same.
+    assert (device.clean_start, device.session_expiry, device.will) == (False, 3600, None)
+    kept = Case(settings=Settings(session_expiry=86_400), identity=identity, as_device=True)
+    assert kept.options().session_expiry == 86_400
     named = Case(settings=Settings(client_id="drone-7"), identity=None, as_device=True)
     assert named.options().client_id == "drone-7"

@@ -115,7 +115,14 @@ def test_a_pipe_in_the_files_place_does_not_block(tmp_path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         thread.join()
         pytest.fail("opening a pipe blocked")
-    assert errors == ["is not a regular file"]
+    assert errors == ["cannot be read: it is not a regular file"]
+
+
+def test_a_folder_in_the_files_place_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(SourceError, match="Is a directory"):
+        FileSource(tmp_path).read_now()
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.trio

@@ -23,6 +23,7 @@ import typed_settings
 from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
+from .._files import open_regular
 from .._settings import Settings, environment_name
 
 logger = logging.getLogger("petalkit.settings")
@@ -189,7 +190,7 @@ def _outranks(value: _Value | None, other: _Value | None) -> bool:
 
 def _read_text(path: Path, setting: str, limit: int) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__

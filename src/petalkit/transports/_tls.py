@@ -18,6 +18,7 @@ from typing import NoReturn
 import attrs
 
 from .._errors import ConfigError
+from .._files import open_regular
 from .._settings import Settings
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -127,8 +128,8 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
 def _check_readable(name: str, path: Path) -> None:
     try:
-        with path.open("rb"):
-            pass
+        # OpenSSL would wait for the writer of a pipe, and hold up the event loop.
+        open_regular(path).close()
     except OSError as error:
         raise ConfigError(name, f"{path} cannot be read: {error.strerror}") from None
 

@@ -36,7 +36,14 @@ class Accepted:
     session_present: bool
 
 
-async def check_connect(case: Case, address: Address) -> tuple[Accepted | None, Check]:
+@attrs.define
+class Visit:
+    """What has come of connecting, also when leaving again is cut short."""
+
+    accepted: Accepted | None = None
+
+
+async def check_connect(case: Case, address: Address, visit: Visit) -> Check:
     """Connect, and leave again. Bounded by `connect_timeout`, and some seconds where it fails."""
     settings, options = case.settings, case.options()
     what = f"MQTT {settings.protocol} over {settings.transport}"
@@ -44,20 +51,20 @@ async def check_connect(case: Case, address: Address) -> tuple[Accepted | None, 
     try:
         async with create_transport(settings).connect(options) as link:
             elapsed = trio.current_time() - started
-            accepted = Accepted(link.broker_limits, link.session_present)
+            visit.accepted = accepted = Accepted(link.broker_limits, link.session_present)
     except ConfigError as error:
-        return None, failed("connect", str(error), f"Mend {error.setting}.")
+        return failed("connect", str(error), f"Mend {error.setting}.")
     except RejectedByBroker as error:
         text = f"{what}: {_refusal(error)} to client {options.client_id!r}"
         todo = connect_todo(error, settings, as_device=case.as_device)
-        return None, failed("connect", text, *todo)
+        return failed("connect", text, *todo)
     except TransportError as error:
-        return None, await _explain(error, case, address)
+        return await _explain(error, case, address)
     user = "no user name" if settings.username is None else f"user {settings.username!r}"
     text = f"{what}: accepted {options.client_id!r} with {user} in {elapsed * 1000:.0f} ms"
     if accepted.session_present:
         text += "; the broker has kept its session"
-    return accepted, ok("connect", text)
+    return ok("connect", text)
 
 
 def _refusal(error: RejectedByBroker) -> str:
@@ -191,9 +198,14 @@ async def check_queue(case: Case) -> Check:
 
 
 async def end_session(case: Case) -> None:
-    """End a session that was made here, and was not there before. Bounded; says nothing."""
+    """End a session that was made here, and was not there before. Says nothing.
+
+    Cancellation: is held off; bounded by the timeouts of connecting and disconnecting.
+    """
+    limit = case.settings.connect_timeout + case.settings.disconnect_timeout
     try:
-        async with create_transport(case.settings).connect(case.ending_options()):
-            pass
+        with trio.move_on_after(limit, shield=True):
+            async with create_transport(case.settings).connect(case.ending_options()):
+                pass
     except (TransportError, ConfigError):
         pass  # then the broker ends it, after its time

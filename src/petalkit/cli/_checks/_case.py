@@ -17,6 +17,7 @@ from ...transports import ConnectOptions
 from ._petals import Served
 
 ECHO_WAIT = 2.0  # seconds for a message that goes to the broker and back
+SESSION_KEPT = 3600  # seconds that a session is kept whose device does not say how long
 RETAINED_WAIT = 1.0  # seconds for a retained message after the SUBACK
 
 
@@ -57,28 +58,31 @@ class Case:
     def observer_options(self) -> ConnectOptions:
         """Of a client of our own, for which nothing is kept."""
         # 22 characters: MQTT 3.1.1 promises 23 (section 3.1.3.1).
-        return self._options(f"petalkit-doctor-{secrets.token_hex(3)}", clean=True)
+        return self._options(f"petalkit-doctor-{secrets.token_hex(3)}", session_expiry=0)
 
     def options(self) -> ConnectOptions:
         """Of the client that is examined: the observer's, or those of the device's own session.
 
-        That session is never started clean: it may hold commands.
+        That session is never started clean: it may hold commands. With MQTT 5 each CONNECT says
+        anew how long it is kept, so it is said as the device says it; where the device keeps none,
+        and so one that is there is of other times, long enough for the device to find it.
         """
         client_id = self.device_client_id() if self.as_device else None
         if client_id is None:
             return self.observer_options()
-        return self._options(client_id, clean=False)
+        expiry = self.settings.session_expiry or SESSION_KEPT
+        return self._options(client_id, session_expiry=expiry)
 
     def ending_options(self) -> ConnectOptions:
         """The same, to end a session that was not there before."""
         return attrs.evolve(self.options(), clean_start=True, session_expiry=0)
 
-    def _options(self, client_id: str, *, clean: bool) -> ConnectOptions:
+    def _options(self, client_id: str, *, session_expiry: int) -> ConnectOptions:
         settings = self.settings
         return ConnectOptions(
             client_id=client_id,
-            clean_start=clean,
-            session_expiry=0 if clean else max(settings.session_expiry, 1),
+            clean_start=session_expiry == 0,
+            session_expiry=session_expiry,
             keep_alive=settings.keep_alive,
             receive_maximum=settings.receive_maximum,
             publish_maximum=settings.publish_maximum,

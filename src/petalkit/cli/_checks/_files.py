@@ -16,6 +16,7 @@ from pathlib import Path
 import attrs
 
 from ..._errors import ConfigError
+from ..._files import open_regular
 from ..._settings import Settings, environment_name
 from ...transports import create_transport
 from ...transports._tls import tls_context
@@ -190,8 +191,7 @@ def check_certificates(settings: Settings, password_file: Path | None, now: floa
     readable = True
     for file in files:
         try:
-            with file.path.open("rb"):
-                pass
+            open_regular(file.path).close()
         except OSError as error:
             readable = False
             what, todo = why_not_readable(file.path, error)
@@ -233,7 +233,7 @@ def _context_problem(error: ConfigError) -> tuple[str, str]:
 
 def _check_dates(findings: Findings, setting: str, path: Path, now: float) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = validities(file.read(PEM_MAX).decode("ascii", "replace"))
     except (OSError, ValueError) as error:
         findings.warn(f"{setting}: the dates in {path} cannot be read: {error}")

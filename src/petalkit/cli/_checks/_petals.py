@@ -22,7 +22,7 @@ from .._host_petals import HostPetals, known_commands, required_proxies
 from .._options import HostOptions
 from .._settings_loading import Loaded
 from .._targets import load_targets
-from ._values import Check, counted, failed, listed, ok, shortened, skipped
+from ._values import Check, Findings, counted, failed, listed, ok, shortened, skipped
 
 _HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
 _TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
@@ -67,8 +67,23 @@ def check_petals(
         return None, [*checks, skipped("petals", "not every petal can start")]
     names = tuple(table.public_names())
     served = Served(tuple((petal.name, petal.version) for petal in petals), names)
-    text = f"{counted(len(petals), 'petal')} can be served together"
-    return served, [*checks, ok("petals", text)]
+    return served, [*checks, _together(petals)]
+
+
+def _together(petals: Sequence[Petal]) -> Check:
+    """Whether they get in each other's way, which petals of the host may."""
+    findings = Findings("petals")
+    findings.ok(f"{counted(len(petals), 'petal')} can be served together")
+    served: dict[str, str] = {}
+    for petal in petals:
+        guide_petal: Any = getattr(petal, "guide_petal", None)
+        known = [] if guide_petal is None else known_commands(guide_petal)[0]
+        for name in [command.name for command in known]:
+            first = served.setdefault(name, petal.name)
+            if first != petal.name:
+                text = f"{name} of {petal.name} is never asked for: {first} was given first"
+                findings.warn(text, "Rename one of the two commands, or leave one petal out.")
+    return findings.check(nothing="")
 
 
 def _describe(petal: Petal) -> Check:

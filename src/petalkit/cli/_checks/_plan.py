@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import attrs
 
-from ._broker import check_connect, check_limits, check_queue, end_session
+from ...transports._tls import Address
+from ._broker import Visit, check_connect, check_limits, check_queue, end_session
 from ._case import Case
 from ._certificate import Validity
 from ._device import answers, check_device
@@ -59,23 +60,33 @@ async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
     if case.as_device:
         case, check = await _choose_client(case)
         show(check)
-    accepted, check = await check_connect(case, address)
-    show(check)
-    if accepted is None:
-        skip_from("limits", "the broker does not accept us")
-        return
+    visit = Visit()
     try:
-        show(check_limits(accepted.limits, case.settings, as_device=case.as_device))
-        show(await check_queue(case))
-        if case.identity is None:
-            skip_from("subscribe", "organization ID or device ID is not known")
-            return
-        show(await check_subscribe(case, case.identity))
-        show(await check_publish(case, case.identity))
+        goes_on = await _visit(case, address, visit, show, skip_from)
     finally:
-        if case.as_device and not accepted.session_present:
+        made = visit.accepted is not None and not visit.accepted.session_present
+        if case.as_device and made:
             await end_session(case)
-    await check_device(case, case.identity, show)
+    if goes_on and case.identity is not None:
+        await check_device(case, case.identity, show)
+
+
+async def _visit(
+    case: Case, address: Address, visit: Visit, show: Show, skip_from: Callable[[str, str], None]
+) -> bool:
+    """What is done under the client ID that is examined; whether a device may be asked then."""
+    show(await check_connect(case, address, visit))
+    if visit.accepted is None:
+        skip_from("limits", "the broker does not accept us")
+        return False
+    show(check_limits(visit.accepted.limits, case.settings, as_device=case.as_device))
+    show(await check_queue(case))
+    if case.identity is None:
+        skip_from("subscribe", "organization ID or device ID is not known")
+        return False
+    show(await check_subscribe(case, case.identity))
+    show(await check_publish(case, case.identity))
+    return True
 
 
 async def _choose_client(case: Case) -> tuple[Case, Check]:
@@ -88,4 +99,7 @@ async def _choose_client(case: Case) -> tuple[Case, Check]:
     if await answers(case, case.identity):
         text = f"a runtime answers as this device, so {client_id!r} is left to it"
         return own, warning("client", text, "Stop it first, to check under its client ID.")
-    return case, ok("client", f"checked as {client_id!r}, the device's own")
+    text = f"checked as {client_id!r}, the device's own"
+    if case.settings.speaks_mqtt_5:
+        text += f"; a session there is kept for {case.options().session_expiry} s from now on"
+    return case, ok("client", text)
