@@ -125,7 +125,8 @@ def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
     """`run_until_signalled` as the last that this process does; returns its exit code.
 
     Threads that petals leave running, and Python waits for, hold up the end of the process for
-    `STOP_MARGIN` seconds at most.
+    `STOP_MARGIN` seconds at most. So it is for a process that is ours, as that of the command line:
+    in another they may be whoever's.
     """
     code = EXIT_ERROR
     try:
@@ -171,7 +172,8 @@ def run(*petals: Petal, settings: Settings | None = None) -> None:
 
     Sets up logging on stderr unless the program has done so already. Returns after a clean stop;
     ends the process with an exit code otherwise: 1 when the runtime failed or no petal could be
-    started, 2 when a setting or a petal is wrong, 3 at a second signal.
+    started, 2 when a setting or a petal is wrong, 3 at a second signal. What the program does
+    after that is its own; Python waits for all threads that are no daemons, also those of petals.
 
     Args:
         petals: instances, with names of their own.
@@ -182,7 +184,7 @@ def run(*petals: Petal, settings: Settings | None = None) -> None:
     if not logging.getLogger().handlers:
         configure_logging()
     try:
-        code = run_as_process(petals, settings or Settings())
+        code = trio.run(run_until_signalled, petals, settings or Settings())
     except (ConfigError, RegistrationError) as error:
         logger.critical("%s", error)
         code = EXIT_USAGE

@@ -330,21 +330,9 @@ class Leaving(Petal):
 """
 
 
-@pytest.mark.parametrize("by", ["command line", "program"])
-def test_threads_that_a_petal_leaves_do_not_hold_up_the_end(
-    by: str, start: Start, tmp_path: Path
-) -> None:
+def test_threads_that_a_petal_leaves_do_not_hold_up_the_end(start: Start, tmp_path: Path) -> None:
     (tmp_path / "leaving.py").write_text(LEAVING)
-    nobody = "mqtt://127.0.0.1:1"
-    if by == "command line":
-        program = start("run", "leaving.py", "--broker", nobody, *WHO)
-    else:
-        (tmp_path / "main.py").write_text(
-            "import petalkit, leaving\n"
-            f"settings = petalkit.Settings(broker={nobody!r}, organization_id='acme')\n"
-            "petalkit.run(leaving.Leaving(), settings=settings)\n"
-        )
-        program = start(python=["main.py"])
+    program = start("run", "leaving.py", "--broker", "mqtt://127.0.0.1:1", *WHO)
     program.wait_line("not connected to")
     program.process.send_signal(signal.SIGTERM)
     program.wait_line("stopping")
@@ -353,3 +341,36 @@ def test_threads_that_a_petal_leaves_do_not_hold_up_the_end(
     assert time.monotonic() - started < 30
     text = "".join(program.lines)
     assert "threads that do not end are left behind: left behind, pool_0" in text
+
+
+OWN_PROGRAM = """
+import sys, threading, time
+import petalkit, petalkit._run
+
+petalkit._run.STOP_MARGIN = 0.01  # what ends the process of the command line, would do so at once
+
+class Quiet(petalkit.Petal):
+    name = "quiet"
+
+settings = petalkit.Settings(broker="mqtt://127.0.0.1:1", organization_id="acme")
+petalkit.run(Quiet(), settings=settings)
+
+def work():
+    threading.main_thread().join()
+    time.sleep(0.5)
+    print("the work is done", flush=True)
+
+threading.Thread(target=work).start()
+sys.exit(7)
+"""
+
+
+def test_the_threads_and_the_exit_code_of_a_program_are_its_own(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text(OWN_PROGRAM)
+    program = start(python=["main.py"])
+    program.wait_line("not connected to")
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 7, "".join(program.lines)
+    assert program.lines[-1] == "the work is done\n"
