@@ -443,6 +443,59 @@ async def test_connections_are_kept_and_no_more_than_needed(
         assert sidecar.opened == 2  # one of them is the canary's
 
 
+YES_TEXT = b'{"success":true}'
+OK = b"HTTP/1.1 200 OK\r\n"
+WAYS = {
+    "chunked": OK + b"transfer-encoding: chunked\r\n\r\n10\r\n" + YES_TEXT + b"\r\n0\r\n\r\n",
+    "close": OK + b"connection: close\r\ncontent-length: 16\r\n\r\n" + YES_TEXT,
+    "1.0": b"HTTP/1.0 200 OK\r\n\r\n" + YES_TEXT,
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"content-length: 16\r\n\r\n" + YES_TEXT,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+async def test_every_way_in_which_http_answers_is_understood(
+    autojump_clock: Clock, sidecar: FakeSidecar, nursery: trio.Nursery, way: str, piece: int
+) -> None:
+    answer = WAYS[way]
+    requests: list[bytes] = []
+
+    async def answer_all(stream: Any) -> None:
+        while True:
+            request = await stream.receive_some()
+            while request and not request.endswith(b"}"):
+                request += await stream.receive_some()
+            if not request:
+                return
+            requests.append(request)
+            for start in range(0, len(answer), piece):
+                await stream.send_all(answer[start : start + piece])
+                await trio.sleep(0.001)
+            if way in ("close", "1.0"):
+                await stream.aclose()
+                return
+
+    opened = 0
+
+    async def open_stream() -> trio.abc.Stream:
+        nonlocal opened
+        await trio.lowlevel.checkpoint()
+        opened += 1
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(answer_all, theirs)
+        return ours
+
+    sidecar.open_stream = open_stream  # type: ignore[method-assign]
+    async with connected(sidecar, sidecar_token="secret") as link:
+        opened -= 1  # the canary's, whose request has no body to wait for
+        for n in range(3):
+            await link.publish(message(n))
+    assert len(requests) == 3
+    assert all(b"authorization: Bearer secret\r\n" in one for one in requests)
+    nursery.cancel_scope.cancel()
+
+
 # -- health
 
 

@@ -10,6 +10,7 @@ from petalkit import ConfigError, RejectedByBroker, Settings
 from petalkit.transports import create_transport
 from petalkit.transports._sidecar_addresses import callback_url, sidecar_addresses
 from petalkit.transports._sidecar_answers import NotTaken, check_answer, describe_answer
+from petalkit.transports._sidecar_connection import read_plain_answer
 
 
 def made(**settings: Any) -> Settings:
@@ -52,7 +53,9 @@ def test_what_the_sidecar_is_told(settings: dict[str, Any], url: str) -> None:
         ("sidecar_url", "127.0.0.1:3004"), ("sidecar_url", "mqtt://127.0.0.1"),
         ("sidecar_url", "http://"), ("sidecar_url", "http://127.0.0.1:0"),
         ("sidecar_url", "http://127.0.0.1:99999"), ("sidecar_url", "http://127.0.0.1/?a=b"),
-        ("sidecar_url", "http://user:hunter2@127.0.0.1"),
+        ("sidecar_url", "http://user:hunter2@127.0.0.1"), ("sidecar_url", "http://127.0.0.1/a b"),
+        ("sidecar_token", "hunter2\r\nx: y"), ("sidecar_token", "hunter2\xe9"),
+        ("sidecar_token", ""), ("sidecar_token", "hunter2 x"),
         ("callback_listen", "3005"), ("callback_listen", ":3005"),
         ("callback_listen", "127.0.0.1"), ("callback_listen", "127.0.0.1:99999"),
         ("callback_listen", "127.0.0.1:x"), ("callback_url", "127.0.0.1:3005"),
@@ -127,6 +130,40 @@ def test_answers_that_say_never(status: int, code: int) -> None:
     with pytest.raises(RejectedByBroker) as caught:
         check_answer(status, b'{"error":"bad"}')
     assert caught.value.reason_code == code
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (OK + b"Content-Length: 2\r\n\r\n{}", (200, b"{}")),
+        (OK + b"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\ncontent-length:0\r\n\r\n",
+         (200, b"")),
+        (b"HTTP/1.1 503\r\nX: y\r\nContent-Length: 1\r\n\r\nx", (503, b"x")),
+        (b"", None),
+        (OK, None),
+        (OK + b"\r\n", None),
+        (OK + b"Content-Length: 3\r\n\r\n{}", None),
+        (OK + b"Content-Length: 1\r\n\r\n{}", None),
+        (OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", None),
+        (OK + b"X-Content-Length: 2\r\n\r\n{}", None),
+        (OK + b"Content-Length: +2\r\n\r\n{}", None),
+        (OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", None),
+        (OK + b"Content-Length: 2\r\nConnection: close\r\n\r\n{}", None),
+        (OK + b"Content-Length: 2\r\n folded\r\n\r\n{}", None),
+        (OK + b"Content-Length : 2\r\n\r\n{}", None),
+        (OK + b"Content-Length: 2\n\n{}", None),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", None),
+        (b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n", None),
+        (b"HTTP/1.1 204 None\r\nX: y\r\n\r\n", None),
+    ],
+)  # fmt: skip
+def test_only_the_plainest_answer_is_read_without_a_parser(
+    data: bytes, answer: tuple[int, bytes] | None
+) -> None:
+    assert read_plain_answer(data) == answer
 
 
 def test_what_an_answer_says_is_cut() -> None:

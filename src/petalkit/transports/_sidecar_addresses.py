@@ -7,6 +7,7 @@ reach, in a container for example; so what it is told can be set apart, as `call
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, quote, urlsplit
 
 import attrs
@@ -17,6 +18,8 @@ from ._tls import is_loopback
 
 CALLBACK_PATH = "/mqtt-callback/callback"  # the guide's host's own
 _PORTS = {"http": 80, "https": 443}
+_TARGET = re.compile("[!-~]*")  # they stand in the head of a request
+_TOKEN = re.compile("[!-~]+")
 
 
 @attrs.frozen
@@ -60,6 +63,10 @@ def sidecar_addresses(settings: Settings) -> Addresses:
             raise ConfigError("ca_file", f"needs an https:// address, not {settings.sidecar_url!r}")
     elif settings.alpn:
         raise ConfigError("alpn", "is for brokers, not for a sidecar")
+    if not _TARGET.fullmatch(url.path):
+        raise ConfigError("sidecar_url", f"{settings.sidecar_url!r} has a path that is none")
+    if settings.sidecar_token is not None and not _TOKEN.fullmatch(settings.sidecar_token):
+        raise ConfigError("sidecar_token", "must be printable ASCII without spaces")
     listen_host, listen_port = _listen_address(settings.callback_listen)
     _refuse_insecure(settings, "callback_listen", listen_host)
     if settings.callback_url is not None:
