@@ -8,6 +8,7 @@ synchronous, so a choice and the call of the handler can be one step.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import trio
@@ -54,6 +55,28 @@ class Backlog:
     def line_of(self, spec: CommandSpec) -> Line:
         """The line of a command; its petal's when it was removed meanwhile."""
         return self._lines.get(spec) or self.petals[spec.petal].line
+
+    def open(self, petal: str, find: Callable[[str], CommandSpec | None]) -> None:
+        """Let the commands of a petal start, which have waited for it, in order.
+
+        Args:
+            petal: its name.
+            find: who serves a name now. Of commands that somebody was only guessed to serve, it
+                may be another by now: they go to the line of that one, to their place in it.
+        """
+        self.petals[petal].ready = True
+        moved: list[Execution] = []
+        for execution in self.take(lambda one: one.spec.guessed):
+            execution.spec = find(execution.spec.name) or execution.spec
+            moved.append(execution)
+        for execution in moved:
+            execution.line = self.line_of(execution.spec)
+            self._put_aside(execution)
+            self.waiting += 1
+            self.waiting_bytes += len(execution.payload)
+        for line in {execution.line for execution in moved}:
+            line.waiting = deque(sorted(line.waiting, key=_number))
+        self._look_again = True
 
     # -- in and out
 
@@ -111,7 +134,7 @@ class Backlog:
                 taken.append(self._out(execution))
             if not line.waiting:
                 del self._set_aside[line]
-        return sorted(taken, key=lambda execution: execution.number)
+        return sorted(taken, key=_number)
 
     def __iter__(self) -> Iterator[Execution]:
         """Everything that waits, line by line."""
@@ -148,9 +171,13 @@ class Backlog:
 
     def _may_start(self, line: Line) -> bool:
         petal = line.petal
-        return (line.limit is None or line.running < line.limit) and (
-            petal.running == 0
-            or (petal.running < petal.limit and self._running < self._concurrency)
+        return (
+            petal.ready
+            and (line.limit is None or line.running < line.limit)
+            and (
+                petal.running == 0
+                or (petal.running < petal.limit and self._running < self._concurrency)
+            )
         )
 
     def enter(self, execution: Execution) -> None:
@@ -169,3 +196,7 @@ class Backlog:
 
 def _oldest(line: Line) -> int:
     return line.waiting[0].number
+
+
+def _number(execution: Execution) -> int:
+    return execution.number

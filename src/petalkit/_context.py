@@ -80,6 +80,9 @@ class NotServed(CommandError):
         message: for people.
         answered: whether it is ours to say so; else another program may answer.
         details: more fields of the response.
+
+    Attributes:
+        may_have_run: somebody may have served it without a word: so no copy of it is run.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class NotServed(CommandError):
     ) -> None:
         super().__init__(ErrorCode.UNKNOWN_COMMAND, message, details=details)
         self.answered = answered
+        self.may_have_run = False
 
 
 class PetalHost(Protocol):
@@ -95,6 +99,11 @@ class PetalHost(Protocol):
     @property
     def settings(self) -> Settings:
         """How the runtime behaves."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """Whether the petal is out of service."""
         ...
 
     @property
@@ -138,6 +147,9 @@ class PetalHost(Protocol):
     def not_served(self, name: str) -> NotServed:
         """What to raise for a command that nobody serves after all."""
         ...
+
+    def open_line(self, name: str) -> None:
+        """Let the commands of a petal or a resolver start that have waited until it is ready."""
 
     def add_command(self, name: str, handler: Any, options: Any) -> None:
         """Serve one more command from now on."""

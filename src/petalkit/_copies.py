@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 
 from ._answers import Answers
-from ._duplicates import DuplicateWindow, is_same_request
+from ._duplicates import NOTHING, DuplicateWindow, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._held import HeldLine
@@ -110,6 +110,9 @@ class Copies:
 
     def _answer_again(self, request: Request, message_id: str, response: bytes) -> None:
         # A redelivery may find the response still on its way; it needs no second one then.
+        if response == NOTHING:
+            request.delivery.ack()
+            return
         owes, terms = self._outbox.owes_answer, request.terms
         if wants_usual(request.command, terms) and not owes(message_id):
             self._answers.put_unreserved(request.identity, message_id, response)

@@ -22,7 +22,7 @@ import trio
 from ._answers import Answers
 from ._backlog import Backlog
 from ._context import log_scope
-from ._duplicates import DuplicateWindow
+from ._duplicates import NOTHING, DuplicateWindow
 from ._errors import ErrorCode
 from ._execution import Answer, Execution, call_handler, timed_out
 from ._messages import Identity, Message
@@ -61,6 +61,7 @@ class Dispatcher:
         counters: Counters,
     ) -> None:
         self._settings = settings
+        self._table = table
         self._duplicates = duplicates
         self._answers = answers
         self._outbox = outbox
@@ -81,6 +82,17 @@ class Dispatcher:
             settings.concurrency + settings.urgent_concurrency + len(self.backlog.petals)
         )
         self._progress: trio.Event | None = None  # set at the next ending, if somebody waits
+
+    # -- petals that are not ready at once
+
+    def hold_petal(self, petal: str) -> None:
+        """Let the commands of a petal wait until `open_petal`."""
+        self.backlog.petals[petal].ready = False
+
+    def open_petal(self, petal: str) -> None:
+        """Let them start."""
+        self.backlog.open(petal, self._table.lookup)
+        self._pass_on()
 
     # -- intake's side
 
@@ -331,13 +343,15 @@ class Dispatcher:
             self._counters.failed[str(code)] += 1
         message_id = execution.command.message_id
         not_served = execution.not_served
+        counts = not_served is None or not_served.may_have_run
+        silent = not_served is not None and not not_served.answered  # another program may answer
         if message_id is not None:
-            if (execution.entered and not_served is None) or code == ErrorCode.EXPIRED:
-                self._duplicates.finish(message_id, response, now)
+            if (execution.entered and counts) or code == ErrorCode.EXPIRED:
+                self._duplicates.finish(message_id, NOTHING if silent else response, now)
             else:
                 self._duplicates.forget(message_id)
-        if not_served is not None and not not_served.answered:
-            self._release_places(execution)  # another program may answer
+        if silent:
+            self._release_places(execution)
         if execution.wait_response:
             message = Message(
                 execution.response_topic, response, 1, False, self._answers.properties

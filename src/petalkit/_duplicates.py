@@ -13,6 +13,8 @@ import msgspec
 
 from ._messages import Command
 
+NOTHING = b""  # recorded for a command whose copies are to be neither run nor answered
+
 
 class Live(Protocol):
     """What the window needs of a queued or running command."""

@@ -34,14 +34,15 @@ _numbers = itertools.count()
 
 
 class PetalState:
-    """What the dispatcher knows of a petal: its slots, and whether it failed."""
+    """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
-    __slots__ = ("failed", "limit", "line", "name", "running")
+    __slots__ = ("failed", "limit", "line", "name", "ready", "running")
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
         self.limit = limit
         self.running = 0
+        self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
         self.line = Line(self, None)
 

@@ -232,6 +232,9 @@ class Intake:
             terms = self._terms(properties, expires_at, reply)
         # What is no boolean asks for nothing.
         wait_ack = self._honours_wait_ack and command.extra.get("waitAck") is True
+        if wait_ack:
+            spec = self._table.lookup(command.command)
+            wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
         self._judge(Request(delivery, identity, command, terms, wait_ack))
 
     def _judge(self, request: Request) -> None:
@@ -253,8 +256,6 @@ class Intake:
             self._refusals.refuse(request, ErrorCode.EXPIRED, "it had expired when it came")
             return
         spec = self._table.lookup(command.command)
-        if spec is not None and spec.guessed:
-            request.wait_ack = False  # nobody knows yet who has received it
         if spec is None:
             self._refusals.unknown(request)
         elif self._backlog.petals[spec.petal].failed:
@@ -455,7 +456,10 @@ class Intake:
                     self._refusals.refuse(request, ErrorCode.EXPIRED, text)
                 elif self._has_room(request):
                     self._held.pop_first()
-                    self._accept(request, held.spec)
+                    spec = held.spec
+                    if spec.guessed:  # who serves it may be known by now
+                        spec = self._table.lookup(spec.name) or spec
+                    self._accept(request, spec)
                 else:
                     break
         finally:

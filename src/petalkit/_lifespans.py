@@ -170,6 +170,10 @@ class PetalLife:
         """What to raise for a command that nobody serves after all."""
         return self._unknown.not_served(name)
 
+    def open_line(self, name: str) -> None:
+        """Let the commands of a petal or a resolver start that have waited until it is ready."""
+        self._dispatcher.open_petal(name)
+
     def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
         """Serve one more command from now on."""
         spec = make_spec(self.petal, options, handler)
@@ -271,11 +275,11 @@ class PetalLife:
             # It took the cancellation of a scope or nursery of its own for an end.
             self._fail("its lifespan ended by itself")
         if scope.cancelled_caught:
-            if self._entered:
-                logger.error("petal %r: leaving the lifespan took too long", self.petal.name)
-            else:
+            if not self._entered:
                 limit = self._settings.startup_timeout
                 self._fail(f"its lifespan was not entered within {limit:g} s, or was cut short")
+            elif trio.current_time() >= scope.deadline:  # else it was abandoned as it was entered
+                logger.error("petal %r: leaving the lifespan took too long", self.petal.name)
         await self._end_background()
         if not self._entered:
             self._tell(task_status)

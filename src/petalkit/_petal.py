@@ -97,6 +97,8 @@ class Petal:
     converter: cattrs.Converter | None = None
     # Not for petals of users: for those whose commands are not known before they run.
     resolver: CommandResolver | None = None
+    # Whether its commands start at once; else they wait until it opens its line (`PetalHost`).
+    ready_at_once: ClassVar[bool] = True
     # Whether other programs may serve other commands of the same device, and answer for them.
     beside_others: ClassVar[bool] = False
     builtin: ClassVar[bool] = False

@@ -72,7 +72,14 @@ class CommandSpec:
 
 
 class CommandResolver(Protocol):
-    """Finds the commands of petals that cannot list them: some learn their own while they run."""
+    """Finds the commands of petals that cannot list them: some learn their own while they run.
+
+    Attributes:
+        name: stands where a petal's name does, for commands that none of them is known to serve.
+            So these have slots of their own, and one petal's failure is not theirs.
+    """
+
+    name: str
 
     def resolve(self, name: str) -> CommandSpec | None:
         """The command of that name; None when none of these petals can have it.

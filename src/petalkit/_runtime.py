@@ -85,12 +85,17 @@ class Runtime:
         self._dispatcher = Dispatcher(
             settings,
             table,
-            [petal.name for petal in served],
+            [*(petal.name for petal in served), *(one.name for one in table.resolvers)],
             self._duplicates,
             self._answers,
             self._outbox,
             self._counters,
         )
+        for petal in petals:
+            if not petal.ready_at_once:
+                self._dispatcher.hold_petal(petal.name)
+        for resolver in table.resolvers:
+            self._dispatcher.hold_petal(resolver.name)
         self._intake = Intake(
             settings,
             table,

@@ -126,7 +126,7 @@ async def test_a_petal_cannot_take_the_signals_that_stop_the_process(
     async with open_harness(*adapt(Taking())) as harness:
         assert (await harness.call("example-petal/hello")).success
         assert signal.getsignal(signal.SIGTERM) is before
-    assert "wants SIGTERM, which stops the process" in caplog.text
+    assert "wants to handle SIGTERM: not done" in caplog.text
 
 
 # -- the end of tasks

@@ -6,6 +6,7 @@ handler or task, outlives it or holds up anybody else.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import attrs
 import trio
 
-from .._context import CommandContext, OwnWords
+from .._context import CommandContext, OwnWords, PetalHost
 from .._messages import Command
 from .._petal import Petal as NativePetal
 from .._registry import CommandOptions, CommandResolver, CommandSpec, make_spec
@@ -41,10 +42,11 @@ class GuidePetal(NativePetal):
 
     Attributes:
         guide_petal: the petal of the guide.
-        settled: its start is over, well or not.
+        settled: its start is over, well or not, and its commands may start.
     """
 
     beside_others: ClassVar[bool] = True
+    ready_at_once: ClassVar[bool] = False
     resolver: CommandResolver | None
 
     def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
@@ -59,7 +61,6 @@ class GuidePetal(NativePetal):
         self._asking: Asking | None = None
         self._template: CommandSpec | None = None
         self._specs: dict[str, CommandSpec] = {}
-        self._settled_at = 0.0
         self._prefixes: set[str] = set()
         self._prefixes_of = -1  # the number of keys that they are made of
         routes.add(self)
@@ -92,11 +93,14 @@ class GuidePetal(NativePetal):
         return self._prefixes
 
     @property
+    def is_served(self) -> bool:
+        """Whether it is in service."""
+        return self._asking is not None and self._host is not None and not self._host.failed
+
+    @property
     def may_know(self) -> bool:
-        """Whether it has handlers, or is still getting them."""
-        if self._asking is None:
-            return False
-        return self.is_registered or not self.settled.is_set()
+        """Whether it is in service and has handlers, or is still getting them."""
+        return self.is_served and (bool(self._desk.registrations) or not self.settled.is_set())
 
     def spec(self, name: str) -> CommandSpec | None:
         """What the runtime needs to run a command in its name; None while it is not served."""
@@ -109,23 +113,6 @@ class GuidePetal(NativePetal):
                     self._specs.clear()
                 self._specs[name] = spec
         return spec
-
-    def not_served(self, name: str) -> Exception:
-        """What to raise for a command that nobody serves."""
-        return self._served().not_served(name)
-
-    @property
-    def is_registered(self) -> bool:
-        """Whether it has a handler."""
-        return bool(self._desk.registrations)
-
-    async def wait_registered(self) -> None:
-        """Wait until it has a handler, or is not going to have one."""
-        await self.settled.wait()
-        host = self._host
-        if host is not None and self._desk.takes_commands and not self.is_registered:
-            with trio.move_on_at(self._settled_at + host.settings.compat_hook_timeout):
-                await self._desk.registered.wait()
 
     def begin(self, command: Command, context: CommandContext, claim: Claim) -> Exchange:
         """Give it a command; see `Asking.begin`."""
@@ -144,7 +131,7 @@ class GuidePetal(NativePetal):
             await self._asking.wait_left()
 
     async def _serve(self, command: Command, context: CommandContext) -> OwnWords | None:
-        return await self._routes.serve(self, command, context)
+        return await self._routes.serve(self, self._served(), command, context)
 
     # -- life
 
@@ -163,8 +150,8 @@ class GuidePetal(NativePetal):
             try:
                 await hooks.begin()
                 self._asking = Asking(self._desk, loop, settings)
-                first = self._routes.is_first(self)
-                self.nursery.start_soon(self._go_on, hooks, name=f"start of {self.name}")
+                first = functools.partial(self._routes.is_first, self)
+                self.nursery.start_soon(self._go_on, host, hooks, name=f"start of {self.name}")
                 self.nursery.start_soon(hooks.watch_organization, first, name="organization ID")
                 self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
                 yield
@@ -175,17 +162,27 @@ class GuidePetal(NativePetal):
                 await hooks.end()
                 self._asking = None
                 self._desk.close()
-                self.settled.set()
+                self._settle(host)
 
-    async def _go_on(self, hooks: Hooks) -> None:
-        try:
-            await hooks.go_on()
-            for name, other in self._routes.also_served_by(self).items():
-                text = "petal %r: the command %r is served by petal %r, which was given first"
-                logger.warning(text, self.name, name, other, extra={"petal": self.name})
-        finally:
-            self._settled_at = trio.current_time()
+    async def _go_on(self, host: PetalHost, hooks: Hooks) -> None:
+        """The rest of the start; then the commands start that have waited for it.
+
+        When it fails, they are answered for first, and it is settled where the lifespan is left.
+        """
+        await hooks.go_on()
+        for name, other in self._routes.also_served_by(self).items():
+            text = "petal %r: the command %r is served by petal %r, which was given first"
+            logger.warning(text, self.name, name, other, extra={"petal": self.name})
+        if self._desk.takes_commands:
+            with trio.move_on_after(host.settings.compat_hook_timeout):
+                await self._desk.registered.wait()
+        self._settle(host)
+
+    def _settle(self, host: PetalHost) -> None:
+        if not self.settled.is_set():
             self.settled.set()
+            host.open_line(self.name)
+            self._routes.settle(host)
 
     async def _watch_loop(self, loop: Any) -> None:
         """A petal that stops its own loop is out of service. No limit: most never do."""

@@ -58,7 +58,7 @@ class Asking:
             CommandError: BUSY, too many of its handlers run on after their answers.
         """
         if len(self._left) >= LEFT_MAX:
-            text = f"{LEFT_MAX} handlers of {self._desk.petal} run on after their answers"
+            text = f"{LEFT_MAX} handlers of {self._desk.petal} run on after their end was told"
             raise CommandError(ErrorCode.BUSY, text, retryable=True)
         wants_ack = command.extra.get("waitAck") is True
         told = claim == "key" and wants_ack and self._settings.dialect == "host-0.2"
@@ -78,15 +78,23 @@ class Asking:
         Cancellation: is passed on to the handlers.
 
         Raises:
-            BaseException: what a handler raised, if there is no answer.
+            Exception: what a handler raised, if there is no answer.
         """
         try:
             await exchange.wait()
             may_be_its = exchange.claim == "key" or not has_keys
-            if exchange.silent and may_be_its and exchange.command.wait_response:
+            # What a master has left to a task is waited for; one that only does not know another's
+            # command is not.
+            may_come = exchange.claim != "none" or bool(exchange.tasks)
+            if exchange.silent and may_be_its and may_come and exchange.command.wait_response:
                 await self._wait_late_answer(exchange)
         except trio.Cancelled:
             await self._loop.end(exchange.calls)
+            for call in exchange.calls:
+                if not call.done.is_set():
+                    self._leave(call, exchange)
+                else:
+                    self._report(call, exchange)
             raise
         finally:
             self._desk.end(exchange)
@@ -122,14 +130,16 @@ class Asking:
         error: BaseException | None = exchange.unsayable
         for call in exchange.calls:
             if not call.done.is_set():
-                self._left.add(call)
-                call.on_end = functools.partial(self._end_left, exchange)
+                self._leave(call, exchange)
             elif call.error is not None and exchange.words is None and error is None:
                 error = call.error  # logged by whoever answers for it
             elif call.error is not None:
                 self._report(call, exchange)
         if exchange.words is None and error is not None:
-            raise error
+            if isinstance(error, Exception):
+                raise error
+            # Such as SystemExit, which is no more the process's than any other error of a handler.
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def wait_left(self) -> None:
         """Wait until no handler runs on after its answer. The caller bounds it."""
@@ -145,17 +155,16 @@ class Asking:
 
     def _end_left(self, exchange: Exchange, call: Call) -> None:
         self._left.discard(call)
-        if call.error is not None:
-            self._report(call, exchange)
+        self._report(call, exchange)
+
+    def _leave(self, call: Call, exchange: Exchange) -> None:
+        """It runs on, with nobody waiting for it."""
+        self._left.add(call)
+        call.on_end = functools.partial(self._end_left, exchange)
 
     def _report(self, call: Call, exchange: Exchange) -> None:
         command = exchange.command
-        extra = {
-            "petal": self._desk.petal,
-            "command": command.command,
-            "message_id": command.message_id,
-        }
-        logger.error("a handler failed beside its answer", exc_info=call.error, extra=extra)
+        self._loop.report_failed(call, command=command.command, message_id=command.message_id)
 
 
 async def _call(registration: Registration, topic: str, message: dict[str, Any]) -> None:

@@ -45,7 +45,8 @@ class Call:
         done: set when it has ended.
         on_end: called then.
         value: what it returned.
-        error: what it raised; None when it returned, or was cancelled.
+        error: what it raised; None when it returned, or when it was cancelled by us.
+        cancelled: whether we have cancelled it.
     """
 
     def __init__(self, name: str, on_end: Callable[[Call], object] | None) -> None:
@@ -54,6 +55,7 @@ class Call:
         self.on_end = on_end
         self.value: Any = None
         self.error: BaseException | None = None
+        self.cancelled = False
         self.task: asyncio.Task[None] | None = None
 
     def end(self) -> None:
@@ -73,10 +75,15 @@ async def run_call(call: Call, function: Callable[..., Any], arguments: tuple[An
         if inspect.iscoroutine(result):  # no other: a plain hook may return a task of the petal's
             result = await result
         call.value = result
-    except asyncio.CancelledError:
-        pass  # nobody waits for this task's own result
+    except asyncio.CancelledError as error:
+        if not call.cancelled:
+            call.error = error  # of its own making, such as a task of its own that was cancelled
     except GeneratorExit:
         raise  # this coroutine is being thrown away
+    except KeyboardInterrupt as error:
+        # Ctrl-C is petalkit's, or the program's, and does not come here: so it is the petal's own.
+        call.error = RuntimeError("the petal raised KeyboardInterrupt")
+        call.error.__cause__ = error
     except BaseException as error:  # SystemExit too, which would end the loop
         call.error = error
     call.end()

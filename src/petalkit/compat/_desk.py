@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -64,6 +65,7 @@ class Desk:
         self._host: PetalHost | None = None
         self._loop: Any = None  # trio-asyncio's, which has no types
         self._device_id: str | None = None
+        self._closing = threading.Lock()
         self._crossings: set[concurrent.futures.Future[bool]] = set()  # from other loops
 
     # -- its life
@@ -82,7 +84,9 @@ class Desk:
         for exchange in list(self._exchanges.values()):
             exchange.abandon()
         self._exchanges.clear()
-        for crossing in list(self._crossings):
+        with self._closing:
+            crossings, self._crossings = self._crossings, set()
+        for crossing in crossings:
             crossing.cancel()  # nobody is there any more who could end it
 
     @property
@@ -146,8 +150,8 @@ class Desk:
     def _exchange(self, message_id: str) -> Exchange | None:
         """The one that a response belongs to."""
         mine = owner.get()
-        # Several can have no ID at all; whose code it is says which one then.
-        if isinstance(mine, Exchange) and mine.message_id == message_id and not mine.closed:
+        # Several can have no ID at all; whose code it is says which one then, open or not.
+        if isinstance(mine, Exchange) and mine.message_id == message_id:
             return mine
         return self._exchanges.get(message_id)
 
@@ -155,12 +159,8 @@ class Desk:
         """Asyncio-flavored: take a response; False when it will not be sent."""
         exchange = self._exchange(message_id)
         extra = {"petal": self.petal, "message_id": message_id}
-        if exchange is None:
-            mine = owner.get()
-            if isinstance(mine, Exchange) and mine.message_id == message_id and mine.words:
-                text = "a second response to one command was not sent"
-            else:
-                text = "a response was not sent: nobody waits for one to this messageId (any more)"
+        if exchange is None or (exchange.closed and exchange.words is None):
+            text = "a response was not sent: nobody waits for one to this messageId (any more)"
             logger.warning(text, extra=extra)
             return False
         extra["command"] = exchange.command.command
@@ -178,12 +178,9 @@ class Desk:
         exchange = self._exchange(message_id)
         if exchange is not None and exchange.acknowledged and kind == "service-received":
             return True  # the runtime has said it, as it was accepted
-        if host is None:
-            return False
-        identity = host.identity if exchange is None else exchange.identity
-        if identity is None:
-            return False
-        return host.acknowledge(identity, message_id, service, kind)
+        if host is None or exchange is None:
+            return False  # of what came under which identity, nobody could say
+        return host.acknowledge(exchange.identity, message_id, service, kind)
 
     async def publish(self, payload: Mapping[str, Any], qos: int) -> bool:
         """Asyncio-flavored: send an event to web clients; False when it will not be sent."""
@@ -221,18 +218,25 @@ class Desk:
             if loop is None:
                 raise RuntimeError("the petal is not served")
             crossing = asyncio.run_coroutine_threadsafe(made, loop)
-        except RuntimeError as error:  # closed meanwhile
+        except (RuntimeError, AttributeError) as error:  # closed, or being closed, meanwhile
             made.close()
             logger.warning("nothing is sent: %s", error, extra={"petal": self.petal})
             return False
-        self._crossings.add(crossing)
-        crossing.add_done_callback(self._crossings.discard)
+        with self._closing:
+            if self._loop is loop:
+                self._crossings.add(crossing)
+            else:
+                crossing.cancel()
         try:
             return await asyncio.wrap_future(crossing)
         except asyncio.CancelledError:
-            if self._loop is loop:
-                raise  # ours, and not the petal's end
+            task = asyncio.current_task()
+            if self._loop is loop or (task is not None and task.cancelling()):
+                raise  # ours, and not only the petal's end
             return False
+        finally:
+            with self._closing:
+                self._crossings.discard(crossing)
 
     def _in_loop(self, function: Callable[[], object]) -> None:
         """Call a function in Trio's thread, now if this is it."""

@@ -145,18 +145,20 @@ class Hooks:
         """Let the process's organization manager know who the device is."""
         get_organization_manager().tell(self._host.identity, self._desk.device_id or "")
 
-    async def watch_organization(self, is_first: bool) -> None:
+    async def watch_organization(self, is_first: Callable[[], bool]) -> None:
         """Call the petal's callbacks whenever the organization ID changes; until cancelled.
 
         Args:
-            is_first: whether it also calls those that no petal's loop has registered.
+            is_first: whether it also calls those that are no petal's.
         """
+        limit = self._host.settings.compat_hook_timeout
         known = None
         while True:
             known = await self._host.wait_other_identity(known)
             self.tell_organization()
-            with trio.move_on_after(self._host.settings.compat_hook_timeout):
-                await get_organization_manager().call_back(self._loop, orphans=is_first)
+            await get_organization_manager().call_back(
+                self._loop, self._petal, limit, orphans=is_first()
+            )
 
     # -- one hook
 

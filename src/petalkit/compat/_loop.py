@@ -45,6 +45,7 @@ class PetalLoop:
         # All of them, or asyncio forgets those that nobody waits for; and on whose behalf.
         self._tasks: dict[asyncio.Task[Any], Owner | None] = {}
         self._calls: dict[asyncio.Task[Any], Call] = {}
+        self.factory: Callable[..., asyncio.Task[Any]] | None = None  # the petal's own
 
     def start(
         self,
@@ -86,6 +87,7 @@ class PetalLoop:
             await call.done.wait()
         except trio.Cancelled:
             await self.end([call])
+            self.report_failed(call)
             raise
         if call.error is not None:
             raise call.error
@@ -96,6 +98,7 @@ class PetalLoop:
         running = [call for call in calls if not call.done.is_set() and self.is_running]
         for call in running:
             if call.task is not None:
+                call.cancelled = True
                 call.task.cancel()
         with trio.move_on_after(self.cancel_limit, shield=True):
             for call in running:
@@ -103,6 +106,13 @@ class PetalLoop:
         for call in running:
             if not call.done.is_set():
                 self._report_stuck(call.name)
+
+    def report_failed(self, call: Call, **extra: Any) -> None:
+        """Log what a call raised that nobody else will."""
+        if call.error is not None:
+            extra = {"petal": self.name, **extra}
+            text = "petal %r: %s failed as it was cancelled, or beside its answer"
+            logger.error(text, self.name, call.name, exc_info=call.error, extra=extra)
 
     @property
     def is_running(self) -> bool:
@@ -116,7 +126,11 @@ class PetalLoop:
         self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> asyncio.Task[Any]:
         """Make every task of the loop, so that each has an owner."""
-        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+        task: asyncio.Task[Any] = (
+            asyncio.Task(coroutine, loop=loop, **options)
+            if self.factory is None
+            else self.factory(loop, coroutine, **options)
+        )
         context: contextvars.Context | None = options.get("context")
         on_behalf_of = owner.get() if context is None else context.get(owner)
         self._tasks[task] = on_behalf_of
@@ -136,7 +150,8 @@ class PetalLoop:
 
     def report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong where nobody waits for it."""
-        message = context.get("message", "unhandled error in the event loop")
+        # asyncio's own text may show what a callback was called with, which is nobody's to log.
+        message, _, _ = context.get("message", "unhandled error in the event loop").partition("(")
         error = context.get("exception")
         extra = {"petal": self.name}
         logger.error("petal %r: %s", self.name, message, exc_info=error, extra=extra)
@@ -152,21 +167,25 @@ class PetalLoop:
         """Cancel every task and wait until all have ended, shielded, so long at most."""
         told: set[asyncio.Task[Any]] = set()
         with trio.move_on_after(limit, shield=True):
-            while self._tasks and self.is_running:
+            while self._all_tasks() and self.is_running:
                 ended = trio.Event()
-                for task in list(self._tasks):  # what unwinds may start more
+                for task in self._all_tasks():  # what unwinds may start more
                     if task not in told:
                         task.cancel()  # once: what it does then is not to be cancelled too
                     told.add(task)
                     task.add_done_callback(functools.partial(_set, ended))
                 await ended.wait()
-        for task in list(self._tasks):
+        for task in self._all_tasks():
             if self.is_running:
                 self._report_stuck(task.get_name())
             # The loop waits for all tasks it knows of, and for this one it would wait for ever.
             asyncio._unregister_task(task)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         await self._close_generators()
+
+    def _all_tasks(self) -> set[asyncio.Task[Any]]:
+        """Those that were made by hand, without the loop, too."""
+        return asyncio.all_tasks(self.loop) | self._tasks.keys()
 
     async def _close_generators(self) -> None:
         """Async generators that nobody has closed; the loop would wait for them without a limit."""
@@ -205,25 +224,35 @@ def _contain_exits(petal_loop: PetalLoop, loop: Any) -> None:
         except trio_asyncio._base.TrioAsyncioExit:
             raise  # how trio-asyncio stops it
         except SystemExit as error:
-            text = "sys.exit() in a task or a callback, which ends nothing here"
+            text = "an exit in a task or a callback, which ends nothing here"
             petal_loop.report(loop, {"message": text, "exception": error})
 
     loop._main_loop_one = one_step
 
 
 def _keep_signals(name: str, loop: Any) -> None:
-    """How the process is stopped is not one petal's to say."""
-    add = loop.add_signal_handler
+    """Signals are the process's, and a petal is not: two of them would take them from each other,
+    and one that ends would leave a handler behind that nobody serves.
+    """
 
     def add_signal_handler(number: int, callback: Callable[..., Any], *arguments: Any) -> None:
-        if number not in (signal.SIGTERM, signal.SIGINT):
-            add(number, callback, *arguments)
-            return
         extra = {"petal": name}
-        text = "petal %r wants %s, which stops the process: not done; override shutdown()"
+        text = "petal %r wants to handle %s: not done; override shutdown() for the process's end"
         logger.error(text, name, signal.Signals(number).name, extra=extra)
 
     loop.add_signal_handler = add_signal_handler
+    loop.remove_signal_handler = lambda number: False
+
+
+def _keep_task_factory(petal_loop: PetalLoop, loop: Any) -> None:
+    """A petal may make its tasks in its own way; they have their owners all the same."""
+    loop.set_task_factory(petal_loop.make_task)
+
+    def set_task_factory(factory: Callable[..., asyncio.Task[Any]] | None) -> None:
+        petal_loop.factory = factory
+
+    loop.set_task_factory = set_task_factory
+    loop.get_task_factory = lambda: petal_loop.factory
 
 
 def _take_all_executors(name: str, loop: Any) -> None:
@@ -259,7 +288,7 @@ async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
     async with trio_asyncio.open_loop() as loop:
         petal_loop = PetalLoop(name, loop)
         loop.set_exception_handler(petal_loop.report)
-        loop.set_task_factory(petal_loop.make_task)
+        _keep_task_factory(petal_loop, loop)
         _take_all_executors(name, loop)
         _keep_signals(name, loop)
         _contain_exits(petal_loop, loop)

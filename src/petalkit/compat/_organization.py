@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import trio
 
 from .._messages import Identity
 from ._loop import PetalLoop
@@ -135,28 +136,38 @@ class OrganizationManager:
         if (known, machine_id) != (self._info.organization_id, self._info.machine_id):
             self._info = OrganizationInfo(known, machine_id, last_updated=time.time())
 
-    async def call_back(self, loop: PetalLoop, *, orphans: bool) -> None:
+    async def call_back(
+        self, loop: PetalLoop, petal: object, limit: float, *, orphans: bool
+    ) -> None:
         """Trio-flavored: call the callbacks of one petal. What they raise is logged.
 
         Args:
             loop: the petal's.
-            orphans: also those that were registered in no loop.
+            petal: whose they are.
+            limit: seconds for each.
+            orphans: also those that are no petal's.
         """
         now = self.organization_id
         with self._lock:
             mine = [
                 callback
                 for callback, (its, known) in self._callbacks.items()
-                if (its is loop.loop or (orphans and its is None)) and known != now
+                if known != now and _is_of(callback, its, loop, petal, orphans=orphans)
             ]
-            for callback in mine:
-                self._callbacks[callback] = (self._callbacks[callback][0], now)
         for callback in mine:
-            try:
-                await loop.run("organization callback", self._call, callback)
-            except Exception:
-                extra = {"petal": loop.name}
-                logger.exception("petal %r: a callback failed", loop.name, extra=extra)
+            with self._lock:
+                if callback not in self._callbacks:
+                    continue
+                self._callbacks[callback] = (self._callbacks[callback][0], now)
+            extra = {"petal": loop.name}
+            with trio.move_on_after(limit) as scope:
+                try:
+                    await loop.run("organization callback", self._call, callback)
+                except Exception:
+                    logger.exception("petal %r: a callback failed", loop.name, extra=extra)
+            if scope.cancelled_caught:
+                text = "petal %r: a callback did not end within %g s"
+                logger.error(text, loop.name, limit, extra=extra)
 
     async def _call(self, callback: OrganizationCallback) -> None:
         if asyncio.iscoroutinefunction(callback):
@@ -170,6 +181,18 @@ class OrganizationManager:
             for callback, (its, _) in list(self._callbacks.items()):
                 if its is loop.loop:
                     del self._callbacks[callback]
+
+
+def _is_of(
+    callback: OrganizationCallback, its: Any, loop: PetalLoop, petal: object, *, orphans: bool
+) -> bool:
+    """Whether a callback is one petal's: registered in its loop, or its own method."""
+    if its is not None:
+        return its is loop.loop
+    whose = getattr(callback, "__self__", None)
+    if hasattr(whose, "inject_proxies"):  # a method of a petal, registered before there was a loop
+        return whose is petal
+    return orphans
 
 
 _manager = OrganizationManager()

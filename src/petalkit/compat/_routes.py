@@ -8,20 +8,21 @@ turn, and their "Unknown command" is kept from the caller while another may know
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Collection, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
+import attrs
 import trio
 
-from .._context import CommandContext, OwnWords
+from .._context import CommandContext, NotServed, OwnWords, PetalHost
 from .._errors import CommandError, ErrorCode
 from .._messages import Command
 from .._registry import CommandSpec
-from .._waiting import wait_any
 from ._exchange import Claim, Exchange
 
 logger = logging.getLogger("petalkit.compat")
+
+NOBODYS = "petals-of-the-guide"  # in whose name a command runs that no petal is known to serve
 
 
 class Routed(Protocol):
@@ -43,21 +44,18 @@ class Routed(Protocol):
         ...
 
     @property
+    def is_served(self) -> bool:
+        """Whether it is in service."""
+        ...
+
+    @property
     def may_know(self) -> bool:
-        """Whether it has handlers, or is still getting them."""
+        """Whether it is in service and has handlers, or is still getting them."""
         ...
 
     def spec(self, name: str) -> CommandSpec | None:
         """What the runtime needs to run a command in its name; None while it is not served."""
         ...
-
-    @property
-    def is_registered(self) -> bool:
-        """Whether it has a handler."""
-        ...
-
-    async def wait_registered(self) -> None:
-        """Wait until it has a handler, or is not going to have one. Has a limit."""
 
     def begin(self, command: Command, context: CommandContext, claim: Claim) -> Exchange:
         """Give it a command."""
@@ -66,25 +64,33 @@ class Routed(Protocol):
     async def finish(self, exchange: Exchange) -> None:
         """Wait for its answer, or its silence."""
 
-    def not_served(self, name: str) -> Exception:
-        """What to raise for a command that nobody serves."""
-        ...
-
 
 class Routes:
     """The petals of the guide that are served together; a `CommandResolver`."""
 
+    name = NOBODYS
+
     def __init__(self) -> None:
         self._petals: list[Routed] = []
-        self._turns: dict[str, trio.StrictFIFOLock] = {}  # of what waits for handlers, by prefix
+        self._host: PetalHost | None = None
 
     def add(self, petal: Routed) -> None:
         """One more."""
         self._petals.append(petal)
 
     def is_first(self, petal: object) -> bool:
-        """Whether it speaks for all where one has to."""
-        return self._petals[0] is petal
+        """Whether it speaks for all where one has to: the first that is in service."""
+        return next((one for one in self._petals if one.is_served), None) is petal
+
+    def settle(self, host: PetalHost) -> None:
+        """The start of one of them is over: what waited for it may start.
+
+        Args:
+            host: of that one.
+        """
+        self._host = host
+        if all(petal.settled.is_set() for petal in self._petals):
+            host.open_line(self.name)
 
     def also_served_by(self, petal: Routed) -> dict[str, str]:
         """The keys of a petal that an earlier one has too, and which one: that is given them."""
@@ -100,9 +106,13 @@ class Routes:
     def resolve(self, name: str) -> CommandSpec | None:
         """See `CommandResolver.resolve`."""
         owner = self._by_key(name) or self._by_prefix(name)
-        if owner is None:
-            owner = next((petal for petal in self._petals if petal.may_know), None)
-        return None if owner is None else owner.spec(name)
+        if owner is not None:
+            return owner.spec(name)
+        for petal in self._petals:
+            spec = petal.spec(name) if petal.may_know else None
+            if spec is not None:
+                return attrs.evolve(spec, petal=self.name, handler=self._serve_nobodys)
+        return None
 
     def names(self) -> Iterator[str]:
         """See `CommandResolver.names`."""
@@ -127,114 +137,91 @@ class Routes:
                     best = len(prefix), petal
         return None if best is None else best[1]
 
-    def _claim(self, petal: Routed, name: str) -> Claim:
-        if petal.has_key(name):
-            return "key"
-        return "prefix" if petal is self._by_prefix(name) else "none"
-
     # -- serving
 
-    async def serve(self, me: Routed, command: Command, context: CommandContext) -> OwnWords | None:
-        """Find the owner, and the answer.
+    async def serve(
+        self, me: Routed, host: PetalHost, command: Command, context: CommandContext
+    ) -> OwnWords | None:
+        """Serve a command that is one petal's, by key or by prefix.
 
         Args:
-            me: in whose name it runs.
+            me: that petal.
+            host: of it.
             command: what came.
             context: how.
         """
         name = command.command
-        async with self._turn(name):  # the handlers of what has waited start in its order
-            owner = self._by_key(name)
-            asked = [owner] if owner is not None else self._in_turn(name)
-            if not asked:
-                raise me.not_served(name)
-            exchange = asked[0].begin(command, context, self._claim(asked[0], name))
-        if owner is None:
-            return await self._ask_in_turn(me, asked, exchange, context)
-        await owner.finish(exchange)
+        if not me.has_key(name):
+            return await self._ask_in_turn(me, host, command, context)
+        exchange = me.begin(command, context, "key")
+        await me.finish(exchange)
         if not exchange.calls:
-            text = f"petal {owner.name!r} has no handler registered"
+            text = f"petal {me.name!r} has no handler registered"
             raise CommandError(ErrorCode.UNAVAILABLE, text, retryable=True)
         answer = exchange.words or exchange.unknown
-        return answer if answer or not command.wait_response else _no_response(owner, command)
+        return answer if answer or not command.wait_response else _no_response(me, command)
 
-    # -- waiting for handlers
-
-    @asynccontextmanager
-    async def _turn(self, name: str) -> AsyncGenerator[None]:
-        """Wait until whoever may have a handler for it has its handlers; at once if they do.
-
-        Trio shuffles who wakes up in one tick, so those of one prefix wait one behind the other.
-        """
-        prefix = name.rpartition("/")[0]
-        if prefix not in self._turns and self._is_ready(name):
-            yield
-            return
-        turn = self._turns.setdefault(prefix, trio.StrictFIFOLock())
-        try:
-            async with turn:
-                await self._wait_ready(name)
-                yield
-        finally:
-            if not turn.locked() and self._turns.get(prefix) is turn:
-                del self._turns[prefix]
-
-    def _is_ready(self, name: str) -> bool:
-        owner = self._by_key(name) or self._by_prefix(name)
-        if owner is not None:
-            return owner.is_registered and owner.settled.is_set()
-        return all(petal.settled.is_set() for petal in self._petals)
-
-    async def _wait_ready(self, name: str) -> None:
-        """Each petal's start has its limits, and so has this."""
-        while True:
-            owner = self._by_key(name) or self._by_prefix(name)
-            if owner is not None:
-                await owner.wait_registered()
-                return
-            starting = [petal for petal in self._petals if not petal.settled.is_set()]
-            if not starting:
-                return
-            await wait_any(*(petal.settled.wait for petal in starting))
-
-    # -- asking in turn
-
-    def _in_turn(self, name: str) -> list[Routed]:
-        first = self._by_prefix(name)
-        others = [petal for petal in self._petals if petal is not first and petal.may_know]
-        return others if first is None else [first, *others]
+    async def _serve_nobodys(self, command: Command, context: CommandContext) -> OwnWords | None:
+        """Serve a command that no petal is known to serve."""
+        assert self._host is not None  # the line is opened by `settle`
+        return await self._ask_in_turn(None, self._host, command, context)
 
     async def _ask_in_turn(
-        self, me: Routed, asked: list[Routed], exchange: Exchange, context: CommandContext
+        self, first: Routed | None, host: PetalHost, command: Command, context: CommandContext
     ) -> OwnWords | None:
-        command = exchange.command
-        first = self._by_prefix(command.command)
-        unknown: OwnWords | None = None
-        silent = False
+        """Ask the petal whose prefix it is, and then every other that may know it."""
+        others = [petal for petal in self._petals if petal is not first and petal.may_know]
+        asked = others if first is None else [first, *others]
+        turn = _Turn(host, command)
         for petal in asked:
+            claim: Claim = "prefix" if petal is first else "none"
             try:
-                if petal is not asked[0]:
-                    exchange = petal.begin(command, context, "none")
+                exchange = petal.begin(command, context, claim)
                 await petal.finish(exchange)
-            except Exception:
+            except Exception as error:
                 if petal is first:
                     raise
                 text = "petal %r failed at a command that may be none of its own"
                 logger.exception(text, petal.name, extra={"petal": petal.name})
+                turn.error = error
                 continue
             if exchange.words is not None:
                 return exchange.words
             if petal is first and not command.wait_response and not petal.key_names():
                 return None  # under its name, and it need not say anything
-            if petal is first:
-                unknown = exchange.unknown
-                # Without keys nobody can tell whether it knew the command, and said nothing.
-                silent = unknown is None and bool(exchange.calls) and not petal.key_names()
-        if unknown is not None:
-            return unknown
-        if first is None or not silent:
-            raise me.not_served(command.command)
-        return _no_response(first, command)
+            turn.take(petal, exchange)
+        if turn.unknown is not None:
+            return turn.unknown
+        if first is not None and first in turn.silent:
+            return _no_response(first, command)
+        raise turn.end()
+
+
+class _Turn:
+    """What the masters have said of one command, which none has answered."""
+
+    def __init__(self, host: PetalHost, command: Command) -> None:
+        self._host = host
+        self._command = command
+        self.unknown: OwnWords | None = None  # in the words of the petal whose prefix it is
+        self.silent: list[Routed] = []  # those that may have served it without a word
+        self.error: Exception | None = None
+
+    def take(self, petal: Routed, exchange: Exchange) -> None:
+        """One has been asked, and has not answered."""
+        if exchange.claim == "prefix":
+            self.unknown = exchange.unknown
+        # One with keys would have it among them, if it knew it.
+        if exchange.silent and exchange.calls and not petal.key_names():
+            self.silent.append(petal)
+
+    def end(self) -> Exception:
+        """What to raise."""
+        unserved: NotServed = self._host.not_served(self._command.command)
+        unserved.may_have_run = bool(self.silent) or self.error is not None
+        if self.error is not None and unserved.answered:
+            return self.error
+        return unserved
 
 
 def _no_response(petal: Routed, command: Command) -> OwnWords | None:

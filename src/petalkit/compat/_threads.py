@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import inspect
 from collections.abc import Callable, Coroutine
@@ -52,9 +53,9 @@ async def run_in_own_loop(
     try:
         return await asyncio.get_running_loop().run_in_executor(None, call)
     except asyncio.CancelledError:
-        entered.cancel()  # if it has not begun, it never will
-        if entered.done() and not entered.cancelled():
-            entered.result()()
+        # If it has not begun, it never will; if it is about to, it is told as soon as it can be.
+        if not entered.cancel():
+            entered.add_done_callback(lambda known: known.result()())
         raise
 
 
@@ -74,7 +75,7 @@ def _run(
             assert task is not None
 
             def cancel() -> None:
-                if not loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # it has just ended, and its loop with it
                     loop.call_soon_threadsafe(task.cancel)
 
             entered.set_result(cancel)
