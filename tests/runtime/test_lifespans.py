@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from petalkit import AllPetalsFailed, Petal, Settings, command
+from petalkit._lifespans import PetalLife
 from petalkit._run import run_until_signalled
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
@@ -248,6 +249,22 @@ async def test_cleanup_runs_shielded_from_the_cancellation_of_the_block(
             scope.cancel()
             await trio.sleep_forever()
     assert petal.log[-1] == "left"
+
+
+async def test_only_a_lifespan_that_takes_long_to_leave_is_said_to(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def abandon(petal: Living) -> None:
+        # What a runtime does that is cancelled while it starts, here in the very step of entering.
+        assert isinstance(petal._host, PetalLife)
+        petal._host.abandon_start()
+
+    async with open_harness(Living(abandon), Recorder()):
+        await settle()
+    assert "took too long" not in caplog.text
+    async with open_harness(Living(nothing, sleep_forever)):
+        await settle()
+    assert "petal 'living': leaving the lifespan took too long" in caplog.text
 
 
 async def test_cleanup_is_bounded(autojump_clock: object) -> None:
