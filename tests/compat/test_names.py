@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 import types
@@ -159,6 +160,13 @@ def test_a_missing_name_is_an_import_error_that_names_petalkit(line: str, text: 
         exec(line, {})
     assert text in str(caught.value)
     assert "petalkit" in str(caught.value)
+
+
+@pytest.mark.usefixtures("installed")
+def test_who_only_asks_for_a_part_of_the_host_is_told_none() -> None:
+    assert importlib.util.find_spec("petal_app_manager.api") is None
+    assert importlib.util.find_spec("petal_app_manager.proxies.nothing") is None
+    assert importlib.util.find_spec("petal_app_manager.proxies.redis") is not None
 
 
 @pytest.mark.usefixtures("installed")

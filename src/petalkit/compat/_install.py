@@ -33,7 +33,7 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname == HOST:
             return PathFinder.find_spec(fullname, [_FOLDER], target)
-        if fullname.startswith(HOST + "."):
+        if fullname.startswith(HOST + ".") and _is_imported():
             # Nobody before us has found it, and nobody comes after us.
             raise ModuleNotFoundError(
                 f"No module named {fullname!r}: petalkit stands in for {HOST}, and has not this "
@@ -41,6 +41,16 @@ class _Finder(MetaPathFinder):
                 name=fullname,
             )
         return None
+
+
+def _is_imported() -> bool:
+    """Whether the finder is called by an import, and not by `importlib.util.find_spec`.
+
+    To that None is the answer. The machinery tells a finder nothing of it, so its stack does.
+    """
+    machinery = sys._getframe(1).f_back  # its own `_find_spec`
+    caller = None if machinery is None else machinery.f_back
+    return caller is not None and caller.f_code.co_name == "_find_and_load_unlocked"
 
 
 _FINDER = _Finder()
