@@ -340,7 +340,7 @@ class Dispatcher:
         if code is None:
             self._counters.succeeded += 1
         else:
-            self._counters.failed[str(code)] += 1
+            self._counters.count_failed(str(code))
         message_id = execution.command.message_id
         not_served = execution.not_served
         counts = not_served is None or not_served.may_have_run

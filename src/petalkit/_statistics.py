@@ -10,6 +10,13 @@ from collections.abc import Mapping
 
 import attrs
 
+from ._errors import ErrorCode
+
+CODES_MAX = 200  # error codes of petals that are counted by themselves
+CODE_LENGTH_MAX = 100  # characters of such a code
+OTHER = "OTHER"  # what the rest is counted under
+_OWN_CODES = frozenset([*map(str, ErrorCode), OTHER])
+
 
 @attrs.define
 class Counters:
@@ -37,6 +44,14 @@ class Counters:
     publish_expired: int = 0
     publish_unsent: int = 0
 
+    def count_failed(self, code: str) -> None:
+        """Count one more in `failed`; a petal can invent codes without end."""
+        if code not in _OWN_CODES and code not in self.failed:
+            full = len(self.failed.keys() - _OWN_CODES) >= CODES_MAX
+            if full or len(code) > CODE_LENGTH_MAX:
+                code = OTHER
+        self.failed[code] += 1
+
 
 @attrs.frozen(kw_only=True)
 class Statistics:
@@ -51,7 +66,8 @@ class Statistics:
     succeeded: int
     """Commands whose handler returned a result that could be sent."""
     failed: Mapping[str, int]
-    """Accepted commands that ended otherwise, by `error_code`."""
+    """Accepted commands that ended otherwise, by `error_code`. Of codes that petals invent, 200 have a
+    key of their own; the others, and those with more than 100 characters, count as `OTHER`."""
     refused: Mapping[str, int]
     """Deliveries that were never accepted, by `error_code`."""
     duplicates_joined: int

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 
-from petalkit import Settings, Statistics
+from petalkit import CommandError, Petal, Settings, Statistics, command
 from petalkit import _statistics as module
 from petalkit.testing import open_harness
 
@@ -42,6 +42,37 @@ async def test_statistics_are_a_frozen_value(autojump_clock: object) -> None:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             before.received = 5  # type: ignore[misc]
         assert harness.statistics().refused == {"UNKNOWN_COMMAND": 1}
+
+
+class Inventive(Petal):
+    name = "inventive"
+
+    @command("fail")
+    async def fail(self, code: str) -> None:
+        raise CommandError(code, "no")
+
+
+@pytest.mark.trio
+async def test_codes_that_a_petal_invents_do_not_grow_without_end(autojump_clock: object) -> None:
+    async with open_harness(Inventive()) as harness:
+        for n in range(210):
+            await harness.call("inventive/fail", {"code": f"E-{n}"})
+        await harness.call("inventive/fail", {"code": "E-7"})
+        await harness.call("inventive/fail", {"code": "NO_RESPONSE"})
+        await harness.call("inventive/fail", {})
+        failed = harness.statistics().failed
+    assert len(failed) == 203
+    assert failed["E-7"] == 2
+    assert failed["OTHER"] == 10
+    assert failed["NO_RESPONSE"] == failed["INVALID_DATA"] == 1
+
+
+@pytest.mark.trio
+async def test_a_long_code_is_counted_and_not_kept(autojump_clock: object) -> None:
+    async with open_harness(Inventive()) as harness:
+        await harness.call("inventive/fail", {"code": "E" * 101})
+        await harness.call("inventive/fail", {"code": "E" * 100})
+        assert harness.statistics().failed == {"OTHER": 1, "E" * 100: 1}
 
 
 @pytest.mark.trio
