@@ -665,7 +665,7 @@ async def test_a_failure_of_ours_loses_the_link_and_says_so(
     autojump_clock: Clock, sidecar: FakeSidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(sidecar) as link:
-        link._client = None  # type: ignore[attr-defined]
+        link._health._client = None  # type: ignore[attr-defined]
         with pytest.raises(ConnectionLost, match="the link failed"):
             await link.receive()
     assert [one.levelno for one in caplog.records] == [logging.ERROR]

@@ -1,13 +1,7 @@
-"""The link over the sidecar: what it sent us waits here, and its health is watched.
+"""The link over the sidecar: where what it sent us waits until somebody takes it.
 
-The rules:
-
-* Each delivery has an answer of its own, so acknowledgements have no order here. Until it is
-  acknowledged it is the sidecar's, and can be taken back (`withdraw`).
-* Only the health probe ends the link. Whoever gets no answer asks for a probe.
-* A subscription is not believed. The sidecar forgets it when it restarts, which may be over between
-  two probes; and it may accept one before it has a broker. So every topic is subscribed again when
-  nothing has come on it for a while, and all of them after any connection that broke.
+The rule: each delivery has an answer of its own, so acknowledgements have no order here. Until it
+is acknowledged it is the sidecar's, and can be taken back (`withdraw`).
 """
 
 from __future__ import annotations
@@ -15,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-import attrs
 import trio
 
 from .._errors import ConnectionLost, RejectedByBroker
@@ -30,16 +23,13 @@ from ._contract import (
     OnDone,
     WithdrawableDelivery,
 )
-from ._sidecar_answers import Away, SidecarError
+from ._sidecar_answers import SidecarError
 from ._sidecar_canary import Canary
 from ._sidecar_client import SidecarClient
+from ._sidecar_health import Health
 from ._sidecar_publisher import RETRY_MAX, RETRY_MIN, Publisher
 
 logger = logging.getLogger("petalkit.transport")
-
-PROBES_FAILED = 2  # in a row, after which the link is lost; one is enough if nobody is there
-PROBE_AGAIN = 1.0  # seconds until the next probe after one that failed
-PROBE_GAP = 0.5  # seconds between two probes, whoever asks for them
 
 
 class Offer:
@@ -76,14 +66,6 @@ class Offer:
             self._answered.set()
 
 
-@attrs.define
-class _Subscription:
-    """When it was last believed. Times are on Trio's clock."""
-
-    good_at: float
-    again_after: float
-
-
 class SidecarLink(Link):
     """See the module. Made by `SidecarTransport.connect`.
 
@@ -106,11 +88,11 @@ class SidecarLink(Link):
         callback_url: str,
     ) -> None:
         self._client = client
-        self._publisher = make_publisher(self._suspect)
-        self._canary = make_canary(self._suspect)
+        self._health = Health(client, settings, callback_url, self._lose)
+        self._publisher = make_publisher(self._health.suspect)
+        self._canary = make_canary(self._health.suspect)
         self._options = options
         self._settings = settings
-        self._callback_url = callback_url
         self._scope = trio.CancelScope()
         self._lost: ConnectionLost | None = None
         self._leaving = False
@@ -119,9 +101,6 @@ class SidecarLink(Link):
         self._offers: dict[Offer, None] = {}
         self._receiver = trio.lowlevel.ParkingLot()
         self._sink: Callable[[Sequence[Delivery]], bool] | None = None
-        self._subscriptions: dict[str, _Subscription] = {}
-        self._suspicion = trio.Event()
-        self._all_due = False  # whether every topic is to be subscribed again
 
     # -- life
 
@@ -133,7 +112,7 @@ class SidecarLink(Link):
             with self._scope:
                 self._scope.shield = True
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._watch, name="petalkit sidecar health")
+                    nursery.start_soon(self._health.run, name="petalkit sidecar health")
                     nursery.start_soon(self._publisher.run, name="petalkit sidecar publisher")
                     nursery.start_soon(self._canary.run, name="petalkit sidecar canary")
         except Exception as error:  # our bug, or a library's; the supervisor will connect again
@@ -149,7 +128,7 @@ class SidecarLink(Link):
         self._leaving = True
         self._end_offers()
         await self._publisher.wait_empty()
-        for topic in list(self._subscriptions):
+        for topic in self._health.topics():
             if self._lost is not None:
                 return
             try:
@@ -207,7 +186,7 @@ class SidecarLink(Link):
     @property
     def subscriptions(self) -> int:
         """Topic filters that the sidecar has been asked for."""
-        return len(self._subscriptions)
+        return len(self._health.topics())
 
     def offer(self, topic: str, payload: bytes) -> Offer | None:
         """Hand over a message; None when too many wait already, or the link is gone."""
@@ -215,10 +194,7 @@ class SidecarLink(Link):
             return None
         if len(self._offers) >= self._settings.callback_connections:
             return None
-        subscription = self._subscriptions.get(topic)
-        if subscription is not None:
-            subscription.good_at = trio.current_time()
-            subscription.again_after = self._settings.sidecar_subscribe_interval
+        self._health.heard(topic)
         offer = Offer(self, topic, payload)
         self._offers[offer] = None
         self._inbox.append(offer.delivery)
@@ -323,20 +299,15 @@ class SidecarLink(Link):
         """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`."""
         await trio.lowlevel.checkpoint()
         for each in filters:
-            topic = each.text
-            await self._insist(topic, self._ask_for, "subscribe to")
-            first = self._settings.sidecar_probe_interval
-            self._subscriptions[topic] = _Subscription(trio.current_time(), first)
+            await self._insist(each.text, self._health.ask_for, "subscribe to")
+            self._health.add(each.text)
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""
         await trio.lowlevel.checkpoint()
         for each in filters:
-            self._subscriptions.pop(each.text, None)
+            self._health.remove(each.text)
             await self._insist(each.text, self._client.unsubscribe, "unsubscribe from")
-
-    async def _ask_for(self, topic: str) -> None:
-        await self._client.subscribe(topic, self._callback_url)
 
     async def _insist(self, topic: str, ask: Callable[[str], Awaitable[None]], what: str) -> None:
         delay = RETRY_MIN
@@ -356,51 +327,3 @@ class SidecarLink(Link):
         reason = "" if problem is None else f": {problem}"
         self._lose(f"could not {what} {topic!r} in time{reason}")
         raise self._gone()
-
-    # -- the clock
-
-    def _suspect(self) -> None:
-        """A connection broke: it may have restarted, or be gone."""
-        self._all_due = True
-        self._suspicion.set()
-
-    async def _watch(self) -> None:
-        """Probe its health, and subscribe again where that is due."""
-        interval = self._settings.sidecar_probe_interval
-        failures = 0
-        while True:
-            with trio.move_on_after(min(interval, PROBE_AGAIN) if failures else interval):
-                await trio.sleep(PROBE_GAP)
-                await self._suspicion.wait()
-            self._suspicion = trio.Event()
-            try:
-                await self._client.check_health()
-            except Away as error:
-                self._lose(f"the sidecar is away: {error}")
-                return
-            except SidecarError as error:
-                failures += 1
-                logger.warning("the sidecar is not well: %s", error)
-                if failures >= PROBES_FAILED:
-                    self._lose(f"the sidecar is not well: {error}")
-                    return
-            else:
-                failures = 0
-                await self._subscribe_again()
-
-    async def _subscribe_again(self) -> None:
-        longest = self._settings.sidecar_subscribe_interval
-        everything, self._all_due = self._all_due, False
-        for topic, subscription in list(self._subscriptions.items()):
-            now = trio.current_time()
-            quiet = longest > 0 and now >= subscription.good_at + subscription.again_after
-            if topic not in self._subscriptions or not (everything or quiet):
-                continue
-            try:
-                await self._ask_for(topic)
-            except (SidecarError, RejectedByBroker) as error:
-                logger.warning("could not subscribe to %r again: %s", topic, error)
-                self._all_due = self._all_due or everything  # at the next probe
-                return
-            subscription.good_at = trio.current_time()
-            subscription.again_after = min(2 * subscription.again_after, longest)

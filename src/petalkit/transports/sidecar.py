@@ -6,7 +6,8 @@
     _sidecar_connection   one POST after another            h11 on a Trio stream
     _sidecar_publisher    messages on their way             Trio
     _sidecar_canary       whether it has died               Trio
-    _sidecar_link         messages to us, and the health    Trio
+    _sidecar_health       whether it is well                Trio
+    _sidecar_link         messages to us                    Trio
     _sidecar_callback     our endpoint                      Starlette
     _sidecar_server       its connections                   Hypercorn on Trio
 
