@@ -85,7 +85,7 @@ class Asking:
             may_be_its = exchange.claim == "key" or not has_keys
             # What a master has left to a task is waited for; one that only does not know another's
             # command is not.
-            may_come = exchange.claim != "none" or bool(exchange.tasks)
+            may_come = exchange.claim != "none" or exchange.has_left_tasks
             if exchange.silent and may_be_its and may_come and exchange.command.wait_response:
                 await self._wait_late_answer(exchange)
         except trio.Cancelled:

@@ -72,6 +72,11 @@ class Exchange(Owner):
         return self.words is None and self.unknown is None and self.unsayable is None
 
     @property
+    def has_left_tasks(self) -> bool:
+        """Whether tasks run for it beside those of the calls, which may be just about to end."""
+        return not self.tasks.issubset(call.task for call in self.calls)
+
+    @property
     def message_id(self) -> str:
         """As the petal sees it."""
         return self.command.message_id or NO_MESSAGE_ID
