@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import trio
 
+from petalkit import Settings
 from petalkit.transports import _sidecar_server
+from petalkit.transports._sidecar_callback import CallbackApp
 from petalkit.transports._sidecar_server import CallbackServer
 
 pytestmark = pytest.mark.trio
@@ -95,6 +97,40 @@ async def test_it_continues_when_a_client_waits_for_that(reach: Reach) -> None:
             await stream.send_all(head + b"\r\nexpect: 100-continue\r\n\r\n")
             assert b"100" in await stream.receive_some(1000)
             assert b"200" in await ask(stream, body)
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 60_000])
+@pytest.mark.parametrize("length", [True, False])
+async def test_a_body_that_is_refused_while_it_comes_gives_its_place_back(
+    reach: Reach, chunk: int, length: bool
+) -> None:
+    server = CallbackServer(1)
+    app = CallbackApp(Settings(transport="sidecar", payload_max=128), server.is_crowded)
+    head = b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    if length:
+        body = head + b"content-length: 2000000\r\n\r\n" + b"x" * 2_000_000
+    else:
+        one = b"%x\r\n%b\r\n" % (chunk, b"x" * chunk)
+        body = head + b"transfer-encoding: chunked\r\n\r\n" + one * (200_000 // chunk)
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        for _ in range(2):
+            stream = await reach(port)
+            with trio.fail_after(LIMIT):
+                try:
+                    await stream.send_all(body)
+                    while await stream.receive_some(1000):
+                        pass
+                except trio.BrokenResourceError:
+                    pass  # it was closed with much of the body unread
+        assert app.refused == {"too large": 2}
+
+
+async def test_http_2_is_not_left_waiting(reach: Reach) -> None:
+    async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        with trio.fail_after(LIMIT):
+            await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+            assert (await stream.receive_some(1000))[3] == 4  # SETTINGS: RFC 9113, section 6.5
 
 
 async def test_no_more_connections_than_allowed_and_busy_ones_are_left_alone(reach: Reach) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -138,13 +139,13 @@ class _Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Send the parts of an answer together: each by itself is a packet, and wakes its reader.
 
-        Whatever ends an answer is followed by another event than `RawData`.
+        Whatever ends an answer of HTTP/1.1 is followed by another event than `RawData`.
         """
-        interim = False
         if isinstance(event, RawData):
             self._unsent += event.data
-            interim = event.data.startswith(_INTERIM)
-            if not interim and len(self._unsent) < UNSENT_MAX:
+            may_wait = isinstance(self.protocol.protocol, H11Protocol)
+            may_wait = may_wait and not event.data.startswith(_INTERIM)
+            if may_wait and len(self._unsent) < UNSENT_MAX:
                 return
         data, self._unsent = self._unsent, b""
         if data:
