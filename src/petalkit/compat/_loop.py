@@ -69,7 +69,9 @@ class PetalLoop:
         context.run(owner.set, owner_)
         context.run(trio_asyncio.current_loop.set, self.loop)  # for Trio tasks that it starts
         coroutine = run_call(call, function, arguments)
-        task: asyncio.Task[None] = self.loop.create_task(coroutine, name=name, context=context)
+        # Not by the petal's factory: an eager one would run it here, outside the loop.
+        task = asyncio.Task(coroutine, loop=self.loop, name=name, context=context)
+        self._own(task, owner_)
         call.task = task
         self._calls[task] = call
         return call
@@ -132,13 +134,15 @@ class PetalLoop:
             else self.factory(loop, coroutine, **options)
         )
         context: contextvars.Context | None = options.get("context")
-        on_behalf_of = owner.get() if context is None else context.get(owner)
+        self._own(task, owner.get() if context is None else context.get(owner))
+        return task
+
+    def _own(self, task: asyncio.Task[Any], on_behalf_of: Owner | None) -> None:
         self._tasks[task] = on_behalf_of
         if on_behalf_of is not None:
             on_behalf_of.tasks.add(task)
         # One callback, because trio-asyncio takes a wake-up for each.
         task.add_done_callback(self._task_ended)
-        return task
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         on_behalf_of = self._tasks.pop(task, None)
