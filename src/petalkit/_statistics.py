@@ -66,8 +66,8 @@ class Statistics:
     succeeded: int
     """Commands whose handler returned a result that could be sent."""
     failed: Mapping[str, int]
-    """Accepted commands that ended otherwise, by `error_code`. Of codes that petals invent, 200 have a
-    key of their own; the others, and those with more than 100 characters, count as `OTHER`."""
+    """Accepted commands that ended otherwise, by `error_code`. Of codes that petals invent, 200
+    have a key of their own; the others, and those of more than 100 characters, count as `OTHER`."""
     refused: Mapping[str, int]
     """Deliveries that were never accepted, by `error_code`."""
     duplicates_joined: int
