@@ -7,6 +7,7 @@ lifespan is left, because they use what the lifespan opened.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.petals")
+
+# The petal whose task it is, outside of commands too; its tasks inherit it.
+living: contextvars.ContextVar[str | None] = contextvars.ContextVar("petalkit_living", default=None)
 
 
 def _single(error: BaseException) -> BaseException:
@@ -195,6 +199,7 @@ class PetalLife:
         if self.petal._host is not None:
             raise RuntimeError(f"petal {self.petal.name!r} is served by a runtime already")
         self.petal._host = self
+        living.set(self.petal.name)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._hold_background)

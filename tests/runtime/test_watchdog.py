@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio.testing
@@ -51,6 +53,74 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does() -> 
     assert response["reported"] is True
     assert "self.reported.wait(10)" in str(reports[-1].stack_info)
     assert {"petal": "blocking", "command": "blocking/block"}.items() <= vars(reports[-1]).items()
+
+
+class Elsewhere(Petal):
+    """Blocks the loop in a task beside its handler, or beside all commands."""
+
+    name = "elsewhere"
+
+    def __init__(self) -> None:
+        self.reported = threading.Event()
+        self._go = trio.Event()
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        self.nursery.start_soon(self._block_later)
+        yield
+
+    @command("child")
+    async def child(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._block)
+
+    @command("background")
+    async def background(self) -> None:
+        self._go.set()
+
+    async def _block(self) -> None:
+        self.reported.wait(10)
+
+    async def _block_later(self) -> None:
+        await self._go.wait()
+        self.reported.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fields"),
+    [
+        ("child", "by elsewhere/child;", {"petal": "elsewhere", "command": "elsewhere/child"}),
+        ("background", "by petal 'elsewhere', outside of commands;", {"petal": "elsewhere"}),
+    ],
+)
+async def test_a_task_that_blocks_the_event_loop_is_named_by_its_command_or_its_petal(
+    name: str, text: str, fields: dict[str, str]
+) -> None:
+    petal = Elsewhere()
+    reports: list[logging.LogRecord] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if text in record.getMessage():  # a busy machine may stand still too
+                reports.append(record)
+                petal.reported.set()
+
+    logger = logging.getLogger("petalkit.watchdog")
+    ear = Ear()
+    logger.addHandler(ear)
+    broker = MemoryBroker()
+    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
+    try:
+        async with open_runtime([petal], settings, transport=MemoryTransport(broker)) as runtime:
+            await runtime.wait_connected()
+            async with open_client(settings, transport=MemoryTransport(broker)) as client:
+                await client.call(f"elsewhere/{name}")
+            await trio.to_thread.run_sync(petal.reported.wait, 10)
+    finally:
+        logger.removeHandler(ear)
+    assert reports, f"nobody said {text!r}"
+    found = {key: vars(reports[0]).get(key) for key in ("petal", "command")}
+    assert found == {"command": None, **fields}
 
 
 async def test_the_watchdog_ends_with_its_runtime() -> None:

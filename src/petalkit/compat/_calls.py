@@ -15,10 +15,13 @@ from typing import Any
 import trio
 
 from .._context import log_scope
-from .._watchdog import watched
+from .._watchdog import watch_context, watched
 
 # What the code in a task is a part of; tasks and threads inherit it from who starts them.
 owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("petalkit_owner", default=None)
+
+# It runs each step of a task and each callback, and so those that a handler has started.
+watch_context(asyncio.Handle._run, "self", "_context")
 
 
 class Owner:
