@@ -175,6 +175,25 @@ async def test_with_types_a_number_is_no_name(step: str, serve: Serve, autojump_
     assert response.error == "data.name expected a string, got a number"
 
 
+# -- what changes: the envelope
+
+
+@pytest.mark.parametrize("step", [GUIDE, "step_6_ten_lines"])
+@pytest.mark.parametrize(
+    "wrong",
+    [b'"waitResponse":"yes","messageId":"1"', b'"messageId":1', b'"messageId":"1","data":"x"'],
+)
+async def test_the_envelope_is_read_strictly(
+    step: str, wrong: bytes, serve: Serve, autojump_clock: Any
+) -> None:
+    async with open_harness(*serve(step)) as harness:
+        harness.send_raw(b'{"command":"example-petal/hello",' + wrong + b"}")
+        assert (await harness.call("example-petal/hello")).success
+        statistics = harness.statistics()
+    assert statistics.refused == {"INVALID_COMMAND": 1}
+    assert statistics.started == 1
+
+
 # -- what changes: order and limits
 
 
