@@ -194,6 +194,55 @@ async def test_who_says_nothing_is_not_kept(
         assert await is_closed(stream)
 
 
+async def test_a_request_on_a_connection_that_is_being_closed_is_not_begun(reach: Reach) -> None:
+    """Its time was over in the step in which the request came; whoever sent it sees no answer."""
+    app, server = App(), CallbackServer(2)
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        with trio.fail_after(LIMIT):
+            await ask(stream)
+            while not server.idle:
+                await trio.sleep(0.01)
+            (watch,) = server.idle
+            watch._over = True
+            await stream.send_all(REQUEST)
+            assert await is_closed(stream)
+    assert app.under_way == 1
+
+
+async def test_a_request_that_comes_while_the_last_answer_goes_out_is_no_idleness(
+    reach: Reach,
+) -> None:
+    app, server = App(), CallbackServer(2)
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        with trio.fail_after(LIMIT):
+            await ask(stream)
+            app.gate = trio.Event()
+            await stream.send_all(REQUEST + REQUEST)
+            while app.under_way < 2:
+                await trio.sleep(0.01)
+            app.gate.set()
+            app.gate = trio.Event()  # the first is answered, the second is not
+            while app.under_way < 3:
+                await trio.sleep(0.01)
+            await trio.sleep(0.05)
+            assert not server.idle
+            app.gate.set()
+
+
+async def test_an_idle_connection_has_a_moment_for_its_next_request(
+    reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sidecar_server, "IDLE_MIN", 1000.0)
+    async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
+        kept = await reach(port)
+        await ask(kept)
+        await reach(port)
+        with trio.fail_after(LIMIT):
+            assert b"connection: close" not in await ask(kept)
+
+
 async def test_work_under_way_is_not_idleness(
     reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:

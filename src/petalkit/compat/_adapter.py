@@ -197,7 +197,7 @@ def adapt(
 ) -> list[NativePetal]:
     """Petals written for the guide, or for its host, as petals that petalkit serves.
 
-    Serve all of one process from one call: they share the routing of commands.
+    Serve all of one process from one call: they share the routing of commands::
 
         petalkit.run(*adapt(FlightLogPetal(), CameraPetal()), NativePetal())
 

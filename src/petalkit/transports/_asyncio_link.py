@@ -160,8 +160,7 @@ class AsyncioLink(BaseLink):
                 ok = self._client.loop_read()
             if not ok:
                 self._lose("the broker broke the protocol")
-        if self._inbox and self._receiver:
-            self._hand_over()
+        self._inbox.hand_over()
 
     def on_message(self, message: Any) -> None:
         """From the client: one PUBLISH."""
@@ -180,8 +179,8 @@ class AsyncioLink(BaseLink):
             packet_id=message.mid,
             properties=read_properties(message.properties) if self._v5 else None,
         )
-        self._inbox.append(delivery)
-        self._inbox_bytes += len(payload)
+        self._inbox.deliveries.append(delivery)
+        self._inbox.size += len(payload)
         if self._full():
             self._wire.paused = True
 

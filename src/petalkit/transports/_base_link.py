@@ -19,6 +19,7 @@ import trio
 from .._errors import ConnectionLost, TransportError
 from .._topics import TopicFilter
 from ._contract import ConnectOptions, Delivery, Link, OnDone
+from ._inbox import Inbox
 from ._keepalive import KeepAlive
 
 logger = logging.getLogger("petalkit.transport")
@@ -49,11 +50,8 @@ class BaseLink(Link):
         self._lost: ConnectionLost | None = None
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
-        self._inbox: list[Delivery] = []
-        self._inbox_bytes = 0
+        self._inbox = Inbox(self._loss, self._on_taken)
         self._packet_limit = max(options.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
-        self._receiver = trio.lowlevel.ParkingLot()
-        self._sink: Callable[[Sequence[Delivery]], bool] | None = None
         self._room = trio.Event()
         self._asking = 0
         self._writer = trio.lowlevel.ParkingLot()
@@ -157,7 +155,7 @@ class BaseLink(Link):
         self._lost = ConnectionLost(reason, taken_over=taken_over)
         self._ended.set()
         self._scope.cancel()
-        self._receiver.unpark_all()
+        self._inbox.tell_loss()
         self._publishers.unpark_all()
         for on_done in self._take_owed():
             on_done(self._gone())
@@ -166,6 +164,9 @@ class BaseLink(Link):
         # A new one each time: an exception that is raised twice mixes up its tracebacks.
         assert self._lost is not None
         return ConnectionLost(str(self._lost), taken_over=self._lost.taken_over)
+
+    def _loss(self) -> ConnectionLost | None:
+        return None if self._lost is None else self._gone()
 
     def _check_up(self) -> None:
         if self._lost is not None or self._leaving:
@@ -176,8 +177,8 @@ class BaseLink(Link):
     def _full(self) -> bool:
         factor = WAITING_FACTOR if self._asking else 1
         return (
-            len(self._inbox) >= BUFFER_MESSAGES * factor
-            or self._inbox_bytes >= BUFFER_BYTES * factor
+            len(self._inbox.deliveries) >= BUFFER_MESSAGES * factor
+            or self._inbox.size >= BUFFER_BYTES * factor
         )
 
     async def _wait_for_room(self) -> None:
@@ -193,47 +194,14 @@ class BaseLink(Link):
 
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
-        if self._receiver:
-            raise trio.BusyResourceError("another task receives from this link already")
-        if self._inbox:
-            await trio.lowlevel.checkpoint()
-        while not self._inbox:
-            if self._lost is not None:
-                raise self._gone()
-            await self._receiver.park()
-        return self._take_inbox()
+        return await self._inbox.receive()
 
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`."""
-        if not sink(await self.receive()):
-            return
-        self._sink = sink
-        try:
-            while self._sink is not None:
-                if self._inbox:  # came with the loss, or while nobody was parked
-                    if not sink(self._take_inbox()):
-                        return
-                elif self._lost is not None:
-                    raise self._gone()
-                else:
-                    await self._receiver.park()
-        finally:
-            self._sink = None
+        await self._inbox.deliver(sink)
 
-    def _take_inbox(self) -> list[Delivery]:
-        batch = self._inbox
-        self._inbox = []
-        self._inbox_bytes = 0
+    def _on_taken(self) -> None:
         self._room.set()
-        return batch
-
-    def _hand_over(self) -> None:
-        """Deliveries have come: give them to whoever waits for them."""
-        if self._sink is None:
-            self._receiver.unpark()
-        elif not self._sink(self._take_inbox()):
-            self._sink = None
-            self._receiver.unpark()
 
     # -- writing
 

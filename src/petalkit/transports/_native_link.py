@@ -164,8 +164,8 @@ class NativeLink(BaseLink):
         for event in events:
             kind = type(event)
             if kind is Delivery:
-                inbox.append(event)  # type: ignore[arg-type]
-                self._inbox_bytes += len(event.payload)  # type: ignore[union-attr]
+                inbox.deliveries.append(event)  # type: ignore[arg-type]
+                inbox.size += len(event.payload)  # type: ignore[union-attr]
             elif kind is Published:
                 self._on_published(event)  # type: ignore[arg-type]
             elif isinstance(event, Ended):
@@ -174,8 +174,7 @@ class NativeLink(BaseLink):
                 return last_words
             else:
                 self._on_answer(event)
-        if inbox and self._receiver:
-            self._hand_over()
+        inbox.hand_over()
         if self._session.unsent:
             self._wake_writer()
             if self._session.unsent > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it

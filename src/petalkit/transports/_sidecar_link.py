@@ -23,6 +23,7 @@ from ._contract import (
     OnDone,
     WithdrawableDelivery,
 )
+from ._inbox import Inbox
 from ._sidecar_answers import SidecarError
 from ._sidecar_canary import Canary
 from ._sidecar_client import SidecarClient
@@ -97,10 +98,8 @@ class SidecarLink(Link):
         self._lost: ConnectionLost | None = None
         self._leaving = False
         self._ended = trio.Event()
-        self._inbox: list[Delivery] = []
+        self._inbox = Inbox(self._loss, lambda: None)
         self._offers: dict[Offer, None] = {}
-        self._receiver = trio.lowlevel.ParkingLot()
-        self._sink: Callable[[Sequence[Delivery]], bool] | None = None
 
     # -- life
 
@@ -148,12 +147,15 @@ class SidecarLink(Link):
         self._ended.set()
         self._scope.cancel()
         self._end_offers()
-        self._receiver.unpark_all()
+        self._inbox.tell_loss()
         self._publisher.fail_all(self._gone)
 
     def _gone(self) -> ConnectionLost:
         # A new one each time: an exception that is raised twice mixes up its tracebacks.
         return ConnectionLost(str(self._lost))
+
+    def _loss(self) -> ConnectionLost | None:
+        return None if self._lost is None else self._gone()
 
     def _check_up(self) -> None:
         if self._lost is not None:
@@ -197,9 +199,8 @@ class SidecarLink(Link):
         self._health.heard(topic)
         offer = Offer(self, topic, payload)
         self._offers[offer] = None
-        self._inbox.append(offer.delivery)
-        if self._receiver:
-            self._hand_over()
+        self._inbox.deliveries.append(offer.delivery)
+        self._inbox.hand_over()
         return offer
 
     def settled(self, offer: Offer) -> None:
@@ -215,57 +216,25 @@ class SidecarLink(Link):
         self._offers.pop(offer, None)
         offer.end()
         delivery = offer.delivery
-        self._inbox = [one for one in self._inbox if one is not delivery]
+        if delivery in self._inbox.deliveries:
+            self._inbox.deliveries.remove(delivery)
         if delivery.on_withdrawn is not None:
             delivery.on_withdrawn(delivery)
 
     def _end_offers(self) -> None:
         """Everything that waits is answered no."""
         offers, self._offers = self._offers, {}
-        self._inbox.clear()
+        self._inbox.deliveries.clear()
         for offer in offers:
             offer.end()
 
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
-        if self._receiver:
-            raise trio.BusyResourceError("another task receives from this link already")
-        if self._inbox:
-            await trio.lowlevel.checkpoint()
-        while not self._inbox:
-            if self._lost is not None:
-                raise self._gone()
-            await self._receiver.park()
-        return self._take_inbox()
+        return await self._inbox.receive()
 
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`. `sink` is called in the task that answers the sidecar."""
-        if not sink(await self.receive()):
-            return
-        self._sink = sink
-        try:
-            while self._sink is not None:
-                if self._inbox:  # came while nobody was parked
-                    if not sink(self._take_inbox()):
-                        return
-                elif self._lost is not None:
-                    raise self._gone()
-                else:
-                    await self._receiver.park()
-        finally:
-            self._sink = None
-
-    def _take_inbox(self) -> list[Delivery]:
-        batch, self._inbox = self._inbox, []
-        return batch
-
-    def _hand_over(self) -> None:
-        """Something has come: give it to whoever waits for it."""
-        if self._sink is None:
-            self._receiver.unpark()
-        elif not self._sink(self._take_inbox()):
-            self._sink = None
-            self._receiver.unpark()
+        await self._inbox.deliver(sink)
 
     # -- publishing
 

@@ -8,6 +8,7 @@ that takes a third off the CPU of a request. What is used for it are parts of Hy
 
 The rule: `callback_connections` at most. While a further one waits, the one that has been idle the
 longest is closed, whoever has said nothing for a second too, and every answer ends its connection.
+The trap is a request that comes as its connection is being closed: it is not begun.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -35,6 +36,7 @@ HEADERS_MAX = 16 * 1024  # bytes
 UNSENT_MAX = 64 * 1024  # bytes
 READ_SIZE = 64 * 1024  # bytes
 SILENT_MAX = 1.0  # seconds that a new connection may say nothing while others wait
+IDLE_MIN = 0.1  # seconds after an answer in which the next request may be on its way
 CLOSE_MAX = 1.0  # seconds that connections get to answer, when all is over
 _NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _TRY_AGAIN = 0.1  # seconds
@@ -64,7 +66,7 @@ class _IdleWatch:
         self._connection = connection
         self._server = server
         self._idle = server.idle
-        self._served = False
+        self.requests = 0
         self._since = 0.0
         self._scope = trio.CancelScope()
         self._deadline = math.inf
@@ -76,14 +78,19 @@ class _IdleWatch:
             self._idle[self] = None
             self._since = trio.current_time()
             self._set_deadline(self._since + IDLE_MAX)
-            if self._served and self._server.is_crowded():
-                self.close_now()
             if not self._started:
                 self._started = True
                 task_group.spawn(self._run)
 
     async def stop(self) -> None:
-        self._served = True
+        """There is a request.
+
+        Raises:
+            trio.ClosedResourceError: the connection is being closed. Whoever reads it ends then.
+        """
+        if self._over:
+            raise trio.ClosedResourceError
+        self.requests += 1
         self._idle.pop(self, None)
         self._set_deadline(math.inf)
 
@@ -95,12 +102,12 @@ class _IdleWatch:
     @property
     def is_silent(self) -> bool:
         """Whether nothing has been asked on it, in a time in which any client would have."""
-        return not self._served and trio.current_time() >= self._since + SILENT_MAX
+        return not self.requests and trio.current_time() >= self._since + SILENT_MAX
 
     @property
-    def is_served(self) -> bool:
-        """Whether something has been asked on it before."""
-        return self._served
+    def may_go(self) -> bool:
+        """Whether something was asked on it, and nothing seems to come."""
+        return self.requests > 0 and trio.current_time() >= self._since + IDLE_MIN
 
     def end(self) -> None:
         """Nothing more comes on the connection."""
@@ -147,6 +154,7 @@ class _Connection(TCPServer):
             may_wait = may_wait and not event.data.startswith(_INTERIM)
             if may_wait and len(self._unsent) < UNSENT_MAX:
                 return
+        requests = self._watch.requests
         data, self._unsent = self._unsent, b""
         if data:
             try:
@@ -154,6 +162,8 @@ class _Connection(TCPServer):
                     await self.stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await self.protocol.handle(Closed())
+        if isinstance(event, Updated) and event.idle and self._watch.requests != requests:
+            return  # the next request has come since the answer went out
         if not isinstance(event, RawData):
             await super().protocol_send(event)
 
@@ -262,7 +272,7 @@ class CallbackServer:
         try:
             while True:
                 self._make_room()
-                with trio.move_on_after(SILENT_MAX):
+                with trio.move_on_after(IDLE_MIN):
                     await self._slots.acquire()
                     return
         finally:
@@ -274,7 +284,7 @@ class CallbackServer:
         for watch in [one for one in self.idle if one.is_silent]:
             watch.close_now()
         for watch in self.idle:
-            if watch.is_served:
+            if watch.may_go:
                 watch.close_now()
                 return
 
