@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
 from .._errors import ConfigError, PetalkitError, RegistrationError
@@ -29,6 +29,12 @@ _HELP = """Structured concurrency for petals: command handlers over MQTT, on Tri
 
 Settings come from the command line, then PETALKIT_* variables, then --config, then defaults.
 """
+
+_SEEN = "every user sees what stands on a command line"
+_SECRETS = {  # what somebody may take for an option
+    "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
+    "--sidecar-token": f"{_SEEN}; use PETALKIT_SIDECAR_TOKEN or the --config file",
+}
 
 
 def _make_app() -> App:
@@ -67,12 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else EXIT_OK
 
 
+def _option(error: UnknownOptionError) -> str:
+    """The name alone: what follows it may be the secret."""
+    return (error.token.keyword or error.token.value).partition("=")[0]
+
+
 def _explain(error: BaseException) -> int:
     """Tell a user's mistake, and return its exit code; raise what is none."""
     cause = error
     while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
         cause = cause.exceptions[0]  # a nursery puts also a single error into a group
     match cause:
+        case UnknownOptionError() if (name := _option(cause)) in _SECRETS:
+            report(f"{name} is no option: {_SECRETS[name]}")
         case CycloptsError():
             report(" ".join(str(cause).split()))
         case UsageError():

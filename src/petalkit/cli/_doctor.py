@@ -57,7 +57,8 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     Give it the TARGETs and options of petalkit run, as the user that it runs as: settings and
     files, identity, petals, the way to the broker, TLS, credentials, topics, and whether a
     runtime answers. Nothing is changed, on the device or at the broker; one small message is
-    published on the topic debug.
+    published on the topic debug. With the transport sidecar nothing is subscribed or published,
+    and no broker is asked: it looks at the external client, and at the callback address.
 
     Exit codes: 0 nothing failed, 1 something failed, 2 usage.
 

@@ -12,6 +12,7 @@
     _tls           the handshake, the server's certificate, the clock
     _broker        CONNECT, and what the broker limits
     _rights        which topics are allowed
+    _sidecar       the external client, and where its messages come in
     _device        round trips to the running device
     _plan          all of them in order, and which needs which
 

@@ -29,6 +29,7 @@ from ._values import Check, Findings, failed
 PEM_MAX = 1024 * 1024  # bytes of a certificate file that are read
 _OTHERS_WRITE = stat.S_IWOTH
 _NOT_OURS_ALONE = stat.S_IRWXG | stat.S_IRWXO
+_SECRETS = frozenset(field.name for field in attrs.fields(Settings) if field.metadata["secret"])
 
 
 # -- settings
@@ -49,13 +50,17 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         findings.ok("from the command line, the environment and the defaults; no --config file")
     else:
         findings.ok(f"from {general.config}, beside command line and environment")
-        holds_password = (
-            loaded.settings.password is not None
-            and general.password_file is None
-            and not os.environ.get(environment_name("password"))
-        )
-        check_mode(findings, "config", general.config, secret=holds_password)
+        secret = _holds_secret(loaded.settings, general.password_file)
+        check_mode(findings, "config", general.config, secret=secret)
     return loaded, findings.check(nothing="")
+
+
+def _holds_secret(settings: Settings, password_file: Path | None) -> bool:
+    """Whether a secret can have come from nowhere but the configuration file."""
+    elsewhere = {name for name in _SECRETS if os.environ.get(environment_name(name))}
+    if password_file is not None:
+        elsewhere.add("password")
+    return any(getattr(settings, name) is not None for name in _SECRETS - elsewhere)
 
 
 @contextlib.contextmanager
@@ -93,6 +98,8 @@ def _check_transport(settings: Settings) -> None:
 def _settings_todo(error: ConfigError) -> str:
     if "cannot read" in error.reason:
         return f"Let {user_name()} read it, or name another file."
+    if "pip install" in error.reason:
+        return "Install it into the environment that `petalkit run` runs in."
     return f"Mend {error.setting}; the text says what it may be."
 
 
@@ -210,7 +217,7 @@ def check_certificates(settings: Settings, password_file: Path | None, now: floa
                     _check_dates(findings, name, path, now)
             if settings.key_file is not None:
                 findings.ok("cert_file and key_file fit each other")
-    tls = settings.broker_url().scheme == "mqtts"
+    tls = settings.peer.startswith(("mqtts://", "https://"))
     nothing = "no files are named" + ("; the system's CA certificates are used" if tls else "")
     if files:
         findings.ok(f"{', '.join(file.setting for file in files)} looked at as {user_name()}")

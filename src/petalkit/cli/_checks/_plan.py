@@ -1,9 +1,12 @@
-"""All checks that need the broker, in order; what needs another that has failed is skipped."""
+"""All checks that need the broker, in order; what needs another that has failed is skipped.
+
+With the transport `sidecar` none of them is made. Its own take their place.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -23,6 +26,16 @@ Show = Callable[[Check], None]
 BROKER = ("network", "tls", "clock", "connect", "limits", "queue", "subscribe", "publish")
 DEVICE = ("ping", "info")
 
+_ITS_OWN = "the link to the broker is the external client's"
+_NOT_TRIED = "not tried: it would take the topics from the device that runs"
+_FROM_OUTSIDE = "needs a connection to the broker itself: ask from a machine that has one"
+_WITH_A_SIDECAR = {
+    **dict.fromkeys(("network", "tls", "connect", "limits", "queue"), _ITS_OWN),
+    "subscribe": _NOT_TRIED,
+    "publish": "not tried: what is published through the client reaches others",
+    **dict.fromkeys((*DEVICE, "call"), _FROM_OUTSIDE),
+}
+
 
 async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
     """Run them; every wait is bounded.
@@ -33,6 +46,9 @@ async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
         certificates_failed: so that no TLS is tried with them.
     """
     asked = DEVICE if case.call is None else (*DEVICE, "call")
+    if case.settings.transport == "sidecar":
+        await _examine_sidecar(case, asked, show, certificates_failed=certificates_failed)
+        return
 
     def skip_from(first: str, reason: str) -> None:
         for check_id in (*BROKER[BROKER.index(first) :], *asked):
@@ -69,6 +85,28 @@ async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
             await end_session(case)
     if goes_on and case.identity is not None:
         await check_device(case, case.identity, show)
+
+
+async def _examine_sidecar(
+    case: Case, asked: Sequence[str], show: Show, *, certificates_failed: bool
+) -> None:
+    """What can be known beside a device that runs: two addresses, and the clock."""
+    # Here, because it needs the extra `http`, which is there: the settings were good.
+    from ._sidecar import check_callback, check_sidecar
+
+    addresses, check = await check_sidecar(case.settings, certificates_failed=certificates_failed)
+    show(check)
+    if addresses is None:
+        show(skipped("callback", "see what sidecar says above"))
+    else:
+        show(await check_callback(case.settings, addresses))
+    if case.as_device:
+        show(skipped("client", "the external client has a client ID, and we have none"))
+    for check_id in (*BROKER, *asked):
+        if check_id == "clock":
+            show(check_clock(time.time(), None))
+        else:
+            show(skipped(check_id, _WITH_A_SIDECAR[check_id]))
 
 
 async def _visit(
