@@ -8,6 +8,7 @@ synchronous, so a choice and the call of the handler can be one step.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -67,7 +68,8 @@ class Backlog:
         self.petals[petal].ready = True
         moved: list[Execution] = []
         for execution in self.take(lambda one: one.spec.guessed):
-            execution.spec = find(execution.spec.name) or execution.spec
+            with contextlib.suppress(Exception):  # a petal's own code may be asked
+                execution.spec = find(execution.spec.name) or execution.spec
             moved.append(execution)
         for execution in moved:
             execution.line = self.line_of(execution.spec)

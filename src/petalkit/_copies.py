@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from ._answers import Answers
 from ._duplicates import NOTHING, DuplicateWindow, is_same_request
 from ._errors import ErrorCode
@@ -87,7 +89,7 @@ class Copies:
             else:
                 self._counters.duplicates_joined += 1
                 if request.wait_ack:
-                    self._tell(request, live.spec.petal)
+                    self._tell(request, None if live.spec.guessed else live.spec.petal)
                 self._owe(live, request.delivery)
             return True
         finished = self._duplicates.finished(message_id, now)
@@ -135,6 +137,8 @@ class Copies:
         if places and (len(replies) > REPLIES_MAX or not self._outbox.reserve(places)):
             return False
         live.wait_response = live.wait_response or usual
+        if request.command.wait_response and not live.entered:  # its handler sees that too
+            live.command = msgspec.structs.replace(live.command, wait_response=True)
         live.replies = replies
         return True
 

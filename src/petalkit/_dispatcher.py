@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import trio
 
@@ -24,12 +24,13 @@ from ._backlog import Backlog
 from ._context import log_scope
 from ._duplicates import NOTHING, DuplicateWindow
 from ._errors import ErrorCode
-from ._execution import Answer, Execution, call_handler, timed_out
+from ._execution import NO_LINE, Answer, Execution, call_handler, timed_out
 from ._messages import Identity, Message
 from ._outbox import Outbox
 from ._registry import CommandTable
 from ._settings import Settings
 from ._statistics import Counters
+from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.dispatcher")
 
@@ -48,6 +49,7 @@ class Dispatcher:
         answers: encodes responses.
         outbox: takes them.
         counters: counts them.
+        unknown: says which commands another program may answer.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Dispatcher:
         answers: Answers,
         outbox: Outbox,
         counters: Counters,
+        unknown: UnknownCommands,
     ) -> None:
         self._settings = settings
         self._table = table
@@ -66,6 +69,8 @@ class Dispatcher:
         self._answers = answers
         self._outbox = outbox
         self._counters = counters
+        self._unknown = unknown
+        self._held_until: dict[str, Collection[str]] = {}
         # Called when a command has left the backlog, if somebody waits for that.
         self.on_room: Callable[[], None] | None = None
         self.backlog = Backlog(settings, petals)
@@ -85,14 +90,27 @@ class Dispatcher:
 
     # -- petals that are not ready at once
 
-    def hold_petal(self, petal: str) -> None:
-        """Let the commands of a petal wait until `open_petal`."""
+    def hold_petal(self, petal: str, *, until: Collection[str] = ()) -> None:
+        """Let the commands of a petal wait until `open_petal`, of it or of all in `until`.
+
+        One that has failed is not waited for.
+        """
         self.backlog.petals[petal].ready = False
+        if until:
+            self._held_until[petal] = until
 
     def open_petal(self, petal: str) -> None:
         """Let them start."""
         self.backlog.open(petal, self._table.lookup)
+        self._open_followers()
         self._pass_on()
+
+    def _open_followers(self) -> None:
+        petals = self.backlog.petals
+        for petal, until in list(self._held_until.items()):
+            if all(petals[one].ready or petals[one].failed for one in until):
+                del self._held_until[petal]
+                self.backlog.open(petal, self._table.lookup)
 
     # -- intake's side
 
@@ -178,6 +196,7 @@ class Dispatcher:
     ) -> None:
         """Answer a command that was taken out of the backlog and will not start."""
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
+        self._leave_to_others(execution)
         self._finish(execution, response, code, trio.current_time())
         if self.on_room is not None:
             self.on_room()
@@ -185,7 +204,7 @@ class Dispatcher:
     def _leave(self, execution: Execution) -> None:
         """The handler, or its thread, has really ended: free its slot and group."""
         del self._running[execution]
-        if execution.spec.urgent:
+        if execution.line is NO_LINE:  # it was started past all lines, as urgent
             self._running_urgent -= 1
             return
         self.backlog.leave(execution)
@@ -330,7 +349,13 @@ class Dispatcher:
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
         response = self._answers.failure(execution.command.message_id, code, text)
+        self._leave_to_others(execution)
         self._end(execution, (response, code), trio.current_time())
+
+    def _leave_to_others(self, execution: Execution) -> None:
+        """Let no failure of ours stand beside the answer of another program."""
+        if execution.spec.guessed and self._unknown.may_be_anothers(execution.spec.name):
+            execution.silent = True
 
     def _finish(self, execution: Execution, response: bytes, code: str | None, now: float) -> None:
         """The one final state of a command: recorded, answered, acknowledged."""
@@ -344,7 +369,7 @@ class Dispatcher:
         message_id = execution.command.message_id
         not_served = execution.not_served
         counts = not_served is None or not_served.may_have_run
-        silent = not_served is not None and not not_served.answered  # another program may answer
+        silent = execution.silent or (not_served is not None and not not_served.answered)
         if message_id is not None:
             if (execution.entered and counts) or code == ErrorCode.EXPIRED:
                 self._duplicates.finish(message_id, NOTHING if silent else response, now)
@@ -373,6 +398,7 @@ class Dispatcher:
     def cancel_petal(self, petal: str, code: ErrorCode, text: str) -> None:
         """A petal failed: end what runs, and answer what waits."""
         self.backlog.petals[petal].failed = True
+        self._open_followers()
         for execution in self.backlog.take(lambda one: one.spec.petal == petal):
             self._refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)

@@ -59,7 +59,7 @@ class Line:
         self.waiting: deque[Execution] = deque()
 
 
-_NO_LINE = Line.__new__(Line)
+NO_LINE = Line.__new__(Line)  # of a command that is in none
 
 
 class Execution(msgspec.Struct, eq=False):
@@ -82,10 +82,11 @@ class Execution(msgspec.Struct, eq=False):
     replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
     number: int = msgspec.field(default_factory=_numbers.__next__)  # the order of arrival
     deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
-    line: Line = _NO_LINE  # by the dispatcher, when accepted
+    line: Line = NO_LINE  # by the dispatcher, when accepted
     entered: bool = False  # the handler was called, or is about to be
     finished: bool = False  # it has its one final state
     not_served: NotServed | None = None  # nobody serves it after all
+    silent: bool = False  # another program may answer it, so we do not
     in_thread: bool = False  # the slot is freed by the thread
     scope: trio.CancelScope | None = None  # of the handler, while it runs
     deadline: float = math.inf

@@ -44,16 +44,17 @@ class Refusals:
         self._answers = answers
 
     def refuse(self, request: Request, code: ErrorCode, text: str) -> None:
-        """Say no."""
+        """Say no; without a word to the sender where another program may answer."""
         command, terms = request.command, request.terms
+        ours = not self._unknown.may_be_anothers(command.command)
         self._answers.refuse(
             request.identity,
             code,
             text,
             command=command.command,
             message_id=command.message_id,
-            answer=wants_usual(command, terms),
-            reply=None if terms is None else terms.reply,
+            answer=ours and wants_usual(command, terms),
+            reply=terms.reply if ours and terms is not None else None,
         )
         request.delivery.ack()
 

@@ -202,6 +202,9 @@ def build_table(petals: Sequence[CommandSource]) -> CommandTable:
         for options, handler in petal.declared_commands():
             table.add(make_spec(petal, options, handler))
         if petal.resolver is not None and petal.resolver not in table.resolvers:
+            if any(petal.resolver.name == other.name for other in table.resolvers):
+                text = "is from another call of adapt(); give all its petals to one call"
+                raise RegistrationError(text, petal=petal.name)
             table.resolvers.append(petal.resolver)
     return table
 

@@ -90,12 +90,14 @@ class Runtime:
             self._answers,
             self._outbox,
             self._counters,
+            unknown,
         )
         for petal in petals:
             if not petal.ready_at_once:
                 self._dispatcher.hold_petal(petal.name)
         for resolver in table.resolvers:
-            self._dispatcher.hold_petal(resolver.name)
+            theirs = [petal.name for petal in petals if petal.resolver is resolver]
+            self._dispatcher.hold_petal(resolver.name, until=theirs)
         self._intake = Intake(
             settings,
             table,

@@ -25,6 +25,19 @@ class UnknownCommands:
         """Whether a command of that name is answered."""
         if self._rule != "own":
             return self._rule == "all"
+        return self._is_under_own_prefix(name)
+
+    def may_be_anothers(self, name: str) -> bool:
+        """Whether a command of that name may be served by another program, and by nobody here.
+
+        Then that answers, and no failure of ours is to stand beside it.
+        """
+        if self._rule == "all" or self._is_under_own_prefix(name):
+            return False
+        spec = self._table.lookup(name)
+        return spec is None or spec.guessed
+
+    def _is_under_own_prefix(self, name: str) -> bool:
         return any(name.startswith(prefix + "/") for prefix in self._table.prefixes())
 
     @staticmethod

@@ -258,7 +258,7 @@ async def test_a_timeout_at_any_moment_of_a_turn_leaves_one_answer_and_nothing_b
         await petal.answer(message, success=True)
 
     petals = adapt(HandlerPetal(ponder, "a"), HandlerPetal(ponder, "b"), HandlerPetal(serve, "c"))
-    settings = Settings(compat_timeout=moment, compat_answer_timeout=0.2)
+    settings = Settings(compat_timeout=moment, compat_answer_timeout=0.2, answer_unknown="all")
     async with open_harness(*petals, settings=settings) as harness:
         names = ["legacy/x", "a/x", "b/x", "c/x", "legacy/y"]
         with harness.responses() as sink:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -69,20 +69,21 @@ class GuidePetal(NativePetal):
 
     def key_names(self) -> Collection[str]:
         """The commands that it has handlers for, now."""
-        keys: list[str] = []
-        for attribute in ("_command_handlers", "_mqtt_command_handlers"):
-            table = getattr(self.guide_petal, attribute, None)
-            if isinstance(table, Mapping):
-                keys.extend(key for key in list(table) if isinstance(key, str))
-        return keys
+        return [key for table in self._tables() for key in list(table) if isinstance(key, str)]
 
     def has_key(self, name: str) -> bool:
         """Whether it has a handler for that command, now."""
+        return any(name in table for table in self._tables())
+
+    def _tables(self) -> Iterator[Mapping[Any, Any]]:
         for attribute in ("_command_handlers", "_mqtt_command_handlers"):
-            table = getattr(self.guide_petal, attribute, None)
-            if isinstance(table, Mapping) and name in table:
-                return True
-        return False
+            try:
+                table = getattr(self.guide_petal, attribute, None)
+            except Exception:  # a property of the petal's
+                logger.debug("petal %r: no table %s", self.name, attribute, exc_info=True)
+                continue
+            if isinstance(table, Mapping):
+                yield table
 
     def prefixes(self) -> set[str]:
         """What its commands start with, without the slash."""
@@ -96,6 +97,11 @@ class GuidePetal(NativePetal):
     def is_served(self) -> bool:
         """Whether it is in service."""
         return self._asking is not None and self._host is not None and not self._host.failed
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is in service, and its commands wait for the rest of its start."""
+        return self.is_served and not self.settled.is_set()
 
     @property
     def may_know(self) -> bool:
@@ -144,6 +150,7 @@ class GuidePetal(NativePetal):
         self._template = make_spec(self, options, self._serve)
         self._specs.clear()
         self.settled = trio.Event()
+        self._routes.serve_with(host)
         async with open_petal_loop(self.name, TASKS_SHARE * settings.cleanup_timeout) as loop:
             self._desk.open(host, loop)
             hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
@@ -182,7 +189,6 @@ class GuidePetal(NativePetal):
         if not self.settled.is_set():
             self.settled.set()
             host.open_line(self.name)
-            self._routes.settle(host)
 
     async def _watch_loop(self, loop: Any) -> None:
         """A petal that stops its own loop is out of service. No limit: most never do."""

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 from typing import Protocol
 
 import attrs
-import trio
 
 from .._context import CommandContext, NotServed, OwnWords, PetalHost
 from .._errors import CommandError, ErrorCode
@@ -29,7 +28,6 @@ class Routed(Protocol):
     """What routing needs of a petal."""
 
     name: str
-    settled: trio.Event  # its start is over, well or not
 
     def key_names(self) -> Collection[str]:
         """The commands that it has handlers for, now."""
@@ -46,6 +44,11 @@ class Routed(Protocol):
     @property
     def is_served(self) -> bool:
         """Whether it is in service."""
+        ...
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is in service, and its commands wait for the rest of its start."""
         ...
 
     @property
@@ -82,15 +85,9 @@ class Routes:
         """Whether it speaks for all where one has to: the first that is in service."""
         return next((one for one in self._petals if one.is_served), None) is petal
 
-    def settle(self, host: PetalHost) -> None:
-        """The start of one of them is over: what waited for it may start.
-
-        Args:
-            host: of that one.
-        """
+    def serve_with(self, host: PetalHost) -> None:
+        """One of them is served from now on, by this host: any is as good as the others."""
         self._host = host
-        if all(petal.settled.is_set() for petal in self._petals):
-            host.open_line(self.name)
 
     def also_served_by(self, petal: Routed) -> dict[str, str]:
         """The keys of a petal that an earlier one has too, and which one: that is given them."""
@@ -105,7 +102,12 @@ class Routes:
 
     def resolve(self, name: str) -> CommandSpec | None:
         """See `CommandResolver.resolve`."""
-        owner = self._by_key(name) or self._by_prefix(name)
+        owner = self._by_key(name)
+        if owner is None:
+            owner = self._by_prefix(name)
+            # One with keys would have it among them. Another may be about to have it.
+            if owner is not None and owner.key_names() and self._is_one_starting():
+                owner = None
         if owner is not None:
             return owner.spec(name)
         for petal in self._petals:
@@ -125,6 +127,9 @@ class Routes:
             yield from petal.prefixes()
 
     # -- owners
+
+    def _is_one_starting(self) -> bool:
+        return any(petal.is_starting for petal in self._petals)
 
     def _by_key(self, name: str) -> Routed | None:
         return next((petal for petal in self._petals if petal.has_key(name)), None)
@@ -163,7 +168,7 @@ class Routes:
 
     async def _serve_nobodys(self, command: Command, context: CommandContext) -> OwnWords | None:
         """Serve a command that no petal is known to serve."""
-        assert self._host is not None  # the line is opened by `settle`
+        assert self._host is not None  # or there would be no line
         return await self._ask_in_turn(None, self._host, command, context)
 
     async def _ask_in_turn(
