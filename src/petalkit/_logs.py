@@ -148,5 +148,5 @@ def configure_logging(
     root.addHandler(handler)
     root.setLevel(level.upper())
     chatty = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)
-    for library in ("asyncio", "mqtt", "amqtt", "transitions", "passlib"):
+    for library in ("asyncio", "mqtt", "amqtt", "transitions", "passlib", "httpx", "httpcore"):
         logging.getLogger(library).setLevel(chatty)

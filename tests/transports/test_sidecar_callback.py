@@ -325,6 +325,30 @@ async def test_who_hangs_up_has_not_been_told_yes(autojump_clock: trio.testing.M
     assert (await bench.stats())["refused"] == {"hung up": 1}
 
 
+async def test_what_is_not_handled_in_time_is_said_to_run_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench = Bench(acknowledge="handled", callback_timeout=3.0)
+    answer = await bench.ask()
+    assert (answer.status, b"runs on" in answer.body) == (503, True)
+    assert (await bench.stats())["refused"] == {"late": 1}
+
+
+async def test_who_waits_as_the_link_ends_hears_of_that(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    bench = Bench(callback_timeout=3.0)
+
+    async def end() -> None:
+        await trio.sleep(1)
+        bench.link.close()
+
+    nursery.start_soon(end)
+    answer = await bench.ask()
+    assert (answer.status, trio.current_time()) == (503, pytest.approx(1))
+    assert (await bench.stats())["refused"] == {"no link": 1}
+
+
 async def test_with_hold_it_waits_for_ever_and_outlives_the_connection(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
@@ -335,6 +359,7 @@ async def test_with_hold_it_waits_for_ever_and_outlives_the_connection(
     bench.hang_up.set()
     await trio.testing.wait_all_tasks_blocked()
     assert bench.link.waiting == 1
+    assert (await bench.stats())["refused"] == {}
     [delivery] = await bench.link.receive()
     delivery.ack()
     assert bench.link.waiting == 0

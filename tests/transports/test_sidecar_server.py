@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -125,12 +126,42 @@ async def test_a_body_that_is_refused_while_it_comes_gives_its_place_back(
         assert app.refused == {"too large": 2}
 
 
-async def test_http_2_is_not_left_waiting(reach: Reach) -> None:
+@pytest.mark.parametrize("rest", [b"", b"\0\0\0\4\0\0\0\0\0", b"\0\0\x10", b"\xff" * 60])
+async def test_http_2_is_refused_and_keeps_no_place(reach: Reach, rest: bytes) -> None:
     async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
         stream = await reach(port)
         with trio.fail_after(LIMIT):
-            await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
-            assert (await stream.receive_some(1000))[3] == 4  # SETTINGS: RFC 9113, section 6.5
+            await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + rest)
+            assert b" 505 " in await stream.receive_some(1000)
+            assert await is_closed(stream)
+            await ask(await reach(port))
+
+
+@pytest.mark.parametrize("more", [b"", b"sec-websocket-version: 12\r\n"])
+async def test_a_websocket_is_taken_for_a_plain_request(reach: Reach, more: bytes) -> None:
+    upgrade = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        with trio.fail_after(LIMIT):
+            await ask(stream, upgrade + more + b"\r\n")
+            await ask(stream)
+
+
+async def test_who_takes_no_answers_keeps_no_place(
+    reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sidecar_server, "SEND_MAX", 0.2)
+    async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
+        greedy = await reach(port)
+
+        async def ask_on() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await greedy.send_all(REQUEST * 1000)
+
+        with trio.fail_after(6 * LIMIT):
+            await ask_on()
+            await ask(await reach(port))
 
 
 async def test_no_more_connections_than_allowed_and_busy_ones_are_left_alone(reach: Reach) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -168,3 +169,19 @@ def test_only_the_plainest_answer_is_read_without_a_parser(
 
 def test_what_an_answer_says_is_cut() -> None:
     assert len(describe_answer(500, b'{"error":"%s"}' % (b"x" * 10_000))) < 300
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cannot use http://127.0.0.1:3005/mqtt-callback/callback?token=hunter2&x=1",
+        "callbackUrl http%3A%2F%2Fx%3Ftoken%3Dhunter2 is bad",
+        "unexpected header Authorization: Bearer hunter2",
+    ],
+)
+def test_what_a_sidecar_says_back_of_the_token_is_not_shown(said: str) -> None:
+    body = json.dumps({"success": False, "error": said}).encode()
+    assert "hunter2" not in describe_answer(400, body)
+    with pytest.raises(NotTaken) as caught:
+        check_answer(200, body)
+    assert "hunter2" not in str(caught.value)

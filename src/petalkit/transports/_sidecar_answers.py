@@ -8,6 +8,8 @@ itself blames on the request is final, and only for that one message.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from .._errors import RejectedByBroker
@@ -17,6 +19,8 @@ _SHOWN = 200  # characters of what the sidecar says that come into a log
 # What HTTP blames on the request, but what is no fault of this one message: the wrong address or
 # token (401, 403, 404, 405, 407), and what may be tried again (408, 421, 425, 429).
 _NOT_THE_MESSAGE = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
+# It may say back what it was sent: the address with the token of ours, or the token by itself.
+_SECRET = re.compile(r"(token(?:=|%3D)|bearer\s+)[^\s&\"']+", re.IGNORECASE)
 _TOO_LARGE = {413: 0x95}  # HTTP status -> reason code of MQTT 5.0, section 2.4
 _UNSPECIFIED = 0x80
 
@@ -74,5 +78,5 @@ def _text(fields: dict[str, object]) -> str:
     for name in ("error", "message"):
         text = fields.get(name)
         if isinstance(text, str) and text:
-            return text[:_SHOWN]
+            return _SECRET.sub(r"\1***", text)[:_SHOWN]
     return ""

@@ -154,8 +154,8 @@ class CallbackApp:
         try:
             self._check_head(scope)
             offer = self._offer(*self._read(await self._body(receive)))
-            if not offer.accepted:
-                await self._wait(offer, receive)
+            if not offer.accepted and not await self._wait(offer, receive):
+                return  # it hung up, and we keep the message
             self.accepted += 1
             await self._answer(send, 200, _SUCCESS)
         except _No as error:
@@ -248,8 +248,8 @@ class CallbackApp:
             raise _No(503, "full", "too many messages wait already")
         return offer
 
-    async def _wait(self, offer: Offer, receive: Receive) -> None:
-        """Wait until it is accepted.
+    async def _wait(self, offer: Offer, receive: Receive) -> bool:
+        """Wait until it is accepted; False when it is held, and nobody is there any more.
 
         Raises:
             _No: 503, it was not, and has been taken back.
@@ -271,12 +271,21 @@ class CallbackApp:
                     await offer.wait()
                     nursery.cancel_scope.cancel()
         finally:
+            ended = offer.over and not offer.accepted
             # Whoever hung up without an answer may never send it again: held is held.
             if link is not None and not (offer.accepted or (holds and hung_up)):
                 link.withdraw(offer)
-        if not offer.accepted:
-            word, text = ("hung up", "it hung up") if hung_up else ("full", "there is no room")
-            raise _No(503, word, f"not accepted: {text}")
+        if offer.accepted:
+            return True
+        if ended:
+            raise _No(503, "no link", "not accepted: the link has ended, or the device stops")
+        if hung_up:
+            if holds:
+                return False
+            raise _No(503, "hung up", "not accepted: it hung up")
+        if self._settings.acknowledge == "handled":
+            raise _No(503, "late", "not handled in time: it waits, or runs on")
+        raise _No(503, "full", "not accepted: there is no room")
 
     async def _answer(self, send: Send, status: int, body: bytes) -> None:
         headers = [(b"content-type", _JSON), (b"content-length", b"%d" % len(body))]

@@ -76,10 +76,22 @@ class SidecarClient:
                             raise Unreachable(f"its answer has more than {ANSWER_MAX} bytes")
                     return answer.status_code, bytes(read)
             except httpx.ConnectError as error:
-                raise Away(str(error) or "no connection") from None
+                raise Away(_reason(error) or "no connection") from None
             except httpx.HTTPError as error:
-                raise Unreachable(str(error) or type(error).__name__) from None
+                raise Unreachable(_reason(error) or type(error).__name__) from None
         raise Unreachable(f"no answer within {limit:g} s")
+
+
+def _reason(error: BaseException) -> str:
+    """Why, as whoever saw it first said it: such as a certificate that is not trusted."""
+    text = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        text = str(cause) or text
+        cause = cause.__cause__ or cause.__context__
+    return text
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ that takes a third off the CPU of a request. What is used for it are parts of Hy
 
 The rule: `callback_connections` at most. While a further one waits, the one that has been idle the
 longest is closed, whoever has said nothing for a second too, and every answer ends its connection.
-The trap is a request that comes as its connection is being closed: it is not begun.
+The trap is a request that comes as its connection is being closed: it is not begun. HTTP/1.1 is all
+that is spoken: a connection that became another protocol's would be neither idle nor at work.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
+from hypercorn.utils import parse_socket_addr, wrap_app
 
 logger = logging.getLogger("petalkit.transport")
 
@@ -37,9 +40,12 @@ UNSENT_MAX = 64 * 1024  # bytes
 READ_SIZE = 64 * 1024  # bytes
 SILENT_MAX = 1.0  # seconds that a new connection may say nothing while others wait
 IDLE_MIN = 0.1  # seconds after an answer in which the next request may be on its way
+SEND_MAX = 10.0  # seconds that a client gets to take an answer
 CLOSE_MAX = 1.0  # seconds that connections get to answer, when all is over
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 _NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _TRY_AGAIN = 0.1  # seconds
+_VERSIONS = {b"1.0", b"1.1"}
 _INTERIM = b"HTTP/1.1 1"  # a response before the answer, which is waited for: 100 Continue
 
 
@@ -51,7 +57,6 @@ def _make_config() -> Config:
     config.h11_max_incomplete_size = HEADERS_MAX
     config.keep_alive_timeout = IDLE_MAX
     config.keep_alive_max_requests = 1_000_000_000
-    config.h2_max_concurrent_streams = 1  # or one connection would be as many
     return config
 
 
@@ -134,6 +139,28 @@ class _IdleWatch:
                     await self._connection.close_idle()
 
 
+class _Http1(H11Protocol):
+    """Hypercorn's, that switches to nothing else."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.http_version not in _VERSIONS:
+            await self._send_error_response(505)
+            await self.send(Closed())
+            raise trio.ClosedResourceError
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        # A server may leave that out of account: RFC 9110, section 7.8.
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+        )
+
+
 class _Connection(TCPServer):
     def __init__(self, server: CallbackServer, stream: trio.SocketStream) -> None:
         state: Any = ConnectionState({})
@@ -143,24 +170,53 @@ class _Connection(TCPServer):
         self._watch = _IdleWatch(self, server)
         self.idle_task: Any = self._watch
 
+    async def run(self) -> None:
+        """The same as in the base class, for HTTP/1.1 without TLS."""
+        socket = self.stream.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                protocol: Any = _Http1(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    False,
+                    client,
+                    server,
+                    self.protocol_send,
+                )
+                self.protocol = protocol
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # it has gone before it was here
+        finally:
+            await self._close()
+
     async def protocol_send(self, event: Event) -> None:
         """Send the parts of an answer together: each by itself is a packet, and wakes its reader.
 
-        Whatever ends an answer of HTTP/1.1 is followed by another event than `RawData`.
+        Whatever ends an answer is followed by another event than `RawData`.
         """
         if isinstance(event, RawData):
             self._unsent += event.data
-            may_wait = isinstance(self.protocol.protocol, H11Protocol)
-            may_wait = may_wait and not event.data.startswith(_INTERIM)
-            if may_wait and len(self._unsent) < UNSENT_MAX:
+            if not event.data.startswith(_INTERIM) and len(self._unsent) < UNSENT_MAX:
                 return
         requests = self._watch.requests
         data, self._unsent = self._unsent, b""
         if data:
             try:
                 async with self.send_lock:
-                    await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    with trio.fail_after(SEND_MAX):
+                        await self.stream.send_all(data)
+            except trio.TooSlowError:
+                await trio.aclose_forcefully(self.stream)
+                await self.protocol.handle(Closed())
+            except _GONE:
                 await self.protocol.handle(Closed())
         if isinstance(event, Updated) and event.idle and self._watch.requests != requests:
             return  # the next request has come since the answer went out
@@ -175,7 +231,7 @@ class _Connection(TCPServer):
                 await self.protocol.handle(RawData(bytes(data)))
                 if not data:
                     break
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except _GONE:
             pass
         finally:
             self._watch.end()

@@ -85,7 +85,7 @@ class SidecarTransport(Transport):
             try:
                 serving = self._server.serve(self.app, host, port)
                 port = await stack.enter_async_context(serving)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the second from a name that can be no host's
                 text = f"{self._settings.callback_listen!r} cannot be listened on: {error}"
                 raise ConfigError("callback_listen", text) from error
             self._callback_url = callback_url(self._settings, port)
