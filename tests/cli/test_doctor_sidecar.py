@@ -84,7 +84,8 @@ def test_a_running_device_keeps_its_topics(
 ) -> None:
     with SidecarProcess(free_port(), mosquitto.url, tmp_path / "sidecar.log") as sidecar:
         trio.run(sidecar.ready)
-        where = behind(sidecar.url)
+        # The broker would be reached, if it were asked.
+        where = (*behind(sidecar.url), "--broker", mosquitto.url)
         # A quiet topic is not subscribed again, so that the numbers stand.
         quiet = ("--sidecar-subscribe-interval", "0")
         with contextlib.closing(Program("run", str(example_file), *where, *quiet)) as program:
@@ -92,6 +93,7 @@ def test_a_running_device_keeps_its_topics(
             before = trio.run(sidecar.faults)
             assert before["/subscribe"] == 2
             report = doctor(str(example_file), *where, "--call", "example-petal/hello")
+            doctor(*behind(sidecar.url), "--broker", mosquitto.url)  # another free address
             after = trio.run(sidecar.faults)
     assert before["subscriptions"]
     for what in ("subscriptions", "/subscribe", "/unsubscribe"):
