@@ -6,6 +6,8 @@ The rules:
 * A subscription is not believed. The sidecar forgets it when it restarts, which may be over between
   two probes; and it may accept one before it has a broker. So every topic is subscribed again when
   nothing has come on it for a while, and all of them after any connection that broke.
+* One request about subscriptions at a time, and whether a topic is still wanted is looked at within
+  that: else one that is under way could subscribe what has just been unsubscribed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import trio
 
 from .._errors import RejectedByBroker
 from .._settings import Settings
-from ._sidecar_answers import Away, SidecarError
+from ._sidecar_answers import Away, SidecarError, Unreachable
 from ._sidecar_client import SidecarClient
 
 logger = logging.getLogger("petalkit.transport")
@@ -30,10 +32,19 @@ PROBE_GAP = 0.5  # seconds between two probes, whoever asks for them
 
 @attrs.define
 class _Subscription:
-    """When it was last good, on Trio's clock, and after how many quiet seconds it is repeated."""
+    """What is known of one that was accepted; times are Trio's.
 
+    Attributes:
+        asked_at: when it was asked for last.
+        good_at: when it was last known to be good.
+        again_after: seconds of quiet after which it is repeated.
+        breaks: how many connections had broken when it was asked for.
+    """
+
+    asked_at: float
     good_at: float
     again_after: float
+    breaks: int
 
 
 class Health:
@@ -59,7 +70,9 @@ class Health:
         self._lose = lose
         self._subscriptions: dict[str, _Subscription] = {}
         self._suspicion = trio.Event()
-        self._all_due = False  # whether every topic is to be subscribed again
+        self._breaks = 0  # connections; a subscription that was asked for before one is due again
+        self._asking = trio.Lock()
+        self._leaving = False
 
     # -- subscriptions
 
@@ -67,35 +80,48 @@ class Health:
         """The topic filters that are subscribed."""
         return list(self._subscriptions)
 
-    def add(self, topic: str) -> None:
-        """The sidecar has accepted a subscription: keep it."""
-        first = self._settings.sidecar_probe_interval
-        self._subscriptions[topic] = _Subscription(trio.current_time(), first)
-
-    def remove(self, topic: str) -> None:
-        """Keep it no more."""
-        self._subscriptions.pop(topic, None)
-
-    def heard(self, topic: str) -> None:
-        """Something has come on a topic, so it is subscribed."""
-        subscription = self._subscriptions.get(topic)
-        if subscription is not None:
-            subscription.good_at = trio.current_time()
-            subscription.again_after = self._settings.sidecar_subscribe_interval
-
-    async def ask_for(self, topic: str) -> None:
-        """Have the sidecar subscribe.
+    async def subscribe(self, topic: str) -> None:
+        """Have the sidecar subscribe, and keep that up.
 
         Raises:
             SidecarError, RejectedByBroker: see `SidecarClient.subscribe`.
         """
-        await self._client.subscribe(topic, self._callback_url)
+        async with self._asking:
+            breaks = self._breaks
+            await self._client.subscribe(topic, self._callback_url)
+            now, first = trio.current_time(), self._settings.sidecar_probe_interval
+            self._subscriptions[topic] = _Subscription(now, now, first, breaks)
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Keep it up no more, and have the sidecar unsubscribe.
+
+        Raises:
+            SidecarError, RejectedByBroker: see `SidecarClient.unsubscribe`.
+        """
+        self._subscriptions.pop(topic, None)
+        async with self._asking:
+            await self._client.unsubscribe(topic)
+
+    def leave(self) -> None:
+        """The link is being left: subscribe to nothing again."""
+        self._leaving = True
+
+    def heard(self, topic: str) -> None:
+        """Something has come on a topic, so it is subscribed."""
+        subscription = self._subscriptions.get(topic)
+        if subscription is None:
+            return
+        now, first = trio.current_time(), self._settings.sidecar_probe_interval
+        subscription.good_at = now
+        # A retained message comes with every subscription, and must not bring the next one about.
+        if now - subscription.asked_at >= first:
+            subscription.again_after = first
 
     # -- health
 
     def suspect(self) -> None:
         """A connection broke: it may have restarted, or be gone."""
-        self._all_due = True
+        self._breaks += 1
         self._suspicion.set()
 
     async def run(self) -> None:
@@ -123,18 +149,27 @@ class Health:
                 await self._subscribe_again()
 
     async def _subscribe_again(self) -> None:
-        longest = self._settings.sidecar_subscribe_interval
-        everything, self._all_due = self._all_due, False
         for topic, subscription in list(self._subscriptions.items()):
-            now = trio.current_time()
-            quiet = longest > 0 and now >= subscription.good_at + subscription.again_after
-            if topic not in self._subscriptions or not (everything or quiet):
-                continue
             try:
-                await self.ask_for(topic)
+                async with self._asking:
+                    await self._repeat(topic, subscription)
+            except Unreachable as error:
+                logger.warning("could not subscribe to %r again: %s", topic, error)
+                return  # all that is due is tried after the next probe
             except (SidecarError, RejectedByBroker) as error:
                 logger.warning("could not subscribe to %r again: %s", topic, error)
-                self._all_due = self._all_due or everything  # at the next probe
-                return
-            subscription.good_at = trio.current_time()
-            subscription.again_after = min(2 * subscription.again_after, longest)
+
+    async def _repeat(self, topic: str, subscription: _Subscription) -> None:
+        """Subscribe again, if that is due and the topic still wanted."""
+        if self._leaving or self._subscriptions.get(topic) is not subscription:
+            return
+        longest = self._settings.sidecar_subscribe_interval
+        now, breaks = trio.current_time(), self._breaks
+        quiet = longest > 0 and now >= subscription.good_at + subscription.again_after
+        if subscription.breaks == breaks and not quiet:
+            return
+        subscription.asked_at = now
+        await self._client.subscribe(topic, self._callback_url)
+        subscription.breaks = breaks
+        subscription.good_at = trio.current_time()
+        subscription.again_after = min(2 * subscription.again_after, longest)

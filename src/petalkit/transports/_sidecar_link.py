@@ -88,7 +88,6 @@ class SidecarLink(Link):
         settings: Settings,
         callback_url: str,
     ) -> None:
-        self._client = client
         self._health = Health(client, settings, callback_url, self._lose)
         self._publisher = make_publisher(self._health.suspect)
         self._canary = make_canary(self._health.suspect)
@@ -125,13 +124,14 @@ class SidecarLink(Link):
         if self._lost is not None:
             return
         self._leaving = True
+        self._health.leave()
         self._end_offers()
         await self._publisher.wait_empty()
         for topic in self._health.topics():
             if self._lost is not None:
                 return
             try:
-                await self._client.unsubscribe(topic)
+                await self._health.unsubscribe(topic)
             except (SidecarError, RejectedByBroker) as error:
                 logger.warning("could not unsubscribe from %r: %s", topic, error)
 
@@ -268,15 +268,13 @@ class SidecarLink(Link):
         """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`."""
         await trio.lowlevel.checkpoint()
         for each in filters:
-            await self._insist(each.text, self._health.ask_for, "subscribe to")
-            self._health.add(each.text)
+            await self._insist(each.text, self._health.subscribe, "subscribe to")
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""
         await trio.lowlevel.checkpoint()
         for each in filters:
-            self._health.remove(each.text)
-            await self._insist(each.text, self._client.unsubscribe, "unsubscribe from")
+            await self._insist(each.text, self._health.unsubscribe, "unsubscribe from")
 
     async def _insist(self, topic: str, ask: Callable[[str], Awaitable[None]], what: str) -> None:
         delay = RETRY_MIN
