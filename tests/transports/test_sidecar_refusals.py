@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from petalkit import RejectedByBroker
 
@@ -146,6 +147,37 @@ async def test_a_try_that_began_before_the_recovery_says_nothing(
         await link.publish(message(2, "b"))
         await trio.sleep(20)
         assert done == [None]
+
+
+async def test_one_that_waits_is_tried_at_once_when_another_is_taken(
+    autojump_clock: Clock, sidecar: FakeSidecar
+) -> None:
+    async def seldom(_: object) -> Answer:
+        await trio.lowlevel.checkpoint()
+        return YES if trio.current_time() % 20 > 19 else NO
+
+    done: list[object] = []
+    sidecar.answers["/publish"] = seldom
+    async with connected(sidecar, publish_timeout=60.0) as link:
+        await trio.sleep(2)
+        link.publish_nowait(message(1), done.append)
+        await trio.sleep(37.5)
+        assert not done
+        await link.publish(message(2, "b"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert done == [None]
+
+
+async def test_others_that_are_busy_do_not_have_it_tried_without_a_pause(
+    autojump_clock: Clock, sidecar: FakeSidecar
+) -> None:
+    sidecar.answers["/publish"] = refuse(1)
+    async with connected(sidecar, publish_timeout=60.0) as link:
+        link.publish_nowait(message(1), lambda _: None)
+        for n in range(2, 200):
+            await trio.sleep(0.1)
+            await link.publish(message(n, "b"))
+        assert len(tries(sidecar, "a/response")) < 25
 
 
 async def test_one_that_waits_for_its_next_try_occupies_no_lane(

@@ -7,8 +7,9 @@ The rules:
   lives as long as its health is good, and the supervisor ends it when nothing at all is accepted
   for `publish_timeout`.
 * One that is answered no again and again, while others are accepted, is at fault itself: it is
-  refused, so that what waits behind it leaves. A try counts only if another message was accepted
-  since the try before it: else it may have met an outage.
+  refused, so that what waits behind it leaves. That takes two moments, far enough apart, at which
+  another message was accepted and this one was not directly after: else it may be an outage. So
+  whenever a message is accepted, those that wait for their next try are tried at once.
 * Nothing else may be on its way. So when a head is answered no, and nothing has been accepted for a
   while, one that waits behind it is tried past it. A sidecar without a broker takes neither.
 * A topic that waits for its next try occupies no lane.
@@ -38,7 +39,7 @@ logger = logging.getLogger("petalkit.transport")
 
 RETRY_MIN = 0.1  # seconds; doubles
 RETRY_MAX = 5.0
-_TRIES = 3  # that count, before a message is at fault itself
+_TRIES = 3  # at least, before a message is at fault itself
 _PAYLOAD_FORMAT_INVALID = 0x99  # these three: MQTT 5.0, section 2.4
 _PACKET_TOO_LARGE = 0x95
 _UNSPECIFIED = 0x80
@@ -54,8 +55,9 @@ class _Waiting:
     told: bool = False  # whether a failed try was logged
     refused_at: float | None = None  # when it was first answered no
     seen: int = 0  # how many others had been accepted at its last no
-    counts_from: float = 0.0  # when the first try began that counts
-    counted: int = 0  # tries that count
+    compared_at: float = 0.0  # when it was first not taken directly after another was
+    compared_until: float = 0.0  # when that was so last
+    tries: int = 0  # that were answered no since `compared_at`; 0: it was never so
 
 
 @attrs.define(eq=False)
@@ -66,6 +68,8 @@ class _Line:
     waiting: deque[_Waiting] = attrs.field(factory=deque)
     delay: float = RETRY_MIN  # seconds until the next try
     next_past: int = 1  # the place of the one that is tried past the first next
+    hurry: trio.Event | None = None  # while it waits for its next try, and may be woken
+    hurried: bool = False  # whether its last try came of that
 
 
 class Publisher:
@@ -78,8 +82,9 @@ class Publisher:
         payload_max: bytes; a larger message is refused.
         request_timeout: seconds for one answer.
         give_up_after: seconds in which the supervisor ends a link that gets nothing accepted. What
-            is done here has to be before that: tries have to count over half of them, and after a
-            quarter without anything accepted another is tried past.
+            is done here has to be before that: a message has half of them from the first of those
+            moments on, a quarter lies between the two, and after a quarter without anything
+            accepted another is tried past.
         callback_url: said in every request, as the guide's host does.
         on_broken: called when a request got no answer.
     """
@@ -102,13 +107,14 @@ class Publisher:
         self._payload_max = payload_max
         self._request_timeout = request_timeout
         self._span = give_up_after / 2
-        self._compare_after = give_up_after / 4
+        self._apart = give_up_after / 4
         # So that there are enough tries in that time.
         self._delay_max = max(RETRY_MIN, min(RETRY_MAX, self._span / _TRIES))
         self._callback_url = _encode(callback_url)
         self._on_broken = on_broken
         self._lines: dict[str, _Line] = {}
         self._ready: deque[_Line] = deque()  # with messages that may be sent, and that no lane is
+        self._parked: list[_Line] = []  # that wait for their next try, and may be woken
         self._nursery: trio.Nursery | None = None
         self._idle: list[PostConnection] = []
         self._count = 0
@@ -225,23 +231,28 @@ class Publisher:
             began: when the try did.
             before: how many messages had been accepted then.
         """
-        counts = first.refused_at is not None and before > first.seen
+        compared = first.refused_at is not None and before > first.seen
         if first.refused_at is None:
             first.refused_at = trio.current_time()
         first.seen = self._accepted
-        if not counts:
-            return False
-        if not first.counted:
-            first.counts_from = began
-        first.counted += 1
-        return first.counted >= _TRIES and began - first.counts_from >= self._span
+        if compared:
+            first.compared_until = began
+            if not first.tries:
+                first.compared_at = began
+        if compared or first.tries:
+            first.tries += 1
+        return (
+            first.tries >= _TRIES
+            and first.compared_until - first.compared_at >= self._apart
+            and began - first.compared_at >= self._span
+        )
 
     def _needs_comparison(self, first: _Waiting) -> bool:
         """Whether nothing has been accepted for a while, since it was first answered no."""
         if first.refused_at is None:
             return False
         since = max(first.refused_at, self._accepted_at)
-        return trio.current_time() - since >= self._compare_after
+        return trio.current_time() - since >= self._apart
 
     async def _try_past(self, connection: PostConnection, line: _Line) -> None:
         """Try one that waits behind the first, each time another: it may be at fault as well."""
@@ -252,7 +263,7 @@ class Publisher:
         if self._is_gone(line):
             return
         if isinstance(problem, SidecarError):
-            line.waiting[0].counted = 0  # it may be an outage: what came before it says nothing
+            line.waiting[0].tries = 0  # it may be an outage: what came before it says nothing
             return
         del line.waiting[place]  # still there: what came meanwhile stands behind it
         line.next_past = place
@@ -261,12 +272,25 @@ class Publisher:
 
     def _park(self, line: _Line) -> None:
         """Have a line come back after a while; its lane is free for others."""
+        if not line.hurried:  # else others that are busy would have it tried without a pause
+            line.hurry = trio.Event()
+            self._parked.append(line)
+        line.hurried = False
         if self._nursery is not None:
             self._nursery.start_soon(self._come_back, line, line.delay)
         line.delay = min(2 * line.delay, self._delay_max)
 
     async def _come_back(self, line: _Line, delay: float) -> None:
-        await trio.sleep(delay)
+        with trio.move_on_after(delay):
+            if line.hurry is None:
+                await trio.sleep_forever()
+            else:
+                await line.hurry.wait()
+        if line.hurry is not None:
+            line.hurried = line.hurry.is_set()
+            line.hurry = None
+            if not line.hurried:
+                self._parked.remove(line)
         if not self._is_gone(line):
             self._ready.append(line)
             self._sleepers.unpark()
@@ -298,6 +322,11 @@ class Publisher:
             return error
         self._accepted += 1
         self._accepted_at = trio.current_time()
+        if self._parked:
+            parked, self._parked = self._parked, []
+            for line in parked:
+                if line.hurry is not None:
+                    line.hurry.set()
         return None
 
     async def _post(self, connection: PostConnection, body: bytes) -> None:
