@@ -134,6 +134,8 @@ async def delivers_to_a_sink_until_it_says_stop(rig: Rig) -> None:
 
     def sink(batch: Sequence[Delivery]) -> bool:
         got.extend(batch)
+        for delivery in batch:
+            delivery.ack()  # where each waits for the answer to the last
         return len(got) < 3
 
     async with (

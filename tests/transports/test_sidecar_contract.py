@@ -31,7 +31,11 @@ _WILL = "the external client's link has a will of its own, if any"
 _EARLY = "the answer to a publish says nothing of what comes back by another request"
 _RETAIN = "the API has no word for retained"
 # What is sent at once by several connections has no order.
-IN_ORDER = {"keeps_the_order_of_many", "while_nobody_receives_the_broker_holds_the_rest"}
+IN_ORDER = {
+    "delivers_to_a_sink_until_it_says_stop",
+    "keeps_the_order_of_many",
+    "while_nobody_receives_the_broker_holds_the_rest",
+}
 LACKS = {
     "connects_and_leaves_and_finds_its_session": _SESSION,
     "acknowledges_in_order_of_arrival_whatever_the_order_of_the_calls": _SESSION,
