@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import stat
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 
 from petalkit.cli._checks._plan import BROKER, DEVICE
 
@@ -124,6 +126,7 @@ def test_nobody_is_there(doctor: Doctor) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     report = doctor(*behind(url))
     assert f"no sidecar at {url}" in report["sidecar"]["found"]
+    assert "Connection refused" in report["sidecar"]["found"]
     assert "external client running? Is --sidecar-url" in report["sidecar"]["todo"][0]
     assert report["callback"]["verdict"] == "ok"  # the other address is looked at all the same
     assert report.code == 1
@@ -150,15 +153,25 @@ def test_a_client_that_is_not_well(
 def test_the_token_is_told_to_the_client_alone_and_never_shown(
     doctor: Doctor, web: Callable[..., Web], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PETALKIT_SIDECAR_TOKEN", "s3cr3t")
-    client = web({"callbackUrl": "http://127.0.0.1:3005/x?token=s3cr3t"})
+    monkeypatch.setenv("PETALKIT_SIDECAR_TOKEN", "s3cr3t/")
+    client = web({"callbackUrl": "http://127.0.0.1:3005/x?token=s3cr3t%2F", "said": "s3cr3t/"})
     stranger = web({"status": "healthy", "connected": True})
     report = doctor(*behind(client.url, stranger.address))
-    assert [asked[2] for asked in client.asked] == ["Bearer s3cr3t"]
+    assert [asked[2] for asked in client.asked] == ["Bearer s3cr3t/"]
     assert stranger.asked == [("GET", "/mqtt-callback/health", None)]
     assert "token=..." in report["sidecar"]["found"]
     assert "s3cr3t" not in str(report)
     assert "s3cr3t" not in str(doctor(*behind(client.url)))  # the free address is told to it
+
+
+def test_a_certificate_that_is_not_trusted(doctor: Doctor, web: Callable[..., Web]) -> None:
+    client = web({"status": "healthy"})
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    client.server.socket = context.wrap_socket(client.server.socket, server_side=True)
+    report = doctor(*behind(f"https://{client.address}"))
+    assert "certificate verify failed" in report["sidecar"]["found"]
+    assert "ca_file" in report["sidecar"]["todo"][0]
 
 
 # -- where its messages come in

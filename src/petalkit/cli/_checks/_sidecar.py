@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import ssl
+from urllib.parse import quote
 
 import attrs
 import httpx
@@ -107,7 +108,9 @@ async def _ask_sidecar(
 
 def _without_token(text: str, token: str | None) -> str:
     """What the client says may name the address that it was given, and so the token."""
-    return text if token is None else text.replace(token, "...")
+    if token is None:
+        return text
+    return text.replace(token, "...").replace(quote(token, safe=""), "...")
 
 
 async def _get(
@@ -128,10 +131,22 @@ async def _get(
                         raise _NoAnswer(f"its answer has more than {ANSWER_MAX} bytes")
                 return answer.status_code, bytes(read)
         except httpx.ConnectError as error:
-            raise _NoAnswer(str(error) or "no connection", away=True) from None
+            raise _NoAnswer(_reason(error) or "no connection", away=True) from None
         except httpx.HTTPError as error:
-            raise _NoAnswer(str(error) or type(error).__name__) from None
+            raise _NoAnswer(_reason(error) or type(error).__name__) from None
     raise _NoAnswer(f"no answer within {limit:g} s")
+
+
+def _reason(error: BaseException) -> str:
+    """As whoever saw it first said it: the libraries above it tell less."""
+    text = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        text = str(cause) or text
+        cause = cause.__cause__ or cause.__context__
+    return text
 
 
 # -- where its messages come in
