@@ -168,6 +168,22 @@ async def test_one_that_waits_is_tried_at_once_when_another_is_taken(
         assert done == [None]
 
 
+async def test_two_moments_close_together_are_one_and_not_enough(
+    autojump_clock: Clock, sidecar: FakeSidecar
+) -> None:
+    sidecar.answers["/publish"] = refuse(1)
+    done: list[object] = []
+    async with connected(sidecar, publish_timeout=60.0) as link:
+        link.publish_nowait(message(1), done.append)
+        await trio.sleep(1)
+        for n in (2, 3, 4):
+            await link.publish(message(n, "b"))
+            await trio.sleep(1)
+        await trio.sleep(50)
+        assert len(tries(sidecar, "a/response")) > 5
+        assert not done
+
+
 async def test_others_that_are_busy_do_not_have_it_tried_without_a_pause(
     autojump_clock: Clock, sidecar: FakeSidecar
 ) -> None:

@@ -64,22 +64,44 @@ class SidecarClient:
         self, method: str, path: str, limit: float, body: bytes | None = None
     ) -> tuple[int, bytes]:
         headers = {} if body is None else {"content-type": "application/json"}
-        with trio.move_on_after(limit):
+        request = self._http.build_request(method, self._url + path, content=body, headers=headers)
+        return await ask(self._http, request, limit)
+
+
+async def ask(http: httpx.AsyncClient, request: httpx.Request, limit: float) -> tuple[int, bytes]:
+    """Status and body of an answer, which is read up to a bound.
+
+    Args:
+        http: without limits of its own.
+        request: what to ask.
+        limit: seconds.
+
+    Raises:
+        Away: nobody is there.
+        Unreachable: no answer, none in time, or one that is too long.
+    """
+    with trio.move_on_after(limit):
+        try:
+            answer = await http.send(request, stream=True)
             try:
-                async with self._http.stream(
-                    method, self._url + path, content=body, headers=headers
-                ) as answer:
-                    read = bytearray()
-                    async for part in answer.aiter_bytes():
-                        read += part
-                        if len(read) > ANSWER_MAX:
-                            raise Unreachable(f"its answer has more than {ANSWER_MAX} bytes")
-                    return answer.status_code, bytes(read)
-            except httpx.ConnectError as error:
-                raise Away(_reason(error) or "no connection") from None
-            except httpx.HTTPError as error:
-                raise Unreachable(_reason(error) or type(error).__name__) from None
-        raise Unreachable(f"no answer within {limit:g} s")
+                read = bytearray()
+                async for part in answer.aiter_bytes():
+                    read += part
+                    if len(read) > ANSWER_MAX:
+                        raise Unreachable(f"its answer has more than {ANSWER_MAX} bytes")
+                return answer.status_code, bytes(read)
+            finally:
+                await answer.aclose()
+        except httpx.ConnectError as error:
+            raise Away(_reason(error) or "no connection") from None
+        except httpx.HTTPError as error:
+            raise Unreachable(_reason(error) or type(error).__name__) from None
+    raise Unreachable(f"no answer within {limit:g} s")
+
+
+def verify_with(context: ssl.SSLContext | None) -> ssl.SSLContext:
+    """What httpx is to verify with: without TLS never used, and made in no time; trusts nobody."""
+    return context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _reason(error: BaseException) -> str:
@@ -110,8 +132,7 @@ async def open_sidecar_client(
         transport: of httpx, in place of its own; for tests.
     """
     if transport is None:
-        # Without TLS a context is never used; an empty one is made in no time, and trusts nobody.
-        verify = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        verify = verify_with(context)
         limits = httpx.Limits(max_connections=_CONNECTIONS)
         transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
     headers = {"user-agent": "petalkit"}

@@ -72,7 +72,6 @@ class Health:
         self._suspicion = trio.Event()
         self._breaks = 0  # connections; a subscription that was asked for before one is due again
         self._asking = trio.Lock()
-        self._leaving = False
 
     # -- subscriptions
 
@@ -101,10 +100,6 @@ class Health:
         self._subscriptions.pop(topic, None)
         async with self._asking:
             await self._client.unsubscribe(topic)
-
-    def leave(self) -> None:
-        """The link is being left: subscribe to nothing again."""
-        self._leaving = True
 
     def heard(self, topic: str) -> None:
         """Something has come on a topic, so it is subscribed."""
@@ -161,7 +156,7 @@ class Health:
 
     async def _repeat(self, topic: str, subscription: _Subscription) -> None:
         """Subscribe again, if that is due and the topic still wanted."""
-        if self._leaving or self._subscriptions.get(topic) is not subscription:
+        if self._subscriptions.get(topic) is not subscription:
             return
         longest = self._settings.sidecar_subscribe_interval
         now, breaks = trio.current_time(), self._breaks

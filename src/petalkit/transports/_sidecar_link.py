@@ -124,7 +124,6 @@ class SidecarLink(Link):
         if self._lost is not None:
             return
         self._leaving = True
-        self._health.leave()
         self._end_offers()
         await self._publisher.wait_empty()
         for topic in self._health.topics():

@@ -22,7 +22,8 @@ from ..._errors import ConfigError
 from ..._settings import Settings
 from ...transports._sidecar_addresses import CALLBACK_PATH, Addresses, callback_url
 from ...transports._sidecar_addresses import sidecar_addresses as read_addresses
-from ...transports._sidecar_answers import ANSWER_MAX, describe_answer
+from ...transports._sidecar_answers import Away, Unreachable, describe_answer
+from ...transports._sidecar_client import ask, verify_with
 from ...transports._tls import is_loopback, tls_context
 from ._values import Check, counted, failed, ok, shortened, skipped, warning
 
@@ -31,19 +32,6 @@ NAME_TIMEOUT = 5.0  # seconds for a name server
 _SHOWN = 200  # characters of what the client says of itself
 _DEFAULT_URL = attrs.fields(Settings).sidecar_url.default
 _ANOTHER = "choose another address with --callback-listen (setting callback_listen)."
-
-
-class _NoAnswer(Exception):
-    """The text says why.
-
-    Args:
-        text: for people.
-        away: nobody is there.
-    """
-
-    def __init__(self, text: str, *, away: bool = False) -> None:
-        super().__init__(text)
-        self.away = away
 
 
 async def check_sidecar(
@@ -81,11 +69,11 @@ async def _ask_sidecar(
     started = trio.current_time()
     try:
         status, body = await _get(url, settings.sidecar_probe_timeout, context, headers)
-    except _NoAnswer as error:
+    except Unreachable as error:
         todo = ["Is the external client running? Is --sidecar-url (setting sidecar_url) right?"]
         if "certificate" in str(error).lower():
             todo = ["Name the CA of its certificate in ca_file, and its own name in sidecar_url."]
-        elif not error.away:
+        elif not isinstance(error, Away):
             todo.append("Somebody is there: is it that client, and what does its log say?")
         if settings.sidecar_url == _DEFAULT_URL:
             todo.append("sidecar_url is not set, so this is the default.")
@@ -116,37 +104,10 @@ def _without_token(text: str, token: str | None) -> str:
 async def _get(
     url: str, limit: float, context: ssl.SSLContext | None, headers: dict[str, str]
 ) -> tuple[int, bytes]:
-    # Without TLS a context is never used; an empty one is made in no time, and trusts nobody.
-    verify = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with trio.move_on_after(limit):
-        try:
-            async with (
-                httpx.AsyncClient(verify=verify, trust_env=False, timeout=None) as client,  # noqa: S113
-                client.stream("GET", url, headers=headers) as answer,
-            ):
-                read = bytearray()
-                async for part in answer.aiter_bytes():
-                    read += part
-                    if len(read) > ANSWER_MAX:
-                        raise _NoAnswer(f"its answer has more than {ANSWER_MAX} bytes")
-                return answer.status_code, bytes(read)
-        except httpx.ConnectError as error:
-            raise _NoAnswer(_reason(error) or "no connection", away=True) from None
-        except httpx.HTTPError as error:
-            raise _NoAnswer(_reason(error) or type(error).__name__) from None
-    raise _NoAnswer(f"no answer within {limit:g} s")
-
-
-def _reason(error: BaseException) -> str:
-    """As whoever saw it first said it: the libraries above it tell less."""
-    text = ""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        text = str(cause) or text
-        cause = cause.__cause__ or cause.__context__
-    return text
+    verify = verify_with(context)
+    # The one limit is `ask`'s.
+    async with httpx.AsyncClient(verify=verify, trust_env=False, timeout=None) as http:  # noqa: S113
+        return await ask(http, http.build_request("GET", url, headers=headers), limit)
 
 
 # -- where its messages come in
@@ -212,7 +173,7 @@ async def _ask_callback(settings: Settings, port: int) -> Check:
         # Whoever is there is a stranger so far, and gets no token.
         status, body = await _get(url, CALLBACK_TIMEOUT, None, {})
         fields = msgspec.json.decode(body) if status == 200 else None
-    except _NoAnswer as error:
+    except Unreachable as error:
         text = f"{taken}, and what is there gives no health: {error}"
         return failed("callback", text, f"Stop it, or {_ANOTHER}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
