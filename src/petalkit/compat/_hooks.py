@@ -51,7 +51,7 @@ class Hooks:
         self._desk = desk
         self._loop = loop
         self._supplies = supplies
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}  # by factories
         self._started = False
         self._set_up = False
 
@@ -64,7 +64,7 @@ class Hooks:
             HookFailed, ProxyNotAvailable: the petal cannot be served.
         """
         petal, loop = self._petal, self._loop
-        self._made = await self._call("making the proxies", make_proxies, self._supplies)
+        await self._call("making the proxies", make_proxies, self._supplies, self._made)
         await self._call("inject_proxies", petal.inject_proxies, self._proxies())
         self.tell_organization()
         petal._loop = loop.loop
@@ -74,7 +74,7 @@ class Hooks:
 
     def _proxies(self) -> Proxies:
         petal = self._petal
-        found = {**self._made, MQTT: MQTTProxy(self._desk)}
+        found = {**self._supplies.objects, **self._made, MQTT: MQTTProxy(self._desk)}
         proxies = Proxies(self._name, found, getattr(petal, "get_optional_proxies", tuple))
         proxies.require(_names(getattr(petal, "get_required_proxies", None)))
         return proxies
