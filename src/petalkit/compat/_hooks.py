@@ -11,6 +11,7 @@ when it fails; what the host lets fail (`async_startup`) is logged, and the peta
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -68,8 +69,14 @@ class Hooks:
         await self._call("inject_proxies", petal.inject_proxies, self._proxies())
         self.tell_organization()
         petal._loop = loop.loop
-        await self._call("startup", petal.startup)
+        await self._call("startup", self._start_up)
         petal._loop = loop.loop  # where the host sets it
+
+    async def _start_up(self) -> None:
+        """Asyncio-flavored. It has started when its own has run, even if nobody waits any more."""
+        result = self._petal.startup()
+        if inspect.iscoroutine(result):
+            await result
         self._started = True
 
     def _proxies(self) -> Proxies:
