@@ -26,6 +26,7 @@ from ._journal_records import (
     Accepted,
     CommandRecord,
     Finished,
+    Forgotten,
     Found,
     JournalError,
     Operation,
@@ -40,7 +41,10 @@ logger = logging.getLogger("petalkit.journal")
 PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much
 RETRY_MAX = 30.0  # seconds between two attempts to write, at most
 QUEUED_MAX = 4096  # commands accepted and not yet written
-FILL_FROM = 16  # operations that a batch waits for, when there is much to do
+FILL_FROM = 8  # commands under way from which a batch waits for more
+FILL_MAX = 256  # operations that it waits for at most
+LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
+LAZY_MAX = 256  # how many such
 CLOCK_IS_SET_FROM = 1_704_067_200.0  # 2024-01-01
 
 Then = Callable[[], object]
@@ -78,7 +82,9 @@ class Journal:
         self._queue: list[Operation] = []
         self._then: list[Then] = []  # called when what is in the queue is written
         self._under_way: list[Then] | None = None  # the same of the batch that is being written
-        self._last_batch = 0
+        self._open = 0  # commands that were accepted, and have not finished
+        self._target = -1  # so many operations a batch waits for, while it does
+        self._awake = False  # the task is to write what is in the queue
         self._idle = trio.lowlevel.ParkingLot()  # the task, while there is nothing to write
         self._quiet: trio.Event | None = None  # set when all is written, if somebody waits
         self._numbers: dict[str, int] = {}
@@ -174,18 +180,35 @@ class Journal:
 
         What is put down without a checkpoint in between is on disk together or not at all.
         """
-        if not self._queue and not self._then:
+        self._wake()
+        queue = self._queue
+        queue.append(operation)
+        if len(queue) == self._target:
             self._idle.unpark()
-        self._queue.append(operation)
         if then is not None:
             self._then.append(then)
         kind = type(operation)
         if kind is Accepted:
             self._add_accepted(operation)  # type: ignore[arg-type]
-        elif kind is Finished:
+        elif kind is Finished or kind is Forgotten:
             self._unpruned += 1
+            self._open -= 1
+
+    def add_lazily(self, operation: Operation) -> None:
+        """Put down what nobody waits for: it is written with the next batch, or soon."""
+        if not self._queue:
+            self._idle.unpark()  # only to look at the clock
+        self._queue.append(operation)
+        if len(self._queue) >= LAZY_MAX:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._idle.unpark()
 
     def _add_accepted(self, operation: Accepted) -> None:
+        self._open += 1
         self.queued += 1
         self.queued_bytes += len(operation.payload)
         if operation.message_id is not None:
@@ -198,7 +221,7 @@ class Journal:
 
     def when_written(self, then: Then) -> None:
         """Call `then` when all that was put down so far is on disk: at once if it is."""
-        if self._queue or self._then:
+        if self._awake:
             self._then.append(then)
         elif self._under_way is not None:
             self._under_way.append(then)
@@ -207,7 +230,8 @@ class Journal:
 
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
-        while self._queue or self._then or self._under_way is not None:
+        while self._queue or self._under_way is not None:
+            self._wake()
             if self._quiet is None:
                 self._quiet = trio.Event()
             await self._quiet.wait()
@@ -241,6 +265,7 @@ class Journal:
             self._numbers = dict(found.remembered)
             self._last = self._accepted_to = found.last
             self._unpruned = PRUNE_EVERY
+            self._open = found.not_started + len(found.running)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run, name="journal")
                 try:
@@ -289,10 +314,9 @@ class Journal:
         """Write batch after batch until cancelled."""
         delay = 0.0
         while True:
-            if not self._queue and not self._then:
-                await self._idle.park()
-            await self._fill()
+            await self._wait_for_work()
             batch, self._queue = self._queue, []
+            self._awake = False
             then, self._then = self._then, []
             self._under_way = then
             delay = self._settings.journal_retry
@@ -310,14 +334,22 @@ class Journal:
                     delay = min(2 * delay, max(RETRY_MAX, self._settings.journal_retry))
             self._written(batch, pruned)
 
-    async def _fill(self) -> None:
-        """Let a batch grow a little when there is much to do: fewer of them cost less.
-
-        Not when there is little: then somebody waits for the only one.
-        """
+    async def _wait_for_work(self) -> None:
+        while not self._awake:
+            if self._queue:  # only what nobody waits for
+                with trio.move_on_after(LAZY_DELAY):
+                    await self._idle.park()
+                break
+            await self._idle.park()
+        # With many commands under way a batch waits a little for more of them: fewer batches cost
+        # less. With few it does not, because then somebody waits for the only one.
+        target = 0 if self._open < FILL_FROM else min(2 * self._open, FILL_MAX)
         delay = self._settings.journal_commit_delay
-        if delay > 0 and self._last_batch >= 2 * FILL_FROM and len(self._queue) < FILL_FROM:
-            await trio.sleep(delay)
+        if delay > 0 and len(self._queue) < target:
+            self._target = target
+            with trio.move_on_after(delay):
+                await self._idle.park()
+            self._target = -1
 
     def _write(self, batch: Sequence[Operation]) -> Pruned:
         """In the thread."""
@@ -367,7 +399,6 @@ class Journal:
         if self._error is not None:
             logger.warning("the journal can be written again")
             self._error = None
-        self._last_batch = len(batch)
         self._counters.journal_batches += 1
         self._counters.journal_operations += len(batch)
         for operation in batch:
@@ -387,7 +418,7 @@ class Journal:
                     logger.exception("could not go on after a batch was written")
         self._under_way = None
         self.on_room()
-        if self._quiet is not None and not self._queue and not self._then:
+        if self._quiet is not None and not self._queue:
             self._quiet.set()
             self._quiet = None
 

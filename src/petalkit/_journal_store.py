@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from ._journal_batch import Batch, install
+from ._journal_batch import Batch
 from ._journal_lock import JournalLock, make_private_file
 from ._journal_pruning import FinishedCommands
 from ._journal_records import CommandRecord, Found, JournalError, Operation
@@ -95,7 +95,6 @@ class JournalStore:
             check_device(writer, path, device_id)
             reader = undo.enter_context(contextlib.closing(connect(path)))
             with explained(path):
-                install(writer)
                 store = cls(path, lock, writer, reader, size_max)
                 store._bound_size()
                 store._remember()

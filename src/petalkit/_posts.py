@@ -71,4 +71,4 @@ class Posts:
             number: of it.
             outcome: why it was given up; None when it was acknowledged.
         """
-        self._journal.add(Settled(number, outcome))
+        self._journal.add_lazily(Settled(number, outcome))

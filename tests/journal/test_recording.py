@@ -83,7 +83,9 @@ async def test_a_burst_is_one_batch(autojump_clock: object, path: Path, disk: Di
         kinds = disk.kinds()
         assert kinds[0].count("Accepted") == 10
         assert kinds[0].count("Started") == 10
-        assert len(kinds) == 3  # accepted and started, finished and posted, settled
+        assert len(kinds) == 2  # accepted and started; finished and posted
+        await trio.sleep(1)
+        assert disk.kinds()[2:] == [["Settled"] * 10]
 
 
 async def test_commands_of_a_petal_start_in_order(

@@ -317,7 +317,7 @@ async def open_harness(
     if settings.device_id is None:
         settings = attrs.evolve(settings, device_id=DEVICE_ID)
     # These look at the real clock, or wait for a thread that does.
-    settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False)
+    settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False, journal_commit_delay=0.0)
     broker = broker or MemoryBroker()
     base = EPOCH.timestamp()
     async with open_runtime(
