@@ -2,8 +2,8 @@
 
 The layers; an import goes only towards an earlier line (`tests/test_layers.py` holds it):
 
-    values       _version  _errors  _topics  _messages  _structuring  _codec  _settings
-                 _dialects  _files
+    values       _version  _errors  _topics  _messages  _structuring  _clocks  _codec
+                 _settings  _dialects  _files
     transports   transports/
     authoring    _context  _binding  _registry  _petal
     runtime      _waiting  _statistics  _terms  _identity  _duplicates  _outbox  _answers
