@@ -7,8 +7,8 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
     transports   transports/
     authoring    _context  _binding  _registry  _petal
     runtime      _waiting  _statistics  _terms  _identity  _duplicates  _outbox  _answers
-                 _execution  _backlog  _unknown  _dispatcher  _refusals  _held  _copies  _intake
-                 _supervisor  _lifespans  _builtin  _watchdog  _runtime
+                 _execution  _backlog  _unknown  _dispatcher  _refusals  _freshness  _held  _copies
+                 _intake  _supervisor  _lifespans  _builtin  _watchdog  _runtime
     around it    _logs  _run  client  _embedded_broker  testing/  compat/  cli/
 """
 

@@ -24,6 +24,7 @@ import trio
 
 from ._answers import Answers
 from ._builtin import BuiltinPetal
+from ._clocks import wall_clock_is_set
 from ._codec import Timestamps
 from ._dialects import make_dialect
 from ._dispatcher import Dispatcher
@@ -207,6 +208,7 @@ class Runtime:
             duplicates_answered=counters.duplicates_answered,
             unexpected_topic=counters.unexpected_topic,
             unanswered=counters.unanswered,
+            expiry_unjudged=counters.expiry_unjudged,
             response_topics_refused=counters.response_topics_refused,
             acks_unsent=counters.acks_unsent,
             unencodable=counters.unencodable,
@@ -219,6 +221,7 @@ class Runtime:
             publish_expired=counters.publish_expired,
             publish_unsent=counters.publish_unsent,
             connected=self.serving is not None,
+            clock_set=wall_clock_is_set(self._answers.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
             waiting_bytes=self._dispatcher.backlog.waiting_bytes,
@@ -241,6 +244,7 @@ class Runtime:
             AllPetalsFailed: none could be started.
             ConfigError: the transport cannot work with these settings.
         """
+        self._intake.freshness.announce()
         with trio.CancelScope(shield=True):
             try:
                 async with trio.open_nursery() as services:
@@ -373,7 +377,7 @@ async def open_runtime(
         petals: instances, with names of their own.
         settings: None for the defaults.
         transport: None for the one that the settings name.
-        now: wall-clock seconds since the epoch, for time stamps and `expiresAt`.
+        now: wall-clock seconds since the epoch, for time stamps, `expiresAt` and ages.
         jitter: a random number in [0, 1), for the waits between attempts to connect.
 
     Raises:
