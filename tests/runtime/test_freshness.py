@@ -306,6 +306,14 @@ async def test_a_clock_that_is_not_set_judges_nothing(
     ]
 
 
+async def test_the_log_says_at_the_start_that_the_clock_is_not_set(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_harness(Recorder(), now=Clock(is_set=False)):
+        [record] = [each for each in caplog.records if "clock is not set" in each.getMessage()]
+        assert record.levelno == logging.WARNING
+
+
 async def test_what_a_clock_need_not_judge_is_not_counted(autojump_clock: object) -> None:
     async with open_harness(Recorder(), settings=REFUSE, now=Clock(is_set=False)) as harness:
         assert await ask(harness) == "ok"
