@@ -26,6 +26,7 @@ from ._topics import TopicError, TopicFilter, check_topic
 logger = logging.getLogger("petalkit.intake")
 
 CONTENT_TYPE = "application/json"
+REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
 
 
 def whole_seconds(seconds: float) -> int | None:

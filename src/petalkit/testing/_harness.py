@@ -319,7 +319,8 @@ async def open_harness(
         settings = attrs.evolve(settings, organization_source=source)
     if settings.device_id is None:
         settings = attrs.evolve(settings, device_id=DEVICE_ID)
-    settings = attrs.evolve(settings, watchdog=0.0)  # looks at the real clock
+    # These look at the real clock, or wait for a thread that does.
+    settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False)
     broker = broker or MemoryBroker()
     base = EPOCH.timestamp()
     async with open_runtime(
