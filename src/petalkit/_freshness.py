@@ -139,14 +139,20 @@ def replay_gap(settings: Settings) -> str | None:
     """
     if settings.command_age_max == 0:
         return None
-    accepted = settings.command_age_max + 2 * settings.clock_skew_max
+    fresh = settings.command_age_max + 2 * settings.clock_skew_max
     remembers = settings.duplicate_window > 0 and settings.duplicate_bytes > 0
-    remembered = settings.duplicate_age if remembers else 0.0
-    if accepted <= remembered:
+    remembered, name = settings.duplicate_age if remembers else 0.0, "duplicate_age"
+    if settings.journal is not None:
+        recorded = settings.journal_age if settings.journal_count > 0 else 0.0
+        if recorded < fresh:
+            remembered, name = recorded, "journal_age"
+        elif remembered < fresh:
+            name = "duplicate_age, if it is not recorded"
+    if fresh <= remembered:
         return None
     return (
-        f"a copy of a command can be fresh for {accepted:g} s (command_age_max, and twice "
-        f"clock_skew_max), and its messageId is remembered for {remembered:g} s (duplicate_age): "
+        f"a copy of a command can be fresh for {fresh:g} s (command_age_max, and twice "
+        f"clock_skew_max), and its messageId is remembered for {remembered:g} s ({name}): "
         "a copy that comes in between is run again"
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import trio
 
+from ._clocks import wall_clock_is_set
 from ._codec import Timestamps
 from ._journal_records import (
     Accepted,
@@ -41,7 +42,6 @@ PRUNE_EVERY = 256  # commands finished between two looks at what is too old or t
 RETRY_MAX = 30.0  # seconds between two attempts to write, at most
 QUEUED_MAX = 4096  # commands accepted and not yet written
 FILL_FROM = 16  # operations that a batch waits for, when there is much to do
-CLOCK_IS_SET_FROM = 1_704_067_200.0  # 2024-01-01
 
 Then = Callable[[], object]
 Pruned = Sequence[tuple[int, str | None]]
@@ -83,6 +83,7 @@ class Journal:
         self._quiet: trio.Event | None = None  # set when all is written, if somebody waits
         self._numbers: dict[str, int] = {}
         self._last = 0
+        self.earlier_to = 0  # the number of the last command of an earlier run
         self._accepted_to = 0  # the number of the last command that is on disk
         self._unpruned = 0  # commands finished since it was last looked
         self._error: JournalError | None = None
@@ -120,7 +121,7 @@ class Journal:
     def seconds_until(self, moment: float) -> float:
         """From now to a moment on the wall clock; infinity when one of both means nothing."""
         wall = self.wall()
-        if min(wall, moment) < CLOCK_IS_SET_FROM:
+        if not (wall_clock_is_set(wall) and wall_clock_is_set(moment)):
             return math.inf
         return moment - wall
 
@@ -239,7 +240,7 @@ class Journal:
         try:
             found: Found = await self._do(store.load)
             self._numbers = dict(found.remembered)
-            self._last = self._accepted_to = found.last
+            self._last = self._accepted_to = self.earlier_to = found.last
             self._unpruned = PRUNE_EVERY
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run, name="journal")

@@ -120,7 +120,7 @@ def test_a_replay_that_would_be_run_again(doctor: Doctor) -> None:
     report = doctor(*NOWHERE, *WHO, *age, "119")
     assert report["settings"]["verdict"] == "warning"
     assert "is run again" in report["settings"]["found"]
-    assert "Raise duplicate_age" in report["settings"]["todo"][0]
+    assert "Raise that age" in report["settings"]["todo"][0]
 
 
 @pytest.mark.parametrize("option", ["--config", "--password-file"])

@@ -448,21 +448,26 @@ async def test_a_clock_that_is_lost_while_a_command_waits_judges_nothing(
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_gap"),
+    ("changes", "words"),
     [
-        ({"command_age_max": 0, "duplicate_age": 0}, False),
-        ({"command_age_max": 60}, False),
-        ({"command_age_max": 60, "clock_skew_max": 30, "duplicate_age": 120}, False),
-        ({"command_age_max": 60, "clock_skew_max": 30, "duplicate_age": 119}, True),
-        ({"command_age_max": 3600}, True),
-        ({"command_age_max": 60, "duplicate_window": 0}, True),
-        ({"command_age_max": 60, "duplicate_bytes": 0}, True),
+        ({"command_age_max": 0, "duplicate_age": 0}, None),
+        ({"command_age_max": 60}, None),
+        ({"command_age_max": 60, "clock_skew_max": 30, "duplicate_age": 120}, None),
+        ({"command_age_max": 60, "clock_skew_max": 30, "duplicate_age": 119}, "119 s (duplicate"),
+        ({"command_age_max": 3600}, "3600 s (duplicate_age)"),
+        ({"command_age_max": 60, "duplicate_window": 0}, "0 s (duplicate_age)"),
+        ({"command_age_max": 60, "duplicate_bytes": 0}, "0 s (duplicate_age)"),
+        ({"command_age_max": 60, "journal": "j"}, None),
+        ({"command_age_max": 60, "journal": "j", "journal_age": 119}, "119 s (journal_age)"),
+        ({"command_age_max": 60, "journal": "j", "journal_count": 0}, "0 s (journal_age)"),
+        ({"command_age_max": 3600, "journal": "j"}, "3600 s (duplicate_age, if it is not"),
     ],
 )
 async def test_a_replay_is_too_old_before_its_id_is_forgotten(
-    changes: dict[str, Any], is_gap: bool
+    changes: dict[str, Any], words: str | None
 ) -> None:
-    assert (replay_gap(Settings(**changes)) is not None) is is_gap
+    gap = replay_gap(Settings(**changes))
+    assert gap is None if words is None else words in (gap or "")
 
 
 async def test_a_gap_between_age_and_window_is_told_at_the_start(

@@ -55,7 +55,7 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         check_mode(findings, "config", general.config, secret=secret)
     gap = replay_gap(loaded.settings)
     if gap is not None:
-        findings.warn(gap, "Raise duplicate_age, or lower command_age_max or clock_skew_max.")
+        findings.warn(gap, "Raise that age, or lower command_age_max or clock_skew_max.")
     return loaded, findings.check(nothing="")
 
 
