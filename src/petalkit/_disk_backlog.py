@@ -34,7 +34,7 @@ from ._messages import Command, Identity
 from ._outbox import Outbox
 from ._recovery import Recovery
 from ._refusals import Request
-from ._registry import CommandTable
+from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._terms import REPLIES_MAX, Reply, Terms, wants_usual
 from ._unknown import UnknownCommands
@@ -249,6 +249,15 @@ class DiskBacklog:
             recorded=True,
         )
         if record.expires_at is not None:
-            execution.terms = Terms(expires_at=record.expires_at)
+            needs_clock = self._needs_clock(record, spec)
+            execution.terms = Terms(expires_at=record.expires_at, needs_clock=needs_clock)
         self._dispatcher.take_up(execution)
         return True
+
+    def _needs_clock(self, record: CommandRecord, spec: CommandSpec) -> bool:
+        """Whether one that can expire is not to be run while the device's clock is not set.
+
+        Not one that an earlier run has left: nobody knows how long the power was off.
+        """
+        is_left = record.number <= self._journal.earlier_to
+        return not spec.urgent and (is_left or self._settings.clock_unset == "refuse")

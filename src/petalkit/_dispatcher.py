@@ -177,11 +177,12 @@ class Dispatcher:
             self._refuse(execution, ErrorCode.UNAVAILABLE, text)
             return False
         terms = execution.terms
-        if terms is not None and terms.are_over(
-            self._answers.timestamps.now(), trio.current_time()
-        ):
-            self._refuse(execution, ErrorCode.EXPIRED, "it expired before it could start")
-            return False
+        if terms is not None:
+            wall, now = self._answers.timestamps.now(), trio.current_time()
+            objection = terms.objection(wall, now, "it expired before it could start")
+            if objection is not None:
+                self._refuse(execution, objection.code, objection.text)
+                return False
         if spec.exclusive is not None:
             holder = self._groups.setdefault(spec.exclusive, execution)
             if holder is not execution:

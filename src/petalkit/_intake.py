@@ -26,6 +26,7 @@ from ._duplicates import DuplicateWindow
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._execution import logger as commands_logger
+from ._freshness import Freshness
 from ._held import PACKET_IDS, Held, HeldLine
 from ._journal import Journal
 from ._journal_forms import as_accepted, expiry_of
@@ -74,6 +75,7 @@ class Intake:
         self._outbox = outbox
         self._counters = counters
         self._response_topics = ResponseTopics(settings, counters)
+        self.freshness = Freshness(settings, answers.timestamps, counters)
         self._session_kept = settings.keeps_session
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
@@ -267,10 +269,12 @@ class Intake:
         # Before its expiry: a copy that came too late belongs to the first, which did not.
         if self._copies.may_exist(command.message_id) and self._copies.take(request, self._now):
             return
-        if request.terms is not None and self._are_over(request.terms):
-            self._refusals.refuse(request, ErrorCode.EXPIRED, "it had expired when it came")
-            return
         spec = self._table.lookup(command.command)
+        if request.terms is not None or self.freshness.judges_all:
+            objection = self.freshness.judge(request, spec)
+            if objection is not None:
+                self._refusals.refuse(request, *objection)
+                return
         if spec is None:
             self._refusals.unknown(request)
         elif self._backlog.petals[spec.petal].failed:
@@ -324,9 +328,6 @@ class Intake:
             deadline=math.inf if expiry is None else self._now + expiry,
             reply=reply,
         )
-
-    def _are_over(self, terms: Terms) -> bool:
-        return terms.are_over(self._answers.timestamps.now(), trio.current_time())
 
     def _cannot_record(self, spec: CommandSpec) -> bool:
         return self._journal is not None and self._journal.failing and spec.journal
@@ -549,10 +550,9 @@ class Intake:
             while self._held and not self.closed:
                 held = self._held.first()
                 request = held.request(self._limits)
-                if request.terms is not None and self._are_over(request.terms):
+                if (objection := self.freshness.judge_held(request.terms)) is not None:
                     self._held.pop_first()
-                    text = "it expired before it could be accepted"
-                    self._refusals.refuse(request, ErrorCode.EXPIRED, text)
+                    self._refusals.refuse(request, *objection)
                 elif self._cannot_record(held.spec):
                     break
                 elif self._waits_on_disk(request, held.spec):

@@ -21,6 +21,7 @@ from typing import Any
 
 import trio
 
+from ._clocks import wall_clock_is_set
 from ._codec import Timestamps
 from ._journal_records import (
     Accepted,
@@ -45,7 +46,6 @@ FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
-CLOCK_IS_SET_FROM = 1_704_067_200.0  # 2024-01-01
 
 Then = Callable[[], object]
 Pruned = Sequence[tuple[int, str | None]]
@@ -89,6 +89,7 @@ class Journal:
         self._quiet: trio.Event | None = None  # set when all is written, if somebody waits
         self._numbers: dict[str, int] = {}
         self._last = 0
+        self.earlier_to = 0  # the number of the last command of an earlier run
         self._accepted_to = 0  # the number of the last command that is on disk
         self._unpruned = 0  # commands finished since it was last looked
         self._error: JournalError | None = None
@@ -126,7 +127,7 @@ class Journal:
     def seconds_until(self, moment: float) -> float:
         """From now to a moment on the wall clock; infinity when one of both means nothing."""
         wall = self.wall()
-        if min(wall, moment) < CLOCK_IS_SET_FROM:
+        if not (wall_clock_is_set(wall) and wall_clock_is_set(moment)):
             return math.inf
         return moment - wall
 
@@ -253,17 +254,12 @@ class Journal:
         )
         if settings.journal_thread:
             self._writer = _Writer()
-        try:
-            with trio.CancelScope(shield=True):  # or nobody would close it; bounded by its size
-                store: JournalStore = await self._do(opening)
-        except BaseException:
-            self._end_writer()
-            raise
+        store = await self._open_store(opening)
         self._store = store
         try:
             found: Found = await self._do(store.load)
             self._numbers = dict(found.remembered)
-            self._last = self._accepted_to = found.last
+            self._last = self._accepted_to = self.earlier_to = found.last
             self._unpruned = PRUNE_EVERY
             self._open = found.not_started + len(found.running)
             async with trio.open_nursery() as nursery:
@@ -277,6 +273,16 @@ class Journal:
                     nursery.cancel_scope.cancel()
         finally:
             await self._close(store)
+
+    async def _open_store(self, opening: Callable[[], JournalStore]) -> JournalStore:
+        opened: list[JournalStore] = []
+        try:
+            with trio.CancelScope(shield=True):  # or nobody would close it; bounded by its size
+                opened.append(await self._do(opening))
+        finally:
+            if not opened:
+                self._end_writer()
+        return opened[0]
 
     async def _close(self, store: JournalStore) -> None:
         self._store = None

@@ -25,6 +25,7 @@ import trio
 
 from ._answers import Answers
 from ._builtin import BuiltinPetal
+from ._clocks import wall_clock_is_set
 from ._codec import Limits, Timestamps
 from ._dialects import make_dialect
 from ._disk_backlog import DiskBacklog
@@ -250,6 +251,7 @@ class Runtime:
             duplicates_answered=counters.duplicates_answered,
             unexpected_topic=counters.unexpected_topic,
             unanswered=counters.unanswered,
+            expiry_unjudged=counters.expiry_unjudged,
             response_topics_refused=counters.response_topics_refused,
             acks_unsent=counters.acks_unsent,
             unencodable=counters.unencodable,
@@ -267,6 +269,7 @@ class Runtime:
             restored=counters.restored,
             interrupted=counters.interrupted,
             connected=self.serving is not None,
+            clock_set=wall_clock_is_set(self._answers.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
             waiting_bytes=self._dispatcher.backlog.waiting_bytes,
@@ -291,6 +294,7 @@ class Runtime:
             AllPetalsFailed: none could be started.
             ConfigError: the transport cannot work with these settings.
         """
+        self._intake.freshness.announce()
         with trio.CancelScope(shield=True):
             try:
                 async with self._open_journal() as left:
@@ -454,7 +458,7 @@ async def open_runtime(
         petals: instances, with names of their own.
         settings: None for the defaults.
         transport: None for the one that the settings name.
-        now: wall-clock seconds since the epoch, for time stamps and `expiresAt`.
+        now: wall-clock seconds since the epoch, for time stamps, `expiresAt` and ages.
         jitter: a random number in [0, 1), for the waits between attempts to connect.
 
     Raises:

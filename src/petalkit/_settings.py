@@ -24,6 +24,7 @@ AnswerUnknown = Literal["all", "own", "none"]
 Protocol = Literal["3.1.1", "5"]
 DialectName = Literal["guide", "host-0.2"]
 WhenFull = Literal["refuse", "hold"]
+ClockUnset = Literal["accept", "refuse"]
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
@@ -395,6 +396,26 @@ class Settings:
         "Reports of unreadable commands on the debug topic, at most.",
         unit="1/s",
         check=_seconds,
+    )
+
+    # -- commands that are too old
+    command_age_max: float = _setting(
+        0.0,
+        "How old a command may be by its timestamp, which it must have then; 0 for any age.",
+        unit="s",
+        check=_seconds,
+    )
+    clock_skew_max: float = _setting(
+        30.0,
+        "How far the clocks of sender and device may differ, where command_age_max is judged.",
+        unit="s",
+        check=_seconds,
+    )
+    clock_unset: ClockUnset = _setting(
+        "accept",
+        "What to do with commands that need the device's clock to be judged while it is surely not "
+        "set: accept them unjudged, or refuse them.",
+        check=_one_of("accept", "refuse"),
     )
 
     # -- duplicates

@@ -32,6 +32,7 @@ class Counters:
     duplicates_answered: int = 0
     unexpected_topic: int = 0
     unanswered: int = 0
+    expiry_unjudged: int = 0
     response_topics_refused: int = 0
     acks_unsent: int = 0
     unencodable: int = 0
@@ -83,6 +84,9 @@ class Statistics:
     """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
     unanswered: int
     """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    expiry_unjudged: int
+    """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
+    clock was not set: see `clock_unset`."""
     response_topics_refused: int
     """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
     acks_unsent: int
@@ -117,6 +121,8 @@ class Statistics:
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
     connected: bool
     """Whether a link is up and subscribed."""
+    clock_set: bool
+    """Whether the device's clock can be right; not while it says a day before 2025."""
     identity_known: bool
     """Whether the organization ID is known."""
     waiting: int
