@@ -6,7 +6,8 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
                  _dialects  _files
     transports   transports/
     authoring    _context  _binding  _registry  _petal
-    runtime      _waiting  _statistics  _terms  _identity  _journal_records  _journal_store
+    runtime      _waiting  _statistics  _terms  _identity  _journal_records  _journal_lock
+                 _journal_schema  _journal_batch  _journal_rows  _journal_pruning  _journal_store
                  _journal  _duplicates  _outbox  _answers
                  _execution  _backlog  _unknown  _dispatcher  _refusals  _held  _copies  _intake
                  _supervisor  _lifespans  _builtin  _watchdog  _runtime

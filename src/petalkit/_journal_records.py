@@ -75,6 +75,15 @@ class Started(msgspec.Struct, gc=False):
     at: float
 
 
+class Requeued(msgspec.Struct, gc=False):
+    """A command that had started is to start again: it was interrupted, and may be run twice.
+
+    It is `"accepted"` again; `starts` keeps counting.
+    """
+
+    number: int
+
+
 class Wanted(msgspec.Struct, gc=False):
     """A copy of a command that has no final state yet wants an answer that the first did not."""
 
@@ -145,7 +154,9 @@ class Settled(msgspec.Struct, gc=False):
     outcome: str | None
 
 
-Operation: TypeAlias = Accepted | Started | Wanted | Finished | Forgotten | Posted | Settled
+Operation: TypeAlias = (
+    Accepted | Started | Requeued | Wanted | Finished | Forgotten | Posted | Settled
+)
 
 
 @attrs.frozen(kw_only=True)
