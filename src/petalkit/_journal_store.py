@@ -153,7 +153,7 @@ class JournalStore:
             for row in planned.finished.values():
                 self._finished.add(row[0], remembered=row[4])
             for row in planned.posted.values():
-                if row[1] is not None:
+                if row[1]:
                     self._owe(row[0], row[1])
             for number, _ in planned.settled:
                 self._pay(number)
