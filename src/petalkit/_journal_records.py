@@ -76,10 +76,7 @@ class Started(msgspec.Struct, gc=False):
 
 
 class Requeued(msgspec.Struct, gc=False):
-    """A command that had started is to start again: it was interrupted, and may be run twice.
-
-    It is `"accepted"` again; `starts` keeps counting.
-    """
+    """A command that had started, in an earlier run, is to be started again."""
 
     number: int
 

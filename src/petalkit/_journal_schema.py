@@ -73,15 +73,23 @@ CREATE TABLE outbox (
 STEPS: tuple[Sequence[str], ...] = (_VERSION_1,)
 
 
+def check_sqlite(path: Path) -> None:
+    """Refuse an SQLite that lacks what is used here.
+
+    Raises:
+        JournalError: it is too old.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise JournalError(path, f"needs SQLite {needed} or newer, not {sqlite3.sqlite_version}")
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. Nothing is read or written yet.
 
     Raises:
         JournalError: the file cannot be opened.
     """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        needed = ".".join(map(str, OLDEST_SQLITE))
-        raise JournalError(path, f"needs SQLite {needed} or newer, not {sqlite3.sqlite_version}")
     with explained(path):
         return sqlite3.connect(
             path,
