@@ -47,7 +47,9 @@ class Owed:
         return self._count.get(command, 0)
 
     def add(self, message: int, command: int) -> None:
-        """A message that answers a command is to be sent."""
+        """A message that answers a command is to be sent; again is nothing."""
+        if message in self._answers:
+            return
         self._answers[message] = command
         self._count[command] = self._count.get(command, 0) + 1
 

@@ -189,7 +189,7 @@ _REASONS = {
     sqlite3.SQLITE_FULL: "has no room: the disk is full, or the journal is at its bound",
     sqlite3.SQLITE_BUSY: f"another process kept it busy for {BUSY_TIMEOUT:g} s",
     sqlite3.SQLITE_LOCKED: f"another process kept it busy for {BUSY_TIMEOUT:g} s",
-    sqlite3.SQLITE_READONLY: "cannot be written: the file or its file system is read-only",
+    sqlite3.SQLITE_READONLY: "cannot be written: it, its folder or its file system is read-only",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: may this user write the file, and into its folder?",
     sqlite3.SQLITE_PERM: "cannot be opened: may this user write the file?",
     sqlite3.SQLITE_NOTADB: "is not an SQLite file",

@@ -155,16 +155,17 @@ class JournalStore:
                 self._execute(
                     [(sql, [_as_utf_8(cell) for cell in row]) for sql, row in planned.statements()]
                 )
-            self._ended += len(planned.finished)
-            for row in planned.finished.values():
-                self._finished.add(row[0], remembered=row[4])
-            for row in planned.posted.values():
-                if row[1]:
-                    self._owed.add(row[0], row[1])
-            for number, _ in planned.settled:
-                self._owed.settle(number)
-            self._unseen += planned.size
-            if self._unseen > self._size_max * _LOOK_AGAIN:
+        self._ended += len(planned.finished)
+        for row in planned.finished.values():
+            self._finished.add(row[0], remembered=row[4])
+        for row in planned.posted.values():
+            if row[1]:
+                self._owed.add(row[0], row[1])
+        for number, _ in planned.settled:
+            self._owed.settle(number)
+        self._unseen += planned.size
+        if self._unseen > self._size_max * _LOOK_AGAIN:
+            with contextlib.suppress(sqlite3.Error):  # the batch is written all the same
                 self._measure()
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
