@@ -31,8 +31,21 @@ from ._journal_records import (
 # Of a row in the table of commands: the places of what a batch changes before it is written.
 _STATE, _STARTS, _STARTED_AT, _WAIT_RESPONSE, _OUTCOME, _EXTRAS = 2, 3, 5, 7, 8, 14
 
-_START, _REQUEUE, _WANT, _OUTCOME_IS, _FORGET = range(5)
+_START, _REQUEUE, _WANT, _OUTCOME_IS, _FORGET = range(1, 6)
 _VALUES = {_REQUEUE: 0, _WANT: 2, _OUTCOME_IS: 1, _FORGET: 0}
+
+# Python's module takes int, float, str and bytearray as they are, and looks for an adapter for
+# each None, bool and bytes, which takes longer than all else here. So none of those is given:
+# where there is nothing, there is what the column never has.
+_NONE = 0
+_NO_TIME = ""
+_VALUE = f"nullif(?, {_NONE})"
+_TIME = f"nullif(?, '{_NO_TIME}')"
+_COMMAND = [
+    *("?", _VALUE, "?", "?", "?", "?", _TIME, "?", _VALUE, "?", "?", "?", "?", "?", _VALUE, "?"),
+]
+_RESULT = ["?", "?", "?", _VALUE, "?", "?"]
+_MESSAGE = ["?", _VALUE, "?", "?", _VALUE, _VALUE, _VALUE, _VALUE]
 
 # Rows of one statement: few sizes, so that SQLite's compiled ones are used again.
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -43,22 +56,22 @@ _ROW = 200  # bytes, about, of a row beside its payload
 Statement = tuple[str, Sequence[Any]]
 
 
-def _rows(width: int, count: int) -> str:
-    return ", ".join([f"({', '.join('?' * width)})"] * count)
+def _rows(row: Sequence[str], count: int) -> str:
+    return ", ".join([f"({', '.join(row)})"] * count)
 
 
 # OR REPLACE: a batch whose writing failed is written again, whatever became of it; and a batch is
 # filled up to one of the sizes by its last row again.
-def _insert(table: str, width: int) -> dict[int, str]:
-    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(width, size)}" for size in _SIZES}
+def _insert(table: str, row: Sequence[str]) -> dict[int, str]:
+    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(row, size)}" for size in _SIZES}
 
 
-_ACCEPT = _insert("commands", 16)
-_FINISH = _insert("results", 6)
-_POST = _insert("outbox", 8)
+_ACCEPT = _insert("commands", _COMMAND)
+_FINISH = _insert("results", _RESULT)
+_POST = _insert("outbox", _MESSAGE)
 _STARTS_OF = {
     size: "UPDATE commands SET state = 1, starts = starts + 1, started_at = v.column2"
-    f" FROM (VALUES {_rows(2, size)}) AS v WHERE number = v.column1"
+    f" FROM (VALUES {_rows(['?', '?'], size)}) AS v WHERE number = v.column1"
     for size in _SIZES
 }
 _SETTLE = {size: f"DELETE FROM outbox WHERE number IN ({', '.join('?' * size)})" for size in _SIZES}
@@ -67,7 +80,7 @@ _GIVE_UP = (
 )
 _CHANGES = {
     _REQUEUE: ("UPDATE commands SET state = 0 WHERE number = ?",),
-    _WANT: ("UPDATE commands SET wait_response = ?, extras = ? WHERE number = ?",),
+    _WANT: (f"UPDATE commands SET wait_response = ?, extras = {_VALUE} WHERE number = ?",),
     _OUTCOME_IS: ("UPDATE commands SET outcome = ? WHERE number = ?",),
     _FORGET: (
         "DELETE FROM commands WHERE number = ?",
@@ -98,7 +111,7 @@ class Batch:
         accepted: rows of commands, by command.
         changes: what becomes of commands that were in the file before, in order.
         finished: rows of results, by command.
-        posted: rows of the outbox, by message: the second value is the command it answers.
+        posted: rows of the outbox, by message: the second value is the command it answers, or 0.
         settled: messages that were in the outbox before, and what they became.
         size: about how many bytes they add.
     """
@@ -108,77 +121,89 @@ class Batch:
         self.changes: list[tuple[Any, ...]] = []
         self.finished: dict[int, tuple[Any, ...]] = {}
         self.posted: dict[int, tuple[Any, ...]] = {}
-        self.settled: list[tuple[int, str | None]] = []
+        self.settled: list[tuple[int, str | int]] = []
         self.size = 0
+        accepted, finished = self.accepted, self.finished
         for operation in operations:
-            match operation:  # the usual ones first
-                case Started(number, at):
-                    row = self.accepted.get(number)
-                    if row is None:
-                        self.changes.append((number, _START, at, None))
-                    else:
-                        row[_STATE] = 1
-                        row[_STARTS] += 1
-                        row[_STARTED_AT] = at
-                case Accepted():
-                    self._accept(operation)
-                case Finished(number, code, response, remembered, at):
-                    ended += 1
-                    self.finished[number] = (number, ended, at, code, remembered, response)
-                    self.size += len(response) + _ROW
-                case Posted():
-                    self._post(operation)
-                case Settled(number, outcome):
-                    message = self.posted.pop(number, None)
-                    if message is None:
-                        self.settled.append((number, outcome))
-                    elif outcome is not None:
-                        self._change(message[1], _OUTCOME_IS, outcome)
-                case Requeued(number):
-                    self._change(number, _REQUEUE)
-                case Wanted(number, wait_response, extras):
-                    self._change(number, _WANT, wait_response, extras)
-                case Forgotten(number):
-                    self._change(number, _FORGET)
+            # The usual ones first; types are compared since that is fast.
+            if type(operation) is Started:
+                row = accepted.get(operation.number)
+                if row is None:
+                    self.changes.append((operation.number, _START, operation.at, _NONE))
+                else:
+                    row[_STATE] = 1
+                    row[_STARTS] += 1
+                    row[_STARTED_AT] = operation.at
+            elif type(operation) is Accepted:
+                self._accept(operation)
+            elif type(operation) is Finished:
+                ended += 1
+                finished[operation.number] = (
+                    operation.number,
+                    ended,
+                    operation.at,
+                    _NONE if operation.code is None else operation.code,
+                    1 if operation.remembered else 0,
+                    bytearray(operation.response),
+                )
+                self.size += len(operation.response) + _ROW
+            elif type(operation) is Posted:
+                self._post(operation)
+            elif type(operation) is Settled:
+                self._settle(operation)
+            elif type(operation) is Requeued:
+                self._change(operation.number, _REQUEUE)
+            elif type(operation) is Wanted:
+                wanted = 1 if operation.wait_response else 0
+                self._change(operation.number, _WANT, wanted, _bytes(operation.extras))
+            elif type(operation) is Forgotten:
+                self._change(operation.number, _FORGET)
 
     def _accept(self, it: Accepted) -> None:
+        payload = it.payload
         self.accepted[it.number] = [
             it.number,
-            it.message_id,
+            _NONE if it.message_id is None else it.message_id,
             0,
             0,
             it.at,
             it.at,  # of the size of what may follow
-            it.expires_at,
-            it.wait_response,
-            None,
+            _NO_TIME if it.expires_at is None else it.expires_at,
+            1 if it.wait_response else 0,
+            _NONE,
             it.command,
             it.topic,
             it.organization_id,
             it.device_id,
             it.base_topic,
-            it.extras,
-            it.payload,
+            _bytes(it.extras),
+            bytearray(payload),
         ]
-        self.size += len(it.payload) + _ROW
+        self.size += len(payload) + _ROW
 
     def _post(self, it: Posted) -> None:
+        payload = it.payload
         self.posted[it.number] = (
             it.number,
-            it.answers,
+            _NONE if it.answers is None else it.answers,
             it.expires_at,
             it.qos,
-            it.topic,
-            it.name,
-            it.extras,
-            it.payload,
+            _NONE if it.topic is None else it.topic,
+            _NONE if it.name is None else it.name,
+            _bytes(it.extras),
+            _bytes(payload),
         )
-        self.size += _ROW + (0 if it.payload is None else len(it.payload))
+        self.size += _ROW if payload is None else _ROW + len(payload)
 
-    def _change(self, number: int | None, kind: int, one: Any = None, two: Any = None) -> None:
+    def _settle(self, it: Settled) -> None:
+        message = self.posted.pop(it.number, None)
+        if message is None:
+            self.settled.append((it.number, _NONE if it.outcome is None else it.outcome))
+        elif it.outcome is not None and message[1]:  # not of an event: nobody asks for that
+            self._change(message[1], _OUTCOME_IS, it.outcome)
+
+    def _change(self, number: int, kind: int, one: Any = _NONE, two: Any = _NONE) -> None:
         """Change a command's row where it is: here, or in the file."""
-        if number is None:  # the outcome of an event, which nobody asks for
-            return
         if kind == _FORGET:
             self.finished.pop(number, None)
         row = self.accepted.get(number)
@@ -193,28 +218,26 @@ class Batch:
         else:
             del self.accepted[number]
 
-    @property
-    def forgotten(self) -> Iterator[int]:
-        """Commands of the file that are to go."""
-        return (change[0] for change in self.changes if change[1] == _FORGET)
-
     def statements(self) -> Iterator[Statement]:
         """The SQL that writes it, with its parameters."""
         yield from _many(_ACCEPT, list(self.accepted.values()))
         starts: list[tuple[Any, ...]] = []
-        for number, kind, *values in self.changes:
-            if kind == _START:
-                starts.append((number, values[0]))
-        # A command that is requeued is so at the start of a run, and starts in a later batch.
         for number, kind, one, two in self.changes:
-            if kind != _START:
-                values = [one, two][: _VALUES[kind]]
-                for sql in _CHANGES[kind]:
-                    yield sql, (*values, number)
-        yield from _many(_STARTS_OF, starts, (None, None))
+            if kind == _START:
+                starts.append((number, one))
+                continue
+            yield from _many(_STARTS_OF, starts, (_NONE, _NONE))
+            starts = []
+            for sql in _CHANGES[kind]:
+                yield sql, (*(one, two)[: _VALUES[kind]], number)
+        yield from _many(_STARTS_OF, starts, (_NONE, _NONE))
         yield from _many(_FINISH, list(self.finished.values()))
         yield from _many(_POST, list(self.posted.values()))
         for number, outcome in self.settled:
-            if outcome is not None:
+            if outcome != _NONE:
                 yield _GIVE_UP, (outcome, number)
-        yield from _many(_SETTLE, [(number,) for number, _ in self.settled], (None,))
+        yield from _many(_SETTLE, [(number,) for number, _ in self.settled], (_NONE,))
+
+
+def _bytes(value: bytes | None) -> Any:
+    return _NONE if value is None else bytearray(value)

@@ -27,7 +27,7 @@ class JournalLock:
 
     Args:
         path: of the journal, not of its lock.
-        create: whether a lock file, and the folder for it, are made when there are none.
+        create: whether a lock file is made when there is none.
 
     Raises:
         JournalError: somebody else holds it, or there can be no lock.
@@ -35,8 +35,6 @@ class JournalLock:
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = lock_path(path)
-        if create:
-            _make_folder(path)
         self._descriptor = _open(path, self.path, os.O_CREAT if create else 0)
         try:
             _take(self._descriptor, path)
@@ -61,20 +59,29 @@ def lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def make_private_file(path: Path) -> None:
+def make_place(path: Path) -> None:
+    """Make the folders to a journal, for their owner only, if there are none.
+
+    Raises:
+        JournalError: they cannot be made, or what is there is no file.
+    """
+    if exists(path):
+        return
+    try:
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+            folder.mkdir(_FOLDER_MODE, exist_ok=True)
+    except OSError as error:
+        what = f"its folder {str(path.parent)!r} cannot be made"
+        raise JournalError(path, _reason(error, what)) from None
+
+
+def make_file(path: Path) -> None:
     """Make an empty file that only its owner may read, if there is none.
 
     Raises:
         JournalError: it cannot be made, or what is there is no file.
     """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise JournalError(path, _reason(error, "cannot be opened")) from None
-    else:
-        check_regular(path, mode)
+    if exists(path):
         return
     try:
         # Only a file that was not there: nobody has locks on it that closing could drop.
@@ -89,26 +96,23 @@ def make_private_file(path: Path) -> None:
         raise JournalError(path, _reason(error, "cannot be made")) from None
 
 
-def check_regular(path: Path, mode: int) -> None:
-    """Refuse what can be no journal by its kind.
+def exists(path: Path) -> bool:
+    """Whether there is a file; refuse what can be no journal by its kind.
 
     Raises:
-        JournalError: it is a folder, a pipe, a socket or a device.
+        JournalError: it is a folder, a pipe, a socket or a device, or cannot be looked at.
     """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise JournalError(path, _reason(error, "cannot be opened")) from None
     if stat.S_ISDIR(mode):
         raise JournalError(path, "is a folder; name a file in it")
     if not stat.S_ISREG(mode):
         raise JournalError(path, "is not a regular file")
-
-
-def _make_folder(path: Path) -> None:
-    missing = [folder for folder in path.parents if not folder.exists()]
-    try:
-        for folder in reversed(missing):
-            folder.mkdir(_FOLDER_MODE, exist_ok=True)
-    except OSError as error:
-        what = f"its folder {str(path.parent)!r} cannot be made"
-        raise JournalError(path, _reason(error, what)) from None
+    return True
 
 
 def _open(path: Path, lock: Path, extra: int) -> int:

@@ -18,8 +18,7 @@ from ._clocks import CLOCK_SET_SINCE
 from ._journal_schema import one, transaction
 
 _THOSE = "WHERE number IN (SELECT value FROM json_each(?))"
-# One row for all, since each row takes a step, and each step lets the GIL go. A time stamp of a
-# clock that was not set says no age.
+# One row for all, since each row takes a step, and each step lets the GIL go.
 _OLD = (
     f"SELECT json_group_array(number) FROM results {_THOSE}"
     " AND finished_at >= ? AND finished_at < ?"
@@ -27,6 +26,39 @@ _OLD = (
 _NAMES = f"SELECT json_group_array(json_array(number, message_id)) FROM commands {_THOSE}"
 _DELETE_RESULTS = f"DELETE FROM results {_THOSE}"
 _DELETE_COMMANDS = f"DELETE FROM commands {_THOSE}"
+
+
+class Owed:
+    """How many messages that answer a command are not settled, by command.
+
+    `in` tells whether any is.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[int, int] = {}  # by message
+        self._count: dict[int, int] = {}
+
+    def __contains__(self, command: object) -> bool:
+        return command in self._count
+
+    def of(self, command: int) -> int:
+        """How many."""
+        return self._count.get(command, 0)
+
+    def add(self, message: int, command: int) -> None:
+        """A message that answers a command is to be sent; again is nothing."""
+        if message in self._answers:
+            return
+        self._answers[message] = command
+        self._count[command] = self._count.get(command, 0) + 1
+
+    def settle(self, message: int) -> None:
+        """A message need not be sent any more; of one that answers nothing, this is nothing."""
+        command = self._answers.pop(message, None)
+        if command is not None:
+            left = self._count.pop(command) - 1
+            if left:
+                self._count[command] = left
 
 
 class FinishedCommands:

@@ -73,15 +73,23 @@ CREATE TABLE outbox (
 STEPS: tuple[Sequence[str], ...] = (_VERSION_1,)
 
 
+def check_sqlite(path: Path) -> None:
+    """Refuse an SQLite that lacks what is used here.
+
+    Raises:
+        JournalError: it is too old.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise JournalError(path, f"needs SQLite {needed} or newer, not {sqlite3.sqlite_version}")
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. Nothing is read or written yet.
 
     Raises:
         JournalError: the file cannot be opened.
     """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        needed = ".".join(map(str, OLDEST_SQLITE))
-        raise JournalError(path, f"needs SQLite {needed} or newer, not {sqlite3.sqlite_version}")
     with explained(path):
         return sqlite3.connect(
             path,
@@ -181,7 +189,7 @@ _REASONS = {
     sqlite3.SQLITE_FULL: "has no room: the disk is full, or the journal is at its bound",
     sqlite3.SQLITE_BUSY: f"another process kept it busy for {BUSY_TIMEOUT:g} s",
     sqlite3.SQLITE_LOCKED: f"another process kept it busy for {BUSY_TIMEOUT:g} s",
-    sqlite3.SQLITE_READONLY: "cannot be written: the file or its file system is read-only",
+    sqlite3.SQLITE_READONLY: "cannot be written: it, its folder or its file system is read-only",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: may this user write the file, and into its folder?",
     sqlite3.SQLITE_PERM: "cannot be opened: may this user write the file?",
     sqlite3.SQLITE_NOTADB: "is not an SQLite file",

@@ -12,14 +12,23 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from ._journal_batch import Batch
-from ._journal_lock import JournalLock, make_private_file
-from ._journal_pruning import FinishedCommands
-from ._journal_records import CommandRecord, Found, JournalError, Operation
+from ._journal_lock import JournalLock, make_file, make_place
+from ._journal_pruning import FinishedCommands, Owed
+from ._journal_records import CommandRecord, Found, Operation
 from ._journal_rows import COMMANDS, MESSAGES, command_record, message_record
-from ._journal_schema import STEPS, check_device, connect, explained, one, prepare, transaction
+from ._journal_schema import (
+    STEPS,
+    check_device,
+    check_sqlite,
+    connect,
+    explained,
+    one,
+    prepare,
+    transaction,
+)
 
 MIB = 1024 * 1024
 FULL_ENOUGH = 0.8  # of the bound: from here on, old records make room
@@ -55,9 +64,7 @@ class JournalStore:
         self._unseen = 0  # bytes written since the size was looked at
         self._finished = FinishedCommands(writer)
         self._ended = 0
-        # The messages that are not settled: the command each answers, and how many that has.
-        self._answers: dict[int, int] = {}
-        self._owed: dict[int, int] = {}
+        self._owed = Owed()
         self._first_waiting = 0
         self._closed = False
 
@@ -82,14 +89,13 @@ class JournalStore:
         Raises:
             JournalError: it cannot be used, and why. The file is as it was.
         """
-        try:
-            path = Path(os.path.abspath(path))
-            lock = JournalLock(path)
-        except ValueError:
-            raise JournalError(path, "the path has a null character") from None
+        path = Path(os.path.abspath(path))
+        check_sqlite(path)
+        make_place(path)
         with contextlib.ExitStack() as undo:
+            lock = JournalLock(path)
             undo.callback(lock.release)
-            make_private_file(path)
+            make_file(path)
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
             check_device(writer, path, device_id)
@@ -123,7 +129,7 @@ class JournalStore:
         for number, answers in execute(
             "SELECT number, answers FROM outbox WHERE answers IS NOT NULL"
         ).fetchall():
-            self._owe(number, answers)
+            self._owed.add(number, answers)
         self._first_waiting = one(
             self._writer,
             "SELECT coalesce(min(number), (SELECT max(number) + 1 FROM commands), 0)"
@@ -149,16 +155,17 @@ class JournalStore:
                 self._execute(
                     [(sql, [_as_utf_8(cell) for cell in row]) for sql, row in planned.statements()]
                 )
-            self._ended += len(planned.finished)
-            for row in planned.finished.values():
-                self._finished.add(row[0], remembered=row[4])
-            for row in planned.posted.values():
-                if row[1] is not None:
-                    self._owe(row[0], row[1])
-            for number, _ in planned.settled:
-                self._pay(number)
-            self._unseen += planned.size
-            if self._unseen > self._size_max * _LOOK_AGAIN:
+        self._ended += len(planned.finished)
+        for row in planned.finished.values():
+            self._finished.add(row[0], remembered=row[4])
+        for row in planned.posted.values():
+            if row[1]:
+                self._owed.add(row[0], row[1])
+        for number, _ in planned.settled:
+            self._owed.settle(number)
+        self._unseen += planned.size
+        if self._unseen > self._size_max * _LOOK_AGAIN:
+            with contextlib.suppress(sqlite3.Error):  # the batch is written all the same
                 self._measure()
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
@@ -169,19 +176,6 @@ class JournalStore:
         with transaction(self._writer):
             for statement in statements:
                 self._writer.execute(*statement)
-
-    def _owe(self, number: int, answers: int) -> None:
-        self._answers[number] = answers
-        self._owed[answers] = self._owed.get(answers, 0) + 1
-
-    def _pay(self, number: int) -> None:
-        answers = self._answers.pop(number, None)
-        if answers is not None:
-            left = self._owed[answers] - 1
-            if left:
-                self._owed[answers] = left
-            else:
-                del self._owed[answers]
 
     # -- made room
 
@@ -278,8 +272,8 @@ class JournalStore:
             ).fetchall()
         return [self._command(row) for row in rows]
 
-    def _command(self, row: Sequence[object]) -> CommandRecord:
-        return command_record(row, self._owed.get(cast("int", row[0]), 0))
+    def _command(self, row: Sequence[Any]) -> CommandRecord:
+        return command_record(row, self._owed.of(row[0]))
 
     # -- the end
 
