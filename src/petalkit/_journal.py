@@ -232,7 +232,8 @@ class Journal:
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
         while self._queue or self._under_way is not None:
-            self._wake()
+            if self._queue:  # or there would be an empty batch, and after it another
+                self._wake()
             if self._quiet is None:
                 self._quiet = trio.Event()
             await self._quiet.wait()
@@ -243,7 +244,8 @@ class Journal:
     async def open(self) -> AsyncGenerator[Found]:
         """Open the file, and write what is put down until the block is left.
 
-        On leaving, what is left is written, which takes `journal_timeout` at most.
+        On leaving, also by cancellation, what is left is written, which takes `journal_timeout`
+        at most.
 
         Raises:
             JournalError: it cannot be opened; the text says why, and what to do.
@@ -263,14 +265,14 @@ class Journal:
             self._unpruned = PRUNE_EVERY
             self._open = found.not_started + len(found.running)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run, name="journal")
+                writing = trio.CancelScope(shield=True)  # a cancelled block needs it to the end
+                nursery.start_soon(self._run, writing, name="journal")
                 try:
                     yield found
                 finally:
-                    with trio.move_on_after(settings.journal_timeout) as scope:
-                        scope.shield = True
+                    with trio.move_on_after(settings.journal_timeout, shield=True):
                         await self.wait_written()
-                    nursery.cancel_scope.cancel()
+                    writing.cancel()
         finally:
             await self._close(store)
 
@@ -316,7 +318,11 @@ class Journal:
 
     # -- writing
 
-    async def _run(self) -> None:
+    async def _run(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._write_all()
+
+    async def _write_all(self) -> None:
         """Write batch after batch until cancelled."""
         delay = 0.0
         while True:
