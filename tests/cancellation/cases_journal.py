@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -27,6 +28,9 @@ from petalkit.testing import MemoryBroker, MemoryTransport, Observer
 from .cases_lives import CUT_SHORT, IDENTITY, SERVED
 from .grounds import LATE, SweptPetal
 from .table import case
+
+# What is synced there costs nothing.
+_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @attrs.define
@@ -59,7 +63,7 @@ def accepted(number: int) -> Accepted:
 
 @asynccontextmanager
 async def notebook(*, thread: bool) -> AsyncGenerator[Notebook]:
-    with tempfile.TemporaryDirectory(prefix="petalkit-sweep-") as folder:
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as folder:
         yield Notebook(Settings(journal=Path(folder, "journal"), journal_thread=thread))
 
 
@@ -133,7 +137,7 @@ async def recorded() -> AsyncGenerator[Recorded]:
     broker = MemoryBroker()
     broker.delay = LATE
     with (
-        tempfile.TemporaryDirectory(prefix="petalkit-sweep-") as folder,
+        tempfile.TemporaryDirectory(dir=_MEMORY) as folder,
         broker.observe(IDENTITY.topic("response")) as responses,
     ):
         settings = attrs.evolve(
@@ -154,7 +158,7 @@ async def all_are_answered(ground: Recorded) -> None:
     assert all(times == 1 for times in started.values()), started
 
 
-@case(Journal.open, ground=recorded, again=all_are_answered, others=3, errors=(CUT_SHORT,))
+@case(Journal.open, ground=recorded, again=all_are_answered, others=4, errors=(CUT_SHORT,))
 async def recorded_commands(ground: Recorded) -> None:
     async with ground.runtime():
         for command in ("swept/hello", "swept/slow", "swept/hello"):
