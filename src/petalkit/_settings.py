@@ -7,6 +7,7 @@ reference is made from the metadata here, so a field without a `help` is a faili
 from __future__ import annotations
 
 import os
+import string
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,7 +30,10 @@ OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
 MIB = 1024 * KIB
+MQTT_TEXT_MAX = 65_535  # bytes
 DEFAULT_ORGANIZATION_FILE = Path("/opt/droneleaf/certs/perm/thing-parameters.json")
+
+_IDS = ("organization_id", "device_id")
 
 T = TypeVar("T")
 _Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -57,6 +61,24 @@ def _one_of(*choices: str) -> _Check:
             raise ConfigError(attribute.name, f"must be one of {', '.join(choices)}, not {value!r}")
 
     return check
+
+
+def _mqtt_text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """What CONNECT can say: MQTT 5.0, section 1.5.4."""
+    if value is None:
+        return
+    if not isinstance(value, str) or "\0" in value:
+        raise ConfigError(attribute.name, "must be a text without a null character")
+    _mqtt_size(_, attribute, value)
+
+
+def _mqtt_size(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    try:
+        size = 0 if value is None else len(value.encode())
+    except UnicodeEncodeError:
+        raise ConfigError(attribute.name, "is not valid Unicode") from None
+    if size > MQTT_TEXT_MAX:
+        raise ConfigError(attribute.name, f"has {size} bytes; MQTT allows {MQTT_TEXT_MAX}")
 
 
 def _as_text(value: Any) -> Any:
@@ -112,8 +134,12 @@ def _topic_filters(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def _base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     try:
+        for _text, name, form, conversion in string.Formatter().parse(value):
+            # No attributes and items of them, and no widths: that is no name of anybody's.
+            if name is not None and (name not in _IDS or form or conversion):
+                raise ValueError(f"{name!r} has to be one of them, and nothing more")
         check_topic(value.format(organization_id="o", device_id="d"))
-    except (KeyError, IndexError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             attribute.name,
             f"cannot be used as a topic of {{organization_id}} and {{device_id}}: {error}",
@@ -192,12 +218,14 @@ class Settings:
         None, "The device ID; without one, Instance- and the hashed machine ID.", check=_segment
     )
     client_id: str | None = _setting(
-        None, "The MQTT client ID; without one it is made of organization and device ID."
+        None,
+        "The MQTT client ID; without one it is made of organization and device ID.",
+        check=_mqtt_text,
     )
 
     # -- security
-    username: str | None = _setting(None, "User name for the broker.")
-    password: str | None = _setting(None, "Password for the broker.", secret=True)
+    username: str | None = _setting(None, "User name for the broker.", check=_mqtt_text)
+    password: str | None = _setting(None, "Password for the broker.", check=_mqtt_size, secret=True)
     ca_file: Path | None = _setting(
         None, "CA certificates (PEM) to trust in place of the system's."
     )
@@ -361,7 +389,10 @@ class Settings:
         check=_one_of("accepted", "handled"),
     )
     payload_max: int = _setting(
-        128 * KIB, "Largest payload, in and out.", unit="bytes", check=_at_least(128)
+        128 * KIB,
+        "Largest payload, in and out.",
+        unit="bytes",
+        check=_at_least(128, at_most=128 * MIB),  # half of what a packet of MQTT can hold
     )
     properties_max: int = _setting(
         4 * KIB,
