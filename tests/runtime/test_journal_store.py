@@ -198,6 +198,7 @@ def test_a_forgotten_command_leaves_no_trace(store: JournalStore) -> None:
     store.write([finished(2)])
     store.write([Forgotten(2)])
     assert store.load() == Found(last=0, remembered={}, running=(), not_started=0, messages=())
+    assert store._reader.execute("SELECT * FROM results").fetchall() == []
 
 
 def test_an_outcome_is_kept_when_a_message_comes_and_goes_in_one_batch(
