@@ -1,11 +1,9 @@
 # ruff: noqa: S608 - the SQL is put together from parts of our own
-"""Many operations as one SQL statement, since each step of SQLite costs a fight for the GIL.
+"""Many operations as few SQL statements, since each step of SQLite costs a fight for the GIL.
 
 The writer's thread lets the GIL go at every step and gets it back only when the event loop's
-thread gives it up, which is up to 5 ms later. So a batch is one multi-row `INSERT` into a view
-that has no rows, and its triggers do the work: one step, with the transaction and the `fsync`
-in it. A row of the view has room for one operation of each kind, so N commands that go through
-all their states side by side are N rows.
+thread gives it up, which is up to 5 ms later. So rows are written many at a time, by one statement
+for each kind of operation.
 
 That reorders the operations of a batch, so what is about one command or message is put together
 first: a command that is accepted and started in one batch is one row, a message that is posted
@@ -14,8 +12,7 @@ and settled in one is none. What is left has no order, but for changes, which ke
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -35,92 +32,72 @@ from ._journal_records import (
 _STATE, _STARTS, _STARTED_AT, _WAIT_RESPONSE, _OUTCOME, _EXTRAS = 2, 3, 5, 7, 8, 14
 
 _START, _REQUEUE, _WANT, _OUTCOME_IS, _FORGET = range(1, 6)
-
-# Columns of the view: those of each table, of a change, and of a message that is settled.
-_WIDTHS = {"c": 16, "h": 4, "r": 6, "o": 8, "s": 2}
-_COLUMNS = [f"{part}{number}" for part, width in _WIDTHS.items() for number in range(width)]
+_VALUES = {_REQUEUE: 0, _WANT: 2, _OUTCOME_IS: 1, _FORGET: 0}
 
 # Python's module takes int, float, str and bytearray as they are, and looks for an adapter for
 # each None, bool and bytes, which takes longer than all else here. So none of those is given:
 # where there is nothing, there is what the column never has.
 _NONE = 0
 _NO_TIME = ""
-_NULLABLE = {"c1", "c8", "c14", "r3", "o1", "o4", "o5", "o6", "o7"}
-_NULLABLE_TIMES = {"c6"}
-_PADS = [(_NONE,) * width for width in _WIDTHS.values()]
+_VALUE = f"nullif(?, {_NONE})"
+_TIME = f"nullif(?, '{_NO_TIME}')"
+_COMMAND = [
+    *("?", _VALUE, "?", "?", "?", "?", _TIME, "?", _VALUE, "?", "?", "?", "?", "?", _VALUE, "?"),
+]
+_RESULT = ["?", "?", "?", _VALUE, "?", "?"]
+_MESSAGE = ["?", _VALUE, "?", "?", _VALUE, _VALUE, _VALUE, _VALUE]
 
 # Rows of one statement: few sizes, so that SQLite's compiled ones are used again.
-_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 ROWS_MAX = _SIZES[-1]
 
 _ROW = 200  # bytes, about, of a row beside its payload
 
-
-def _value(column: str) -> str:
-    if column in _NULLABLE:
-        return f"nullif(NEW.{column}, {_NONE})"
-    if column in _NULLABLE_TIMES:
-        return f"nullif(NEW.{column}, '{_NO_TIME}')"
-    return f"NEW.{column}"
+Statement = tuple[str, Sequence[Any]]
 
 
-def _values(part: str) -> str:
-    return ", ".join(_value(f"{part}{number}") for number in range(_WIDTHS[part]))
+def _rows(row: Sequence[str], count: int) -> str:
+    return ", ".join([f"({', '.join(row)})"] * count)
 
 
-# OR REPLACE: a batch whose writing failed is written again, whatever became of it.
-_TRIGGERS = {
-    "accept": ("NEW.c0", f"INSERT OR REPLACE INTO commands VALUES ({_values('c')});"),
-    "start": (
-        f"NEW.h1 = {_START}",
-        "UPDATE commands SET state = 1, starts = starts + 1, started_at = NEW.h2"
-        " WHERE number = NEW.h0;",
-    ),
-    "change": (
-        f"NEW.h1 > {_START}",
-        f"""
-        UPDATE commands SET state = 0 WHERE NEW.h1 = {_REQUEUE} AND number = NEW.h0;
-        UPDATE commands SET wait_response = NEW.h2, extras = nullif(NEW.h3, {_NONE})
-            WHERE NEW.h1 = {_WANT} AND number = NEW.h0;
-        UPDATE commands SET outcome = NEW.h2 WHERE NEW.h1 = {_OUTCOME_IS} AND number = NEW.h0;
-        DELETE FROM commands WHERE NEW.h1 = {_FORGET} AND number = NEW.h0;
-        DELETE FROM results WHERE NEW.h1 = {_FORGET} AND number = NEW.h0;
-        """,
-    ),
-    "finish": ("NEW.r0", f"INSERT OR REPLACE INTO results VALUES ({_values('r')});"),
-    "post": ("NEW.o0", f"INSERT OR REPLACE INTO outbox VALUES ({_values('o')});"),
-    "settle": (
-        f"NEW.s0 AND NEW.s1 = {_NONE}",
-        "DELETE FROM outbox WHERE number = NEW.s0;",
-    ),
-    "give_up": (
-        f"NEW.s1 <> {_NONE}",
-        """
-        UPDATE commands SET outcome = NEW.s1
-            WHERE number = (SELECT answers FROM outbox WHERE number = NEW.s0);
-        DELETE FROM outbox WHERE number = NEW.s0;
-        """,
+# OR REPLACE: a batch whose writing failed is written again, whatever became of it; and a batch is
+# filled up to one of the sizes by its last row again.
+def _insert(table: str, row: Sequence[str]) -> dict[int, str]:
+    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(row, size)}" for size in _SIZES}
+
+
+_ACCEPT = _insert("commands", _COMMAND)
+_FINISH = _insert("results", _RESULT)
+_POST = _insert("outbox", _MESSAGE)
+_STARTS_OF = {
+    size: "UPDATE commands SET state = 1, starts = starts + 1, started_at = v.column2"
+    f" FROM (VALUES {_rows(['?', '?'], size)}) AS v WHERE number = v.column1"
+    for size in _SIZES
+}
+_SETTLE = {size: f"DELETE FROM outbox WHERE number IN ({', '.join('?' * size)})" for size in _SIZES}
+_GIVE_UP = (
+    "UPDATE commands SET outcome = ? WHERE number = (SELECT answers FROM outbox WHERE number = ?)"
+)
+_CHANGES = {
+    _REQUEUE: ("UPDATE commands SET state = 0 WHERE number = ?",),
+    _WANT: (f"UPDATE commands SET wait_response = ?, extras = {_VALUE} WHERE number = ?",),
+    _OUTCOME_IS: ("UPDATE commands SET outcome = ? WHERE number = ?",),
+    _FORGET: (
+        "DELETE FROM commands WHERE number = ?",
+        "DELETE FROM results WHERE number = ?",
     ),
 }
 
 
-def _statement(rows: int) -> str:
-    row = f"({', '.join('?' * len(_COLUMNS))})"
-    return f"INSERT INTO batch VALUES {', '.join([row] * rows)}"
-
-
-_STATEMENTS = {rows: _statement(rows) for rows in _SIZES}
-
-
-def install(connection: sqlite3.Connection) -> None:
-    """Make the view and its triggers, for this connection only: the file has none of it."""
-    nothing = ", ".join(["NULL"] * len(_COLUMNS))
-    connection.execute(f"CREATE TEMP VIEW batch ({', '.join(_COLUMNS)}) AS SELECT {nothing}")
-    for name, (condition, body) in _TRIGGERS.items():
-        connection.execute(
-            f"CREATE TEMP TRIGGER batch_{name} INSTEAD OF INSERT ON batch"
-            f" WHEN {condition} BEGIN {body} END"
-        )
+def _many(
+    sqls: Mapping[int, str], rows: Sequence[Sequence[Any]], pad: Sequence[Any] | None = None
+) -> Iterator[Statement]:
+    """Statements that write these rows; what is missing to a size is `pad`, or the last row."""
+    for start in range(0, len(rows), ROWS_MAX):
+        now = rows[start : start + ROWS_MAX]
+        size = next(size for size in _SIZES if size >= len(now))
+        filling = [now[-1] if pad is None else pad] * (size - len(now))
+        yield sqls[size], list(chain.from_iterable((*now, *filling)))
 
 
 class Batch:
@@ -241,24 +218,25 @@ class Batch:
         else:
             del self.accepted[number]
 
-    def statements(self) -> Iterator[tuple[str, list[Any]]]:
-        """The SQL that writes it, with its parameters: one statement, or as few as can be."""
-        parts: list[Sequence[Sequence[Any]]] = [
-            list(self.accepted.values()),
-            self.changes,
-            list(self.finished.values()),
-            list(self.posted.values()),
-            self.settled,
-        ]
-        for start in range(0, max(map(len, parts)), ROWS_MAX):
-            now = [part[start : start + ROWS_MAX] for part in parts]
-            longest = max(map(len, now))
-            rows = next(size for size in _SIZES if size >= longest)
-            padded = [
-                [*part, *[pad] * (rows - len(part))] for part, pad in zip(now, _PADS, strict=True)
-            ]
-            cells = chain.from_iterable(zip(*padded, strict=True))
-            yield _STATEMENTS[rows], list(chain.from_iterable(cells))
+    def statements(self) -> Iterator[Statement]:
+        """The SQL that writes it, with its parameters."""
+        yield from _many(_ACCEPT, list(self.accepted.values()))
+        starts: list[tuple[Any, ...]] = []
+        for number, kind, one, two in self.changes:
+            if kind == _START:
+                starts.append((number, one))
+                continue
+            yield from _many(_STARTS_OF, starts, (_NONE, _NONE))
+            starts = []
+            for sql in _CHANGES[kind]:
+                yield sql, (*(one, two)[: _VALUES[kind]], number)
+        yield from _many(_STARTS_OF, starts, (_NONE, _NONE))
+        yield from _many(_FINISH, list(self.finished.values()))
+        yield from _many(_POST, list(self.posted.values()))
+        for number, outcome in self.settled:
+            if outcome != _NONE:
+                yield _GIVE_UP, (outcome, number)
+        yield from _many(_SETTLE, [(number,) for number, _ in self.settled], (_NONE,))
 
 
 def _bytes(value: bytes | None) -> Any:

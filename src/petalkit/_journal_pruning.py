@@ -14,9 +14,8 @@ import sqlite3
 from collections.abc import Container, Iterable
 from itertools import islice
 
+from ._clocks import CLOCK_SET_SINCE
 from ._journal_schema import one, transaction
-
-CLOCK_SET = 1_704_067_200.0  # 2024-01-01: an earlier time stamp is of a clock that was not set
 
 _THOSE = "WHERE number IN (SELECT value FROM json_each(?))"
 # One row for all, since each row takes a step, and each step lets the GIL go.
@@ -128,7 +127,7 @@ class FinishedCommands:
         for line in (self._others, self._remembered):
             rest = (number for number in line if number not in known)
             oldest = json.dumps(_oldest(rest, limit - len(found), owed))
-            found += json.loads(one(self._connection, _OLD, (oldest, CLOCK_SET, before)))
+            found += json.loads(one(self._connection, _OLD, (oldest, CLOCK_SET_SINCE, before)))
         return found
 
     def _delete(self, numbers: list[int]) -> list[tuple[int, str | None]]:

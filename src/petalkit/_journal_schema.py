@@ -96,7 +96,7 @@ def connect(path: Path) -> sqlite3.Connection:
             timeout=BUSY_TIMEOUT,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=64,
+            cached_statements=128,
         )
 
 

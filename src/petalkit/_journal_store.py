@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ._journal_batch import Batch, install
+from ._journal_batch import Batch
 from ._journal_lock import JournalLock, make_file, make_place
 from ._journal_pruning import FinishedCommands, Owed
 from ._journal_records import CommandRecord, Found, Operation
@@ -101,7 +101,6 @@ class JournalStore:
             check_device(writer, path, device_id)
             reader = undo.enter_context(contextlib.closing(connect(path)))
             with explained(path):
-                install(writer)
                 store = cls(path, lock, writer, reader, size_max)
                 store._bound_size()
                 store._remember()
@@ -134,7 +133,8 @@ class JournalStore:
         self._first_waiting = one(
             self._writer,
             "SELECT coalesce(min(number), (SELECT max(number) + 1 FROM commands), 0)"
-            " FROM commands WHERE state = 0 AND number NOT IN (SELECT number FROM results)",
+            # Those that had started may be put back.
+            " FROM commands WHERE number NOT IN (SELECT number FROM results)",
         )
 
     # -- written
