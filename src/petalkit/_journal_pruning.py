@@ -45,6 +45,10 @@ class Owed:
         """How many."""
         return self._count.get(command, 0)
 
+    def command(self, message: int) -> int | None:
+        """The command that a message answers; None of another message."""
+        return self._answers.get(message)
+
     def add(self, message: int, command: int) -> None:
         """A message that answers a command is to be sent; again is nothing."""
         if message in self._answers:

@@ -147,7 +147,7 @@ class JournalStore:
         """
         if not batch:
             return
-        planned = Batch(batch, self._ended)
+        planned = Batch(batch, self._ended, self._owed)
         with explained(self.path):
             try:
                 self._execute(list(planned.statements()))
@@ -161,7 +161,7 @@ class JournalStore:
         for row in planned.posted.values():
             if row[1]:
                 self._owed.add(row[0], row[1])
-        for number, _ in planned.settled:
+        for (number,) in planned.settled:
             self._owed.settle(number)
         self._unseen += planned.size
         if self._unseen > self._size_max * _LOOK_AGAIN:
