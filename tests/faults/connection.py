@@ -45,15 +45,14 @@ class Connection:
         self.number = number
         self._streams = (device, broker)
         self._scope = trio.CancelScope()
-        self._nursery: trio.Nursery | None = None
         self.silent = False
+        self.done = trio.Event()
         self.doubled: dict[int, bool] = {}  # packet IDs; whether there was a PUBACK already
 
     async def run(self) -> None:
         device, broker = self._streams
         with self._scope:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
                 nursery.start_soon(Pipe(self, UP, device, broker).run)
                 nursery.start_soon(Pipe(self, DOWN, broker, device).run)
 

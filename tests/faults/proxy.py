@@ -126,6 +126,18 @@ class FaultProxy:
         for connection in list(self._live):
             connection.end(reset=reset)
 
+    async def wait_drained(self, seconds: float = PATIENCE) -> None:
+        """Wait until all that a dead device had sent is at the broker, and cut what is left.
+
+        To be called when it is known to be dead. The way through a half-open connection is lost.
+        """
+        with trio.move_on_after(seconds):
+            for connection in [each for each in self._live if not each.silent]:
+                await connection.done.wait()
+        self.cut()
+        for connection in list(self._live):
+            await connection.done.wait()
+
     def half_open(self, seconds: float) -> None:
         """Swallow everything on every connection, and cut it after so many seconds."""
         for connection in list(self._live):
@@ -209,6 +221,7 @@ class FaultProxy:
                     await connection.run()
                 finally:
                     del self._live[connection]
+                    connection.done.set()
 
     async def _refuse(self, device: trio.abc.Stream, how: How) -> None:
         if how == "reset":
