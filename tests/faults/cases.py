@@ -47,6 +47,8 @@ class Rules:
     Attributes:
         journal: whether the device has one.
         settled: whether everything had the time to be answered.
+        may_give_up: whether a response may be missing that the device has counted as given up, as
+            it does with one that was in flight when three links in a row were lost.
         idempotent: commands that are run again when they were interrupted.
         urgent: commands that pass every order, and may be repeated across a crash.
         lines: commands that have a `concurrency` of their own, and so their own order.
@@ -56,6 +58,7 @@ class Rules:
 
     journal: bool
     settled: bool = True
+    may_give_up: bool = False
     idempotent: Collection[str] = ()
     urgent: Collection[str] = ()
     lines: Collection[str] = ()
@@ -150,7 +153,10 @@ class Times:
 def _is_lost(case: Case, times: Times, rules: Rules) -> Iterator[str]:
     if not rules.settled or not case.acknowledged:
         return
-    if case.responses or case.finished or (case.effects and not case.wanted):
+    if case.responses or case.finished:
+        return
+    # A handler that ran shows that nothing was lost on the way to it.
+    if case.effects and not (rules.journal and case.wanted):
         return
     if rules.journal or not times.killed(case.acknowledged[0].at):
         yield f"{case.command} was acknowledged to the broker, and has no final state"

@@ -24,6 +24,7 @@ from .history import (
     Taken,
 )
 
+GIVEN_UP = ("publish_set_aside", "publish_rejected", "publish_expired")
 OTHERS_GO_ON = 10.0  # seconds in which a command of a petal that nobody hinders is served
 
 
@@ -58,6 +59,8 @@ def check(history: Iterable[Event], rules: Rules) -> list[Violation]:
         for case in sent
         for text in judge(case, times, rules)
     ]
+    if rules.may_give_up:
+        found = _without_given_up(found, events)
     found += _strangers(cases)
     found += _counters(events)
     found += _ends(times)
@@ -72,6 +75,18 @@ def _cases(events: Iterable[Event]) -> list[Case]:
         if isinstance(event, Invoked | Taken | Acknowledged | Effect | Response | Recorded):
             cases.setdefault(event.message_id, Case(event.message_id)).add(event)
     return list(cases.values())
+
+
+def _without_given_up(found: list[Violation], events: Iterable[Event]) -> list[Violation]:
+    """Take away as many missing responses as were counted."""
+    counted = sum(
+        event.values.get(name, 0)
+        for event in events
+        if isinstance(event, CountersRead)
+        for name in GIVEN_UP
+    )
+    missing = [violation for violation in found if violation.promise == "P4"]
+    return [violation for violation in found if violation not in missing[:counted]]
 
 
 def _strangers(cases: Iterable[Case]) -> Iterator[Violation]:
@@ -133,8 +148,10 @@ def _order(cases: Iterable[Case], rules: Rules) -> Iterator[Violation]:
     lines: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         if case.effects and case.command not in rules.urgent:
-            # Of what was sent again before it ran, nobody knows which copy ran.
-            if len(case.invoked) > 1 and case.invoked[1].at < case.effects[0].at:
+            # Of what was sent again before it ran, nobody knows which copy ran; and a copy of what
+            # was refused is judged anew when it comes, also when it is the broker's own.
+            again = len(case.invoked) > 1 and case.invoked[1].at < case.effects[0].at
+            if again or case.finals != case.responses:
                 continue
             first = case.invoked[0]
             line = case.command if case.command in rules.lines else first.petal

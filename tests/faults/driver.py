@@ -211,8 +211,10 @@ class _Run:
         async with trio.open_nursery() as chaos:
             if plan.flap is not None:
                 chaos.start_soon(proxy.flap, plan.flap)
-            chaos.start_soon(self._end_processes)
+            if plan.end_every is not None:
+                chaos.start_soon(self._kill_every, plan.end_every)
             async with trio.open_nursery() as sending:
+                sending.start_soon(self._end_processes)
                 others = plan.commands // 4
                 sending.start_soon(self._send_work, plan.commands - others)
                 sending.start_soon(self._send_other, others)
@@ -288,14 +290,17 @@ class _Run:
         self._over = True
         self._ended.set()
 
+    async def _kill_every(self, seconds: float) -> None:
+        """Kill it again and again, until cancelled."""
+        chance = random.Random(f"kills {self._plan.seed}")
+        while True:
+            await trio.sleep(seconds * chance.uniform(0.5, 1.5))
+            await self._wait_subscribed()
+            self.device.kill()
+
     async def _end_processes(self) -> None:
-        """Kill and stop it as planned: by the number of answers, or by the clock."""
+        """Kill and stop it as planned, by the number of answers."""
         plan, chance = self._plan, random.Random(f"ends {self._plan.seed}")
-        if plan.end_every is not None:
-            while True:
-                await trio.sleep(plan.end_every * chance.uniform(0.5, 1.5))
-                await self._wait_subscribed()
-                self.device.kill()
         for number, end in enumerate(plan.ends, 1):
             due = number * plan.commands // (len(plan.ends) + 1)
             await self._client.wait(lambda: self._client.responses >= due)  # noqa: B023

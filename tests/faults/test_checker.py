@@ -151,6 +151,12 @@ def test_p1_a_command_that_wants_no_answer_has_its_effect_or_a_record() -> None:
     assert quiet().recorded("a", "INTERRUPTED").broken() == []
 
 
+def test_p1_without_a_journal_an_effect_shows_that_it_was_in_the_channel() -> None:
+    told = story().came("a").ran("a")
+    assert told.broken(NO_JOURNAL) == ["P4"]
+    assert told.broken() == ["P1", "P4"]
+
+
 # -- P2
 
 
@@ -277,6 +283,14 @@ def test_p4_what_the_broker_forgot_is_excused_until_it_is_sent_again() -> None:
     assert story().sent("a").acked("a").forgot().broken() == ["P1", "P4"]
 
 
+def test_p4_what_was_given_up_is_missing_all_the_same_unless_that_is_allowed() -> None:
+    told = story().came("a").ran("a").came("b").ran("b")
+    told.counted(received=0, accepted=0, publish_set_aside=1)
+    lenient = Rules(journal=False, may_give_up=True)
+    assert told.broken(NO_JOURNAL) == ["P4", "P4"]
+    assert told.broken(lenient) == ["P4"], "one is counted, and two are missing"
+
+
 def test_p1_and_p4_are_left_open_while_not_all_is_settled() -> None:
     assert story().came("a").broken(Rules(journal=True, settled=False)) == []
 
@@ -340,6 +354,11 @@ def test_p8_what_was_sent_again_before_it_ran_may_be_late() -> None:
     assert told.sent("a").ran("a").answered("a").broken() == []
     late = story().sent("a").sent("b").ran("b").answered("b").ran("a").answered("a").sent("a")
     assert late.broken() == ["P8"]
+
+
+def test_p8_what_was_refused_and_came_again_may_be_late() -> None:
+    told = story().came("a").sent("b").ran("b").answered("b").ran("a").answered("a", "BUSY")
+    assert told.answered("a").broken(Rules(journal=True)) == []
 
 
 def test_p8_what_is_run_again_counts_where_it_ran_first() -> None:
