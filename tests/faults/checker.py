@@ -64,7 +64,7 @@ def check(history: Iterable[Event], rules: Rules) -> list[Violation]:
     found += _strangers(cases)
     found += _counters(events)
     found += _ends(times)
-    found += _order(sent, rules)
+    found += _order(sent, times, rules)
     found += _others(events, sent, times)
     return found
 
@@ -144,14 +144,14 @@ def _ends(times: Times) -> Iterator[Violation]:
 # -- P8: order
 
 
-def _order(cases: Iterable[Case], rules: Rules) -> Iterator[Violation]:
+def _order(cases: Iterable[Case], times: Times, rules: Rules) -> Iterator[Violation]:
     lines: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         if case.effects and case.command not in rules.urgent:
             # Of what was sent again before it ran, nobody knows which copy ran; and a copy of what
             # was refused is judged anew when it comes, also when it is the broker's own.
             again = len(case.invoked) > 1 and case.invoked[1].at < case.effects[0].at
-            if again or case.finals != case.responses:
+            if again or case.finals != case.responses or _may_miss_refusal(case, times, rules):
                 continue
             first = case.invoked[0]
             line = case.command if case.command in rules.lines else first.petal
@@ -165,6 +165,14 @@ def _order(cases: Iterable[Case], rules: Rules) -> Iterator[Violation]:
                 yield Violation("P8", text, case.message_id)
             else:
                 latest = case
+
+
+def _may_miss_refusal(case: Case, times: Times, rules: Rules) -> bool:
+    """Whether it may have been refused, and that answer was lost with a process."""
+    acknowledged = case.acknowledged
+    if rules.journal or not acknowledged or "BUSY" not in rules.codes.get(case.command, ()):
+        return False
+    return times.killed(acknowledged[0].at)
 
 
 # -- P9: the others go on

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from ..brokers import Mosquitto
-from .cases import Rules
+from .cases import NOT_FINAL, Rules
 from .checker import Violation, check
 from .device import STOP_LIMIT, Device
 from .faults import Fault
@@ -26,11 +26,14 @@ from .history import (
     Acknowledged,
     CountersRead,
     Delivered,
+    Effect,
     Hindered,
     History,
+    Invoked,
     ProcessEnded,
     ProcessStarted,
     Relieved,
+    Response,
     SessionLost,
     read_effects,
 )
@@ -106,7 +109,11 @@ class Plan:
 
     @property
     def rules(self) -> Rules:
-        return Rules(journal=self.journal, **_RULES)
+        rules = Rules(journal=self.journal, **_RULES)
+        if "--overflow" not in self.options:
+            return rules
+        codes = {name: {*codes, "BUSY", "DROPPED"} for name, codes in rules.codes.items()}
+        return attrs.evolve(rules, codes=codes)
 
 
 @attrs.define
@@ -166,12 +173,32 @@ async def drive(plan: Plan, folder: Path) -> Outcome:
     outcome.violations = check(outcome.history, plan.rules)
     outcome.latencies = sorted(client.latencies)
     outcome.faults = proxy.played
+    outcome.counts["ran although refused"] = _ran_although_refused(outcome.history)
     outcome.counts["connections"] = proxy.connections
     outcome.counts["refused connections"] = proxy.refused
     outcome.counts["responses"] = client.responses
     outcome.seconds = time.monotonic() - began
     outcome.log = run.device.log
     return outcome
+
+
+def _ran_although_refused(history: History) -> int:
+    """Commands that the sender was told were refused, and that ran when the broker sent them again.
+
+    No promise speaks of them; but who is told BUSY may have sent another command instead.
+    """
+    refused: set[str] = set()
+    ran: set[str] = set()
+    copied: set[str] = set()
+    sent: set[str] = set()
+    for event in history:
+        if isinstance(event, Invoked):
+            (copied if event.message_id in sent else sent).add(event.message_id)
+        elif isinstance(event, Effect):
+            ran.add(event.message_id)
+        elif isinstance(event, Response) and event.code in NOT_FINAL:
+            refused.add(event.message_id)
+    return len(refused & ran - copied)
 
 
 class _Run:

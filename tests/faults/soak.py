@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -30,7 +31,6 @@ from .crash_points import POINTS
 from .driver import Outcome, Plan, drive
 from .faults import KINDS, Schedule
 
-GAP = (20, 400)  # packets of a kind between two faults
 COMMANDS_PER_FAULT = 50
 TRANSPORTS = {
     "3.1.1": ("--protocol", "3.1.1"),
@@ -40,6 +40,7 @@ TRANSPORTS = {
 COLUMNS = (
     "commands", "copies", "sent again", "responses", "redeliveries", "connections",
     "session losses", "killed", "stopped", "crashed", "given up",
+    "ran although refused",
 )  # fmt: skip
 
 
@@ -69,8 +70,10 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     add("--kill-every", type=float, default=None, help="kill the process every so many seconds")
     add("--crash-points", action="store_true", help="let processes kill themselves at these, too")
     add("--faults", choices=[*KINDS, "all", "none"], nargs="+", default=["all"])
+    add("--gap", type=int, nargs=2, default=(20, 400), help="packets of a kind between two faults")
     add("--journal", action=argparse.BooleanOptionalAction, default=False)
     add("--transport", choices=[*TRANSPORTS, "each"], default="each", help="each: in turn")
+    add("--device", default="", help="more options of petalkit run, in one argument")
     add("--report", type=Path, default=Path("soak.md"))
     return parser.parse_args(given)
 
@@ -87,13 +90,13 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
         seed=seed,
         commands=options.commands,
         window=options.window,
-        faults=list(Schedule(seed, count=count, gap=GAP, kinds=kinds)),
+        faults=list(Schedule(seed, count=count, gap=tuple(options.gap), kinds=kinds)),
         flap=options.flap,
         end_every=options.kill_every,
         crashes=crashes,
         hinder=options.kill_every is None and not crashes,
         journal=options.journal,
-        options=[*TRANSPORTS[transport], "--log-level", "warning"],
+        options=[*TRANSPORTS[transport], "--log-level", "warning", *shlex.split(options.device)],
     )
 
 
@@ -153,7 +156,8 @@ def report(options: argparse.Namespace, rows: Sequence[Row], seconds: float) -> 
         "",
         f"Journal {'on' if options.journal else 'off'}, {options.commands} commands a seed, "
         f"{options.window} open at once, link cut every {options.flap or '-'} s, process killed "
-        f"every {options.kill_every or '-'} s, faults: {', '.join(options.faults)}.",
+        f"every {options.kill_every or '-'} s, faults: {', '.join(options.faults)}"
+        + (f", device: {options.device}." if options.device else "."),
         "",
         f"**{len(rows)} seeds in {seconds / 3600:.2f} h, {len(failed)} of them failed. "
         f"{sum(broken.values())} violations"

@@ -361,6 +361,13 @@ def test_p8_what_was_refused_and_came_again_may_be_late() -> None:
     assert told.answered("a").broken(Rules(journal=True)) == []
 
 
+def test_p8_without_a_journal_that_refusal_may_be_lost_by_a_kill() -> None:
+    told = story().came("a").sent("b").ran("b").answered("b").ran("a").answered("a").ended()
+    assert told.broken(Rules(journal=False, codes={"work/quick": {None, "BUSY"}})) == []
+    assert told.broken(Rules(journal=False, codes={"work/quick": {None}})) == ["P8"]
+    assert told.broken(Rules(journal=True, codes={"work/quick": {None, "BUSY"}})) == ["P8"]
+
+
 def test_p8_what_is_run_again_counts_where_it_ran_first() -> None:
     told = story().came("a", "work/idempotent").ran("a").came("b").ran("b").answered("b")
     assert told.ended().ran("a").answered("a").broken() == []
