@@ -25,6 +25,14 @@ from .history import (
 )
 
 GIVEN_UP = ("publish_set_aside", "publish_rejected", "publish_expired")
+# What has to be the sum of what, of the counters of `petalkit/statistics`.
+SUMS = {
+    "received": (
+        "accepted", "refused", "duplicates_joined", "duplicates_answered", "unexpected_topic",
+        "held",
+    ),
+    "accepted": ("succeeded", "failed", "waiting", "running"),
+}  # fmt: skip
 OTHERS_GO_ON = 10.0  # seconds in which a command of a petal that nobody hinders is served
 
 
@@ -104,15 +112,8 @@ def _strangers(cases: Iterable[Case]) -> Iterator[Violation]:
 def _counters(events: Iterable[Event]) -> Iterator[Violation]:
     for event in events:
         if isinstance(event, CountersRead):
-            values = event.values
-            for whole, parts in (
-                (
-                    "received",
-                    ("accepted", "refused", "duplicates_joined", "duplicates_answered",
-                     "unexpected_topic", "held"),
-                ),
-                ("accepted", ("succeeded", "failed", "waiting", "running")),
-            ):  # fmt: skip
+            for whole, parts in SUMS.items():
+                values = event.values
                 counted = {name: _total(values.get(name, 0)) for name in (whole, *parts)}
                 if 2 * counted[whole] != sum(counted.values()):
                     yield Violation("P5", f"process {event.incarnation}: {counted}")

@@ -28,8 +28,9 @@ import trio
 import petalkit
 
 from .crash_points import POINTS
-from .driver import Outcome, Plan, drive
+from .driver import drive
 from .faults import KINDS, Schedule
+from .plan import Outcome, Plan
 
 COMMANDS_PER_FAULT = 50
 TRANSPORTS = {
@@ -94,7 +95,8 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
         flap=options.flap,
         end_every=options.kill_every,
         crashes=crashes,
-        hinder=options.kill_every is None and not crashes,
+        # Where commands are refused, its slots may never all be taken.
+        hinder=options.kill_every is None and not crashes and "--overflow" not in options.device,
         journal=options.journal,
         options=[*TRANSPORTS[transport], "--log-level", "warning", *shlex.split(options.device)],
     )
