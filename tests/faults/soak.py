@@ -84,9 +84,9 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
     count = 0 if "none" in options.faults else options.commands // COMMANDS_PER_FAULT
     crashes: list[str] = []
     if options.crash_points:
-        # Each point at its first, an early and a later time.
-        crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in POINTS]
-        crashes = crashes[seed % 3 :: 3] if not options.journal else crashes
+        # Each at its first, an early and a later time; without a journal there is but one.
+        names = POINTS if options.journal else ("effect-done",)
+        crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in names]
     return Plan(
         seed=seed,
         commands=options.commands,
