@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,27 @@ async def petalkit(commands: Commands, window: int) -> Measured:
     async with open_runtime([BenchPetal()], settings, transport=MemoryTransport(broker)) as runtime:
         await runtime.wait_connected()
         return await generate(broker, commands, window)
+
+
+async def petalkit_with_journal(commands: Commands, window: int) -> Measured:
+    """The same, with each command on disk before it is acknowledged, called and answered."""
+    with tempfile.TemporaryDirectory(prefix="petalkit-benchmark-") as folder:
+        settings = Settings(
+            organization_id=DEVICE.organization_id,
+            device_id=DEVICE.device_id,
+            journal=Path(folder, "journal"),
+        )
+        broker = make_broker()
+        transport = MemoryTransport(broker)
+        async with open_runtime([BenchPetal()], settings, transport=transport) as runtime:
+            await runtime.wait_connected()
+            measured = await generate(broker, commands, window)
+            statistics = runtime.statistics()
+            BATCHES.append(statistics.journal_operations / statistics.journal_batches)
+            return measured
+
+
+BATCHES: list[float] = []
 
 
 class GuideBenchPetal(GuidePetal):
@@ -214,6 +236,7 @@ async def bare(commands: Commands, window: int) -> Measured:
 
 ROWS: dict[str, Round] = {
     "petalkit": petalkit,
+    "petalkit with a journal": petalkit_with_journal,
     "a petal of the guide": petal_of_the_guide,
     "generator and broker alone": generator_alone,
     "bare loop": bare,
@@ -233,7 +256,9 @@ def main() -> None:
         "--log", action="store_true", help="with the INFO lines of every command, to /dev/null"
     )
     parser.add_argument(
-        "--only", choices=("petalkit", "a petal of the guide", "bare loop"), help="for a profiler"
+        "--only",
+        choices=("petalkit", "petalkit with a journal", "a petal of the guide", "bare loop"),
+        help="for a profiler",
     )
     arguments = parser.parse_args()
     rows = {name: row for name, row in ROWS.items() if arguments.only in (None, name)}

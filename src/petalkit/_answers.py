@@ -250,7 +250,7 @@ class Answers:
                 encode_json(self.dialect.event(report)),
                 qos=0,
                 identity=identity,
-                topic_of=lambda known: known.topic(self._settings.debug_topic),
+                name=self._settings.debug_topic,
             ):
                 self._debug_tokens -= 1
                 return

@@ -29,11 +29,11 @@ class BuiltinPetal(Petal):
         self._statistics = statistics
         self.table: CommandTable | None = None
 
-    @command("ping", urgent=True, timeout=5.0)
+    @command("ping", urgent=True, timeout=5.0, journal=False)
     async def ping(self) -> None:
         """Answer, and nothing else."""
 
-    @command("info", urgent=True, timeout=5.0)
+    @command("info", urgent=True, timeout=5.0, journal=False)
     async def info(self) -> dict[str, Any]:
         """The version of petalkit, the petals with their versions, and the commands."""
         table = self.table
@@ -43,7 +43,7 @@ class BuiltinPetal(Petal):
             "commands": [] if table is None else table.public_names(),
         }
 
-    @command("statistics", urgent=True, timeout=5.0)
+    @command("statistics", urgent=True, timeout=5.0, journal=False)
     async def statistics(self) -> dict[str, Any]:
         """The counters of `runtime.statistics()`."""
         return {"statistics": attrs.asdict(self._statistics())}

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from ._clocks import moment_of_text
 from ._errors import ErrorCode, PayloadError
 from ._messages import Command, Response
 
@@ -181,12 +182,8 @@ def parse_expiry(command: Command) -> float | None:
     text = command.extra.get("expiresAt")
     if text is None:
         return None
-    try:
-        moment = dt.datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError
-        return moment.timestamp()
-    except (TypeError, ValueError, OverflowError):
+    moment = moment_of_text(text)
+    if moment is None:
         refusal = InvalidEnvelope(
             ErrorCode.INVALID_COMMAND,
             "not a command: expiresAt expected an RFC 3339 time with its offset",
@@ -195,7 +192,8 @@ def parse_expiry(command: Command) -> float | None:
         refusal.message_id = command.message_id
         refusal.wait_response = command.wait_response
         refusal.command = command.command
-        raise refusal from None
+        raise refusal
+    return moment
 
 
 class Timestamps:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from ._answers import Answers
+from ._disk_backlog import DiskBacklog
 from ._duplicates import NOTHING, DuplicateWindow, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
@@ -20,12 +21,10 @@ from ._held import HeldLine
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
 from ._statistics import Counters
-from ._terms import wants_usual
+from ._terms import REPLIES_MAX, wants_usual
 from .transports import Delivery, WithdrawableDelivery
 
 logger = logging.getLogger("petalkit.intake")
-
-REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
 
 
 class Copies:
@@ -40,6 +39,7 @@ class Copies:
         counters: counts copies.
         owe: acknowledges a copy to the broker together with its first.
         tell: tells its sender that it came; given the petal, if it is known.
+        disk: what waits on disk; None for nothing.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Copies:
         counters: Counters,
         owe: Callable[[Execution, Delivery], None],
         tell: Callable[[Request, str | None], None],
+        disk: DiskBacklog | None,
     ) -> None:
         self._duplicates = duplicates
         self._held = held
@@ -61,6 +62,7 @@ class Copies:
         self._counters = counters
         self._owe = owe
         self._tell = tell
+        self._disk = disk
 
     def may_exist(self, message_id: str | None) -> bool:
         """Whether an earlier one of that ID is worth a closer look."""
@@ -94,7 +96,7 @@ class Copies:
             return True
         finished = self._duplicates.finished(message_id, now)
         if finished is None:
-            return self._is_held(request, message_id)
+            return self._is_on_disk(request, message_id) or self._is_held(request, message_id)
         if not _is_same(finished.command, finished.payload, request):
             self._refusals.reused(request)
             return True
@@ -137,9 +139,28 @@ class Copies:
         if places and (len(replies) > REPLIES_MAX or not self._outbox.reserve(places)):
             return False
         live.wait_response = live.wait_response or usual
+        if places and live.recorded and not live.finished and self._disk is not None:
+            self._disk.want(live.number, live.wait_response, live.command, replies)
         if request.command.wait_response and not live.entered:  # its handler sees that too
             live.command = msgspec.structs.replace(live.command, wait_response=True)
         live.replies = replies
+        return True
+
+    def _is_on_disk(self, request: Request, message_id: str) -> bool:
+        """Deal with a copy of a command that waits on disk."""
+        if self._disk is None:
+            return False
+        waiting = self._disk.find(message_id)
+        if waiting is None:
+            return False
+        if not _is_same(waiting.command, waiting.payload, request):
+            self._refusals.reused(request)
+        elif not self._disk.join(waiting, request):
+            self._refusals.no_place(request)
+        else:
+            self._counters.duplicates_joined += 1
+            if request.wait_ack:
+                self._tell(request, None)
         return True
 
     def _is_held(self, request: Request, message_id: str) -> bool:

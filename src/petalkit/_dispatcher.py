@@ -22,15 +22,17 @@ import trio
 from ._answers import Answers
 from ._backlog import Backlog
 from ._context import log_scope
-from ._duplicates import NOTHING, DuplicateWindow
+from ._duplicates import DuplicateWindow
+from ._endings import Endings
 from ._errors import ErrorCode
 from ._execution import NO_LINE, Answer, Execution, call_handler, timed_out
-from ._messages import Identity, Message
-from ._outbox import Outbox
+from ._journal import Journal
+from ._journal_records import Started
+from ._messages import Identity
 from ._registry import CommandTable
 from ._settings import Settings
+from ._starts import RecordedStarts, Starts
 from ._statistics import Counters
-from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.dispatcher")
 
@@ -47,9 +49,9 @@ class Dispatcher:
         petals: names of the petals; each always has one slot of its own.
         duplicates: told of every beginning and end.
         answers: encodes responses.
-        outbox: takes them.
+        endings: gives each command its final state.
         counters: counts them.
-        unknown: says which commands another program may answer.
+        journal: what has to be told of every start; None for none.
     """
 
     def __init__(
@@ -59,17 +61,17 @@ class Dispatcher:
         petals: Iterable[str],
         duplicates: DuplicateWindow[Execution],
         answers: Answers,
-        outbox: Outbox,
+        endings: Endings,
         counters: Counters,
-        unknown: UnknownCommands,
+        journal: Journal | None,
     ) -> None:
         self._settings = settings
         self._table = table
         self._duplicates = duplicates
         self._answers = answers
-        self._outbox = outbox
+        self._endings = endings
         self._counters = counters
-        self._unknown = unknown
+        self._journal = journal
         self._held_until: dict[str, Collection[str]] = {}
         # Called when a command has left the backlog, if somebody waits for that.
         self.on_room: Callable[[], None] | None = None
@@ -86,7 +88,12 @@ class Dispatcher:
         self._thread_limiter = trio.CapacityLimiter(
             settings.concurrency + settings.urgent_concurrency + len(self.backlog.petals)
         )
-        self._progress: trio.Event | None = None  # set at the next ending, if somebody waits
+        self._starts = (
+            Starts(self.backlog, self._admit)
+            if journal is None
+            else RecordedStarts(self.backlog, self._admit, journal)
+        )
+        self._starts.on_ready = self._pass_on
 
     # -- petals that are not ready at once
 
@@ -122,11 +129,18 @@ class Dispatcher:
     def accept(self, execution: Execution) -> None:
         """Take a command into the backlog. There must be room, and a place for its response."""
         self._counters.accepted += 1
+        self.take_up(execution)
+
+    def take_up(self, execution: Execution) -> None:
+        """The same with a command that was accepted before."""
         message_id = execution.command.message_id
         if message_id is not None:
             self._duplicates.begin(message_id, execution)
         self.backlog.put(execution)
-        if not self._waking:
+        if self._journal is not None:
+            self._starts.begin()
+            self._pass_on()
+        elif not self._waking:
             self._wake_worker()
 
     def start_urgent(self, execution: Execution) -> bool:
@@ -139,6 +153,9 @@ class Dispatcher:
         self._running_urgent += 1
         self._running[execution] = None
         execution.entered = True
+        if execution.recorded and self._journal is not None:
+            # Not waited for: an emergency stop is worth more than its running once.
+            self._journal.add(Started(execution.number, self._journal.wall()))
         self._spawn(self._run_urgent, execution, name=f"urgent {execution.spec.name}")
         return True
 
@@ -152,15 +169,6 @@ class Dispatcher:
 
     # -- starting
 
-    def _next(self) -> Execution | None:
-        """The next command that may start, counted as running; None when there is none."""
-        while (execution := self.backlog.next()) is not None:
-            if self._admit(execution):
-                if self.on_room is not None:
-                    self.on_room()
-                return execution
-        return None
-
     def _admit(self, execution: Execution) -> bool:
         """Decide at the start: count it as running, or answer why not."""
         spec = execution.spec
@@ -169,11 +177,12 @@ class Dispatcher:
             self._refuse(execution, ErrorCode.UNAVAILABLE, text)
             return False
         terms = execution.terms
-        if terms is not None and terms.are_over(
-            self._answers.timestamps.now(), trio.current_time()
-        ):
-            self._refuse(execution, ErrorCode.EXPIRED, "it expired before it could start")
-            return False
+        if terms is not None:
+            wall, now = self._answers.timestamps.now(), trio.current_time()
+            objection = terms.objection(wall, now, "it expired before it could start")
+            if objection is not None:
+                self._refuse(execution, objection.code, objection.text)
+                return False
         if spec.exclusive is not None:
             holder = self._groups.setdefault(spec.exclusive, execution)
             if holder is not execution:
@@ -184,6 +193,8 @@ class Dispatcher:
         self._running[execution] = None
         execution.entered = True
         self.backlog.enter(execution)
+        if self.on_room is not None:
+            self.on_room()
         return True
 
     def _refuse(
@@ -196,8 +207,8 @@ class Dispatcher:
     ) -> None:
         """Answer a command that was taken out of the backlog and will not start."""
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
-        self._leave_to_others(execution)
-        self._finish(execution, response, code, trio.current_time())
+        self._endings.leave_to_others(execution)
+        self._endings.finish(execution, response, code, trio.current_time())
         if self.on_room is not None:
             self.on_room()
 
@@ -219,7 +230,10 @@ class Dispatcher:
             self._nursery = nursery
             self._context = contextvars.copy_context()
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # what the journal still tells starts nothing
 
     def _spawn(self, function: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
         # Trio gives a task the context variables of whoever starts it, which may be a link's task.
@@ -230,7 +244,7 @@ class Dispatcher:
 
     def _pass_on(self) -> None:
         """Wake one worker if there is something that could start, and none is on its way."""
-        if not self._waking and self.backlog.may_have_next:
+        if not self._waking and self._starts.may_have_next:
             self._wake_worker()
 
     def _wake_worker(self) -> None:
@@ -279,7 +293,7 @@ class Dispatcher:
         budget = CHECKPOINT_INTERVAL
         now = clock.current_time()
         while True:
-            execution = self._next() if budget else None
+            execution = self._starts.next() if budget else None
             if execution is None:
                 if trio.current_effective_deadline() != deadline:
                     return  # a handler has left a cancel scope open, or all is cancelled
@@ -297,6 +311,9 @@ class Dispatcher:
                 continue
             if not self._waking:
                 self._pass_on()
+            if execution.cancelled_as is not None:  # while its start was being written
+                self._end_cancelled(execution)
+                continue
             serving.execution = execution
             latest = now + execution.spec.timeout
             if not latest - DEADLINE_SLACK <= deadline <= latest:
@@ -342,56 +359,42 @@ class Dispatcher:
 
     def _end(self, execution: Execution, answer: Answer, now: float) -> None:
         execution.scope = None
-        self._finish(execution, *answer, now)
+        self._endings.finish(execution, *answer, now)
         if not execution.in_thread:
             self._leave(execution)
 
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
         response = self._answers.failure(execution.command.message_id, code, text)
-        self._leave_to_others(execution)
+        self._endings.leave_to_others(execution)
         self._end(execution, (response, code), trio.current_time())
 
-    def _leave_to_others(self, execution: Execution) -> None:
-        """Let no failure of ours stand beside the answer of another program."""
-        if execution.spec.guessed and self._unknown.may_be_anothers(execution.spec.name):
-            execution.silent = True
+    # -- what cannot be recorded
 
-    def _finish(self, execution: Execution, response: bytes, code: str | None, now: float) -> None:
-        """The one final state of a command: recorded, answered, acknowledged."""
-        if execution.finished:
-            return
-        execution.finished = True
-        if code is None:
-            self._counters.succeeded += 1
-        else:
-            self._counters.count_failed(str(code))
-        message_id = execution.command.message_id
-        not_served = execution.not_served
-        counts = not_served is None or not_served.may_have_run
-        silent = execution.silent or (not_served is not None and not not_served.answered)
-        if message_id is not None:
-            if (execution.entered and counts) or code == ErrorCode.EXPIRED:
-                self._duplicates.finish(message_id, NOTHING if silent else response, now)
-            else:
-                self._duplicates.forget(message_id)
-        if silent:
-            self._release_places(execution)
-        if execution.wait_response:
-            message = Message(
-                execution.response_topic, response, 1, False, self._answers.properties
-            )
-            self._outbox.put_response(message, message_id, now)
-        for reply in execution.replies:
-            self._outbox.put_response(reply.message(response), reply.key(message_id), now)
-        if execution.logged:
-            execution.log_answer(code)
-        for delivery in execution.deliveries:
-            delivery.ack()
-        execution.deliveries = ()
-        if self._progress is not None:
-            self._progress.set()
-            self._progress = None
+    def take_back(self, numbers: Collection[int], code: ErrorCode, text: str) -> None:
+        """The journal fails: of what is not in it yet, refuse what has not been called.
+
+        What has been, because it waits for no disk, goes on without a record.
+        """
+
+        def is_meant(execution: Execution) -> bool:
+            return execution.number in numbers
+
+        self._endings.take_back(numbers)
+        for execution in self.backlog.take(is_meant):
+            execution.recorded = False
+            self._refuse(execution, code, text)
+        for execution in list(filter(is_meant, self._running)):
+            execution.recorded = False
+            if execution.starting:
+                self._starts.take_back(execution)
+                execution.entered = False
+                response = self._answers.failure(execution.command.message_id, code, text)
+                self._endings.leave_to_others(execution)
+                self._end(execution, (response, code), trio.current_time())
+            elif self._settings.acknowledge == "accepted":
+                execution.acknowledge()
+        self._pass_on()
 
     # -- stopping
 
@@ -405,32 +408,16 @@ class Dispatcher:
         self._pass_on()
 
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
-        """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says the broker has."""
+        """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says comes again."""
         for execution in self.backlog.take(keep):
-            self._forget(execution)
+            self._endings.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
             self._refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
-
-    def _forget(self, execution: Execution) -> None:
-        """The broker still has this command and delivers it again: as if it had not come."""
-        execution.finished = True
-        if execution.command.message_id is not None:
-            self._duplicates.forget(execution.command.message_id)
-        self._release_places(execution)
-
-    def _release_places(self, execution: Execution) -> None:
-        """It will not be answered."""
-        for _ in range(execution.wait_response + len(execution.replies)):
-            self._outbox.release()
-        execution.wait_response = False
-        execution.replies = ()
 
     def session_ends(self) -> None:
         """Nothing comes again, and so nobody is to wait for an acknowledgement."""
         for execution in (*self.backlog, *self._running):
-            for delivery in execution.deliveries:
-                delivery.ack()
-            execution.deliveries = ()
+            execution.acknowledge()
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""
@@ -448,9 +435,7 @@ class Dispatcher:
             not execution.finished and petal in (None, execution.spec.petal)
             for execution in self._running
         ):
-            if self._progress is None:
-                self._progress = trio.Event()
-            await self._progress.wait()
+            await self._endings.wait_next()
 
     def cancel_running(
         self,
@@ -468,7 +453,7 @@ class Dispatcher:
         """Answer for handlers that do not end although they are cancelled; their names."""
         stuck = [execution for execution in self._running if not execution.finished]
         for execution in stuck:
-            self._finish(
+            self._endings.finish(
                 execution,
                 self._answers.failure(
                     execution.command.message_id, ErrorCode.CANCELLED, "it was cancelled"

@@ -14,7 +14,7 @@ import logging
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,12 +36,13 @@ _numbers = itertools.count()
 class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
-    __slots__ = ("failed", "limit", "line", "name", "ready", "running")
+    __slots__ = ("failed", "limit", "line", "name", "ready", "running", "starting")
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
         self.limit = limit
         self.running = 0
+        self.starting = 0  # of those, they whose start is not on disk yet
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
         self.line = Line(self, None)
@@ -82,6 +83,10 @@ class Execution(msgspec.Struct, eq=False):
     replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
     number: int = msgspec.field(default_factory=_numbers.__next__)  # the order of arrival
     deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
+    recorded: bool = False  # in the journal, or about to be
+    on_disk: bool = False  # it is there
+    starting: bool = False  # it has its slots, and is called when its start is there
+    posts: Mapping[Reply | None, int] | None = None  # numbers there of its responses, once finished
     line: Line = NO_LINE  # by the dispatcher, when accepted
     entered: bool = False  # the handler was called, or is about to be
     finished: bool = False  # it has its one final state
@@ -99,11 +104,18 @@ class Execution(msgspec.Struct, eq=False):
             self.replies = (terms.reply,)
             self.wait_response = wants_usual(self.command, terms)
 
+    def acknowledge(self) -> None:
+        """Acknowledge what brought it, and copies of it."""
+        for delivery in self.deliveries:
+            delivery.ack()
+        self.deliveries = ()
+
     def cancel(self, code: ErrorCode, text: str) -> None:
-        """Cancel the handler; the command is answered so once it has ended."""
-        if self.scope is not None and self.cancelled_as is None:
+        """Cancel the handler, or never call it; the command is answered so once it has ended."""
+        if self.cancelled_as is None and not self.finished:
             self.cancelled_as = (code, text)
-            self.scope.cancel()
+            if self.scope is not None:
+                self.scope.cancel()
 
     def context(self) -> CommandContext:
         """What a handler gets that asks for its context."""

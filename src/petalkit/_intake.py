@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 import msgspec
 import trio
@@ -20,12 +20,17 @@ import trio
 from ._answers import Answers
 from ._codec import InvalidEnvelope, Limits, decode_command, parse_expiry
 from ._copies import Copies
+from ._disk_backlog import DiskBacklog
 from ._dispatcher import Dispatcher
 from ._duplicates import DuplicateWindow
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._execution import logger as commands_logger
+from ._freshness import Freshness
 from ._held import PACKET_IDS, Held, HeldLine
+from ._journal import Journal
+from ._journal_forms import as_accepted, expiry_of
+from ._journal_records import Forgotten, JournalError
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
@@ -38,6 +43,8 @@ from ._waiting import wait_any
 from .transports import Delivery, Link, WithdrawableDelivery
 
 logger = logging.getLogger("petalkit.intake")
+
+CANNOT_RECORD = "the device cannot write its journal"
 
 
 class Intake:
@@ -53,9 +60,14 @@ class Intake:
         outbox: Outbox,
         counters: Counters,
         unknown: UnknownCommands,
+        limits: Limits,
+        journal: Journal | None,
+        disk: DiskBacklog | None,
     ) -> None:
         self._settings = settings
-        self._limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
+        self._limits = limits
+        self._journal = journal
+        self._disk = disk
         self._table = table
         self._dispatcher = dispatcher
         self._backlog = dispatcher.backlog
@@ -63,6 +75,7 @@ class Intake:
         self._outbox = outbox
         self._counters = counters
         self._response_topics = ResponseTopics(settings, counters)
+        self.freshness = Freshness(settings, answers.timestamps, counters)
         self._session_kept = settings.keeps_session
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
@@ -77,6 +90,7 @@ class Intake:
             counters,
             self._owe,
             self._tell,
+            disk,
         )
         self._honours_wait_ack = answers.dialect.honours_wait_ack
         self._resume = trio.Event()
@@ -91,6 +105,9 @@ class Intake:
         self._deaf = False  # closed to urgent commands too
         self._reading_on = False
         outbox.on_pressure = self._wake
+        if journal is not None:
+            journal.on_room = self._take_up_waiting
+            journal.on_failing = self._take_back
 
     @property
     def held(self) -> int:
@@ -235,7 +252,12 @@ class Intake:
         if wait_ack:
             spec = self._table.lookup(command.command)
             wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
-        self._judge(Request(delivery, identity, command, terms, wait_ack))
+        request = Request(delivery, identity, command, terms, wait_ack)
+        try:
+            self._judge(request)
+        except JournalError as error:  # what it may be a copy of cannot be read
+            logger.error("%s", error)
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
     def _judge(self, request: Request) -> None:
         command = request.command
@@ -252,10 +274,12 @@ class Intake:
         # Before its expiry: a copy that came too late belongs to the first, which did not.
         if self._copies.may_exist(command.message_id) and self._copies.take(request, self._now):
             return
-        if request.terms is not None and self._are_over(request.terms):
-            self._refusals.refuse(request, ErrorCode.EXPIRED, "it had expired when it came")
-            return
         spec = self._table.lookup(command.command)
+        if request.terms is not None or self.freshness.judges_all:
+            objection = self.freshness.judge(request, spec)
+            if objection is not None:
+                self._refusals.refuse(request, *objection)
+                return
         if spec is None:
             self._refusals.unknown(request)
         elif self._backlog.petals[spec.petal].failed:
@@ -263,7 +287,9 @@ class Intake:
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, text)
         elif spec.urgent:
             self._start_urgent(request, spec)
-        elif self._held or not self._has_room(request):
+        elif self._cannot_record(spec):
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        elif self._held or self._is_behind() or not self._has_room(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -308,12 +334,17 @@ class Intake:
             reply=reply,
         )
 
-    def _are_over(self, terms: Terms) -> bool:
-        return terms.are_over(self._answers.timestamps.now(), trio.current_time())
+    def _cannot_record(self, spec: CommandSpec) -> bool:
+        return self._journal is not None and self._journal.failing and spec.journal
 
-    def _has_room(self, request: Request) -> bool:
+    def _is_behind(self) -> bool:
+        """Whether others wait on disk, which are first."""
+        return self._disk is not None and self._disk.count > 0
+
+    def _has_room(self, request: Request, spec: CommandSpec) -> bool:
         """Whether it can be accepted now; then the places of its answers are reserved."""
-        if self._backlog.is_full:
+        journal = self._journal
+        if self._backlog.is_full or (journal is not None and spec.journal and not journal.has_room):
             return False
         command, terms = request.command, request.terms
         reply = terms is not None and terms.reply is not None
@@ -345,6 +376,10 @@ class Intake:
             return
         for _ in range(places):
             self._outbox.release()
+        if execution.recorded and self._journal is not None:
+            if command.message_id is not None:
+                self._journal.forget(command.message_id, execution.number)
+            self._journal.add(Forgotten(execution.number))
         text = f"{self._settings.urgent_concurrency} urgent commands are running already"
         self._refusals.refuse(request, ErrorCode.BUSY, text)
 
@@ -378,11 +413,49 @@ class Intake:
         )
         if request.terms is not None:
             execution.set_terms(request.terms)
-        if self._acks_at_once or self._draining:
+        if self._journal is not None:
+            self._record(execution, delivery, self._journal)
+        elif self._acks_at_once or self._draining:
             delivery.ack()
         elif delivery.qos:
             execution.deliveries = (delivery,)
         return execution
+
+    def _record(self, execution: Execution, delivery: Delivery, journal: Journal) -> None:
+        """Put an accepted command down, if it is to be, and acknowledge it when that is written."""
+        execution.number = journal.next_number()
+        if execution.spec.journal and not journal.failing:
+            execution.recorded = True
+            wall = self._answers.timestamps.now()
+            journal.add(
+                as_accepted(
+                    execution.number,
+                    execution.command,
+                    execution.payload,
+                    execution.identity,
+                    wait_response=execution.wait_response,
+                    replies=execution.replies,
+                    expires_at=expiry_of(execution.terms, wall, self._now),
+                    at=wall,
+                ),
+                functools.partial(self._on_disk, execution),
+            )
+        self._owe(execution, delivery)
+
+    def _on_disk(self, execution: Execution) -> None:
+        execution.on_disk = True
+        if self._acks_at_once or self._draining:
+            execution.acknowledge()
+
+    def _take_back(self, numbers: Collection[int]) -> None:
+        """The journal fails: what is not in it yet is refused, so that others get through.
+
+        Acknowledgements leave in order, and one that is withheld holds up all behind it.
+        """
+        self._dispatcher.take_back(numbers, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        if self._disk is not None:
+            for request in self._disk.take_back(numbers):
+                self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
     def _response_topic(self, identity: Identity) -> str:
         if identity is not self._topic_of[0]:
@@ -390,9 +463,13 @@ class Intake:
         return self._topic_of[1]
 
     def _owe(self, execution: Execution, delivery: Delivery) -> None:
-        """Acknowledge now or with the command, as it is set."""
-        if self._acks_at_once or self._draining:
-            delivery.ack()
+        """Acknowledge when the command is safe, or with it, as it is set."""
+        unwritten = execution.recorded and not execution.on_disk
+        if (self._acks_at_once or self._draining) and not unwritten:
+            if self._journal is None:
+                delivery.ack()
+            else:
+                self._journal.acknowledge(delivery)
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
 
@@ -408,11 +485,14 @@ class Intake:
     # -- overflow
 
     def _overflow(self, request: Request, spec: CommandSpec) -> None:
+        if not self._held and self._waits_on_disk(request, spec):
+            return
         rule = self._settings.overflow
         if rule == "drop-oldest":
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
-                pass
-            if self._has_room(request):
+                if self._waits_on_disk(request, spec):
+                    return
+            if not self._is_behind() and self._has_room(request, spec):
                 self._accept(request, spec)
                 return
         if rule != "wait" or self._is_over_reserve():
@@ -427,6 +507,19 @@ class Intake:
             # Or the broker's window stays shut, and the rest never comes.
             request.delivery.ack()
 
+    def _waits_on_disk(self, request: Request, spec: CommandSpec) -> bool:
+        """Accept it, to wait on disk, if it may."""
+        disk = self._disk
+        # What is acknowledged only when it has been handled fills the broker's window anyway.
+        if disk is None or not disk.has_room or not (spec.journal and self._acks_at_once):
+            return False
+        self._counters.accepted += 1
+        disk.add(request)
+        if request.wait_ack:
+            self._tell(request, spec.petal)
+        self._watch_room()
+        return True
+
     def _is_over_reserve(self) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever."""
         if not (self._reading_on or self._outbox.must_read):
@@ -437,8 +530,23 @@ class Intake:
 
     def _watch_room(self) -> None:
         """Be told of room while something is held, and only then: that is rare, and room is not."""
-        waits = self._admit_held if self._held else None
+        waits = self._take_up_waiting if self._held or self._is_behind() else None
         self._dispatcher.on_room = self._outbox.on_place = waits
+
+    def _take_up_waiting(self) -> None:
+        """There is room: for what waits on disk first, and then for what is held."""
+        if self._disk is not None and not self.closed:
+            self._disk.refill()
+        if self._held:
+            self._admit_held()
+        else:
+            self._watch_room()
+
+    def take_up(self, count: int) -> None:
+        """Take up so many commands that an earlier run has left on disk."""
+        if self._disk is not None and count:
+            self._disk.restore(count)
+            self._take_up_waiting()
 
     def _admit_held(self) -> None:
         """Accept what was held, in order, as far as there is room now."""
@@ -450,11 +558,14 @@ class Intake:
             while self._held and not self.closed:
                 held = self._held.first()
                 request = held.request(self._limits)
-                if request.terms is not None and self._are_over(request.terms):
+                if (objection := self.freshness.judge_held(request.terms)) is not None:
                     self._held.pop_first()
-                    text = "it expired before it could be accepted"
-                    self._refusals.refuse(request, ErrorCode.EXPIRED, text)
-                elif self._has_room(request):
+                    self._refusals.refuse(request, *objection)
+                elif self._cannot_record(held.spec):
+                    break
+                elif self._waits_on_disk(request, held.spec):
+                    self._held.pop_first()
+                elif not self._is_behind() and self._has_room(request, held.spec):
                     self._held.pop_first()
                     spec = held.spec
                     if spec.guessed:  # who serves it may be known by now

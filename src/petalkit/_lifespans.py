@@ -137,7 +137,7 @@ class PetalLife:
             self._encode_event(payload, qos),
             qos=qos,
             identity=self._waiter.current,
-            topic_of=self._topic_of(topic),
+            name=self._topic_name(topic),
             expiry=math.inf if expiry is None else expiry,
         )
 
@@ -147,7 +147,7 @@ class PetalLife:
             self._encode_event(payload, qos),
             qos=qos,
             identity=self._waiter.current,
-            topic_of=self._topic_of(topic),
+            name=self._topic_name(topic),
         ):
             raise trio.WouldBlock
 
@@ -162,9 +162,8 @@ class PetalLife:
             )
         return encoded
 
-    def _topic_of(self, topic: str) -> Callable[[Identity], str]:
-        name = self._settings.debug_topic if topic == DEBUG else self._settings.web_topic
-        return lambda identity: identity.topic(name)
+    def _topic_name(self, topic: str) -> str:
+        return self._settings.debug_topic if topic == DEBUG else self._settings.web_topic
 
     def acknowledge(self, identity: Identity, message_id: str, service: str, kind: str) -> bool:
         """Tell on `ack` that a command has arrived; False when there is no room for it."""

@@ -24,6 +24,7 @@ import trio
 
 from ._errors import ConnectionLost, RejectedByBroker, TransportError
 from ._messages import MAX_EXPIRY, Identity, Message, Properties
+from ._posts import EXPIRED, REJECTED, SET_ASIDE, Posts
 from ._settings import Settings
 from ._statistics import Counters
 from .transports import Link
@@ -37,8 +38,6 @@ SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too la
 RECEIPT: Hashable = object()  # what a receipt answers: nothing; its response is to come
 ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity for responses
 
-TopicOf = Callable[[Identity], str]
-
 
 class _Entry(msgspec.Struct, eq=False):
     """One message on its way. Times are on Trio's clock."""
@@ -46,15 +45,31 @@ class _Entry(msgspec.Struct, eq=False):
     message: Message
     expires_at: float
     answers: Hashable = None  # of a response: the command's messageId, or more than it
-    topic_of: TopicOf | None = None  # where no identity was known: the topic is resolved late
+    name: str | None = None  # where no identity was known: the topic under the base topic to come
     event: bool = False
     losses: int = 0
     sent_at: float = 0.0
     stale_at: float = math.inf  # when its Message Expiry Interval says too much
+    number: int | None = None  # in the journal
 
     @property
     def size(self) -> int:
         return len(self.message.payload)
+
+
+@attrs.frozen
+class Restored:
+    """A message of an earlier run, beside its words.
+
+    Attributes:
+        left: seconds until it is given up.
+        event: whether it is an event.
+        name: see `_Entry`.
+    """
+
+    left: float
+    event: bool
+    name: str | None
 
 
 class Outbox:
@@ -63,6 +78,7 @@ class Outbox:
     Args:
         settings: the bounds.
         counters: where it counts.
+        posts: tells the journal; None for none.
 
     Attributes:
         on_pressure: called when only a PUBACK makes room from now on, so that reading goes on.
@@ -71,8 +87,9 @@ class Outbox:
         on_place: called when there may be a place for one more response; None for nobody.
     """
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    def __init__(self, settings: Settings, counters: Counters, posts: Posts | None = None) -> None:
         self._settings = settings
+        self._posts = posts
         self._capacity = settings.response_capacity
         self._bytes_max = settings.outbox_bytes
         self._expiry = settings.response_expiry
@@ -158,16 +175,19 @@ class Outbox:
         """Whether a response put under that key is here, and will reach its caller by itself."""
         return answers in self._owed_to
 
-    def put_response(self, message: Message, answers: Hashable, now: float) -> None:
+    def put_response(
+        self, message: Message, answers: Hashable, now: float, number: int | None = None
+    ) -> None:
         """Put a response into its reserved place, and send it as soon as possible.
 
         Args:
             message: the response.
             answers: the `messageId` that it answers, or a key made of it; None for neither.
             now: Trio's clock.
+            number: of it in the journal; None when it is in none.
         """
         self._reserved -= 1
-        self._put(_Entry(message, now + self._expiry, answers=answers), now)
+        self._put(_Entry(message, now + self._expiry, answers=answers, number=number), now)
         if not self._has_place():
             self.on_pressure()  # from now on only a PUBACK makes room
 
@@ -178,6 +198,29 @@ class Outbox:
         now = trio.current_time()
         self._put(_Entry(message, now + self._expiry, answers=answers), now)
         return True
+
+    def restore(self, message: Message, answers: Hashable, number: int, record: Restored) -> None:
+        """Put back what an earlier run owed, whatever there is room for: it was in then.
+
+        Args:
+            message: as it was.
+            answers: as for `put_response`.
+            number: of it in the journal.
+            record: what else is known of it.
+        """
+        now = trio.current_time()
+        expires_at = now + min(record.left, self._expiry)
+        self._put(
+            _Entry(
+                message,
+                expires_at,
+                answers=answers,
+                name=record.name,
+                event=record.event,
+                number=number,
+            ),
+            now,
+        )
 
     # -- events
 
@@ -195,7 +238,7 @@ class Outbox:
         *,
         qos: int,
         identity: Identity | None,
-        topic_of: TopicOf,
+        name: str,
         expiry: float = math.inf,
     ) -> None:
         """Put an event, waiting for room without a limit: the caller knows how long it can wait.
@@ -204,6 +247,13 @@ class Outbox:
         every message does.
 
         Cancellation: it is in or it is not.
+
+        Args:
+            payload: its bytes.
+            qos: 0 or 1. With a journal, one of QoS 1 outlives the process.
+            identity: under which it is published; None for that which is known when it leaves.
+            name: its topic under the base topic.
+            expiry: see above.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         expires_at = trio.current_time() + expiry
@@ -217,7 +267,7 @@ class Outbox:
             payload,
             qos=qos,
             identity=identity,
-            topic_of=topic_of,
+            name=name,
             expires_at=expires_at,
             force=True,
         )
@@ -236,14 +286,14 @@ class Outbox:
         *,
         qos: int,
         identity: Identity | None,
-        topic_of: TopicOf,
+        name: str,
         expires_at: float = math.inf,
         force: bool = False,
     ) -> bool:
         """Put an event if there is room for it, and nobody waits for that room already."""
         if not force and (self._room or not self._has_room(len(payload))):
             return False
-        topic = "" if identity is None else topic_of(identity)
+        topic = "" if identity is None else identity.topic(name)
         now = trio.current_time()
         properties = None
         if expires_at < math.inf and self._settings.speaks_mqtt_5:
@@ -252,8 +302,10 @@ class Outbox:
         message = Message(topic, payload, qos, False, properties)
         expires_at = min(expires_at, now + self._expiry)
         self._next_expiry = min(self._next_expiry, expires_at)
-        topic_later = None if topic else topic_of
-        self._put(_Entry(message, expires_at, topic_of=topic_later, event=True), now)
+        entry = _Entry(message, expires_at, name=None if topic else name, event=True)
+        if qos and self._posts is not None:
+            entry.number = self._posts.post(message, expires_at - now, name=entry.name)
+        self._put(entry, now)
         return True
 
     # -- sending
@@ -307,7 +359,7 @@ class Outbox:
                     entry.message.topic,
                     entry.losses,
                 )
-                self._forget(entry)
+                self._forget(entry, SET_ASIDE)
             else:
                 again.append(entry)
         self._in_flight.clear()
@@ -341,10 +393,10 @@ class Outbox:
             alone = entry.losses >= LOSSES_UNTIL_ALONE
             if in_flight and (alone or self._alone):
                 return False
-            if entry.topic_of is not None and self._identity is not None:
-                topic = entry.topic_of(self._identity)
+            if entry.name is not None and self._identity is not None:
+                topic = self._identity.topic(entry.name)
                 entry.message = msgspec.structs.replace(entry.message, topic=topic)
-                entry.topic_of = None
+                entry.name = None
             if now >= entry.stale_at:
                 _count_down(entry, now)
             try:
@@ -370,9 +422,10 @@ class Outbox:
         self.answered += 1
         if error is None:
             self._counters.published += 1
+            self._forget(entry, None)
         else:
             self._take_refusal(entry, error)
-        self._forget(entry)
+            self._forget(entry, REJECTED)
         self._after_removal()
         if self._link is not None and self._queue:
             self._pump(self._clock.current_time())
@@ -393,7 +446,7 @@ class Outbox:
     def _expire(self, entry: _Entry) -> None:
         self._counters.publish_expired += 1
         logger.warning("a message for %r was too old to send", entry.message.topic)
-        self._forget(entry)
+        self._forget(entry, EXPIRED)
         self._after_removal()
 
     def _drop_expired(self) -> bool:
@@ -413,7 +466,9 @@ class Outbox:
             self._expire(entry)
         return bool(expired)
 
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, entry: _Entry, outcome: str | None) -> None:
+        if entry.number is not None and self._posts is not None:
+            self._posts.settle(entry.number, outcome)
         if entry.event:
             self._events -= 1
         else:
@@ -460,7 +515,11 @@ class Outbox:
 
     def close(self) -> None:
         """The runtime ends: count and report what was not sent."""
-        unsent = len(self)
+        entries = (*self._queue, *self._in_flight)
+        kept = sum(entry.number is not None for entry in entries)
+        if kept:
+            logger.info("the journal keeps %d responses and events for the next start", kept)
+        unsent = len(entries) - kept
         if unsent:
             self._counters.publish_unsent += unsent
             logger.error("stopped with %d responses and events unsent", unsent)

@@ -35,6 +35,7 @@ def command(
     urgent: bool = False,
     idempotent: bool = False,
     thread: bool = False,
+    journal: bool = True,
 ) -> Callable[[F], F]:
     """Make a method of a `Petal` the handler of a command. Returns the function unchanged.
 
@@ -47,11 +48,15 @@ def command(
         exclusive: name of a group, shared by all petals, of which one command runs at a time.
             The next is answered `BUSY` with what is running.
         urgent: passes every limit and every order, as an emergency stop must.
-        idempotent: running it twice does no harm, so it may be run again after a crash. Nothing
-            runs a command again yet: that needs the journal of a later release.
+        idempotent: running it twice does no harm. With a journal, one that was running when the
+            process died is run again (three times at most) and not answered `INTERRUPTED`; and its
+            start is not waited for, so it is answered sooner.
         thread: the handler is a plain `def` that blocks; it runs in a worker thread. Timed out or
             cancelled, it is answered for at once, but nobody can stop a thread: it keeps its slot
             and group until it returns. `trio.from_thread.check_cancelled()` lets it end early.
+        journal: with a journal, whether it is recorded there. Not worth it for what comes many
+            times a second and is worthless a moment later, such as a dead-man's renewal: that is
+            held in memory, as all is without a journal.
 
     Raises:
         TypeError: it was used without parentheses.
@@ -69,6 +74,7 @@ def command(
         urgent=urgent,
         idempotent=idempotent,
         thread=thread,
+        journal=journal,
     )
 
     def decorate(function: F) -> F:
@@ -182,6 +188,7 @@ class Petal:
         urgent: bool = False,
         idempotent: bool = False,
         thread: bool = False,
+        journal: bool = True,
     ) -> None:
         """Serve one more command, from now on. The arguments are those of `@command`.
 
@@ -196,6 +203,7 @@ class Petal:
             urgent=urgent,
             idempotent=idempotent,
             thread=thread,
+            journal=journal,
         )
         if self._host is not None:
             self._host.add_command(name, handler, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from ._answers import Answers
@@ -43,7 +45,13 @@ class Refusals:
         self._unknown = unknown
         self._answers = answers
 
-    def refuse(self, request: Request, code: ErrorCode, text: str) -> None:
+    def refuse(
+        self,
+        request: Request,
+        code: ErrorCode,
+        text: str,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         """Say no; without a word to the sender where another program may answer."""
         command, terms = request.command, request.terms
         ours = not self._unknown.may_be_anothers(command.command)
@@ -55,6 +63,7 @@ class Refusals:
             message_id=command.message_id,
             answer=ours and wants_usual(command, terms),
             reply=terms.reply if ours and terms is not None else None,
+            details={"errors": list(errors)} if errors else None,
         )
         request.delivery.ack()
 

@@ -38,6 +38,7 @@ class CommandOptions:
     urgent: bool = False
     idempotent: bool = False
     thread: bool = False
+    journal: bool = True
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -58,6 +59,7 @@ class CommandSpec:
     urgent: bool
     idempotent: bool
     thread: bool
+    journal: bool = True
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
 
     def result_fields(self, result: Any) -> Mapping[str, Any]:
@@ -295,6 +297,7 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
         urgent=options.urgent,
         idempotent=options.idempotent,
         thread=options.thread,
+        journal=options.journal,
     )
 
 

@@ -40,6 +40,7 @@ def stop_limit(settings: Settings) -> float:
         + 3 * settings.cleanup_timeout
         + settings.flush_timeout
         + 2 * settings.disconnect_timeout
+        + (0 if settings.journal is None else 3 * settings.journal_timeout)
     )
 
 

@@ -1,6 +1,7 @@
 """The runtime: its parts, the nurseries they live in, and the order in which they die.
 
     outer nursery          in the caller's task, so that its cancellation reaches the body at once
+      journal (shielded)   open around all that has to be recorded
       services (shielded)  outlives that cancellation, until the stop sequence has run; bounded
         identity waiter, watchdog
         petals             lifespans, each with a nursery of its own
@@ -24,18 +25,24 @@ import trio
 
 from ._answers import Answers
 from ._builtin import BuiltinPetal
-from ._codec import Timestamps
+from ._clocks import wall_clock_is_set
+from ._codec import Limits, Timestamps
 from ._dialects import make_dialect
+from ._disk_backlog import DiskBacklog
 from ._dispatcher import Dispatcher
-from ._duplicates import DuplicateWindow
+from ._duplicates import DuplicateWindow, RecordedWindow
+from ._endings import Endings
 from ._errors import ConfigError, ErrorCode, PetalkitError
 from ._execution import Execution
 from ._identity import IdentityWaiter
 from ._intake import Intake
+from ._journal import Journal
 from ._lifespans import PetalLife
 from ._messages import Identity
 from ._outbox import Outbox
 from ._petal import Petal
+from ._posts import Posts
+from ._recovery import Recovery
 from ._registry import build_table, check_petal
 from ._settings import AnswerUnknown, Settings
 from ._statistics import Counters, Statistics
@@ -76,11 +83,20 @@ class Runtime:
         table = builtin.table = build_table(served)
         unknown = UnknownCommands(_answer_unknown(settings, petals), table)
         self._identity = IdentityWaiter(settings)
-        self._outbox = Outbox(settings, self._counters)
-        dialect = make_dialect(settings.dialect, self._identity.device_id)
-        self._answers = Answers(settings, self._outbox, Timestamps(now), self._counters, dialect)
-        self._duplicates: DuplicateWindow[Execution] = DuplicateWindow(
-            settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
+        timestamps = Timestamps(now)
+        device_id = self._identity.device_id
+        journal: Journal | None = None
+        posts: Posts | None = None
+        if settings.journal is not None:
+            journal = Journal(settings, device_id, self._counters, timestamps)
+            posts = Posts(journal, settings.response_expiry)
+        self._journal = journal
+        self._outbox = Outbox(settings, self._counters, posts)
+        dialect = make_dialect(settings.dialect, device_id)
+        self._answers = Answers(settings, self._outbox, timestamps, self._counters, dialect)
+        self._duplicates = _make_window(settings, journal)
+        self._endings = Endings(
+            self._duplicates, self._answers, self._outbox, self._counters, unknown, journal, posts
         )
         self._dispatcher = Dispatcher(
             settings,
@@ -88,9 +104,9 @@ class Runtime:
             [*(petal.name for petal in served), *(one.name for one in table.resolvers)],
             self._duplicates,
             self._answers,
-            self._outbox,
+            self._endings,
             self._counters,
-            unknown,
+            journal,
         )
         for petal in petals:
             if not petal.ready_at_once:
@@ -98,6 +114,31 @@ class Runtime:
         for resolver in table.resolvers:
             theirs = [petal.name for petal in petals if petal.resolver is resolver]
             self._dispatcher.hold_petal(resolver.name, until=theirs)
+        limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
+        self._recovery: Recovery | None = None
+        self._disk: DiskBacklog | None = None
+        if journal is not None and posts is not None:
+            self._recovery = Recovery(
+                settings,
+                table,
+                self._answers,
+                self._outbox,
+                self._counters,
+                unknown,
+                journal,
+                posts,
+            )
+            self._disk = DiskBacklog(
+                settings,
+                limits,
+                table,
+                self._dispatcher,
+                self._outbox,
+                self._recovery,
+                unknown,
+                journal,
+                lambda: self.identity,
+            )
         self._intake = Intake(
             settings,
             table,
@@ -107,6 +148,9 @@ class Runtime:
             self._outbox,
             self._counters,
             unknown,
+            limits,
+            journal,
+            self._disk,
         )
         self._supervisor = Supervisor(
             settings,
@@ -207,6 +251,7 @@ class Runtime:
             duplicates_answered=counters.duplicates_answered,
             unexpected_topic=counters.unexpected_topic,
             unanswered=counters.unanswered,
+            expiry_unjudged=counters.expiry_unjudged,
             response_topics_refused=counters.response_topics_refused,
             acks_unsent=counters.acks_unsent,
             unencodable=counters.unencodable,
@@ -218,11 +263,19 @@ class Runtime:
             publish_set_aside=counters.publish_set_aside,
             publish_expired=counters.publish_expired,
             publish_unsent=counters.publish_unsent,
+            journal_batches=counters.journal_batches,
+            journal_operations=counters.journal_operations,
+            journal_failures=counters.journal_failures,
+            restored=counters.restored,
+            interrupted=counters.interrupted,
             connected=self.serving is not None,
+            clock_set=wall_clock_is_set(self._answers.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
             waiting_bytes=self._dispatcher.backlog.waiting_bytes,
             held=self._intake.held,
+            waiting_on_disk=0 if self._disk is None else self._disk.count,
+            journal_failing=self._journal is not None and self._journal.failing,
             running=self._dispatcher.running,
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
@@ -241,28 +294,12 @@ class Runtime:
             AllPetalsFailed: none could be started.
             ConfigError: the transport cannot work with these settings.
         """
+        self._intake.freshness.announce()
         with trio.CancelScope(shield=True):
             try:
-                async with trio.open_nursery() as services:
-                    services.start_soon(self._identity.run, name="organization-ID waiter")
-                    if self.settings.watchdog > 0:
-                        services.start_soon(
-                            watch_event_loop, self.settings.watchdog, name="watchdog"
-                        )
-                    await services.start(self._dispatcher.run)
-                    await wait_any(
-                        functools.partial(self._enter_lifespans, services), self._abandon_start
-                    )
-                    if not self.all_failed:
-                        task_status.started()
-                        async with trio.open_nursery() as linked:
-                            linked.start_soon(self._supervise, name="supervisor")
-                            await self._stop_requested.wait()
-                            await self._stop_in_order()
-                        self._served = True
-                    services.cancel_scope.cancel()
+                async with self._open_journal() as left:
+                    await self._serve(left, task_status)
             finally:
-                self._dispatcher.answer_stuck()
                 self._outbox.close()
                 logger.info("stopped")
                 self._stopped.set()
@@ -285,9 +322,48 @@ class Runtime:
             life.abandon_start()
         await trio.sleep_forever()  # `_enter_lifespans` ends now
 
-    async def _supervise(self) -> None:
-        """Whatever ends the supervisor, the stop sequence still runs."""
+    async def _serve(self, left: int, task_status: trio.TaskStatus[None]) -> None:
+        """Serve until `stop()`; `left` commands are there from an earlier run."""
         try:
+            async with trio.open_nursery() as services:
+                services.start_soon(self._identity.run, name="organization-ID waiter")
+                if self.settings.watchdog > 0:
+                    services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
+                await services.start(self._dispatcher.run)
+                await wait_any(
+                    functools.partial(self._enter_lifespans, services), self._abandon_start
+                )
+                if not self.all_failed:
+                    task_status.started()
+                    async with trio.open_nursery() as linked:
+                        linked.start_soon(self._supervise, left, name="supervisor")
+                        await self._stop_requested.wait()
+                        await self._stop_in_order()
+                    self._served = True
+                services.cancel_scope.cancel()
+        finally:
+            self._dispatcher.answer_stuck()
+
+    @contextlib.asynccontextmanager
+    async def _open_journal(self) -> AsyncGenerator[int]:
+        """Open the journal, if there is one; how many commands it has to start."""
+        if self._journal is None or self._recovery is None:
+            yield 0
+            return
+        async with self._journal.open() as found:
+            yield self._recovery.take_up(found)
+
+    async def _supervise(self, left: int) -> None:
+        """Whatever ends the supervisor, the stop sequence still runs.
+
+        Args:
+            left: commands of an earlier run. They start before new ones, under the identity that
+                is known then.
+        """
+        try:
+            if left:
+                await wait_any(self._identity.wait, self._stop_requested.wait)
+                self._intake.take_up(left)
             await self._supervisor.run()
         except Exception as error:
             self._crash = error
@@ -308,7 +384,9 @@ class Runtime:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
         kept = settings.keeps_session
-        dispatcher.refuse_waiting(keep=lambda execution: kept and bool(execution.deliveries))
+        dispatcher.refuse_waiting(
+            keep=lambda execution: execution.recorded or (kept and bool(execution.deliveries))
+        )
         await self._within(settings.grace, self._wait_quiet, hurried=True)
         self._intake.close_to_urgent()
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
@@ -318,6 +396,8 @@ class Runtime:
         for life in self._lives:
             life.stop()
         await self._within(2 * settings.cleanup_timeout, self._wait_lives)
+        if self._journal is not None:
+            await self._within(settings.journal_timeout, self._journal.wait_written)
         if self.serving is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
@@ -342,6 +422,11 @@ class Runtime:
         """Wait for something, so long at most; with `hurried` only until `hurry()`."""
         with trio.move_on_after(seconds):
             await wait_any(wait, *([self._hurry.wait] if hurried else []))
+
+
+def _make_window(settings: Settings, journal: Journal | None) -> DuplicateWindow[Execution]:
+    bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
+    return DuplicateWindow(*bounds) if journal is None else RecordedWindow(journal, *bounds)
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
@@ -373,7 +458,7 @@ async def open_runtime(
         petals: instances, with names of their own.
         settings: None for the defaults.
         transport: None for the one that the settings name.
-        now: wall-clock seconds since the epoch, for time stamps and `expiresAt`.
+        now: wall-clock seconds since the epoch, for time stamps, `expiresAt` and ages.
         jitter: a random number in [0, 1), for the waits between attempts to connect.
 
     Raises:

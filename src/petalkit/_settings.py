@@ -24,6 +24,7 @@ AnswerUnknown = Literal["all", "own", "none"]
 Protocol = Literal["3.1.1", "5"]
 DialectName = Literal["guide", "host-0.2"]
 WhenFull = Literal["refuse", "hold"]
+ClockUnset = Literal["accept", "refuse"]
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
@@ -60,6 +61,11 @@ def _one_of(*choices: str) -> _Check:
 
 def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
+
+
+def _journal_path(value: Any) -> Path | None:
+    """A path; the word "off" is how a file or a command line says that there is none."""
+    return None if value is None or str(value) == "off" else Path(value)
 
 
 def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -392,6 +398,26 @@ class Settings:
         check=_seconds,
     )
 
+    # -- commands that are too old
+    command_age_max: float = _setting(
+        0.0,
+        "How old a command may be by its timestamp, which it must have then; 0 for any age.",
+        unit="s",
+        check=_seconds,
+    )
+    clock_skew_max: float = _setting(
+        30.0,
+        "How far the clocks of sender and device may differ, where command_age_max is judged.",
+        unit="s",
+        check=_seconds,
+    )
+    clock_unset: ClockUnset = _setting(
+        "accept",
+        "What to do with commands that need the device's clock to be judged while it is surely not "
+        "set: accept them unjudged, or refuse them.",
+        check=_one_of("accept", "refuse"),
+    )
+
     # -- duplicates
     duplicate_window: int = _setting(
         1000, "Finished commands that are remembered.", check=_at_least(0)
@@ -404,6 +430,54 @@ class Settings:
         "Bytes of commands and responses remembered, at most.",
         unit="bytes",
         check=_at_least(0),
+    )
+
+    # -- journal
+    journal: Path | None = attrs.field(
+        default=None,
+        converter=_journal_path,
+        metadata={
+            "help": "The file that accepted commands and unsent answers are recorded in, so that "
+            "they outlive the process; off for none.",
+            "unit": "",
+            "secret": False,
+            "default": "off; with petalkit run, a file of the device in the user's state folder",
+        },
+    )
+    journal_thread: bool = _setting(
+        True, "Write it in a thread. Off, in the event loop: for tests on a mock clock."
+    )
+    journal_count: int = _setting(
+        10_000, "Finished commands that it remembers, at most.", check=_at_least(0)
+    )
+    journal_age: float = _setting(
+        7 * 86_400.0, "How long it remembers them.", unit="s", check=_seconds
+    )
+    journal_size: int = _setting(
+        128 * MIB,
+        "Size of the file at which it forgets the oldest earlier, and then takes no more commands.",
+        unit="bytes",
+        check=_at_least(MIB),
+    )
+    journal_backlog: int = _setting(
+        50_000,
+        "Accepted commands that wait on disk only, because the channel is full, at most.",
+        check=_at_least(0),
+    )
+    journal_commit_delay: float = _setting(
+        0.001,
+        "How long a batch waits for more under load, so that there are fewer of them.",
+        unit="s",
+        check=_seconds,
+    )
+    journal_retry: float = _setting(
+        1.0,
+        "First wait before what could not be written is tried again; it doubles, up to 30 s.",
+        unit="s",
+        check=_positive_seconds,
+    )
+    journal_timeout: float = _setting(
+        5.0, "Longest wait for the disk at a stop.", unit="s", check=_positive_seconds
     )
 
     # -- dispatch

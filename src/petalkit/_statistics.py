@@ -32,6 +32,7 @@ class Counters:
     duplicates_answered: int = 0
     unexpected_topic: int = 0
     unanswered: int = 0
+    expiry_unjudged: int = 0
     response_topics_refused: int = 0
     acks_unsent: int = 0
     unencodable: int = 0
@@ -43,6 +44,11 @@ class Counters:
     publish_set_aside: int = 0
     publish_expired: int = 0
     publish_unsent: int = 0
+    journal_batches: int = 0
+    journal_operations: int = 0
+    journal_failures: int = 0
+    restored: int = 0
+    interrupted: int = 0
 
     def count_failed(self, code: str) -> None:
         """Count one more in `failed`; a petal can invent codes without end."""
@@ -78,6 +84,9 @@ class Statistics:
     """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
     unanswered: int
     """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    expiry_unjudged: int
+    """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
+    clock was not set: see `clock_unset`."""
     response_topics_refused: int
     """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
     acks_unsent: int
@@ -100,8 +109,20 @@ class Statistics:
     """Responses and events that were too old to send."""
     publish_unsent: int
     """Responses and events still unsent when the runtime stopped."""
+    journal_batches: int
+    """Transactions that the journal has written, each with one wait for the disk."""
+    journal_operations: int
+    """What was in them: beginnings and endings of commands and messages."""
+    journal_failures: int
+    """Attempts to write the journal that failed. What they held is tried again."""
+    restored: int
+    """Commands of an earlier run that were taken up again, to be started."""
+    interrupted: int
+    """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
     connected: bool
     """Whether a link is up and subscribed."""
+    clock_set: bool
+    """Whether the device's clock can be right; not while it says a day before 2025."""
     identity_known: bool
     """Whether the organization ID is known."""
     waiting: int
@@ -110,6 +131,10 @@ class Statistics:
     """Their payload bytes."""
     held: int
     """Commands read but neither accepted nor acknowledged, because the channel is full."""
+    waiting_on_disk: int
+    """Accepted commands in the journal only, because the channel is full."""
+    journal_failing: bool
+    """Whether the journal cannot be written now, so that commands are answered `UNAVAILABLE`."""
     running: int
     """Commands whose handler runs now, urgent ones and abandoned threads included."""
     outbox: int
@@ -117,6 +142,6 @@ class Statistics:
     outbox_bytes: int
     """Their payload bytes."""
     remembered: int
-    """Finished commands in the duplicate window."""
+    """Finished commands in the duplicate window; with a journal, commands in its memory."""
     unavailable_petals: tuple[str, ...]
     """Petals that failed; their commands are answered `UNAVAILABLE`."""

@@ -12,9 +12,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Container, Hashable
+from typing import NamedTuple
 
 import attrs
 
+from ._clocks import wall_clock_is_set
+from ._errors import ErrorCode
 from ._messages import MAX_EXPIRY, Command, Message, Properties
 from ._settings import Settings
 from ._statistics import Counters
@@ -23,6 +26,7 @@ from ._topics import TopicError, TopicFilter, check_topic
 logger = logging.getLogger("petalkit.intake")
 
 CONTENT_TYPE = "application/json"
+REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
 
 
 def whole_seconds(seconds: float) -> int | None:
@@ -53,28 +57,58 @@ class Reply:
         return None if message_id is None else (message_id, self)
 
 
+class Objection(NamedTuple):
+    """Why a command is not run, as its sender is told."""
+
+    code: ErrorCode
+    text: str
+    errors: tuple[dict[str, str], ...] = ()
+
+
+CLOCK_NOT_SET = Objection(
+    ErrorCode.UNAVAILABLE,
+    "the device's clock is not set, so nobody can say whether this command is too old",
+)
+
+
 @attrs.frozen(kw_only=True)
 class Terms:
     """See the module.
 
     Attributes:
-        expires_at: wall clock, from `expiresAt`: the caller's own moment.
+        expires_at: wall clock, from `expiresAt`: the caller's own moment; or the one at which it
+            is too old by its `timestamp`, if that is earlier.
         deadline: Trio's clock, from the Message Expiry Interval: a time from when it was read.
         reply: where else to answer.
+        needs_clock: whether it is not to be run while the wall clock is not set.
     """
 
     expires_at: float = math.inf
     deadline: float = math.inf
     reply: Reply | None = None
+    needs_clock: bool = False
 
-    def are_over(self, wall: float, now: float) -> bool:
-        """Whether nobody wants the command any more.
+    def objection(self, wall: float, now: float, late: str) -> Objection | None:
+        """Why the command is not to be run at this moment; None when it is.
+
+        A clock that is not set decides nothing. It is asked again at the start, and may be right
+        by then, so what was accepted unjudged is judged after all.
 
         Args:
             wall: the wall clock.
             now: Trio's.
+            late: what to say when nobody wants it any more.
         """
-        return wall > self.expires_at or now >= self.deadline
+        if now >= self.deadline:
+            return Objection(ErrorCode.EXPIRED, late)
+        if self.expires_at == math.inf:
+            return None
+        if not wall_clock_is_set(wall):
+            return CLOCK_NOT_SET if self.needs_clock else None
+        if wall > self.expires_at:
+            ago = wall - self.expires_at
+            return Objection(ErrorCode.EXPIRED, f"{late}: {ago:.1f} s ago, by the device's clock")
+        return None
 
 
 def wants_usual(command: Command, terms: Terms | None) -> bool:

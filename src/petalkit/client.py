@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -21,7 +22,7 @@ from ._codec import Limits, Timestamps, decode_response, encode_json
 from ._dialects import is_receipt, make_dialect
 from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
 from ._identity import resolve_identity_now
-from ._messages import Identity, Message, Properties, Response, UserProperties
+from ._messages import MAX_EXPIRY, Identity, Message, Properties, Response, UserProperties
 from ._settings import Settings
 from ._terms import whole_seconds
 from ._topics import TopicFilter
@@ -82,6 +83,7 @@ class Client:
         timeout: float = DEFAULT_CALL_TIMEOUT,
         message_id: str | None = None,
         user_properties: UserProperties = (),
+        expires_in: float | None = None,
     ) -> Response:
         """Send a command and wait for its response. A "no" is a response too: ask `.success`.
 
@@ -96,6 +98,11 @@ class Client:
             message_id: an ID of your own, unique per call; the same ID again asks the device for
                 the recorded response of the first time. One is made when there is none.
             user_properties: pairs of your own, or a mapping, for which a handler may ask (MQTT 5).
+            expires_in: seconds from now after which the device is not to start it any more. It is
+                sent as `expiresAt`, by the clock of this machine, and judged by the device's; with
+                MQTT 5 as the Message Expiry Interval too, if it is shorter than the time that is
+                left: in whole seconds, rounded up, and one more. When the broker has dropped the
+                command for that, no answer comes.
 
         Cancellation: the command may have been sent, and may be run by the device.
 
@@ -104,14 +111,15 @@ class Client:
             ConnectionLost: the link was lost before the response.
             RejectedByBroker: the broker refused the message.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
-            ValueError: another call waits for the same `message_id`, or a user property cannot
-                be said.
+            ValueError: another call waits for the same `message_id`, or a user property or
+                `expires_in` cannot be said.
             ConfigError: there are user properties, and the settings' protocol is 3.1.1.
             trio.ClosedResourceError: the client's context has been left.
         """
         if message_id is None:
             message_id = str(uuid.uuid4())
-        payload = self._encode(command, data, message_id, wait_response=True)
+        until = _deadline(expires_in)
+        payload = self._encode(command, data, message_id, expires_in, wait_response=True)
         properties = self._properties(user_properties)
         with trio.fail_after(timeout):
             async with self._turns:
@@ -120,7 +128,7 @@ class Client:
                 call = self._waiting[message_id] = _Call()
                 try:
                     # The response may be faster than the PUBACK, and is all that counts.
-                    await self._publish(payload, properties, call)
+                    await self._publish(payload, properties, until, call)
                     await call.settled.wait()
                 finally:
                     del self._waiting[message_id]
@@ -135,6 +143,7 @@ class Client:
         data: Mapping[str, Any] | None = None,
         *,
         user_properties: UserProperties = (),
+        expires_in: float | None = None,
     ) -> None:
         """Send a command that nobody answers; returns at the broker's acknowledgement.
 
@@ -150,8 +159,11 @@ class Client:
             ConfigError, ValueError: as `call`.
             trio.ClosedResourceError: the client's context has been left.
         """
-        payload = self._encode(command, data, str(uuid.uuid4()), wait_response=False)
+        until = _deadline(expires_in)
+        payload = self._encode(command, data, str(uuid.uuid4()), expires_in, wait_response=False)
         properties = self._properties(user_properties)
+        if properties is not None:
+            properties = _expiring(properties, until)
         self._check_open()
         await self._link.publish(Message(self._topic, payload, 1, False, properties))
 
@@ -165,18 +177,26 @@ class Client:
         return properties
 
     def _encode(
-        self, command: str, data: Mapping[str, Any] | None, message_id: str, *, wait_response: bool
+        self,
+        command: str,
+        data: Mapping[str, Any] | None,
+        message_id: str,
+        expires_in: float | None,
+        *,
+        wait_response: bool,
     ) -> bytes:
-        payload = encode_json(
-            {
-                "command": command,
-                "messageId": message_id,
-                "waitResponse": wait_response,
-                "deviceId": self.identity.device_id,
-                self._arguments: {} if data is None else data,
-                "timestamp": self._timestamp(),
-            }
-        )
+        now = self._timestamp.now()
+        envelope = {
+            "command": command,
+            "messageId": message_id,
+            "waitResponse": wait_response,
+            "deviceId": self.identity.device_id,
+            self._arguments: {} if data is None else data,
+            "timestamp": self._timestamp.text(now),
+        }
+        if expires_in is not None:
+            envelope["expiresAt"] = self._timestamp.text(now + expires_in)
+        payload = encode_json(envelope)
         if len(payload) > self._payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
@@ -188,7 +208,9 @@ class Client:
         if self._closed is not None:
             raise self._closed
 
-    async def _publish(self, payload: bytes, properties: Properties | None, call: _Call) -> None:
+    async def _publish(
+        self, payload: bytes, properties: Properties | None, until: float, call: _Call
+    ) -> None:
         def on_done(error: TransportError | None) -> None:
             if error is not None:
                 call.settle(None, error)
@@ -196,7 +218,8 @@ class Client:
         while True:
             self._check_open()
             try:
-                expiring = None if properties is None else _expiring(properties)
+                deadline = min(until, trio.current_effective_deadline())
+                expiring = None if properties is None else _expiring(properties, deadline)
                 self._link.publish_nowait(
                     Message(self._topic, payload, 1, False, expiring), on_done
                 )
@@ -236,9 +259,22 @@ class Client:
             call.settle(None, error)
 
 
-def _expiring(properties: Properties) -> Properties:
-    """The same, and what is left now of the time that the caller gives itself."""
-    left = max(0.0, round(trio.current_effective_deadline() - trio.current_time(), 3))
+def _deadline(expires_in: float | None) -> float:
+    """On Trio's clock, when a command expires that is sent now.
+
+    Raises:
+        ValueError: that is no time that can be said.
+    """
+    if expires_in is None:
+        return math.inf
+    if not 0 < expires_in <= MAX_EXPIRY:
+        raise ValueError(f"expires_in must be seconds above 0, not {expires_in!r}")
+    return trio.current_time() + expires_in
+
+
+def _expiring(properties: Properties, deadline: float) -> Properties:
+    """The same, and what is left now until a moment on Trio's clock."""
+    left = max(0.0, round(deadline - trio.current_time(), 3))
     return attrs.evolve(properties, message_expiry=whole_seconds(left + EXPIRY_MARGIN))
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -347,6 +348,54 @@ async def test_over_3_1_1_a_command_has_no_properties(broker: MemoryBroker) -> N
         async with open_device(broker, echo), connect(broker) as client:
             await client.call("p/x")
         assert seen[0].properties is None
+
+
+@pytest.mark.parametrize(("expires_in", "timeout", "expiry"), [(2.5, 30, 4), (60, 30, 31)])
+async def test_a_command_can_say_how_long_it_is_wanted(
+    expires_in: float,
+    timeout: float,
+    expiry: int,
+    broker: MemoryBroker,
+    autojump_clock: Any,
+) -> None:
+    with broker.observe("+/+/+/+/command") as seen:
+        async with (
+            open_device(broker, echo),
+            open_client(V5, transport=MemoryTransport(broker, "5")) as client,
+        ):
+            response = await client.call("p/x", timeout=timeout, expires_in=expires_in)
+            await client.send("p/x", expires_in=expires_in)
+            await client.send("p/x")
+    got = response["got"]
+    for command in (got, json.loads(seen[1].payload)):
+        sent, over = map(datetime.fromisoformat, (command["timestamp"], command["expiresAt"]))
+        assert (over - sent).total_seconds() == pytest.approx(expires_in, abs=0.002)
+    assert [message.properties for message in seen] == [
+        Properties(message_expiry=expiry),
+        Properties(message_expiry=math.ceil(expires_in) + 1),
+        Properties(),
+    ]
+    assert "expiresAt" not in json.loads(seen[2].payload)
+
+
+async def test_over_3_1_1_the_device_alone_judges_how_long_it_is_wanted(
+    broker: MemoryBroker,
+) -> None:
+    with broker.observe("+/+/+/+/command") as seen:
+        async with open_device(broker, echo), connect(broker) as client:
+            assert "expiresAt" in (await client.call("p/x", expires_in=1))["got"]
+    assert seen[0].properties is None
+
+
+@pytest.mark.parametrize("expires_in", [0, -1, math.inf, math.nan, 1e10])
+async def test_a_time_that_cannot_be_said_is_refused(
+    expires_in: float, broker: MemoryBroker
+) -> None:
+    async with connect(broker) as client:
+        with pytest.raises(ValueError, match="expires_in"):
+            await client.call("p/x", expires_in=expires_in)
+        with pytest.raises(ValueError, match="expires_in"):
+            await client.send("p/x", expires_in=expires_in)
 
 
 async def test_data_that_json_cannot_say_or_that_is_too_large_is_not_sent(

@@ -121,6 +121,8 @@ class Flight(Petal):
         (["call", "p/x", "@none.json"], "cannot read 'none.json'"),
         (["call", "p/x", "--timeout", "-1"], "--timeout must be seconds above 0"),
         (["call", "p/x", "--timeout", "nan"], "--timeout must be seconds above 0"),
+        (["call", "p/x", "--expires-in", "0"], "--expires-in must be seconds above 0"),
+        (["call", "p/x", "--expires-in", "inf"], "--expires-in must be seconds above 0"),
         (["call", "p/x", "--organization-file", "none.json"], "organization_id: is not known"),
         (["call", "p/x", *WHO, "--transport", "pigeon"], "transport: must be"),
         (["call", "p/x", *WHO, "--dialect", "latin"], "--dialect"),
@@ -153,9 +155,13 @@ class FakeClient:
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
         self.calls: list[tuple[str, Any, float]] = []
+        self.expires_in: float | None = None
 
-    async def call(self, command: str, data: Any, *, timeout: float) -> Response:
+    async def call(
+        self, command: str, data: Any, *, timeout: float, expires_in: float | None
+    ) -> Response:
         self.calls.append((command, data, timeout))
+        self.expires_in = expires_in
         await trio.lowlevel.checkpoint()
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -182,6 +188,13 @@ def test_call_prints_what_matters(device: FakeClient, run_cli: RunCli) -> None:
     assert outcome.code == 0
     assert json.loads(outcome.out) == {"message": "Hello!"}
     assert device.calls == [("p/x", {"a": 1}, 5.0)]
+
+
+def test_call_can_say_how_long_a_command_is_wanted(device: FakeClient, run_cli: RunCli) -> None:
+    assert run_cli("call", "p/x", "--expires-in", "2.5").code == 0
+    assert device.expires_in == 2.5
+    assert run_cli("call", "p/x").code == 0
+    assert device.expires_in is None
 
 
 def test_call_json_prints_the_whole_response_as_one_line(

@@ -114,6 +114,15 @@ def test_a_mistyped_variable_is_named(doctor: Doctor, monkeypatch: pytest.Monkey
     assert "PETALKIT_BROKR" in report["settings"]["found"].split("; from")[0]
 
 
+def test_a_replay_that_would_be_run_again(doctor: Doctor) -> None:
+    age = ("--command-age-max", "60", "--duplicate-age")
+    assert doctor(*NOWHERE, *WHO, *age, "120")["settings"]["verdict"] == "ok"
+    report = doctor(*NOWHERE, *WHO, *age, "119")
+    assert report["settings"]["verdict"] == "warning"
+    assert "is run again" in report["settings"]["found"]
+    assert "Raise that age" in report["settings"]["todo"][0]
+
+
 @pytest.mark.parametrize("option", ["--config", "--password-file"])
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
     run_cli: RunCli, doctor: Doctor, tmp_path: Path, option: str

@@ -116,6 +116,8 @@ def test_days_left() -> None:
         (NOW, None, "ok", "2026-11-25"),
         (NOW, Validity(NOW - DAY, NOW + DAY), "ok", "within the days"),
         (0.0, None, "warning", "1970-01-01 00:00:00 UTC here, which cannot be"),
+        (1_735_689_599.0, None, "warning", "2024-12-31 23:59:59 UTC here, which cannot be"),
+        (1_735_689_600.0, None, "ok", "2025-01-01"),
         (NOW, Validity(NOW + DAY, NOW + 2 * DAY), "warning", "begins on 2026-11-26"),
         (NOW, Validity(NOW - 2 * DAY, NOW - DAY), "warning", "ended on 2026-11-24"),
     ],

@@ -54,17 +54,21 @@ async def serve_legacy(petal: HandlerPetal, message: Message) -> None:
 # -- another host beside: it answers, and we do not
 
 
-@pytest.mark.parametrize("ending", ["stop", "identity", "reject", "drop-oldest", "expiry"])
+@pytest.mark.parametrize("ending", ["stop", "identity", "reject", "drop-oldest", "expiry", "age"])
 async def test_another_hosts_commands_get_no_failure_of_ours_while_we_start(
     autojump_clock: Any, ending: str
 ) -> None:
     rules: dict[str, Any] = {"overflow": ending} if ending in ("reject", "drop-oldest") else {}
-    settings = Settings(channel_capacity=2 if rules else 100, **rules)
+    age = 60 if ending == "age" else 0
+    settings = Settings(channel_capacity=2 if rules else 100, command_age_max=age, **rules)
     async with open_harness(*adapt(Slow("a")), settings=settings) as harness:
         with harness.broker.observe("+/+/+/+/response") as responses:
             for number in range(5):
-                extra = {"expiresAt": "2000-01-01T00:00:00Z"} if ending == "expiry" else {}
-                harness.send("elsewhere/x", message_id=f"m{number}", **extra)
+                extra = {
+                    "expiry": {"expiresAt": "2000-01-01T00:00:00Z"},
+                    "age": {"timestamp": None},
+                }
+                harness.send("elsewhere/x", message_id=f"m{number}", **extra.get(ending, {}))
             await trio.sleep(1)
             if ending == "stop":
                 harness.runtime.stop()

@@ -107,8 +107,8 @@ class _Run:
         self._outcome = outcome
         self._history = outcome.history
         self._count = outcome.counts
-        journal = ("--journal", str(folder / "journal.db")) if plan.journal else ()
-        self.device = Device(folder, proxy.url, [*plan.options, *journal])
+        journal = str(folder / "journal.db") if plan.journal else "off"
+        self.device = Device(folder, proxy.url, ["--journal", journal, *plan.options])
         self._names: dict[tuple[int, int], str] = {}  # of deliveries, by link and packet ID
         self._levels: dict[int, int] = {}
         self._losses: list[float] = []  # of the session, since the device subscribed last

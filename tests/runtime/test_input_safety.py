@@ -47,7 +47,8 @@ envelopes = st.fixed_dictionaries(
         "waitResponse": st.booleans() | values,
         "data": st.fixed_dictionaries({}, optional={"n": values, "data": values}) | values,
         "payload": values,
-        "timestamp": values,
+        "timestamp": st.sampled_from(["2026-01-01T00:00:00Z", 1_767_225_600, 1_767_225_600_000])
+        | values,
         "expiresAt": st.sampled_from(["2026-01-01T00:00:00Z", "2030-01-01T00:00:00+00:00", ""])
         | values,
         "extra": values,
@@ -121,12 +122,16 @@ def test_arbitrary_json_does_no_harm(documents: list[Any]) -> None:
 
 
 @EXAMPLES
-@given(st.lists(envelopes, min_size=1, max_size=6), st.sampled_from(["accepted", "handled"]))
+@given(
+    st.lists(envelopes, min_size=1, max_size=6),
+    st.sampled_from(["accepted", "handled"]),
+    st.sampled_from([0, 60]),
+)
 def test_everything_that_looks_like_a_command_is_answered_once_if_it_can_be(
-    documents: list[Any], acknowledge: str
+    documents: list[Any], acknowledge: str, age: float
 ) -> None:
     payloads = [msgspec.json.encode(document) for document in documents]
-    responses, _ = served(payloads, acknowledge=acknowledge)
+    responses, _ = served(payloads, acknowledge=acknowledge, command_age_max=age)
     expected = [found for payload in payloads if (found := wants_answer(payload)) is not None]
     assert [response["messageId"] for response in responses] == expected
     for response in responses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -15,7 +16,7 @@ from cyclopts import Parameter
 
 from .._errors import PayloadError, TransportError
 from .._logs import configure_logging, escape
-from .._messages import Response
+from .._messages import MAX_EXPIRY, Response
 from .._settings import Settings
 from ..client import DEFAULT_CALL_TIMEOUT, open_client
 from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
@@ -31,6 +32,8 @@ def call(  # noqa: D417 - what is left out has its words in its class
     /,
     *,
     timeout: Annotated[float, Parameter(group=GENERAL)] = DEFAULT_CALL_TIMEOUT,
+    expires_in: Annotated[float | None, Parameter(group=GENERAL)] = None,
+    message_id: Annotated[str | None, Parameter(group=GENERAL)] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
     general: GeneralOptions | None = None,
     settings: Annotated[CallSettings | None, Parameter(name="*")] = None,
@@ -47,6 +50,10 @@ def call(  # noqa: D417 - what is left out has its words in its class
         command: The full name, such as example-petal/hello.
         data: The arguments, as a JSON object; @FILE reads them from a file, @- from standard input.
         timeout: How long to wait for the response. [s]
+        expires_in: After so long the device is not to start the command any more. Judged by its
+            clock. [s]
+        message_id: The messageId; without it a new one. The same again asks for the same answer
+            again, from the device's record.
         as_json: Print the whole response as one line of JSON.
     """
     if not command:
@@ -56,8 +63,19 @@ def call(  # noqa: D417 - what is left out has its words in its class
     configure_logging(general.log_level or "warning", general.log_format)
     if not 0 < timeout < math.inf:
         raise UsageError(f"--timeout must be seconds above 0, not {timeout}")
+    if expires_in is not None and not 0 < expires_in <= MAX_EXPIRY:
+        raise UsageError(f"--expires-in must be seconds above 0, not {expires_in}")
     arguments = read_data(data, loaded.settings.payload_max)
-    response = trio.run(_call, loaded.settings, command, arguments, timeout)
+    calling = functools.partial(
+        _call,
+        loaded.settings,
+        command,
+        arguments,
+        timeout=timeout,
+        expires_in=expires_in,
+        message_id=message_id,
+    )
+    response = trio.run(calling)
     if response is None:
         return EXIT_USAGE
     show_response(response, as_json=as_json)
@@ -65,16 +83,19 @@ def call(  # noqa: D417 - what is left out has its words in its class
 
 
 async def _call(
-    settings: Settings, command: str, data: Mapping[str, Any], timeout: float
+    settings: Settings,
+    command: str,
+    data: Mapping[str, Any],
+    **how: Any,
 ) -> Response | None:
     """The response; None when there is none, which has been reported then."""
     try:
         async with open_client(settings) as client:
             try:
-                return await client.call(command, data, timeout=timeout)
+                return await client.call(command, data, **how)
             except trio.TooSlowError:
                 report(
-                    f"no answer to {command!r} within {timeout:g} s under "
+                    f"no answer to {command!r} within {how['timeout']:g} s under "
                     f"{client.identity.base_topic!r}: is the device there, and are these its IDs?"
                 )
     except TransportError as error:

@@ -119,6 +119,8 @@ def _options(spec: CommandSpec) -> Iterator[str]:
         notes.append(f"at most {spec.concurrency} at once")
     if spec.idempotent:
         notes.append("idempotent")
+    if not spec.journal:
+        notes.append("not in the journal")
     notes.append("no timeout" if math.isinf(spec.timeout) else f"timeout {spec.timeout:g} s")
     yield f"  [{', '.join(notes)}]"
 

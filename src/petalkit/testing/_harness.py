@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -198,7 +198,7 @@ class Harness:
         )
 
     def now(self) -> dt.datetime:
-        """The wall clock, as the runtime sees it."""
+        """The wall clock of who sends commands, and of the device, unless it has one of its own."""
         return EPOCH + dt.timedelta(seconds=trio.current_time())
 
     async def advance(self, seconds: float) -> None:
@@ -295,6 +295,7 @@ async def open_harness(
     broker: MemoryBroker | None = None,
     organization_id: str | None = ORGANIZATION_ID,
     connected: bool = True,
+    now: Callable[[], float] | None = None,
 ) -> AsyncGenerator[Harness]:
     """Serve petals on an in-process broker for the length of an `async with` block.
 
@@ -305,6 +306,8 @@ async def open_harness(
         broker: None for a new one.
         organization_id: what is known at the start; None for one that comes late.
         connected: whether to wait until the first link is up; not done without an ID.
+        now: the device's own wall clock, in seconds since 1970, to see what it does when it is
+            wrong. None for one that agrees with `Harness.now`.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `petalkit.open_runtime`.
@@ -316,14 +319,15 @@ async def open_harness(
         settings = attrs.evolve(settings, organization_source=source)
     if settings.device_id is None:
         settings = attrs.evolve(settings, device_id=DEVICE_ID)
-    settings = attrs.evolve(settings, watchdog=0.0)  # looks at the real clock
+    # These look at the real clock, or wait for a thread that does.
+    settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False, journal_commit_delay=0.0)
     broker = broker or MemoryBroker()
     base = EPOCH.timestamp()
     async with open_runtime(
         petals,
         settings,
         transport=MemoryTransport(broker, settings.protocol),
-        now=lambda: base + trio.current_time(),
+        now=now or (lambda: base + trio.current_time()),
         jitter=lambda: 1.0,
     ) as runtime:
         harness = Harness(broker, runtime, settings, source)

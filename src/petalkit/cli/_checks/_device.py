@@ -99,7 +99,11 @@ def judge_clocks(stamp: object, now: float, elapsed: float, base: str) -> Check:
         return ok("ping", text)
     which = "ahead of" if apart > 0 else "behind"
     text += f"; its clock is {abs(apart):.0f} s {which} this one"
-    return warning("ping", text, "Set the clocks: a command's expiresAt is judged by the device's.")
+    return warning(
+        "ping",
+        text,
+        "Set the clocks: expiresAt and the age of commands are judged by the device's.",
+    )
 
 
 def _no_answer(text: str, status: str | None) -> Check:

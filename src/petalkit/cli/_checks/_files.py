@@ -17,6 +17,7 @@ import attrs
 
 from ..._errors import ConfigError
 from ..._files import open_regular
+from ..._freshness import replay_gap
 from ..._settings import Settings, environment_name
 from ...transports import create_transport
 from ...transports._tls import tls_context
@@ -52,6 +53,9 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         findings.ok(f"from {general.config}, beside command line and environment")
         secret = _holds_secret(loaded.settings, general.password_file)
         check_mode(findings, "config", general.config, secret=secret)
+    gap = replay_gap(loaded.settings)
+    if gap is not None:
+        findings.warn(gap, "Raise that age, or lower command_age_max or clock_skew_max.")
     return loaded, findings.check(nothing="")
 
 

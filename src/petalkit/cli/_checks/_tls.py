@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from ..._clocks import wall_clock_is_set
 from ..._errors import ConfigError, ConnectFailed
 from ..._settings import Settings
 from ...transports._sockets import PlainStream, open_plain_socket
@@ -24,7 +25,6 @@ from ._values import Check, Findings, failed, listed, ok, shortened, warning
 
 # A broker that wants another certificate says so after the handshake, with TLS 1.3.
 ALERT_WAIT = 0.3  # seconds, or twice what the handshake took
-EARLIEST_YEAR = 2024
 # Of OpenSSL's X509_V_ERR_*: what is done about each is not the same.
 _NOT_YET_VALID, _EXPIRED, _HOSTNAME, _IP_ADDRESS = 9, 10, 62, 64
 _CLIENT_ALERTS = (
@@ -247,8 +247,8 @@ def check_clock(now: float, dates: Validity | None) -> Check:
         dates: of the broker's certificate, which somebody else's clock has made.
     """
     shown = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    todo = "Set the clock: commands with expiresAt and all certificates depend on it."
-    if int(shown[:4]) < EARLIEST_YEAR:
+    todo = "Set the clock: commands with expiresAt, their age, and all certificates depend on it."
+    if not wall_clock_is_set(now):
         return warning("clock", f"it is {shown} here, which cannot be", todo)
     if dates is not None and now < dates.begins:
         text = f"it is {shown} here, and the broker's certificate begins on {dates.begins_on()}"

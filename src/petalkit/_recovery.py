@@ -1,0 +1,158 @@
+"""What an earlier run has left behind, taken up by this one.
+
+What had finished is answered. What was running when the process died is not run again, because
+nobody knows how far it had come: it is `INTERRUPTED`, unless it is declared `idempotent`. What had
+not started starts.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ._answers import Answers
+from ._errors import ErrorCode
+from ._journal import Journal
+from ._journal_forms import extras_replies, identity_of, message_of
+from ._journal_records import (
+    CommandRecord,
+    Finished,
+    Forgotten,
+    Found,
+    MessageRecord,
+    Requeued,
+)
+from ._messages import Message
+from ._outbox import Outbox, Restored
+from ._posts import Posts
+from ._registry import CommandTable
+from ._settings import Settings
+from ._statistics import Counters
+from ._terms import Reply
+from ._unknown import UnknownCommands
+
+logger = logging.getLogger("petalkit.journal")
+
+STARTS_MAX = 3  # of an idempotent command; one that kills the process each time has to end
+
+
+class Recovery:
+    """See the module.
+
+    Args:
+        settings: topics and limits.
+        table: says what may be run again.
+        answers: words and encodes.
+        outbox: takes what is to be sent.
+        counters: counts.
+        unknown: says which commands another program may answer.
+        journal: what the earlier run has written, and where endings are put down.
+        posts: the same of messages.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: CommandTable,
+        answers: Answers,
+        outbox: Outbox,
+        counters: Counters,
+        unknown: UnknownCommands,
+        journal: Journal,
+        posts: Posts,
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._answers = answers
+        self._outbox = outbox
+        self._counters = counters
+        self._unknown = unknown
+        self._journal = journal
+        self._posts = posts
+
+    def take_up(self, found: Found) -> int:
+        """Take up what was found, and return how many commands are to be started."""
+        for message in found.messages:
+            self._restore_message(message)
+        again = sum(self._take_up_running(record) for record in found.running)
+        waiting = found.not_started + again
+        self._counters.restored += waiting
+        if waiting or found.running or found.messages:
+            logger.warning(
+                "taken up from %s: %d commands to start, %d that were interrupted, %d messages "
+                "to send",
+                self._journal.path,
+                waiting,
+                len(found.running) - again,
+                len(found.messages),
+            )
+        return waiting
+
+    def _restore_message(self, record: MessageRecord) -> None:
+        message, answers = message_of(record)
+        left = self._journal.seconds_until(record.expires_at)
+        restored = Restored(left, record.answers is None, record.name)
+        self._outbox.restore(message, answers, record.number, restored)
+
+    def _take_up_running(self, record: CommandRecord) -> bool:
+        """Whether it is to be started again."""
+        spec = self._table.lookup(record.command)
+        if spec is not None and spec.idempotent and record.starts < STARTS_MAX:
+            self._journal.add(Requeued(record.number))
+            return True
+        self._counters.interrupted += 1
+        text = f"{record.command} was running when the device's program ended"
+        self.end(record, ErrorCode.INTERRUPTED, text, remembered=True)
+        return False
+
+    def end(
+        self,
+        record: CommandRecord,
+        code: ErrorCode,
+        text: str,
+        *,
+        remembered: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Give a command its final state that is in no line, and was not started by this run.
+
+        Args:
+            record: of it.
+            code: why.
+            text: the same for people.
+            remembered: whether a later copy is a duplicate; else it is judged anew.
+            details: more fields of the answer.
+        """
+        self._counters.count_failed(str(code))
+        journal = self._journal
+        fields = {"command": record.command, "message_id": record.message_id}
+        logger.info("ended: %s", code, extra={**fields, "error_code": str(code)})
+        if not remembered and record.message_id is not None:
+            journal.forget(record.message_id, record.number)
+        if self._is_anothers(record.command):
+            journal.add(Forgotten(record.number))
+            return
+        response = self._answers.failure(record.message_id, code, text, details=details)
+        journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
+        for message, reply in self._messages(record, response):
+            number = self._posts.post_response(message, record.number, reply)
+            key = record.message_id if reply is None else reply.key(record.message_id)
+            put = Restored(self._settings.response_expiry, False, None)
+            journal.when_written(functools.partial(self._outbox.restore, message, key, number, put))
+
+    def _is_anothers(self, name: str) -> bool:
+        spec = self._table.lookup(name)
+        guessed = spec is None or spec.guessed
+        return guessed and self._unknown.may_be_anothers(name)
+
+    def _messages(
+        self, record: CommandRecord, response: bytes
+    ) -> list[tuple[Message, Reply | None]]:
+        found: list[tuple[Message, Reply | None]] = []
+        if record.wait_response:
+            topic = identity_of(record).topic(self._settings.response_topic)
+            found.append((Message(topic, response, 1, False, self._answers.properties), None))
+        found.extend((reply.message(response), reply) for reply in extras_replies(record.extras))
+        return found
