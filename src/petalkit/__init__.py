@@ -32,6 +32,7 @@ from ._errors import PetalkitError as PetalkitError
 from ._errors import RegistrationError as RegistrationError
 from ._errors import RejectedByBroker as RejectedByBroker
 from ._errors import TransportError as TransportError
+from ._journal_records import JournalError as JournalError
 
 # -- values
 from ._messages import Command as Command

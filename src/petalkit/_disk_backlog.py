@@ -160,7 +160,7 @@ class DiskBacklog:
         if (usual, len(replies)) != (wanted.wait_response, len(extras_replies(wanted.extras))):
             command = command_of(waiting, self._limits)
             self._wanted[waiting.number] = self.want(waiting.number, usual, command, replies)
-        self._journal.when_written(request.delivery.ack)
+        self._journal.acknowledge(request.delivery)
         return True
 
     def want(

@@ -36,6 +36,7 @@ from ._journal_records import (
 from ._journal_store import JournalStore
 from ._settings import Settings
 from ._statistics import Counters
+from .transports import Delivery
 
 logger = logging.getLogger("petalkit.journal")
 
@@ -44,6 +45,7 @@ RETRY_MAX = 30.0  # seconds between two attempts to write, at most
 QUEUED_MAX = 4096  # commands accepted and not yet written
 FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
+NEARLY_FULL = 0.9  # of its size: from there on it is looked each time
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
 
@@ -229,6 +231,16 @@ class Journal:
         else:
             then()
 
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Acknowledge when all that was put down so far is on disk, or the disk fails.
+
+        For a copy of what is on disk itself: to withhold that would hold up all behind it.
+        """
+        if self._error is None:
+            self.when_written(_Acknowledgement(delivery))
+        else:
+            delivery.ack()
+
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
         while self._queue or self._under_way is not None:
@@ -259,8 +271,10 @@ class Journal:
         try:
             found: Found = await self._do(store.load)
             self._numbers = dict(found.remembered)
+            for number, message_id in await self._do(functools.partial(self._prune, store)):
+                if message_id is not None:
+                    self.forget(message_id, number)
             self._last = self._accepted_to = self.earlier_to = found.last
-            self._unpruned = PRUNE_EVERY
             self._open = found.not_started + len(found.running)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run, name="journal")
@@ -363,9 +377,12 @@ class Journal:
         assert store is not None
         if batch:
             store.write(batch)
-        if self._unpruned < PRUNE_EVERY:
+        if self._unpruned < PRUNE_EVERY and store.fill < NEARLY_FULL:
             return ()
         self._unpruned = 0
+        return self._prune(store)
+
+    def _prune(self, store: JournalStore) -> Pruned:
         settings = self._settings
         return store.prune(
             count=settings.journal_count, before=self._timestamps.now() - settings.journal_age
@@ -394,6 +411,9 @@ class Journal:
             return of not in unwritten
 
         self.on_failing(unwritten)
+        for then in (*self._then, *(self._under_way or ())):
+            if isinstance(then, _Acknowledgement):
+                then()
         self._queue = list(filter(is_left, self._queue))
         return list(filter(is_left, batch))
 
@@ -427,6 +447,18 @@ class Journal:
         if self._quiet is not None and not self._queue:
             self._quiet.set()
             self._quiet = None
+
+
+class _Acknowledgement:
+    """Acknowledges; again does nothing."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def __call__(self) -> None:
+        self._delivery.ack()
 
 
 class _Writer:
