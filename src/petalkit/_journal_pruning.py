@@ -123,8 +123,10 @@ class FinishedCommands:
         doomed: list[int] = []
         excess = math.ceil((len(self._others) + len(self._remembered)) * surplus)
         for line in (self._others, self._remembered):
-            wanted = max(len(line) - count, excess - len(doomed))
-            doomed += _oldest(line, min(wanted, limit - len(doomed)), owed)
+            # Of those beyond the count, what is owed stays without taking the place of another.
+            beyond = _oldest(islice(line, max(0, len(line) - count)), limit - len(doomed), owed)
+            wanted = min(limit, excess) - len(doomed)
+            doomed += beyond if len(beyond) >= wanted else _oldest(line, wanted, owed)
         return doomed
 
     def _too_old(

@@ -109,7 +109,7 @@ def prepare(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence
     with explained(path):
         found = check_version(connection, path, newest=len(steps))
         if found:
-            _check_whole(connection, path)
+            check_whole(connection, path)
         if one(connection, "PRAGMA journal_mode = WAL") != "wal":
             raise JournalError(path, "its file system cannot do what SQLite needs for WAL")
         for pragma in (
@@ -210,7 +210,13 @@ def explain(error: sqlite3.Error) -> str:
     return f"{reason} ({name})"
 
 
-def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+def check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Read the file from end to end.
+
+    Raises:
+        JournalError: it is damaged.
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
     ((found, *_), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
         text = " ".join(str(found).split())
