@@ -17,7 +17,7 @@ import math
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -244,7 +244,8 @@ class Journal:
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
         while self._queue or self._under_way is not None:
-            self._wake()
+            if self._queue:
+                self._wake()
             if self._quiet is None:
                 self._quiet = trio.Event()
             await self._quiet.wait()
@@ -276,15 +277,17 @@ class Journal:
                     self.forget(message_id, number)
             self._last = self._accepted_to = self.earlier_to = found.last
             self._open = found.not_started + len(found.running)
+            # A cancellation from outside ends the block; the writer goes on until it is left.
+            running = trio.CancelScope(shield=True)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run, name="journal")
+                nursery.start_soon(self._run, running, name="journal")
                 try:
                     yield found
                 finally:
                     with trio.move_on_after(settings.journal_timeout) as scope:
                         scope.shield = True
                         await self.wait_written()
-                    nursery.cancel_scope.cancel()
+                    running.cancel()
         finally:
             await self._close(store)
 
@@ -330,9 +333,12 @@ class Journal:
 
     # -- writing
 
-    async def _run(self) -> None:
-        """Write batch after batch until cancelled."""
-        delay = 0.0
+    async def _run(self, running: trio.CancelScope) -> None:
+        """Write batch after batch until `running` is cancelled."""
+        with running:
+            await self._write_batches()
+
+    async def _write_batches(self) -> NoReturn:
         while True:
             await self._wait_for_work()
             batch, self._queue = self._queue, []

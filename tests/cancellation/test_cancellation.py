@@ -16,7 +16,7 @@ from .public import key, waiting_functions, waits
 from .sweep import Case, sweep
 from .table import CASES
 
-for _name in ("compat", "links", "lives", "served", "sockets"):
+for _name in ("compat", "journal", "links", "lives", "served", "sockets"):
     importlib.import_module(f"{__package__}.cases_{_name}")
 
 _HOOK = "an asyncio hook for petals to override, which waits for nothing"
