@@ -75,8 +75,12 @@ class JournalFile:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, path: Path) -> Iterator[JournalFile]:
+    def open(cls, path: Path, *, untouched: bool = False) -> Iterator[JournalFile]:
         """Open an existing journal while the block runs.
+
+        Args:
+            path: the file.
+            untouched: see `connect`.
 
         Raises:
             FileNotFoundError: there is none.
@@ -86,7 +90,7 @@ class JournalFile:
         check_sqlite(path)
         if not exists(path):
             raise FileNotFoundError(path)
-        with contextlib.closing(connect(path)) as connection, explained(path):
+        with contextlib.closing(connect(path, untouched=untouched)) as connection, explained(path):
             version = check_version(connection, path, newest=len(STEPS))
             if version == 0:
                 raise JournalError(path, "is empty: no runtime has used it yet")
