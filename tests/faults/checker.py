@@ -105,16 +105,20 @@ def _counters(events: Iterable[Event]) -> Iterator[Violation]:
     for event in events:
         if isinstance(event, CountersRead):
             values = event.values
-            for whole, parts in (
+            for wholes, parts in (
                 (
-                    "received",
+                    ("received",),
                     ("accepted", "refused", "duplicates_joined", "duplicates_answered",
                      "unexpected_topic", "held"),
                 ),
-                ("accepted", ("succeeded", "failed", "waiting", "running")),
+                (
+                    ("accepted", "restored", "interrupted"),
+                    ("succeeded", "failed", "waiting", "waiting_on_disk", "running"),
+                ),
             ):  # fmt: skip
-                counted = {name: _total(values.get(name, 0)) for name in (whole, *parts)}
-                if 2 * counted[whole] != sum(counted.values()):
+                names = (*wholes, *parts)
+                counted = {name: _total(values.get(name, 0)) for name in names}
+                if sum(counted[name] for name in wholes) != sum(counted[name] for name in parts):
                     yield Violation("P5", f"process {event.incarnation}: {counted}")
 
 

@@ -85,6 +85,25 @@ async def test_what_may_be_run_again_is_run_again(autojump_clock: object, path: 
     assert second.started == [1]
 
 
+async def test_what_is_run_again_comes_before_what_had_not_started(
+    autojump_clock: object, path: Path
+) -> None:
+    first = Again()
+    async with open_harness(first, settings=settings(path, petal_concurrency=1)) as harness:
+        for n in range(4):
+            harness.send("rec/again", {"n": n}, message_id=f"m{n}")
+        await settle()
+        assert first.started == [0]
+        crashed = after_crash(path)
+        first.open()
+    second = Again()
+    second.open()
+    async with open_harness(second, settings=settings(crashed)) as harness:
+        await until(lambda: len(second.ended) == 4)
+        assert harness.statistics().waiting_on_disk == 0
+    assert second.started == [0, 1, 2, 3]
+
+
 async def test_what_kills_the_process_each_time_is_interrupted_in_the_end(
     autojump_clock: object, path: Path
 ) -> None:
