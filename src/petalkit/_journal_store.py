@@ -124,6 +124,11 @@ class JournalStore:
     def _remember(self) -> None:
         """Take into memory what pruning needs to know."""
         execute = self._writer.execute
+        # Of a message that is the response of a command which was forgotten from outside.
+        execute(
+            "DELETE FROM outbox WHERE payload IS NULL"
+            " AND answers NOT IN (SELECT number FROM results)"
+        )
         self._finished.load()
         self._ended = one(self._writer, "SELECT coalesce(max(ended), 0) FROM results")
         for number, answers in execute(

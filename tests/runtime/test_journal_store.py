@@ -437,6 +437,26 @@ def test_age_is_judged_by_a_clock_that_was_set(store: JournalStore) -> None:
     assert store.load().remembered == {"id-1": 1, "id-5": 5, "id-9": 9}
 
 
+def test_age_is_looked_at_when_something_gets_too_old(store: JournalStore) -> None:
+    def due(before: float) -> list[int]:
+        return [number for number, _ in store.prune(count=100, before=before)]
+
+    for number, at in ((1, NOON + 10), (3, NOON + 20), (5, NOON + 500), (7, 5.0)):
+        store.write([accepted(number), finished(number, at=at)])
+    assert due(NOON + 10) == []  # not before
+    assert due(NOON + 10.01) == [1]
+    assert due(NOON + 10.02) == []
+    assert due(NOON + 20.01) == [3]
+    assert due(NOON + 1e8) == [5]  # a clock that is wrong
+    store.write([accepted(9), finished(9, at=NOON + 700)])
+    assert due(NOON + 699) == []  # and is set right
+    assert due(NOON + 701) == [9]
+    assert due(NOON + 701) == []
+    store.write([accepted(11), finished(11, at=NOON - 50)])  # set back
+    assert due(NOON + 702) == []
+    assert due(NOON + 800) == [11]
+
+
 def test_a_full_file_lets_old_records_go(path: Path) -> None:
     with opened(path, size_max=MIB) as store:
         number = 1
