@@ -214,7 +214,7 @@ class _Run:
         self._outcome = outcome
         self._history = outcome.history
         self._count = outcome.counts
-        journal = ("--journal", str(folder / "journal.db")) if plan.journal else ()
+        journal = ("--journal", str(folder / "journal.db") if plan.journal else "off")
         self.device = Device(folder, proxy.url, [*plan.options, *journal])
         self._names: dict[tuple[int, int], str] = {}  # of deliveries, by link and packet ID
         self._levels: dict[int, int] = {}
