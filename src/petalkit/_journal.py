@@ -244,7 +244,7 @@ class Journal:
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
         while self._queue or self._under_way is not None:
-            if self._queue:
+            if self._queue:  # or there would be an empty batch, and after it another
                 self._wake()
             if self._quiet is None:
                 self._quiet = trio.Event()
@@ -256,7 +256,8 @@ class Journal:
     async def open(self) -> AsyncGenerator[Found]:
         """Open the file, and write what is put down until the block is left.
 
-        On leaving, what is left is written, which takes `journal_timeout` at most.
+        On leaving, also by cancellation, what is left is written, which takes `journal_timeout`
+        at most.
 
         Raises:
             JournalError: it cannot be opened; the text says why, and what to do.
@@ -284,8 +285,7 @@ class Journal:
                 try:
                     yield found
                 finally:
-                    with trio.move_on_after(settings.journal_timeout) as scope:
-                        scope.shield = True
+                    with trio.move_on_after(settings.journal_timeout, shield=True):
                         await self.wait_written()
                     running.cancel()
         finally:

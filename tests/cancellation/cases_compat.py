@@ -186,7 +186,7 @@ async def still_answers(ground: Inside) -> None:
     assert len(seen) <= len(ground.done) + 1
 
 
-inside_case = functools.partial(case, ground=inside, again=still_answers, lasting=WORKERS)
+inside_case = functools.partial(case, ground=inside, again=still_answers, others=2, lasting=WORKERS)
 
 
 @inside_case(MQTTProxy.publish_message)

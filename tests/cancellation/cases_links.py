@@ -278,4 +278,5 @@ for _kind, (_link, _transport, _wire) in WIRES.items():
             ground=_wire,
             name=f"{_kind}-{_operation.__name__.strip('_')}",
             again=_again,
+            others=2 if _kind == "sidecar" else 1,
         )(_operation)

@@ -47,7 +47,7 @@ async def harness_advance(ground: Served) -> None:
     assert trio.current_time() >= before + 5
 
 
-@served_case(Harness.wait_connected, ground=served)
+@served_case(Harness.wait_connected, ground=served, others=4)
 async def harness_wait_connected(ground: Served) -> None:
     ground.harness.drop_link()
     await ground.harness.wait_connected()
@@ -57,7 +57,7 @@ async def harness_wait_connected(ground: Served) -> None:
 @served_case(
     Harness.set_organization,
     ground=served,
-    others=5,
+    others=6,
     lasting=(*WORKERS, "grace of an old identity"),
 )
 async def harness_set_organization(ground: Served) -> None:
@@ -215,7 +215,7 @@ async def is_stopped(ground: Served) -> None:
         await ground.petal.publish_message({})
 
 
-@served_case(Runtime.wait_stopped, ground=served, again=is_stopped)
+@served_case(Runtime.wait_stopped, ground=served, again=is_stopped, others=3)
 async def runtime_wait_stopped(ground: Served) -> None:
     ground.harness.send("swept/slow")
     ground.harness.runtime.stop()

@@ -293,7 +293,7 @@ async def _settle(before: Standing, case: Case) -> None:
     left: list[str] = []
     with trio.move_on_after(case.patience):
         while left := (await _standing()).since(before, lasting=case.lasting):
-            await trio.sleep(case.patience / 40)
+            await trio.sleep(0.002 if case.real_clock else case.patience / 40)
     if left:
         raise AssertionError(f"it left {', '.join(left)}")
 

@@ -25,6 +25,18 @@ from .history import (
 )
 
 GIVEN_UP = ("publish_set_aside", "publish_rejected", "publish_expired")
+# What has to be the same number as what, of the counters of `petalkit/statistics`.
+SUMS = (
+    (
+        ("received",),
+        ("accepted", "refused", "duplicates_joined", "duplicates_answered", "unexpected_topic",
+         "held"),
+    ),
+    (
+        ("accepted", "restored", "interrupted"),
+        ("succeeded", "failed", "waiting", "waiting_on_disk", "running"),
+    ),
+)  # fmt: skip
 OTHERS_GO_ON = 10.0  # seconds in which a command of a petal that nobody hinders is served
 
 
@@ -104,20 +116,8 @@ def _strangers(cases: Iterable[Case]) -> Iterator[Violation]:
 def _counters(events: Iterable[Event]) -> Iterator[Violation]:
     for event in events:
         if isinstance(event, CountersRead):
-            values = event.values
-            for wholes, parts in (
-                (
-                    ("received",),
-                    ("accepted", "refused", "duplicates_joined", "duplicates_answered",
-                     "unexpected_topic", "held"),
-                ),
-                (
-                    ("accepted", "restored", "interrupted"),
-                    ("succeeded", "failed", "waiting", "waiting_on_disk", "running"),
-                ),
-            ):  # fmt: skip
-                names = (*wholes, *parts)
-                counted = {name: _total(values.get(name, 0)) for name in names}
+            for wholes, parts in SUMS:
+                counted = {name: _total(event.values.get(name, 0)) for name in (*wholes, *parts)}
                 if sum(counted[name] for name in wholes) != sum(counted[name] for name in parts):
                     yield Violation("P5", f"process {event.incarnation}: {counted}")
 

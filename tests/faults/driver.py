@@ -6,149 +6,42 @@ so that a run always ends; the checker then says what is missing.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import attrs
 import msgspec
 import trio
 
 from ..brokers import Mosquitto
-from .cases import NOT_FINAL, Rules
-from .checker import Violation, check
+from .cases import NOT_FINAL
+from .checker import check
 from .device import STOP_LIMIT, Device
-from .faults import Fault
 from .history import (
     Acknowledged,
     CountersRead,
     Delivered,
     Effect,
-    Hindered,
     History,
     Invoked,
     ProcessEnded,
     ProcessStarted,
-    Relieved,
     Response,
     SessionLost,
     read_effects,
 )
+from .load import Load
 from .packets import Direction, Kind, Packet
-from .petals import POLL, SLOTS
+from .petals import POLL
+from .plan import Outcome, Plan
 from .proxy import FaultProxy
-from .sender import PATIENCE, Client, open_client
+from .sender import Client, open_client
 
 START_LIMIT = 20.0  # seconds for a process to be subscribed, on a busy machine
 SETTLE = 3  # times that all is healed and waited for
-OTHERS = 20  # answers of the other petal while `work` is hindered
-COPY_WITHIN = 200  # commands after which a copy is sent, at most: well within the window of 1000
-
-# How often which command of the petal `work` is sent, and with what.
-_MIX: tuple[tuple[str, int, bool], ...] = (
-    ("quick", 40, False),
-    ("slow", 20, True),
-    ("narrow", 10, True),
-    ("idempotent", 12, True),
-    ("exclusive", 5, True),
-    ("urgent", 6, False),
-    ("failing", 7, False),
-)
-_RULES: dict[str, Any] = {
-    "idempotent": {"work/idempotent"},
-    "urgent": {"work/urgent"},
-    "lines": {"work/narrow"},
-    "codes": {
-        **{f"work/{name}": {None} for name, _, _ in _MIX},
-        "work/hold": {None},
-        "other/quick": {None},
-        "work/exclusive": {None, "BUSY"},
-        "work/failing": {"HANDLER_ERROR", "NO"},
-    },
-}
-End = Literal["kill", "stop"]
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What happens in one run.
-
-    Attributes:
-        seed: of everything random.
-        commands: of both petals together.
-        window: commands of a sender that are not answered, at most.
-        copies: the share that is sent a second time.
-        faults: of the link, one after the other.
-        flap: seconds after which the link is cut, again and again; None for never.
-        ends: what ends the process, spread evenly over the commands; it is started again.
-        end_every: seconds after which it is killed, again and again; None for never.
-        crashes: crash points; each is given to one more process, when the one before is dead.
-        hinder: whether all slots of one petal are taken once, for the other to go on.
-        journal: whether the device keeps one, in a file of the run's folder.
-        options: more of the device's command line.
-        ask_again: whether what was open when a process ended is sent again, as a sender must
-            that cannot rely on a journal.
-    """
-
-    seed: int
-    commands: int = 300
-    window: int = 40
-    copies: float = 0.05
-    faults: Sequence[Fault] = ()
-    flap: float | None = None
-    ends: Sequence[End] = ()
-    end_every: float | None = None
-    crashes: Sequence[str] = ()
-    hinder: bool = False
-    journal: bool = False
-    options: Sequence[str] = ()
-    ask_again: bool = attrs.Factory(lambda self: not self.journal, takes_self=True)
-
-    @property
-    def rules(self) -> Rules:
-        rules = Rules(journal=self.journal, **_RULES)
-        if "--overflow" not in self.options:
-            return rules
-        codes = {name: {*codes, "BUSY", "DROPPED"} for name, codes in rules.codes.items()}
-        return attrs.evolve(rules, codes=codes)
-
-
-@attrs.define
-class Outcome:
-    """What came of it.
-
-    Attributes:
-        counts: of everything worth telling.
-        faults: that have happened, by name.
-        latencies: seconds, in order.
-        counters: of the last process.
-        memory: the most that a process had, in bytes.
-        seconds: it took.
-        log: of the last process.
-    """
-
-    history: History
-    violations: list[Violation] = attrs.field(factory=list)
-    counts: Counter[str] = attrs.field(factory=Counter)
-    faults: Counter[str] = attrs.field(factory=Counter)
-    latencies: list[float] = attrs.field(factory=list)
-    counters: dict[str, Any] = attrs.field(factory=dict)
-    memory: int = 0
-    seconds: float = 0.0
-    log: str = ""
-
-    def explain(self, most: int = 20) -> str:
-        """The violations, each with the whole story of its command."""
-        lines = []
-        for violation in self.violations[:most]:
-            lines.append(str(violation))
-            if violation.message_id is not None:
-                lines += [f"    {event}" for event in self.history.of(violation.message_id)]
-        left = len(self.violations) - most
-        return "\n".join([*lines, f"... and {left} more"] if left > 0 else lines)
 
 
 async def drive(plan: Plan, folder: Path) -> Outcome:
@@ -214,8 +107,8 @@ class _Run:
         self._outcome = outcome
         self._history = outcome.history
         self._count = outcome.counts
-        journal = ("--journal", str(folder / "journal.db") if plan.journal else "off")
-        self.device = Device(folder, proxy.url, [*plan.options, *journal])
+        journal = str(folder / "journal.db") if plan.journal else "off"
+        self.device = Device(folder, proxy.url, ["--journal", journal, *plan.options])
         self._names: dict[tuple[int, int], str] = {}  # of deliveries, by link and packet ID
         self._levels: dict[int, int] = {}
         self._losses: list[float] = []  # of the session, since the device subscribed last
@@ -224,7 +117,14 @@ class _Run:
         self._asked_to_stop = 0.0
         self._over = False  # nothing is started again
         self._ended = trio.Event()
-        self._senders = 0
+        self._load = Load(
+            client,
+            seed=plan.seed,
+            window=plan.window,
+            copies=plan.copies,
+            gone=self._ended.is_set,
+            counts=outcome.counts,
+        )
         proxy.on_packet = self._see
         proxy.on_session_lost = lambda: self._losses.append(time.monotonic())
 
@@ -243,8 +143,10 @@ class _Run:
             async with trio.open_nursery() as sending:
                 sending.start_soon(self._end_processes)
                 others = plan.commands // 4
-                sending.start_soon(self._send_work, plan.commands - others)
-                sending.start_soon(self._send_other, others)
+                effects = self.device.effects if plan.hinder else None
+                work = functools.partial(self._load.send_work, effects=effects)
+                sending.start_soon(work, plan.commands - others)
+                sending.start_soon(self._load.send_other, others)
             chaos.cancel_scope.cancel()
         for _ in range(SETTLE):
             proxy.heal()
@@ -372,7 +274,7 @@ class _Run:
                 )
             )  # fmt: skip
 
-    # -- the senders
+    # -- sending again
 
     async def _send_again_when_told(self) -> None:
         while True:
@@ -380,93 +282,3 @@ class _Run:
             await self._wait_subscribed()
             self._ask_again = trio.Event()
             self._count["sent again"] += await self._client.send_all_open_again()
-
-    async def _send_work(self, count: int) -> None:
-        chance = random.Random(f"work {self._plan.seed}")
-        names = [name for name, weight, _ in _MIX for _ in range(weight)]
-        timed = {name for name, _, takes_time in _MIX if takes_time}
-        hinder_at = count // 2 if self._plan.hinder else -1
-        sender = _Sender(self, "work", chance)
-        for n in range(count):
-            if n == hinder_at:
-                await self._hinder(sender)
-            name = chance.choice(names)
-            data = {"ms": chance.choice([1, 2, 5, 20])} if name in timed else {}
-            await sender.send(f"work/{name}", n, data)
-        await sender.finish()
-
-    async def _send_other(self, count: int) -> None:
-        self._senders += 1
-        sender = _Sender(self, "other", random.Random(f"other {self._plan.seed}"))
-        for n in range(count):
-            await sender.send("other/quick", n, {})
-        await sender.finish()
-        self._senders -= 1
-
-    async def _hinder(self, sender: _Sender) -> None:
-        """Take all slots of `work`, until the other petal has shown that it goes on."""
-        await sender.wait_answered()
-        gate = self._folder / "gate"
-        for n in range(SLOTS):
-            await sender.send("work/hold", 100_000 + n, {"gate": str(gate)})
-        with trio.move_on_after(PATIENCE):
-            while self._holding() < SLOTS:
-                await trio.sleep(POLL)
-        self._history.add(Hindered(at=time.monotonic(), petal="work"))
-        enough = self._client.responses + OTHERS
-        await self._client.wait(lambda: self._client.responses >= enough or not self._senders)
-        self._history.add(Relieved(at=time.monotonic(), petal="work"))
-        gate.touch()
-
-    def _holding(self) -> int:
-        return sum(each.command == "work/hold" for each in read_effects(self.device.effects))
-
-
-class _Sender:
-    """Sends in order, with a window, and some again a while later."""
-
-    def __init__(self, run: _Run, name: str, chance: random.Random) -> None:
-        self._client = run._client
-        self._count = run._count
-        self._plan = run._plan
-        self._run = run
-        self._name = name
-        self._chance = chance
-        self._sent = 0
-        self._mine: set[str] = set()
-        self._copies: list[tuple[int, str]] = []
-
-    def _open(self) -> int:
-        self._mine &= self._client.open.keys()
-        return len(self._mine)
-
-    async def send(self, command: str, n: int, data: dict[str, Any]) -> None:
-        await self._wait_open_below(self._plan.window)
-        message_id = f"{self._name}-{self._plan.seed}-{n}"
-        await self._client.send(command, message_id, n, self._name, data)
-        self._mine.add(message_id)
-        self._count["commands"] += 1
-        self._sent += 1
-        if self._chance.random() < self._plan.copies:
-            self._copies.append((self._sent + self._chance.randint(1, COPY_WITHIN), message_id))
-        await self._send_copies(self._sent)
-
-    async def _send_copies(self, now: float) -> None:
-        for due, message_id in [each for each in self._copies if each[0] <= now]:
-            self._copies.remove((due, message_id))
-            self._count["copies"] += 1
-            await self._client.send_again(message_id)
-
-    async def _wait_open_below(self, bound: int) -> None:
-        if self._run._ended.is_set():
-            return
-        if not await self._client.wait(lambda: self._open() < bound):
-            self._count["given up"] += len(self._mine)
-            self._mine.clear()
-
-    async def wait_answered(self) -> None:
-        await self._wait_open_below(1)
-
-    async def finish(self) -> None:
-        """Send what is left of the copies."""
-        await self._send_copies(float("inf"))

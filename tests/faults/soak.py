@@ -28,8 +28,9 @@ import trio
 import petalkit
 
 from .crash_points import POINTS
-from .driver import Outcome, Plan, drive
+from .driver import drive
 from .faults import KINDS, Schedule
+from .plan import Outcome, Plan
 
 COMMANDS_PER_FAULT = 50
 TRANSPORTS = {
@@ -83,9 +84,9 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
     count = 0 if "none" in options.faults else options.commands // COMMANDS_PER_FAULT
     crashes: list[str] = []
     if options.crash_points:
-        # Each point at its first, an early and a later time.
-        crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in POINTS]
-        crashes = crashes[seed % 3 :: 3] if not options.journal else crashes
+        # Each at its first, an early and a later time; without a journal there is but one.
+        names = POINTS if options.journal else ("effect-done",)
+        crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in names]
     return Plan(
         seed=seed,
         commands=options.commands,
@@ -94,7 +95,8 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
         flap=options.flap,
         end_every=options.kill_every,
         crashes=crashes,
-        hinder=options.kill_every is None and not crashes,
+        # Where commands are refused, its slots may never all be taken.
+        hinder=options.kill_every is None and not crashes and "--overflow" not in options.device,
         journal=options.journal,
         options=[*TRANSPORTS[transport], "--log-level", "warning", *shlex.split(options.device)],
     )

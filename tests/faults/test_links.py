@@ -10,8 +10,9 @@ import trio
 
 from ..brokers import find_mosquitto
 from .checker import check
-from .driver import Plan, drive
+from .driver import drive
 from .faults import KINDS, Schedule
+from .plan import Plan
 
 pytestmark = [
     pytest.mark.trio,

@@ -396,6 +396,22 @@ async def test_a_link_flaps(net: Net, autojump_clock: MockClock, nursery: trio.N
     assert net.proxy.played["flap"] == 3
 
 
+async def test_all_that_a_dead_device_had_sent_arrives_before_it_counts_as_gone(
+    net: Net, autojump_clock: MockClock
+) -> None:
+    device, broker = await net.link()
+    net.proxy.arm(Fault(Delay(2), UP, Kind.PUBACK))
+    await device.send(puback(1), puback(2))
+    await device.stream.aclose()
+    silent, other = await net.link()
+    net.proxy.arm(Fault(HalfOpen(9e9), UP, Kind.PUBACK))
+    await silent.send(puback(3))
+    await net.proxy.wait_drained()
+    assert broker.take() == puback(1) + puback(2)
+    assert other.take() == b""
+    assert not net.proxy._live
+
+
 async def test_all_packets_are_told_before_anything_happens_to_them(net: Net) -> None:
     told: list[tuple[int, Direction, bytes]] = []
 
