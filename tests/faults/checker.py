@@ -176,7 +176,7 @@ def _may_miss_refusal(case: Case, times: Times, rules: Rules) -> bool:
     acknowledged = case.acknowledged
     if rules.journal or not acknowledged or "BUSY" not in rules.codes.get(case.command, ()):
         return False
-    return times.killed(acknowledged[0].at)
+    return times.killed(acknowledged[0].at) > 0
 
 
 # -- P9: the others go on

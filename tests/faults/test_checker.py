@@ -229,6 +229,8 @@ def test_p3_interrupted_means_that_a_process_was_killed_meanwhile() -> None:
     assert told.broken(NO_JOURNAL) == ["P3"]
     idempotent = story().came("a", "work/idempotent").ended().answered("a", "INTERRUPTED")
     assert idempotent.broken() == ["P3"], "it has to be run again"
+    often = story().came("a", "work/idempotent").ended().ended().ended()
+    assert often.answered("a", "INTERRUPTED").broken() == [], "but not for ever"
 
 
 def test_p3_no_success_without_an_effect() -> None:
