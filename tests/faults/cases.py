@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 import attrs
 
+from petalkit._recovery import STARTS_MAX
+
 from .history import (
     Acknowledged,
     Effect,
@@ -128,8 +130,9 @@ class Times:
     def ended(self, after: float, before: float) -> bool:
         return any(after < end.at < before for end in self.ends)
 
-    def killed(self, after: float, before: float = math.inf) -> bool:
-        return any(after < end.at < before for end in self.ends if end.how != "stopped")
+    def killed(self, after: float, before: float = math.inf) -> int:
+        """How often, or whether."""
+        return sum(after < end.at < before for end in self.ends if end.how != "stopped")
 
     def stopping(self, by: float) -> bool:
         return any(end.at - end.took <= by for end in self.ends if end.how == "stopped")
@@ -239,7 +242,11 @@ def _interrupted(case: Case, times: Times, rules: Rules) -> Iterator[str]:
                 yield f"{case.command} was answered INTERRUPTED, and there is no journal"
             elif not times.killed(since, response.at):
                 yield f"{case.command} was answered INTERRUPTED, and nothing was killed meanwhile"
-            elif case.command in rules.idempotent:
+            elif (
+                case.command in rules.idempotent
+                # One that is there whenever the process dies may be why it does.
+                and times.killed(case.invoked[0].at, response.at) < STARTS_MAX
+            ):
                 yield f"{case.command} was answered INTERRUPTED, and not run again"
 
 
