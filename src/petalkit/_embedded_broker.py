@@ -21,6 +21,7 @@ import trio
 
 from ._errors import ConfigError
 
+START_LIMIT = 10.0  # seconds; the name of a host has to be looked up, all else is done at once
 SHUTDOWN_LIMIT = 5.0  # seconds; amqtt itself waits for its clients' handlers
 
 
@@ -54,9 +55,10 @@ async def open_embedded_broker(
 
     Raises:
         ConfigError: amqtt is not installed.
-        OSError: the port is taken.
+        OSError: the port is taken, or the host cannot be bound.
 
-    Cancellation: ends the broker; the shutdown is shielded and takes at most `SHUTDOWN_LIMIT`.
+    Cancellation: ends the broker; start and shutdown are shielded, and take at most `START_LIMIT`
+    and `SHUTDOWN_LIMIT`.
     """
     try:
         from amqtt.broker import Broker
@@ -85,6 +87,17 @@ async def open_embedded_broker(
                 writer.close()
                 writers.discard(writer)
 
+    async def start(broker: Broker) -> BaseException | None:
+        # Shielded: asyncio forgets a socket that listens already when its start is cancelled.
+        with trio.move_on_after(START_LIMIT, shield=True):
+            try:
+                await trio_asyncio.aio_as_trio(broker.start)()
+            except BrokerError as error:
+                # It wraps what asyncio said; callers know OSError.
+                return error.__cause__ if isinstance(error.__cause__, OSError) else error
+            return None
+        return TimeoutError(f"{host!r} could not be bound within {START_LIMIT:g} s")
+
     async def shut_down(broker: Broker) -> None:
         await broker.shutdown()
         for writer in writers:
@@ -107,21 +120,18 @@ async def open_embedded_broker(
             }
         )
         try:
-            await trio_asyncio.aio_as_trio(broker.start)()
-        except BrokerError as error:
-            # It wraps what asyncio said; callers know OSError.
-            failure = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        else:
-            logger.setLevel(max(level, logging.ERROR))
-            try:
-                # The one private name: amqtt does not tell the port that it was given.
-                sockets: Any = broker._servers["default"].instance.sockets
-                yield EmbeddedBroker(host, sockets[0].getsockname()[1])
-            except BaseException as error:
-                failure = error  # kept out of the loop's nurseries, which would group it
-            with trio.move_on_after(SHUTDOWN_LIMIT) as scope:
-                scope.shield = True
-                await trio_asyncio.aio_as_trio(shut_down)(broker)
+            failure = await start(broker)
+            if failure is None:
+                logger.setLevel(max(level, logging.ERROR))
+                try:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    # The one private name: amqtt does not tell the port that it was given.
+                    sockets: Any = broker._servers["default"].instance.sockets
+                    yield EmbeddedBroker(host, sockets[0].getsockname()[1])
+                except BaseException as error:
+                    failure = error  # kept out of the loop's nurseries, which would group it
+                with trio.move_on_after(SHUTDOWN_LIMIT, shield=True):
+                    await trio_asyncio.aio_as_trio(shut_down)(broker)
         finally:
             logger.setLevel(level)
     if failure is not None:

@@ -30,7 +30,7 @@ from ._freshness import Freshness
 from ._held import PACKET_IDS, Held, HeldLine
 from ._journal import Journal
 from ._journal_forms import as_accepted, expiry_of
-from ._journal_records import Forgotten
+from ._journal_records import Forgotten, JournalError
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
@@ -252,7 +252,12 @@ class Intake:
         if wait_ack:
             spec = self._table.lookup(command.command)
             wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
-        self._judge(Request(delivery, identity, command, terms, wait_ack))
+        request = Request(delivery, identity, command, terms, wait_ack)
+        try:
+            self._judge(request)
+        except JournalError as error:  # what it may be a copy of cannot be read
+            logger.error("%s", error)
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
     def _judge(self, request: Request) -> None:
         command = request.command
@@ -461,7 +466,10 @@ class Intake:
         """Acknowledge when the command is safe, or with it, as it is set."""
         unwritten = execution.recorded and not execution.on_disk
         if (self._acks_at_once or self._draining) and not unwritten:
-            delivery.ack()
+            if self._journal is None:
+                delivery.ack()
+            else:
+                self._journal.acknowledge(delivery)
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
 

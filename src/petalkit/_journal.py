@@ -17,7 +17,7 @@ import math
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -36,6 +36,7 @@ from ._journal_records import (
 from ._journal_store import JournalStore
 from ._settings import Settings
 from ._statistics import Counters
+from .transports import Delivery
 
 logger = logging.getLogger("petalkit.journal")
 
@@ -44,6 +45,7 @@ RETRY_MAX = 30.0  # seconds between two attempts to write, at most
 QUEUED_MAX = 4096  # commands accepted and not yet written
 FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
+NEARLY_FULL = 0.9  # of its size: from there on it is looked each time
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
 
@@ -229,10 +231,21 @@ class Journal:
         else:
             then()
 
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Acknowledge when all that was put down so far is on disk, or the disk fails.
+
+        For a copy of what is on disk itself: to withhold that would hold up all behind it.
+        """
+        if self._error is None:
+            self.when_written(_Acknowledgement(delivery))
+        else:
+            delivery.ack()
+
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
         while self._queue or self._under_way is not None:
-            self._wake()
+            if self._queue:  # or there would be an empty batch, and after it another
+                self._wake()
             if self._quiet is None:
                 self._quiet = trio.Event()
             await self._quiet.wait()
@@ -243,7 +256,8 @@ class Journal:
     async def open(self) -> AsyncGenerator[Found]:
         """Open the file, and write what is put down until the block is left.
 
-        On leaving, what is left is written, which takes `journal_timeout` at most.
+        On leaving, also by cancellation, what is left is written, which takes `journal_timeout`
+        at most.
 
         Raises:
             JournalError: it cannot be opened; the text says why, and what to do.
@@ -259,18 +273,21 @@ class Journal:
         try:
             found: Found = await self._do(store.load)
             self._numbers = dict(found.remembered)
+            for number, message_id in await self._do(functools.partial(self._prune, store)):
+                if message_id is not None:
+                    self.forget(message_id, number)
             self._last = self._accepted_to = self.earlier_to = found.last
-            self._unpruned = PRUNE_EVERY
             self._open = found.not_started + len(found.running)
+            # A cancellation from outside ends the block; the writer goes on until it is left.
+            running = trio.CancelScope(shield=True)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run, name="journal")
+                nursery.start_soon(self._run, running, name="journal")
                 try:
                     yield found
                 finally:
-                    with trio.move_on_after(settings.journal_timeout) as scope:
-                        scope.shield = True
+                    with trio.move_on_after(settings.journal_timeout, shield=True):
                         await self.wait_written()
-                    nursery.cancel_scope.cancel()
+                    running.cancel()
         finally:
             await self._close(store)
 
@@ -316,9 +333,12 @@ class Journal:
 
     # -- writing
 
-    async def _run(self) -> None:
-        """Write batch after batch until cancelled."""
-        delay = 0.0
+    async def _run(self, running: trio.CancelScope) -> None:
+        """Write batch after batch until `running` is cancelled."""
+        with running:
+            await self._write_batches()
+
+    async def _write_batches(self) -> NoReturn:
         while True:
             await self._wait_for_work()
             batch, self._queue = self._queue, []
@@ -363,9 +383,12 @@ class Journal:
         assert store is not None
         if batch:
             store.write(batch)
-        if self._unpruned < PRUNE_EVERY:
+        if self._unpruned < PRUNE_EVERY and store.fill < NEARLY_FULL:
             return ()
         self._unpruned = 0
+        return self._prune(store)
+
+    def _prune(self, store: JournalStore) -> Pruned:
         settings = self._settings
         return store.prune(
             count=settings.journal_count, before=self._timestamps.now() - settings.journal_age
@@ -394,6 +417,9 @@ class Journal:
             return of not in unwritten
 
         self.on_failing(unwritten)
+        for then in (*self._then, *(self._under_way or ())):
+            if isinstance(then, _Acknowledgement):
+                then()
         self._queue = list(filter(is_left, self._queue))
         return list(filter(is_left, batch))
 
@@ -427,6 +453,18 @@ class Journal:
         if self._quiet is not None and not self._queue:
             self._quiet.set()
             self._quiet = None
+
+
+class _Acknowledgement:
+    """Acknowledges; again does nothing."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def __call__(self) -> None:
+        self._delivery.ack()
 
 
 class _Writer:

@@ -124,6 +124,11 @@ class JournalStore:
     def _remember(self) -> None:
         """Take into memory what pruning needs to know."""
         execute = self._writer.execute
+        # Of a message that is the response of a command which was forgotten from outside.
+        execute(
+            "DELETE FROM outbox WHERE payload IS NULL"
+            " AND answers NOT IN (SELECT number FROM results)"
+        )
         self._finished.load()
         self._ended = one(self._writer, "SELECT coalesce(max(ended), 0) FROM results")
         for number, answers in execute(
@@ -147,7 +152,7 @@ class JournalStore:
         """
         if not batch:
             return
-        planned = Batch(batch, self._ended)
+        planned = Batch(batch, self._ended, self._owed)
         with explained(self.path):
             try:
                 self._execute(list(planned.statements()))
@@ -161,7 +166,7 @@ class JournalStore:
         for row in planned.posted.values():
             if row[1]:
                 self._owed.add(row[0], row[1])
-        for number, _ in planned.settled:
+        for (number,) in planned.settled:
             self._owed.settle(number)
         self._unseen += planned.size
         if self._unseen > self._size_max * _LOOK_AGAIN:

@@ -63,9 +63,12 @@ def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+JOURNAL_OFF = "off"
+
+
 def _journal_path(value: Any) -> Path | None:
     """A path; the word "off" is how a file or a command line says that there is none."""
-    return None if value is None or str(value) == "off" else Path(value)
+    return None if value is None or str(value) == JOURNAL_OFF else Path(value)
 
 
 def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -441,6 +444,7 @@ class Settings:
             "they outlive the process; off for none.",
             "unit": "",
             "secret": False,
+            "off": JOURNAL_OFF,
             "default": "off; with petalkit run, a file of the device in the user's state folder",
         },
     )

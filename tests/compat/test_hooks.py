@@ -279,6 +279,22 @@ async def test_no_hook_holds_up_the_stop(
     assert other.hooks[-2:] == ["async_shutdown", "shutdown"]
 
 
+async def test_a_startup_that_has_run_although_it_was_cut_short_is_followed_by_shutdown(
+    autojump_clock: Any,
+) -> None:
+    class Cut(GuidePetal):
+        async def startup(self) -> None:  # type: ignore[override]
+            with contextlib.suppress(asyncio.CancelledError):
+                await hang()
+            super().startup()
+
+    petal = Cut()
+    settings = Settings(startup_timeout=1)
+    async with open_harness(*adapt(petal), NativePetal(), settings=settings) as harness:
+        assert harness.statistics().unavailable_petals == ("example-petal",)
+    assert petal.hooks == ["startup", "async_shutdown", "shutdown"]
+
+
 async def test_the_petals_tasks_still_run_in_its_last_hooks(autojump_clock: Any) -> None:
     ended: list[str] = []
 

@@ -15,7 +15,7 @@ from petalkit import PetalkitError, Settings
 from petalkit.compat import BaseProxy, MethodRemoved, MQTTProxy, Petal, ProxyNotAvailable, adapt
 from petalkit.testing import open_harness
 
-from .petals import GuidePetal, HandlerPetal, Message
+from .petals import GuidePetal, HandlerPetal, Message, NativePetal
 
 pytestmark = pytest.mark.trio
 
@@ -438,6 +438,33 @@ async def test_a_factory_that_fails_ends_the_petals_that_need_it(
         async with open_harness(*petals):
             pytest.fail("it was served")
     assert "no redis here" in caplog.text
+
+
+async def hang() -> None:
+    await asyncio.sleep(100_000)
+
+
+def refuse() -> None:
+    raise ConnectionRefusedError("nobody there")
+
+
+@pytest.mark.parametrize("second", [refuse, hang])
+async def test_what_a_factory_has_started_is_stopped_although_the_next_one_fails(
+    autojump_clock: Any, second: Any
+) -> None:
+    calls: list[str] = []
+
+    class Redis(BaseProxy):
+        async def start(self) -> None:
+            calls.append("start")
+
+        async def stop(self) -> None:
+            calls.append("stop")
+
+    petals = adapt(GuidePetal(), proxy_factories={"redis": Redis, "cloud": second})
+    async with open_harness(*petals, NativePetal()) as harness:
+        assert harness.statistics().unavailable_petals == ("example-petal",)
+    assert calls == ["start", "stop"]
 
 
 async def test_the_error_is_a_key_error_too(autojump_clock: Any) -> None:

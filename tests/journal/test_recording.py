@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from petalkit._codec import Timestamps
+from petalkit._journal import Journal
+from petalkit._journal_records import Forgotten
+from petalkit._statistics import Counters
 from petalkit.testing import open_harness
 
 from ..runtime.petals import Recorder, settle, unacknowledged
@@ -182,3 +186,50 @@ async def test_a_command_cancelled_before_its_start_is_on_disk_is_not_called(
     assert answers["m1"]["success"]
     assert answers["m2"]["error_code"] == "CANCELLED"
     assert petal.started == [1]
+
+
+# -- the journal by itself, with its thread
+
+
+LIMIT = 4.0  # seconds of the real clock; less than `journal_timeout`
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def journal(path: Path, counters: Counters) -> Journal:
+    return Journal(settings(path), "device", counters, Timestamps())
+
+
+async def under_way(journal: Journal) -> None:
+    """Put something down, and wait until it is on its way to the disk."""
+    journal.add(Forgotten(1))
+    while journal._under_way is None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_whoever_waits_for_a_batch_that_is_under_way_causes_no_other(
+    journal: Journal, counters: Counters
+) -> None:
+    with trio.fail_after(LIMIT):
+        async with journal.open():
+            await under_way(journal)
+            await journal.wait_written()
+    assert counters.journal_operations == counters.journal_batches == 1
+
+
+async def test_what_was_put_down_is_written_although_the_block_is_cancelled(
+    journal: Journal, counters: Counters, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(LIMIT), trio.CancelScope() as scope:
+        async with journal.open():
+            await under_way(journal)
+            journal.add(Forgotten(2))
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert counters.journal_operations == 2
+    assert caplog.text == ""

@@ -11,6 +11,7 @@ when it fails; what the host lets fail (`async_startup`) is logged, and the peta
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -51,7 +52,7 @@ class Hooks:
         self._desk = desk
         self._loop = loop
         self._supplies = supplies
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}  # by factories
         self._started = False
         self._set_up = False
 
@@ -64,17 +65,23 @@ class Hooks:
             HookFailed, ProxyNotAvailable: the petal cannot be served.
         """
         petal, loop = self._petal, self._loop
-        self._made = await self._call("making the proxies", make_proxies, self._supplies)
+        await self._call("making the proxies", make_proxies, self._supplies, self._made)
         await self._call("inject_proxies", petal.inject_proxies, self._proxies())
         self.tell_organization()
         petal._loop = loop.loop
-        await self._call("startup", petal.startup)
+        await self._call("startup", self._start_up)
         petal._loop = loop.loop  # where the host sets it
+
+    async def _start_up(self) -> None:
+        """Asyncio-flavored. It has started when its own has run, even if nobody waits any more."""
+        result = self._petal.startup()
+        if inspect.iscoroutine(result):
+            await result
         self._started = True
 
     def _proxies(self) -> Proxies:
         petal = self._petal
-        found = {**self._made, MQTT: MQTTProxy(self._desk)}
+        found = {**self._supplies.objects, **self._made, MQTT: MQTTProxy(self._desk)}
         proxies = Proxies(self._name, found, getattr(petal, "get_optional_proxies", tuple))
         proxies.require(_names(getattr(petal, "get_required_proxies", None)))
         return proxies

@@ -98,9 +98,13 @@ class Proxies(Mapping[str, Any]):
         return f"<Proxies of {self._petal!r}: {', '.join(sorted(self._found))}>"
 
 
-async def make_proxies(supplies: Supplies) -> dict[str, Any]:
-    """Asyncio-flavored: make and start what comes from factories."""
-    found = dict(supplies.objects)
+async def make_proxies(supplies: Supplies, made: dict[str, Any]) -> None:
+    """Asyncio-flavored: make and start what comes from factories.
+
+    Args:
+        supplies: has the factories.
+        made: each is put in as it is started, so that it is stopped whatever becomes of the next.
+    """
     for name, make in supplies.factories.items():
         try:
             proxy = make()
@@ -110,8 +114,7 @@ async def make_proxies(supplies: Supplies) -> dict[str, Any]:
         except Exception as error:
             text = f"the proxy {name!r} cannot be made: {type(error).__name__}: {error}"
             raise RuntimeError(text) from error
-        found[name] = proxy
-    return found
+        made[name] = proxy
 
 
 async def stop_proxy(proxy: Any) -> None:
