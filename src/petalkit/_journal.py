@@ -14,8 +14,6 @@ import contextlib
 import functools
 import logging
 import math
-import queue
-import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Any, NoReturn
 
@@ -34,6 +32,7 @@ from ._journal_records import (
     Posted,
 )
 from ._journal_store import JournalStore
+from ._journal_writer import Writer
 from ._settings import Settings
 from ._statistics import Counters
 from .transports import Delivery
@@ -80,7 +79,7 @@ class Journal:
         self._counters = counters
         self._timestamps = timestamps
         self._store: JournalStore | None = None
-        self._writer: _Writer | None = None
+        self._writer: Writer | None = None
         self._queue: list[Operation] = []
         self._then: list[Then] = []  # called when what is in the queue is written
         self._under_way: list[Then] | None = None  # the same of the batch that is being written
@@ -237,7 +236,7 @@ class Journal:
         For a copy of what is on disk itself: to withhold that would hold up all behind it.
         """
         if self._error is None:
-            self.when_written(_Acknowledgement(delivery))
+            self.when_written(Acknowledgement(delivery))
         else:
             delivery.ack()
 
@@ -267,7 +266,7 @@ class Journal:
             JournalStore.open, self.path, device_id=self._device_id, size_max=settings.journal_size
         )
         if settings.journal_thread:
-            self._writer = _Writer()
+            self._writer = Writer()
         store = await self._open_store(opening)
         self._store = store
         try:
@@ -418,7 +417,7 @@ class Journal:
 
         self.on_failing(unwritten)
         for then in (*self._then, *(self._under_way or ())):
-            if isinstance(then, _Acknowledgement):
+            if isinstance(then, Acknowledgement):
                 then()
         self._queue = list(filter(is_left, self._queue))
         return list(filter(is_left, batch))
@@ -455,7 +454,7 @@ class Journal:
             self._quiet = None
 
 
-class _Acknowledgement:
+class Acknowledgement:
     """Acknowledges; again does nothing."""
 
     __slots__ = ("_delivery",)
@@ -465,50 +464,3 @@ class _Acknowledgement:
 
     def __call__(self) -> None:
         self._delivery.ack()
-
-
-class _Writer:
-    """A thread that does one piece of work after another, for one task.
-
-    A thread of our own, because a wake-up of Trio's costs three times as much, and because one
-    that hangs on a dead disk must not hold up the end of the process: so it is a daemon.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
-        threading.Thread(target=self._work, name="petalkit journal", daemon=True).start()
-
-    async def do(self, job: Callable[[], Any]) -> Any:
-        """Do it in the thread. Cancellation: it is done all the same, and its outcome dropped."""
-        waiting = _Job(job)
-        self._jobs.put(waiting)
-        await waiting.done.wait()  # bounded by whoever cancels
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.result
-
-    def close(self) -> None:
-        """End the thread when its work is done."""
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job.result = job.function()
-            except Exception as error:
-                job.error = error
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(job.done.set)
-
-
-class _Job:
-    """A piece of work and what became of it."""
-
-    __slots__ = ("done", "error", "function", "result")
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-        self.done = trio.Event()
-        self.result: Any = None
-        self.error: Exception | None = None

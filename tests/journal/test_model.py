@@ -93,7 +93,9 @@ faults = st.one_of(
     st.just(Move()),
 )
 stories = st.lists(
-    st.one_of(sends, sends, sends, copies, releases, time, time, deaths, st.just(Restart()), faults),
+    st.one_of(
+        sends, sends, sends, copies, releases, time, time, deaths, st.just(Restart()), faults
+    ),
     max_size=30,
 )
 

@@ -381,9 +381,7 @@ class World:
         self._see(promises.Answered, fields["messageId"], payload, fields)
 
     def saw_acknowledgement(self, payload: bytes) -> None:
-        self._see(
-            promises.Acknowledged, self._by_serial[msgspec.json.decode(payload)["serial"]]
-        )
+        self._see(promises.Acknowledged, self._by_serial[msgspec.json.decode(payload)["serial"]])
 
     # -- the life of the device
 
