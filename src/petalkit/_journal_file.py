@@ -213,9 +213,9 @@ class JournalFile:
                 raise JournalError(self.path, f"{reason}: stop it first, or wait")
             for number, _ in found:
                 self._connection.execute(
-                    "UPDATE outbox SET payload = (SELECT response FROM results WHERE number = ?1)"
-                    " WHERE answers = ?1 AND payload IS NULL",
-                    (number,),
+                    "UPDATE outbox SET payload = (SELECT response FROM results WHERE number = ?)"
+                    " WHERE answers = ? AND payload IS NULL",
+                    (number, number),
                 )
                 self._connection.execute("DELETE FROM results WHERE number = ?", (number,))
                 self._connection.execute("DELETE FROM commands WHERE number = ?", (number,))

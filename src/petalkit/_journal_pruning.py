@@ -20,9 +20,9 @@ from ._journal_schema import one, transaction
 _THOSE = "WHERE number IN (SELECT value FROM json_each(?))"
 # One row for all, since each row takes a step, and each step lets the GIL go.
 _OLD = (
-    "SELECT json_array(json_group_array(number) FILTER (WHERE finished_at < ?2),"
-    " min(finished_at) FILTER (WHERE finished_at >= ?2))"
-    f" FROM results {_THOSE.replace('?', '?1')} AND finished_at >= ?3"
+    "SELECT json_array(json_group_array(number) FILTER (WHERE finished_at < ?),"
+    " min(finished_at) FILTER (WHERE finished_at >= ?))"
+    f" FROM results {_THOSE} AND finished_at >= ?"
 )
 LOOK_AGAIN = 60.0  # seconds until records are looked at again whose age is not known
 _NAMES = f"SELECT json_group_array(json_array(number, message_id)) FROM commands {_THOSE}"
@@ -140,7 +140,7 @@ class FinishedCommands:
         for line in (self._others, self._remembered):
             rest = (number for number in line if number not in known)
             oldest = json.dumps(_oldest(rest, limit - len(found), owed))
-            parameters = (oldest, before, CLOCK_SET_SINCE)
+            parameters = (before, before, oldest, CLOCK_SET_SINCE)
             old, next_due = json.loads(one(self._connection, _OLD, parameters))
             found += old
             due += [] if next_due is None else [next_due]

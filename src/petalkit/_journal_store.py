@@ -123,17 +123,15 @@ class JournalStore:
 
     def _remember(self) -> None:
         """Take into memory what pruning needs to know."""
-        execute = self._writer.execute
         # Of a message that is the response of a command which was forgotten from outside.
-        execute(
+        self._writer.execute(
             "DELETE FROM outbox WHERE payload IS NULL"
             " AND answers NOT IN (SELECT number FROM results)"
         )
         self._finished.load()
         self._ended = one(self._writer, "SELECT coalesce(max(ended), 0) FROM results")
-        for number, answers in execute(
-            "SELECT number, answers FROM outbox WHERE answers IS NOT NULL"
-        ).fetchall():
+        owed = "SELECT number, answers FROM outbox WHERE answers IS NOT NULL"
+        for number, answers in self._writer.execute(owed).fetchall():
             self._owed.add(number, answers)
         self._first_waiting = one(
             self._writer,
