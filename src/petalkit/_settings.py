@@ -395,7 +395,7 @@ class Settings:
         check=at_least(0),
     )
     journal_commit_delay: float = _setting(
-        0.001,
+        0.002,
         "How long a batch waits for more under load, so that there are fewer of them.",
         unit="s",
         check=seconds,
