@@ -22,8 +22,20 @@ Only `effect-done` is there without a journal: the petals call it themselves.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
+import sqlite3
+from collections.abc import Generator, Sequence
+
+from petalkit import _journal_schema, _journal_store
+from petalkit._journal import Journal
+from petalkit._journal_records import Accepted, Finished, Started
+from petalkit._posts import Posts
+from petalkit.transports import Delivery
+from petalkit.transports._asyncio_link import AsyncioLink
+from petalkit.transports._native_link import NativeLink
 
 VARIABLE = "PETALKIT_TEST_CRASH"
 POINTS = (
@@ -37,6 +49,12 @@ POINTS = (
     "response-acknowledged",
     "mid-commit",
 )
+
+_WRITTEN = {
+    Accepted: "accept-written",
+    Started: "start-written",
+    Finished: "finish-written",
+}
 
 _wanted = ""
 _left = 0
@@ -60,7 +78,62 @@ def install() -> None:
     text = os.environ.get(VARIABLE)
     if text:
         _wanted, _left = parse(text)
-        # The journal's classes are wrapped here.
+        if _wanted != "effect-done":
+            _wrap()
+
+
+def _wrap() -> None:
+    """Let everything that belongs to a point call `reached`."""
+    for kind, name, point in (
+        (Journal, "_add_accepted", "accept-queued"),
+        (Delivery, "ack", "acknowledged"),
+        (AsyncioLink, "publish_nowait", "response-sent"),
+        (NativeLink, "publish_nowait", "response-sent"),
+    ):
+        _after(kind, name, point)
+    _before(Posts, "settle", "response-acknowledged")
+    written = Journal._written
+
+    def on_written(journal: Journal, batch: Sequence[object], pruned: object) -> None:
+        # It is on disk, and nobody knows that yet.
+        for operation in batch:
+            point = _WRITTEN.get(type(operation))
+            if point is not None:
+                reached(point)
+        written(journal, batch, pruned)  # type: ignore[arg-type]
+
+    Journal._written = on_written  # type: ignore[assignment, method-assign]
+
+    @contextlib.contextmanager
+    def transaction(connection: sqlite3.Connection) -> Generator[None]:
+        with _journal_schema.transaction(connection):
+            yield
+            reached("mid-commit")
+
+    _journal_store.transaction = transaction
+
+
+def _after(kind: type, name: str, point: str) -> None:
+    function = getattr(kind, name)
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, **named: object) -> object:
+        result = function(*arguments, **named)
+        reached(point)
+        return result
+
+    setattr(kind, name, wrapped)
+
+
+def _before(kind: type, name: str, point: str) -> None:
+    function = getattr(kind, name)
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, **named: object) -> object:
+        reached(point)
+        return function(*arguments, **named)
+
+    setattr(kind, name, wrapped)
 
 
 def reached(name: str) -> None:

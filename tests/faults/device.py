@@ -79,6 +79,7 @@ class Device:
             "PYTHONUNBUFFERED": "1",
             EFFECTS: str(self.effects),
             INCARNATION: str(self.incarnation),
+            "XDG_STATE_HOME": str(self._folder / "state"),  # where the journal is
         }
         if crash is not None:
             environment[VARIABLE] = crash
