@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 import attrs
 
+from petalkit._recovery import STARTS_MAX
+
 from .history import (
     Acknowledged,
     Effect,
@@ -51,8 +53,6 @@ class Rules:
             it does with one that was in flight when three links in a row were lost.
         idempotent: commands that are run again when they were interrupted.
         urgent: commands that pass every order, and may be repeated across a crash.
-        starts_max: how often an idempotent command is started, at most: one that kills its process
-            each time has to end.
         lines: commands that have a `concurrency` of their own, and so their own order.
         codes: error codes that a command may be answered with, None for a success, beside those
             of a stop and INTERRUPTED. A command that is not in it may be answered with any.
@@ -63,7 +63,6 @@ class Rules:
     may_give_up: bool = False
     idempotent: Collection[str] = ()
     urgent: Collection[str] = ()
-    starts_max: int = 3
     lines: Collection[str] = ()
     codes: Mapping[str, Collection[str | None]] = attrs.field(factory=dict)
 
@@ -132,7 +131,7 @@ class Times:
         return any(after < end.at < before for end in self.ends)
 
     def killed(self, after: float, before: float = math.inf) -> int:
-        """How many."""
+        """How often, or whether."""
         return sum(after < end.at < before for end in self.ends if end.how != "stopped")
 
     def stopping(self, by: float) -> bool:
@@ -185,7 +184,7 @@ def _may_repeat(case: Case, after: float, before: float, times: Times, rules: Ru
     """Whether what was known at one time may be forgotten at the other, finished or not."""
     if not rules.journal:
         return times.ended(after, before)
-    return case.command in rules.urgent and times.killed(after, before) > 0
+    return case.command in rules.urgent and times.killed(after, before)
 
 
 def _runs_again(case: Case, times: Times, rules: Rules) -> Iterator[str]:
@@ -245,7 +244,8 @@ def _interrupted(case: Case, times: Times, rules: Rules) -> Iterator[str]:
                 yield f"{case.command} was answered INTERRUPTED, and nothing was killed meanwhile"
             elif (
                 case.command in rules.idempotent
-                and times.killed(case.invoked[0].at, response.at) < rules.starts_max
+                # One that is there whenever the process dies may be why it does.
+                and times.killed(case.invoked[0].at, response.at) < STARTS_MAX
             ):
                 yield f"{case.command} was answered INTERRUPTED, and not run again"
 
