@@ -34,6 +34,7 @@ from ._journal_records import Forgotten, JournalError
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
+from ._refused_lately import RefusedLately
 from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._statistics import Counters
@@ -61,11 +62,13 @@ class Intake:
         counters: Counters,
         unknown: UnknownCommands,
         limits: Limits,
+        lately: RefusedLately,
         journal: Journal | None,
         disk: DiskBacklog | None,
     ) -> None:
         self._settings = settings
         self._limits = limits
+        self._lately = lately
         self._journal = journal
         self._disk = disk
         self._table = table
@@ -80,7 +83,7 @@ class Intake:
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
-        self._refusals = Refusals(unknown, answers)
+        self._refusals = Refusals(unknown, answers, lately)
         self._copies = Copies(
             duplicates,
             self._held,
@@ -168,7 +171,9 @@ class Intake:
         """Accept only urgent commands from now on. The rest is left to the session, or refused."""
         self.closed = True
         for held in self._held.take(lambda _: True):
-            if not held.comes_again:
+            if held.comes_again:
+                self._counters.given_back += 1
+            else:
                 self._refusals.stopping(held.request(self._limits))
         self._watch_room()
         self._wake()
@@ -204,7 +209,7 @@ class Intake:
 
     def _link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays held."""
-        self._held.take(lambda held: held.comes_again)
+        self._counters.given_back += len(self._held.take(lambda held: held.comes_again))
         self._watch_room()
 
     def _withdrawn(self, delivery: Delivery) -> None:
@@ -265,7 +270,9 @@ class Intake:
             known = self._copies.may_exist(command.message_id) and self._copies.take(
                 request, self._now
             )
-            if not known and not self._comes_again(request.delivery):
+            if not known and self._comes_again(request.delivery):
+                self._counters.given_back += 1
+            elif not known:
                 self._refusals.stopping(request)
             return
         if request.delivery.retain:
@@ -273,6 +280,10 @@ class Intake:
             return
         # Before its expiry: a copy that came too late belongs to the first, which did not.
         if self._copies.may_exist(command.message_id) and self._copies.take(request, self._now):
+            return
+        if self._lately.is_again(command.message_id, request.delivery):
+            self._counters.duplicates_answered += 1
+            request.delivery.ack()
             return
         spec = self._table.lookup(command.command)
         if request.terms is not None or self.freshness.judges_all:
