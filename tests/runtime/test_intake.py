@@ -502,7 +502,7 @@ async def test_a_refused_command_that_the_broker_delivers_again_is_not_run(
             petal.open()
             await harness.wait_connected()
             await until(lambda: unacknowledged(harness) == 0)
-            assert [response["messageId"] for response in responses] == ["m2", "m1"]
+            assert [response["messageId"] for response in responses].count("m2") == 1
             assert petal.started == [1]
             # Its sender may try again all the same.
             assert (await harness.call("rec/alone", {"n": 2}, message_id="m2")).success
