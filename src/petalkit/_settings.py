@@ -21,6 +21,8 @@ from ._settings_checks import (
     at_least,
     base_topic,
     count,
+    mqtt_size,
+    mqtt_text,
     one_of,
     positive_seconds,
     relative_topic,
@@ -121,12 +123,14 @@ class Settings:
         None, "The device ID; without one, Instance- and the hashed machine ID.", check=segment
     )
     client_id: str | None = _setting(
-        None, "The MQTT client ID; without one it is made of organization and device ID."
+        None,
+        "The MQTT client ID; without one it is made of organization and device ID.",
+        check=mqtt_text,
     )
 
     # -- security
-    username: str | None = _setting(None, "User name for the broker.")
-    password: str | None = _setting(None, "Password for the broker.", secret=True)
+    username: str | None = _setting(None, "User name for the broker.", check=mqtt_text)
+    password: str | None = _setting(None, "Password for the broker.", check=mqtt_size, secret=True)
     ca_file: Path | None = _setting(
         None, "CA certificates (PEM) to trust in place of the system's."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,10 @@ from ._errors import ConfigError
 from ._topics import TopicError, TopicFilter, check_segment, check_topic
 
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+MQTT_TEXT_MAX = 65_535  # bytes
+
+_IDS = ("organization_id", "device_id")
 
 
 def at_least(bound: float, *, above: bool = False, at_most: float | None = None) -> Check:
@@ -39,6 +44,25 @@ def one_of(*choices: str) -> Check:
             raise ConfigError(attribute.name, f"must be one of {', '.join(choices)}, not {value!r}")
 
     return check
+
+
+def mqtt_text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """What CONNECT can say: MQTT 5.0, section 1.5.4."""
+    if value is None:
+        return
+    if not isinstance(value, str) or "\0" in value:
+        raise ConfigError(attribute.name, "must be a text without a null character")
+    mqtt_size(_, attribute, value)
+
+
+def mqtt_size(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """The same of what may hold any bytes."""
+    try:
+        size = 0 if value is None else len(value.encode())
+    except UnicodeEncodeError:
+        raise ConfigError(attribute.name, "is not valid Unicode") from None
+    if size > MQTT_TEXT_MAX:
+        raise ConfigError(attribute.name, f"has {size} bytes; MQTT allows {MQTT_TEXT_MAX}")
 
 
 def as_text(value: Any) -> Any:
@@ -96,8 +120,12 @@ def topic_filters(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 def base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     """A topic made of organization and device ID."""
     try:
+        for _text, name, form, conversion in string.Formatter().parse(value):
+            # No attributes and items of them, and no widths: that is no name of anybody's.
+            if name is not None and (name not in _IDS or form or conversion):
+                raise ValueError(f"{name!r} has to be one of them, and nothing more")
         check_topic(value.format(organization_id="o", device_id="d"))
-    except (KeyError, IndexError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             attribute.name,
             f"cannot be used as a topic of {{organization_id}} and {{device_id}}: {error}",

@@ -73,6 +73,7 @@ def test_a_bool_from_the_environment(text: str, monkeypatch: pytest.MonkeyPatch)
         ("keep_alive = 1.5", "keep_alive: must be a whole number, not 1.5"),
         ("keep_alive = true", "keep_alive: must be a whole number, not True"),
         ('grace = "soon"', "grace: must be a number, not 'soon'"),
+        (f"grace = 1{'0' * 400}", "grace: must be a number, not 1000"),
         ("allow_insecure = 1", "allow_insecure: must be true or false, not 1"),
         ("device_id = 7", "device_id: must be a text, not 7"),
         ('overflow = "wiat"', "overflow: must be one of wait, reject, drop-oldest, not 'wiat'"),
@@ -87,6 +88,18 @@ def test_a_wrong_value_names_the_setting_and_the_file(line: str, text: str, tmp_
         load(config=file)
     assert text in str(caught.value)
     assert str(caught.value).endswith(f"(from {file})")
+
+
+@pytest.mark.parametrize("name", ["username", "alpn"])
+def test_bytes_that_are_not_utf_8_are_no_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"PETALKIT_{name.upper()}", os.fsdecode(b"a\xff"))
+    with pytest.raises(ConfigError, match=f"{name}: must be valid Unicode, not 'a"):
+        load()
+
+
+def test_a_path_need_not_be_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_CA_FILE", os.fsdecode(b"/a\xff"))
+    assert os.fsencode(load().settings.ca_file or "") == b"/a\xff"
 
 
 def test_a_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_certificates_and_names_are_always_checked(certificates: Certificates) -
 
 
 @pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
-@pytest.mark.parametrize("bad", ["missing", "rubbish", "folder"])
+@pytest.mark.parametrize("bad", ["missing", "rubbish", "folder", "null\0character"])
 def test_files_that_cannot_be_used_are_named_before_connecting(
     certificates: Certificates, tmp_path: Path, name: str, bad: str
 ) -> None:

@@ -24,12 +24,11 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._files import open_regular
-from .._settings import Settings, environment_name
+from .._settings import MQTT_TEXT_MAX, Settings, environment_name
 
 logger = logging.getLogger("petalkit.settings")
 
 CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
-PASSWORD_MAX = 65_535  # bytes, MQTT 5.0 section 3.1.3.6
 
 _TABLES = ("petalkit", "petals", "proxies")
 # A callable cannot come from text.
@@ -207,7 +206,7 @@ def _read_text(path: Path, setting: str, limit: int) -> str:
 
 
 def _read_password(path: Path) -> str:
-    password = _read_text(path, "password_file", PASSWORD_MAX + 2)
+    password = _read_text(path, "password_file", MQTT_TEXT_MAX + 2)
     # An editor ends the line; the password does not.
     return password.removesuffix("\n").removesuffix("\r")
 
@@ -291,11 +290,11 @@ def _to_type(raw: Any, hint: Any, folder: Path | None) -> Any:
 
 def _to_strings(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):  # from the environment
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
+        return tuple(_unicode(part.strip()) for part in raw.split(",") if part.strip())
     if isinstance(raw, list | tuple):
         parts = typing.cast("Sequence[Any]", raw)
         if all(isinstance(part, str) for part in parts):
-            return tuple(parts)
+            return tuple(map(_unicode, parts))
     raise ValueError("a list of texts (with commas between them in the environment)")
 
 
@@ -322,20 +321,27 @@ def _to_int(raw: Any, _: Path | None) -> int:
 
 
 def _to_float(raw: Any, _: Path | None) -> float:
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
-        return float(raw)
-    if isinstance(raw, str):
+    if isinstance(raw, int | float | str) and not isinstance(raw, bool):
         try:
             return float(raw)
-        except ValueError:
+        except (ValueError, OverflowError):  # the second from a whole number that is too large
             pass
     raise ValueError("a number")
 
 
 def _to_str(raw: Any, _: Path | None) -> str:
     if isinstance(raw, str):
-        return raw
+        return _unicode(raw)
     raise ValueError("a text")
+
+
+def _unicode(text: str) -> str:
+    """Bytes that are not UTF-8 come from environment and command line as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("valid Unicode") from None
+    return text
 
 
 def _to_path(raw: Any, folder: Path | None) -> Path:

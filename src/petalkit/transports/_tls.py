@@ -132,6 +132,8 @@ def _check_readable(name: str, path: Path) -> None:
         open_regular(path).close()
     except OSError as error:
         raise ConfigError(name, f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(name, "cannot be read: the path has a null character") from None
 
 
 def _no_password() -> NoReturn:
