@@ -24,7 +24,8 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._files import open_regular
-from .._settings import MQTT_TEXT_MAX, Settings, environment_name
+from .._settings import Settings, environment_name
+from .._settings_checks import MQTT_TEXT_MAX
 
 logger = logging.getLogger("petalkit.settings")
 
