@@ -294,7 +294,10 @@ class Settings:
         check=one_of("accepted", "handled"),
     )
     payload_max: int = _setting(
-        128 * KIB, "Largest payload, in and out.", unit="bytes", check=at_least(128)
+        128 * KIB,
+        "Largest payload, in and out.",
+        unit="bytes",
+        check=at_least(128, at_most=128 * MIB),  # half of what a packet of MQTT can hold
     )
     properties_max: int = _setting(
         4 * KIB,
