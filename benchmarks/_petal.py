@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--transport", default="asyncio-mqtt")
     parser.add_argument("--protocol", choices=("3.1.1", "5"), default="3.1.1")
     parser.add_argument("--sidecar-url", default="http://127.0.0.1:3004")
+    parser.add_argument("--journal", default="off", help="a file")
     parser.add_argument("--grace", type=float, default=1.0)
     parser.add_argument("--concurrency", type=int, default=64, help="of one petal")
     parser.add_argument("--crowd", type=int, nargs=2, metavar=("PETALS", "COMMANDS"))
@@ -78,6 +79,7 @@ def main() -> None:
         organization_id="bench",
         device_id=arguments.device,
         transport=arguments.transport,
+        journal=arguments.journal,
         protocol=arguments.protocol,
         sidecar_url=arguments.sidecar_url,
         callback_listen="127.0.0.1:0",

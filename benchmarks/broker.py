@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
+import os
 import shlex
+import shutil
 import statistics
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from _common import environment, identity, print_environment, progress
 from _limits import run_flat, run_slow
@@ -32,6 +38,7 @@ AIM_CPU = {
     "asyncio-mqtt": {"asyncio-mqtt, sequential": 0.9, "asyncio-mqtt, tasks": 0.9},
     "sidecar": {"fastapi": 1 / 3},
 }
+AIM_JOURNAL = 2.0  # CPU per command with a journal to that without, 64 under way
 AIM_P50 = {"native": {"trio-mqtt5": 1.3}}  # the same for p50, one at a time
 
 
@@ -60,6 +67,37 @@ def round_aims(contenders: Sequence[Contender], transports: Sequence[str]) -> li
         latency = statistics.median(ours.column(1, "p50")) / 1000
         aims.append(Aim(f"{ours.name}: p50 one at a time", latency, AIM_LATENCY, " ms"))
     return aims
+
+
+def with_journal(name: str) -> str:
+    return f"{name}, journal"
+
+
+def journal_aims(
+    contenders: Sequence[Contender], transports: Sequence[str], folder: Path
+) -> list[Aim]:
+    """What a journal costs, in CPU and in waits for the disk: as they are on this disk now."""
+    by_name = {one.name: one for one in contenders if not one.failed}
+    sync = fsync_time(folder)
+    aims = [Aim("fdatasync of 8 KiB on the journal's disk, p50", sync / 1000, math.inf, " ms")]
+    for transport in transports:
+        off, on = by_name[f"petalkit {transport}"], by_name[with_journal(f"petalkit {transport}")]
+        aims.append(Aim(f"{on.name}: CPU to without, 64 under way", on.ratio(off, 64), AIM_JOURNAL))
+        more = statistics.median(on.column(1, "p50")) - statistics.median(off.column(1, "p50"))
+        aims.append(Aim(f"{on.name}: p50 more, one at a time, in fdatasyncs", more / sync, 1.0))
+    return aims
+
+
+def fsync_time(folder: Path) -> float:
+    """Microseconds of one write that is on disk when it returns."""
+    took: list[float] = []
+    with (folder / "fdatasync").open("wb", buffering=0) as file:
+        for _ in range(300):
+            began = time.perf_counter()
+            file.write(bytes(8192))
+            os.fdatasync(file.fileno())
+            took.append(1e6 * (time.perf_counter() - began))
+    return statistics.median(took)
 
 
 def flood_aims(contenders: Sequence[Contender]) -> list[Aim]:
@@ -92,6 +130,7 @@ def arguments() -> argparse.Namespace:
         default="both",
         help="of asyncio-mqtt: it awaits each command, or starts a task for each",
     )
+    parser.add_argument("--journal", action="store_true", help="each transport with one too")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--flood", action="store_true", help=f"{FLOOD} commands at once")
     parser.add_argument("--slow", action="store_true", help="memory, with a slow petal")
@@ -116,6 +155,12 @@ def main() -> None:
         f"petalkit {transport}": transport_command(transport, options.protocol)
         for transport in options.transport
     }
+    folder = Path(tempfile.mkdtemp(prefix="petalkit-journal-"))  # not in /dev/shm: it has to wait
+    if options.journal:
+        programs |= {
+            with_journal(name): [*command, "--journal", str(folder / name.replace(" ", "-"))]
+            for name, command in programs.items()
+        }
     ours = dict(programs)
     over_http = {"petalkit sidecar", *(peer.name for peer in peers if peer.over_http)}
     programs |= {peer.name: peer.command() for peer in peers}
@@ -138,6 +183,8 @@ def main() -> None:
         reference = next((c for c in contenders if c.name == REFERENCE and not c.failed), None)
         report.tables += round_tables(contenders, reference)
         report.aims += round_aims(contenders, options.transport)
+        if options.journal:
+            report.aims += journal_aims(contenders, options.transport, folder)
         if options.flood:
             for contender in contenders:
                 if not contender.failed:
@@ -159,6 +206,7 @@ def main() -> None:
                 table, aims = run_flat(broker, name, command, options.rounds, options.commands)
                 report.tables.append(table)
                 report.aims += aims
+    shutil.rmtree(folder)
     report.print()
     if options.plot:
         write_page(report, contenders, f"python benchmarks/broker.py {shlex.join(sys.argv[1:])}")

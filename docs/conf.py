@@ -49,6 +49,7 @@ _FIRST_SETTINGS = {
     "keep_alive": "The link",
     "channel_capacity": "Intake",
     "duplicate_window": "Duplicates",
+    "journal": "Journal",
     "concurrency": "Dispatch",
     "response_capacity": "Outbox",
     "grace": "Life",

@@ -96,7 +96,11 @@ class Copies:
             return True
         finished = self._duplicates.finished(message_id, now)
         if finished is None:
-            return self._is_on_disk(request, message_id) or self._is_held(request, message_id)
+            return (
+                self._is_on_disk(request, message_id)
+                or self._is_settled_elsewhere(request, message_id)
+                or self._is_held(request, message_id)
+            )
         if not _is_same(finished.command, finished.payload, request):
             self._refusals.reused(request)
             return True
@@ -161,6 +165,17 @@ class Copies:
             self._counters.duplicates_joined += 1
             if request.wait_ack:
                 self._tell(request, None)
+        return True
+
+    def _is_settled_elsewhere(self, request: Request, message_id: str) -> bool:
+        """Deal with a copy of what an earlier run has left, and is just being taken up.
+
+        It must not be taken for the first. Its original is answered, or started, in a moment.
+        """
+        if not self._duplicates.is_settled_elsewhere(message_id):
+            return False
+        self._counters.duplicates_joined += 1
+        request.delivery.ack()
         return True
 
     def _is_held(self, request: Request, message_id: str) -> bool:

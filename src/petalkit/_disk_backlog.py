@@ -91,6 +91,7 @@ class DiskBacklog:
         self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
         self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
         self._refilling = False
+        self._readable = True
 
     @property
     def has_room(self) -> bool:
@@ -100,8 +101,16 @@ class DiskBacklog:
     # -- in
 
     def restore(self, count: int) -> None:
-        """So many wait here since an earlier run."""
+        """So many wait here since an earlier run, as soon as all is written that was put down.
+
+        Before that, one that is put back to be started again would be missed.
+        """
         self.count += count
+        self._readable = False
+        self._journal.when_written(self._can_be_read)
+
+    def _can_be_read(self) -> None:
+        self._readable = True
 
     def add(self, request: Request) -> None:
         """Let a command wait here. It is acknowledged when it is on disk."""
@@ -160,7 +169,7 @@ class DiskBacklog:
         if (usual, len(replies)) != (wanted.wait_response, len(extras_replies(wanted.extras))):
             command = command_of(waiting, self._limits)
             self._wanted[waiting.number] = self.want(waiting.number, usual, command, replies)
-        self._journal.when_written(request.delivery.ack)
+        self._journal.acknowledge(request.delivery)
         return True
 
     def want(
@@ -188,7 +197,7 @@ class DiskBacklog:
 
     def _take_up_next(self) -> bool:
         identity = self._identity()
-        if identity is None:
+        if identity is None or not self._readable:
             return False
         if not self._read:
             self._read.extend(self._journal.not_started(self._taken_to, READ_AT_ONCE))

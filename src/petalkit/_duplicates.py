@@ -77,6 +77,10 @@ class DuplicateWindow(Generic[L]):
         found = self._finished.get(message_id)
         return None if found is None or found.at + self._age < now else found
 
+    def is_settled_elsewhere(self, message_id: str) -> bool:
+        """Whether there is one of that ID that is neither live nor finished here."""
+        return False
+
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
         self._live[message_id] = live
@@ -146,6 +150,10 @@ class RecordedWindow(DuplicateWindow[L]):
         finished_at = record.finished_at or self._journal.wall()
         at = now - max(0.0, self._journal.wall() - finished_at)
         return Finished(record.command, record.payload, record.response or NOTHING, at, 0)
+
+    def is_settled_elsewhere(self, message_id: str) -> bool:
+        """See `DuplicateWindow`. One of an earlier run is, until what becomes of it is written."""
+        return self._journal.knows(message_id)
 
     def finish(self, message_id: str, response: bytes, now: float) -> None:
         """See `DuplicateWindow`."""

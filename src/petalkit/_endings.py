@@ -21,6 +21,7 @@ from ._journal_records import Finished, Forgotten
 from ._messages import Message
 from ._outbox import Outbox
 from ._posts import Posts
+from ._refused_lately import RefusedLately
 from ._statistics import Counters
 from ._terms import Reply
 from ._unknown import UnknownCommands
@@ -35,6 +36,7 @@ class Endings:
         outbox: takes them, in places that were reserved.
         counters: counts them.
         unknown: says which commands another program may answer.
+        lately: told of commands that were refused before their start.
         journal: None for none.
         posts: the same.
     """
@@ -46,6 +48,7 @@ class Endings:
         outbox: Outbox,
         counters: Counters,
         unknown: UnknownCommands,
+        lately: RefusedLately,
         journal: Journal | None,
         posts: Posts | None,
     ) -> None:
@@ -54,6 +57,7 @@ class Endings:
         self._outbox = outbox
         self._counters = counters
         self._unknown = unknown
+        self._lately = lately
         self._journal = journal
         self._posts = posts
         self._unwritten: dict[int, Callable[[], None]] = {}  # finished; what is still to be done
@@ -151,6 +155,8 @@ class Endings:
                 self._duplicates.finish(message_id, response, now)
             else:
                 self._duplicates.forget(message_id)
+                if response != NOTHING:
+                    self._lately.note(message_id)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile
         if execution.wait_response:

@@ -30,10 +30,11 @@ from ._freshness import Freshness
 from ._held import PACKET_IDS, Held, HeldLine
 from ._journal import Journal
 from ._journal_forms import as_accepted, expiry_of
-from ._journal_records import Forgotten
+from ._journal_records import Forgotten, JournalError
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
+from ._refused_lately import RefusedLately
 from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
 from ._statistics import Counters
@@ -61,11 +62,13 @@ class Intake:
         counters: Counters,
         unknown: UnknownCommands,
         limits: Limits,
+        lately: RefusedLately,
         journal: Journal | None,
         disk: DiskBacklog | None,
     ) -> None:
         self._settings = settings
         self._limits = limits
+        self._lately = lately
         self._journal = journal
         self._disk = disk
         self._table = table
@@ -80,7 +83,7 @@ class Intake:
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
-        self._refusals = Refusals(unknown, answers)
+        self._refusals = Refusals(unknown, answers, lately)
         self._copies = Copies(
             duplicates,
             self._held,
@@ -168,7 +171,9 @@ class Intake:
         """Accept only urgent commands from now on. The rest is left to the session, or refused."""
         self.closed = True
         for held in self._held.take(lambda _: True):
-            if not held.comes_again:
+            if held.comes_again:
+                self._counters.given_back += 1
+            else:
                 self._refusals.stopping(held.request(self._limits))
         self._watch_room()
         self._wake()
@@ -204,7 +209,7 @@ class Intake:
 
     def _link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays held."""
-        self._held.take(lambda held: held.comes_again)
+        self._counters.given_back += len(self._held.take(lambda held: held.comes_again))
         self._watch_room()
 
     def _withdrawn(self, delivery: Delivery) -> None:
@@ -252,7 +257,12 @@ class Intake:
         if wait_ack:
             spec = self._table.lookup(command.command)
             wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
-        self._judge(Request(delivery, identity, command, terms, wait_ack))
+        request = Request(delivery, identity, command, terms, wait_ack)
+        try:
+            self._judge(request)
+        except JournalError as error:  # what it may be a copy of cannot be read
+            logger.error("%s", error)
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
     def _judge(self, request: Request) -> None:
         command = request.command
@@ -260,7 +270,9 @@ class Intake:
             known = self._copies.may_exist(command.message_id) and self._copies.take(
                 request, self._now
             )
-            if not known and not self._comes_again(request.delivery):
+            if not known and self._comes_again(request.delivery):
+                self._counters.given_back += 1
+            elif not known:
                 self._refusals.stopping(request)
             return
         if request.delivery.retain:
@@ -268,6 +280,10 @@ class Intake:
             return
         # Before its expiry: a copy that came too late belongs to the first, which did not.
         if self._copies.may_exist(command.message_id) and self._copies.take(request, self._now):
+            return
+        if self._lately.is_again(command.message_id, request.delivery):
+            self._counters.duplicates_answered += 1
+            request.delivery.ack()
             return
         spec = self._table.lookup(command.command)
         if request.terms is not None or self.freshness.judges_all:
@@ -461,7 +477,10 @@ class Intake:
         """Acknowledge when the command is safe, or with it, as it is set."""
         unwritten = execution.recorded and not execution.on_disk
         if (self._acks_at_once or self._draining) and not unwritten:
-            delivery.ack()
+            if self._journal is None:
+                delivery.ack()
+            else:
+                self._journal.acknowledge(delivery)
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
 

@@ -14,10 +14,8 @@ import contextlib
 import functools
 import logging
 import math
-import queue
-import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -34,8 +32,10 @@ from ._journal_records import (
     Posted,
 )
 from ._journal_store import JournalStore
+from ._journal_writer import Writer
 from ._settings import Settings
 from ._statistics import Counters
+from .transports import Delivery
 
 logger = logging.getLogger("petalkit.journal")
 
@@ -44,6 +44,7 @@ RETRY_MAX = 30.0  # seconds between two attempts to write, at most
 QUEUED_MAX = 4096  # commands accepted and not yet written
 FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
+NEARLY_FULL = 0.9  # of its size: from there on it is looked each time
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
 
@@ -78,7 +79,7 @@ class Journal:
         self._counters = counters
         self._timestamps = timestamps
         self._store: JournalStore | None = None
-        self._writer: _Writer | None = None
+        self._writer: Writer | None = None
         self._queue: list[Operation] = []
         self._then: list[Then] = []  # called when what is in the queue is written
         self._under_way: list[Then] | None = None  # the same of the batch that is being written
@@ -229,6 +230,16 @@ class Journal:
         else:
             then()
 
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Acknowledge when all that was put down so far is on disk, or the disk fails.
+
+        For a copy of what is on disk itself: to withhold that would hold up all behind it.
+        """
+        if self._error is None:
+            self.when_written(Acknowledgement(delivery))
+        else:
+            delivery.ack()
+
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
         while self._queue or self._under_way is not None:
@@ -255,24 +266,27 @@ class Journal:
             JournalStore.open, self.path, device_id=self._device_id, size_max=settings.journal_size
         )
         if settings.journal_thread:
-            self._writer = _Writer()
+            self._writer = Writer()
         store = await self._open_store(opening)
         self._store = store
         try:
             found: Found = await self._do(store.load)
             self._numbers = dict(found.remembered)
+            for number, message_id in await self._do(functools.partial(self._prune, store)):
+                if message_id is not None:
+                    self.forget(message_id, number)
             self._last = self._accepted_to = self.earlier_to = found.last
-            self._unpruned = PRUNE_EVERY
             self._open = found.not_started + len(found.running)
+            # A cancellation from outside ends the block; the writer goes on until it is left.
+            running = trio.CancelScope(shield=True)
             async with trio.open_nursery() as nursery:
-                writing = trio.CancelScope(shield=True)  # a cancelled block needs it to the end
-                nursery.start_soon(self._run, writing, name="journal")
+                nursery.start_soon(self._run, running, name="journal")
                 try:
                     yield found
                 finally:
                     with trio.move_on_after(settings.journal_timeout, shield=True):
                         await self.wait_written()
-                    writing.cancel()
+                    running.cancel()
         finally:
             await self._close(store)
 
@@ -318,13 +332,12 @@ class Journal:
 
     # -- writing
 
-    async def _run(self, scope: trio.CancelScope) -> None:
-        with scope:
-            await self._write_all()
+    async def _run(self, running: trio.CancelScope) -> None:
+        """Write batch after batch until `running` is cancelled."""
+        with running:
+            await self._write_batches()
 
-    async def _write_all(self) -> None:
-        """Write batch after batch until cancelled."""
-        delay = 0.0
+    async def _write_batches(self) -> NoReturn:
         while True:
             await self._wait_for_work()
             batch, self._queue = self._queue, []
@@ -369,9 +382,12 @@ class Journal:
         assert store is not None
         if batch:
             store.write(batch)
-        if self._unpruned < PRUNE_EVERY:
+        if self._unpruned < PRUNE_EVERY and store.fill < NEARLY_FULL:
             return ()
         self._unpruned = 0
+        return self._prune(store)
+
+    def _prune(self, store: JournalStore) -> Pruned:
         settings = self._settings
         return store.prune(
             count=settings.journal_count, before=self._timestamps.now() - settings.journal_age
@@ -400,6 +416,9 @@ class Journal:
             return of not in unwritten
 
         self.on_failing(unwritten)
+        for then in (*self._then, *(self._under_way or ())):
+            if isinstance(then, Acknowledgement):
+                then()
         self._queue = list(filter(is_left, self._queue))
         return list(filter(is_left, batch))
 
@@ -435,48 +454,13 @@ class Journal:
             self._quiet = None
 
 
-class _Writer:
-    """A thread that does one piece of work after another, for one task.
+class Acknowledgement:
+    """Acknowledges; again does nothing."""
 
-    A thread of our own, because a wake-up of Trio's costs three times as much, and because one
-    that hangs on a dead disk must not hold up the end of the process: so it is a daemon.
-    """
+    __slots__ = ("_delivery",)
 
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
-        threading.Thread(target=self._work, name="petalkit journal", daemon=True).start()
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
 
-    async def do(self, job: Callable[[], Any]) -> Any:
-        """Do it in the thread. Cancellation: it is done all the same, and its outcome dropped."""
-        waiting = _Job(job)
-        self._jobs.put(waiting)
-        await waiting.done.wait()  # bounded by whoever cancels
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.result
-
-    def close(self) -> None:
-        """End the thread when its work is done."""
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job.result = job.function()
-            except Exception as error:
-                job.error = error
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(job.done.set)
-
-
-class _Job:
-    """A piece of work and what became of it."""
-
-    __slots__ = ("done", "error", "function", "result")
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-        self.done = trio.Event()
-        self.result: Any = None
-        self.error: Exception | None = None
+    def __call__(self) -> None:
+        self._delivery.ack()

@@ -22,6 +22,19 @@ _FILE_MODE = 0o600
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE)
 
 
+class JournalInUse(JournalError):
+    """Another process holds the lock of a journal.
+
+    Attributes:
+        process: its number; None when it is not known.
+    """
+
+    def __init__(self, path: object, process: int | None) -> None:
+        who = "another process" if process is None else f"process {process}"
+        super().__init__(path, f"{who} uses it; each runtime needs a journal of its own")
+        self.process = process
+
+
 class JournalLock:
     """The lock of a journal, held until `release` or the end of the process.
 
@@ -30,7 +43,8 @@ class JournalLock:
         create: whether a lock file is made when there is none.
 
     Raises:
-        JournalError: somebody else holds it, or there can be no lock.
+        JournalInUse: somebody else holds it.
+        JournalError: there can be no lock.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -52,6 +66,25 @@ class JournalLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor != -1:
             os.close(descriptor)
+
+
+def check_unused(path: Path) -> None:
+    """Refuse a journal that a runtime uses. Nothing is made or changed.
+
+    Raises:
+        JournalInUse: somebody holds the lock.
+        JournalError: it cannot be known.
+    """
+    lock = lock_path(path)
+    if not lock.exists():
+        return
+    descriptor = _open(path, lock, 0)
+    try:
+        # For a moment and shared with others who only ask; a runtime that starts in that very
+        # moment is refused, and has to be started again.
+        _take(descriptor, path, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def lock_path(path: Path) -> Path:
@@ -126,17 +159,14 @@ def _open(path: Path, lock: Path, extra: int) -> int:
     return descriptor
 
 
-def _take(descriptor: int, path: Path) -> None:
+def _take(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = b""
+        number = b""
         with contextlib.suppress(OSError):
-            pid = os.pread(descriptor, 32, 0).strip()
-        who = f"process {pid.decode()}" if pid.isdigit() else "another process"
-        raise JournalError(
-            path, f"{who} uses it; each runtime needs a journal of its own"
-        ) from None
+            number = os.pread(descriptor, 32, 0).strip()
+        raise JournalInUse(path, int(number) if number.isdigit() else None) from None
     except OSError as error:
         if error.errno in _NO_LOCKS:
             reason = "files cannot be locked there; use a folder on a disk of this machine"

@@ -20,9 +20,11 @@ from ._journal_schema import one, transaction
 _THOSE = "WHERE number IN (SELECT value FROM json_each(?))"
 # One row for all, since each row takes a step, and each step lets the GIL go.
 _OLD = (
-    f"SELECT json_group_array(number) FROM results {_THOSE}"
-    " AND finished_at >= ? AND finished_at < ?"
+    "SELECT json_array(json_group_array(number) FILTER (WHERE finished_at < ?),"
+    " min(finished_at) FILTER (WHERE finished_at >= ?))"
+    f" FROM results {_THOSE} AND finished_at >= ?"
 )
+LOOK_AGAIN = 60.0  # seconds until records are looked at again whose age is not known
 _NAMES = f"SELECT json_group_array(json_array(number, message_id)) FROM commands {_THOSE}"
 _DELETE_RESULTS = f"DELETE FROM results {_THOSE}"
 _DELETE_COMMANDS = f"DELETE FROM commands {_THOSE}"
@@ -44,6 +46,10 @@ class Owed:
     def of(self, command: int) -> int:
         """How many."""
         return self._count.get(command, 0)
+
+    def command(self, message: int) -> int | None:
+        """The command that a message answers; None of another message."""
+        return self._answers.get(message)
 
     def add(self, message: int, command: int) -> None:
         """A message that answers a command is to be sent; again is nothing."""
@@ -73,6 +79,8 @@ class FinishedCommands:
         # What nobody asks for again, and those whose copies are duplicates.
         self._others: dict[int, None] = {}
         self._remembered: dict[int, None] = {}
+        # The ages are not asked for at each call: for which moment they were, and what is next.
+        self._looked_at = self._next_look = 0.0
 
     def load(self) -> None:
         """Read them from the file."""
@@ -115,19 +123,28 @@ class FinishedCommands:
         doomed: list[int] = []
         excess = math.ceil((len(self._others) + len(self._remembered)) * surplus)
         for line in (self._others, self._remembered):
-            wanted = max(len(line) - count, excess - len(doomed))
-            doomed += _oldest(line, min(wanted, limit - len(doomed)), owed)
+            # Of those beyond the count, what is owed stays without taking the place of another.
+            beyond = _oldest(islice(line, max(0, len(line) - count)), limit - len(doomed), owed)
+            wanted = min(limit, excess) - len(doomed)
+            doomed += beyond if len(beyond) >= wanted else _oldest(line, wanted, owed)
         return doomed
 
     def _too_old(
         self, before: float, doomed: Iterable[int], limit: int, owed: Container[int]
     ) -> list[int]:
+        if self._looked_at <= before < self._next_look:
+            return []
         known = set(doomed)
         found: list[int] = []
+        due = [before + LOOK_AGAIN]
         for line in (self._others, self._remembered):
             rest = (number for number in line if number not in known)
             oldest = json.dumps(_oldest(rest, limit - len(found), owed))
-            found += json.loads(one(self._connection, _OLD, (oldest, CLOCK_SET_SINCE, before)))
+            parameters = (before, before, oldest, CLOCK_SET_SINCE)
+            old, next_due = json.loads(one(self._connection, _OLD, parameters))
+            found += old
+            due += [] if next_due is None else [next_due]
+        self._looked_at, self._next_look = before, before if found else min(due)
         return found
 
     def _delete(self, numbers: list[int]) -> list[tuple[int, str | None]]:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ._journal_records import JournalError
 
@@ -84,15 +85,21 @@ def check_sqlite(path: Path) -> None:
         raise JournalError(path, f"needs SQLite {needed} or newer, not {sqlite3.sqlite_version}")
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, untouched: bool = False) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. Nothing is read or written yet.
+
+    Args:
+        path: the file.
+        untouched: leave it and its folder as they are. Only while nobody has it open, and no WAL
+            is beside it: neither would be seen.
 
     Raises:
         JournalError: the file cannot be opened.
     """
     with explained(path):
         return sqlite3.connect(
-            path,
+            f"file:{quote(str(path))}?mode=ro&immutable=1" if untouched else path,
+            uri=untouched,
             timeout=BUSY_TIMEOUT,
             isolation_level=None,
             check_same_thread=False,
@@ -109,7 +116,7 @@ def prepare(connection: sqlite3.Connection, path: Path, steps: Sequence[Sequence
     with explained(path):
         found = check_version(connection, path, newest=len(steps))
         if found:
-            _check_whole(connection, path)
+            check_whole(connection, path)
         if one(connection, "PRAGMA journal_mode = WAL") != "wal":
             raise JournalError(path, "its file system cannot do what SQLite needs for WAL")
         for pragma in (
@@ -210,7 +217,13 @@ def explain(error: sqlite3.Error) -> str:
     return f"{reason} ({name})"
 
 
-def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+def check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Read the file from end to end.
+
+    Raises:
+        JournalError: it is damaged.
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
     ((found, *_), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
         text = " ".join(str(found).split())

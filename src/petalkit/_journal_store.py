@@ -123,12 +123,15 @@ class JournalStore:
 
     def _remember(self) -> None:
         """Take into memory what pruning needs to know."""
-        execute = self._writer.execute
+        # Of a message that is the response of a command which was forgotten from outside.
+        self._writer.execute(
+            "DELETE FROM outbox WHERE payload IS NULL"
+            " AND answers NOT IN (SELECT number FROM results)"
+        )
         self._finished.load()
         self._ended = one(self._writer, "SELECT coalesce(max(ended), 0) FROM results")
-        for number, answers in execute(
-            "SELECT number, answers FROM outbox WHERE answers IS NOT NULL"
-        ).fetchall():
+        owed = "SELECT number, answers FROM outbox WHERE answers IS NOT NULL"
+        for number, answers in self._writer.execute(owed).fetchall():
             self._owed.add(number, answers)
         self._first_waiting = one(
             self._writer,
@@ -147,7 +150,7 @@ class JournalStore:
         """
         if not batch:
             return
-        planned = Batch(batch, self._ended)
+        planned = Batch(batch, self._ended, self._owed)
         with explained(self.path):
             try:
                 self._execute(list(planned.statements()))
@@ -161,7 +164,7 @@ class JournalStore:
         for row in planned.posted.values():
             if row[1]:
                 self._owed.add(row[0], row[1])
-        for number, _ in planned.settled:
+        for (number,) in planned.settled:
             self._owed.settle(number)
         self._unseen += planned.size
         if self._unseen > self._size_max * _LOOK_AGAIN:

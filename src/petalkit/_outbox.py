@@ -7,7 +7,7 @@ Three rules make that safe:
 * Only publishers of events wait for room, and while one does, `must_read` is true: the PUBACKs
   that make room come in on the very stream that back-pressure would stop reading.
 * A message is sent again only on another link. One that was in flight at two lost links goes out
-  alone the next time, so that at the third loss it is known to be the one that kills links.
+  alone from then on; after three losses alone it counts as the one that kills links.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .transports import Link
 logger = logging.getLogger("petalkit.outbox")
 
 LOSSES_UNTIL_ALONE = 2
-LOSSES_UNTIL_SET_ASIDE = 3
+LOSSES_UNTIL_SET_ASIDE = 5  # three of them alone: one or two can be bad luck on a bad link
 PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
 SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too large
 RECEIPT: Hashable = object()  # what a receipt answers: nothing; its response is to come

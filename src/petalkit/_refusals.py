@@ -10,6 +10,7 @@ from ._answers import Answers
 from ._codec import InvalidEnvelope
 from ._errors import ErrorCode
 from ._messages import Command, Identity
+from ._refused_lately import RefusedLately
 from ._terms import Reply, Terms, wants_usual
 from ._unknown import UnknownCommands
 from .transports import Delivery
@@ -39,11 +40,13 @@ class Refusals:
     Args:
         unknown: what to say of commands that nobody serves.
         answers: encodes, counts and sends.
+        lately: told of what was refused.
     """
 
-    def __init__(self, unknown: UnknownCommands, answers: Answers) -> None:
+    def __init__(self, unknown: UnknownCommands, answers: Answers, lately: RefusedLately) -> None:
         self._unknown = unknown
         self._answers = answers
+        self._lately = lately
 
     def refuse(
         self,
@@ -65,6 +68,7 @@ class Refusals:
             reply=terms.reply if ours and terms is not None else None,
             details={"errors": list(errors)} if errors else None,
         )
+        self._lately.note(command.message_id)
         request.delivery.ack()
 
     def reused(self, request: Request) -> None:

@@ -43,6 +43,7 @@ from ._outbox import Outbox
 from ._petal import Petal
 from ._posts import Posts
 from ._recovery import Recovery
+from ._refused_lately import RefusedLately
 from ._registry import build_table, check_petal
 from ._settings import AnswerUnknown, Settings
 from ._statistics import Counters, Statistics
@@ -95,8 +96,16 @@ class Runtime:
         dialect = make_dialect(settings.dialect, device_id)
         self._answers = Answers(settings, self._outbox, timestamps, self._counters, dialect)
         self._duplicates = _make_window(settings, journal)
+        lately = RefusedLately()
         self._endings = Endings(
-            self._duplicates, self._answers, self._outbox, self._counters, unknown, journal, posts
+            self._duplicates,
+            self._answers,
+            self._outbox,
+            self._counters,
+            unknown,
+            lately,
+            journal,
+            posts,
         )
         self._dispatcher = Dispatcher(
             settings,
@@ -149,6 +158,7 @@ class Runtime:
             self._counters,
             unknown,
             limits,
+            lately,
             journal,
             self._disk,
         )
@@ -250,6 +260,7 @@ class Runtime:
             duplicates_joined=counters.duplicates_joined,
             duplicates_answered=counters.duplicates_answered,
             unexpected_topic=counters.unexpected_topic,
+            given_back=counters.given_back,
             unanswered=counters.unanswered,
             expiry_unjudged=counters.expiry_unjudged,
             response_topics_refused=counters.response_topics_refused,

@@ -7,7 +7,6 @@ reference is made from the metadata here, so a field without a `help` is a faili
 from __future__ import annotations
 
 import os
-import string
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,7 +16,23 @@ import attrs
 
 from ._errors import ConfigError
 from ._messages import DEFAULT_BASE_TOPIC
-from ._topics import TopicError, TopicFilter, check_segment, check_topic
+from ._settings_checks import (
+    as_text,
+    at_least,
+    base_topic,
+    count,
+    mqtt_size,
+    mqtt_text,
+    one_of,
+    positive_seconds,
+    relative_topic,
+    relative_topics,
+    seconds,
+    segment,
+    some_bytes,
+    texts,
+    topic_filters,
+)
 
 Overflow = Literal["wait", "reject", "drop-oldest"]
 Acknowledge = Literal["accepted", "handled"]
@@ -30,120 +45,17 @@ OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
 MIB = 1024 * KIB
-MQTT_TEXT_MAX = 65_535  # bytes
 DEFAULT_ORGANIZATION_FILE = Path("/opt/droneleaf/certs/perm/thing-parameters.json")
 
-_IDS = ("organization_id", "device_id")
-
 T = TypeVar("T")
-_Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
-def _at_least(bound: float, *, above: bool = False, at_most: float | None = None) -> _Check:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise ConfigError(attribute.name, f"must be a number, not {value!r}")
-        if attribute.type in ("int", int) and not isinstance(value, int):
-            raise ConfigError(attribute.name, f"must be a whole number, not {value!r}")
-        if value < bound or (above and value == bound):
-            raise ConfigError(
-                attribute.name, f"must be {'above' if above else 'at least'} {bound}, not {value!r}"
-            )
-        if at_most is not None and value > at_most:
-            raise ConfigError(attribute.name, f"must be at most {at_most}, not {value!r}")
-
-    return check
-
-
-def _one_of(*choices: str) -> _Check:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value not in choices:
-            raise ConfigError(attribute.name, f"must be one of {', '.join(choices)}, not {value!r}")
-
-    return check
-
-
-def _mqtt_text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """What CONNECT can say: MQTT 5.0, section 1.5.4."""
-    if value is None:
-        return
-    if not isinstance(value, str) or "\0" in value:
-        raise ConfigError(attribute.name, "must be a text without a null character")
-    _mqtt_size(_, attribute, value)
-
-
-def _mqtt_size(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    try:
-        size = 0 if value is None else len(value.encode())
-    except UnicodeEncodeError:
-        raise ConfigError(attribute.name, "is not valid Unicode") from None
-    if size > MQTT_TEXT_MAX:
-        raise ConfigError(attribute.name, f"has {size} bytes; MQTT allows {MQTT_TEXT_MAX}")
-
-
-def _as_text(value: Any) -> Any:
-    return str(value) if type(value) is int else value
+JOURNAL_OFF = "off"
 
 
 def _journal_path(value: Any) -> Path | None:
     """A path; the word "off" is how a file or a command line says that there is none."""
-    return None if value is None or str(value) == "off" else Path(value)
-
-
-def _segment(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None:
-        try:
-            check_segment(value, "the ID")
-        except TopicError as error:
-            raise ConfigError(attribute.name, str(error)) from None
-
-
-def _relative_topic(_: Any, attribute: attrs.Attribute[Any], topic: Any) -> None:
-    try:
-        check_topic(topic)
-    except (TopicError, TypeError) as error:
-        raise ConfigError(attribute.name, str(error)) from None
-    if topic.startswith("/") or topic.endswith("/"):
-        raise ConfigError(attribute.name, f"{topic!r} starts or ends with '/'")
-
-
-def _texts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    # A string is a sequence of strings, so it has to be asked for by name.
-    if not isinstance(value, tuple) or not all(isinstance(one, str) and one for one in value):
-        raise ConfigError(attribute.name, f"must be a tuple of strings, not {value!r}")
-
-
-def _relative_topics(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _texts(_, attribute, value)
-    if not value:
-        raise ConfigError(attribute.name, "must name at least one topic")
-    for topic in value:
-        _relative_topic(_, attribute, topic)
-
-
-def _topic_filters(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _texts(_, attribute, value)
-    for text in value:
-        try:
-            shared = TopicFilter(text).share is not None
-        except TopicError as error:
-            raise ConfigError(attribute.name, str(error)) from None
-        if shared:
-            raise ConfigError(attribute.name, f"{text!r} is a shared subscription, not a filter")
-
-
-def _base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
-    try:
-        for _text, name, form, conversion in string.Formatter().parse(value):
-            # No attributes and items of them, and no widths: that is no name of anybody's.
-            if name is not None and (name not in _IDS or form or conversion):
-                raise ValueError(f"{name!r} has to be one of them, and nothing more")
-        check_topic(value.format(organization_id="o", device_id="d"))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            attribute.name,
-            f"cannot be used as a topic of {{organization_id}} and {{device_id}}: {error}",
-        ) from None
+    return None if value is None or str(value) == JOURNAL_OFF else Path(value)
 
 
 def _setting(
@@ -152,13 +64,6 @@ def _setting(
     metadata = {"help": text, "unit": unit, "secret": secret}
     field: T = attrs.field(default=default, validator=check, repr=not secret, metadata=metadata)
     return field
-
-
-_count = _at_least(1)
-_count_or_none = attrs.validators.optional(_count)
-_seconds = _at_least(0)
-_positive_seconds = _at_least(0, above=True)
-_bytes = _at_least(1)
 
 
 @attrs.frozen(kw_only=True)
@@ -187,8 +92,8 @@ class Settings:
         default=attrs.Factory(
             lambda self: "5" if self.transport == "native" else "3.1.1", takes_self=True
         ),
-        converter=_as_text,  # what a file has without quotes
-        validator=_one_of("3.1.1", "5"),
+        converter=as_text,  # what a file has without quotes
+        validator=one_of("3.1.1", "5"),
         metadata={
             "help": "MQTT version; there is no silent fallback. The native transport has 5 only.",
             "unit": "",
@@ -197,7 +102,7 @@ class Settings:
         },
     )
     organization_id: str | None = _setting(
-        None, "A fixed organization ID. Goes before the file.", check=_segment
+        None, "A fixed organization ID. Goes before the file.", check=segment
     )
     organization_file: Path = attrs.field(
         default=DEFAULT_ORGANIZATION_FILE,
@@ -212,20 +117,20 @@ class Settings:
         None, "A callable that gives the organization ID, or None while it is not known."
     )
     organization_poll_interval: float = _setting(
-        5.0, "How often the file or the callable is asked.", unit="s", check=_positive_seconds
+        5.0, "How often the file or the callable is asked.", unit="s", check=positive_seconds
     )
     device_id: str | None = _setting(
-        None, "The device ID; without one, Instance- and the hashed machine ID.", check=_segment
+        None, "The device ID; without one, Instance- and the hashed machine ID.", check=segment
     )
     client_id: str | None = _setting(
         None,
         "The MQTT client ID; without one it is made of organization and device ID.",
-        check=_mqtt_text,
+        check=mqtt_text,
     )
 
     # -- security
-    username: str | None = _setting(None, "User name for the broker.", check=_mqtt_text)
-    password: str | None = _setting(None, "Password for the broker.", check=_mqtt_size, secret=True)
+    username: str | None = _setting(None, "User name for the broker.", check=mqtt_text)
+    password: str | None = _setting(None, "Password for the broker.", check=mqtt_size, secret=True)
     ca_file: Path | None = _setting(
         None, "CA certificates (PEM) to trust in place of the system's."
     )
@@ -234,88 +139,88 @@ class Settings:
     alpn: tuple[str, ...] = _setting(
         (),
         "ALPN protocol names, such as x-amzn-mqtt-ca for AWS IoT Core on port 443.",
-        check=_texts,
+        check=texts,
     )
     allow_insecure: bool = _setting(False, "Allow plain TCP to an address that is not loopback.")
 
     # -- topics
     base_topic: str = _setting(
-        DEFAULT_BASE_TOPIC, "What every other topic stands under.", check=_base_topic
+        DEFAULT_BASE_TOPIC, "What every other topic stands under.", check=base_topic
     )
     command_topics: tuple[str, ...] = _setting(
-        ("command", "command/edge"), "Where commands come in.", check=_relative_topics
+        ("command", "command/edge"), "Where commands come in.", check=relative_topics
     )
-    web_topic: str = _setting("command/web", "Events to web clients.", check=_relative_topic)
-    response_topic: str = _setting("response", "Responses.", check=_relative_topic)
+    web_topic: str = _setting("command/web", "Events to web clients.", check=relative_topic)
+    response_topic: str = _setting("response", "Responses.", check=relative_topic)
     debug_topic: str = _setting(
-        "debug", "Debug messages, and refusals that nobody can be answered.", check=_relative_topic
+        "debug", "Debug messages, and refusals that nobody can be answered.", check=relative_topic
     )
     ack_topic: str = _setting(
-        "ack", "Receipts of commands with waitAck (dialect host-0.2).", check=_relative_topic
+        "ack", "Receipts of commands with waitAck (dialect host-0.2).", check=relative_topic
     )
-    status_topic: str = _setting("status", "Birth and will, retained.", check=_relative_topic)
+    status_topic: str = _setting("status", "Birth and will, retained.", check=relative_topic)
     dialect: DialectName = _setting(
         "guide",
         "How responses and events are worded: as the integration guide has it, or as the host "
         "application does since its 0.2.",
-        check=_one_of("guide", "host-0.2"),
+        check=one_of("guide", "host-0.2"),
     )
 
     # -- the link
-    keep_alive: int = _setting(20, "MQTT keep alive.", unit="s", check=_at_least(1, at_most=65_535))
+    keep_alive: int = _setting(20, "MQTT keep alive.", unit="s", check=at_least(1, at_most=65_535))
     clean_start: bool = _setting(False, "Start without the session that the broker kept.")
     session_expiry: int = _setting(
         3600,
         "How long the broker keeps the session of an absent device (MQTT 5; a 3.1.1 broker "
         "keeps it as it pleases, unless this is 0).",
         unit="s",
-        check=_at_least(0, at_most=0xFFFF_FFFF),
+        check=at_least(0, at_most=0xFFFF_FFFF),
     )
     receive_maximum: int = _setting(
         100,
         "How many unacknowledged messages the broker may send (MQTT 5).",
-        check=_at_least(1, at_most=65_535),
+        check=at_least(1, at_most=65_535),
     )
     publish_maximum: int = _setting(
         100,
         "How many of our messages may wait for their PUBACK at once; the broker may say fewer.",
-        check=_at_least(1, at_most=65_535),
+        check=at_least(1, at_most=65_535),
     )
     connect_timeout: float = _setting(
-        10.0, "Longest wait for a connection and its CONNACK.", unit="s", check=_positive_seconds
+        10.0, "Longest wait for a connection and its CONNACK.", unit="s", check=positive_seconds
     )
     subscribe_timeout: float = _setting(
-        10.0, "Longest wait for a SUBACK or UNSUBACK.", unit="s", check=_positive_seconds
+        10.0, "Longest wait for a SUBACK or UNSUBACK.", unit="s", check=positive_seconds
     )
     publish_timeout: float = _setting(
         60.0,
         "Longest wait for a PUBACK while reading; then the link counts as dead.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     disconnect_timeout: float = _setting(
-        2.0, "Longest time for leaving the broker politely.", unit="s", check=_seconds
+        2.0, "Longest time for leaving the broker politely.", unit="s", check=seconds
     )
     reconnect_delay_min: float = _setting(
         0.5,
         "Upper bound of the first random wait before a reconnect.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     reconnect_delay_max: float = _setting(
         30.0,
         "Upper bound of every random wait before a reconnect.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     takeover_delay_max: float = _setting(
         300.0,
         "The same while another client seems to take over the session again and again.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     stable_after: float = _setting(
-        3.0, "A link that lived so long resets the waits.", unit="s", check=_positive_seconds
+        3.0, "A link that lived so long resets the waits.", unit="s", check=positive_seconds
     )
 
     # -- the sidecar
@@ -333,87 +238,87 @@ class Settings:
         None, "A secret shared with that client: without it no message is taken.", secret=True
     )
     sidecar_probe_interval: float = _setting(
-        5.0, "How often that client is asked for its health.", unit="s", check=_positive_seconds
+        5.0, "How often that client is asked for its health.", unit="s", check=positive_seconds
     )
     sidecar_probe_timeout: float = _setting(
-        2.0, "Longest wait for the answer.", unit="s", check=_positive_seconds
+        2.0, "Longest wait for the answer.", unit="s", check=positive_seconds
     )
     sidecar_subscribe_interval: float = _setting(
         300.0,
         "A topic on which nothing has come for so long is subscribed again; 0 for never.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     sidecar_request_timeout: float = _setting(
         10.0,
         "Longest wait for that client's answer to one publish or subscribe.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     sidecar_publish_concurrency: int = _setting(
-        8, "Publishes under way to that client at once, each of another topic.", check=_count
+        8, "Publishes under way to that client at once, each of another topic.", check=count
     )
     callback_connections: int = _setting(
-        64, "Connections of that client, and messages of it that wait, at most.", check=_count
+        64, "Connections of that client, and messages of it that wait, at most.", check=count
     )
     callback_timeout: float = _setting(
         10.0,
         "How long a message of that client waits for room before it is answered 503.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     callback_when_full: WhenFull = _setting(
         "refuse",
         "What to do then: refuse it with 503, for that client to send it again, or hold it.",
-        check=_one_of("refuse", "hold"),
+        check=one_of("refuse", "hold"),
     )
 
     # -- intake
     channel_capacity: int = _setting(
-        1000, "Accepted commands that have not started, at most.", check=_count
+        1000, "Accepted commands that have not started, at most.", check=count
     )
     channel_bytes: int = _setting(
-        16 * MIB, "Payload bytes of the same, at most.", unit="bytes", check=_bytes
+        16 * MIB, "Payload bytes of the same, at most.", unit="bytes", check=some_bytes
     )
     channel_reserve: int = _setting(
         32,
         "Commands still read when that is full, so that urgent ones among them start.",
-        check=_at_least(0),
+        check=at_least(0),
     )
     overflow: Overflow = _setting(
-        "wait", "What to do with more than that.", check=_one_of("wait", "reject", "drop-oldest")
+        "wait", "What to do with more than that.", check=one_of("wait", "reject", "drop-oldest")
     )
     acknowledge: Acknowledge = _setting(
         "accepted",
         "When a command is acknowledged to the broker.",
-        check=_one_of("accepted", "handled"),
+        check=one_of("accepted", "handled"),
     )
     payload_max: int = _setting(
         128 * KIB,
         "Largest payload, in and out.",
         unit="bytes",
-        check=_at_least(128, at_most=128 * MIB),  # half of what a packet of MQTT can hold
+        check=at_least(128, at_most=128 * MIB),  # half of what a packet of MQTT can hold
     )
     properties_max: int = _setting(
         4 * KIB,
         "Largest properties of a command: texts and correlation data together (MQTT 5).",
         unit="bytes",
-        check=_at_least(0),
+        check=at_least(0),
     )
     reply_topics: tuple[str, ...] = _setting(
         ("#",),
         "Which Response Topics of commands are answered, as topic filters (MQTT 5).",
-        check=_topic_filters,
+        check=topic_filters,
     )
     depth_max: int = _setting(
-        32, "Deepest nesting of a command's JSON.", check=_at_least(2, at_most=200)
+        32, "Deepest nesting of a command's JSON.", check=at_least(2, at_most=200)
     )
     message_id_max: int = _setting(
-        256, "Longest messageId.", unit="characters", check=_at_least(16, at_most=4096)
+        256, "Longest messageId.", unit="characters", check=at_least(16, at_most=4096)
     )
     answer_unknown: AnswerUnknown | None = attrs.field(
         default=None,
-        validator=attrs.validators.optional(_one_of("all", "own", "none")),
+        validator=attrs.validators.optional(one_of("all", "own", "none")),
         metadata={
             "help": "Which unknown commands are answered: all, those under an own prefix, or none.",
             "unit": "",
@@ -426,7 +331,7 @@ class Settings:
         1.0,
         "Reports of unreadable commands on the debug topic, at most.",
         unit="1/s",
-        check=_seconds,
+        check=seconds,
     )
 
     # -- commands that are too old
@@ -434,33 +339,33 @@ class Settings:
         0.0,
         "How old a command may be by its timestamp, which it must have then; 0 for any age.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     clock_skew_max: float = _setting(
         30.0,
         "How far the clocks of sender and device may differ, where command_age_max is judged.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     clock_unset: ClockUnset = _setting(
         "accept",
         "What to do with commands that need the device's clock to be judged while it is surely not "
         "set: accept them unjudged, or refuse them.",
-        check=_one_of("accept", "refuse"),
+        check=one_of("accept", "refuse"),
     )
 
     # -- duplicates
     duplicate_window: int = _setting(
-        1000, "Finished commands that are remembered.", check=_at_least(0)
+        1000, "Finished commands that are remembered.", check=at_least(0)
     )
     duplicate_age: float = _setting(
-        3600.0, "How long they are remembered.", unit="s", check=_seconds
+        3600.0, "How long they are remembered.", unit="s", check=seconds
     )
     duplicate_bytes: int = _setting(
         16 * MIB,
         "Bytes of commands and responses remembered, at most.",
         unit="bytes",
-        check=_at_least(0),
+        check=at_least(0),
     )
 
     # -- journal
@@ -472,6 +377,7 @@ class Settings:
             "they outlive the process; off for none.",
             "unit": "",
             "secret": False,
+            "off": JOURNAL_OFF,
             "default": "off; with petalkit run, a file of the device in the user's state folder",
         },
     )
@@ -479,60 +385,60 @@ class Settings:
         True, "Write it in a thread. Off, in the event loop: for tests on a mock clock."
     )
     journal_count: int = _setting(
-        10_000, "Finished commands that it remembers, at most.", check=_at_least(0)
+        10_000, "Finished commands that it remembers, at most.", check=at_least(0)
     )
     journal_age: float = _setting(
-        7 * 86_400.0, "How long it remembers them.", unit="s", check=_seconds
+        7 * 86_400.0, "How long it remembers them.", unit="s", check=seconds
     )
     journal_size: int = _setting(
         128 * MIB,
         "Size of the file at which it forgets the oldest earlier, and then takes no more commands.",
         unit="bytes",
-        check=_at_least(MIB),
+        check=at_least(MIB),
     )
     journal_backlog: int = _setting(
         50_000,
         "Accepted commands that wait on disk only, because the channel is full, at most.",
-        check=_at_least(0),
+        check=at_least(0),
     )
     journal_commit_delay: float = _setting(
-        0.001,
+        0.002,
         "How long a batch waits for more under load, so that there are fewer of them.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     journal_retry: float = _setting(
         1.0,
         "First wait before what could not be written is tried again; it doubles, up to 30 s.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     journal_timeout: float = _setting(
-        5.0, "Longest wait for the disk at a stop.", unit="s", check=_positive_seconds
+        5.0, "Longest wait for the disk at a stop.", unit="s", check=positive_seconds
     )
 
     # -- dispatch
-    concurrency: int = _setting(64, "Commands running at once.", check=_count)
-    petal_concurrency: int = _setting(16, "Commands of one petal running at once.", check=_count)
+    concurrency: int = _setting(64, "Commands running at once.", check=count)
+    petal_concurrency: int = _setting(16, "Commands of one petal running at once.", check=count)
     urgent_concurrency: int = _setting(
-        64, "Urgent and built-in commands running at once, beside all others.", check=_count
+        64, "Urgent and built-in commands running at once, beside all others.", check=count
     )
 
     # -- outbox
     response_capacity: int = _setting(
-        2000, "Responses and receipts owed or not yet acknowledged, at most.", check=_count
+        2000, "Responses and receipts owed or not yet acknowledged, at most.", check=count
     )
     event_capacity: int = _setting(
-        1000, "Events and debug messages not yet acknowledged, at most.", check=_count
+        1000, "Events and debug messages not yet acknowledged, at most.", check=count
     )
     outbox_bytes: int = _setting(
         16 * MIB,
         "Payload bytes in the outbox above which commands and events wait.",
         unit="bytes",
-        check=_bytes,
+        check=some_bytes,
     )
     response_expiry: float = _setting(
-        3600.0, "How long a message is kept for sending.", unit="s", check=_positive_seconds
+        3600.0, "How long a message is kept for sending.", unit="s", check=positive_seconds
     )
 
     # -- life
@@ -540,43 +446,43 @@ class Settings:
         10.0,
         "What running commands get at a stop before they are cancelled.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     startup_timeout: float = _setting(
-        30.0, "Longest time for entering a petal's lifespan.", unit="s", check=_positive_seconds
+        30.0, "Longest time for entering a petal's lifespan.", unit="s", check=positive_seconds
     )
     cleanup_timeout: float = _setting(
         5.0,
         "Longest time for the clean-up of cancelled commands, and for leaving a lifespan.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     compat_timeout: float = _setting(
         600.0,
         "Longest time for a handler of a petal written for the guide to answer.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     compat_answer_timeout: float = _setting(
         10.0,
         "How long such a handler that has returned without an answer may still give one.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     compat_hook_timeout: float = _setting(
         30.0,
         "Longest time for a hook of such a petal at its start, and for it to register a handler.",
         unit="s",
-        check=_positive_seconds,
+        check=positive_seconds,
     )
     watchdog: float = _setting(
         1.0,
         "Report a handler that blocks the event loop for so long; 0 for never.",
         unit="s",
-        check=_seconds,
+        check=seconds,
     )
     flush_timeout: float = _setting(
-        5.0, "Longest time for sending what is in the outbox at a stop.", unit="s", check=_seconds
+        5.0, "Longest time for sending what is in the outbox at a stop.", unit="s", check=seconds
     )
 
     def __attrs_post_init__(self) -> None:

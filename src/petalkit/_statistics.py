@@ -31,6 +31,7 @@ class Counters:
     duplicates_joined: int = 0
     duplicates_answered: int = 0
     unexpected_topic: int = 0
+    given_back: int = 0
     unanswered: int = 0
     expiry_unjudged: int = 0
     response_topics_refused: int = 0
@@ -79,9 +80,13 @@ class Statistics:
     duplicates_joined: int
     """Copies of a command that was queued or running; it answers for them."""
     duplicates_answered: int
-    """Copies of a finished command, answered from the record and not run."""
+    """Copies of a finished command, answered from the record and not run; and second deliveries, by
+    the broker, of one that was refused and has its answer."""
     unexpected_topic: int
     """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
+    given_back: int
+    """Deliveries that were held, or came while stopping, and are left to the broker, which has them
+    unacknowledged and delivers them again."""
     unanswered: int
     """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
     expiry_unjudged: int
@@ -104,7 +109,8 @@ class Statistics:
     publish_rejected: int
     """Responses and events that the broker refused for good."""
     publish_set_aside: int
-    """Responses and events given up because three links in a row died with them in flight."""
+    """Responses and events given up because five links died with them in flight, the last three
+    with nothing beside them."""
     publish_expired: int
     """Responses and events that were too old to send."""
     publish_unsent: int

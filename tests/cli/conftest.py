@@ -32,10 +32,14 @@ RunCli = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No PETALKIT_* variables, an empty current directory, and imports and logging undone."""
+    """No PETALKIT_* variables, an empty current directory, and imports and logging undone.
+
+    What would go into the user's state folder goes into the test's.
+    """
     for name in list(os.environ):
-        if name.startswith("PETALKIT_"):
+        if name.startswith("PETALKIT_") or name == "STATE_DIRECTORY":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     modules = set(sys.modules)

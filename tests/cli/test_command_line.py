@@ -156,12 +156,20 @@ class FakeClient:
         self.outcome = outcome
         self.calls: list[tuple[str, Any, float]] = []
         self.expires_in: float | None = None
+        self.message_id: str | None = None
 
     async def call(
-        self, command: str, data: Any, *, timeout: float, expires_in: float | None
+        self,
+        command: str,
+        data: Any,
+        *,
+        timeout: float,
+        expires_in: float | None,
+        message_id: str | None,
     ) -> Response:
         self.calls.append((command, data, timeout))
         self.expires_in = expires_in
+        self.message_id = message_id
         await trio.lowlevel.checkpoint()
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -268,6 +276,13 @@ def test_a_result_of_the_guide_may_hold_the_hosts_fields(
     assert json.loads(run_cli("call", "p/x").out) == {"status": "success"}
     device.outcome = {"success": True, "deviceId": "camera", "phase": "moon"}
     assert json.loads(run_cli("call", "p/x").out) == {"deviceId": "camera", "phase": "moon"}
+
+
+def test_the_message_id_of_a_call_can_be_given(device: FakeClient) -> None:
+    assert main(["call", "p/x", "--message-id", "test-123", *WHO]) == 0
+    assert device.message_id == "test-123"
+    assert main(["call", "p/x", *WHO]) == 0
+    assert device.message_id is None
 
 
 @pytest.mark.parametrize(

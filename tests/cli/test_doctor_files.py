@@ -63,7 +63,7 @@ def test_settings_that_do_not_load_leave_nothing_to_check(doctor: Doctor, tmp_pa
     assert report.of("failed") == {"settings"}
     assert "keep_alive: must be at least 1" in report["settings"]["found"]
     assert "keep_alive" in report["settings"]["todo"][0]
-    assert len(report.of("skipped")) == len(report.checks) - 1 == 15
+    assert len(report.of("skipped")) == len(report.checks) - 1 == 16
 
 
 @pytest.mark.parametrize(

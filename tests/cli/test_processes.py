@@ -374,3 +374,58 @@ def test_the_threads_and_the_exit_code_of_a_program_are_its_own(
     program.process.send_signal(signal.SIGTERM)
     assert program.wait() == 7, "".join(program.lines)
     assert program.lines[-1] == "the work is done\n"
+
+
+COUNTING = """
+from petalkit import Petal, command
+
+class Counting(Petal):
+    name = "counting"
+    count = 0
+
+    @command("next")
+    async def next(self):
+        self.count += 1
+        return {"count": self.count}
+"""
+
+
+def test_the_journal_is_there_by_default_and_can_be_looked_into_meanwhile(
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    program = serve(start, mosquitto, "counting.py")
+    path = tmp_path / "state" / "petalkit" / "Instance-1.journal"
+    device = ("--device-id", "Instance-1")
+    to = ("--broker", mosquitto.url, *WHO, "--message-id", "again", "--json")
+
+    def count() -> int:
+        called = petalkit("call", "counting/next", *to)
+        assert called.returncode == 0, called.stderr
+        found: int = json.loads(called.stdout)["count"]
+        return found
+
+    assert count() == 1
+    assert count() == 1
+    shown = petalkit("journal", "show", "again", *device)
+    assert shown.returncode == 0, shown.stderr
+    assert "counting/next  finished" in shown.stdout
+    assert "gets this answer again, and is not run" in shown.stdout
+    listed = json.loads(petalkit("journal", "list", "--json", *device).stdout)
+    assert (listed["journal"], listed["process"]) == (str(path), program.process.pid)
+    assert petalkit("journal", "vacuum", *device).returncode == 0
+
+    second = petalkit("run", "counting.py", "--broker", mosquitto.url, *WHO)
+    assert second.returncode == 1
+    assert f"process {program.process.pid} uses it" in second.stderr
+    assert "Traceback" not in second.stderr
+
+    assert petalkit("journal", "forget", "again", *device).returncode == 0
+    assert count() == 2
+    program.process.kill()
+    program.wait()
+    again = serve(start, mosquitto, "counting.py")
+    assert count() == 2
+    again.process.send_signal(signal.SIGTERM)
+    assert again.wait() == 0, "".join(again.lines)
+    assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]

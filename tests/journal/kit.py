@@ -29,7 +29,8 @@ def after_crash(path: Path) -> Path:
     What is written is whole: nothing here runs in the middle of a transaction, and the copy is
     what SQLite would find after a power cut.
     """
-    copy = path.with_name(f"{path.name}-after-crash-{next(_numbers)}")
+    name = path.name.partition("-after-crash-")[0]
+    copy = path.with_name(f"{name}-after-crash-{next(_numbers)}")
     for suffix in ("", "-wal"):
         source = path.with_name(path.name + suffix)
         if source.exists():
@@ -44,6 +45,7 @@ class Disk:
         self.error: str | None = None
         self.batches: list[list[Operation]] = []
         self.before_write: Callable[[], object] = lambda: None
+        self.after_write: Callable[[], object] = lambda: None
         write = JournalStore.write
 
         def write_or_fail(store: JournalStore, batch: Sequence[Operation]) -> None:
@@ -52,6 +54,7 @@ class Disk:
                 raise JournalError("the test's", self.error)
             write(store, batch)
             self.batches.append(list(batch))
+            self.after_write()
 
         monkeypatch.setattr(JournalStore, "write", write_or_fail)
 

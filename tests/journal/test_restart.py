@@ -13,7 +13,7 @@ from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
 from ..runtime.petals import Recorder, settle, unacknowledged, until
-from .kit import Again, after_crash, settings
+from .kit import Again, Disk, after_crash, settings
 
 pytestmark = pytest.mark.trio
 
@@ -83,6 +83,56 @@ async def test_what_may_be_run_again_is_run_again(autojump_clock: object, path: 
             (message,) = await seen.wait(1)
             assert b'"success":true' in message.payload
     assert second.started == [1]
+
+
+async def test_what_is_run_again_comes_before_what_had_not_started(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    """Also when its being put back takes longer to write than all else."""
+    first = Again()
+    async with open_harness(first, settings=settings(path, petal_concurrency=1)) as harness:
+        for n in range(4):
+            harness.send("rec/again", {"n": n}, message_id=f"m{n}")
+        await settle()
+        assert first.started == [0]
+        crashed = after_crash(path)
+        first.open()
+    second = Again()
+    second.open()
+    disk.error = "slow"
+    async with open_harness(second, settings=settings(crashed)) as harness:
+        await settle()
+        assert second.started == []
+        disk.error = None
+        await until(lambda: len(second.ended) == 4)
+        assert harness.statistics().waiting_on_disk == 0
+    assert second.started == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["rec/hold", "rec/again"])
+async def test_a_copy_that_comes_before_what_was_running_is_taken_up(
+    name: str, autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    """It must not be taken for the first, and run."""
+    first = Again()
+    async with open_harness(first, settings=settings(path)) as harness:
+        harness.send(name, {"n": 1}, message_id="m")
+        await settle()
+        crashed = after_crash(path)
+        first.open()
+    second = Again()
+    second.open()
+    disk.error = "slow"
+    async with open_harness(second, settings=settings(crashed)) as harness:
+        with harness.responses() as responses:
+            harness.send(name, {"n": 1}, message_id="m")
+            await settle()
+            assert second.started == []
+            assert unacknowledged(harness) == 0
+            disk.error = None
+            await trio.sleep(60)
+            assert len(responses) == 1
+    assert second.started == ([1] if name == "rec/again" else [])
 
 
 async def test_what_kills_the_process_each_time_is_interrupted_in_the_end(

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from petalkit._journal_records import JournalError
+from petalkit._journal_store import JournalStore
 from petalkit.testing import open_harness
 
 from ..runtime.petals import Recorder, settle, unacknowledged
@@ -151,8 +152,6 @@ async def test_two_runtimes_do_not_share_one(autojump_clock: object, path: Path)
 async def test_a_full_journal_takes_no_more_until_there_is_room(
     autojump_clock: object, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from petalkit._journal_store import JournalStore
-
     fill = 1.0
     full = property(lambda _: fill, lambda _store, _value: None)
     monkeypatch.setattr(JournalStore, "fill", full, raising=False)
@@ -162,3 +161,38 @@ async def test_a_full_journal_takes_no_more_until_there_is_room(
         fill = 0.1
         assert (await harness.call("rec/note", {"n": 2})).success
     assert petal.started == [2]
+
+
+async def test_a_copy_is_refused_when_its_record_cannot_be_read(
+    autojump_clock: object, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=settings(path)) as harness:
+        await harness.call("rec/note", message_id="m")
+
+        def fail(store: JournalStore, number: int) -> None:
+            raise JournalError("the test's", "cannot be read")
+
+        monkeypatch.setattr(JournalStore, "read", fail)
+        assert (await harness.call("rec/note", message_id="m")).error_code == "UNAVAILABLE"
+        assert unacknowledged(harness) == 0
+    assert petal.started == [0]
+
+
+async def test_a_copy_that_waits_for_the_disk_holds_nobody_up_when_that_fails(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=settings(path)) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/hold", message_id="m", waitResponse=False)
+            await settle()
+            disk.error = "the disk is full"
+            harness.send("rec/hold", message_id="m")  # wants an answer, which is put down
+            await settle()
+            assert unacknowledged(harness) == 0
+            petal.open()
+            await settle()
+            disk.error = None
+            await trio.sleep(60)
+            assert len(responses) == 1

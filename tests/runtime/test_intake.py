@@ -481,3 +481,45 @@ async def test_a_retained_copy_of_a_command_that_ran_is_not_answered_again(
             await settle()
         assert [response["success"] for response in responses] == [True]
         assert harness.statistics().refused == {"RETAINED": 1}
+
+
+# -- what the broker delivers again
+
+
+async def test_a_refused_command_that_the_broker_delivers_again_is_not_run(
+    autojump_clock: object,
+) -> None:
+    """Its acknowledgement was lost with the link, and nobody has sent it a second time."""
+    petal = Recorder()
+    # The first, which runs, holds back the acknowledgement of the second.
+    async with open_harness(petal, settings=Settings(acknowledge="handled")) as harness:
+        with harness.responses() as responses:
+            harness.send("rec/alone", {"n": 1}, message_id="m1")
+            harness.send("rec/alone", {"n": 2}, message_id="m2")
+            await settle()
+            assert [response["error_code"] for response in responses] == ["BUSY"]
+            harness.drop_link()
+            petal.open()
+            await harness.wait_connected()
+            await until(lambda: unacknowledged(harness) == 0)
+            assert [response["messageId"] for response in responses].count("m2") == 1
+            assert petal.started == [1]
+            # Its sender may try again all the same.
+            assert (await harness.call("rec/alone", {"n": 2}, message_id="m2")).success
+
+
+async def test_what_was_held_when_the_link_was_lost_is_counted(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**TIGHT)) as harness:
+        hold(harness, 6)
+        await settle()
+        assert harness.statistics().held == 3
+        harness.drop_link()
+        await settle()
+        assert (harness.statistics().held, harness.statistics().given_back) == (0, 3)
+        petal.open()
+        await until(lambda: len(petal.ended) == 6)
+        statistics = harness.statistics()
+        assert statistics.received == (
+            statistics.accepted + statistics.duplicates_joined + statistics.given_back
+        )

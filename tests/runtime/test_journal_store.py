@@ -181,6 +181,14 @@ def test_a_requeued_command_waits_again_and_counts_its_starts(store: JournalStor
     assert (again.state, again.starts) == ("started", 3)
 
 
+def test_what_was_started_before_the_first_that_waits_can_be_requeued(path: Path) -> None:
+    with opened(path) as store:
+        store.write([accepted(1), started(1), accepted(2)])
+    with opened(path) as store:
+        store.write([Requeued(1)])
+        assert [record.number for record in store.not_started(0, 10)] == [1, 2]
+
+
 def test_a_copy_can_ask_for_an_answer_in_either_batch(store: JournalStore) -> None:
     store.write(
         [accepted(1, wait_response=False), accepted(2, extras=b"x"), Wanted(2, False, None)]
@@ -198,6 +206,7 @@ def test_a_forgotten_command_leaves_no_trace(store: JournalStore) -> None:
     store.write([finished(2)])
     store.write([Forgotten(2)])
     assert store.load() == Found(last=0, remembered={}, running=(), not_started=0, messages=())
+    assert store._reader.execute("SELECT * FROM results").fetchall() == []
 
 
 def test_an_outcome_is_kept_when_a_message_comes_and_goes_in_one_batch(
@@ -256,6 +265,33 @@ def test_a_batch_may_have_any_length(store: JournalStore, count: int) -> None:
     assert found.last == 2 * count - 1
 
 
+@pytest.mark.parametrize("count", [5, ROWS_MAX + 5])
+def test_many_commands_of_the_file_change_in_one_batch(store: JournalStore, count: int) -> None:
+    """A statement is filled up by its last row again, which has to count once."""
+    numbers = range(1, 2 * count, 2)
+    store.write([accepted(number) for number in numbers])
+    store.write([started(number) for number in numbers])
+    assert {record.starts for record in store.load().running} == {1}
+    store.write([Requeued(number) for number in numbers] + [started(number) for number in numbers])
+    assert {record.starts for record in store.load().running} == {2}
+    store.write([op for number in numbers for op in (finished(number), posted(number + 1, number))])
+    store.write([Settled(number + 1, f"reason {number}") for number in numbers])
+    for number in numbers:
+        record = store.read(number)
+        assert record is not None
+        assert (record.outcome, record.owed) == (f"reason {number}", 0)
+    store.write([Forgotten(number) for number in numbers])
+    assert store.load() == Found(last=0, remembered={}, running=(), not_started=0, messages=())
+
+
+def test_of_several_messages_that_were_given_up_the_last_is_told(store: JournalStore) -> None:
+    store.write([accepted(1), finished(1), posted(2, 1), posted(3, 1), posted(4, None, b"event")])
+    store.write([Settled(3, "expired"), Settled(2, "rejected"), Settled(4, "set aside")])
+    record = store.read(1)
+    assert record is not None
+    assert record.outcome == "rejected"
+
+
 def test_no_operations_are_nothing(store: JournalStore) -> None:
     store.write([])
 
@@ -268,6 +304,21 @@ def test_a_large_payload_is_not_written_again_by_later_steps(path: Path) -> None
         store.write([finished(1), posted(2, 1)])
         store.write([Settled(2, None)])
         assert path.with_name(path.name + "-wal").stat().st_size - before < 64 * 1024
+
+
+def test_the_file_beside_it_stays_short(path: Path) -> None:
+    """SQLite puts what it holds into the database at each 1000 pages, and begins again."""
+    with opened(path, size_max=512 * MIB) as store:
+        longest = 0
+        for number in range(1, 4001, 2):
+            store.write(done(number, payload=b"x" * 20_000))
+            longest = max(longest, path.with_name(path.name + "-wal").stat().st_size)
+        assert 4_000_000 < longest < 5_000_000
+        store.write([accepted(number, payload=b"x" * MIB) for number in range(5000, 5040)])
+        assert path.with_name(path.name + "-wal").stat().st_size > 40 * MIB
+        for number in range(6001, 6101, 2):
+            store.write(done(number, payload=b"x" * 200_000))
+        assert path.with_name(path.name + "-wal").stat().st_size <= 16 * MIB
 
 
 def test_reading_does_not_wait_for_a_transaction(store: JournalStore, path: Path) -> None:
@@ -384,6 +435,26 @@ def test_age_is_judged_by_a_clock_that_was_set(store: JournalStore) -> None:
     assert store.prune(count=100, before=NOON) == []
     assert store.prune(count=100, before=NOON + 11) == [(3, "id-3"), (7, "id-7")]
     assert store.load().remembered == {"id-1": 1, "id-5": 5, "id-9": 9}
+
+
+def test_age_is_looked_at_when_something_gets_too_old(store: JournalStore) -> None:
+    def due(before: float) -> list[int]:
+        return [number for number, _ in store.prune(count=100, before=before)]
+
+    for number, at in ((1, NOON + 10), (3, NOON + 20), (5, NOON + 500), (7, 5.0)):
+        store.write([accepted(number), finished(number, at=at)])
+    assert due(NOON + 10) == []  # not before
+    assert due(NOON + 10.01) == [1]
+    assert due(NOON + 10.02) == []
+    assert due(NOON + 20.01) == [3]
+    assert due(NOON + 1e8) == [5]  # a clock that is wrong
+    store.write([accepted(9), finished(9, at=NOON + 700)])
+    assert due(NOON + 699) == []  # and is set right
+    assert due(NOON + 701) == [9]
+    assert due(NOON + 701) == []
+    store.write([accepted(11), finished(11, at=NOON - 50)])  # set back
+    assert due(NOON + 702) == []
+    assert due(NOON + 800) == [11]
 
 
 def test_a_full_file_lets_old_records_go(path: Path) -> None:

@@ -62,7 +62,11 @@ class Program:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "XDG_STATE_HOME": str(folder / "state"),  # where the journal is
+                },
             )
 
     @property

@@ -196,8 +196,9 @@ async def test_call_leaves_the_devices_session_alone(start: Start, mosquitto: Mo
 async def test_what_was_not_acknowledged_comes_again_to_the_next_process(
     start: Start, mosquitto: Mosquitto, folder: Path, runs: Runs
 ) -> None:
-    """`acknowledge=handled`, and the power goes while commands run."""
-    run = ("run", "work.py", "--broker", mosquitto.url, *WHO, "--acknowledge", "handled")
+    """`acknowledge=handled` and no journal, and the power goes while commands run."""
+    options = ("--acknowledge", "handled", "--journal", "off")
+    run = ("run", "work.py", "--broker", mosquitto.url, *WHO, *options)
     program = start(*run)
     await program.connected()
     async with observe(mosquitto.url) as observer:

@@ -289,6 +289,7 @@ async def test_when_the_channel_is_full_the_sidecar_is_told_and_what_it_repeats_
     await sidecar.ready()
     await sidecar.faults(tries=100)
     full = ("--channel-capacity", "3", "--channel-reserve", "2", "--callback-timeout", "0.3")
+    full += ("--journal", "off")  # which takes more
     async with observe(mosquitto.url) as observer, httpx.AsyncClient(trust_env=False) as client:
         device = run(*full, "--petal-concurrency", "1", targets=("slow.py:Slow",))
         await device.program.connected()

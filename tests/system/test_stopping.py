@@ -50,7 +50,7 @@ async def test_what_takes_longer_than_the_grace_is_cancelled_and_told_so(
     """One runs, and is cancelled; one waits for it, and goes back to the broker or is refused."""
     program = start(
         "run", "work.py", "--broker", mosquitto.url, *WHO,
-        "--grace", "0.3", "--petal-concurrency", "1",
+        "--grace", "0.3", "--petal-concurrency", "1", "--journal", "off",
     )  # fmt: skip
     await program.connected()
     async with observe(mosquitto.url) as observer:

@@ -1,4 +1,4 @@
-"""The command line: `petalkit run`, `list`, `call`, `doctor` and `demo`.
+"""The command line: `petalkit run`, `list`, `call`, `doctor`, `journal` and `demo`.
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
 of ours; a traceback means a bug in petalkit.
@@ -19,6 +19,7 @@ from ._call import call
 from ._demo import demo
 from ._doctor import doctor
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
+from ._journal import make_app as make_journal_app
 from ._list import list_commands
 from ._options import GENERAL
 from ._run import run
@@ -52,6 +53,7 @@ def _make_app() -> App:
     app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
     app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
     app.command(doctor, usage="Usage: petalkit doctor [TARGET...] [OPTIONS]")
+    app.command(make_journal_app())
     app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -32,6 +33,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
     *,
     timeout: Annotated[float, Parameter(group=GENERAL)] = DEFAULT_CALL_TIMEOUT,
     expires_in: Annotated[float | None, Parameter(group=GENERAL)] = None,
+    message_id: Annotated[str | None, Parameter(group=GENERAL)] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
     general: GeneralOptions | None = None,
     settings: Annotated[CallSettings | None, Parameter(name="*")] = None,
@@ -50,6 +52,8 @@ def call(  # noqa: D417 - what is left out has its words in its class
         timeout: How long to wait for the response. [s]
         expires_in: After so long the device is not to start the command any more. Judged by its
             clock. [s]
+        message_id: The messageId; without it a new one. The same again asks for the same answer
+            again, from the device's record.
         as_json: Print the whole response as one line of JSON.
     """
     if not command:
@@ -62,7 +66,16 @@ def call(  # noqa: D417 - what is left out has its words in its class
     if expires_in is not None and not 0 < expires_in <= MAX_EXPIRY:
         raise UsageError(f"--expires-in must be seconds above 0, not {expires_in}")
     arguments = read_data(data, loaded.settings.payload_max)
-    response = trio.run(_call, loaded.settings, command, arguments, timeout, expires_in)
+    calling = functools.partial(
+        _call,
+        loaded.settings,
+        command,
+        arguments,
+        timeout=timeout,
+        expires_in=expires_in,
+        message_id=message_id,
+    )
+    response = trio.run(calling)
     if response is None:
         return EXIT_USAGE
     show_response(response, as_json=as_json)
@@ -73,17 +86,16 @@ async def _call(
     settings: Settings,
     command: str,
     data: Mapping[str, Any],
-    timeout: float,
-    expires_in: float | None,
+    **how: Any,
 ) -> Response | None:
     """The response; None when there is none, which has been reported then."""
     try:
         async with open_client(settings) as client:
             try:
-                return await client.call(command, data, timeout=timeout, expires_in=expires_in)
+                return await client.call(command, data, **how)
             except trio.TooSlowError:
                 report(
-                    f"no answer to {command!r} within {timeout:g} s under "
+                    f"no answer to {command!r} within {how['timeout']:g} s under "
                     f"{client.identity.base_topic!r}: is the device there, and are these its IDs?"
                 )
     except TransportError as error:

@@ -23,6 +23,7 @@ from ._call import read_data
 from ._checks._case import Call, Case
 from ._checks._files import check_certificates, load_settings
 from ._checks._identity import check_device, check_organization, make_identity
+from ._checks._journal import check_journal
 from ._checks._petals import check_petals
 from ._checks._plan import BROKER, DEVICE, examine
 from ._checks._values import Check, Verdict, skipped, worst
@@ -80,7 +81,7 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     loaded, check = load_settings(general, settings or RunSettings())
     report.show(check)
     if loaded is None:
-        rest = ["certificates", "organization", "device", "petals", *BROKER, *DEVICE]
+        rest = ["certificates", "organization", "device", "journal", "petals", *BROKER, *DEVICE]
         for check_id in [*rest, *(["call"] if call is not None else [])]:
             report.show(skipped(check_id, "there are no settings to check it with"))
         return report.end()
@@ -93,6 +94,7 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     report.show(check)
     device_id, check = check_device(loaded.settings)
     report.show(check)
+    report.show(check_journal(loaded))
     served, checks = check_petals(targets, loaded, host or HostOptions())
     for check in checks:
         report.show(check)

@@ -49,6 +49,9 @@ _CALLER = (
     "depth_max",
 )
 
+# What says which journal is meant.
+_JOURNAL = ("journal", "device_id")
+
 GENERAL = Group("Options", sort_key=0)
 _CONNECTION = Group("Broker and identity", sort_key=1)
 _SAFETY = Group("Security", sort_key=2)
@@ -88,12 +91,11 @@ def _as_typed(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def _make_options(class_name: str, names: Iterable[str] | None = None) -> Any:
+def _make_options(class_name: str, names: Iterable[str]) -> Any:
     fields = _settings_loading.loadable_fields()
     hints = _settings_loading.setting_types()
-    ordered = dict.fromkeys((*_SHOWN_FIRST, *_SECURITY, *(names or fields)))
     made: dict[str, Any] = {}
-    for name in ordered:
+    for name in dict.fromkeys(names):
         if not fields[name].metadata["secret"]:
             parameter = Parameter(
                 help=_help(fields[name]), group=_group(name), negative_iterable=()
@@ -103,12 +105,16 @@ def _make_options(class_name: str, names: Iterable[str] | None = None) -> Any:
     return attrs.make_class(class_name, made, bases=(SettingsOptions,), frozen=True, kw_only=True)
 
 
+_FIRST = (*_SHOWN_FIRST, *_SECURITY)
+
 if TYPE_CHECKING:
     RunSettings = SettingsOptions
     CallSettings = SettingsOptions
+    JournalSettings = SettingsOptions
 else:
-    RunSettings = _make_options("RunSettings")
-    CallSettings = _make_options("CallSettings", _CALLER)
+    RunSettings = _make_options("RunSettings", (*_FIRST, *_settings_loading.loadable_fields()))
+    CallSettings = _make_options("CallSettings", (*_FIRST, *_CALLER))
+    JournalSettings = _make_options("JournalSettings", _JOURNAL)
 
 
 @Parameter(name="*", group=GENERAL)

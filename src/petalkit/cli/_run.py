@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from .._logs import configure_logging
 from .._run import run_as_process
 from ._errors import UsageError
+from ._journal_path import with_journal
 from ._options import GeneralOptions, HostOptions, RunSettings
 from ._targets import load_targets
 
@@ -26,6 +27,9 @@ def run(
     returns one; it may be left out where one petal is defined. Several run side by side.
     With --host-compat, petals written for petal_app_manager may be among them.
 
+    What is accepted is recorded in a journal, and outlives the process: --journal FILE says where,
+    --journal off that there is none.
+
     A signal stops gracefully: running commands get --grace seconds. A second one stops at once.
 
     Exit codes: 0 stopped, 1 runtime error or no petal left, 2 usage or configuration
@@ -38,4 +42,4 @@ def run(
     configure_logging(general.log_level or "info", general.log_format)
     opened = (host or HostOptions()).open(loaded)
     petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=opened)
-    return run_as_process(petals, loaded.settings)
+    return run_as_process(petals, with_journal(loaded))

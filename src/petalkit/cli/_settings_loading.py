@@ -24,7 +24,8 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._files import open_regular
-from .._settings import MQTT_TEXT_MAX, Settings, environment_name
+from .._settings import Settings, environment_name
+from .._settings_checks import MQTT_TEXT_MAX
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -46,12 +47,14 @@ class Loaded:
         petals: the `[petals.NAME]` tables of the file, as they are.
         proxies: the `[proxies]` table of the file: a TARGET by name.
         origin: the file, for error texts; None when there was none.
+        given: the settings that some layer gave; the others are defaults.
     """
 
     settings: Settings
     petals: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
     proxies: Mapping[str, str] = attrs.field(factory=dict[str, str])
     origin: str | None = None
+    given: frozenset[str] = frozenset()
 
     @property
     def folder(self) -> Path | None:
@@ -138,7 +141,8 @@ def load(
         if origin is None:
             raise
         raise ConfigError(error.setting, f"{error.reason} (from {origin.origin})") from None
-    return Loaded(settings, petals, proxies, str(config) if config is not None else None)
+    file = str(config) if config is not None else None
+    return Loaded(settings, petals, proxies, file, frozenset(values))
 
 
 def _warn_of_slips() -> None:
@@ -255,6 +259,8 @@ def _table(value: Any, what: str, path: Path) -> dict[str, Any]:
 
 def _convert(field: attrs.Attribute[Any], hint: Any, value: _Value) -> Any:
     """Text or a TOML value to the field's type, strictly: 1.0 is no whole number, 1 is no bool."""
+    if str(value.raw) == field.metadata.get("off"):
+        return value.raw  # a word that the field itself knows, and not relative to a folder
     try:
         return _to_type(value.raw, hint, value.folder)
     except ValueError as error:

@@ -7,6 +7,7 @@
     _case          what is examined
     _files         settings, certificates, keys, who may read them
     _identity      organization ID and device ID
+    _journal       the journal's file
     _mqtt          a CONNECT by hand: who listens there?
     _network       names, sockets
     _tls           the handshake, the server's certificate, the clock

@@ -1,0 +1,102 @@
+"""The journal of `petalkit run`: where it is, whether it can be used, and what is in it.
+
+The trap: opening an SQLite file in the usual way makes files beside it. So what no runtime uses is
+read without that; only what a crash has left is opened as the next start will.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..._errors import ConfigError
+from ..._identity import resolve_device_id
+from ..._journal_file import JournalFile, Summary
+from ..._journal_lock import JournalInUse, check_unused, exists
+from ..._journal_records import FINISHED, JournalError
+from ..._settings import JOURNAL_OFF
+from .._journal_path import with_journal
+from .._settings_loading import Loaded
+from ._case import user_name
+from ._files import check_mode
+from ._values import Check, Findings, counted, failed, skipped
+
+FULL = 0.95  # of its bound; below it the oldest records make room
+
+_NAME = f"Name a file that it can be: journal; or go without one: journal = {JOURNAL_OFF!r}."
+
+
+def check_journal(loaded: Loaded) -> Check:
+    """Whether the next `petalkit run` can use its journal. Nothing is changed."""
+    try:
+        settings = with_journal(loaded)
+        device_id = resolve_device_id(settings)
+    except ConfigError as error:
+        return failed("journal", str(error), _NAME)
+    if settings.journal is None:
+        return skipped("journal", "off: what is accepted does not outlive the process")
+    path = Path(os.path.abspath(settings.journal))
+    findings = Findings("journal")
+    try:
+        _look(findings, path, device_id, settings.journal_size)
+    except JournalError as error:
+        findings.fail(f"{path}: {error.reason}", _NAME)
+    return findings.check(nothing="")
+
+
+def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None:
+    if not exists(path):
+        _check_makeable(findings, path)
+        return
+    check_mode(findings, "journal", path, secret=True)
+    for place in (path, path.parent):
+        if not os.access(place, os.W_OK, effective_ids=True):
+            findings.fail(
+                f"{place} cannot be written by {user_name()}",
+                f"Let the user that `petalkit run` runs as write {path}, and into its folder.",
+            )
+            return
+    who = ""
+    try:
+        check_unused(path)
+    except JournalInUse as error:
+        who = f", in use by process {error.process or '?'}"
+    left_over = path.with_name(path.name + "-wal").exists()
+    with JournalFile.open(path, untouched=not who and not left_over) as file:
+        if not who:
+            file.check()
+        summary = file.summary()
+    if summary.device_id != device_id:
+        findings.fail(
+            f"{path} belongs to the device {summary.device_id!r}",
+            "Each device has a journal of its own: name another file, or mend device_id.",
+        )
+        return
+    findings.ok(f"{path}{who}: {_content(summary)}")
+    if summary.used > FULL * size_max:
+        findings.warn(
+            f"it is nearly full: {summary.used} of {size_max} bytes",
+            "Raise journal_size. What is not finished, or owed, is never dropped to make room: "
+            "look for what holds it up with `petalkit journal list`.",
+        )
+
+
+def _content(summary: Summary) -> str:
+    finished = summary.commands[FINISHED]
+    left = sum(summary.commands.values()) - finished
+    parts = [f"{counted(finished, 'finished command')}, {left} not finished"]
+    parts.append(f"{counted(summary.owed + summary.events, 'message')} to be sent")
+    parts.append(f"{summary.size} bytes")
+    return ", ".join(parts)
+
+
+def _check_makeable(findings: Findings, path: Path) -> None:
+    if os.path.lexists(path):
+        findings.fail(f"{path} is a link to nothing", _NAME)
+        return
+    folder = next(one for one in path.parents if os.path.lexists(one))
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        findings.ok(f"none yet; `petalkit run` will make {path}")
+        return
+    what = "cannot be written by " + user_name() if folder.is_dir() else "is no folder"
+    findings.fail(f"{path} cannot be made: {folder} {what}", _NAME)

@@ -1,0 +1,145 @@
+"""Where a process can be made to kill itself: `PETALKIT_TEST_CRASH="name:count"`.
+
+`reached(name)` is called when the process is at a point; at the `count`th time it is killed, by
+SIGKILL, so that nothing in it can do anything more. Without the variable nothing happens at all.
+
+`install()` is called once by the module of the petals, before a runtime exists. It wraps the
+methods of the journal and of the runtime that belong to a point, so that they call `reached`
+before or after their work:
+
+    accept-queued          a command is accepted, and its record is not written yet
+    accept-written         its record is on disk, and its PUBACK has not left
+    acknowledged           its PUBACK is handed to the link
+    start-written          its start is on disk, and its handler was not called
+    effect-done            its handler has had its effect, and has not returned
+    finish-written         its final state is on disk, and its response has not left
+    response-sent          its response is handed to the link
+    response-acknowledged  the broker has its response; that is not on disk yet
+    mid-commit             in the middle of a transaction
+
+Only `effect-done` is there without a journal: the petals call it themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sqlite3
+from collections.abc import Generator, Sequence
+
+from petalkit import _journal_schema, _journal_store
+from petalkit._journal import Journal
+from petalkit._journal_records import Accepted, Finished, Started
+from petalkit._posts import Posts
+from petalkit.transports import Delivery
+from petalkit.transports._asyncio_link import AsyncioLink
+from petalkit.transports._native_link import NativeLink
+
+VARIABLE = "PETALKIT_TEST_CRASH"
+POINTS = (
+    "accept-queued",
+    "accept-written",
+    "acknowledged",
+    "start-written",
+    "effect-done",
+    "finish-written",
+    "response-sent",
+    "response-acknowledged",
+    "mid-commit",
+)
+
+_WRITTEN = {
+    Accepted: "accept-written",
+    Started: "start-written",
+    Finished: "finish-written",
+}
+
+_wanted = ""
+_left = 0
+
+
+def parse(text: str) -> tuple[str, int]:
+    """The name and the count of a crash point.
+
+    Raises:
+        ValueError: there is no such point.
+    """
+    name, _, count = text.partition(":")
+    if name not in POINTS:
+        raise ValueError(f"no crash point {name!r}; there are {', '.join(POINTS)}")
+    return name, int(count or 1)
+
+
+def install() -> None:
+    """Take the point from the environment, and wrap what belongs to it."""
+    global _wanted, _left
+    text = os.environ.get(VARIABLE)
+    if text:
+        _wanted, _left = parse(text)
+        if _wanted != "effect-done":
+            _wrap()
+
+
+def _wrap() -> None:
+    """Let everything that belongs to a point call `reached`."""
+    for kind, name, point in (
+        (Journal, "_add_accepted", "accept-queued"),
+        (Delivery, "ack", "acknowledged"),
+        (AsyncioLink, "publish_nowait", "response-sent"),
+        (NativeLink, "publish_nowait", "response-sent"),
+    ):
+        _after(kind, name, point)
+    _before(Posts, "settle", "response-acknowledged")
+    written = Journal._written
+
+    def on_written(journal: Journal, batch: Sequence[object], pruned: object) -> None:
+        # It is on disk, and nobody knows that yet.
+        for operation in batch:
+            point = _WRITTEN.get(type(operation))
+            if point is not None:
+                reached(point)
+        written(journal, batch, pruned)  # type: ignore[arg-type]
+
+    Journal._written = on_written  # type: ignore[assignment, method-assign]
+
+    @contextlib.contextmanager
+    def transaction(connection: sqlite3.Connection) -> Generator[None]:
+        with _journal_schema.transaction(connection):
+            yield
+            reached("mid-commit")
+
+    _journal_store.transaction = transaction
+
+
+def _after(kind: type, name: str, point: str) -> None:
+    function = getattr(kind, name)
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, **named: object) -> object:
+        result = function(*arguments, **named)
+        reached(point)
+        return result
+
+    setattr(kind, name, wrapped)
+
+
+def _before(kind: type, name: str, point: str) -> None:
+    function = getattr(kind, name)
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, **named: object) -> object:
+        reached(point)
+        return function(*arguments, **named)
+
+    setattr(kind, name, wrapped)
+
+
+def reached(name: str) -> None:
+    """The process is at this point."""
+    global _left
+    if name == _wanted:
+        _left -= 1
+        if _left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""Processes that are really killed, with a journal: every promise holds across all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from ..brokers import find_mosquitto
+from .checker import check
+from .crash_points import POINTS
+from .driver import drive
+from .faults import Schedule
+from .plan import Plan
+from .test_links import WIRES
+
+pytestmark = [
+    pytest.mark.trio,
+    pytest.mark.broker,
+    pytest.mark.process,
+    pytest.mark.skipif(find_mosquitto() is None, reason="NO MOSQUITTO"),
+]
+
+LIMIT = 180.0  # seconds; a run in which something is lost waits long for it
+
+
+@pytest.mark.parametrize("number", range(len(POINTS)), ids=POINTS)
+async def test_a_kill_at_each_state_of_a_command(tmp_path: Path, number: int) -> None:
+    """At the first of them, and at two when there is load."""
+    crashes = tuple(f"{POINTS[number]}:{count}" for count in (1, 5, 15))
+    wire = list(WIRES.values())[number % len(WIRES)]
+    plan = Plan(seed=number, commands=200, journal=True, crashes=crashes, options=wire)
+    with trio.fail_after(LIMIT):
+        outcome = await drive(plan, tmp_path)
+    assert not outcome.violations, outcome.explain() + outcome.log
+    assert outcome.counts["killed"] == len(crashes)
+
+
+@pytest.mark.parametrize(("seed", "wire"), [(1, "native"), (2, "3.1.1")])
+async def test_every_promise_holds_over_bad_links_and_kills(
+    tmp_path: Path, seed: int, wire: str
+) -> None:
+    plan = Plan(
+        seed=seed,
+        commands=2000,
+        window=60,
+        journal=True,
+        faults=list(Schedule(seed, count=40, gap=(20, 120))),
+        ends=("kill",) * 9,  # the last process is stopped
+        crashes=[f"{name}:{20 * seed}" for name in POINTS],
+        options=WIRES[wire],
+    )
+    with trio.fail_after(LIMIT):
+        outcome = await drive(plan, tmp_path)
+    # A response that was in flight at three lost links is given up, and counted.
+    violations = check(outcome.history, attrs.evolve(plan.rules, may_give_up=True))
+    assert not violations, outcome.explain() + outcome.log
+    assert outcome.counts["killed"] >= 15

@@ -1,0 +1,106 @@
+"""Any story of a device keeps the promises.
+
+A story is a list of what happens: commands and copies, crashes and restarts, a disk, a link and a
+broker that fail. It is run on the in-process broker and a clock that jumps (`world.py`), and what
+was seen is held against a reference model (`promises.py`). See there what is allowed.
+
+`PETALKIT_MODEL_EXAMPLES` sets how many stories are made up; CI makes a few.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from .promises import KINDS
+from .world import (
+    Copy,
+    Crash,
+    DiskFails,
+    DiskMended,
+    LinkLost,
+    Move,
+    Pass,
+    Refused,
+    Release,
+    Restart,
+    Scene,
+    Send,
+    SessionLost,
+    Settle,
+    Steps,
+    Swallow,
+    Twice,
+    run,
+)
+
+EXAMPLES = settings(
+    max_examples=int(os.environ.get("PETALKIT_MODEL_EXAMPLES", "150")),
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+scenes = st.builds(
+    Scene,
+    capacity=st.sampled_from([1000, 1, 3]),
+    reserve=st.sampled_from([32, 1]),
+    petal_concurrency=st.sampled_from([16, 1, 2]),
+    backlog=st.sampled_from([1000, 2, 0]),
+    acknowledge=st.sampled_from(["accepted", "handled"]),
+    overflow=st.sampled_from(["wait", "reject", "drop-oldest"]),
+    protocol=st.sampled_from(["3.1.1", "5"]),
+    window=st.sampled_from([20, 1, 3]),
+    delay=st.sampled_from([0.0, 0.05]),
+    grace=st.sampled_from([2.0, 0.0]),
+)
+numbers = st.integers(0, 7)
+sends = st.builds(
+    Send,
+    kind=st.sampled_from(list(KINDS)),
+    petal=st.sampled_from("ab"),
+    wait=st.sampled_from([True, True, False]),
+    expires=st.sampled_from([None, None, None, 3.0]),
+    by=st.sampled_from(["expiresAt", "property"]),
+)
+copies = st.builds(Copy, of=numbers, wait=st.booleans(), variant=st.sampled_from([0, 0, 0, 1]))
+releases = st.builds(Release, of=numbers)
+time = (
+    st.builds(Steps, st.integers(1, 12))
+    | st.just(Settle())
+    | st.builds(Pass, st.sampled_from([0.1, 1.0, 4.0, 30.0]))
+)
+deaths = st.builds(
+    Crash,
+    when=st.sampled_from(["now", "before a write", "after a write"]),
+    write=st.integers(1, 3),
+    down=st.sampled_from([0.0, 1.0, 5.0]),
+)
+faults = st.one_of(
+    st.just(DiskFails()),
+    st.just(DiskMended()),
+    st.just(LinkLost()),
+    st.just(SessionLost()),
+    st.builds(
+        Swallow,
+        st.sampled_from(["PUBACK", "client PUBACK", "SUBACK", "CONNACK"]),
+        st.integers(1, 2),
+    ),
+    st.just(Twice()),
+    st.builds(Refused, st.integers(1, 3)),
+    st.just(Move()),
+)
+stories = st.lists(
+    st.one_of(
+        sends, sends, sends, copies, releases, time, time, deaths, st.just(Restart()), faults
+    ),
+    max_size=30,
+)
+
+
+@EXAMPLES
+@given(scene=scenes, story=stories)
+def test_any_story_keeps_the_promises(scene: Scene, story: list[object]) -> None:
+    run(story, scene)
