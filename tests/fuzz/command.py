@@ -242,9 +242,23 @@ def arguments(data: bytes) -> None:
         return
     for parameter in parameters:
         if parameter.name in bound:
-            assert _is(bound[parameter.name], parameter.annotation), (parameter, bound)
+            value = bound[parameter.name]
+            assert _is(value, parameter.annotation), (parameter, bound)
+            if not parameter.whole:
+                assert _says(value, values[parameter.name]), (parameter, bound)
         else:
             assert parameter.default is not inspect.Parameter.empty
+
+
+def _says(value: Any, said: Any) -> bool:
+    """Whether a plain value is what was said: a boolean is no number, and a number no text."""
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if type(value) in (bool, int, str):
+        return type(value) is type(said) and value == said
+    if type(value) is float:
+        return type(said) in (int, float) and value == said
+    return True
 
 
 def _is(value: Any, wanted: Any) -> bool:

@@ -234,7 +234,7 @@ def properties(data: bytes) -> None:
     try:
         said = Properties(
             response_topic=reader.text() if has & 1 else None,
-            correlation_data=reader.sized() * (1 + reader.byte()) if has & 2 else None,
+            correlation_data=reader.sized() * (1 + 2 * reader.byte()) if has & 2 else None,
             message_expiry=int.from_bytes(reader.take(5)) if has & 4 else None,
             content_type=reader.text() if has & 8 else None,
             user_properties=[(reader.text(), reader.text()) for _ in range(has >> 4)],
