@@ -18,6 +18,7 @@ from ._duplicates import NOTHING, DuplicateWindow, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._held import HeldLine
+from ._journal_forms import command_extras
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
 from ._statistics import Counters
@@ -144,7 +145,8 @@ class Copies:
             return False
         live.wait_response = live.wait_response or usual
         if places and live.recorded and not live.finished and self._disk is not None:
-            self._disk.want(live.number, live.wait_response, live.command, replies)
+            extras = command_extras(live.command.properties, replies, guessed=live.spec.guessed)
+            self._disk.want(live.number, live.wait_response, extras)
         if request.command.wait_response and not live.entered:  # its handler sees that too
             live.command = msgspec.structs.replace(live.command, wait_response=True)
         live.replies = replies

@@ -312,6 +312,7 @@ class Dispatcher:
             if not self._waking:
                 self._pass_on()
             if execution.cancelled_as is not None:  # while its start was being written
+                execution.entered = False
                 self._end_cancelled(execution)
                 continue
             serving.execution = execution

@@ -186,6 +186,8 @@ class Intake:
         """The device is another now, and has waited long enough: refuse what is still held."""
         for held in self._held.take(lambda one: one.identity == identity):
             self._refusals.refuse(held.request(self._limits), code, text)
+        if self._disk is not None:
+            self._disk.end_identity(identity)
         self._watch_room()
         self._wake()
 
@@ -300,7 +302,7 @@ class Intake:
             self._start_urgent(request, spec)
         elif self._cannot_record(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self._held or self._is_behind() or not self._has_room(request, spec):
+        elif self._held or self._is_behind(spec) or not self._has_room(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -348,8 +350,12 @@ class Intake:
     def _cannot_record(self, spec: CommandSpec) -> bool:
         return self._journal is not None and self._journal.failing and spec.journal
 
-    def _is_behind(self) -> bool:
-        """Whether others wait on disk, which are first."""
+    def _is_behind(self, spec: CommandSpec) -> bool:
+        """Whether others wait on disk, which are first; not for what cannot wait there."""
+        return self._waits_for_disk and spec.journal
+
+    @property
+    def _waits_for_disk(self) -> bool:
         return self._disk is not None and self._disk.count > 0
 
     def _has_room(self, request: Request, spec: CommandSpec) -> bool:
@@ -435,7 +441,7 @@ class Intake:
     def _record(self, execution: Execution, delivery: Delivery, journal: Journal) -> None:
         """Put an accepted command down, if it is to be, and acknowledge it when that is written."""
         execution.number = journal.next_number()
-        if execution.spec.journal and not journal.failing:
+        if execution.spec.journal and journal.takes_more:
             execution.recorded = True
             wall = self._answers.timestamps.now()
             journal.add(
@@ -446,6 +452,7 @@ class Intake:
                     execution.identity,
                     wait_response=execution.wait_response,
                     replies=execution.replies,
+                    guessed=execution.spec.guessed,
                     expires_at=expiry_of(execution.terms, wall, self._now),
                     at=wall,
                 ),
@@ -464,9 +471,12 @@ class Intake:
         Acknowledgements leave in order, and one that is withheld holds up all behind it.
         """
         self._dispatcher.take_back(numbers, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        if self._disk is not None:
-            for request in self._disk.take_back(numbers):
-                self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        requests = [] if self._disk is None else self._disk.take_back(numbers)
+        held = self._held.take(lambda one: one.spec.journal)
+        for request in (*requests, *(one.request(self._limits) for one in held)):
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        self._watch_room()
+        self._wake()
 
     def _response_topic(self, identity: Identity) -> str:
         if identity is not self._topic_of[0]:
@@ -499,11 +509,11 @@ class Intake:
         if not self._held and self._waits_on_disk(request, spec):
             return
         rule = self._settings.overflow
-        if rule == "drop-oldest":
+        if rule == "drop-oldest" and self._can_take(spec):
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 if self._waits_on_disk(request, spec):
                     return
-            if not self._is_behind() and self._has_room(request, spec):
+            if not self._is_behind(spec) and self._has_room(request, spec):
                 self._accept(request, spec)
                 return
         if rule != "wait" or self._is_over_reserve():
@@ -518,6 +528,10 @@ class Intake:
             # Or the broker's window stays shut, and the rest never comes.
             request.delivery.ack()
 
+    def _can_take(self, spec: CommandSpec) -> bool:
+        """Whether it is the channel that has no room, and not the journal."""
+        return self._journal is None or not spec.journal or self._journal.has_room
+
     def _waits_on_disk(self, request: Request, spec: CommandSpec) -> bool:
         """Accept it, to wait on disk, if it may."""
         disk = self._disk
@@ -525,7 +539,7 @@ class Intake:
         if disk is None or not disk.has_room or not (spec.journal and self._acks_at_once):
             return False
         self._counters.accepted += 1
-        disk.add(request)
+        disk.add(request, guessed=spec.guessed)
         if request.wait_ack:
             self._tell(request, spec.petal)
         self._watch_room()
@@ -541,7 +555,7 @@ class Intake:
 
     def _watch_room(self) -> None:
         """Be told of room while something is held, and only then: that is rare, and room is not."""
-        waits = self._take_up_waiting if self._held or self._is_behind() else None
+        waits = self._take_up_waiting if self._held or self._waits_for_disk else None
         self._dispatcher.on_room = self._outbox.on_place = waits
 
     def _take_up_waiting(self) -> None:
@@ -572,11 +586,9 @@ class Intake:
                 if (objection := self.freshness.judge_held(request.terms)) is not None:
                     self._held.pop_first()
                     self._refusals.refuse(request, *objection)
-                elif self._cannot_record(held.spec):
-                    break
                 elif self._waits_on_disk(request, held.spec):
                     self._held.pop_first()
-                elif not self._is_behind() and self._has_room(request, held.spec):
+                elif not self._is_behind(held.spec) and self._has_room(request, held.spec):
                     self._held.pop_first()
                     spec = held.spec
                     if spec.guessed:  # who serves it may be known by now

@@ -89,7 +89,7 @@ class JournalStore:
         Raises:
             JournalError: it cannot be used, and why. The file is as it was.
         """
-        path = Path(os.path.abspath(path))
+        path = Path(os.path.realpath(path))  # one file has one lock, whatever it is called
         check_sqlite(path)
         make_place(path)
         with contextlib.ExitStack() as undo:

@@ -33,7 +33,7 @@ class Posts:
             left: seconds until it is given up.
             name: its topic under the base topic, where the identity is not known.
         """
-        if self._journal.failing:  # what is published in such a time has no bound
+        if not self._journal.takes_more:
             return None
         return self._post(message, message.payload, left, None, name, None)
 
