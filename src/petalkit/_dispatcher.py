@@ -395,6 +395,7 @@ class Dispatcher:
                 self._end(execution, (response, code), trio.current_time())
             elif self._settings.acknowledge == "accepted":
                 execution.acknowledge()
+        self._starts.fail()
         self._pass_on()
 
     # -- stopping

@@ -361,7 +361,11 @@ class Intake:
     def _has_room(self, request: Request, spec: CommandSpec) -> bool:
         """Whether it can be accepted now; then the places of its answers are reserved."""
         journal = self._journal
-        if self._backlog.is_full or (journal is not None and spec.journal and not journal.has_room):
+        if journal is not None and not spec.journal:
+            # What cannot wait on disk has a reserve, or one slow petal would stop that of others.
+            if self._backlog.is_over_reserve:
+                return False
+        elif self._backlog.is_full or (journal is not None and not journal.has_room):
             return False
         command, terms = request.command, request.terms
         reply = terms is not None and terms.reply is not None

@@ -6,7 +6,8 @@ the slots were taken, and together with its acceptance where a slot is free at o
 
 Two kinds of command are called without that wait: one that is not recorded, and one that may be
 run again anyway (`idempotent`), unless it was running when an earlier run died, perhaps of it. Not
-past others of its petal that do wait, though: order is order.
+past others of its petal that do wait, though: order is order. But while the disk fails, which can
+be for hours, what is not recorded passes.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class Starts:
 
     def begin(self) -> None:
         """A command has come: begin what has to be done before it may start."""
+
+    def fail(self) -> None:
+        """The journal cannot be written from now on."""
 
     def take_back(self, execution: Execution) -> None:
         """One that is `starting` is not to be called."""
@@ -92,7 +96,7 @@ class RecordedStarts(Starts):
         while (execution := super().next()) is not None:
             waits = execution.recorded and (execution.restarted or not execution.spec.idempotent)
             petal = execution.line.petal
-            if not waits and not petal.starting:
+            if not waits and (not petal.starting or self._passes(execution)):
                 if execution.recorded:
                     self._put_down(execution, None)
                 self._ready.append(execution)
@@ -101,6 +105,22 @@ class RecordedStarts(Starts):
             petal.starting[execution] = not waits
             if execution.recorded:
                 self._put_down(execution, functools.partial(self._written, execution))
+
+    def _passes(self, execution: Execution) -> bool:
+        """Whether it need not keep its order: for hours nothing may be written."""
+        return self._journal.failing and not execution.recorded
+
+    def fail(self) -> None:
+        """See `Starts`."""
+        for execution in [one for petal in self._petals() for one in petal.starting]:
+            if self._passes(execution):
+                execution.starting = False
+                del execution.line.petal.starting[execution]
+                self._ready.append(execution)
+        self.on_ready()
+
+    def _petals(self) -> list[PetalState]:
+        return list(self._backlog.petals.values())
 
     def _put_down(self, execution: Execution, then: Callable[[], None] | None) -> None:
         self._journal.add(Started(execution.number, self._journal.wall()), then)
