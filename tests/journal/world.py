@@ -169,7 +169,11 @@ Operation: TypeAlias = (
 
 @attrs.frozen(kw_only=True)
 class Scene:
-    """How the device is set, and its broker."""
+    """How the device is set, and its broker.
+
+    Attributes:
+        order: of the tasks that are ready at the same time, which Trio shuffles.
+    """
 
     capacity: int = 1000
     reserve: int = 32
@@ -181,6 +185,8 @@ class Scene:
     window: int = 20
     delay: float = 0.0
     grace: float = 2.0
+    publish_maximum: int = 100
+    order: int = 0
 
     def settings(self, path: Path, **others: Any) -> Settings:
         return Settings(
@@ -194,6 +200,7 @@ class Scene:
             overflow=self.overflow,
             protocol=self.protocol,
             grace=self.grace,
+            publish_maximum=self.publish_maximum,
             response_expiry=1_000_000.0,
             # These look at the real clock, or wait for a thread that does.
             watchdog=0.0,
@@ -673,6 +680,7 @@ def run(operations: Sequence[Operation], scene: Scene | None = None) -> History:
         _bugs() as bugs,
     ):
         disk = Disk(patch)
+        trio._core._run._r.seed(scene.order)
         history, path = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
         promises.require(not bugs.found, "no bug", *bugs.found)
         promises.check(history)
@@ -693,7 +701,7 @@ def read_journal(path: Path) -> tuple[list[Row], int]:
 
 
 class _Bugs(logging.Handler):
-    """What the log calls our bug: an exception that was caught, so that others do not pay for it."""
+    """What the log calls our bug: an exception that was caught, for others not to pay for it."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
