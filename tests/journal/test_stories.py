@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from .promises import Answered, History
+from .promises import Answered, History, Started
 from .world import (
     Copy,
     Crash,
@@ -28,6 +28,10 @@ from .world import (
 def codes(history: History, message_id: str = "m0") -> list[str | None]:
     """What was answered to a command."""
     return [event.code for event in history.of(message_id) if isinstance(event, Answered)]
+
+
+def starts(history: History, message_id: str = "m0") -> int:
+    return sum(isinstance(event, Started) for event in history.of(message_id))
 
 
 RUNS = [Send("hold", wait=False), Settle()]
@@ -63,6 +67,13 @@ def test_a_recorded_answer_that_waits_behind_others_outlives_the_process() -> No
     others = [Swallow("PUBACK"), Send("quick"), Settle()]
     story = [Send("quick", wait=False), Settle(), *others, Copy(0), Settle(), Crash()]
     assert codes(run(story, Scene(publish_maximum=2))) == [None]
+
+
+def test_what_expires_while_its_start_is_recorded_is_not_started() -> None:
+    waits = [Send("hold"), Settle(), Send("quick", expires=3.0), Settle()]
+    story = [*waits, DiskFails(), Release(0), Settle(), Pass(4.0), DiskMended()]
+    history = run(story, Scene(petal_concurrency=1))
+    assert (codes(history, "m1"), starts(history, "m1")) == (["EXPIRED"], 0)
 
 
 @pytest.mark.parametrize("kind", ["hold", "again"])
