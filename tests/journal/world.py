@@ -364,6 +364,7 @@ class World:
         self._crash: Crash | None = None  # when something is written
         self._writes_left = 0
         self._down = 0.0
+        self._swallowed = False
         self._ending = False
         disk.before_write = lambda: self._written("before a write")
         disk.after_write = lambda: self._written("after a write")
@@ -506,6 +507,7 @@ class World:
                 self.broker.stop(keep_sessions=False)
                 self.broker.start()
             case Swallow(packet, times):
+                self._swallowed = True
                 self.broker.swallow(packet, times)
             case Twice():
                 self.broker.duplicate_next()
@@ -600,7 +602,8 @@ class World:
         self.broker.accept_connections()
         for sent in self.sent:
             self.gates[sent.message_id].set()
-        self.broker.drop_links()  # what was swallowed comes again
+        if self._swallowed:
+            self.broker.drop_links()  # it comes again
         await self._idle()
         process = self.process
         self.stop()
