@@ -39,7 +39,7 @@ from .world import (
 )
 
 EXAMPLES = settings(
-    max_examples=int(os.environ.get("PETALKIT_MODEL_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("PETALKIT_MODEL_EXAMPLES", "300")),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
