@@ -91,7 +91,8 @@ class Intake:
             self._refusals,
             outbox,
             counters,
-            self._owe,
+            self._owe_copy,
+            Delivery.ack if journal is None else journal.acknowledge,
             self._tell,
             disk,
         )
@@ -270,7 +271,7 @@ class Intake:
         command = request.command
         if self.closed and not self._is_urgent(command.command):
             known = self._copies.may_exist(command.message_id) and self._copies.take(
-                request, self._now
+                request, self._now, closed=True
             )
             if not known and self._comes_again(request.delivery):
                 self._counters.given_back += 1
@@ -491,12 +492,17 @@ class Intake:
         """Acknowledge when the command is safe, or with it, as it is set."""
         unwritten = execution.recorded and not execution.on_disk
         if (self._acks_at_once or self._draining) and not unwritten:
-            if self._journal is None:
-                delivery.ack()
-            else:
-                self._journal.acknowledge(delivery)
+            delivery.ack()
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
+
+    def _owe_copy(self, first: Execution, delivery: Delivery) -> None:
+        """The same of a copy that has joined its first: what it wants has to be on disk too."""
+        safe = self._acks_at_once or self._draining or first.finished
+        if safe and first.recorded and self._journal is not None:
+            self._journal.acknowledge(delivery)
+        else:
+            self._owe(first, delivery)
 
     def _comes_again(self, delivery: Delivery) -> bool:
         """Whether the session delivers it again if it is not acknowledged."""

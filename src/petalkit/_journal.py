@@ -251,10 +251,13 @@ class Journal:
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge when all that was put down so far is on disk, or the disk fails.
 
+        And what is put down because of that: a copy of what has just finished may want an answer
+        that is put down when the end is written.
+
         For a copy of what is on disk itself: to withhold that would hold up all behind it.
         """
         if self._error is None:
-            self.when_written(Acknowledgement(delivery))
+            self.when_written(Acknowledgement(delivery, self.when_written))
         else:
             delivery.ack()
 
@@ -499,7 +502,7 @@ class Journal:
         _guarded(self.on_failing, unwritten)
         for then in (*self._then, *(self._under_way or ())):
             if isinstance(then, Acknowledgement):
-                then()
+                then.delivery.ack()
         self._queue = list(filter(is_left, self._queue))
         # A batch that failed may be on disk all the same, for all that can be known.
         self._taken_back = [Forgotten(number) for number in sorted(unwritten)]
@@ -542,12 +545,18 @@ def _guarded(function: Callable[..., object], *arguments: object) -> None:
 
 
 class Acknowledgement:
-    """Acknowledges; again does nothing."""
+    """Acknowledges when it is called the second time, each time for what was put down by then."""
 
-    __slots__ = ("_delivery",)
+    __slots__ = ("_seen", "_when_written", "delivery")
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+    def __init__(self, delivery: Delivery, when_written: Callable[[Then], None]) -> None:
+        self.delivery = delivery
+        self._when_written = when_written
+        self._seen = False
 
     def __call__(self) -> None:
-        self._delivery.ack()
+        if self._seen:
+            self.delivery.ack()
+        else:
+            self._seen = True
+            self._when_written(self)

@@ -47,6 +47,12 @@ class Posts:
         """
         return self._post(message, None, self._expiry, command, None, reply)
 
+    def post_again(self, message: Message, command: int, reply: Reply | None) -> int | None:
+        """The same for a copy of a command that has its answer; None when it cannot be recorded."""
+        if self._journal.failing:  # what copies ask for in such a time has no bound
+            return None
+        return self.post_response(message, command, reply)
+
     def _post(
         self,
         message: Message,

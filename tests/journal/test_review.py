@@ -27,7 +27,7 @@ from petalkit.testing import open_harness
 from petalkit.testing._harness import EPOCH
 from petalkit.transports.memory import MemoryBroker
 
-from ..runtime.petals import Recorder, settle, unacknowledged, until
+from ..runtime.petals import Recorder, settle, unacknowledged
 from .kit import Again, Disk, after_crash, settings
 
 pytestmark = pytest.mark.trio
@@ -442,9 +442,7 @@ async def test_14_what_was_running_is_interrupted_also_where_others_answer_what_
         petal.open()
     second = Added()
     second.open()
-    async with open_harness(
-        second, settings=settings(crashed, answer_unknown="own")
-    ) as harness:
+    async with open_harness(second, settings=settings(crashed, answer_unknown="own")) as harness:
         copy = await harness.call("special/move", {"n": 1}, message_id="m")
         assert (second.started, copy.error_code) == ([], "INTERRUPTED")
 
@@ -540,9 +538,7 @@ async def test_18_a_message_expiry_counts_from_when_it_was_read_also_on_disk(
     async with open_harness(petal, settings=bounds, now=now) as harness:
         with harness.responses() as responses:
             for n in range(6):
-                harness.send(
-                    "rec/hold", {"n": n}, properties=Properties(message_expiry=600)
-                )
+                harness.send("rec/hold", {"n": n}, properties=Properties(message_expiry=600))
             await settle()
             assert harness.statistics().waiting_on_disk == 3
             offset = EPOCH.timestamp()  # a time server has answered
@@ -729,6 +725,7 @@ async def test_27_answers_that_are_in_no_journal_are_not_said_to_be(
         harness.runtime.hurry()
         await harness.runtime.wait_stopped()
         assert harness.statistics().publish_unsent == 1
+
 
 async def test_28_the_disk_does_not_count_as_mended_before_something_was_written(
     autojump_clock: object, path: Path, disk: Disk
