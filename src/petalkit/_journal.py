@@ -391,6 +391,8 @@ class Journal:
         """Write a batch, and tell who waits for it; False when the disk does not take it."""
         limit = self._settings.journal_timeout
         self._taken_back = []
+        if self._writer is None:
+            await trio.lowlevel.checkpoint()  # others have their turn, as with a thread
         job = self._start(functools.partial(self._write, batch, self._oldest()))
         with trio.move_on_after(limit) as scope:
             await job.wait()

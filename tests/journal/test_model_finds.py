@@ -170,18 +170,18 @@ def test_the_model_finds_a_disk_backlog_out_of_order() -> None:
 
 def test_the_model_finds_that_new_commands_pass_what_waits_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Intake, "_is_behind", lambda self: False)
+        patch.setattr(Intake, "_is_behind", lambda self, spec: False)
 
     narrow = Scene(capacity=1, petal_concurrency=1)
     full = [Send("hold"), Settle(), Send("quick"), Settle()]
     # There is room again, while those that had none are on their way to the disk.
-    room = [Release(0), Steps(1), Send("quick"), Send("quick"), Steps(2)]
-    finds(take_out, "P8", [*full, *room, Send("quick"), Send("quick"), Settle()], narrow)
+    room = [Send("quick"), Release(0), Steps(1)]
+    finds(take_out, "P8", [*full, *room, Send("quick"), Settle()], narrow)
 
 
 def test_the_model_finds_that_unsent_answers_are_forgotten() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Recovery, "_restore_message", lambda self, record: None)
+        patch.setattr(Recovery, "restore_messages", lambda self, found: None)
 
     story = [Send("hold"), Settle(), LinkLost(), Release(0), Settle(), Crash()]
     finds(take_out, "P1, P4", story)
