@@ -177,6 +177,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise JournalError(path, explain(error)) from error
+    except UnicodeDecodeError as error:  # what SQLite quotes of the file, or a text in it
+        raise JournalError(path, _DAMAGED) from error
 
 
 @contextlib.contextmanager
@@ -192,6 +194,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+_DAMAGED = "is damaged; move it away to begin with an empty one"
 _REASONS = {
     sqlite3.SQLITE_FULL: "has no room: the disk is full, or the journal is at its bound",
     sqlite3.SQLITE_BUSY: f"another process kept it busy for {BUSY_TIMEOUT:g} s",
@@ -200,7 +203,7 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: may this user write the file, and into its folder?",
     sqlite3.SQLITE_PERM: "cannot be opened: may this user write the file?",
     sqlite3.SQLITE_NOTADB: "is not an SQLite file",
-    sqlite3.SQLITE_CORRUPT: "is damaged; move it away to begin with an empty one",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_IOERR: "the disk reported an error",
     sqlite3.SQLITE_PROTOCOL: "files cannot be locked there; use a disk of this machine",
     sqlite3.SQLITE_NOLFS: "its file system has no large files",
@@ -227,7 +230,7 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
     ((found, *_), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if found != "ok":
         text = " ".join(str(found).split())
-        raise JournalError(path, f"is damaged; move it away to begin with an empty one ({text})")
+        raise JournalError(path, f"{_DAMAGED} ({text})")
 
 
 def _migrate(

@@ -522,14 +522,14 @@ class Settings:
         Raises:
             ConfigError: it has no host, or credentials in it, or its port is no port.
         """
+        if "@" in self.broker and not self.broker.startswith("unix:///"):
+            # Never echoed, wherever in it they stand: what is said of an address ends up in logs.
+            raise ConfigError("broker", "must not hold credentials: use username and password")
         try:
             url = urlsplit(self.broker)
             url.port  # noqa: B018 - asking is the check
         except ValueError as error:
             raise ConfigError("broker", f"cannot be read as an address: {error}") from None
-        if "@" in url.netloc:
-            # Never echoed: an address ends up in logs.
-            raise ConfigError("broker", "must not hold credentials: use username and password")
         if not url.scheme or "://" not in self.broker:
             raise ConfigError("broker", f"{self.broker!r} has no scheme such as mqtt://")
         if not url.hostname and not url.path:

@@ -199,6 +199,15 @@ def test_overwritten_pages_are_refused(journal: Path) -> None:
     refused(journal, "is damaged; move it away")
 
 
+def test_damage_that_sqlite_cannot_put_into_words_is_told_all_the_same(journal: Path) -> None:
+    """It quotes the schema, where a byte is no text any more."""
+    content = bytearray(journal.read_bytes())
+    at = content.index(b"TABLE outbox")
+    content[at : at + 8] = b"\xff" * 8
+    journal.write_bytes(content)
+    refused(journal, "is damaged; move it away")
+
+
 def test_damage_that_shows_later_is_told_when_it_shows(journal: Path) -> None:
     with opened(journal) as store:
         store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -276,6 +276,27 @@ async def test_rubbish_ends_the_link_and_nothing_else(rubbish: bytes) -> None:
             await link.receive()
 
 
+@pytest.mark.parametrize("topic", [b"\xff", b"\xed\xa0\x80"])
+async def test_a_topic_that_is_not_utf_8_breaks_the_protocol(
+    topic: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept(publish(1, b"before"), publish(2, topic=topic), publish(3, b"after"))
+        while await peer.packet():
+            pass
+
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        with trio.fail_after(LIMIT):
+            [before] = await link.receive()
+            assert before.payload == b"before"
+            with pytest.raises(ConnectionLost, match="a topic that is not UTF-8"):
+                await link.receive()
+    assert caplog.text == ""
+
+
 # -- subscribing
 
 

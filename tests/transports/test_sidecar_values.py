@@ -55,10 +55,12 @@ def test_what_the_sidecar_is_told(settings: dict[str, Any], url: str) -> None:
         ("sidecar_url", "http://"), ("sidecar_url", "http://127.0.0.1:0"),
         ("sidecar_url", "http://127.0.0.1:99999"), ("sidecar_url", "http://127.0.0.1/?a=b"),
         ("sidecar_url", "http://user:hunter2@127.0.0.1"), ("sidecar_url", "http://127.0.0.1/a b"),
+        ("sidecar_url", "user:hunter2@127.0.0.1"), ("sidecar_url", "http://u:hunter2/x@127.0.0.1"),
         ("sidecar_token", "hunter2\r\nx: y"), ("sidecar_token", "hunter2\xe9"),
         ("sidecar_token", ""), ("sidecar_token", "hunter2 x"),
         ("callback_listen", "3005"), ("callback_listen", ":3005"),
         ("callback_listen", "127.0.0.1"), ("callback_listen", "127.0.0.1:99999"),
+        ("callback_listen", "a/b:1"), ("callback_listen", "[[::1]:1"), ("sidecar_url", "http://ä"),
         ("callback_listen", "127.0.0.1:x"), ("callback_url", "127.0.0.1:3005"),
     ],
 )  # fmt: skip

@@ -54,6 +54,8 @@ def test_plain_tcp_stays_on_this_machine(host: str) -> None:
         "mqtt://localhost/x",
         "mqtt://localhost?x=1",
         "mqtt://localhost:0",
+        "mqtt://local host",
+        "unix:://x",
     ],
 )
 def test_other_addresses_are_refused(broker: str) -> None:

@@ -66,6 +66,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
         ("reply_topics", "#"),
         ("broker", "localhost"), ("broker", "mqtt://"), ("broker", "mqtt://host:port"),
         ("broker", "mqtt://user:hunter2@host"), ("broker", "mqtt://host:99999"),
+        ("broker", "user:hunter2@host:1883"), ("broker", "mqtt://user:hunter2/x@host"),
         ("reconnect_delay_max", 0.1),
         ("cert_file", Path("a.pem")), ("key_file", Path("a.pem")), ("password", "x"),
     ],

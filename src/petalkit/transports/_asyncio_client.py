@@ -62,6 +62,15 @@ class _Packed:
         return self._bytes
 
 
+def read_topic(message: Any) -> str | None:
+    """The topic of a PUBLISH; None when it is not UTF-8, which paho finds out as it is asked."""
+    try:
+        topic: str = message.topic
+    except UnicodeDecodeError:
+        return None
+    return topic
+
+
 def read_properties(properties: Any) -> MessageProperties | None:
     """What a PUBLISH of MQTT 5 said, as a value; None when it said nothing that is ours."""
     said: dict[str, Any] = vars(properties)

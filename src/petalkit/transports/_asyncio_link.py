@@ -24,7 +24,14 @@ from .._errors import ConnectFailed, RejectedByBroker, TransportError
 from .._messages import Message
 from .._settings import Settings
 from .._topics import TopicFilter
-from ._asyncio_client import HardenedClient, MqttError, Wire, read_limits, read_properties
+from ._asyncio_client import (
+    HardenedClient,
+    MqttError,
+    Wire,
+    read_limits,
+    read_properties,
+    read_topic,
+)
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
 from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
@@ -164,13 +171,17 @@ class AsyncioLink(BaseLink):
 
     def on_message(self, message: Any) -> None:
         """From the client: one PUBLISH."""
+        topic = read_topic(message)
+        if topic is None:
+            self._lose("the broker broke the protocol: a topic that is not UTF-8")
+            return
         payload: bytes = message.payload
         qos: int = message.qos
         if qos == 2:
             self._outgoing.expect_exactly_once(message.mid)
             qos = 1
         delivery = Delivery(
-            message.topic,
+            topic,
             payload,
             qos=qos,
             retain=message.retain,

@@ -7,6 +7,7 @@ reach, in a container for example; so what it is told can be set apart, as `call
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -19,6 +20,7 @@ from ._tls import is_loopback
 CALLBACK_PATH = "/mqtt-callback/callback"  # the guide's host's own
 _PORTS = {"http": 80, "https": 443}
 _TARGET = re.compile("[!-~]*")  # they stand in the head of a request
+_NAME = re.compile("[A-Za-z0-9._-]+")
 _TOKEN = re.compile("[!-~]+")
 
 
@@ -116,15 +118,15 @@ def _authority(host: str, port: int) -> str:
 
 
 def _http_url(setting: str, text: str) -> SplitResult:
+    if "@" in text:
+        # Never echoed, wherever in it they stand: what is said of an address ends up in logs.
+        raise ConfigError(setting, "must not hold credentials: use sidecar_token")
     try:
         url = urlsplit(text)
         url.port  # noqa: B018 - asking is the check
     except ValueError as error:
         raise ConfigError(setting, f"cannot be read as an address: {error}") from None
-    if "@" in url.netloc:
-        # Never echoed: an address ends up in logs.
-        raise ConfigError(setting, "must not hold credentials: use sidecar_token")
-    if url.scheme not in _PORTS or not url.hostname:
+    if url.scheme not in _PORTS or not (url.hostname and _TARGET.fullmatch(url.hostname)):
         raise ConfigError(setting, f"{text!r} has to be http:// or https:// and a host")
     if url.query or url.fragment:
         raise ConfigError(setting, "must have neither a query nor a fragment")
@@ -136,9 +138,19 @@ def _http_url(setting: str, text: str) -> SplitResult:
 def _listen_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
+    if not (colon and _is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
         raise ConfigError("callback_listen", f"{text!r} has to be an address and a port")
     return host, int(port)
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return _NAME.fullmatch(host) is not None
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _refuse_insecure(settings: Settings, setting: str, host: str) -> None:

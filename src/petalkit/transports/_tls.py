@@ -55,14 +55,15 @@ def broker_address(settings: Settings) -> Address:
     url = settings.broker_url()
     if url.scheme == "unix":
         _refuse_tls_settings(settings)
-        if url.netloc or url.query or url.fragment or len(url.path) < 2:
+        is_path = url.path.startswith("/") and url.path != "/"
+        if url.netloc or url.query or url.fragment or not is_path:
             raise ConfigError("broker", f"{settings.broker!r} has to be unix:///path")
         return Address("localhost", _DEFAULT_PORTS["mqtt"], tls=False, path=url.path)
     if url.scheme not in _DEFAULT_PORTS:
         raise ConfigError(
             "broker", f"must start with mqtt://, mqtts:// or unix://, not {url.scheme}://"
         )
-    if not url.hostname:
+    if not url.hostname or not url.hostname.isprintable() or " " in url.hostname:
         raise ConfigError("broker", f"{settings.broker!r} names no host")
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ConfigError("broker", f"{settings.broker!r} has more than a host and a port")

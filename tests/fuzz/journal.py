@@ -1,0 +1,106 @@
+"""A journal's file that something else has written to: refused with a reason, or usable."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+
+from petalkit._journal_records import (
+    Accepted,
+    CommandRecord,
+    Finished,
+    JournalError,
+    Posted,
+    Started,
+)
+from petalkit._journal_store import JournalStore
+
+from .reader import Reader
+
+# What is synced there costs nothing.
+_FOLDER = tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+_PATH = Path(_FOLDER, "journal")
+_open = functools.partial(JournalStore.open, device_id="device", size_max=1024 * 1024)
+
+
+def _accepted(number: int) -> Accepted:
+    return Accepted(
+        number=number,
+        message_id=f"id-{number}",
+        command="petal/hello",
+        payload=b'{"command":"petal/hello"}',
+        topic="org/acme/device/device/command",
+        organization_id="acme",
+        device_id="device",
+        base_topic="org/acme/device/device",
+        wait_response=True,
+        expires_at=None,
+        extras=None,
+        at=1.8e9,
+    )
+
+
+@functools.cache
+def _whole() -> bytes:
+    """A file with commands in each of their states."""
+    _clear()
+    store = _open(_PATH)
+    store.write([_accepted(1), _accepted(2), _accepted(3), Started(1, 1.8e9), Started(2, 1.8e9)])
+    store.write(
+        [
+            Finished(1, None, b'{"success":true}', True, 1.8e9),
+            Posted(4, 1, "org/acme/device/device/response", None, None, 1, None, 2e9),
+            Posted(5, None, None, "command/web", b"{}", 1, None, 2e9),
+        ]
+    )
+    store.close()
+    return _PATH.read_bytes()
+
+
+def _clear() -> None:
+    for path in Path(_FOLDER).iterdir():
+        path.unlink()
+
+
+def journal(data: bytes) -> None:
+    """Where bytes are changed, and to what; and where the file ends, or what is in its place."""
+    content = bytearray(_whole())
+    _clear()
+    reader = Reader(data)
+    match reader.byte() % 8:
+        case 0:
+            content = bytearray(reader.rest())
+        case 1:
+            del content[int.from_bytes(reader.take(2)) % len(content) :]
+        case _:
+            pass
+    while reader:
+        at = int.from_bytes(reader.take(2)) % max(len(content), 1)
+        new = reader.take(1 + reader.byte() % 8)
+        content[at : at + len(new)] = new
+    _PATH.write_bytes(content)
+    try:
+        _use()
+    except JournalError as error:
+        assert str(error)
+
+
+def _use() -> None:
+    store = _open(_PATH)
+    try:
+        found = store.load()
+        assert all(isinstance(record, CommandRecord) for record in found.running)
+        number = found.last + 1
+        if number >= 2**62:  # no counter gets there
+            return
+        store.write([_accepted(number)])
+        record = store.read(number)
+        assert record is not None
+        assert record.state == "accepted"
+        store.not_started(0, 10)
+        store.write([Finished(number, None, b"{}", True, 1.8e9)])
+        store.prune(count=1, before=None)
+    finally:
+        store.close()
