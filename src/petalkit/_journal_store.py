@@ -20,6 +20,7 @@ from ._journal_pruning import FinishedCommands, Owed
 from ._journal_records import CommandRecord, Found, Operation
 from ._journal_rows import COMMANDS, MESSAGES, command_record, message_record
 from ._journal_schema import (
+    READ_TIMEOUT,
     STEPS,
     check_device,
     check_sqlite,
@@ -99,7 +100,7 @@ class JournalStore:
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
             check_device(writer, path, device_id)
-            reader = undo.enter_context(contextlib.closing(connect(path)))
+            reader = undo.enter_context(contextlib.closing(connect(path, timeout=READ_TIMEOUT)))
             with explained(path):
                 store = cls(path, lock, writer, reader, size_max)
                 store._bound_size()

@@ -472,8 +472,9 @@ async def open_runtime(
     Entry returns when the petals' lifespans are entered; the connection is made beside the block,
     as soon as the organization ID is known (`await runtime.wait_connected()`). Leaving the block
     stops gracefully and takes the time that takes: at most `grace`, thrice `cleanup_timeout`,
-    `flush_timeout` and twice `disconnect_timeout`. `runtime.stop()` begins the same while the
-    block goes on; `await runtime.wait_stopped()` waits for its end.
+    `flush_timeout`, twice `disconnect_timeout`, and with a journal thrice
+    `journal_timeout`. `runtime.stop()` begins the same while the block goes on; `await
+    runtime.wait_stopped()` waits for its end.
 
     Cancellation: the block stops without `grace`; what has to be awaited is shielded and bounded.
 
@@ -488,6 +489,7 @@ async def open_runtime(
         RegistrationError: a petal or a command cannot be served.
         ConfigError: a setting cannot work.
         AllPetalsFailed: no petal could be started.
+        JournalError: the journal cannot be used.
     """
     settings = settings or Settings()
     transport = transport or create_transport(settings)
