@@ -159,7 +159,7 @@ class Endings:
             else:
                 self._duplicates.forget(message_id)
                 if response != NOTHING:
-                    self._lately.note(message_id)
+                    self._lately.note(message_id, execution.payload)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile
         if execution.wait_response:

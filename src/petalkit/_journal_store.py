@@ -90,7 +90,10 @@ class JournalStore:
         Raises:
             JournalError: it cannot be used, and why. The file is as it was.
         """
-        path = Path(os.path.realpath(path))  # one file has one lock, whatever it is called
+        try:
+            path = Path(os.path.realpath(path))  # one file has one lock, whatever it is called
+        except ValueError:
+            raise JournalError(path, "the path has a null character") from None
         check_sqlite(path)
         make_place(path)
         with contextlib.ExitStack() as undo:

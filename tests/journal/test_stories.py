@@ -12,6 +12,7 @@ from .world import (
     Crash,
     DiskFails,
     DiskMended,
+    LinkLost,
     Operation,
     Pass,
     Release,
@@ -93,3 +94,9 @@ def test_a_copy_that_comes_at_a_stop_and_wants_more_is_left_to_the_next_start() 
     waits = [Send("one", wait=False), Send("one", wait=False), Settle()]
     history = run([*waits, Restart(), Settle(), Copy(1), Settle()])
     assert codes(history, "m1") == [None]
+
+
+def test_a_second_try_of_what_was_refused_is_not_taken_for_the_brokers_own() -> None:
+    """It was on its way when the link was lost, and so the broker marks it DUP."""
+    tries = [DiskFails(), Send("quick"), Pass(1), DiskMended(), Pass(60), Copy(0), LinkLost()]
+    assert codes(run(tries, Scene(delay=0.05))) == ["UNAVAILABLE", None]
