@@ -17,7 +17,7 @@ from typing import Any
 from ._journal_batch import Batch
 from ._journal_lock import JournalLock, make_file, make_place
 from ._journal_pruning import FinishedCommands, Owed
-from ._journal_records import CommandRecord, Found, Operation
+from ._journal_records import CommandRecord, Found, JournalError, Operation
 from ._journal_rows import COMMANDS, MESSAGES, command_record, message_record
 from ._journal_schema import (
     READ_TIMEOUT,
