@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,8 @@ from .world import (
     Twice,
     run,
 )
+
+pytestmark = pytest.mark.exhaustive
 
 EXAMPLES = settings(
     max_examples=int(os.environ.get("PETALKIT_MODEL_EXAMPLES", "300")),
