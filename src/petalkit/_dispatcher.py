@@ -473,7 +473,8 @@ class Dispatcher:
                 ErrorCode.CANCELLED,
                 trio.current_time(),
             )
-        return [execution.spec.name for execution in stuck]
+        # One that waits for the disk was never called.
+        return [execution.spec.name for execution in stuck if not execution.starting]
 
 
 def _is_changed(before: contextvars.Context) -> bool:

@@ -446,6 +446,8 @@ class Intake:
     def _record(self, execution: Execution, delivery: Delivery, journal: Journal) -> None:
         """Put an accepted command down, if it is to be, and acknowledge it when that is written."""
         execution.number = journal.next_number()
+        # It may have been here before, and killed the process: so its start is waited for.
+        execution.restarted = delivery.dup
         if execution.spec.journal and journal.takes_more:
             execution.recorded = True
             wall = self._answers.timestamps.now()
@@ -519,6 +521,10 @@ class Intake:
         if not self._held and self._waits_on_disk(request, spec):
             return
         rule = self._settings.overflow
+        if self._journal is not None and not spec.journal:
+            rule = (
+                "reject"  # to hold it would stop the reading behind it, and it cannot wait on disk
+            )
         if rule == "drop-oldest" and self._can_take(spec):
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 if self._waits_on_disk(request, spec):

@@ -118,7 +118,7 @@ class Journal:
             and self.queued < QUEUED_MAX
             and self.queued_bytes < settings.channel_bytes
             and self._store is not None
-            and self._store.fill < 1.0
+            and self._store.fill + 2 * self.queued_bytes / settings.journal_size < 1.0
         )
 
     @property
@@ -299,6 +299,7 @@ class Journal:
             ):
                 pass
             self._last = self._accepted_to = self.earlier_to = found.last
+            logger.info("the journal is %s", self.path)
             self._open = found.not_started + len(found.running)
             # A cancellation from outside ends the block; the writer goes on until it is left.
             running = trio.CancelScope(shield=True)

@@ -142,7 +142,7 @@ async def test_what_is_not_recorded_passes_a_start_that_cannot_be_written(
         await settle()
         for n in range(20):
             harness.send("rec/renew", {"n": 100 + n})
-        await settle()
+            await settle()
         harness.send("rec/stop")
         await trio.sleep(3600)
         stopped = "stop" in petal.started
@@ -934,3 +934,21 @@ async def test_what_waits_on_disk_has_the_grace_of_an_old_identity_too(
         petal.open()
         await trio.sleep(50)
     assert petal.started == list(range(6))
+
+
+async def test_what_cannot_wait_on_disk_is_refused_and_holds_up_nobody(
+    autojump_clock: object, path: Path
+) -> None:
+    petal = Again()
+    bounds = settings(path, petal_concurrency=1, channel_capacity=2, channel_reserve=2)
+    async with open_harness(petal, settings=bounds) as harness:
+        harness.send("rec/hold", {"n": 0})
+        await settle()
+        with harness.responses() as responses:
+            for n in range(10):
+                harness.send("rec/renew", {"n": 100 + n})
+            await settle()
+            assert [response["error_code"] for response in responses] == ["BUSY"] * 6
+        assert (await harness.call("rec/stop")).success
+        petal.open()
+        await until(lambda: len(petal.started) == 6)
