@@ -27,7 +27,7 @@ from petalkit.testing import open_harness
 from petalkit.testing._harness import EPOCH
 from petalkit.transports.memory import MemoryBroker
 
-from ..runtime.petals import Recorder, settle, unacknowledged
+from ..runtime.petals import Recorder, settle, unacknowledged, until
 from .kit import Again, Disk, after_crash, settings
 
 pytestmark = pytest.mark.trio
