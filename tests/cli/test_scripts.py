@@ -35,7 +35,7 @@ def program(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("script", ["demo", "test", "check", "_environment", "_mosquitto"])
+@pytest.mark.parametrize("script", ["demo", "test", "check", "fuzz", "_environment", "_mosquitto"])
 def test_a_posix_shell_can_read_it(script: str) -> None:
     subprocess.run(["/bin/sh", "-n", SCRIPTS / script], check=True, timeout=60)
 
@@ -73,3 +73,21 @@ def test_a_python_that_cannot_make_environments_says_what_to_install(tmp_path: P
     found = find_python(PETALKIT_PYTHON=str(named))
     assert found.returncode == 1
     assert "apt-get install python3-venv" in found.stderr
+
+
+def test_where_there_is_no_fuzzer_that_is_said_and_is_no_failure(tmp_path: Path) -> None:
+    """CI goes on after this exit code, and after no other."""
+    named = program(
+        tmp_path, "python3", 'case "$*" in *-c*) echo macOS-14 ;; *) echo 3.12.0 venv "$0" ;; esac'
+    )
+    done = subprocess.run(
+        [SCRIPTS / "fuzz", "1"],
+        env={**os.environ, "PETALKIT_PYTHON": str(named)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert done.stderr == "NOT FUZZED: there is no wheel of atheris for Python 3.12.0 on macOS-14\n"
+    assert "= 69 ]" in (ROOT / ".ci" / "run").read_text()

@@ -62,7 +62,8 @@ def command(data: bytes) -> None:
     assert found.message_id is None or 0 < len(found.message_id) <= limits.message_id_max
     assert found.wait_response is (document.get("waitResponse") is True)
     assert type(found.data) is dict
-    assert found.data == (document.get("data") or document.get("payload") or {})
+    given = [document[name] for name in ("data", "payload") if document.get(name) is not None]
+    assert found.data == (given or [{}])[0]
     assert _depth(document) <= limits.depth_max
     again = encode_json({"command": found.command, "data": found.data, **found.extra})
     assert decode_command(again, "t", _ANY).data == found.data

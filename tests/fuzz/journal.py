@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 from pathlib import Path
 
 from petalkit._journal_records import (
@@ -18,10 +16,8 @@ from petalkit._journal_records import (
 from petalkit._journal_store import JournalStore
 
 from .reader import Reader
+from .scratch import scratch
 
-# What is synced there costs nothing.
-_FOLDER = tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-_PATH = Path(_FOLDER, "journal")
 _open = functools.partial(JournalStore.open, device_id="device", size_max=1024 * 1024)
 
 
@@ -45,8 +41,8 @@ def _accepted(number: int) -> Accepted:
 @functools.cache
 def _whole() -> bytes:
     """A file with commands in each of their states."""
-    _clear()
-    store = _open(_PATH)
+    path = _clear()
+    store = _open(path)
     store.write([_accepted(1), _accepted(2), _accepted(3), Started(1, 1.8e9), Started(2, 1.8e9)])
     store.write(
         [
@@ -56,18 +52,22 @@ def _whole() -> bytes:
         ]
     )
     store.close()
-    return _PATH.read_bytes()
+    return path.read_bytes()
 
 
-def _clear() -> None:
-    for path in Path(_FOLDER).iterdir():
+def _clear() -> Path:
+    """Where the journal is, and nothing of it."""
+    folder = scratch() / "journal"
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
         path.unlink()
+    return folder / "device.journal"
 
 
 def journal(data: bytes) -> None:
     """Where bytes are changed, and to what; and where the file ends, or what is in its place."""
     content = bytearray(_whole())
-    _clear()
+    path = _clear()
     reader = Reader(data)
     match reader.byte() % 8:
         case 0:
@@ -80,15 +80,15 @@ def journal(data: bytes) -> None:
         at = int.from_bytes(reader.take(2)) % max(len(content), 1)
         new = reader.take(1 + reader.byte() % 8)
         content[at : at + len(new)] = new
-    _PATH.write_bytes(content)
+    path.write_bytes(content)
     try:
-        _use()
+        _use(path)
     except JournalError as error:
         assert str(error)
 
 
-def _use() -> None:
-    store = _open(_PATH)
+def _use(path: Path) -> None:
+    store = _open(path)
     try:
         found = store.load()
         assert all(isinstance(record, CommandRecord) for record in found.running)

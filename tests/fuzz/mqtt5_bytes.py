@@ -79,6 +79,8 @@ class Story:
         session: it.
         ends: of each message that was published, how often it was told of.
         deliveries: that were received and not acknowledged.
+        asked: packet identifiers of what was subscribed and unsubscribed, and is not answered.
+        acknowledged: how many deliveries were, at most, since something was written.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -87,6 +89,7 @@ class Story:
         self.published: list[int] = []
         self.deliveries: list[Delivery] = []
         self.asked: set[int] = set()
+        self.acknowledged = 0
         self._numbers = 0
 
     def connect(self, *, clean_start: bool) -> None:
@@ -144,8 +147,8 @@ class Story:
                         assert event.reason_code in CODES
                 case _:
                     self.asked.remove(event.packet_id)
-        # What is said without being asked is no more than what came, and a DISCONNECT.
-        assert session.unsent <= unsent + 3 * len(data) + 64
+        # What is said without being asked: answers, acknowledgements that are due, a DISCONNECT.
+        assert session.unsent <= unsent + 3 * len(data) + 4 * self.acknowledged + 64
         return events
 
     def end(self) -> None:
@@ -188,9 +191,11 @@ def session(data: bytes) -> None:
             case 2:
                 for delivery in story.deliveries[: step >> 3]:
                     delivery.ack()
+                    story.acknowledged += 1
                 del story.deliveries[: step >> 3]
             case 3:
                 _written(story.session)
+                story.acknowledged = 0
             case 4 if step > 200:
                 story.connect(clean_start=bool(step & 8))
             case 5 if connected and step > 200:

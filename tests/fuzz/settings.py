@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
 import attrs
 from typed_settings import _core, cls_utils
@@ -22,14 +22,13 @@ from petalkit.transports._sidecar_addresses import callback_url, sidecar_address
 from petalkit.transports._tls import broker_address
 
 from .reader import Reader
+from .scratch import scratch
 
 # typed-settings makes these anew for each load, which is nine tenths of its time.
 _core.default_converter = functools.cache(_core.default_converter)
 cls_utils._get_attr_docs = lambda _: {}
 
 NAMES = tuple(loadable_fields())
-_FOLDER = tempfile.TemporaryDirectory(prefix="petalkit-fuzz-")
-_FILE = Path(_FOLDER.name, "petalkit.toml")
 _SECRET = "hunter2-hunter2"
 SECRETS = tuple(name for name, field in loadable_fields().items() if field.metadata.get("secret"))
 
@@ -49,15 +48,13 @@ _VALUES = (
 
 
 def settings(data: bytes) -> None:
-    """A TOML file, and variables in the environment; any text, or lines made of the input."""
+    """A TOML file, and behind null bytes variables: `setting=value`; or both made of the input."""
     reader = Reader(data)
-    if reader.byte() & 1:
+    is_text = bool(reader.byte() & 1)
+    if is_text:
         toml, *variables = reader.rest().split(b"\0")
-        environment = {
-            environment_name(NAMES[each[0] % len(NAMES)]): os.fsdecode(each[1:])
-            for each in variables
-            if each
-        }
+        pairs = [os.fsdecode(each).partition("=") for each in variables]
+        environment = {environment_name(name): value for name, _, value in pairs if name in NAMES}
     else:
         toml, environment = b"[petalkit]\n", {}
         while reader:
@@ -67,38 +64,34 @@ def settings(data: bytes) -> None:
             if where % 4 == 0:
                 environment[environment_name(name)] = value.strip("'")
             elif where % 4 == 1:
-                text = reader.sized().replace(b"\0", b"")
+                text = reader.sized().replace(b"\0", b"").replace(_SECRET.encode(), b"")
                 environment[environment_name(name)] = os.fsdecode(text)
             else:
                 toml += f"{name} = {value}\n".encode()
-    _FILE.write_bytes(toml)
+    file = scratch() / "petalkit.toml"
+    file.write_bytes(toml)
     with _environment(environment):
         try:
-            loaded = load(config=_FILE).settings
+            loaded = load(config=file).settings
         except ConfigError as error:
             assert error.setting in (*NAMES, "config")
-            _check_text(error)
+            if not is_text:  # where a secret may stand in any setting
+                _check_text(error)
             return
     _check(loaded)
 
 
-class _environment:  # noqa: N801 - it is used as a function
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
     """Exactly these variables of petalkit's, for a while."""
-
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._variables = variables
-
-    def __enter__(self) -> None:
-        _forget()
-        os.environ.update(self._variables)
-
-    def __exit__(self, *_: object) -> None:
-        _forget()
-
-
-def _forget() -> None:
-    for name in [name for name in os.environ if name.startswith("PETALKIT_")]:
-        del os.environ[name]
+    before = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("PETALKIT_")}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _check_text(error: ConfigError) -> None:
@@ -204,7 +197,7 @@ _PLACES = tuple(sorted({name for place in FILE_PLACES for name in place}))
 
 def organization_file(data: bytes) -> None:
     """The file that provisioning writes."""
-    path = Path(_FOLDER.name, "organization.json")
+    path = scratch() / "organization.json"
     path.write_bytes(Reader(data).json_text(_PLACES))
     try:
         found = FileSource(path).read_now()
