@@ -42,7 +42,7 @@ class MotorsPetal(Petal):
         self.nursery.start_soon(self._report)
         yield
 
-    @command("set", timeout=1.0)
+    @command("set", timeout=1.0, journal=False)  # not worth a wait for the disk, 50 times a second
     async def set_throttle(self, throttle: float, hold: float = 0.5):
         """Drive with a throttle of 0 to 1, for `hold` seconds unless it is renewed."""
         if not 0.0 <= throttle <= 1.0:

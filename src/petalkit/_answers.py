@@ -179,16 +179,32 @@ class Answers:
             if reply is not None:
                 self.put_reply(reply, None, payload)
 
-    def put_unreserved(self, identity: Identity, message_id: str | None, payload: bytes) -> None:
-        """Answer where no place was reserved; counted when there is no room."""
+    def put_unreserved(
+        self,
+        identity: Identity,
+        message_id: str | None,
+        payload: bytes,
+        command: int | None = None,
+    ) -> None:
+        """Answer where no place was reserved; counted when there is no room.
+
+        Args:
+            identity: under which the command came.
+            message_id: that it answers, if another answer to that may be on its way.
+            payload: the answer.
+            command: the number of the command in the journal whose answer it is again.
+        """
         topic = identity.topic(self._settings.response_topic)
         message = Message(topic, payload, 1, False, self.properties)
-        if not self._outbox.put_refusal(message, message_id):
+        if not self._outbox.put_refusal(message, message_id, command):
             self._counters.unanswered += 1
 
-    def put_reply(self, reply: Reply, message_id: str | None, payload: bytes) -> None:
+    def put_reply(
+        self, reply: Reply, message_id: str | None, payload: bytes, command: int | None = None
+    ) -> None:
         """The same to a Response Topic."""
-        if not self._outbox.put_refusal(reply.message(payload), reply.key(message_id)):
+        message = reply.message(payload)
+        if not self._outbox.put_refusal(message, reply.key(message_id), command, reply):
             self._counters.unanswered += 1
 
     def acknowledge(

@@ -33,7 +33,10 @@ class Backlog:
         self._concurrency = settings.concurrency
         self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
         self._lines: dict[CommandSpec, Line] = {}
-        self._send, self._receive = trio.open_memory_channel[Execution](settings.channel_capacity)
+        self._reserve = settings.channel_reserve
+        self._send, self._receive = trio.open_memory_channel[Execution](
+            settings.channel_capacity + self._reserve
+        )
         self._in_channel = 0
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
         self._look_again = False  # something changed since those lines were last looked at
@@ -86,6 +89,13 @@ class Backlog:
     def is_full(self) -> bool:
         """Whether no further command can be accepted."""
         return self.waiting >= self._capacity or self.waiting_bytes >= self._bytes
+
+    @property
+    def is_over_reserve(self) -> bool:
+        """Whether not even a command can be accepted that cannot wait on disk with the others."""
+        return (
+            self.waiting >= self._capacity + self._reserve or self.waiting_bytes >= 2 * self._bytes
+        )
 
     @property
     def may_have_next(self) -> bool:

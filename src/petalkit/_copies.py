@@ -14,10 +14,12 @@ import msgspec
 
 from ._answers import Answers
 from ._disk_backlog import DiskBacklog
-from ._duplicates import NOTHING, DuplicateWindow, is_same_request
+from ._duplicates import NOTHING, DuplicateWindow, Finished, is_same_request
 from ._errors import ErrorCode
 from ._execution import Execution
 from ._held import HeldLine
+from ._journal_forms import command_extras, extras_replies
+from ._journal_records import CommandRecord
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
 from ._statistics import Counters
@@ -38,6 +40,7 @@ class Copies:
         outbox: has the places of answers, and those that are on their way.
         counters: counts copies.
         owe: acknowledges a copy to the broker together with its first.
+        acknowledge: acknowledges one when what it wants is on disk.
         tell: tells its sender that it came; given the petal, if it is known.
         disk: what waits on disk; None for nothing.
     """
@@ -51,6 +54,7 @@ class Copies:
         outbox: Outbox,
         counters: Counters,
         owe: Callable[[Execution, Delivery], None],
+        acknowledge: Callable[[Delivery], None],
         tell: Callable[[Request, str | None], None],
         disk: DiskBacklog | None,
     ) -> None:
@@ -61,6 +65,7 @@ class Copies:
         self._outbox = outbox
         self._counters = counters
         self._owe = owe
+        self._acknowledge = acknowledge
         self._tell = tell
         self._disk = disk
 
@@ -78,8 +83,15 @@ class Copies:
             or self._held.find(message_id) is not None
         )
 
-    def take(self, request: Request, now: float) -> bool:
-        """Deal with a copy, or with what claims to be one; False when it is the first."""
+    def take(self, request: Request, now: float, *, closed: bool = False) -> bool:
+        """Deal with a copy, or with what claims to be one; False when it is the first.
+
+        Args:
+            request: it.
+            now: Trio's clock.
+            closed: the device is stopping. False is returned then also for a copy that the next
+                start has to deal with.
+        """
         message_id = request.command.message_id
         assert message_id is not None
         live = self._duplicates.live(message_id)
@@ -98,7 +110,7 @@ class Copies:
         if finished is None:
             return (
                 self._is_on_disk(request, message_id)
-                or self._is_settled_elsewhere(request, message_id)
+                or self._is_left(request, message_id, closed)
                 or self._is_held(request, message_id)
             )
         if not _is_same(finished.command, finished.payload, request):
@@ -113,21 +125,20 @@ class Copies:
         )
         if request.wait_ack:
             self._tell(request, None)
-        self._answer_again(request, message_id, finished.response)
+        if finished.response != NOTHING:
+            self._answer_again(request, message_id, finished)
+        self._acknowledge(request.delivery)
         return True
 
-    def _answer_again(self, request: Request, message_id: str, response: bytes) -> None:
+    def _answer_again(self, request: Request, message_id: str, finished: Finished) -> None:
         # A redelivery may find the response still on its way; it needs no second one then.
-        if response == NOTHING:
-            request.delivery.ack()
-            return
+        response, number = finished.response, finished.number
         owes, terms = self._outbox.owes_answer, request.terms
         if wants_usual(request.command, terms) and not owes(message_id):
-            self._answers.put_unreserved(request.identity, message_id, response)
+            self._answers.put_unreserved(request.identity, message_id, response, number)
         reply = None if terms is None else terms.reply
         if reply is not None and not owes(reply.key(message_id)):
-            self._answers.put_reply(reply, message_id, response)
-        request.delivery.ack()
+            self._answers.put_reply(reply, message_id, response, number)
 
     def _join(self, live: Execution, request: Request) -> bool:
         """Let a copy share the answer, wherever it wants it; False when there is no place for it.
@@ -144,7 +155,8 @@ class Copies:
             return False
         live.wait_response = live.wait_response or usual
         if places and live.recorded and not live.finished and self._disk is not None:
-            self._disk.want(live.number, live.wait_response, live.command, replies)
+            extras = command_extras(live.command.properties, replies, guessed=live.spec.guessed)
+            self._disk.want(live.number, live.wait_response, extras)
         if request.command.wait_response and not live.entered:  # its handler sees that too
             live.command = msgspec.structs.replace(live.command, wait_response=True)
         live.replies = replies
@@ -167,15 +179,27 @@ class Copies:
                 self._tell(request, None)
         return True
 
-    def _is_settled_elsewhere(self, request: Request, message_id: str) -> bool:
-        """Deal with a copy of what an earlier run has left, and is just being taken up.
+    def _is_left(self, request: Request, message_id: str, closed: bool) -> bool:
+        """Deal with a copy of what an earlier run has left, or this one leaves to the next.
 
-        It must not be taken for the first. Its original is answered, or started, in a moment.
+        It must not be taken for the first. Its original is answered, or started, when it is taken
+        up. A copy that wants more than that has to come again.
         """
-        if not self._duplicates.is_settled_elsewhere(message_id):
+        if not self._duplicates.is_left(message_id):
             return False
-        self._counters.duplicates_joined += 1
-        request.delivery.ack()
+        record = self._duplicates.left(message_id)
+        if record is not None and not _is_same(record.command, record.payload, request):
+            self._refusals.reused(request)
+        elif record is None or not _is_answered_with(record, request):
+            if closed:
+                return False
+            text = "it came before, and what an earlier run has left is being taken up"
+            self._refusals.refuse(request, ErrorCode.BUSY, text)
+        else:
+            self._counters.duplicates_joined += 1
+            if request.wait_ack:
+                self._tell(request, None)
+            request.delivery.ack()
         return True
 
     def _is_held(self, request: Request, message_id: str) -> bool:
@@ -201,6 +225,14 @@ class Copies:
             held.delivery.ack()
         request.delivery.ack()
         return True
+
+
+def _is_answered_with(record: CommandRecord, request: Request) -> bool:
+    """Whether the answers that a recorded command wants are all that its copy wants."""
+    terms = request.terms
+    if wants_usual(request.command, terms) and not record.wait_response:
+        return False
+    return terms is None or terms.reply is None or terms.reply in extras_replies(record.extras)
 
 
 def _is_same(name: str, payload: bytes, request: Request) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import attrs
+import msgspec
 import trio
 
 from ._codec import InvalidEnvelope, Limits
@@ -28,6 +30,7 @@ from ._journal_forms import (
     expiry_of,
     extras_replies,
     identity_of,
+    was_guessed,
 )
 from ._journal_records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
 from ._messages import Command, Identity
@@ -36,14 +39,25 @@ from ._recovery import Recovery
 from ._refusals import Request
 from ._registry import CommandSpec, CommandTable
 from ._settings import Settings
-from ._terms import REPLIES_MAX, Reply, Terms, wants_usual
+from ._terms import REPLIES_MAX, Terms, wants_usual
 from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.journal")
 
-READ_AT_ONCE = 64  # commands read from disk in one step of the event loop
+READ_AT_ONCE = 64  # commands read from disk by one query
+TAKEN_UP_AT_ONCE = 128  # in one step of the event loop
+IDENTITIES_MAX = 16  # that were left and are remembered
 
 Waiting = Accepted | CommandRecord
+
+
+@attrs.frozen
+class _Ending:
+    """Why a command is not started."""
+
+    code: ErrorCode
+    text: str
+    details: Mapping[str, Any] | None = None
 
 
 class DiskBacklog:
@@ -90,6 +104,8 @@ class DiskBacklog:
         self._read: deque[CommandRecord] = deque()  # the next ones
         self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
         self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
+        self._terms: dict[int, Terms] = {}  # of those that came in this run, by number
+        self._ended: deque[tuple[str, str]] = deque(maxlen=IDENTITIES_MAX)
         self._refilling = False
         self._readable = True
 
@@ -112,8 +128,13 @@ class DiskBacklog:
     def _can_be_read(self) -> None:
         self._readable = True
 
-    def add(self, request: Request) -> None:
-        """Let a command wait here. It is acknowledged when it is on disk."""
+    def add(self, request: Request, *, guessed: bool) -> None:
+        """Let a command wait here. It is acknowledged when it is on disk.
+
+        Args:
+            request: it.
+            guessed: whether its petal is only guessed to serve it.
+        """
         command, terms = request.command, request.terms
         number = self._journal.next_number()
         if not self.count:
@@ -127,9 +148,13 @@ class DiskBacklog:
             request.identity,
             wait_response=wants_usual(command, terms),
             replies=() if terms is None or terms.reply is None else (terms.reply,),
+            guessed=guessed,
             expires_at=expiry_of(terms, wall, trio.current_time()),
             at=wall,
         )
+        if terms is not None:
+            # On disk its expiry is a moment of a wall clock, which may be set meanwhile.
+            self._terms[number] = attrs.evolve(terms, reply=None)
         self._unwritten[number] = (accepted, request)
         self._journal.add(accepted, functools.partial(self._written, number))
 
@@ -142,7 +167,15 @@ class DiskBacklog:
         """The journal fails: give back those of them that are not on disk."""
         meant = [number for number in self._unwritten if number in numbers]
         self.count -= len(meant)
-        return [self._unwritten.pop(number)[1] for number in meant]
+        requests: list[Request] = []
+        for number in meant:
+            _, request = self._unwritten.pop(number)
+            self._terms.pop(number, None)
+            wanted = self._wanted.pop(number, None)
+            if wanted is not None and wanted.wait_response:
+                request.command = msgspec.structs.replace(request.command, wait_response=True)
+            requests.append(request)
+        return requests
 
     # -- copies
 
@@ -167,31 +200,37 @@ class DiskBacklog:
         if len(replies) > REPLIES_MAX:
             return False
         if (usual, len(replies)) != (wanted.wait_response, len(extras_replies(wanted.extras))):
-            command = command_of(waiting, self._limits)
-            self._wanted[waiting.number] = self.want(waiting.number, usual, command, replies)
+            properties = command_of(waiting, self._limits).properties
+            extras = command_extras(properties, replies, guessed=was_guessed(wanted.extras))
+            self._wanted[waiting.number] = self.want(waiting.number, usual, extras)
         self._journal.acknowledge(request.delivery)
         return True
 
-    def want(
-        self, number: int, wait_response: bool, command: Command, replies: tuple[Reply, ...]
-    ) -> Wanted:
+    def want(self, number: int, wait_response: bool, extras: bytes | None) -> Wanted:
         """Put down where else a command that is not finished is to be answered."""
-        wanted = Wanted(number, wait_response, command_extras(command.properties, replies))
+        wanted = Wanted(number, wait_response, extras)
         self._journal.add(wanted)
         return wanted
 
     # -- out
 
+    def end_identity(self, identity: Identity) -> None:
+        """The device is another now, and has waited long enough."""
+        self._ended.append((identity.organization_id, identity.device_id))
+
     def refill(self) -> None:
-        """Take up what there is room for."""
+        """Take up what there is room for, some of it now and the rest in a moment."""
         if self._refilling:  # what is taken up here may make room, which is told here
             return
         self._refilling = True
         try:
-            while self.count and not self._dispatcher.backlog.is_full and self._take_up_next():
-                pass
+            for _ in range(TAKEN_UP_AT_ONCE):
+                if not self.count or self._dispatcher.backlog.is_full or not self._take_up_next():
+                    return
+            trio.lowlevel.current_trio_token().run_sync_soon(self.refill, idempotent=True)
         except JournalError as error:
-            logger.error("%s; tried again when something else is written", error)
+            logger.error("%s; tried again in a while", error)
+            self._journal.look_again()
         finally:
             self._refilling = False
 
@@ -211,38 +250,27 @@ class DiskBacklog:
             return False
         self._read.popleft()
         self._wanted.pop(record.number, None)
+        self._terms.pop(record.number, None)
         self._taken_to = record.number
         self.count -= 1
         return True
 
     def _take_up(self, record: CommandRecord, current: Identity) -> bool:
         """Take one up, or end it; False when there is no place for its answers."""
-        identity = identity_of(record)
-        if (identity.organization_id, identity.device_id) != (
-            current.organization_id,
-            current.device_id,
-        ):
-            text = f"the device left organization {identity.organization_id!r}"
-            self._recovery.end(record, ErrorCode.CANCELLED, text)
-            return True
-        try:
-            command = command_of(record, self._limits)
-        except InvalidEnvelope as error:
-            self._recovery.end(record, error.code, error.message)
-            return True
-        spec = self._table.lookup(command.command)
-        if spec is None:
-            self._recovery.end(
-                record,
-                ErrorCode.UNKNOWN_COMMAND,
-                self._unknown.text(command.command),
-                details=self._unknown.details(command.command),
-            )
-            return True
-        replies = extras_replies(record.extras)
+        replies = self._recovery.replies(record)
         places = int(record.wait_response) + len(replies)
         if places and not self._outbox.reserve(places):
             return False
+        try:
+            found = self._judge(record, current)
+        except Exception:  # a petal's own code may be asked; and a disk may have changed a byte
+            logger.exception("a command of the journal cannot be taken up")
+            found = _Ending(ErrorCode.UNAVAILABLE, "what the journal has of it cannot be used")
+        if isinstance(found, _Ending):
+            self._recovery.end(record, found.code, found.text, details=found.details, reserved=True)
+            return True
+        command, spec = found
+        identity = identity_of(record)
         execution = Execution(
             command,
             record.payload,
@@ -256,12 +284,36 @@ class DiskBacklog:
             replies=replies,
             number=record.number,
             recorded=True,
+            on_disk=True,
+            restarted=record.starts > 0,
         )
-        if record.expires_at is not None:
+        execution.terms = self._terms.get(record.number)
+        if execution.terms is None and record.expires_at is not None:
             needs_clock = self._needs_clock(record, spec)
             execution.terms = Terms(expires_at=record.expires_at, needs_clock=needs_clock)
         self._dispatcher.take_up(execution)
         return True
+
+    def _judge(
+        self, record: CommandRecord, current: Identity
+    ) -> tuple[Command, CommandSpec] | _Ending:
+        """Who serves it, or why it is not started."""
+        whose = record.organization_id, record.device_id
+        if whose != (current.organization_id, current.device_id) and (
+            whose in self._ended or record.number <= self._journal.earlier_to
+        ):
+            text = f"the device left organization {record.organization_id!r}"
+            return _Ending(ErrorCode.CANCELLED, text)
+        try:
+            command = command_of(record, self._limits)
+        except InvalidEnvelope as error:
+            return _Ending(error.code, error.message)
+        spec = self._table.lookup(command.command)
+        if spec is None:
+            name = command.command
+            details = self._unknown.details(name)
+            return _Ending(ErrorCode.UNKNOWN_COMMAND, self._unknown.text(name), details)
+        return command, spec
 
     def _needs_clock(self, record: CommandRecord, spec: CommandSpec) -> bool:
         """Whether one that can expire is not to be run while the device's clock is not set.

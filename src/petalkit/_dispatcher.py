@@ -197,6 +197,16 @@ class Dispatcher:
             self.on_room()
         return True
 
+    def _is_unwanted(self, execution: Execution) -> bool:
+        """Whether one that has its slots is not to be called after all: a disk can take long."""
+        terms = execution.terms
+        if terms is not None and self._journal is not None and execution.cancelled_as is None:
+            wall, now = self._answers.timestamps.now(), trio.current_time()
+            objection = terms.objection(wall, now, "it expired while its start was recorded")
+            if objection is not None:
+                execution.cancelled_as = (objection.code, objection.text)
+        return execution.cancelled_as is not None
+
     def _refuse(
         self,
         execution: Execution,
@@ -311,7 +321,8 @@ class Dispatcher:
                 continue
             if not self._waking:
                 self._pass_on()
-            if execution.cancelled_as is not None:  # while its start was being written
+            if self._is_unwanted(execution):  # since its start was put down
+                execution.entered = False
                 self._end_cancelled(execution)
                 continue
             serving.execution = execution
@@ -394,6 +405,7 @@ class Dispatcher:
                 self._end(execution, (response, code), trio.current_time())
             elif self._settings.acknowledge == "accepted":
                 execution.acknowledge()
+        self._starts.fail()
         self._pass_on()
 
     # -- stopping
@@ -461,7 +473,8 @@ class Dispatcher:
                 ErrorCode.CANCELLED,
                 trio.current_time(),
             )
-        return [execution.spec.name for execution in stuck]
+        # One that waits for the disk was never called.
+        return [execution.spec.name for execution in stuck if not execution.starting]
 
 
 def _is_changed(before: contextvars.Context) -> bool:

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from ._journal import Journal
-from ._journal_records import FINISHED
+from ._journal_records import FINISHED, CommandRecord
 from ._messages import Command
 
 NOTHING = b""  # recorded for a command whose copies are to be neither run nor answered
@@ -41,6 +41,8 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     """When it finished, on the clock given to `finish`."""
     size: int
     """Bytes of both."""
+    number: int | None = None
+    """Of its record in the journal; None when it has none."""
 
 
 class DuplicateWindow(Generic[L]):
@@ -77,9 +79,13 @@ class DuplicateWindow(Generic[L]):
         found = self._finished.get(message_id)
         return None if found is None or found.at + self._age < now else found
 
-    def is_settled_elsewhere(self, message_id: str) -> bool:
-        """Whether there is one of that ID that is neither live nor finished here."""
+    def is_left(self, message_id: str) -> bool:
+        """Whether there is one of that ID that is neither live nor finished in this run."""
         return False
+
+    def left(self, message_id: str) -> CommandRecord | None:
+        """What the journal knows of it."""
+        return None
 
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
@@ -149,11 +155,16 @@ class RecordedWindow(DuplicateWindow[L]):
             return None
         finished_at = record.finished_at or self._journal.wall()
         at = now - max(0.0, self._journal.wall() - finished_at)
-        return Finished(record.command, record.payload, record.response or NOTHING, at, 0)
+        response = record.response or NOTHING
+        return Finished(record.command, record.payload, response, at, 0, record.number)
 
-    def is_settled_elsewhere(self, message_id: str) -> bool:
-        """See `DuplicateWindow`. One of an earlier run is, until what becomes of it is written."""
+    def is_left(self, message_id: str) -> bool:
+        """See `DuplicateWindow`. It is, until what becomes of it is written."""
         return self._journal.knows(message_id)
+
+    def left(self, message_id: str) -> CommandRecord | None:
+        """See `DuplicateWindow`."""
+        return self._journal.find(message_id)
 
     def finish(self, message_id: str, response: bytes, now: float) -> None:
         """See `DuplicateWindow`."""

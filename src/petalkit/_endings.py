@@ -60,7 +60,8 @@ class Endings:
         self._lately = lately
         self._journal = journal
         self._posts = posts
-        self._unwritten: dict[int, Callable[[], None]] = {}  # finished; what is still to be done
+        # Finished, and not on disk: what is still to be done.
+        self._unwritten: dict[int, tuple[Execution, Callable[[], None]]] = {}
         self._progress: trio.Event | None = None  # set at the next end, if somebody waits
 
     async def wait_next(self) -> None:
@@ -103,9 +104,8 @@ class Endings:
         journal, posts = self._journal, self._posts
         assert journal is not None
         assert posts is not None
-        self._unwritten[execution.number] = functools.partial(
-            self._conclude_recorded, execution, response, code, remembered
-        )
+        conclude = functools.partial(self._conclude_recorded, execution, response, code, remembered)
+        self._unwritten[execution.number] = execution, conclude
         then = functools.partial(self._written, execution.number)
         if response == NOTHING and not remembered:
             journal.add(Forgotten(execution.number), then)  # it was not ours
@@ -123,14 +123,17 @@ class Endings:
         }
 
     def _written(self, number: int) -> None:
-        conclude = self._unwritten.pop(number, None)
-        if conclude is not None:
-            conclude()
+        unwritten = self._unwritten.pop(number, None)
+        if unwritten is not None:
+            unwritten[1]()
 
     def take_back(self, numbers: Iterable[int]) -> None:
         """These cannot be recorded: answer those of them that are finished without that."""
         for number in numbers:
-            self._written(number)
+            unwritten = self._unwritten.get(number)
+            if unwritten is not None:
+                unwritten[0].posts = None  # they are in no journal either
+                self._written(number)
 
     def _conclude_recorded(
         self, execution: Execution, response: bytes, code: str | None, remembered: bool
@@ -156,7 +159,7 @@ class Endings:
             else:
                 self._duplicates.forget(message_id)
                 if response != NOTHING:
-                    self._lately.note(message_id)
+                    self._lately.note(message_id, execution.payload)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile
         if execution.wait_response:
@@ -190,6 +193,8 @@ class Endings:
         if execution.command.message_id is not None:
             self._duplicates.forget(execution.command.message_id)
         self._release_places(execution)
+        if execution.on_disk:  # not of both, or it is run twice
+            execution.acknowledge()
 
     def _release_places(self, execution: Execution) -> None:
         """It will not be answered."""

@@ -42,7 +42,8 @@ class PetalState:
         self.name = name
         self.limit = limit
         self.running = 0
-        self.starting = 0  # of those, they whose start is not on disk yet
+        # Of those, they that wait until a start is on disk: in order, and whether it is.
+        self.starting: dict[Execution, bool] = {}
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
         self.line = Line(self, None)
@@ -85,6 +86,7 @@ class Execution(msgspec.Struct, eq=False):
     deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
     recorded: bool = False  # in the journal, or about to be
     on_disk: bool = False  # it is there
+    restarted: bool = False  # it was running when an earlier run died, or may have been
     starting: bool = False  # it has its slots, and is called when its start is there
     posts: Mapping[Reply | None, int] | None = None  # numbers there of its responses, once finished
     line: Line = NO_LINE  # by the dispatcher, when accepted

@@ -91,7 +91,8 @@ class Intake:
             self._refusals,
             outbox,
             counters,
-            self._owe,
+            self._owe_copy,
+            Delivery.ack if journal is None else journal.acknowledge,
             self._tell,
             disk,
         )
@@ -186,6 +187,8 @@ class Intake:
         """The device is another now, and has waited long enough: refuse what is still held."""
         for held in self._held.take(lambda one: one.identity == identity):
             self._refusals.refuse(held.request(self._limits), code, text)
+        if self._disk is not None:
+            self._disk.end_identity(identity)
         self._watch_room()
         self._wake()
 
@@ -268,7 +271,7 @@ class Intake:
         command = request.command
         if self.closed and not self._is_urgent(command.command):
             known = self._copies.may_exist(command.message_id) and self._copies.take(
-                request, self._now
+                request, self._now, closed=True
             )
             if not known and self._comes_again(request.delivery):
                 self._counters.given_back += 1
@@ -300,7 +303,7 @@ class Intake:
             self._start_urgent(request, spec)
         elif self._cannot_record(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self._held or self._is_behind() or not self._has_room(request, spec):
+        elif self._held or self._is_behind(spec) or not self._has_room(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -348,14 +351,22 @@ class Intake:
     def _cannot_record(self, spec: CommandSpec) -> bool:
         return self._journal is not None and self._journal.failing and spec.journal
 
-    def _is_behind(self) -> bool:
-        """Whether others wait on disk, which are first."""
+    def _is_behind(self, spec: CommandSpec) -> bool:
+        """Whether others wait on disk, which are first; not for what cannot wait there."""
+        return self._waits_for_disk and spec.journal
+
+    @property
+    def _waits_for_disk(self) -> bool:
         return self._disk is not None and self._disk.count > 0
 
     def _has_room(self, request: Request, spec: CommandSpec) -> bool:
         """Whether it can be accepted now; then the places of its answers are reserved."""
         journal = self._journal
-        if self._backlog.is_full or (journal is not None and spec.journal and not journal.has_room):
+        if journal is not None and not spec.journal:
+            # What cannot wait on disk has a reserve, or one slow petal would stop that of others.
+            if self._backlog.is_over_reserve:
+                return False
+        elif self._backlog.is_full or (journal is not None and not journal.has_room):
             return False
         command, terms = request.command, request.terms
         reply = terms is not None and terms.reply is not None
@@ -435,7 +446,9 @@ class Intake:
     def _record(self, execution: Execution, delivery: Delivery, journal: Journal) -> None:
         """Put an accepted command down, if it is to be, and acknowledge it when that is written."""
         execution.number = journal.next_number()
-        if execution.spec.journal and not journal.failing:
+        # It may have been here before, and killed the process: so its start is waited for.
+        execution.restarted = delivery.dup
+        if execution.spec.journal and journal.takes_more:
             execution.recorded = True
             wall = self._answers.timestamps.now()
             journal.add(
@@ -446,6 +459,7 @@ class Intake:
                     execution.identity,
                     wait_response=execution.wait_response,
                     replies=execution.replies,
+                    guessed=execution.spec.guessed,
                     expires_at=expiry_of(execution.terms, wall, self._now),
                     at=wall,
                 ),
@@ -464,9 +478,12 @@ class Intake:
         Acknowledgements leave in order, and one that is withheld holds up all behind it.
         """
         self._dispatcher.take_back(numbers, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        if self._disk is not None:
-            for request in self._disk.take_back(numbers):
-                self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        requests = [] if self._disk is None else self._disk.take_back(numbers)
+        held = self._held.take(lambda one: one.spec.journal)
+        for request in (*requests, *(one.request(self._limits) for one in held)):
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        self._watch_room()
+        self._wake()
 
     def _response_topic(self, identity: Identity) -> str:
         if identity is not self._topic_of[0]:
@@ -477,12 +494,17 @@ class Intake:
         """Acknowledge when the command is safe, or with it, as it is set."""
         unwritten = execution.recorded and not execution.on_disk
         if (self._acks_at_once or self._draining) and not unwritten:
-            if self._journal is None:
-                delivery.ack()
-            else:
-                self._journal.acknowledge(delivery)
+            delivery.ack()
         elif delivery.qos:
             execution.deliveries = (*execution.deliveries, delivery)
+
+    def _owe_copy(self, first: Execution, delivery: Delivery) -> None:
+        """The same of a copy that has joined its first: what it wants has to be on disk too."""
+        safe = self._acks_at_once or self._draining or first.finished
+        if safe and first.recorded and self._journal is not None:
+            self._journal.acknowledge(delivery)
+        else:
+            self._owe(first, delivery)
 
     def _comes_again(self, delivery: Delivery) -> bool:
         """Whether the session delivers it again if it is not acknowledged."""
@@ -499,11 +521,15 @@ class Intake:
         if not self._held and self._waits_on_disk(request, spec):
             return
         rule = self._settings.overflow
-        if rule == "drop-oldest":
+        if self._journal is not None and not spec.journal:
+            rule = (
+                "reject"  # to hold it would stop the reading behind it, and it cannot wait on disk
+            )
+        if rule == "drop-oldest" and self._can_take(spec):
             while self._dispatcher.backlog.is_full and self._dispatcher.drop_oldest():
                 if self._waits_on_disk(request, spec):
                     return
-            if not self._is_behind() and self._has_room(request, spec):
+            if not self._is_behind(spec) and self._has_room(request, spec):
                 self._accept(request, spec)
                 return
         if rule != "wait" or self._is_over_reserve():
@@ -518,6 +544,10 @@ class Intake:
             # Or the broker's window stays shut, and the rest never comes.
             request.delivery.ack()
 
+    def _can_take(self, spec: CommandSpec) -> bool:
+        """Whether it is the channel that has no room, and not the journal."""
+        return self._journal is None or not spec.journal or self._journal.has_room
+
     def _waits_on_disk(self, request: Request, spec: CommandSpec) -> bool:
         """Accept it, to wait on disk, if it may."""
         disk = self._disk
@@ -525,7 +555,7 @@ class Intake:
         if disk is None or not disk.has_room or not (spec.journal and self._acks_at_once):
             return False
         self._counters.accepted += 1
-        disk.add(request)
+        disk.add(request, guessed=spec.guessed)
         if request.wait_ack:
             self._tell(request, spec.petal)
         self._watch_room()
@@ -541,7 +571,7 @@ class Intake:
 
     def _watch_room(self) -> None:
         """Be told of room while something is held, and only then: that is rare, and room is not."""
-        waits = self._take_up_waiting if self._held or self._is_behind() else None
+        waits = self._take_up_waiting if self._held or self._waits_for_disk else None
         self._dispatcher.on_room = self._outbox.on_place = waits
 
     def _take_up_waiting(self) -> None:
@@ -572,11 +602,9 @@ class Intake:
                 if (objection := self.freshness.judge_held(request.terms)) is not None:
                     self._held.pop_first()
                     self._refusals.refuse(request, *objection)
-                elif self._cannot_record(held.spec):
-                    break
                 elif self._waits_on_disk(request, held.spec):
                     self._held.pop_first()
-                elif not self._is_behind() and self._has_room(request, held.spec):
+                elif not self._is_behind(held.spec) and self._has_room(request, held.spec):
                     self._held.pop_first()
                     spec = held.spec
                     if spec.guessed:  # who serves it may be known by now

@@ -31,8 +31,8 @@ from ._journal_records import (
     Operation,
     Posted,
 )
-from ._journal_store import JournalStore
-from ._journal_writer import Writer
+from ._journal_store import PRUNED_AT_ONCE, JournalStore
+from ._journal_writer import Job, Writer
 from ._settings import Settings
 from ._statistics import Counters
 from .transports import Delivery
@@ -42,6 +42,7 @@ logger = logging.getLogger("petalkit.journal")
 PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much
 RETRY_MAX = 30.0  # seconds between two attempts to write, at most
 QUEUED_MAX = 4096  # commands accepted and not yet written
+OPERATIONS_MAX = 3 * QUEUED_MAX  # put down and not written, beyond which nothing is that need not
 FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
 NEARLY_FULL = 0.9  # of its size: from there on it is looked each time
@@ -94,6 +95,10 @@ class Journal:
         self._accepted_to = 0  # the number of the last command that is on disk
         self._unpruned = 0  # commands finished since it was last looked
         self._error: JournalError | None = None
+        self._left: list[Operation] = []  # of a batch that could not be written
+        self._taken_back: list[Operation] = []  # makes sure that what was taken back is not there
+        self._try_now = trio.Event()  # ends the wait before the next attempt
+        self._look_again = False
         self.queued = 0  # commands accepted, and not yet written
         self.queued_bytes = 0  # of their payloads
 
@@ -112,6 +117,19 @@ class Journal:
             self._error is None
             and self.queued < QUEUED_MAX
             and self.queued_bytes < settings.channel_bytes
+            and self._store is not None
+            and self._store.fill + 2 * self.queued_bytes / settings.journal_size < 1.0
+        )
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether more may be put down of what is not accepted by `has_room`.
+
+        Else it goes on without a record: what comes in such a time has no bound.
+        """
+        return (
+            self._error is None
+            and len(self._queue) < OPERATIONS_MAX
             and self._store is not None
             and self._store.fill < 1.0
         )
@@ -233,10 +251,13 @@ class Journal:
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge when all that was put down so far is on disk, or the disk fails.
 
+        And what is put down because of that: a copy of what has just finished may want an answer
+        that is put down when the end is written.
+
         For a copy of what is on disk itself: to withhold that would hold up all behind it.
         """
         if self._error is None:
-            self.when_written(Acknowledgement(delivery))
+            self.when_written(Acknowledgement(delivery, self.when_written))
         else:
             delivery.ack()
 
@@ -245,6 +266,7 @@ class Journal:
         while self._queue or self._under_way is not None:
             if self._queue:  # or there would be an empty batch, and after it another
                 self._wake()
+            self._try_now.set()  # it may be the last attempt
             if self._quiet is None:
                 self._quiet = trio.Event()
             await self._quiet.wait()
@@ -272,10 +294,12 @@ class Journal:
         try:
             found: Found = await self._do(store.load)
             self._numbers = dict(found.remembered)
-            for number, message_id in await self._do(functools.partial(self._prune, store)):
-                if message_id is not None:
-                    self.forget(message_id, number)
+            while self._forget_pruned(
+                await self._do(functools.partial(self._prune, store, self._oldest()))
+            ):
+                pass
             self._last = self._accepted_to = self.earlier_to = found.last
+            logger.info("the journal is %s", self.path)
             self._open = found.not_started + len(found.running)
             # A cancellation from outside ends the block; the writer goes on until it is left.
             running = trio.CancelScope(shield=True)
@@ -291,14 +315,16 @@ class Journal:
             await self._close(store)
 
     async def _open_store(self, opening: Callable[[], JournalStore]) -> JournalStore:
-        opened: list[JournalStore] = []
+        """Open it. Cancellation: a disk that hangs is not waited for; what it opens is closed."""
+        job = self._start(opening)
         try:
-            with trio.CancelScope(shield=True):  # or nobody would close it; bounded by its size
-                opened.append(await self._do(opening))
-        finally:
-            if not opened:
-                self._end_writer()
-        return opened[0]
+            await job.wait()
+            store: JournalStore = job.outcome()
+        except BaseException:
+            job.abandon(JournalStore.close)
+            self._end_writer()
+            raise
+        return store
 
     async def _close(self, store: JournalStore) -> None:
         self._store = None
@@ -320,15 +346,21 @@ class Journal:
             self._writer.close()
             self._writer = None
 
-    async def _do(self, job: Callable[[], Any]) -> Any:
-        """Do a piece of work with the store, in the thread if there is one.
-
-        Cancellation: the work is done all the same, and nobody waits for it.
-        """
+    def _start(self, function: Callable[[], Any]) -> Job:
+        """Begin a piece of work with the store, in the thread if there is one."""
+        job = Job(function)
         if self._writer is None:
-            await trio.lowlevel.checkpoint()
-            return job()
-        return await self._writer.do(job)
+            job.run()
+            job.finish()
+        else:
+            self._writer.start(job)
+        return job
+
+    async def _do(self, function: Callable[[], Any]) -> Any:
+        """Do a piece of work. Cancellation: it is done all the same, and nobody waits for it."""
+        job = self._start(function)
+        await job.wait()
+        return job.outcome()
 
     # -- writing
 
@@ -345,27 +377,57 @@ class Journal:
             then, self._then = self._then, []
             self._under_way = then
             delay = self._settings.journal_retry
-            while True:
-                try:
-                    pruned = await self._do(functools.partial(self._write, batch))
-                    break
-                except JournalError as error:
-                    if not self.failing:
-                        self._failed(error)
-                        batch = self._take_back(batch)
-                    self._counters.journal_failures += 1
-                    logger.debug("%s; again in %g s", error, delay)
-                    await trio.sleep(delay)
-                    delay = min(2 * delay, max(RETRY_MAX, self._settings.journal_retry))
-            self._written(batch, pruned)
+            while not await self._try_to_write(batch):
+                batch = [*self._left, *self._queue]  # what is put down since may make room
+                self._queue = []
+                self._under_way.extend(self._then)
+                self._then = []
+                self._awake = False
+                self._try_now = trio.Event()
+                with trio.move_on_after(delay):
+                    await self._try_now.wait()
+                delay = min(2 * delay, max(RETRY_MAX, self._settings.journal_retry))
+
+    async def _try_to_write(self, batch: list[Operation]) -> bool:
+        """Write a batch, and tell who waits for it; False when the disk does not take it."""
+        limit = self._settings.journal_timeout
+        self._taken_back = []
+        if self._writer is None:
+            await trio.lowlevel.checkpoint()  # others have their turn, as with a thread
+        job = self._start(functools.partial(self._write, batch, self._oldest()))
+        with trio.move_on_after(limit) as scope:
+            await job.wait()
+        hung = scope.cancelled_caught
+        if hung:
+            text = f"the disk has not answered for {limit:g} s"
+            self._fail(JournalError(self.path, text), batch)
+            await job.wait()  # no limit: nothing else can be written before it
+        try:
+            pruned: Pruned = job.outcome()
+        except JournalError as error:
+            if not hung:
+                self._fail(error, batch)
+            logger.debug("%s", error)
+            return False
+        self._written(batch, pruned)
+        if self._taken_back:
+            # It was written after all, and must not be started by a later run.
+            self._queue = [*self._taken_back, *self._queue]
+            self._wake()
+        return True
 
     async def _wait_for_work(self) -> None:
         while not self._awake:
+            limit = math.inf
             if self._queue:  # only what nobody waits for
-                with trio.move_on_after(LAZY_DELAY):
-                    await self._idle.park()
+                limit = LAZY_DELAY
+            elif self._look_again or (self._store is not None and self._store.fill >= NEARLY_FULL):
+                limit = self._settings.journal_retry
+            with trio.move_on_after(limit):
+                await self._idle.park()
+            if limit < math.inf and not self._awake:
                 break
-            await self._idle.park()
+        self._look_again = False
         # With many commands under way a batch waits a little for more of them: fewer batches cost
         # less. With few it does not, because then somebody waits for the only one.
         target = 0 if self._open < FILL_FROM else min(2 * self._open, FILL_MAX)
@@ -376,51 +438,78 @@ class Journal:
                 await self._idle.park()
             self._target = -1
 
-    def _write(self, batch: Sequence[Operation]) -> Pruned:
+    def _oldest(self) -> float:
+        """When what is too old to be remembered has finished, on the wall clock."""
+        return self._timestamps.now() - self._settings.journal_age
+
+    def _write(self, batch: Sequence[Operation], oldest: float) -> Pruned:
         """In the thread."""
         store = self._store
         assert store is not None
-        if batch:
-            store.write(batch)
+        store.write(batch)
         if self._unpruned < PRUNE_EVERY and store.fill < NEARLY_FULL:
             return ()
         self._unpruned = 0
-        return self._prune(store)
+        try:
+            return self._prune(store, oldest)
+        except JournalError as error:  # the batch is on disk all the same
+            logger.warning("%s; nothing was made room for", error)
+            return ()
 
-    def _prune(self, store: JournalStore) -> Pruned:
-        settings = self._settings
-        return store.prune(
-            count=settings.journal_count, before=self._timestamps.now() - settings.journal_age
-        )
+    def _prune(self, store: JournalStore, oldest: float) -> Pruned:
+        return store.prune(count=self._settings.journal_count, before=oldest)
 
-    def _failed(self, error: JournalError) -> None:
+    def _forget_pruned(self, pruned: Pruned) -> bool:
+        """What was pruned is no longer known; whether there is more to prune."""
+        for number, message_id in pruned:
+            if message_id is not None:
+                self.forget(message_id, number)
+        return len(pruned) >= PRUNED_AT_ONCE
+
+    def look_again(self) -> None:
+        """Call `on_room` in a while, though nothing is written: something could not be done."""
+        self._look_again = True
+        self._idle.unpark()
+
+    def _fail(self, error: JournalError, batch: Sequence[Operation]) -> None:
+        self._counters.journal_failures += 1
+        if self._error is not None:
+            self._left = list(batch)
+            return
         self._error = error
         logger.error(
             "%s; trying again until it can be written. Meanwhile commands that have to be recorded "
             "are answered UNAVAILABLE, and the answers to others wait",
             error,
         )
+        self._take_back(batch)
 
-    def _take_back(self, batch: Sequence[Operation]) -> list[Operation]:
-        """Give back what is accepted and not on disk; what is left to be written of a batch."""
+    def _take_back(self, batch: Sequence[Operation]) -> None:
+        """Give back what is accepted and not on disk. What is left of a batch is `_left`."""
         unwritten: set[int] = set()
+        finished: set[int] = set()
         for operation in (*batch, *self._queue):
             if type(operation) is Accepted:
                 unwritten.add(operation.number)
                 self._count_written(operation)
                 if operation.message_id is not None:
                     self.forget(operation.message_id, operation.number)
+            elif type(operation) is Finished or type(operation) is Forgotten:
+                finished.add(operation.number)
+        self._open -= len(unwritten - finished)
 
         def is_left(operation: Operation) -> bool:
             of = operation.answers if type(operation) is Posted else operation.number
             return of not in unwritten
 
-        self.on_failing(unwritten)
+        _guarded(self.on_failing, unwritten)
         for then in (*self._then, *(self._under_way or ())):
             if isinstance(then, Acknowledgement):
-                then()
+                then.delivery.ack()
         self._queue = list(filter(is_left, self._queue))
-        return list(filter(is_left, batch))
+        # A batch that failed may be on disk all the same, for all that can be known.
+        self._taken_back = [Forgotten(number) for number in sorted(unwritten)]
+        self._left = [*self._taken_back, *filter(is_left, batch)]
 
     def _count_written(self, operation: Accepted) -> None:
         self.queued -= 1
@@ -430,37 +519,47 @@ class Journal:
         if self._error is not None:
             logger.warning("the journal can be written again")
             self._error = None
-        self._counters.journal_batches += 1
+        self._counters.journal_batches += bool(batch)
         self._counters.journal_operations += len(batch)
         for operation in batch:
             if type(operation) is Accepted:
                 self._count_written(operation)
                 self._accepted_to = operation.number
-        for number, message_id in pruned:
-            if message_id is not None:
-                self.forget(message_id, number)
+        if self._forget_pruned(pruned):
+            self.look_again()
         assert self._under_way is not None
         while self._under_way:
             tell, self._under_way = self._under_way, []
             for then in tell:
-                try:
-                    then()
-                except Exception:  # our bug; the others are not to pay for it
-                    logger.exception("could not go on after a batch was written")
+                _guarded(then)
         self._under_way = None
-        self.on_room()
+        _guarded(self.on_room)
         if self._quiet is not None and not self._queue:
             self._quiet.set()
             self._quiet = None
 
 
+def _guarded(function: Callable[..., object], *arguments: object) -> None:
+    """Call it. An error is our bug, or a petal's code; others are not to pay for it."""
+    try:
+        function(*arguments)
+    except Exception:
+        logger.exception("could not go on after the journal was written")
+
+
 class Acknowledgement:
-    """Acknowledges; again does nothing."""
+    """Acknowledges when it is called the second time, each time for what was put down by then."""
 
-    __slots__ = ("_delivery",)
+    __slots__ = ("_seen", "_when_written", "delivery")
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+    def __init__(self, delivery: Delivery, when_written: Callable[[Then], None]) -> None:
+        self.delivery = delivery
+        self._when_written = when_written
+        self._seen = False
 
     def __call__(self) -> None:
-        self._delivery.ack()
+        if self._seen:
+            self.delivery.ack()
+        else:
+            self._seen = True
+            self._when_written(self)

@@ -18,6 +18,7 @@ from ._terms import Reply, Terms
 class _CommandExtras(msgspec.Struct, array_like=True):
     properties: Properties | None
     replies: tuple[Reply, ...]
+    guessed: bool = False
 
 
 class _MessageExtras(msgspec.Struct, array_like=True):
@@ -34,11 +35,19 @@ _decode_message = msgspec.msgpack.Decoder(_MessageExtras).decode
 # -- commands
 
 
-def command_extras(properties: Properties, replies: tuple[Reply, ...]) -> bytes | None:
-    """What else there is of a command."""
-    if properties is NO_PROPERTIES and not replies:
+def command_extras(
+    properties: Properties, replies: tuple[Reply, ...], *, guessed: bool
+) -> bytes | None:
+    """What else there is of a command.
+
+    Args:
+        properties: of MQTT 5.
+        replies: the Response Topics that it is answered on.
+        guessed: whether its petal was only guessed to serve it.
+    """
+    if properties is NO_PROPERTIES and not replies and not guessed:
         return None
-    return _encode(_CommandExtras(properties, replies))
+    return _encode(_CommandExtras(properties, replies, guessed))
 
 
 def as_accepted(
@@ -49,6 +58,7 @@ def as_accepted(
     *,
     wait_response: bool,
     replies: tuple[Reply, ...],
+    guessed: bool,
     expires_at: float | None,
     at: float,
 ) -> Accepted:
@@ -61,6 +71,7 @@ def as_accepted(
         identity: under which it came.
         wait_response: whether it is answered on the usual topic.
         replies: where else.
+        guessed: see `command_extras`.
         expires_at: wall clock; None for never.
         at: wall clock.
     """
@@ -75,7 +86,7 @@ def as_accepted(
         identity.base_topic,
         wait_response,
         expires_at,
-        command_extras(command.properties, replies),
+        command_extras(command.properties, replies, guessed=guessed),
         at,
     )
 
@@ -96,6 +107,11 @@ def command_of(record: Accepted | CommandRecord, limits: Limits) -> Command:
 def extras_replies(extras: bytes | None) -> tuple[Reply, ...]:
     """Where else a command is answered, of its `extras`."""
     return () if extras is None else _decode_command(extras).replies
+
+
+def was_guessed(extras: bytes | None) -> bool:
+    """Whether a command was only guessed to be served here, of its `extras`."""
+    return extras is not None and _decode_command(extras).guessed
 
 
 def identity_of(record: CommandRecord) -> Identity:
@@ -129,12 +145,16 @@ def message_extras(message: Message, reply: Reply | None) -> bytes | None:
     return _encode(_MessageExtras(message.properties, reply is not None, is_usual))
 
 
-def message_of(record: MessageRecord) -> tuple[Message, Hashable]:
-    """The message again, and what the outbox knows it by."""
+def message_of(record: MessageRecord) -> tuple[Message, Hashable, bool]:
+    """The message again, what the outbox knows it by, and whether it goes to a Response Topic.
+
+    Raises:
+        msgspec.MsgspecError: its `extras` cannot be read.
+    """
     extras = None if record.extras is None else _decode_message(record.extras)
     properties = None if extras is None else extras.properties
     message = Message(record.topic or "", record.payload, record.qos, False, properties)
     answers: Hashable = record.message_id
     if extras is not None and extras.is_reply and properties is not None:
         answers = Reply(message.topic, properties, extras.is_usual).key(record.message_id)
-    return message, answers
+    return message, answers, extras is not None and extras.is_reply

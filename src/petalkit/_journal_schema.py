@@ -17,6 +17,7 @@ from ._journal_records import JournalError
 
 APPLICATION_ID = 0x5045_544B  # "PETK"
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process that writes
+READ_TIMEOUT = 0.2  # the same in the event loop, which waits meanwhile
 OLDEST_SQLITE = (3, 38, 0)  # JSON functions are in every build since
 
 # A command's row is written once: what is learned later is of the same size (state, starts, and
@@ -85,13 +86,16 @@ def check_sqlite(path: Path) -> None:
         raise JournalError(path, f"needs SQLite {needed} or newer, not {sqlite3.sqlite_version}")
 
 
-def connect(path: Path, *, untouched: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, untouched: bool = False, timeout: float = BUSY_TIMEOUT
+) -> sqlite3.Connection:
     """A connection that begins no transaction by itself. Nothing is read or written yet.
 
     Args:
         path: the file.
         untouched: leave it and its folder as they are. Only while nobody has it open, and no WAL
             is beside it: neither would be seen.
+        timeout: seconds to wait while another process writes.
 
     Raises:
         JournalError: the file cannot be opened.
@@ -100,7 +104,7 @@ def connect(path: Path, *, untouched: bool = False) -> sqlite3.Connection:
         return sqlite3.connect(
             f"file:{quote(str(path))}?mode=ro&immutable=1" if untouched else path,
             uri=untouched,
-            timeout=BUSY_TIMEOUT,
+            timeout=timeout,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=128,

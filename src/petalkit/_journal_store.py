@@ -17,9 +17,10 @@ from typing import Any
 from ._journal_batch import Batch
 from ._journal_lock import JournalLock, make_file, make_place
 from ._journal_pruning import FinishedCommands, Owed
-from ._journal_records import CommandRecord, Found, Operation
+from ._journal_records import CommandRecord, Found, JournalError, Operation
 from ._journal_rows import COMMANDS, MESSAGES, command_record, message_record
 from ._journal_schema import (
+    READ_TIMEOUT,
     STEPS,
     check_device,
     check_sqlite,
@@ -89,7 +90,10 @@ class JournalStore:
         Raises:
             JournalError: it cannot be used, and why. The file is as it was.
         """
-        path = Path(os.path.abspath(path))
+        try:
+            path = Path(os.path.realpath(path))  # one file has one lock, whatever it is called
+        except ValueError:
+            raise JournalError(path, "the path has a null character") from None
         check_sqlite(path)
         make_place(path)
         with contextlib.ExitStack() as undo:
@@ -99,7 +103,7 @@ class JournalStore:
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
             check_device(writer, path, device_id)
-            reader = undo.enter_context(contextlib.closing(connect(path)))
+            reader = undo.enter_context(contextlib.closing(connect(path, timeout=READ_TIMEOUT)))
             with explained(path):
                 store = cls(path, lock, writer, reader, size_max)
                 store._bound_size()

@@ -11,8 +11,59 @@ from typing import Any
 import trio
 
 
+class Job:
+    """A piece of work, done once, and what became of it."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._done = trio.Event()
+        self._lock = threading.Lock()  # for whether it was done before it was abandoned
+        self._ran = False
+        self._undo: Callable[[Any], object] | None = None
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Do it, in any thread. Never raises: see `outcome`."""
+        try:
+            self._result = self._function()
+        except Exception as error:
+            self._error = error
+        with self._lock:
+            self._ran = True
+        if self._undo is not None:
+            self._call_undo(self._undo)
+
+    def finish(self) -> None:
+        """It was done: tell who waits, in Trio's thread."""
+        self._done.set()
+
+    async def wait(self) -> None:
+        """Wait until it is done. The caller bounds it."""
+        await self._done.wait()
+
+    def outcome(self) -> Any:
+        """What it returned, or what it raises."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def abandon(self, undo: Callable[[Any], object]) -> None:
+        """Nobody waits any more: call `undo` with what it returns, if it ever does."""
+        with self._lock:
+            if not self._ran:
+                self._undo = undo
+                return
+        self._call_undo(undo)
+
+    def _call_undo(self, undo: Callable[[Any], object]) -> None:
+        if self._error is None:
+            with contextlib.suppress(Exception):
+                undo(self._result)
+
+
 class Writer:
-    """A thread that does one piece of work after another, for one task.
+    """A thread that does one job after another.
 
     A thread of our own, because a wake-up of Trio's costs three times as much, and because one
     that hangs on a dead disk must not hold up the end of the process: so it is a daemon.
@@ -23,14 +74,9 @@ class Writer:
         self._token = trio.lowlevel.current_trio_token()
         threading.Thread(target=self._work, name="petalkit journal", daemon=True).start()
 
-    async def do(self, job: Callable[[], Any]) -> Any:
-        """Do it in the thread. Cancellation: it is done all the same, and its outcome dropped."""
-        waiting = Job(job)
-        self._jobs.put(waiting)
-        await waiting.done.wait()  # bounded by whoever cancels
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.result
+    def start(self, job: Job) -> None:
+        """Do it in the thread, after what was started before."""
+        self._jobs.put(job)
 
     def close(self) -> None:
         """End the thread when its work is done."""
@@ -38,21 +84,6 @@ class Writer:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
-                job.result = job.function()
-            except Exception as error:
-                job.error = error
+            job.run()
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(job.done.set)
-
-
-class Job:
-    """A piece of work and what became of it."""
-
-    __slots__ = ("done", "error", "function", "result")
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-        self.done = trio.Event()
-        self.result: Any = None
-        self.error: Exception | None = None
+                self._token.run_sync_soon(job.finish)

@@ -27,6 +27,7 @@ from ._messages import MAX_EXPIRY, Identity, Message, Properties
 from ._posts import EXPIRED, REJECTED, SET_ASIDE, Posts
 from ._settings import Settings
 from ._statistics import Counters
+from ._terms import Reply
 from .transports import Link
 
 logger = logging.getLogger("petalkit.outbox")
@@ -191,12 +192,28 @@ class Outbox:
         if not self._has_place():
             self.on_pressure()  # from now on only a PUBACK makes room
 
-    def put_refusal(self, message: Message, answers: Hashable) -> bool:
-        """Put the answer to a command that was never accepted; False when there is no room."""
+    def put_refusal(
+        self,
+        message: Message,
+        answers: Hashable,
+        command: int | None = None,
+        reply: Reply | None = None,
+    ) -> bool:
+        """Put an answer for which no place was reserved; False when there is no room.
+
+        Args:
+            message: the answer.
+            answers: as for `put_response`.
+            command: the number of the command whose recorded answer it is; None when it is none.
+            reply: which Response Topic that goes to; None for the usual topic.
+        """
         if not self._has_allowance():
             return False
+        number = None
+        if command is not None and self._posts is not None:
+            number = self._posts.post_again(message, command, reply)
         now = trio.current_time()
-        self._put(_Entry(message, now + self._expiry, answers=answers), now)
+        self._put(_Entry(message, now + self._expiry, answers=answers, number=number), now)
         return True
 
     def restore(self, message: Message, answers: Hashable, number: int, record: Restored) -> None:

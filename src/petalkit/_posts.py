@@ -33,7 +33,7 @@ class Posts:
             left: seconds until it is given up.
             name: its topic under the base topic, where the identity is not known.
         """
-        if self._journal.failing:  # what is published in such a time has no bound
+        if not self._journal.takes_more:
             return None
         return self._post(message, message.payload, left, None, name, None)
 
@@ -46,6 +46,12 @@ class Posts:
             reply: which Response Topic it goes to; None for the usual topic.
         """
         return self._post(message, None, self._expiry, command, None, reply)
+
+    def post_again(self, message: Message, command: int, reply: Reply | None) -> int | None:
+        """The same for a copy of a command that has its answer; None when it cannot be recorded."""
+        if self._journal.failing:  # what copies ask for in such a time has no bound
+            return None
+        return self.post_response(message, command, reply)
 
     def _post(
         self,

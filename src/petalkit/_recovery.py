@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
+
+import msgspec
+import trio
 
 from ._answers import Answers
 from ._errors import ErrorCode
 from ._journal import Journal
-from ._journal_forms import extras_replies, identity_of, message_of
+from ._journal_forms import extras_replies, identity_of, message_of, was_guessed
 from ._journal_records import (
     CommandRecord,
     Finished,
@@ -26,11 +29,11 @@ from ._journal_records import (
 )
 from ._messages import Message
 from ._outbox import Outbox, Restored
-from ._posts import Posts
+from ._posts import REJECTED, Posts
 from ._registry import CommandTable
 from ._settings import Settings
 from ._statistics import Counters
-from ._terms import Reply
+from ._terms import Reply, ResponseTopics
 from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.journal")
@@ -50,6 +53,7 @@ class Recovery:
         unknown: says which commands another program may answer.
         journal: what the earlier run has written, and where endings are put down.
         posts: the same of messages.
+        response_topics: says which are still allowed.
     """
 
     def __init__(
@@ -62,7 +66,9 @@ class Recovery:
         unknown: UnknownCommands,
         journal: Journal,
         posts: Posts,
+        response_topics: ResponseTopics,
     ) -> None:
+        self._response_topics = response_topics
         self._settings = settings
         self._table = table
         self._answers = answers
@@ -72,10 +78,31 @@ class Recovery:
         self._journal = journal
         self._posts = posts
 
+    def restore_messages(self, found: Found) -> None:
+        """Take up what was to be sent. It needs no petal."""
+        for record in found.messages:
+            try:
+                message, answers, is_reply = message_of(record)
+            except msgspec.MsgspecError:
+                self._give_up(record, "its record cannot be read")
+                continue
+            if is_reply and not self._response_topics.allows(message.topic):
+                self._give_up(record, "its Response Topic is not allowed any more")
+                continue
+            left = self._journal.seconds_until(record.expires_at)
+            restored = Restored(left, record.answers is None, record.name)
+            self._outbox.restore(message, answers, record.number, restored)
+
+    def _give_up(self, record: MessageRecord, reason: str) -> None:
+        self._counters.publish_rejected += 1
+        logger.error("a message of an earlier run is not sent: %s", reason)
+        self._posts.settle(record.number, REJECTED)
+
     def take_up(self, found: Found) -> int:
-        """Take up what was found, and return how many commands are to be started."""
-        for message in found.messages:
-            self._restore_message(message)
+        """Take up what was running, and return how many commands are to be started.
+
+        When the lifespans are entered: a petal may add its commands there.
+        """
         again = sum(self._take_up_running(record) for record in found.running)
         waiting = found.not_started + again
         self._counters.restored += waiting
@@ -90,15 +117,13 @@ class Recovery:
             )
         return waiting
 
-    def _restore_message(self, record: MessageRecord) -> None:
-        message, answers = message_of(record)
-        left = self._journal.seconds_until(record.expires_at)
-        restored = Restored(left, record.answers is None, record.name)
-        self._outbox.restore(message, answers, record.number, restored)
-
     def _take_up_running(self, record: CommandRecord) -> bool:
         """Whether it is to be started again."""
-        spec = self._table.lookup(record.command)
+        try:
+            spec = self._table.lookup(record.command)
+        except Exception:  # a petal's own code may be asked
+            logger.exception("nobody can say who serves %r", record.command)
+            spec = None
         if spec is not None and spec.idempotent and record.starts < STARTS_MAX:
             self._journal.add(Requeued(record.number))
             return True
@@ -114,6 +139,7 @@ class Recovery:
         text: str,
         *,
         remembered: bool = False,
+        reserved: bool = False,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Give a command its final state that is in no line, and was not started by this run.
@@ -123,6 +149,8 @@ class Recovery:
             code: why.
             text: the same for people.
             remembered: whether a later copy is a duplicate; else it is judged anew.
+            reserved: whether the places of its answers are. Else they pass the bound: for those
+                that were running, which are few.
             details: more fields of the answer.
         """
         self._counters.count_failed(str(code))
@@ -131,28 +159,46 @@ class Recovery:
         logger.info("ended: %s", code, extra={**fields, "error_code": str(code)})
         if not remembered and record.message_id is not None:
             journal.forget(record.message_id, record.number)
-        if self._is_anothers(record.command):
+        replies = self.replies(record)
+        if self._was_guessed(record) and self._unknown.may_be_anothers(record.command):
             journal.add(Forgotten(record.number))
+            for _ in range(reserved * (record.wait_response + len(replies))):
+                self._outbox.release()
             return
         response = self._answers.failure(record.message_id, code, text, details=details)
         journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
-        for message, reply in self._messages(record, response):
+        for message, reply in self._messages(record, replies, response):
             number = self._posts.post_response(message, record.number, reply)
             key = record.message_id if reply is None else reply.key(record.message_id)
-            put = Restored(self._settings.response_expiry, False, None)
-            journal.when_written(functools.partial(self._outbox.restore, message, key, number, put))
+            journal.when_written(functools.partial(self._put, message, key, number, reserved))
 
-    def _is_anothers(self, name: str) -> bool:
-        spec = self._table.lookup(name)
-        guessed = spec is None or spec.guessed
-        return guessed and self._unknown.may_be_anothers(name)
+    def _put(self, message: Message, key: Hashable, number: int, reserved: bool) -> None:
+        if reserved:
+            self._outbox.put_response(message, key, trio.current_time(), number)
+        else:
+            restored = Restored(self._settings.response_expiry, False, None)
+            self._outbox.restore(message, key, number, restored)
+
+    def replies(self, record: CommandRecord) -> tuple[Reply, ...]:
+        """The Response Topics that a command is still to be answered on."""
+        try:
+            replies = extras_replies(record.extras)
+        except msgspec.MsgspecError:
+            return ()
+        return tuple(one for one in replies if self._response_topics.allows(one.topic))
+
+    def _was_guessed(self, record: CommandRecord) -> bool:
+        try:
+            return was_guessed(record.extras)
+        except msgspec.MsgspecError:
+            return False
 
     def _messages(
-        self, record: CommandRecord, response: bytes
+        self, record: CommandRecord, replies: tuple[Reply, ...], response: bytes
     ) -> list[tuple[Message, Reply | None]]:
         found: list[tuple[Message, Reply | None]] = []
         if record.wait_response:
             topic = identity_of(record).topic(self._settings.response_topic)
             found.append((Message(topic, response, 1, False, self._answers.properties), None))
-        found.extend((reply.message(response), reply) for reply in extras_replies(record.extras))
+        found.extend((reply.message(response), reply) for reply in replies)
         return found

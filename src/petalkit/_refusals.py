@@ -68,7 +68,7 @@ class Refusals:
             reply=terms.reply if ours and terms is not None else None,
             details={"errors": list(errors)} if errors else None,
         )
-        self._lately.note(command.message_id)
+        self._lately.note(command.message_id, request.delivery.payload)
         request.delivery.ack()
 
     def reused(self, request: Request) -> None:

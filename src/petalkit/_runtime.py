@@ -37,6 +37,7 @@ from ._execution import Execution
 from ._identity import IdentityWaiter
 from ._intake import Intake
 from ._journal import Journal
+from ._journal_records import Found
 from ._lifespans import PetalLife
 from ._messages import Identity
 from ._outbox import Outbox
@@ -48,6 +49,7 @@ from ._registry import build_table, check_petal
 from ._settings import AnswerUnknown, Settings
 from ._statistics import Counters, Statistics
 from ._supervisor import Supervisor
+from ._terms import ResponseTopics
 from ._unknown import UnknownCommands
 from ._waiting import wait_any
 from ._watchdog import watch_event_loop
@@ -136,6 +138,7 @@ class Runtime:
                 unknown,
                 journal,
                 posts,
+                ResponseTopics(settings, self._counters),
             )
             self._disk = DiskBacklog(
                 settings,
@@ -308,8 +311,8 @@ class Runtime:
         self._intake.freshness.announce()
         with trio.CancelScope(shield=True):
             try:
-                async with self._open_journal() as left:
-                    await self._serve(left, task_status)
+                async with self._open_journal() as found:
+                    await self._serve(found, task_status)
             finally:
                 self._outbox.close()
                 logger.info("stopped")
@@ -333,8 +336,13 @@ class Runtime:
             life.abandon_start()
         await trio.sleep_forever()  # `_enter_lifespans` ends now
 
-    async def _serve(self, left: int, task_status: trio.TaskStatus[None]) -> None:
-        """Serve until `stop()`; `left` commands are there from an earlier run."""
+    async def _serve(self, found: Found | None, task_status: trio.TaskStatus[None]) -> None:
+        """Serve until `stop()`.
+
+        Args:
+            found: what an earlier run has left; None when there is no journal.
+            task_status: told when the lifespans are entered.
+        """
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._identity.run, name="organization-ID waiter")
@@ -346,6 +354,9 @@ class Runtime:
                 )
                 if not self.all_failed:
                     task_status.started()
+                    left = 0
+                    if self._recovery is not None and found is not None:
+                        left = self._recovery.take_up(found)
                     async with trio.open_nursery() as linked:
                         linked.start_soon(self._supervise, left, name="supervisor")
                         await self._stop_requested.wait()
@@ -356,13 +367,14 @@ class Runtime:
             self._dispatcher.answer_stuck()
 
     @contextlib.asynccontextmanager
-    async def _open_journal(self) -> AsyncGenerator[int]:
-        """Open the journal, if there is one; how many commands it has to start."""
+    async def _open_journal(self) -> AsyncGenerator[Found | None]:
+        """Open the journal, if there is one, and take up what was to be sent."""
         if self._journal is None or self._recovery is None:
-            yield 0
+            yield None
             return
         async with self._journal.open() as found:
-            yield self._recovery.take_up(found)
+            self._recovery.restore_messages(found)
+            yield found
 
     async def _supervise(self, left: int) -> None:
         """Whatever ends the supervisor, the stop sequence still runs.
@@ -396,7 +408,7 @@ class Runtime:
         self._intake.close()
         kept = settings.keeps_session
         dispatcher.refuse_waiting(
-            keep=lambda execution: execution.recorded or (kept and bool(execution.deliveries))
+            keep=lambda execution: execution.on_disk or (kept and bool(execution.deliveries))
         )
         await self._within(settings.grace, self._wait_quiet, hurried=True)
         self._intake.close_to_urgent()
@@ -460,8 +472,9 @@ async def open_runtime(
     Entry returns when the petals' lifespans are entered; the connection is made beside the block,
     as soon as the organization ID is known (`await runtime.wait_connected()`). Leaving the block
     stops gracefully and takes the time that takes: at most `grace`, thrice `cleanup_timeout`,
-    `flush_timeout` and twice `disconnect_timeout`. `runtime.stop()` begins the same while the
-    block goes on; `await runtime.wait_stopped()` waits for its end.
+    `flush_timeout`, twice `disconnect_timeout`, and with a journal thrice
+    `journal_timeout`. `runtime.stop()` begins the same while the block goes on; `await
+    runtime.wait_stopped()` waits for its end.
 
     Cancellation: the block stops without `grace`; what has to be awaited is shielded and bounded.
 
@@ -476,6 +489,7 @@ async def open_runtime(
         RegistrationError: a petal or a command cannot be served.
         ConfigError: a setting cannot work.
         AllPetalsFailed: no petal could be started.
+        JournalError: the journal cannot be used.
     """
     settings = settings or Settings()
     transport = transport or create_transport(settings)

@@ -414,7 +414,10 @@ class Settings:
         check=positive_seconds,
     )
     journal_timeout: float = _setting(
-        5.0, "Longest wait for the disk at a stop.", unit="s", check=positive_seconds
+        5.0,
+        "Longest wait for the disk: then it counts as failing, and a stop goes on without it.",
+        unit="s",
+        check=positive_seconds,
     )
 
     # -- dispatch

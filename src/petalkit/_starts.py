@@ -5,7 +5,9 @@ takes its slot, its start is put down, and it is called when that is written: in
 the slots were taken, and together with its acceptance where a slot is free at once.
 
 Two kinds of command are called without that wait: one that is not recorded, and one that may be
-run again anyway (`idempotent`). Not past others of its petal that do wait, though: order is order.
+run again anyway (`idempotent`), unless it was running when an earlier run died, perhaps of it. Not
+past others of its petal that do wait, though: order is order. But while the disk fails, which can
+be for hours, what is not recorded passes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ._backlog import Backlog
-from ._execution import Execution
+from ._execution import Execution, PetalState
 from ._journal import Journal
 from ._journal_records import Started
 
@@ -43,6 +45,9 @@ class Starts:
 
     def begin(self) -> None:
         """A command has come: begin what has to be done before it may start."""
+
+    def fail(self) -> None:
+        """The journal cannot be written from now on."""
 
     def take_back(self, execution: Execution) -> None:
         """One that is `starting` is not to be called."""
@@ -89,34 +94,60 @@ class RecordedStarts(Starts):
 
     def _begin(self) -> None:
         while (execution := super().next()) is not None:
-            waits = execution.recorded and not execution.spec.idempotent
+            waits = execution.recorded and (execution.restarted or not execution.spec.idempotent)
             petal = execution.line.petal
-            if waits or petal.starting:
-                petal.starting += 1
-                execution.starting = True
-                then = functools.partial(self._written, execution)
+            if not waits and (not petal.starting or self._passes(execution)):
                 if execution.recorded:
-                    self._put_down(execution, then)
-                else:
-                    self._journal.when_written(then)
+                    self._put_down(execution, None)
+                self._ready.append(execution)
                 continue
+            execution.starting = True
+            petal.starting[execution] = not waits
             if execution.recorded:
-                self._put_down(execution, None)
-            self._ready.append(execution)
+                self._put_down(execution, functools.partial(self._written, execution))
+
+    def _passes(self, execution: Execution) -> bool:
+        """Whether it need not keep its order: for hours nothing may be written."""
+        return self._journal.failing and not execution.recorded
+
+    def fail(self) -> None:
+        """See `Starts`."""
+        for execution in [one for petal in self._petals() for one in petal.starting]:
+            if self._passes(execution):
+                execution.starting = False
+                del execution.line.petal.starting[execution]
+                self._ready.append(execution)
+        self.on_ready()
+
+    def _petals(self) -> list[PetalState]:
+        return list(self._backlog.petals.values())
 
     def _put_down(self, execution: Execution, then: Callable[[], None] | None) -> None:
         self._journal.add(Started(execution.number, self._journal.wall()), then)
 
     def _written(self, execution: Execution) -> None:
         if execution.starting:
-            self.take_back(execution)
+            execution.line.petal.starting[execution] = True
+            self._let_go(execution.line.petal)
+
+    def _let_go(self, petal: PetalState) -> None:
+        """Those of a petal may be called before which none waits for the disk."""
+        before = len(self._ready)
+        for execution, may_be_called in list(petal.starting.items()):
+            if not may_be_called:
+                break
+            del petal.starting[execution]
+            execution.starting = False
             self._ready.append(execution)
+        if len(self._ready) > before:
             self.on_ready()
 
     def take_back(self, execution: Execution) -> None:
         """See `Starts`."""
         execution.starting = False
-        execution.line.petal.starting -= 1
+        petal = execution.line.petal
+        del petal.starting[execution]
+        self._let_go(petal)
 
     def next(self) -> Execution | None:
         """See `Starts`."""

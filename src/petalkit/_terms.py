@@ -157,6 +157,12 @@ class ResponseTopics:
         )
         return Reply(topic, answer, topic == usual), None
 
+    def allows(self, topic: str) -> bool:
+        """Whether a topic that was allowed, perhaps by other settings, is so by these."""
+        return not any(one.matches(topic) for one in self._command_topics) and any(
+            allowed.matches(topic) for allowed in self._allowed
+        )
+
     def _objection(
         self, topic: str, properties: Properties, commands: Container[str]
     ) -> str | None:

@@ -16,6 +16,8 @@ from .public import key, waiting_functions, waits
 from .sweep import Case, sweep
 from .table import CASES
 
+pytestmark = pytest.mark.exhaustive
+
 for _name in ("compat", "journal", "links", "lives", "served", "sockets"):
     importlib.import_module(f"{__package__}.cases_{_name}")
 

@@ -102,7 +102,7 @@ def test_show_explains_an_answer_from_the_record(run_cli: RunCli, store: Journal
 
 
 def test_show_says_how_the_answer_stands(run_cli: RunCli, store: JournalStore) -> None:
-    where = command_extras(NO_PROPERTIES, (Reply("to", Properties(), False),))
+    where = command_extras(NO_PROPERTIES, (Reply("to", Properties(), False),), guessed=False)
     store.write([*done(1)[:4]])
     store.write([*done(3)[:4], posted(9, 3), Settled(4, None), posted(10, 3)])
     store.write([*done(11)[:4], Settled(12, "rejected")])

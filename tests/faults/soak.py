@@ -212,6 +212,7 @@ def main(given: Sequence[str]) -> int:
         row = run_seed(options, seed, transport)
         rows.append(row)
         # After each, so that whoever stops it has what was found until then.
+        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(report(options, rows, time.monotonic() - began))
         said = row.text
         if row.outcome is not None:

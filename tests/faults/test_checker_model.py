@@ -21,6 +21,8 @@ from .history import (
 )
 from .model import Model
 
+pytestmark = pytest.mark.exhaustive
+
 JOURNAL = pytest.mark.parametrize("journal", [True, False])
 chances = st.integers(0, 2**32).map(random.Random)
 

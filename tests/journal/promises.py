@@ -1,13 +1,15 @@
 """The reference model: what may be seen of a device from outside, by P1 to P8 of the design.
 
 A `History` is what the world saw: what was sent, acknowledged, started and answered, and what was
-done to the device meanwhile. `check` reads it and says which promise was broken, if one was. Nothing
-here knows how petalkit works; what it may do is written down in the small functions below, one for
-each promise, and in `reasons`, which says for each error code what has to have happened before it.
+done to the device meanwhile. `check` reads it and says which promise was broken, if one was.
+Nothing here knows how petalkit works. What it may do is written down in the small functions below,
+one for each promise, and in `REASONS`, which says for each error code what has to have happened
+before it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -155,6 +157,11 @@ class Answered(Event):
         """The call whose outcome it tells."""
         return self.fields.get("run")
 
+    @property
+    def is_outcome(self) -> bool:
+        """Whether only a start leads to it."""
+        return self.run is not None or self.code in ("TIMEOUT", "INTERRUPTED")
+
 
 @attrs.frozen
 class DiskFailed(Event):
@@ -215,6 +222,10 @@ def _id_of(event: Event) -> str | None:
     return getattr(event, "message_id", None)
 
 
+def _outcomes(events: list[Event]) -> list[Answered]:
+    return [answer for answer in _only(events, Answered) if answer.is_outcome]
+
+
 def _only(events: list[Event], kind: type[Any]) -> list[Any]:
     return [event for event in events if type(event) is kind]
 
@@ -238,13 +249,13 @@ def starts_once(history: History) -> None:
     They start again only where the earlier life forgot: it crashed, or what was not recorded,
     because it never is or because the disk failed, ended with the process.
     """
-    for message_id, events in history.ids().items():
+    for events in history.ids().values():
         starts: list[Started] = _only(events, Started)
         if len(starts) < 2:
             continue
         kind = KINDS[_only(events, Sent)[0].kind]
         require(not kind.is_strict, "P2 starts once", *starts)
-        for one, next_ in zip(starts, starts[1:], strict=False):
+        for one, next_ in itertools.pairwise(starts):
             forgot = one.life.forgot or one.life.disk_failed or not kind.recorded
             require(one.life is not next_.life and one.life.over and forgot, "P2", one, next_)
 
@@ -255,7 +266,7 @@ def starts_nothing_after_its_answer(history: History) -> None:
         kind = KINDS[_only(events, Sent)[0].kind]
         outcome: Answered | None = None
         for event in events:
-            if isinstance(event, Answered) and (event.run is not None or event.code in REMEMBERED):
+            if isinstance(event, Answered) and event.is_outcome:
                 outcome = event
             elif isinstance(event, Started) and outcome is not None and kind.recorded:
                 require(
@@ -275,7 +286,8 @@ def starts_in_order(history: History) -> None:
     """P8: commands of a petal start in the order in which they came, urgent ones aside.
 
     One with its own concurrency has its own order. Of copies it is not known here which one was
-    accepted, so only what is certain counts. What is not recorded loses its place with the process.
+    accepted, so only what is certain counts. What is not recorded loses its place with the process,
+    and what was refused and comes again is the last.
     """
     lines: dict[object, list[tuple[Started, list[Sent]]]] = {}
     for events in history.ids().values():
@@ -292,10 +304,21 @@ def starts_in_order(history: History) -> None:
         line.sort(key=lambda one: place[id(one[0])])
         for index, (early, early_copies) in enumerate(line):
             for late, late_copies in line[index + 1 :]:
-                if not _keeps_places(early_copies, late_copies, late):
+                keeps = _keeps_places(early_copies, late_copies, late)
+                if not keeps or _may_come_again(history, late_copies):
                     continue
                 in_order = early_copies[0].serial < late_copies[-1].serial
                 require(in_order, "P8 starts in order", early, late)
+
+
+def _may_come_again(history: History, copies: list[Sent]) -> bool:
+    """Whether one may have been refused, and the broker may have delivered it again."""
+    first = copies[0].life.number
+    troubled = any(life.disk_failed or life.moved for life in history.lives[first:])
+    # Every story ends with two orderly stops, at which nothing is there to be refused.
+    stopped = any(life.stopping for life in history.lives[first:-2])
+    may_be_busy = KINDS[copies[0].kind].group is not None or history.overflow != "wait"
+    return troubled or stopped or may_be_busy
 
 
 def _keeps_places(one: list[Sent], other: list[Sent], last: Started) -> bool:
@@ -332,8 +355,6 @@ def nothing_expired_starts(history: History) -> None:
 
 # -- answers
 
-REMEMBERED = {"NO", "TIMEOUT", "INTERRUPTED"}  # only a start leads to these
-
 Reason = Callable[[History, list[Event], Answered], bool]
 
 
@@ -347,8 +368,16 @@ def _expired(history: History, events: list[Event], answer: Answered) -> bool:
     return answer.at >= min(moments)
 
 
-def _group_or_full(history: History, events: list[Event], answer: Answered) -> bool:
-    return KINDS[_only(events, Sent)[0].kind].group is not None or history.overflow == "reject"
+def _group_or_full_or_left(history: History, events: list[Event], answer: Answered) -> bool:
+    group = KINDS[_only(events, Sent)[0].kind].group
+    return group is not None or history.overflow == "reject" or _was_left(events, answer)
+
+
+def _was_left(events: list[Event], answer: Answered) -> bool:
+    """Whether a copy came that wanted more than one that an earlier process had left."""
+    copies: list[Sent] = _only(events, Sent)
+    left = [copy for copy in copies if copy.life.forgot and copy.life is not answer.life]
+    return bool(left) and not left[0].wait
 
 
 def _full(history: History, events: list[Event], answer: Answered) -> bool:
@@ -391,7 +420,7 @@ def _forgot(history: History, events: list[Event], answer: Answered) -> bool:
 REASONS: dict[str, Reason] = {
     "UNAVAILABLE": _disk_failed,
     "EXPIRED": _expired,
-    "BUSY": _group_or_full,
+    "BUSY": _group_or_full_or_left,
     "DROPPED": _full,
     "SHUTTING_DOWN": _stopping,
     "CANCELLED": _stopping_or_moved,
@@ -428,11 +457,7 @@ def outcomes_are_equal(history: History) -> None:
     """P3: all answers that tell an outcome tell the same one, to the byte."""
     for events in history.ids().values():
         kind = KINDS[_only(events, Sent)[0].kind]
-        outcomes: dict[bytes, Answered] = {
-            answer.payload: answer
-            for answer in _only(events, Answered)
-            if answer.run is not None or answer.code in REMEMBERED
-        }
+        outcomes = {answer.payload: answer for answer in _outcomes(events)}
         if kind.recorded and not _unrecorded_by_failure(history, events):
             require(len(outcomes) <= 1, "P3 one outcome", *outcomes.values())
         for one in outcomes.values():
@@ -464,8 +489,10 @@ def _may_be_lost(history: History, events: list[Event], acknowledged: Acknowledg
     if not (life.over and (life.forgot or life.unsent)):
         return False
     sent = acknowledged.sent
+    wanted_more = any(not copy.wait and copy.life.forgot for copy in _only(events, Sent))
     return (
         not KINDS[sent.kind].recorded
+        or (wanted_more and any(each.forgot for each in history.lives[: life.number]))
         or life.disk_failed
         or life.moved
         or life.stopping
@@ -534,14 +561,14 @@ def check_journal(history: History, rows: list[Row], owed: int) -> None:
         if not kind.recorded or _unrecorded_by_failure(history, events):
             continue
         row = remembered.get(message_id)
-        # What starts before it is on disk is not there if the process dies in between.
-        seen = _only(events, Answered) if not kind.is_strict else starts
-        require(row is not None or not (starts and seen), "P3 what was started is recorded", *seen)
+        outcomes = _outcomes(events)
+        # Others may start before that is on disk, or be given up after a crash.
+        is_needed = bool(starts if kind.is_strict else outcomes)
+        require(row is not None or not is_needed, "P3 what was started is recorded", *starts)
         if row is None:
             continue
         require(row.starts <= IDEMPOTENT_STARTS_MAX, "P2 gives up in the end", row)
         if kind.is_strict:
             require(len(starts) <= row.starts, "P1 a start is on disk before", row, *starts)
-        for answer in _only(events, Answered):
-            if answer.run is not None or answer.code in REMEMBERED:
-                require(answer.payload == row.response, "P3 told as recorded", row, answer)
+        for answer in outcomes:
+            require(answer.payload == row.response, "P3 told as recorded", row, answer)

@@ -169,7 +169,11 @@ Operation: TypeAlias = (
 
 @attrs.frozen(kw_only=True)
 class Scene:
-    """How the device is set, and its broker."""
+    """How the device is set, and its broker.
+
+    Attributes:
+        order: of the tasks that are ready at the same time, which Trio shuffles.
+    """
 
     capacity: int = 1000
     reserve: int = 32
@@ -181,6 +185,8 @@ class Scene:
     window: int = 20
     delay: float = 0.0
     grace: float = 2.0
+    publish_maximum: int = 100
+    order: int = 0
 
     def settings(self, path: Path, **others: Any) -> Settings:
         return Settings(
@@ -194,6 +200,7 @@ class Scene:
             overflow=self.overflow,
             protocol=self.protocol,
             grace=self.grace,
+            publish_maximum=self.publish_maximum,
             response_expiry=1_000_000.0,
             # These look at the real clock, or wait for a thread that does.
             watchdog=0.0,
@@ -357,6 +364,7 @@ class World:
         self._crash: Crash | None = None  # when something is written
         self._writes_left = 0
         self._down = 0.0
+        self._swallowed = False
         self._ending = False
         disk.before_write = lambda: self._written("before a write")
         disk.after_write = lambda: self._written("after a write")
@@ -499,6 +507,7 @@ class World:
                 self.broker.stop(keep_sessions=False)
                 self.broker.start()
             case Swallow(packet, times):
+                self._swallowed = True
                 self.broker.swallow(packet, times)
             case Twice():
                 self.broker.duplicate_next()
@@ -593,7 +602,8 @@ class World:
         self.broker.accept_connections()
         for sent in self.sent:
             self.gates[sent.message_id].set()
-        self.broker.drop_links()  # what was swallowed comes again
+        if self._swallowed:
+            self.broker.drop_links()  # it comes again
         await self._idle()
         process = self.process
         self.stop()
@@ -673,6 +683,7 @@ def run(operations: Sequence[Operation], scene: Scene | None = None) -> History:
         _bugs() as bugs,
     ):
         disk = Disk(patch)
+        trio._core._run._r.seed(scene.order)
         history, path = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
         promises.require(not bugs.found, "no bug", *bugs.found)
         promises.check(history)
@@ -693,7 +704,7 @@ def read_journal(path: Path) -> tuple[list[Row], int]:
 
 
 class _Bugs(logging.Handler):
-    """What the log calls our bug: an exception that was caught, so that others do not pay for it."""
+    """What the log calls our bug: an exception that was caught, for others not to pay for it."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

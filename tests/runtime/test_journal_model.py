@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from petalkit._journal_records import (
 )
 
 from .journal_kit import opened
+
+pytestmark = pytest.mark.exhaustive
 
 TEXTS = st.none() | st.sampled_from(["", "0", "a", "b", "\0"])
 BYTES = st.none() | st.sampled_from([b"", b"0", b"\0\xff", b"x" * 5000])

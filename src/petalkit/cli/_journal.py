@@ -160,6 +160,7 @@ def show(  # noqa: D417 - what is left out has its words elsewhere
     file = file or FileOptions()
     with file.open(settings) as journal:
         records = journal.find(message_id)
+        running = journal.used_by() is not None
     if not records:
         raise _unknown(message_id, journal)
     if file.as_json:
@@ -168,7 +169,7 @@ def show(  # noqa: D417 - what is left out has its words elsewhere
         return EXIT_OK
     console = _console()
     for place, record in enumerate(records):
-        for line in paragraphs(record, data=payload, newest=place == 0):
+        for line in paragraphs(record, data=payload, newest=place == 0, running=running):
             console.print(line)
     return EXIT_OK
 

@@ -34,31 +34,34 @@ def what_became(record: CommandRecord) -> str:
     return result if record.outcome is None else f"{result}, answer {escape(record.outcome)}"
 
 
-def paragraphs(record: CommandRecord, *, data: bool, newest: bool) -> Iterator[Text]:
+def paragraphs(record: CommandRecord, *, data: bool, newest: bool, running: bool) -> Iterator[Text]:
     """All that is known of a command.
 
     Args:
         record: of it.
         data: whether payload and response are shown.
         newest: whether it is the newest of its `messageId`: only that one explains a copy.
+        running: whether a runtime uses the journal.
     """
     yield Text.assemble((escape(record.command), "bold cyan"), f"  {record.state}")
-    for name, text in _lines(record, data=data, newest=newest):
+    for name, text in _lines(record, data=data, newest=newest, running=running):
         yield Text.assemble("  ", (f"{name:<{_NAME_WIDTH}}", "green"), text)
     yield Text("")
 
 
-def _lines(record: CommandRecord, *, data: bool, newest: bool) -> Iterator[tuple[str, str]]:
+def _lines(
+    record: CommandRecord, *, data: bool, newest: bool, running: bool
+) -> Iterator[tuple[str, str]]:
     yield "messageId", "none" if record.message_id is None else escape(record.message_id)
     who = f"{record.organization_id}, device {record.device_id}"
     yield "came", escape(f"on {record.topic}, organization {who}")
     yield "accepted", moment(record.accepted_at)
     yield "expires", "never" if record.expires_at is None else moment(record.expires_at)
     yield "started", _start(record)
-    yield "finished", _finish(record)
+    yield "finished", _finish(record, running)
     yield "answer", answer(record)
     if newest and record.message_id is not None:
-        yield "a copy", _copy(record)
+        yield "a copy", _copy(record, running)
     yield "payload", _data(record.payload, data)
     if record.response is not None:
         yield "response", _data(record.response, data)
@@ -71,9 +74,15 @@ def _start(record: CommandRecord) -> str:
     return moment(record.started_at) + times
 
 
-def _finish(record: CommandRecord) -> str:
+def _finish(record: CommandRecord, running: bool) -> str:
     if record.finished_at is None:
-        return "not yet" if record.state != RUNNING else "not yet, it runs"
+        if record.state != RUNNING:
+            return "not yet"
+        if running:
+            return "not yet, it runs"
+        return (
+            "no: the program died meanwhile. The next start answers INTERRUPTED, or runs it again"
+        )
     since = record.accepted_at if record.started_at is None else record.started_at
     result = "success" if record.code is None else f"error {escape(record.code)}"
     return f"{moment(record.finished_at)}, after {record.finished_at - since:.3f} s: {result}"
@@ -100,9 +109,9 @@ def _is_asked_for(record: CommandRecord) -> bool:
         return True
 
 
-def _copy(record: CommandRecord) -> str:
+def _copy(record: CommandRecord, running: bool) -> str:
     if record.state != FINISHED:
-        return "joins it, and is not run"
+        return "joins it, and is not run" if running else "waits for the next start, and joins it"
     if record.remembered:
         return "gets this answer again, and is not run"
     return "is run: this one was refused before its start"

@@ -49,7 +49,8 @@ class Harness:
         self.runtime = runtime
         self.settings = settings
         self._source = source
-        self._numbers = itertools.count(1)
+        # With a journal an earlier harness has used some, which are known still.
+        self._numbers = itertools.count(1 + runtime.statistics().remembered)
 
     # -- commands
 

@@ -7,6 +7,7 @@ read without that; only what a crash has left is opened as the next start will.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from ..._errors import ConfigError
@@ -21,9 +22,11 @@ from ._case import user_name
 from ._files import check_mode
 from ._values import Check, Findings, counted, failed, skipped
 
+FREE_MIN = 4 * 1024 * 1024  # bytes on the disk: what a WAL may need
 FULL = 0.95  # of its bound; below it the oldest records make room
 
 _NAME = f"Name a file that it can be: journal; or go without one: journal = {JOURNAL_OFF!r}."
+_MOVE = "Move it away together with what stands beside it (-wal), and keep both to look into."
 
 
 def check_journal(loaded: Loaded) -> Check:
@@ -40,7 +43,8 @@ def check_journal(loaded: Loaded) -> Check:
     try:
         _look(findings, path, device_id, settings.journal_size)
     except JournalError as error:
-        findings.fail(f"{path}: {error.reason}", _NAME)
+        what = _MOVE if "move it away" in error.reason else _NAME
+        findings.fail(f"{path}: {error.reason}", what)
     return findings.check(nothing="")
 
 
@@ -73,6 +77,12 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
         )
         return
     findings.ok(f"{path}{who}: {_content(summary)}")
+    free = shutil.disk_usage(path.parent).free
+    if free < FREE_MIN:
+        findings.warn(
+            f"its disk has {free} bytes left",
+            "Make room: while the journal cannot be written, commands are answered UNAVAILABLE.",
+        )
     if summary.used > FULL * size_max:
         findings.warn(
             f"it is nearly full: {summary.used} of {size_max} bytes",
