@@ -88,6 +88,7 @@ class PetalLife:
         self.ended = trio.Event()
         self.out_of_service = trio.Event()
         self._entered = False
+        self._abandoned = False  # the runtime stops before it is entered
         self._told = False
         self._scope = trio.CancelScope()  # around the lifespan
 
@@ -225,9 +226,12 @@ class PetalLife:
     def abandon_start(self) -> None:
         """Do not wait for the lifespan to be entered, if it is not yet."""
         if not self._entered:
+            self._abandoned = True
             self._scope.cancel()
 
-    def _fail(self, why: str, error: BaseException | None = None) -> None:
+    def _fail(
+        self, why: str, error: BaseException | None = None, *, level: int = logging.CRITICAL
+    ) -> None:
         """Commands are answered `UNAVAILABLE` from now on; the others go on."""
         if not self.failed:
             self.failed = True
@@ -235,7 +239,8 @@ class PetalLife:
             if error is not None:
                 error = _single(error)
                 why = f"{why}: {type(error).__name__}: {error}"
-            logger.critical(
+            logger.log(
+                level,
                 "petal %r is out of service: %s",
                 self.petal.name,
                 why,
@@ -279,9 +284,11 @@ class PetalLife:
             # It took the cancellation of a scope or nursery of its own for an end.
             self._fail("its lifespan ended by itself")
         if scope.cancelled_caught:
-            if not self._entered:
+            if self._abandoned and not self._entered:
+                self._fail("the runtime stops before it has started", level=logging.INFO)
+            elif not self._entered:
                 limit = self._settings.startup_timeout
-                self._fail(f"its lifespan was not entered within {limit:g} s, or was cut short")
+                self._fail(f"its lifespan was not entered within {limit:g} s")
             elif trio.current_time() >= scope.deadline:  # else it was abandoned as it was entered
                 logger.error("petal %r: leaving the lifespan took too long", self.petal.name)
         await self._end_background()

@@ -267,6 +267,19 @@ async def test_only_a_lifespan_that_takes_long_to_leave_is_said_to(
     assert "petal 'living': leaving the lifespan took too long" in caplog.text
 
 
+async def test_a_stop_while_it_starts_is_no_failure_of_the_petals(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with trio.move_on_after(1) as scope:
+        async with open_harness(Living(sleep_forever)):
+            raise AssertionError("it was entered")
+    assert scope.cancelled_caught
+    [record] = [one for one in caplog.records if "out of service" in one.getMessage()]
+    assert record.levelname == "INFO"
+    assert record.getMessage().endswith("the runtime stops before it has started")
+
+
 async def test_cleanup_is_bounded(autojump_clock: object) -> None:
     petal = Living(end=sleep_forever)
     async with open_harness(petal, settings=Settings(cleanup_timeout=4.0)):
