@@ -29,7 +29,6 @@ from petalkit.testing import Harness, MemoryBroker, Observer, open_harness
 from .grounds import CONNECTED, LATE, WORKERS
 from .table import case
 
-CUT_SHORT = r"petal 'swept' is out of service: .* cut short"
 NUMBERS = itertools.count()
 SETTINGS = Settings(grace=1.0, compat_answer_timeout=1.0)
 
@@ -115,7 +114,6 @@ async def serves_again(ground: Guide) -> None:
     ground=guide,
     again=serves_again,
     others=4,
-    errors=(CUT_SHORT,),
 )
 async def guide_petal_life(ground: Guide) -> None:
     petal = Guided(ground.hooks)
