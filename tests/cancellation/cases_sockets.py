@@ -34,6 +34,7 @@ from ..transports.fake_broker import (
     open_fake_broker,
     publish,
 )
+from .sweep import Case
 from .table import case, on
 
 LIMIT = 20.0  # seconds of the real clock
@@ -102,6 +103,33 @@ async def life(wire: Wired) -> None:
         delivery.ack()
         await link.unsubscribe([T])
     assert delivery.payload == b"{}"
+
+
+def on_broker(url: str, kind: str, protocol: str) -> Case:
+    """The same against a broker that is there: a case, and in no table."""
+
+    @asynccontextmanager
+    async def ground() -> AsyncGenerator[Wired]:
+        settings = Settings(broker=url, transport=kind, protocol=protocol)
+        yield Wired(create_transport(settings), [])
+
+    async def echo(wire: Wired) -> None:
+        async with wire.transport.connect(OPTIONS) as link:
+            await link.subscribe([T])
+            await link.publish(Message("t", b"{}"))
+            for delivery in await link.receive():  # of an earlier one too: the session is kept
+                assert delivery.payload == b"{}"
+                delivery.ack()
+
+    return Case(
+        name=f"{kind} {protocol}",
+        covers=(),
+        ground=ground,
+        operation=echo,
+        others=2,
+        real_clock=True,
+        limit=LIMIT,
+    )
 
 
 for _kind, _transport, _link in (

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from ..brokers import Mosquitto
+from .cases_sockets import on_broker
 from .public import key, waiting_functions, waits
 from .sweep import Case, sweep
 from .table import CASES
@@ -41,6 +43,16 @@ EXEMPT = {
 def test_cancelled_at_every_moment(case: Case) -> None:
     report = sweep(case)
     assert report.came_out > 0, "there was nothing to cancel"
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol"), [("asyncio-mqtt", "3.1.1"), ("asyncio-mqtt", "5"), ("native", "5")]
+)
+def test_cancelled_at_every_moment_against_a_real_broker(
+    kind: str, protocol: str, mosquitto: Mosquitto
+) -> None:
+    report = sweep(on_broker(f"mqtt://127.0.0.1:{mosquitto.port}", kind, protocol))
+    assert report.came_out > 0
 
 
 def test_every_public_coroutine_is_swept_or_exempt() -> None:
