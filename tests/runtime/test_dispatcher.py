@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import math
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -597,7 +598,7 @@ _loop.append(_loop)
         {("a", "b"): 1},
         _loop,
     ],
-    ids=repr,
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", repr(value)),  # the same in each process
 )
 async def test_a_result_that_cannot_be_sent_is_a_handler_error(
     result: Any, autojump_clock: object
