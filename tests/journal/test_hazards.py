@@ -864,12 +864,14 @@ async def test_a_stop_ends_within_its_limits_while_the_disk_hangs(
     async with open_harness(petal, settings=settings(path)) as harness:
         harness.send("rec/hold", {"n": 0})
         await settle()
-        hang()
+        gate = hang()
         for n in range(20):
             harness.send("rec/note", {"n": n})
         await settle()
         begin = trio.current_time()
     assert trio.current_time() - begin <= 49
+    gate.set()  # and then the file is closed all the same
+    await settle()
 
 
 async def test_a_command_that_was_removed_is_not_forgotten_without_an_answer(
