@@ -227,7 +227,7 @@ class DiskBacklog:
             for _ in range(TAKEN_UP_AT_ONCE):
                 if not self.count or self._dispatcher.backlog.is_full or not self._take_up_next():
                     return
-            trio.lowlevel.current_trio_token().run_sync_soon(self.refill, idempotent=True)
+            self._journal.look_again(at_once=True)
         except JournalError as error:
             logger.error("%s; tried again in a while", error)
             self._journal.look_again()
@@ -269,8 +269,7 @@ class DiskBacklog:
         if isinstance(found, _Ending):
             self._recovery.end(record, found.code, found.text, details=found.details, reserved=True)
             return True
-        command, spec = found
-        identity = identity_of(record)
+        command, spec, identity = found
         execution = Execution(
             command,
             record.payload,
@@ -296,8 +295,8 @@ class DiskBacklog:
 
     def _judge(
         self, record: CommandRecord, current: Identity
-    ) -> tuple[Command, CommandSpec] | _Ending:
-        """Who serves it, or why it is not started."""
+    ) -> tuple[Command, CommandSpec, Identity] | _Ending:
+        """What it is, who serves it, and for whom it came; or why it is not started."""
         whose = record.organization_id, record.device_id
         if whose != (current.organization_id, current.device_id) and (
             whose in self._ended or record.number <= self._journal.earlier_to
@@ -313,7 +312,7 @@ class DiskBacklog:
             name = command.command
             details = self._unknown.details(name)
             return _Ending(ErrorCode.UNKNOWN_COMMAND, self._unknown.text(name), details)
-        return command, spec
+        return command, spec, identity_of(record)
 
     def _needs_clock(self, record: CommandRecord, spec: CommandSpec) -> bool:
         """Whether one that can expire is not to be run while the device's clock is not set.

@@ -466,10 +466,17 @@ class Journal:
                 self.forget(message_id, number)
         return len(pruned) >= PRUNED_AT_ONCE
 
-    def look_again(self) -> None:
-        """Call `on_room` in a while, though nothing is written: something could not be done."""
-        self._look_again = True
-        self._idle.unpark()
+    def look_again(self, *, at_once: bool = False) -> None:
+        """Call `on_room` though nothing is written: something could not be done yet.
+
+        Args:
+            at_once: when others have had their turn; else in a while.
+        """
+        if at_once:
+            self._wake()
+        else:
+            self._look_again = True
+            self._idle.unpark()
 
     def _fail(self, error: JournalError, batch: Sequence[Operation]) -> None:
         self._counters.journal_failures += 1

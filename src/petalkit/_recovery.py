@@ -34,6 +34,7 @@ from ._registry import CommandTable
 from ._settings import Settings
 from ._statistics import Counters
 from ._terms import Reply, ResponseTopics
+from ._topics import TopicError
 from ._unknown import UnknownCommands
 
 logger = logging.getLogger("petalkit.journal")
@@ -167,7 +168,10 @@ class Recovery:
             return
         response = self._answers.failure(record.message_id, code, text, details=details)
         journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
-        for message, reply in self._messages(record, replies, response):
+        messages = self._messages(record, replies, response)
+        for _ in range(reserved * (record.wait_response + len(replies) - len(messages))):
+            self._outbox.release()
+        for message, reply in messages:
             number = self._posts.post_response(message, record.number, reply)
             key = record.message_id if reply is None else reply.key(record.message_id)
             journal.when_written(functools.partial(self._put, message, key, number, reserved))
@@ -198,7 +202,12 @@ class Recovery:
     ) -> list[tuple[Message, Reply | None]]:
         found: list[tuple[Message, Reply | None]] = []
         if record.wait_response:
-            topic = identity_of(record).topic(self._settings.response_topic)
-            found.append((Message(topic, response, 1, False, self._answers.properties), None))
+            try:
+                topic = identity_of(record).topic(self._settings.response_topic)
+            except TopicError as error:  # a byte of the disk has changed: nobody can be answered
+                logger.error("a command of the journal cannot be answered: %s", error)
+            else:
+                message = Message(topic, response, 1, False, self._answers.properties)
+                found.append((message, None))
         found.extend((reply.message(response), reply) for reply in replies)
         return found

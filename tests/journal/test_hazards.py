@@ -954,3 +954,26 @@ async def test_what_cannot_wait_on_disk_is_refused_and_holds_up_nobody(
         assert (await harness.call("rec/stop")).success
         petal.open()
         await until(lambda: len(petal.started) == 6)
+
+
+async def test_records_whose_topic_was_changed_on_the_disk_end_and_hold_up_nobody(
+    autojump_clock: object, path: Path
+) -> None:
+    """More of them than are taken up in one step."""
+    import sqlite3
+
+    async with open_harness(Recorder(), settings=narrow(path)) as harness:
+        for n in range(300):
+            harness.send("rec/hold", {"n": n})
+        await settle()
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    with contextlib.closing(sqlite3.connect(crashed)) as connection, connection:
+        connection.execute("UPDATE commands SET base_topic = 'a/#'")
+    petal = Recorder()
+    async with open_harness(petal, settings=settings(crashed)) as harness:
+        await trio.sleep(60)
+        assert harness.statistics().waiting_on_disk == 0
+        assert harness.runtime._outbox._reserved == 0
+        assert (await harness.call("rec/note", message_id="new")).success
+    assert petal.started == [0]
