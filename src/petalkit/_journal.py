@@ -14,7 +14,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 import trio
@@ -35,6 +35,7 @@ from ._journal_store import PRUNED_AT_ONCE, JournalStore
 from ._journal_writer import Job, Writer
 from ._settings import Settings
 from ._statistics import Counters
+from ._waiting import wait_any
 from .transports import Delivery
 
 logger = logging.getLogger("petalkit.journal")
@@ -274,11 +275,16 @@ class Journal:
     # -- life
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncGenerator[Found]:
+    async def open(
+        self, give_up: Callable[[], Awaitable[object]] = trio.sleep_forever
+    ) -> AsyncGenerator[Found]:
         """Open the file, and write what is put down until the block is left.
 
         On leaving, also by cancellation, what is left is written, which takes `journal_timeout`
         at most.
+
+        Args:
+            give_up: returns when a file that is not open yet is not to be waited for any more.
 
         Raises:
             JournalError: it cannot be opened; the text says why, and what to do.
@@ -289,7 +295,7 @@ class Journal:
         )
         if settings.journal_thread:
             self._writer = Writer()
-        store = await self._open_store(opening)
+        store = await self._open_store(opening, give_up)
         self._store = store
         try:
             found: Found = await self._do(store.load)
@@ -314,11 +320,15 @@ class Journal:
         finally:
             await self._close(store)
 
-    async def _open_store(self, opening: Callable[[], JournalStore]) -> JournalStore:
+    async def _open_store(
+        self, opening: Callable[[], JournalStore], give_up: Callable[[], Awaitable[object]]
+    ) -> JournalStore:
         """Open it. Cancellation: a disk that hangs is not waited for; what it opens is closed."""
         job = self._start(opening)
         try:
-            await job.wait()
+            await wait_any(job.wait, give_up)
+            if not job.is_done:
+                raise JournalError(self.path, "the start was given up before the disk answered")
             store: JournalStore = job.outcome()
         except BaseException:
             job.abandon(JournalStore.close)

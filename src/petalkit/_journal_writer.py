@@ -38,6 +38,11 @@ class Job:
         """It was done: tell who waits, in Trio's thread."""
         self._done.set()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it was done."""
+        return self._done.is_set()
+
     async def wait(self) -> None:
         """Wait until it is done. The caller bounds it."""
         await self._done.wait()

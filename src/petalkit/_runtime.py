@@ -37,7 +37,7 @@ from ._execution import Execution
 from ._identity import IdentityWaiter
 from ._intake import Intake
 from ._journal import Journal
-from ._journal_records import Found
+from ._journal_records import Found, JournalError
 from ._lifespans import PetalLife
 from ._messages import Identity
 from ._outbox import Outbox
@@ -313,6 +313,9 @@ class Runtime:
             try:
                 async with self._open_journal() as found:
                     await self._serve(found, task_status)
+            except JournalError:
+                if not self._hurry.is_set():  # else the start was cut short, which is said below
+                    raise
             finally:
                 self._outbox.close()
                 logger.info("stopped")
@@ -372,7 +375,7 @@ class Runtime:
         if self._journal is None or self._recovery is None:
             yield None
             return
-        async with self._journal.open() as found:
+        async with self._journal.open(self._hurry.wait) as found:
             self._recovery.restore_messages(found)
             yield found
 

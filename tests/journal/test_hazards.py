@@ -13,7 +13,7 @@ import attrs
 import pytest
 import trio
 
-from petalkit import Petal, command
+from petalkit import Petal, command, open_runtime
 from petalkit import _journal as journal_module
 from petalkit._codec import Timestamps
 from petalkit._journal import Journal
@@ -25,7 +25,7 @@ from petalkit._registry import CommandTable
 from petalkit._statistics import Counters
 from petalkit.testing import open_harness
 from petalkit.testing._harness import EPOCH
-from petalkit.transports.memory import MemoryBroker
+from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 from ..runtime.petals import Recorder, settle, unacknowledged, until
 from .kit import Again, Disk, after_crash, settings
@@ -977,3 +977,25 @@ async def test_records_whose_topic_was_changed_on_the_disk_end_and_hold_up_nobod
         assert harness.runtime._outbox._reserved == 0
         assert (await harness.call("rec/note", message_id="new")).success
     assert petal.started == [0]
+
+
+async def test_a_start_can_be_cancelled_while_the_disk_hangs(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> Any:
+        release.wait(6)
+        raise JournalError("the test's", "hangs")
+
+    monkeypatch.setattr(JournalStore, "open", hang)
+    served = settings(path, organization_id="acme", device_id="d", watchdog=0.0)
+    transport = MemoryTransport(MemoryBroker())
+    begin = trio.current_time()
+    with trio.move_on_after(0.5) as scope:
+        async with open_runtime([Recorder()], served, transport=transport):
+            pass
+    took = trio.current_time() - begin
+    release.set()
+    assert scope.cancelled_caught
+    assert took < 3.0
