@@ -57,5 +57,6 @@ from ._structuring import make_converter as make_converter
 from ._topics import TopicError as TopicError
 from ._topics import TopicFilter as TopicFilter
 from ._version import __version__ as __version__
+from .client import CallTimeout as CallTimeout
 from .client import Client as Client
 from .client import open_client as open_client
