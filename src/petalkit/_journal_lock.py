@@ -14,6 +14,7 @@ import os
 import stat
 from pathlib import Path
 
+from ._forks import not_in_child
 from ._journal_records import JournalError
 
 _FOLDER_MODE = 0o700  # commands and responses are private
@@ -60,11 +61,15 @@ class JournalLock:
         except BaseException:
             os.close(self._descriptor)
             raise
+        not_in_child(self._descriptor)
 
     def release(self) -> None:
         """Let others have it; again is nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor != -1:
+            # Closing is not enough where a child has a copy of it that nothing took away.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
