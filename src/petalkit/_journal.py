@@ -452,7 +452,7 @@ class Journal:
             self._target = -1
 
     def _oldest(self) -> float | None:
-        """When what is too old to be remembered has finished, on the wall clock, if that is sure."""
+        """Before when what has finished is too old to be remembered, if that is sure."""
         return self._age.oldest(self._timestamps.now(), trio.current_time())
 
     def _write(self, batch: Sequence[Operation], oldest: float | None) -> Pruned:

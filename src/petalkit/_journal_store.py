@@ -185,7 +185,9 @@ class JournalStore:
             JournalError: somebody has deleted or replaced the file.
         """
         if _identity(self.path) != self._file:
-            reason = "was deleted or replaced while it was in use; stop the device and start it again"
+            reason = (
+                "was deleted or replaced while it was in use; stop the device and start it again"
+            )
             raise JournalError(self.path, reason)
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
