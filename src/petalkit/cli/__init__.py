@@ -6,6 +6,7 @@ of ours; a traceback means a bug in petalkit.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -65,14 +66,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of the process.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    _hold_standard_descriptors()
     try:
         code = _make_app()(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
-        sys.stdout.flush()  # here, where a closed pipe can still be met
+        if sys.stdout is not None:  # as it is where it was closed before the start
+            sys.stdout.flush()  # here, where a closed pipe can still be met
     except BaseException as error:
         return _explain(error)
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _hold_standard_descriptors() -> None:
+    """Let no other file have the number of a closed output, or words meant for people end in it."""
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
 
 
 def _option(error: UnknownOptionError) -> str:
