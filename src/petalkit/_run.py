@@ -22,6 +22,7 @@ from ._errors import ConfigError, PetalkitError, RegistrationError
 from ._petal import Petal
 from ._runtime import AllPetalsFailed, Runtime, open_runtime
 from ._settings import Settings
+from ._supervisor import ADVICE
 from ._waiting import wait_any
 
 logger = logging.getLogger("petalkit.runtime")
@@ -30,6 +31,9 @@ EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
 EXIT_ERROR = 1  # the runtime failed, or no petal is left, or the stop took too long
 EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
 EXIT_FORCED = 3  # a second signal
+# Seconds after which a thread that computes is asked to let another run. With Python's 5 ms the
+# event loop and the journal wait that long at each of their steps beside a thread=True handler.
+SWITCH_INTERVAL = 0.0005
 STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits, and for the process to end
 
 
@@ -44,10 +48,17 @@ def stop_limit(settings: Settings) -> float:
     )
 
 
-async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> int:
+async def run_until_signalled(
+    petals: Sequence[Petal], settings: Settings, advice: str = ADVICE
+) -> int:
     """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal exits at once.
 
     Call it in the main thread, where Python handles signals.
+
+    Args:
+        petals: as for `open_runtime`.
+        settings: the same.
+        advice: the same.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
@@ -57,7 +68,7 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
     failed = False
     # Around the start, which has no runtime yet to stop; a started one stops by itself.
     with trio.CancelScope() as stop.start, _signals_stop(stop, settings):
-        async with open_runtime(petals, settings) as stop.runtime:
+        async with open_runtime(petals, settings, advice=advice) as stop.runtime:
             await wait_any(stop.runtime.wait_stopped, stop.runtime.wait_all_failed)
             failed = stop.runtime.all_failed
     if failed:
@@ -122,7 +133,7 @@ def _exit_now(code: int, why: str) -> None:
     os._exit(code)
 
 
-def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
+def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = ADVICE) -> int:
     """`run_until_signalled` as the last that this process does; returns its exit code.
 
     Threads that petals leave running, and Python waits for, hold up the end of the process for
@@ -131,7 +142,8 @@ def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
     """
     code = EXIT_ERROR
     try:
-        code = trio.run(run_until_signalled, petals, settings)
+        sys.setswitchinterval(min(SWITCH_INTERVAL, sys.getswitchinterval()))
+        code = trio.run(run_until_signalled, petals, settings, advice)
     except (ConfigError, RegistrationError):
         code = EXIT_USAGE
         raise
