@@ -20,7 +20,7 @@ from .._messages import MAX_EXPIRY, Response
 from .._settings import Settings
 from ..client import DEFAULT_CALL_TIMEOUT, open_client
 from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._options import GENERAL, CallSettings, GeneralOptions
+from ._options import GENERAL, CallSettings, GeneralOptions, advice
 
 _ENVELOPE = frozenset({"messageId", "timestamp", "success"})
 _HOST_ENVELOPE = frozenset({"phase", "deviceId"})
@@ -69,6 +69,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
     calling = functools.partial(
         _call,
         loaded.settings,
+        advice(general, settings or CallSettings()),
         command,
         arguments,
         timeout=timeout,
@@ -84,6 +85,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
 
 async def _call(
     settings: Settings,
+    hint: str,
     command: str,
     data: Mapping[str, Any],
     **how: Any,
@@ -96,10 +98,11 @@ async def _call(
             except trio.TooSlowError:
                 report(
                     f"no answer to {command!r} within {how['timeout']:g} s under "
-                    f"{client.identity.base_topic!r}: is the device there, and are these its IDs?"
+                    f"{client.identity.base_topic!r}: is the device there, and are these its IDs?",
+                    details=escape(hint),
                 )
     except TransportError as error:
-        report(f"{_broker(settings)}: {error}")
+        report(f"{_broker(settings)}: {error}", details=escape(hint))
     except PayloadError as error:
         report(error.message)
     return None

@@ -22,7 +22,7 @@ from .._messages import Message, Properties
 from .._settings import Protocol
 from .._topics import TopicFilter, check_topic
 from ._contract import ConnectOptions
-from ._memory_session import Connection, Counters, Session
+from ._memory_session import Connection, Counters, DelayedWill, Session
 
 DEFAULT_WINDOW = 20  # mosquitto's max_inflight_messages
 DEFAULT_MAX_QUEUED = 1000  # mosquitto's max_queued_messages
@@ -443,18 +443,20 @@ class MemoryBroker:
         # MQTT 5.0, section 3.1.3.2.2: at the end of the session, if that is earlier.
         delay = min(connection.will_delay, session.lifetime)
         if delay > 0:
-            session.delayed_will = will
+            waiting = session.delayed_will = DelayedWill(will)
             # Of nobody's nursery: the link's is ending, and the broker has none.
-            trio.lowlevel.spawn_system_task(self._publish_will_later, session, will, delay)
+            trio.lowlevel.spawn_system_task(self._publish_will_later, session, waiting, delay)
         else:
             self._publish(will)
 
-    async def _publish_will_later(self, session: Session, will: Message, delay: float) -> None:
+    async def _publish_will_later(
+        self, session: Session, will: DelayedWill, delay: float
+    ) -> None:
         """Wait out the delay of a will; whoever takes it away meanwhile has the last word."""
         await trio.sleep(delay)
         if session.delayed_will is will:
             session.delayed_will = None
-            self._publish(will)
+            self._publish(will.message)
 
     def _subscribe(
         self, connection: Connection, filters: tuple[TopicFilter, ...]
@@ -597,7 +599,7 @@ class MemoryBroker:
     def _forget(self, session: Session) -> None:
         if (will := session.delayed_will) is not None:
             session.delayed_will = None
-            self._publish(will)  # with the session's end
+            self._publish(will.message)  # with the session's end
         for topic_filter in list(session.subscriptions):
             self._drop_subscription(session, topic_filter)
         if self._sessions.get(session.client_id) is session:

@@ -38,6 +38,13 @@ class Counters:
     dropped_expired: int = 0
 
 
+@attrs.frozen(eq=False)
+class DelayedWill:
+    """The will of one lost link: another of the same words is another."""
+
+    message: Message
+
+
 class Packet:
     """One PUBLISH towards a client."""
 
@@ -74,7 +81,7 @@ class Session:
         self.connection: Connection | None = None
         self.lifetime = math.inf  # seconds after the connection's end; 0 ends with it
         self.expires_at = math.inf
-        self.delayed_will: Message | None = None  # of a lost link, until its delay has passed
+        self.delayed_will: DelayedWill | None = None  # of a lost link, until its delay has passed
         self._last_id = 0
         self._next_expiry = math.inf  # of what is in the queue, or earlier
 
