@@ -514,7 +514,7 @@ class HardenedClient(asyncio_mqtt.Client):
     ) -> None:
         # A QoS 0 message is reported from `loop_write`, under an ID that may be another's too.
         if not self._writing:
-            self._events.on_puback(mid, self._reason(rc))
+            self._events.on_puback(mid, self._reason(rc) if rc.value == FAILURE else rc)
 
     def _on_subscribe(  # type: ignore[override]  # version 2 of paho's callbacks
         self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any = None
