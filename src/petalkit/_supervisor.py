@@ -315,9 +315,7 @@ class Supervisor:
         logger.info(
             "connected as client %r, serving %s", self.client_id(identity), identity.base_topic
         )
-        at_most_once = [
-            each.text for each, qos in zip(filters, granted, strict=True) if not qos
-        ]
+        at_most_once = [each.text for each, qos in zip(filters, granted, strict=True) if not qos]
         if at_most_once:
             logger.warning(
                 "the broker grants QoS 0 only to %s: a command that is lost with a link, or sent "

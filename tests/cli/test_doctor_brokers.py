@@ -285,7 +285,9 @@ async def test_what_handled_holds_up_is_said(wire: dict[str, Any], last: str) ->
     checks = await run(broker(v5=bool(wire)), acknowledge="handled", **wire)
     check = checks["queue"]
     assert check.verdict == "warning"
-    assert f"first on with ejabberd, the 10th with RabbitMQ, the {last} with mosquitto" in check.found
+    assert (
+        f"first on with ejabberd, the 10th with RabbitMQ, the {last} with mosquitto" in check.found
+    )
     assert "acknowledge to accepted" in check.todo[0]
     checks = await run(broker(v5=bool(wire)), **wire)
     assert checks["queue"].verdict == "skipped"

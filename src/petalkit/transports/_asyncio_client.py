@@ -213,7 +213,7 @@ class Events(Protocol):
 class _Reason(ReasonCode):
     """A reason code as it was on the wire, also one that paho has no name for."""
 
-    def getName(self) -> str:
+    def getName(self) -> str:  # noqa: N802 - paho calls it so
         try:
             return super().getName()
         except (KeyError, ValueError):
@@ -516,7 +516,7 @@ class HardenedClient(asyncio_mqtt.Client):
         if not self._writing:
             self._events.on_puback(mid, self._reason(rc) if rc.value == FAILURE else rc)
 
-    def _on_subscribe(  # type: ignore[override]  # version 2 of paho's callbacks
+    def _on_subscribe(  # version 2 of paho's callbacks
         self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any = None
     ) -> None:
         codes = cast(_Paho, self._client).codes

@@ -449,9 +449,7 @@ class MemoryBroker:
         else:
             self._publish(will)
 
-    async def _publish_will_later(
-        self, session: Session, will: DelayedWill, delay: float
-    ) -> None:
+    async def _publish_will_later(self, session: Session, will: DelayedWill, delay: float) -> None:
         """Wait out the delay of a will; whoever takes it away meanwhile has the last word."""
         await trio.sleep(delay)
         if session.delayed_will is will:

@@ -44,8 +44,9 @@ class Visit:
 
 
 async def check_connect(case: Case, address: Address, visit: Visit) -> Check:
-    """Connect, and leave again. Bounded by twice `connect_timeout` and `disconnect_timeout`, and some
-    seconds more where it fails.
+    """Connect, and leave again.
+
+    Bounded by twice `connect_timeout` and `disconnect_timeout`, and some seconds where it fails.
     """
     settings, options = case.settings, case.asking_options()
     what = f"MQTT {settings.protocol} over {settings.transport}"

@@ -104,7 +104,9 @@ async def check_publish(case: Case, identity: Identity) -> Check:
         text = f"no PUBACK for a message on {topic} in time"
         return failed("publish", text, "Look at the broker: it takes messages and says nothing.")
     if came_back is not None and came_back != topic:
-        text = f"a message on {topic} came back on {shortened(came_back)}: the broker changes topics"
+        text = (
+            f"a message on {topic} came back on {shortened(came_back)}: the broker changes topics"
+        )
         return failed(
             "publish",
             text,
