@@ -238,6 +238,14 @@ def test_what_begins_like_json_and_is_none_is_refused(
     assert f"PETALKIT_{name.upper()}" in str(no.value)
 
 
+def test_only_json_says_that_a_list_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_REPLY_TOPICS", "[]")
+    assert load().settings.reply_topics == ()
+    assert load({"reply_topics": ("[]",)}).settings.reply_topics == ()
+    monkeypatch.setenv("PETALKIT_REPLY_TOPICS", "")
+    assert load().settings.reply_topics == ("#",)
+
+
 def test_a_list_of_the_command_line_may_be_json_too() -> None:
     assert load({"command_topics": ('["a", "b"]',)}).settings.command_topics == ("a", "b")
     assert load({"command_topics": ("a", '["b"]')}).settings.command_topics == ("a", "b")
