@@ -517,11 +517,11 @@ class HardenedClient(asyncio_mqtt.Client):
             self._events.on_puback(mid, self._reason(rc) if rc.value == FAILURE else rc)
 
     def _on_subscribe(  # version 2 of paho's callbacks
-        self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any = None
+        self, client: Any, userdata: Any, mid: int, granted_qos: Any, properties: Any = None
     ) -> None:
         codes = cast(_Paho, self._client).codes
         reasons = [_Reason(PacketTypes.SUBACK, identifier=code) for code in codes]
-        super()._on_subscribe(client, userdata, mid, reasons, properties)
+        super()._on_subscribe(client, userdata, mid, cast(Any, reasons), properties)
 
     def _reason(self, reason: Any) -> Any:
         """What paho was not shown: see `_Paho`."""
