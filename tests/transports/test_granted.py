@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker
 from petalkit._messages import Message
 from petalkit._settings import Settings
 from petalkit._topics import TopicFilter
-from petalkit.transports import ConnectOptions, create_transport
+from petalkit.transports import ConnectOptions, _asyncio_link, create_transport
+from petalkit.transports.native import NativeTransport
 
 from ..brokers import Mosquitto
 from .fake_broker import (
@@ -196,3 +198,49 @@ async def test_a_link_that_was_up_gives_no_hint_of_another_version(wire: dict[st
                 with pytest.raises(ConnectionLost) as caught:
                     await link.receive()
     assert "3.1.1" not in str(caught.value)
+
+
+ALERT = ssl.SSLError("tlsv13 alert certificate required")  # comes behind the handshake
+
+
+class Complaining(trio.abc.Stream):
+    """TLS whose other side wants a client certificate."""
+
+    async def send_all(self, data: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        raise trio.BrokenResourceError from ALERT
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_what_tls_complains_of_is_not_taken_for_another_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def receive_some(*_: Any) -> bytes:
+        raise ALERT
+
+    async def open_stream() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return Complaining()
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(CONNECT)
+        await peer.send(connack(properties=b""))  # something to read
+        await peer.packet()
+
+    monkeypatch.setattr(_asyncio_link, "receive_some", receive_some)
+    async with open_fake_broker(script) as broker:
+        native = NativeTransport(Settings(transport="native"), open_stream=open_stream)
+        for transport in (create_transport(Settings(broker=broker.url, **A5)), native):
+            with trio.fail_after(LIMIT), pytest.raises(ConnectFailed) as caught:
+                async with transport.connect(OPTIONS):
+                    raise AssertionError("there was no CONNACK")
+            assert "certificate required" in str(caught.value)
+            assert "3.1.1" not in str(caught.value)

@@ -147,10 +147,10 @@ class AsyncioLink(BaseLink):
             await trio.sleep(TLS_RETRY)
             return True
         except OSError as error:
-            self._lose_stream(f"reading failed: {error}", speaks_mqtt_5=self._v5)
+            self._lose_stream(f"reading failed: {error}", error, speaks_mqtt_5=self._v5)
             return False
         if data == b"":
-            self._lose_stream("the broker closed the connection", speaks_mqtt_5=self._v5)
+            self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=self._v5)
             return False
         if data is not None:
             self._watch.heard(trio.current_time())

@@ -162,9 +162,16 @@ class BaseLink(Link):
         for on_done in self._take_owed():
             on_done(self._gone())
 
-    def _lose_stream(self, reason: str, *, speaks_mqtt_5: bool) -> None:
-        """The broker has ended the stream, or it broke: before CONNACK that may say something."""
-        self._lose(reason if self._up or not speaks_mqtt_5 else reason + MAYBE_3_1_1_CLOSES)
+    def _lose_stream(
+        self, reason: str, error: BaseException | None, *, speaks_mqtt_5: bool
+    ) -> None:
+        """The broker has closed the stream, or `error` ended it.
+
+        Before CONNACK that may mean something; what TLS complains of means what it says.
+        """
+        closed = error is None or isinstance(error, ConnectionError)
+        hint = closed and speaks_mqtt_5 and not self._up
+        self._lose(reason + MAYBE_3_1_1_CLOSES if hint else reason)
 
     def _gone(self) -> ConnectionLost:
         # A new one each time: an exception that is raised twice mixes up its tracebacks.

@@ -147,11 +147,11 @@ class NativeLink(BaseLink):
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except _Broken as error:
-                reason = f"reading failed: {error.__cause__ or error}"
-                self._lose_stream(reason, speaks_mqtt_5=True)
+                cause = error.__cause__ or error
+                self._lose_stream(f"reading failed: {cause}", cause, speaks_mqtt_5=True)
                 return
             if not data:
-                self._lose_stream("the broker closed the connection", speaks_mqtt_5=True)
+                self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=True)
                 return
             self._watch.heard(trio.current_time())
             if not self._leaving:
