@@ -479,7 +479,7 @@ class HardenedClient(asyncio_mqtt.Client):
         self, client: Any, userdata: Any, flags: Any, rc: Any, properties: Any = None
     ) -> None:
         self.session_present = bool(flags.session_present)
-        self.connack_reason = getattr(properties, "ReasonString", "") or self._reason(rc).getName()
+        self.connack_reason = getattr(properties, "ReasonString", "") or self._as_sent(rc).getName()
         if not rc.is_failure:
             self._events.on_connected(properties)
         if not self._connected.done():
@@ -496,7 +496,7 @@ class HardenedClient(asyncio_mqtt.Client):
             self._connected.set_exception(asyncio_mqtt.MqttError(str(rc)))
             self._connected.exception()  # retrieved, should nobody be waiting any more
         if flags.is_disconnect_packet_from_server:
-            rc = self._reason(rc)
+            rc = self._as_sent(rc)
             text = getattr(properties, "ReasonString", "") or rc.getName()
             self._events.on_end(
                 f"the broker disconnected: {text} ({rc.value:#04x})",
@@ -514,7 +514,7 @@ class HardenedClient(asyncio_mqtt.Client):
     ) -> None:
         # A QoS 0 message is reported from `loop_write`, under an ID that may be another's too.
         if not self._writing:
-            self._events.on_puback(mid, self._reason(rc) if rc.value == FAILURE else rc)
+            self._events.on_puback(mid, self._as_sent(rc) if rc.value == FAILURE else rc)
 
     def _on_subscribe(  # version 2 of paho's callbacks
         self, client: Any, userdata: Any, mid: int, granted_qos: Any, properties: Any = None
@@ -523,7 +523,7 @@ class HardenedClient(asyncio_mqtt.Client):
         reasons = [_Reason(PacketTypes.SUBACK, identifier=code) for code in codes]
         super()._on_subscribe(client, userdata, mid, cast(Any, reasons), properties)
 
-    def _reason(self, reason: Any) -> Any:
+    def _as_sent(self, reason: Any) -> Any:
         """What paho was not shown: see `_Paho`."""
         codes = cast(_Paho, self._client).codes
         if reason.value != FAILURE or len(codes) != 1 or codes[0] < FAILURE:
