@@ -99,6 +99,8 @@ class Intake:
         self._honours_wait_ack = answers.dialect.honours_wait_ack
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
+        self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
+        self._dots_told = False
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
         self._now = 0.0  # when what is judged was read; of what was held, when it is accepted
         self._clock = trio.lowlevel.current_clock()
@@ -125,6 +127,10 @@ class Intake:
             ConnectionLost: the link is gone.
         """
         self._topics = frozenset(map(identity.topic, self._settings.command_topics))
+        without_dots = {topic.replace(".", "/"): topic for topic in self._topics if "." in topic}
+        if without_dots != self._without_dots:
+            self._without_dots = without_dots
+            self._dots_told = False
         self._session_kept = self._settings.keeps_session
         self._draining = False
         try:
@@ -227,9 +233,7 @@ class Intake:
     def take(self, delivery: Delivery, identity: Identity) -> None:
         """Judge one delivery."""
         if delivery.topic not in self._topics:
-            self._counters.unexpected_topic += 1
-            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
-            delivery.ack()
+            self._unexpected(delivery)
             return
         properties = delivery.properties
         reply: Reply | None = None
@@ -266,6 +270,26 @@ class Intake:
         except JournalError as error:  # what it may be a copy of cannot be read
             logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+
+    def _unexpected(self, delivery: Delivery) -> None:
+        """On a topic that was not subscribed to.
+
+        Also where it looks like one of ours with `/` for `.`: then the broker (RabbitMQ) makes no
+        difference between `a.b` and `a/b`, and it may have been meant for somebody else.
+        """
+        self._counters.unexpected_topic += 1
+        delivery.ack()
+        if delivery.topic not in self._without_dots:
+            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
+        elif not self._dots_told:
+            self._dots_told = True
+            logger.warning(
+                "no command can be taken: the broker gives them on %r and not on %r. RabbitMQ "
+                "takes a dot for a slash: IDs and topics must have no dot there. From now on they "
+                "are only counted (unexpected_topic)",
+                delivery.topic,
+                self._without_dots[delivery.topic],
+            )
 
     def _judge(self, request: Request) -> None:
         command = request.command

@@ -21,6 +21,7 @@ from ._runtime import AllPetalsFailed, Runtime, open_runtime
 from ._settings import Settings
 from ._signals import EXIT_ERROR, last_words, signals_stop
 from ._statistics import Statistics
+from ._supervisor import ADVICE
 from ._systemd import Systemd
 from ._waiting import wait_any
 
@@ -30,6 +31,9 @@ EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
 # 1 is EXIT_ERROR: the runtime failed, no petal is left, or the stop took too long
 EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
 # 3 is EXIT_FORCED: a second signal
+# Seconds after which a thread that computes is asked to let another run. With Python's 5 ms the
+# event loop and the journal wait that long at each of their steps beside a thread=True handler.
+SWITCH_INTERVAL = 0.0005
 STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits, and for the process to end
 
 
@@ -44,12 +48,19 @@ def stop_limit(settings: Settings) -> float:
     )
 
 
-async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> int:
+async def run_until_signalled(
+    petals: Sequence[Petal], settings: Settings, advice: str = ADVICE
+) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then stop gracefully; a second one exits at once.
 
     What starts it as a service of systemd is told when it is ready, stops, and lives.
 
     Call it in the main thread, where Python handles signals.
+
+    Args:
+        petals: as for `open_runtime`.
+        settings: the same.
+        advice: the same.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
@@ -65,7 +76,7 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
         async with trio.open_nursery() as nursery:
             nursery.start_soon(systemd.keep_telling, stop.status, name="systemd")
             try:
-                await _serve(petals, settings, stop)
+                await _serve(petals, settings, stop, advice)
             except BaseException as error:
                 outcome = error  # raised outside of the nursery, so that it comes out as it is
             nursery.cancel_scope.cancel()
@@ -77,8 +88,10 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
     return EXIT_OK
 
 
-async def _serve(petals: Sequence[Petal], settings: Settings, stop: _Stop) -> None:
-    async with open_runtime(petals, settings) as runtime:
+async def _serve(
+    petals: Sequence[Petal], settings: Settings, stop: _Stop, advice: str
+) -> None:
+    async with open_runtime(petals, settings, advice=advice) as runtime:
         stop.has_started(runtime)
         await wait_any(runtime.wait_stopped, runtime.wait_all_failed)
         failed = runtime.all_failed
@@ -141,7 +154,7 @@ def _in_words(statistics: Statistics) -> str:
     return text
 
 
-def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
+def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = ADVICE) -> int:
     """`run_until_signalled` as the last that this process does; returns its exit code.
 
     Threads that petals leave running, and Python waits for, hold up the end of the process for
@@ -150,7 +163,8 @@ def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
     """
     code = EXIT_ERROR
     try:
-        code = trio.run(run_until_signalled, petals, settings)
+        sys.setswitchinterval(min(SWITCH_INTERVAL, sys.getswitchinterval()))
+        code = trio.run(run_until_signalled, petals, settings, advice)
     except (ConfigError, RegistrationError):
         code = EXIT_USAGE
         raise

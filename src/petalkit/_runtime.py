@@ -48,7 +48,7 @@ from ._refused_lately import RefusedLately
 from ._registry import build_table, check_petal
 from ._settings import AnswerUnknown, Settings
 from ._statistics import Counters, Statistics
-from ._supervisor import Supervisor
+from ._supervisor import ADVICE, Supervisor
 from ._terms import ResponseTopics
 from ._unknown import UnknownCommands
 from ._waiting import wait_any
@@ -73,6 +73,7 @@ class Runtime:
         *,
         now: Callable[[], float],
         jitter: Callable[[], float],
+        advice: str = ADVICE,
     ) -> None:
         if not petals:
             raise ConfigError("petals", "give at least one petal to serve")
@@ -176,6 +177,7 @@ class Runtime:
             self._counters,
             names,
             jitter=jitter,
+            advice=advice,
         )
         self._lives = [
             PetalLife(
@@ -469,6 +471,7 @@ async def open_runtime(
     transport: Transport | None = None,
     now: Callable[[], float] = time.time,
     jitter: Callable[[], float] = random.random,
+    advice: str = ADVICE,
 ) -> AsyncGenerator[Runtime]:
     """Serve petals for the length of an `async with` block.
 
@@ -487,6 +490,8 @@ async def open_runtime(
         transport: None for the one that the settings name.
         now: wall-clock seconds since the epoch, for time stamps, `expiresAt` and ages.
         jitter: a random number in [0, 1), for the waits between attempts to connect.
+        advice: what the log says once after the second attempt in a row that has failed: how to
+            find out why.
 
     Raises:
         RegistrationError: a petal or a command cannot be served.
@@ -496,7 +501,7 @@ async def open_runtime(
     """
     settings = settings or Settings()
     transport = transport or create_transport(settings)
-    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter)
+    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter, advice=advice)
     from_block: Exception | None = None
     from_runtime: BaseException | None = None
     try:

@@ -158,7 +158,10 @@ class Settings:
     ack_topic: str = _setting(
         "ack", "Receipts of commands with waitAck (dialect host-0.2).", check=relative_topic
     )
-    status_topic: str = _setting("status", "Birth and will, retained.", check=relative_topic)
+    status_topic: str = _setting("status", "Birth and will.", check=relative_topic)
+    status_retain: bool = _setting(
+        True, "Retain them; without, for brokers that refuse what is retained."
+    )
     dialect: DialectName = _setting(
         "guide",
         "How responses and events are worded: as the integration guide has it, or as the host "
@@ -173,6 +176,13 @@ class Settings:
         3600,
         "How long the broker keeps the session of an absent device (MQTT 5; a 3.1.1 broker "
         "keeps it as it pleases, unless this is 0).",
+        unit="s",
+        check=at_least(0, at_most=0xFFFF_FFFF),
+    )
+    will_delay: int = _setting(
+        0,
+        "How long the broker waits with the will, which a device that is back in time takes away "
+        "(MQTT 5).",
         unit="s",
         check=at_least(0, at_most=0xFFFF_FFFF),
     )
@@ -498,6 +508,23 @@ class Settings:
             raise ConfigError("password", "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
+        if self.will_delay:
+            self._check_will_delay()
+
+    def _check_will_delay(self) -> None:
+        if not self.speaks_mqtt_5:
+            raise ConfigError("will_delay", 'needs protocol "5": MQTT 3.1.1 has no such delay')
+        # MQTT 5.0, section 3.1.3.2.2: the will comes when the session ends, if that is earlier.
+        if self.clean_start:
+            raise ConfigError(
+                "will_delay", "needs the session to be kept, and clean_start ends it at a reconnect"
+            )
+        if self.will_delay > self.session_expiry:
+            raise ConfigError(
+                "will_delay",
+                f"must be at most session_expiry ({self.session_expiry} s): the will is published "
+                "when the session ends",
+            )
 
     @property
     def keeps_session(self) -> bool:

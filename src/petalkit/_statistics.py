@@ -83,7 +83,8 @@ class Statistics:
     """Copies of a finished command, answered from the record and not run; and second deliveries, by
     the broker, of one that was refused and has its answer."""
     unexpected_topic: int
-    """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
+    """Deliveries on a topic that this identity does not serve: acknowledged, not run. All of them,
+    on a broker that takes a dot in an ID for a slash."""
     given_back: int
     """Deliveries that were held, or came while stopping, and are left to the broker, which has them
     unacknowledged and delivers them again."""

@@ -41,6 +41,9 @@ from .transports import ConnectOptions, Link, Transport
 
 logger = logging.getLogger("petalkit.link")
 
+ADVICE = "`petalkit doctor` looks for the cause"  # where nobody knows with which options
+ATTEMPTS_UNTIL_ADVICE = 2  # that failed in a row
+
 SHORT_LIVES_UNTIL_SUSPICION = 5  # links in a row that the broker ended soon after they were up
 SHORT_LIVES_WHEN_TOLD = 2  # the same when it said that another client took the session
 RETIRE_ATTEMPTS = 3  # connections tried to end the session of an identity that was left
@@ -52,6 +55,7 @@ class Supervisor:
 
     Args:
         jitter: a random number in [0, 1), for the waits between attempts.
+        advice: how to find out why there is no link; said once while there is none.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Supervisor:
         petals: list[dict[str, str]],
         *,
         jitter: Callable[[], float] = random.random,
+        advice: str = ADVICE,
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -78,6 +83,8 @@ class Supervisor:
         self._counters = counters
         self._petals = petals
         self._jitter = jitter
+        self._advice = advice
+        self._refused = 0  # attempts in a row that came to no link
         self._leave = trio.Event()
         self._attempt = trio.CancelScope()
         self._said = ""  # the last status handed to the present link
@@ -157,7 +164,7 @@ class Supervisor:
         elif self._settings.keeps_session:
             # By a connection of its own: with MQTT 3.1.1 a link that starts clean keeps none.
             options = attrs.evolve(
-                self._options(old), clean_start=True, session_expiry=0, will=None
+                self._options(old), clean_start=True, session_expiry=0, will=None, will_delay=0
             )
             try:
                 async with self._transport.connect(options):
@@ -186,6 +193,9 @@ class Supervisor:
             self._failures += 1
             level = logging.ERROR if isinstance(error, RejectedByBroker) else logging.WARNING
             logger.log(level, "not connected to %s: %s", self._settings.peer, error)
+            self._refused += 1
+            if self._refused == ATTEMPTS_UNTIL_ADVICE:
+                logger.warning("%d attempts have failed: %s", self._refused, self._advice)
             return
         self._counters.links_lost += 1
         lived = trio.current_time() - self._up_at
@@ -227,6 +237,7 @@ class Supervisor:
             client_id=self.client_id(identity),
             clean_start=settings.clean_start,
             session_expiry=settings.session_expiry,
+            will_delay=settings.will_delay,
             keep_alive=settings.keep_alive,
             receive_maximum=settings.receive_maximum,
             publish_maximum=settings.publish_maximum,
@@ -250,7 +261,7 @@ class Supervisor:
             payload["timestamp"] = self._answers.timestamps()
         payload["petals"] = self._petals
         topic = identity.topic(self._settings.status_topic)
-        return Message(topic, encode_json(payload), qos=1, retain=True)
+        return Message(topic, encode_json(payload), qos=1, retain=self._settings.status_retain)
 
     async def _serve_link(self, link: Link, identity: Identity) -> None:
         """Serve one link until it has to be left, and say goodbye on it.
@@ -291,9 +302,11 @@ class Supervisor:
         """Subscribe and give birth."""
         # SUBACK and PUBACK come behind whatever the session replays.
         with self._intake.reading_on():
-            await link.subscribe(self._topic_filters(identity))
+            filters = self._topic_filters(identity)
+            granted = await link.subscribe(filters)
             await self._publish_status(link, identity, "online")
         self._up_at = trio.current_time()
+        self._refused = 0
         self._counters.links += 1
         self.serving = identity
         self.down = trio.Event()
@@ -302,6 +315,13 @@ class Supervisor:
         logger.info(
             "connected as client %r, serving %s", self.client_id(identity), identity.base_topic
         )
+        at_most_once = [each.text for each, qos in zip(filters, granted, strict=True) if not qos]
+        if at_most_once:
+            logger.warning(
+                "the broker grants QoS 0 only to %s: a command that is lost with a link, or sent "
+                "while there is none, is not sent again",
+                ", ".join(at_most_once),
+            )
 
     async def _publish_status(self, link: Link, identity: Identity, status: str) -> None:
         limit = (

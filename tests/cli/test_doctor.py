@@ -231,6 +231,20 @@ def test_as_device_does_not_throw_out_what_runs(
     assert mosquitto.log.count(f" as {SESSION} ") == 1
 
 
+# -- what the broker grants
+
+
+@WIRES
+def test_a_listener_without_qos_1(
+    doctor: Doctor, start_mosquitto: Start, wire: tuple[str, str]
+) -> None:
+    broker = start_mosquitto(options={"max_qos": "0"})
+    report = doctor("--broker", broker.url, *WHO, *wire)
+    assert report["subscribe"]["verdict"] == "warning"
+    found = f"granted with QoS 0 only: {BASE}/command, {BASE}/command/edge"
+    assert report["subscribe"]["found"] == found
+
+
 # -- the way there
 
 

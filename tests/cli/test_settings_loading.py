@@ -205,3 +205,55 @@ def test_a_slip_in_a_variables_name_is_named(
     assert load().settings.grace == Settings().grace
     assert "PETALKIT_GRCAE is no setting, and ignored; did you mean PETALKIT_GRACE?" in caplog.text
     assert "PETALKIT_PYTHON" not in caplog.text
+
+
+# -- a list in the words of JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "topics"),
+    [
+        ('["a"]', ("a",)),
+        (' ["a", "b,c"] ', ("a", "b,c")),
+        ("a, b", ("a", "b")),
+        ("a[0]", ("a[0]",)),
+    ],
+)
+def test_a_list_may_be_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, topics: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PETALKIT_COMMAND_TOPICS", text)
+    assert load().settings.command_topics == topics
+
+
+@pytest.mark.parametrize("text", ['["a"', "[a]", "[1]", '["a", null]', "[" * 100_000])
+@pytest.mark.parametrize("name", ["command_topics", "alpn", "reply_topics"])
+def test_what_begins_like_json_and_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, name: str
+) -> None:
+    monkeypatch.setenv(f"PETALKIT_{name.upper()}", text)
+    with pytest.raises(ConfigError, match=r"a JSON list of texts where it begins with \[") as no:
+        load()
+    assert no.value.setting == name
+    assert f"PETALKIT_{name.upper()}" in str(no.value)
+
+
+def test_only_json_says_that_a_list_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_REPLY_TOPICS", "[]")
+    assert load().settings.reply_topics == ()
+    assert load({"reply_topics": ("[]",)}).settings.reply_topics == ()
+    monkeypatch.setenv("PETALKIT_REPLY_TOPICS", "")
+    assert load().settings.reply_topics == ("#",)
+
+
+def test_a_list_of_the_command_line_may_be_json_too() -> None:
+    assert load({"command_topics": ('["a", "b"]',)}).settings.command_topics == ("a", "b")
+    assert load({"command_topics": ("a", '["b"]')}).settings.command_topics == ("a", "b")
+    with pytest.raises(ConfigError, match="--command-topics"):
+        load({"command_topics": ("[a,", "b]")})
+
+
+def test_a_list_in_a_file_is_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text("[petalkit]\ncommand_topics = [ '[x]' ]\n")
+    assert load(config=file).settings.command_topics == ("[x]",)

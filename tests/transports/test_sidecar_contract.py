@@ -82,8 +82,8 @@ class WrappedLink(Link):
     def ended(self) -> trio.Event:
         return self._link.ended
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
-        await self._link.subscribe(filters)
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
+        return await self._link.subscribe(filters)
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         await self._link.unsubscribe(filters)

@@ -21,7 +21,7 @@ from .._messages import MAX_EXPIRY, Response
 from .._settings import Settings
 from ..client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
 from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._options import GENERAL, CallSettings, GeneralOptions
+from ._options import GENERAL, CallSettings, GeneralOptions, advice
 
 _ENVELOPE = frozenset({"messageId", "timestamp", "success"})
 _HOST_ENVELOPE = frozenset({"phase", "deviceId"})
@@ -70,6 +70,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
     calling = functools.partial(
         _call,
         loaded.settings,
+        advice(general, settings or CallSettings()),
         command,
         arguments,
         timeout=timeout,
@@ -87,6 +88,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
 
 async def _call(
     settings: Settings,
+    hint: str,
     command: str,
     data: Mapping[str, Any],
     **how: Any,
@@ -97,14 +99,15 @@ async def _call(
             try:
                 return await client.call(command, data, **how)
             except CallTimeout as error:
-                report(f"{error}. Is the device there, and is it {client.identity.base_topic!r}?")
+                text = f"{error}. Is the device there, and is it {client.identity.base_topic!r}?"
+                report(text, details=escape(hint))
                 if error.sent:
                     report(
                         f"For the answer that it may still give: the same call, "
                         f"with --message-id {error.message_id}"
                     )
     except TransportError as error:
-        report(f"{_broker(settings)}: {error}")
+        report(f"{_broker(settings)}: {error}", details=escape(hint))
     except PayloadError as error:
         report(error.message)
     return None

@@ -7,8 +7,9 @@ on a command line is seen by every user of the machine.
 from __future__ import annotations
 
 import os
+import shlex
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -115,6 +116,44 @@ else:
     RunSettings = _make_options("RunSettings", (*_FIRST, *_settings_loading.loadable_fields()))
     CallSettings = _make_options("CallSettings", (*_FIRST, *_CALLER))
     JournalSettings = _make_options("JournalSettings", _JOURNAL)
+
+
+def as_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Options as they are typed, each by its name in Python."""
+    typed: list[str] = []
+    for name, value in options.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            typed.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            values: tuple[object, ...] = value if isinstance(value, tuple) else (value,)
+            for text in map(str, values):
+                # What begins with a dash would be read as the next option.
+                whole = text.startswith("-")
+                typed += [f"--{option}={text}"] if whole else [f"--{option}", text]
+    return typed
+
+
+def advice(
+    general: GeneralOptions,
+    settings: SettingsOptions,
+    targets: Sequence[str] = (),
+    host: HostOptions | None = None,
+) -> str:
+    """How to ask the doctor about what these options make; for a terminal, in one line.
+
+    No secret is an option. What the environment says is not repeated, since the log is read by
+    more people than it.
+    """
+    arguments = [*targets]
+    if host is not None and host.host_compat:
+        arguments += ["--host-compat", *as_arguments({"proxy": host.proxy})]
+    files = {"config": general.config, "password_file": general.password_file}
+    arguments += as_arguments({**files, **settings.given()})
+    command = shlex.join(["petalkit", "doctor", *arguments])
+    variables = [name for name in _settings_loading.setting_variables() if os.environ.get(name)]
+    where = ", with the same PETALKIT_* variables," if variables else ""
+    return f"`{command}`{where} looks for the cause"
 
 
 @Parameter(name="*", group=GENERAL)

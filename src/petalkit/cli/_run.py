@@ -10,7 +10,7 @@ from .._logs import configure_logging
 from .._run import run_as_process
 from ._errors import UsageError
 from ._journal_path import with_journal
-from ._options import GeneralOptions, HostOptions, RunSettings
+from ._options import GeneralOptions, HostOptions, RunSettings, advice
 from ._targets import load_targets
 
 
@@ -42,4 +42,5 @@ def run(
     configure_logging(general.log_level or "info", general.log_format)
     opened = (host or HostOptions()).open(loaded)
     petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=opened)
-    return run_as_process(petals, with_journal(loaded))
+    hint = advice(general, settings or RunSettings(), targets, host)
+    return run_as_process(petals, with_journal(loaded), hint)

@@ -9,6 +9,7 @@ repeated in an error of a secret.
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import os
 import tomllib
@@ -79,6 +80,11 @@ def loadable_fields() -> dict[str, attrs.Attribute[Any]]:
     }
 
 
+def setting_variables() -> list[str]:
+    """The environment variables that are read."""
+    return [environment_name(name) for name in loadable_fields()]
+
+
 def setting_types() -> dict[str, Any]:
     """The annotations of all settings, resolved."""
     return typing.get_type_hints(Settings)
@@ -147,7 +153,7 @@ def load(
 
 def _warn_of_slips() -> None:
     """Name variables that look like a mistyped setting; others under the prefix are not ours."""
-    known = [environment_name(name) for name in loadable_fields()]
+    known = setting_variables()
     for variable in os.environ:
         if variable.startswith("PETALKIT_") and variable not in known:
             close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
@@ -291,12 +297,35 @@ def _to_type(raw: Any, hint: Any, folder: Path | None) -> Any:
 
 def _to_strings(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):  # from the environment
+        if raw.lstrip().startswith("["):
+            return _json_strings(raw)
         return tuple(_unicode(part.strip()) for part in raw.split(",") if part.strip())
-    if isinstance(raw, list | tuple):
+    if isinstance(raw, tuple):  # from the command line, one text for each time that it is there
+        words = typing.cast("tuple[str, ...]", raw)
+        return tuple(
+            text
+            for word in words
+            for text in (_json_strings(word) if word.lstrip().startswith("[") else [_unicode(word)])
+        )
+    if isinstance(raw, list):
         parts = typing.cast("Sequence[Any]", raw)
         if all(isinstance(part, str) for part in parts):
             return tuple(map(_unicode, parts))
     raise ValueError("a list of texts (with commas between them in the environment)")
+
+
+def _json_strings(raw: str) -> tuple[str, ...]:
+    """What begins like a JSON list is one: as a text it would be a topic with brackets in it."""
+    try:
+        value: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list):
+        raise ValueError("a JSON list of texts where it begins with [")
+    parts = typing.cast("Sequence[Any]", value)
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError("a JSON list of texts where it begins with [")
+    return tuple(map(_unicode, parts))
 
 
 def _to_bool(raw: Any, _: Path | None) -> bool:

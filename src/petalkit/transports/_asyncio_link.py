@@ -147,10 +147,10 @@ class AsyncioLink(BaseLink):
             await trio.sleep(TLS_RETRY)
             return True
         except OSError as error:
-            self._lose(f"reading failed: {error}")
+            self._lose_stream(f"reading failed: {error}", error, speaks_mqtt_5=self._v5)
             return False
         if data == b"":
-            self._lose("the broker closed the connection")
+            self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=self._v5)
             return False
         if data is not None:
             self._watch.heard(trio.current_time())
@@ -273,13 +273,19 @@ class AsyncioLink(BaseLink):
 
     # -- asking
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """See `Link.subscribe`."""
+        granted: list[int] = []
         for batch in filter_batches(filters):
             answer = await self._ask(self._client.subscribe_all, batch, "SUBACK")
-            for text, reason in zip(batch, answer, strict=False):
+            if len(answer) != len(batch):
+                self._lose(f"the broker gave {len(answer)} answers to {len(batch)} filters")
+                raise self._gone()
+            for text, reason in zip(batch, answer, strict=True):
                 if reason.value >= FAILURE:
                     raise RejectedByBroker(reason.value, f"{reason.getName()} to filter {text!r}")
+                granted.append(reason.value)
+        return granted
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

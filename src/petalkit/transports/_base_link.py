@@ -37,6 +37,8 @@ _PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of pr
 FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
 MAYBE_3_1_1 = "; a broker that speaks only MQTT 3.1.1 may keep silent like this"
 FAILURE = 0x80  # this reason code and those above it
+# Of a connection that ends before CONNACK; RabbitMQ 3.10 does so.
+MAYBE_3_1_1_CLOSES = "; a broker that speaks only MQTT 3.1.1 may end it like this"
 
 
 class BaseLink(Link):
@@ -159,6 +161,17 @@ class BaseLink(Link):
         self._publishers.unpark_all()
         for on_done in self._take_owed():
             on_done(self._gone())
+
+    def _lose_stream(
+        self, reason: str, error: BaseException | None, *, speaks_mqtt_5: bool
+    ) -> None:
+        """The broker has closed the stream, or `error` ended it.
+
+        Before CONNACK that may mean something; what TLS complains of means what it says.
+        """
+        closed = error is None or isinstance(error, ConnectionError)
+        hint = closed and speaks_mqtt_5 and not self._up
+        self._lose(reason + MAYBE_3_1_1_CLOSES if hint else reason)
 
     def _gone(self) -> ConnectionLost:
         # A new one each time: an exception that is raised twice mixes up its tracebacks.

@@ -41,6 +41,8 @@ class ConnectOptions:
         publish_maximum: unacknowledged QoS 1 publishes that the link sends at once.
         payload_max: bytes; a larger message to be published is refused by the link.
         will: published by the broker when the link dies without DISCONNECT.
+        will_delay: seconds that the broker waits before that, in which a new link of the session
+            takes the will back (MQTT 5.0, section 3.1.3.2.2).
         connect_timeout: for the connection, TLS and CONNACK together.
         subscribe_timeout: for a SUBACK or UNSUBACK.
         disconnect_timeout: for DISCONNECT and closing, shielded.
@@ -54,6 +56,7 @@ class ConnectOptions:
     publish_maximum: int = 100
     payload_max: int = 128 * 1024
     will: Message | None = None
+    will_delay: int = 0
     connect_timeout: float = 10.0
     subscribe_timeout: float = 10.0
     disconnect_timeout: float = 2.0
@@ -226,8 +229,12 @@ class Link(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """Subscribe at QoS 1 and wait for the SUBACK. Sync in spirit: all or an error.
+
+        Returns:
+            The QoS that was granted to each filter, in order. 0 is less than was asked for: a
+            message that is lost with a link does not come again.
 
         On MQTT 5 with retain handling 1, so that a resumed session is not sent its retained
         messages again.

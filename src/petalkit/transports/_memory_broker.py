@@ -22,7 +22,7 @@ from .._messages import Message, Properties
 from .._settings import Protocol
 from .._topics import TopicFilter, check_topic
 from ._contract import ConnectOptions
-from ._memory_session import Connection, Counters, Session
+from ._memory_session import Connection, Counters, DelayedWill, Session
 
 DEFAULT_WINDOW = 20  # mosquitto's max_inflight_messages
 DEFAULT_MAX_QUEUED = 1000  # mosquitto's max_queued_messages
@@ -198,6 +198,7 @@ class MemoryBroker:
         self._swallow: Counter[Swallowed] = Counter()
         self._duplicates = 0
         self._rejected_publishes: dict[TopicFilter, int] = {}
+        self._granted: dict[TopicFilter, int] = {}  # QoS, where it is less than asked
         self._rejected_subscriptions: dict[TopicFilter, int] = {}
 
     # -- the test as a client
@@ -339,6 +340,10 @@ class MemoryBroker:
         """Refuse subscriptions to exactly this filter; None takes them again."""
         _set(self._rejected_subscriptions, TopicFilter(topic_filter), reason_code)
 
+    def limit_qos(self, topic_filter: str, qos: int | None = 0) -> None:
+        """Grant subscriptions to exactly this filter no more than this QoS; None ends it."""
+        _set(self._granted, TopicFilter(topic_filter), qos)
+
     def stop(self, *, keep_sessions: bool = True) -> None:
         """End as a process does: links are lost, no will is published, connects fail.
 
@@ -348,6 +353,7 @@ class MemoryBroker:
         """
         self._running = False
         for session in list(self._sessions.values()):
+            session.delayed_will = None
             if session.connection is not None:
                 session.connection.will = None
                 self._lose(session.connection, ConnectionLost("the broker has stopped"))
@@ -409,6 +415,7 @@ class MemoryBroker:
             protocol=protocol,
             window=window,
             will=options.will,
+            will_delay=options.will_delay if protocol == "5" else 0,
             delay=lambda: self.delay,
         )
         session.attach(connection)
@@ -431,34 +438,52 @@ class MemoryBroker:
             session.expires_at = trio.current_time() + session.lifetime
             self._next_expiry = min(self._next_expiry, session.expires_at)
         connection.close(error)
-        if will is not None:
+        if will is None:
+            return
+        # MQTT 5.0, section 3.1.3.2.2: at the end of the session, if that is earlier.
+        delay = min(connection.will_delay, session.lifetime)
+        if delay > 0:
+            waiting = session.delayed_will = DelayedWill(will)
+            # Of nobody's nursery: the link's is ending, and the broker has none.
+            trio.lowlevel.spawn_system_task(self._publish_will_later, session, waiting, delay)
+        else:
             self._publish(will)
+
+    async def _publish_will_later(self, session: Session, will: DelayedWill, delay: float) -> None:
+        """Wait out the delay of a will; whoever takes it away meanwhile has the last word."""
+        await trio.sleep(delay)
+        if session.delayed_will is will:
+            session.delayed_will = None
+            self._publish(will.message)
 
     def _subscribe(
         self, connection: Connection, filters: tuple[TopicFilter, ...]
-    ) -> tuple[int, bool]:
-        """A SUBSCRIBE came. Returns the first error code, or 0, and whether the SUBACK arrives."""
+    ) -> tuple[list[int], bool]:
+        """A SUBSCRIBE came. Returns the SUBACK's codes, and whether it arrives."""
         session = connection.session
         self._drop_expired_retained()
-        error = 0
+        codes: list[int] = []
         for topic_filter in filters:
             if code := self._rejected_subscriptions.get(topic_filter):
-                error = error or code
+                codes.append(code)
                 continue
+            granted = self._granted.get(topic_filter, 1)
+            codes.append(granted)
             new = topic_filter not in session.subscriptions
-            if new:
-                session.subscriptions[topic_filter] = 1
-                if topic_filter.share is not None:
-                    group = self._groups.setdefault(topic_filter, _Group())
-                    group.members.append((session, 1))
+            if new and topic_filter.share is not None:
+                group = self._groups.setdefault(topic_filter, _Group())
+                group.members.append((session, granted))
+            if session.subscriptions.get(topic_filter) != granted:
+                session.subscriptions[topic_filter] = granted
                 self._routes.clear()
             # MQTT 5 with retain handling 1: for new subscriptions only. 3.1.1: each time.
             if topic_filter.share is None and (new or connection.protocol == "3.1.1"):
                 for topic, message in self._retained.items():
                     if topic_filter.matches(topic):
                         until = self._retained_until.get(topic, math.inf)
-                        session.push(message, message.qos, retain=True, expires_at=until)
-        return error, not self._swallows("SUBACK")
+                        qos = min(message.qos, granted)
+                        session.push(message, qos, retain=True, expires_at=until)
+        return codes, not self._swallows("SUBACK")
 
     def _unsubscribe(self, connection: Connection, filters: tuple[TopicFilter, ...]) -> bool:
         """An UNSUBSCRIBE came. Returns whether the UNSUBACK arrives."""
@@ -570,6 +595,9 @@ class MemoryBroker:
         self._routes.clear()
 
     def _forget(self, session: Session) -> None:
+        if (will := session.delayed_will) is not None:
+            session.delayed_will = None
+            self._publish(will.message)  # with the session's end
         for topic_filter in list(session.subscriptions):
             self._drop_subscription(session, topic_filter)
         if self._sessions.get(session.client_id) is session:

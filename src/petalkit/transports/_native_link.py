@@ -147,10 +147,11 @@ class NativeLink(BaseLink):
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except _Broken as error:
-                self._lose(f"reading failed: {error.__cause__ or error}")
+                cause = error.__cause__ or error
+                self._lose_stream(f"reading failed: {cause}", cause, speaks_mqtt_5=True)
                 return
             if not data:
-                self._lose("the broker closed the connection")
+                self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=True)
                 return
             self._watch.heard(trio.current_time())
             if not self._leaving:
@@ -312,13 +313,16 @@ class NativeLink(BaseLink):
 
     # -- asking
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """See `Link.subscribe`."""
+        granted: list[int] = []
         for batch in filter_batches(filters):
             codes = await self._ask(self._session.subscribe, batch, "SUBACK")
             for text, code in zip(batch, codes, strict=True):
                 if code >= FAILURE:
                     raise RejectedByBroker(code, f"{filter_reason(code)} to filter {text!r}")
+                granted.append(code)
+        return granted
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

@@ -263,11 +263,15 @@ class SidecarLink(Link):
 
     # -- subscribing
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
-        """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`."""
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
+        """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`.
+
+        What its broker grants, it does not tell.
+        """
         await trio.lowlevel.checkpoint()
         for each in filters:
             await self._insist(each.text, self._health.subscribe, "subscribe to")
+        return [1] * len(filters)
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

@@ -26,6 +26,7 @@ from ._memory_broker import SessionView as SessionView
 from ._memory_session import ARRIVED_MAX, Connection
 
 _PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
+_FAILURE = 0x80  # this reason code and those above it
 
 
 class MemoryTransport(Transport):
@@ -174,15 +175,17 @@ class MemoryLink(Link):
 
     # -- subscribing
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """See `Link.subscribe`."""
         await trio.lowlevel.checkpoint()
         if self._connection.lost is not None:
             raise self._lost()
-        code, answered = self._broker._subscribe(self._connection, tuple(filters))  # pyright: ignore[reportPrivateUsage]
+        codes, answered = self._broker._subscribe(self._connection, tuple(filters))  # pyright: ignore[reportPrivateUsage]
         await self._answer("SUBACK", answered)
-        if code:
-            raise RejectedByBroker(code, "a refusal on demand")
+        for code in codes:
+            if code >= _FAILURE:
+                raise RejectedByBroker(code, "a refusal on demand")
+        return codes
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

@@ -28,7 +28,8 @@ _CONNECT = {
     0x8C: "The broker wants another kind of authentication than name, password or certificate.",
     0x95: "The CONNECT is too large for this broker.",
     0x97: "The broker's quota is used up: fewer clients, or a larger quota.",
-    0x9A: "The broker keeps no retained messages, which the status of the device needs.",
+    0x9A: "The broker keeps no retained messages, such as the status of the device: set "
+    "status_retain to false (--no-status-retain).",
     0x9B: "The broker has no QoS 1, which commands and responses need.",
     0x9C: "Set broker to the server that it names.",
     0x9D: "Set broker to the server that it names.",
