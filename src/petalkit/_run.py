@@ -23,6 +23,7 @@ from ._petal import Petal
 from ._runtime import AllPetalsFailed, Runtime, open_runtime
 from ._settings import Settings
 from ._waiting import wait_any
+from .transports._tls import check_files
 
 logger = logging.getLogger("petalkit.runtime")
 
@@ -53,6 +54,10 @@ async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> in
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
             every petal has failed while it was served.
     """
+    if sys.stderr is not None and sys.stderr.isatty():
+        # A person looks on, and is told at once of a file that is wrong. A service starts: the
+        # file may come or be renewed, and is read again for each connect.
+        check_files(settings)
     stop = _Stop()
     failed = False
     # Around the start, which has no runtime yet to stop; a started one stops by itself.
