@@ -69,7 +69,12 @@ def host_name(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """A name or an IP address, as it stands in an address; None is none."""
     if value is None:
         return
-    if not isinstance(value, str) or not value or set(value) & set(" /@[]%") or not value.isprintable():
+    if (
+        not isinstance(value, str)
+        or not value
+        or set(value) & set(" /@[]%")
+        or not value.isprintable()
+    ):
         raise ConfigError(attribute.name, f"must be a host name or an IP address, not {value!r}")
 
 

@@ -386,6 +386,7 @@ async def test_a_person_at_a_terminal_is_told_of_a_missing_file_at_once_and_a_se
         watchdog=0,
         **{name: tmp_path / "none"},  # type: ignore[arg-type]
     )
+
     class Quiet(Petal):
         name = "quiet"
 

@@ -205,7 +205,7 @@ async def test_each_connect_says_what_is_good_now(tmp_path: Path, way: dict[str,
             for token in ("first", None, "second"):
                 file.unlink(missing_ok=True)
                 if token is None:
-                    with pytest.raises(ConnectFailed, match="password_file: .* cannot be read"):
+                    with pytest.raises(ConnectFailed, match=r"password_file: .* cannot be read"):
                         async with transport.connect(ConnectOptions(client_id="x")):
                             raise AssertionError("it had no password")
                     continue

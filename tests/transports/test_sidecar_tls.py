@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import socket
 import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import h11
@@ -21,6 +19,8 @@ from petalkit._messages import Message
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, sidecar
 from petalkit.transports._sidecar_addresses import sidecar_addresses
+
+from .resolver import Resolver
 
 pytestmark = pytest.mark.trio
 
@@ -130,18 +130,6 @@ async def test_nor_is_anything_published_to_one_that_takes_its_place(
             link.publish_nowait(Message("a/response", b'{"n":1}', 1), lambda _: None)
             await trio.sleep(0.5)
     assert client.came(b"/publish") == []
-
-
-class Resolver(trio.abc.HostnameResolver):
-    """Leads every name to 127.0.0.1."""
-
-    async def getaddrinfo(
-        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-    ) -> Any:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        raise NotImplementedError
 
 
 @pytest.mark.parametrize(

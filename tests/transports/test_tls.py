@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from petalkit.transports._tls import (
 
 from ..brokers import Certificates, Mosquitto, free_port
 from .fake_broker import Peer, connack
+from .resolver import Resolver
 
 WAYS = pytest.mark.parametrize("way", ["asyncio-mqtt", "native"])
 
@@ -133,7 +133,7 @@ async def test_files_that_cannot_be_used_are_named_at_each_connect_and_never_bef
 
 @pytest.mark.parametrize("name", ["x" * 256, "ä"])
 def test_names_of_alpn_that_cannot_be_sent(name: str) -> None:
-    with pytest.raises(ConfigError, match="^alpn: "):
+    with pytest.raises(ConfigError, match=r"^alpn: "):
         Settings(broker="mqtts://localhost", alpn=("mqtt", name))
 
 
@@ -244,39 +244,23 @@ def test_neither_zone_nor_dot_is_a_part_of_the_name_that_is_checked(
     "host", [".", "..", "a%25b", "a%b", "[fe80::1%25%20]", "[::1%25a%2fb]", "[::1%]", "x.\u2024y"]
 )
 def test_names_that_are_none(host: str) -> None:
-    with pytest.raises(ConfigError, match="^broker: "):
+    with pytest.raises(ConfigError, match=r"^broker: "):
         broker_address(Settings(broker=f"mqtts://{host}"))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "[::1]", "fe80::1%lo", "mqtts://x", "\0", 5])
 def test_server_names_that_are_none(name: Any) -> None:
-    with pytest.raises(ConfigError, match="^tls_server_name: "):
+    with pytest.raises(ConfigError, match=r"^tls_server_name: "):
         Settings(broker="mqtts://localhost", tls_server_name=name)
     with pytest.raises(ConfigError, match=r"^tls_server_name: needs an mqtts://"):
         broker_address(Settings(tls_server_name="localhost"))
 
 
 def test_which_names_are_this_machine() -> None:
-    """`localhost.` is looked up past the hosts file, so anybody may answer; a zone changes nothing."""
+    """`localhost.` is looked up past the hosts file, so anybody may answer."""
     assert is_loopback("::1%1")
     assert not is_loopback("localhost.")
     assert not is_loopback("fe80::1%lo")
-
-
-class Resolver(trio.abc.HostnameResolver):
-    """Leads every name to 127.0.0.1."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def getaddrinfo(
-        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-    ) -> Any:
-        self.asked.append(host.decode())
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        raise NotImplementedError
 
 
 @pytest.mark.trio

@@ -209,7 +209,8 @@ class CallbackApp:
         if not given:
             found = parse_qs(scope["query_string"].decode("latin-1")).get("token")
             given = b"" if found is None else found[0].encode("utf-8", "replace")
-        if not any([hmac.compare_digest(given, token) for token in self._tokens]):
+        # Each is compared, so that the time says nothing.
+        if not sum(hmac.compare_digest(given, token) for token in self._tokens):
             raise _No(401, "token", "the token is missing or wrong")
 
     def _too_large(self) -> _No:

@@ -20,6 +20,7 @@ import trio
 
 from ..._errors import ConfigError
 from ..._settings import Settings
+from ...transports._credentials import SIDECAR_SECRETS, CredentialsFailed, renew_from_files
 from ...transports._sidecar_addresses import (
     CALLBACK_PATH,
     Addresses,
@@ -29,7 +30,6 @@ from ...transports._sidecar_addresses import (
 from ...transports._sidecar_addresses import sidecar_addresses as read_addresses
 from ...transports._sidecar_answers import Away, Unreachable, describe_answer
 from ...transports._sidecar_client import ask, name_checked, verify_with
-from ...transports._credentials import SIDECAR_SECRETS, CredentialsFailed, renew_from_files
 from ...transports._tls import is_loopback, tls_context
 from ._values import Check, counted, failed, ok, shortened, skipped, warning
 
