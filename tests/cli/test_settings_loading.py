@@ -156,6 +156,21 @@ def test_the_password_comes_from_a_file_without_its_line_end(tmp_path: Path) -> 
     assert renew_from_files(settings, ("password",)).password == "s3cret "
 
 
+def test_a_secret_and_its_file_follow_their_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = config(tmp_path, "[petalkit]\nusername = 'u'\npassword_file = 'from-config'\n")
+    assert load(config=file).settings.password_file == tmp_path / "from-config"
+    monkeypatch.setenv("PETALKIT_PASSWORD", "environment")
+    settings = load(config=file).settings
+    assert (settings.password, settings.password_file) == ("environment", None)
+    settings = load({"password_file": Path("given")}, config=file).settings
+    assert (settings.password, settings.password_file) == (None, Path("given"))
+    monkeypatch.setenv("PETALKIT_PASSWORD_FILE", "too")
+    with pytest.raises(ConfigError, match=r"together with password \(from PETALKIT_PASSWORD_FILE"):
+        load(config=file)
+
+
 def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = config(tmp_path, "[petalkit]\nusername = 'u'\npassword = 31337\n")
     with pytest.raises(ConfigError) as caught:

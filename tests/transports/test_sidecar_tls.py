@@ -174,7 +174,7 @@ async def test_a_token_is_read_for_each_link(client: Client, tmp_path: Path) -> 
     settings = attrs.evolve(
         settings_for(client, client.authority, tmp_path), sidecar_token_file=file
     )
-    transport = sidecar.create(settings)
+    transport = sidecar.SidecarTransport(settings)
     options = ConnectOptions(client_id="x")
     with trio.fail_after(LIMIT):
         for token, problem in ((None, "cannot be read"), ("a b", "without spaces")):
@@ -187,5 +187,7 @@ async def test_a_token_is_read_for_each_link(client: Client, tmp_path: Path) -> 
         for token in ("first", "second"):
             file.write_text(f"{token}\n")
             async with transport.connect(options) as link:
+                assert b"first" in transport.app._tokens  # the client knows no other
                 await link.subscribe([TopicFilter("a/command")])
+                assert transport.app._tokens == (token.encode(),)
             assert f"token={token}".encode() in client.came(b"/subscribe")[-1]
