@@ -24,6 +24,7 @@ from ._statistics import Statistics
 from ._supervisor import ADVICE
 from ._systemd import Systemd
 from ._waiting import wait_any
+from .transports._tls import check_files
 
 logger = logging.getLogger("petalkit.runtime")
 
@@ -66,6 +67,10 @@ async def run_until_signalled(
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
             every petal has failed while it was served.
     """
+    if sys.stderr is not None and sys.stderr.isatty():
+        # A person looks on, and is told at once of a file that is wrong. A service starts: the
+        # file may come or be renewed, and is read again for each connect.
+        check_files(settings)
     systemd = Systemd.from_environment()
     limit = stop_limit(settings) + STOP_MARGIN
     stop = _Stop(systemd, limit)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from petalkit import AllPetalsFailed, Petal, Settings, command
+from petalkit import AllPetalsFailed, ConfigError, Petal, Settings, command
 from petalkit._lifespans import PetalLife
 from petalkit._run import run_until_signalled
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
@@ -368,6 +370,33 @@ async def test_a_process_whose_every_petal_failed_ends_with_an_error(
     settings = Settings(organization_id="acme", device_id="Instance-1", watchdog=0)
     with pytest.raises(AllPetalsFailed, match="out of service"), trio.fail_after(60):
         await run_until_signalled([Crashing()], settings)
+
+
+@pytest.mark.parametrize("name", ["ca_file", "password_file"])
+async def test_a_person_at_a_terminal_is_told_of_a_missing_file_at_once_and_a_service_waits_for_it(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    transport = MemoryTransport(MemoryBroker())
+    monkeypatch.setattr("petalkit._runtime.create_transport", lambda settings: transport)
+    settings = Settings(
+        broker="mqtts://localhost",
+        organization_id="acme",
+        device_id="Instance-1",
+        username="u",
+        watchdog=0,
+        **{name: tmp_path / "none"},  # type: ignore[arg-type]
+    )
+
+    class Quiet(Petal):
+        name = "quiet"
+
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with trio.move_on_after(60) as served:
+        await run_until_signalled([Quiet()], settings)
+    assert served.cancelled_caught
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with trio.fail_after(60), pytest.raises(ConfigError, match=f"^{name}: .*cannot be read"):
+        await run_until_signalled([Quiet()], settings)
 
 
 async def test_a_start_that_leaves_disorder_ends_its_own_petal_only(

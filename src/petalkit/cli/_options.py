@@ -33,7 +33,11 @@ _SHOWN_FIRST = (
     "transport",
     "protocol",
 )
-_SECURITY = ("username", "ca_file", "cert_file", "key_file", "alpn", "allow_insecure")
+_SECURITY = (
+    *("username", "username_file", "password_file"),
+    *("ca_file", "cert_file", "key_file", "key_password_file", "tls_server_name"),
+    *("alpn", "allow_insecure"),
+)
 # What matters to a program that calls; the rest is the device's.
 _CALLER = (
     *_SHOWN_FIRST,
@@ -148,8 +152,7 @@ def advice(
     arguments = [*targets]
     if host is not None and host.host_compat:
         arguments += ["--host-compat", *as_arguments({"proxy": host.proxy})]
-    files = {"config": general.config, "password_file": general.password_file}
-    arguments += as_arguments({**files, **settings.given()})
+    arguments += as_arguments({"config": general.config, **settings.given()})
     command = shlex.join(["petalkit", "doctor", *arguments])
     variables = [name for name in _settings_loading.setting_variables() if os.environ.get(name)]
     where = ", with the same PETALKIT_* variables," if variables else ""
@@ -164,9 +167,6 @@ class GeneralOptions:
     config: Path | None = None
     """A TOML file: settings in a table [petalkit], and a table [petals.NAME] per petal."""
 
-    password_file: Annotated[Path | None, Parameter(group=_SAFETY)] = None
-    """A file that holds the password for the broker. Or set PETALKIT_PASSWORD."""
-
     log_level: LogLevel | None = None
     """What to log, on stderr."""
 
@@ -180,7 +180,7 @@ class GeneralOptions:
             # Where no ID is set, the runtime looks into the environment before the file; what is
             # said on the command line goes before the environment.
             os.environ.pop(environment_name("organization_id"), None)
-        return _settings_loading.load(given, config=self.config, password_file=self.password_file)
+        return _settings_loading.load(given, config=self.config)
 
 
 @Parameter(name="*", group=_HOST)

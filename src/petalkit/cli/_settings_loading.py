@@ -25,8 +25,7 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._files import open_regular
-from .._settings import Settings, environment_name
-from .._settings_checks import MQTT_TEXT_MAX
+from .._settings import RENEWABLE, Settings, environment_name
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -34,7 +33,9 @@ CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
 
 _TABLES = ("petalkit", "petals", "proxies")
 # A callable cannot come from text.
-_NOT_LOADABLE = frozenset({"organization_source"})
+_NOT_LOADABLE = frozenset(
+    field.name for field in attrs.fields(Settings) if field.name.endswith("_source")
+)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -100,7 +101,6 @@ def load(
     given: Mapping[str, Any] | None = None,
     *,
     config: Path | None = None,
-    password_file: Path | None = None,
 ) -> Loaded:
     """Load the settings from all layers.
 
@@ -108,7 +108,6 @@ def load(
         given: what the command line gave, by setting; it goes before all else.
         config: a TOML file: a table `[petalkit]`, a table `[petals.NAME]` per petal, and a
             table `[proxies]` for petals of the host.
-        password_file: a file that holds the password and nothing else.
 
     Raises:
         ConfigError: something cannot be read or used; it names the setting and the origin.
@@ -116,8 +115,6 @@ def load(
     given = dict(given or {})
     if "organization_id" in given and "organization_file" in given:
         raise ConfigError("organization_id", "cannot be given together with --organization-file")
-    if password_file is not None:
-        given["password"] = _read_password(password_file)
     table: Mapping[str, Any] = {}
     petals: Mapping[str, Mapping[str, Any]] = {}
     proxies: Mapping[str, str] = {}
@@ -140,6 +137,13 @@ def load(
     if _outranks(merged.organization_file, merged.organization_id):
         # A fixed ID goes before the file, but not before a file named in a higher layer.
         del values["organization_id"]
+    for name in RENEWABLE:
+        # Of one layer they contradict each other, which is refused; of two the higher one counts.
+        fixed, file = getattr(merged, name), getattr(merged, f"{name}_file")
+        if _outranks(file, fixed):
+            del values[name]
+        elif _outranks(fixed, file):
+            del values[f"{name}_file"]
     try:
         settings = Settings(**values)
     except ConfigError as error:
@@ -210,12 +214,6 @@ def _read_text(path: Path, setting: str, limit: int) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise ConfigError(setting, f"{str(path)!r} is not UTF-8") from None
-
-
-def _read_password(path: Path) -> str:
-    password = _read_text(path, "password_file", MQTT_TEXT_MAX + 2)
-    # An editor ends the line; the password does not.
-    return password.removesuffix("\n").removesuffix("\r")
 
 
 def _read_config(

@@ -77,6 +77,7 @@ class SidecarLink(Link):
         options: limits of the link.
         settings: limits of the sidecar.
         callback_url: where the sidecar is to send messages.
+        on_subscribed: called when it has been told so for all that was asked.
     """
 
     def __init__(
@@ -87,10 +88,12 @@ class SidecarLink(Link):
         options: ConnectOptions,
         settings: Settings,
         callback_url: str,
+        on_subscribed: Callable[[], object] = lambda: None,
     ) -> None:
         self._health = Health(client, settings, callback_url, self._lose)
         self._publisher = make_publisher(self._health.suspect)
         self._canary = make_canary(self._health.suspect)
+        self._on_subscribed = on_subscribed
         self._options = options
         self._settings = settings
         self._scope = trio.CancelScope()
@@ -271,6 +274,7 @@ class SidecarLink(Link):
         await trio.lowlevel.checkpoint()
         for each in filters:
             await self._insist(each.text, self._health.subscribe, "subscribe to")
+        self._on_subscribed()
         return [1] * len(filters)
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:

@@ -1,6 +1,7 @@
 """The default transport: the asyncio-mqtt client on a trio-asyncio loop of its own.
 
     _tls               address and TLS context          no library
+    _credentials       secrets that are renewed         knows Trio
     _keepalive         when to ping, when to give up    no library
     _sockets           a connected socket               knows Trio
     _asyncio_socket    TLS on it, for paho              knows Trio
@@ -26,6 +27,7 @@ from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
+from ._credentials import BROKER_SECRETS, renew
 from ._tls import broker_address, tls_context
 
 
@@ -35,8 +37,6 @@ class AsyncioMqttTransport(Transport):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address = broker_address(settings)
-        if self._address.tls:
-            tls_context(settings)  # certificates that cannot be used are refused here already
 
     def __repr__(self) -> str:
         return f"<AsyncioMqttTransport to {self._address}>"
@@ -45,9 +45,10 @@ class AsyncioMqttTransport(Transport):
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
         deadline = trio.current_time() + options.connect_timeout
-        context = tls_context(self._settings) if self._address.tls else None
+        settings = await renew(self._settings, BROKER_SECRETS, deadline)
+        context = tls_context(settings) if self._address.tls else None
         with closing(await open_socket(self._address, context, deadline)) as sock:
-            link = AsyncioLink(sock, self._address, self._settings, options)
+            link = AsyncioLink(sock, self._address, settings, options)
             async with hold_link(link, deadline, options.disconnect_timeout):
                 yield link
 
@@ -56,6 +57,6 @@ def create(settings: Settings) -> Transport:
     """The transport for these settings; nothing is connected yet.
 
     Raises:
-        ConfigError: the broker's address or a certificate cannot be used.
+        ConfigError: the broker's address cannot be used, or the settings beside it.
     """
     return AsyncioMqttTransport(settings)

@@ -67,7 +67,10 @@ async def check_connect(case: Case, address: Address, visit: Visit) -> Check:
         return failed("connect", text, *todo)
     except TransportError as error:
         return await _explain(error, case, address)
-    user = "no user name" if settings.username is None else f"user {settings.username!r}"
+    user = {
+        None: "no user name",
+        "username": f"user {settings.username!r}",
+    }.get(settings.origin_of("username"), "the user name of its file")
     text = f"{what}: accepted {options.client_id!r} with {user} in {elapsed * 1000:.0f} ms"
     if accepted.session_present:
         text += "; the broker has kept its session"

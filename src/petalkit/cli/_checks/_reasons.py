@@ -54,11 +54,12 @@ def connect_todo(error: RejectedByBroker, settings: Settings, *, as_device: bool
     if text:
         todo.append(text)
     if error.reason_code in (4, 5, 0x86, 0x87):
-        if settings.username is None and settings.cert_file is None:
+        named = settings.origin_of("username") is not None
+        if not named and settings.cert_file is None:
             todo.append("No user name is set: set username, and --password-file.")
-        elif settings.username is not None and settings.password is None:
+        elif named and settings.origin_of("password") is None:
             todo.append("No password is set: --password-file, or PETALKIT_PASSWORD.")
-        elif settings.username is not None and _CREDENTIALS not in todo:
+        elif named and _CREDENTIALS not in todo:
             # What mosquitto answers to a wrong password too.
             todo.append(f"The user name or the password may be wrong. {_CREDENTIALS}")
     if error.reason_code in (5, 0x87):
