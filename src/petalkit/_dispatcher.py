@@ -26,6 +26,7 @@ from ._duplicates import DuplicateWindow
 from ._endings import Endings
 from ._errors import ErrorCode
 from ._execution import NO_LINE, Answer, Execution, call_handler, timed_out
+from ._failures import showable
 from ._journal import Journal
 from ._journal_records import Started
 from ._messages import Identity
@@ -277,9 +278,9 @@ class Dispatcher:
             try:
                 with trio.CancelScope() as serving.scope:
                     await self._serve(serving)
-            except Exception:
+            except Exception as error:
                 # Trio says so when a handler has left a cancel scope of its own open.
-                logger.exception("a handler left its worker in disorder")
+                logger.error("a handler left its worker in disorder", exc_info=showable(error))
             if serving.execution is not None:
                 self._end_cancelled(serving.execution)
                 serving.execution = None
@@ -361,8 +362,8 @@ class Dispatcher:
                     self._thread_ended,
                 )
                 self._end(execution, answer, trio.current_time())
-        except Exception:
-            logger.exception("a handler left its task in disorder")
+        except Exception as error:
+            logger.error("a handler left its task in disorder", exc_info=showable(error))
         if not execution.finished:
             self._end_cancelled(execution)
 
@@ -370,9 +371,11 @@ class Dispatcher:
 
     def _end(self, execution: Execution, answer: Answer, now: float) -> None:
         execution.scope = None
-        self._endings.finish(execution, *answer, now)
-        if not execution.in_thread:
-            self._leave(execution)
+        try:
+            self._endings.finish(execution, *answer, now)
+        finally:  # whatever goes wrong with an answer, its slot is free
+            if not execution.in_thread:
+                self._leave(execution)
 
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
