@@ -422,6 +422,10 @@ class Dispatcher:
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
         self._pass_on()
 
+    def restore_petal(self, petal: str) -> None:
+        """It is in service again."""
+        self.backlog.petals[petal].failed = False
+
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
         """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says comes again."""
         for execution in self.backlog.take(keep):

@@ -19,6 +19,7 @@ import cattrs
 
 from ._binding import Binder, Handler, Parameter, Refuse, check_kind, make_binder
 from ._errors import RegistrationError
+from ._settings import RESTART_POLICIES, RestartPolicy
 from ._structuring import make_converter
 
 RESERVED_PREFIX = "petalkit"
@@ -107,10 +108,11 @@ class CommandSource(Protocol):
     version: str
     prefix: str | None
     converter: cattrs.Converter | None
-    resolver: CommandResolver | None
-    builtin: ClassVar[bool]
+    restart_policy: RestartPolicy | None
+    __petalkit_resolver__: CommandResolver | None
+    __petalkit_builtin__: ClassVar[bool]
 
-    def declared_commands(self) -> Iterator[tuple[CommandOptions, Handler]]:
+    def __petalkit_declared__(self) -> Iterator[tuple[CommandOptions, Handler]]:
         """Every command with its handler."""
         ...
 
@@ -201,13 +203,14 @@ def build_table(petals: Sequence[CommandSource]) -> CommandTable:
                 petal=petal.name,
             )
         names.add(petal.name)
-        for options, handler in petal.declared_commands():
+        for options, handler in petal.__petalkit_declared__():
             table.add(make_spec(petal, options, handler))
-        if petal.resolver is not None and petal.resolver not in table.resolvers:
-            if any(petal.resolver.name == other.name for other in table.resolvers):
+        resolver = petal.__petalkit_resolver__
+        if resolver is not None and resolver not in table.resolvers:
+            if any(resolver.name == other.name for other in table.resolvers):
                 text = "is from another call of adapt(); give all its petals to one call"
                 raise RegistrationError(text, petal=petal.name)
-            table.resolvers.append(petal.resolver)
+            table.resolvers.append(resolver)
     return table
 
 
@@ -232,8 +235,16 @@ def check_petal(petal: CommandSource) -> None:
         raise RegistrationError("version must be a string", petal=name)
     if petal.prefix is not None:
         _check_name(petal.prefix, "prefix", petal=name, method=None)
-    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.builtin:
+    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.__petalkit_builtin__:
         raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
+    converter: object = petal.converter
+    if converter is not None and not isinstance(converter, cattrs.Converter):
+        text = "is petalkit's own name, for a cattrs.Converter; give the attribute another"
+        raise RegistrationError(f"'converter' {text}", petal=name)
+    policy: object = petal.restart_policy
+    if policy not in (None, *RESTART_POLICIES):
+        choices = " or ".join(map(repr, RESTART_POLICIES))
+        raise RegistrationError(f"restart_policy must be {choices}, not {policy!r}", petal=name)
     lifespan = inspect.getattr_static(type(petal), "lifespan")
     if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
         raise RegistrationError(
@@ -276,7 +287,7 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
         _check_name(options.name, "command name", petal=petal.name, method=method)
     name = full_name(petal, options.name)
     _check_name(name, "command name", petal=petal.name, method=method)
-    if name.startswith(RESERVED_PREFIX + "/") and not petal.builtin:
+    if name.startswith(RESERVED_PREFIX + "/") and not petal.__petalkit_builtin__:
         raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
     _check_options(options, refuse)
     check_kind(handler, options.thread, refuse)
