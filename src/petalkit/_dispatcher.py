@@ -79,7 +79,6 @@ class Dispatcher:
         self.backlog = Backlog(settings, petals)
         for spec in table:
             self.backlog.serve(spec)
-        self._groups: dict[str, Execution] = {}
         self._running: dict[Execution, None] = {}
         self._running_urgent = 0
         self._idle = trio.lowlevel.ParkingLot()
@@ -185,7 +184,7 @@ class Dispatcher:
                 self._refuse(execution, objection.code, objection.text)
                 return False
         if spec.exclusive is not None:
-            holder = self._groups.setdefault(spec.exclusive, execution)
+            holder = self.backlog.groups.setdefault(spec.exclusive, execution)
             if holder is not execution:
                 text = f"{holder.spec.name} is running; {spec.exclusive} takes one at a time"
                 running = {"command": holder.spec.name, "messageId": holder.command.message_id}
@@ -231,7 +230,7 @@ class Dispatcher:
             return
         self.backlog.leave(execution)
         if execution.spec.exclusive is not None:
-            del self._groups[execution.spec.exclusive]
+            del self.backlog.groups[execution.spec.exclusive]
 
     # -- workers
 

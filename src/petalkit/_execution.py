@@ -53,11 +53,12 @@ class PetalState:
 class Line:
     """Commands that start in their order of arrival: a petal's, or those of one command."""
 
-    __slots__ = ("limit", "petal", "running", "waiting")
+    __slots__ = ("group", "limit", "petal", "running", "waiting")
 
-    def __init__(self, petal: PetalState, limit: int | None) -> None:
+    def __init__(self, petal: PetalState, limit: int | None, group: str | None = None) -> None:
         self.petal = petal
         self.limit = limit
+        self.group = group  # they wait until it is free, rather than be answered `BUSY`
         self.running = 0
         self.waiting: deque[Execution] = deque()
 

@@ -17,7 +17,7 @@ from ._binding import Handler
 from ._collecting import MARK, collect
 from ._context import PetalHost
 from ._messages import Identity
-from ._registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, full_name
+from ._registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
 from ._settings import RestartPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,6 +32,7 @@ def command(
     timeout: float = DEFAULT_TIMEOUT,
     concurrency: int | None = None,
     exclusive: str | None = None,
+    when_busy: WhenBusy = "refuse",
     urgent: bool = False,
     idempotent: bool = False,
     thread: bool = False,
@@ -46,7 +47,10 @@ def command(
         concurrency: how many of this command run at once; more wait, without holding up the
             petal's other commands. None: only the petal's own limit.
         exclusive: name of a group, shared by all petals, of which one command runs at a time.
-            The next is answered `BUSY` with what is running.
+            The next is answered `BUSY` with what is running, unless `when_busy` says otherwise.
+        when_busy: `"wait"`: it waits for its turn in the group, in the order of arrival, and holds
+            up no other command. Waiting counts as that of any accepted command, against the
+            channel's capacity and its `expiresAt`, and not against `timeout`.
         urgent: passes every limit and every order, as an emergency stop must.
         idempotent: running it twice does no harm. With a journal, one that was running when the
             process died is run again (three times at most) and not answered `INTERRUPTED`; and its
@@ -71,6 +75,7 @@ def command(
         timeout=timeout,
         concurrency=concurrency,
         exclusive=exclusive,
+        when_busy=when_busy,
         urgent=urgent,
         idempotent=idempotent,
         thread=thread,
@@ -198,6 +203,7 @@ class Petal:
         timeout: float = DEFAULT_TIMEOUT,
         concurrency: int | None = None,
         exclusive: str | None = None,
+        when_busy: WhenBusy = "refuse",
         urgent: bool = False,
         idempotent: bool = False,
         thread: bool = False,
@@ -216,6 +222,7 @@ class Petal:
             timeout=timeout,
             concurrency=concurrency,
             exclusive=exclusive,
+            when_busy=when_busy,
             urgent=urgent,
             idempotent=idempotent,
             thread=thread,

@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import attrs
 import cattrs
@@ -21,6 +21,8 @@ from ._binding import Binder, Handler, Parameter, Refuse, check_kind, make_binde
 from ._errors import RegistrationError
 from ._settings import RESTART_POLICIES, RestartPolicy
 from ._structuring import make_converter
+
+WhenBusy = Literal["refuse", "wait"]
 
 RESERVED_PREFIX = "petalkit"
 DEFAULT_TIMEOUT = 60.0  # seconds
@@ -40,6 +42,7 @@ class CommandOptions:
     idempotent: bool = False
     thread: bool = False
     journal: bool = True
+    when_busy: WhenBusy = "refuse"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -61,6 +64,7 @@ class CommandSpec:
     idempotent: bool
     thread: bool
     journal: bool = True
+    when_busy: WhenBusy = "refuse"
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
 
     def result_fields(self, result: Any) -> Mapping[str, Any]:
@@ -309,6 +313,7 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
         idempotent=options.idempotent,
         thread=options.thread,
         journal=options.journal,
+        when_busy=options.when_busy,
     )
 
 
@@ -327,6 +332,11 @@ def _check_options(options: CommandOptions, refuse: Refuse) -> None:
     exclusive: object = options.exclusive
     if exclusive is not None and not (isinstance(exclusive, str) and exclusive):
         raise refuse(f"exclusive must be the name of a group, not {exclusive!r}")
+    when_busy: object = options.when_busy
+    if when_busy not in ("refuse", "wait"):
+        raise refuse(f"when_busy must be 'refuse' or 'wait', not {when_busy!r}")
+    if when_busy == "wait" and exclusive is None:
+        raise refuse("when_busy='wait' needs the exclusive group for which to wait")
     if options.urgent and (concurrency is not None or exclusive is not None):
         raise refuse(
             "urgent passes every limit, so it cannot have concurrency or exclusive beside it"
