@@ -85,7 +85,7 @@ class Dispatcher:
         self._workers = 0
         self._waking = 0
         self._nursery: trio.Nursery | None = None
-        self._thread_limiter = trio.CapacityLimiter(
+        self.thread_limiter = trio.CapacityLimiter(
             settings.concurrency + settings.urgent_concurrency + len(self.backlog.petals)
         )
         self._starts = (
@@ -334,7 +334,7 @@ class Dispatcher:
             log_scope.set(execution)
             before = contextvars.copy_context()
             answer = await call_handler(
-                execution, self._answers, self._counters, self._thread_limiter, self._thread_ended
+                execution, self._answers, self._counters, self.thread_limiter, self._thread_ended
             )
             serving.execution = None
             now = clock.current_time()
@@ -357,7 +357,7 @@ class Dispatcher:
                     execution,
                     self._answers,
                     self._counters,
-                    self._thread_limiter,
+                    self.thread_limiter,
                     self._thread_ended,
                 )
                 self._end(execution, answer, trio.current_time())

@@ -23,7 +23,7 @@ import trio
 from ._answers import Answers
 from ._context import CommandContext, NotServed, OwnWords
 from ._errors import CommandError, ErrorCode, PayloadError, code_text
-from ._failures import ENDS_PROCESS, showable, single, split_foreign
+from ._failures import ENDS_PROCESS, hint_for, showable, single, split_foreign
 from ._messages import Command, Identity
 from ._registry import CommandSpec
 from ._statistics import Counters
@@ -239,8 +239,9 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
     error_id = secrets.token_hex(4)
     with contextlib.suppress(Exception):  # a log's handler of the program's own
         logger.error(
-            "handler failed, error ID %s",
+            "handler failed, error ID %s%s",
             error_id,
+            hint_for(error),
             exc_info=showable(error),
             extra={**execution.log_fields(), "error_id": error_id},
         )

@@ -61,6 +61,36 @@ def split_foreign(error: BaseException) -> tuple[BaseException | None, BaseExcep
         return None, error
 
 
+def hint_for(error: BaseException) -> str:
+    """What to write instead, where an error is known to say too little; else nothing.
+
+    Of calls of asyncio in a native petal: its own error says that no loop runs, and Trio's that it
+    does not know what it was given.
+    """
+    text = _asked(lambda: _texts(error), "")
+    return _ASYNCIO if any(sign in text for sign in _SIGNS) else ""
+
+
+_SIGNS = (
+    "no running event loop",
+    "no current event loop",
+    "trio.run received unrecognized yield message",
+    "trio got unexpected",
+)
+_ASYNCIO = (
+    ". Native petals run on Trio, where asyncio does not: write trio.sleep for asyncio.sleep, a "
+    "nursery for create_task, and for a library made for asyncio trio_asyncio.aio_as_trio (see "
+    "'Calling an asyncio library' in petalkit's docs)"
+)
+
+
+def _texts(error: BaseException) -> str:
+    if not issubclass(type(error), BaseExceptionGroup):
+        return str(error)
+    group = cast(BaseExceptionGroup[BaseException], error)
+    return "\n".join(_texts(one) for one in group.exceptions)
+
+
 def _asked(ask: Callable[[], str], otherwise: str) -> str:
     try:
         return ask()

@@ -21,7 +21,7 @@ from ._added_commands import AddedCommands
 from ._codec import encode_json
 from ._context import NotServed
 from ._errors import ErrorCode, PayloadError
-from ._failures import showable, single, split_foreign, text_of
+from ._failures import hint_for, showable, single, split_foreign, text_of
 from ._identity import IdentityWaiter
 from ._messages import Identity
 from ._outbox import Outbox
@@ -285,7 +285,7 @@ class PetalLife:
             self._restart_in = self._restarts.wait_after(error, trio.current_time())
         if error is not None:
             error = single(error)
-            why = f"{why}: {text_of(error)}"
+            why = f"{why}: {text_of(error)}{hint_for(error)}"
         if self._restart_in is None:
             self.out_of_service.set()
             if self._restarts.in_a_row:

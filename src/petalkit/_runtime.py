@@ -241,6 +241,11 @@ class Runtime:
         for life in self._lives:
             await life.out_of_service.wait()
 
+    @property
+    def thread_limiter(self) -> trio.CapacityLimiter:
+        """Counts the threads of `thread=True` commands; for tests. It never makes one wait."""
+        return self._dispatcher.thread_limiter
+
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.
 

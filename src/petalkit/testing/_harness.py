@@ -24,6 +24,7 @@ from .._runtime import Runtime, open_runtime
 from .._settings import Settings
 from .._statistics import Statistics
 from ..transports.memory import MemoryBroker, MemoryTransport, Observer
+from ._threads import guard_threads
 
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)  # the wall clock when Trio's clock says 0
 ORGANIZATION_ID = "acme"
@@ -340,4 +341,5 @@ async def open_harness(
         if connected and (settings.organization_id is not None or organization_id is not None):
             with trio.fail_after(CONNECT_TIMEOUT):
                 await runtime.wait_connected()
-        yield harness
+        with guard_threads(runtime.thread_limiter):
+            yield harness
