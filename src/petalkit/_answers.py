@@ -18,7 +18,7 @@ from ._codec import (
 )
 from ._dialects import SERVICE_RECEIVED, Dialect
 from ._errors import ErrorCode, PayloadError
-from ._failures import text_of
+from ._failures import shortened, text_of
 from ._messages import Identity, Message, Properties
 from ._outbox import RECEIPT, Outbox
 from ._settings import Settings
@@ -169,8 +169,8 @@ class Answers:
         """
         self._counters.refused[str(code)] += 1
         logger.info(
-            "refused %s",
-            code,
+            "refused: %s",
+            shortened(text),
             extra={"command": command, "message_id": message_id, "error_code": str(code)},
         )
         if answer or reply is not None:

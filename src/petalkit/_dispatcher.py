@@ -216,6 +216,7 @@ class Dispatcher:
         details: Mapping[str, object] | None = None,
     ) -> None:
         """Answer a command that was taken out of the backlog and will not start."""
+        execution.reason = text
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
         self._endings.leave_to_others(execution)
         self._endings.finish(execution, response, code, trio.current_time())
@@ -378,6 +379,7 @@ class Dispatcher:
 
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
+        execution.reason = text
         response = self._answers.failure(execution.command.message_id, code, text)
         self._endings.leave_to_others(execution)
         self._end(execution, (response, code), trio.current_time())

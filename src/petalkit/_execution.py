@@ -23,7 +23,7 @@ import trio
 from ._answers import Answers
 from ._context import CommandContext, NotServed, OwnWords
 from ._errors import CommandError, ErrorCode, PayloadError, code_text
-from ._failures import ENDS_PROCESS, hint_for, showable, single, split_foreign
+from ._failures import ENDS_PROCESS, hint_for, shortened, showable, single, split_foreign
 from ._messages import Command, Identity
 from ._registry import CommandSpec
 from ._statistics import Counters
@@ -100,6 +100,7 @@ class Execution(msgspec.Struct, eq=False):
     scope: trio.CancelScope | None = None  # of the handler, while it runs
     deadline: float = math.inf
     cancelled_as: tuple[ErrorCode, str] | None = None
+    reason: str | None = None  # why it was not done, for the log: never values of its sender's
 
     def set_terms(self, terms: Terms) -> None:
         """It came on terms; before it is accepted."""
@@ -144,9 +145,10 @@ class Execution(msgspec.Struct, eq=False):
         text = "answered" if wanted else "done, no answer wanted"
         fields = self.log_fields()
         if code is not None:
-            text = f"{text}: {code}"
             fields["error_code"] = str(code)
-        logger.info(text, extra=fields)
+            if self.reason is not None:
+                text = f"{text}: {shortened(self.reason)}"
+        logger.info("%s", text, extra=fields)
 
 
 Answer = tuple[bytes, str | None]
@@ -181,6 +183,7 @@ async def call_handler(
             arguments = spec.bind(execution.command, execution.context)
         except PayloadError as error:
             details = {"errors": list(error.errors)}
+            execution.reason = error.message
             response = answers.failure(message_id, error.code, error.message, details=details)
             return response, error.code
         counters.started += 1
@@ -224,8 +227,8 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
             return _answer_refusal(execution, refusal, answers)
         if execution.scope is not None and execution.scope.cancel_called:
             # It turned its cancellation into an error: say what really happened.
-            code, text = execution.cancelled_as or timed_out(execution)
-            response = answers.failure(execution.command.message_id, code, text)
+            code, execution.reason = execution.cancelled_as or timed_out(execution)
+            response = answers.failure(execution.command.message_id, code, execution.reason)
             logger.warning(
                 "cancelled, and raised instead",
                 exc_info=showable(error),
@@ -237,6 +240,7 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
     except BaseException as unreadable:
         error = unreadable  # its context is the one that was raised
     error_id = secrets.token_hex(4)
+    execution.reason = f"error ID {error_id}"
     with contextlib.suppress(Exception):  # a log's handler of the program's own
         logger.error(
             "handler failed, error ID %s%s",

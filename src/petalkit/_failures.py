@@ -16,6 +16,8 @@ import trio
 # Whoever asked the process to end means all of it.
 ENDS_PROCESS = (KeyboardInterrupt,)
 
+REASON_MAX = 300  # characters: an error in a list of a thousand is told a thousand times
+
 
 def single(error: BaseException) -> BaseException:
     """The one error in a group; the group when there are more."""
@@ -33,6 +35,13 @@ def text_of(error: BaseException) -> str:
     name = type(error).__name__
     text = _asked(lambda: str(error), "its text cannot be read")
     return f"{name}: {text}" if text else name
+
+
+def shortened(reason: str) -> str:
+    """A reason as one line of a log has room for. It may hold text of the wire."""
+    if not reason.isprintable():
+        reason = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in reason)
+    return reason if len(reason) <= REASON_MAX else f"{reason[:REASON_MAX]}..."
 
 
 def showable(error: BaseException) -> BaseException:

@@ -239,7 +239,9 @@ class Petal:
             KeyError: this petal serves no command of that name.
         """
         full = full_name(self, name)
-        kept = tuple(pair for pair in self.__petalkit_added__ if full_name(self, pair[0].name) != full)
+        kept = tuple(
+            pair for pair in self.__petalkit_added__ if full_name(self, pair[0].name) != full
+        )
         if self.__petalkit_host__ is not None:
             self.__petalkit_host__.remove_command(name)
         elif len(kept) == len(self.__petalkit_added__):

@@ -239,7 +239,9 @@ def check_petal(petal: CommandSource) -> None:
         raise RegistrationError("version must be a string", petal=name)
     if petal.prefix is not None:
         _check_name(petal.prefix, "prefix", petal=name, method=None)
-    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.__petalkit_builtin__:
+    if (petal.prefix or name).split("/", 1)[
+        0
+    ] == RESERVED_PREFIX and not petal.__petalkit_builtin__:
         raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
     converter: object = petal.converter
     if converter is not None and not isinstance(converter, cattrs.Converter):

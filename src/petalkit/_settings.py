@@ -472,7 +472,10 @@ class Settings:
         1.0, "Wait before a petal is first started again.", unit="s", check=positive_seconds
     )
     petal_restart_delay_max: float = _setting(
-        60.0, "Longest wait; it doubles with each failure in a row.", unit="s", check=positive_seconds
+        60.0,
+        "Longest wait; it doubles with each failure in a row.",
+        unit="s",
+        check=positive_seconds,
     )
     petal_restart_max: int = _setting(
         20, "How often in a row a petal is started again; then it is out of service.", check=count

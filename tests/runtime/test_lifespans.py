@@ -269,7 +269,13 @@ async def test_whatever_a_petal_raises_ends_this_petal_and_is_told(
         petal.nursery.start_soon(raiser(error), petal)
 
     petal = Living(
-        *([raiser(error)] if where == "start" else [background] if where == "background" else [nothing]),
+        *(
+            [raiser(error)]
+            if where == "start"
+            else [background]
+            if where == "background"
+            else [nothing]
+        ),
         *([raiser(error)] if where == "end" else []),
     )
     other = Recorder()

@@ -19,6 +19,7 @@ from .._context import CommandContext, OwnWords, PetalHost
 from .._messages import Command
 from .._petal import Petal as NativePetal
 from .._registry import CommandOptions, CommandResolver, CommandSpec, make_spec
+from .._settings import RestartPolicy
 from ._asking import Asking
 from ._desk import Desk
 from ._errors import HookFailed
@@ -48,7 +49,9 @@ class GuidePetal(NativePetal):
     __petalkit_beside_others__: ClassVar[bool] = True
     __petalkit_ready_at_once__: ClassVar[bool] = False
     __petalkit_resolver__: CommandResolver | None
-    restart_policy = "never"  # as their host does: they were not written to start twice
+    restart_policy: RestartPolicy | None = (
+        "never"  # as their host does: they were not written to start twice
+    )
 
     def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
         self.guide_petal = petal
@@ -97,7 +100,11 @@ class GuidePetal(NativePetal):
     @property
     def is_served(self) -> bool:
         """Whether it is in service."""
-        return self._asking is not None and self.__petalkit_host__ is not None and not self.__petalkit_host__.failed
+        return (
+            self._asking is not None
+            and self.__petalkit_host__ is not None
+            and not self.__petalkit_host__.failed
+        )
 
     @property
     def is_starting(self) -> bool:
