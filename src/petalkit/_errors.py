@@ -192,7 +192,7 @@ class CommandError(PetalkitError):
     code: str
     message: str
     retryable: bool = False
-    details: Mapping[str, Any] = {}  # noqa: RUF012 - never changed; an instance has its own
+    details: Mapping[str, Any] = {}
 
     def __init__(
         self,

@@ -102,9 +102,9 @@ def test_the_authors_own_traceback_is_kept(folder: Path) -> None:
 
 
 def test_strict_stops_at_the_first(folder: Path) -> None:
-    with pytest.raises(UsageError, match="constructor.py"):
+    with pytest.raises(UsageError, match=r"constructor\.py"):
         find_petals(["petals"], strict=True)
-    with pytest.raises(UsageError, match="constructor.py"):
+    with pytest.raises(UsageError, match=r"constructor\.py"):
         load_targets(["petals"])
 
 

@@ -29,7 +29,7 @@ async def yields() -> None:
 async def makes_a_task() -> None:
     coroutine = asyncio.sleep(1)
     try:
-        asyncio.create_task(coroutine)
+        asyncio.create_task(coroutine)  # noqa: RUF006 - there is none
     finally:
         coroutine.close()
 

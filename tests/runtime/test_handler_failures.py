@@ -54,10 +54,10 @@ class OnTheClass(CommandError):
     code = "NO_MAP"
     message = "there is no map"
     retryable = True
-    details = {"maps": 0}
+    details = {"maps": 0}  # noqa: RUF012 - as a user writes it
 
 
-class Codes(str, enum.Enum):
+class Codes(str, enum.Enum):  # noqa: UP042 - not a StrEnum
     NO_MAP = "NO_MAP"
 
 
@@ -114,7 +114,7 @@ async def kept_cancellation() -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
         try:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         except trio.Cancelled as cancelled:
             kept = cancelled
             raise

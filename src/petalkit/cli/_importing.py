@@ -250,10 +250,9 @@ def guarded(target: str, call: Any, *arguments: Any) -> Any:
         raise UsageError(f"{target!r}: importing it ended the program ({error})") from None
     except ENDS_PROCESS:
         raise
-    except BaseException as caught:  # of whatever class
-        error = showable(caught)
-        message = f"{target!r} could not be loaded: {text_of(caught)}"
-        details = _own_traceback(error)
+    except BaseException as error:  # of whatever class
+        message = f"{target!r} could not be loaded: {text_of(error)}"
+        details = _own_traceback(showable(error))
         if isinstance(error, ModuleNotFoundError):
             message += _missing_hint(error.name or "")
             raise _Missing(message, details=details, name=error.name) from None

@@ -17,7 +17,7 @@ from ._targets import find_petals
 logger = logging.getLogger("petalkit.petals")
 
 
-def run(
+def run(  # noqa: D417 - what is left out has its words elsewhere
     *targets: Annotated[str, Parameter(name="TARGET", negative=())],
     general: GeneralOptions | None = None,
     strict: Annotated[bool, Parameter(negative=())] = False,
@@ -29,8 +29,8 @@ def run(
     TARGET is module:Petal, path/to/file.py:Petal, or an entry point of the group
     petalkit.petals. The name may be that of a class, of an instance, or of a function that
     returns one; it may be left out where one petal is defined. Several run side by side.
-    A folder stands for the petals of its files: one that cannot be served is told to its author, and
-    the rest is served. With --host-compat, petals written for petal_app_manager may be among them.
+    A folder stands for the petals of its files: what is wrong with one is logged, and the rest is
+    served. With --host-compat, petals written for petal_app_manager may be among them.
 
     What is accepted is recorded in a journal, and outlives the process: --journal FILE says where,
     --journal off that there is none.

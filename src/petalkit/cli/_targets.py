@@ -46,8 +46,9 @@ def load_targets(
 
     Args:
         targets: `module:Name`, `path/to/file.py:Name`, or the name of an entry point of the
-            group `petalkit.petals`; or a folder, for the petals of its files. `Name` is a petal's class, an instance, or a callable that
-            returns one; it may be left out where exactly one petal is defined.
+            group `petalkit.petals`; or a folder, for the petals of its files. `Name` is a petal's
+            class, an instance, or a callable that returns one; it may be left out where exactly one
+            petal is defined.
         petal_tables: keyword arguments for constructors and factories, by the petal's name.
         origin: the file that the tables stand in, for error texts.
         host: given, the targets may be petals of the host, and entry points of its group.
@@ -255,7 +256,8 @@ class _Maker:
 
     def _defined(self, module: ModuleType) -> tuple[list[type], list[type]]:
         """The petals that are defined in a module, and all its classes; each once, whatever names
-        it has there."""
+        it has there.
+        """
         own = dict.fromkeys(
             value
             for value in vars(module).values()

@@ -1,7 +1,7 @@
 """Holds an autojump clock while a thread is under way.
 
-The trap: an autojump clock sees that all tasks wait, and does not see that a thread works for one of
-them. It jumps to the next deadline, and a command is "timed out" after no time at all. The rule: as
+The trap: an autojump clock sees that all tasks wait, and not that a thread works for one of them.
+It jumps to the next deadline, and a command is "timed out" after no time at all. The rule: as
 long as a thread is under way the clock stands still, for `HOLD` real seconds at most. A thread that
 itself waits for Trio's time would wait for ever else; then the clock goes on, and that is said.
 """
