@@ -8,7 +8,8 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
     authoring    _context  _binding  _registry  _collecting  _petal
     runtime      _waiting  _failures  _statistics  _terms  _identity  _journal_records
                  _journal_lock  _journal_schema  _journal_pruning  _journal_batch
-                 _journal_rows  _journal_store  _journal_file  _journal_writer  _journal  _journal_forms  _posts  _duplicates
+                 _journal_rows  _journal_store  _journal_file  _journal_writer  _journal
+                 _journal_forms  _posts  _duplicates
                  _outbox  _answers  _execution  _backlog  _unknown  _starts
                  _refused_lately  _endings
                  _dispatcher  _refusals  _freshness  _held  _recovery  _disk_backlog  _copies
