@@ -34,6 +34,7 @@ from ._duplicates import DuplicateWindow, RecordedWindow
 from ._endings import Endings
 from ._errors import ConfigError, ErrorCode, PetalkitError
 from ._execution import Execution
+from ._failures import single
 from ._identity import IdentityWaiter
 from ._intake import Intake
 from ._journal import Journal
@@ -121,10 +122,10 @@ class Runtime:
             journal,
         )
         for petal in petals:
-            if not petal.ready_at_once:
+            if not petal.__petalkit_ready_at_once__:
                 self._dispatcher.hold_petal(petal.name)
         for resolver in table.resolvers:
-            theirs = [petal.name for petal in petals if petal.resolver is resolver]
+            theirs = [petal.name for petal in petals if petal.__petalkit_resolver__ is resolver]
             self._dispatcher.hold_petal(resolver.name, until=theirs)
         limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
         self._recovery: Recovery | None = None
@@ -190,6 +191,7 @@ class Runtime:
                 self._supervisor,
                 self._answers,
                 unknown,
+                self._counters,
             )
             for petal in petals
         ]
@@ -233,13 +235,18 @@ class Runtime:
 
     @property
     def all_failed(self) -> bool:
-        """Whether every petal is out of service."""
-        return all(life.failed for life in self._lives)
+        """Whether every petal is out of service, and none is started again."""
+        return all(life.out_of_service.is_set() for life in self._lives)
 
     async def wait_all_failed(self) -> None:
-        """Wait until every petal is out of service. No limit: most never are."""
+        """Wait until every petal is out of service for good. No limit: most never are."""
         for life in self._lives:
             await life.out_of_service.wait()
+
+    @property
+    def thread_limiter(self) -> trio.CapacityLimiter:
+        """Counts the threads of `thread=True` commands; for tests. It never makes one wait."""
+        return self._dispatcher.thread_limiter
 
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.
@@ -284,6 +291,7 @@ class Runtime:
             journal_failures=counters.journal_failures,
             restored=counters.restored,
             interrupted=counters.interrupted,
+            petals_restarted=counters.petals_restarted,
             connected=self.serving is not None,
             clock_set=wall_clock_is_set(self._answers.timestamps.now()),
             identity_known=self.identity is not None,
@@ -434,7 +442,7 @@ class Runtime:
         """Wait until nothing runs, answered or not."""
         await self._dispatcher.wait_quiet()
         for life in self._lives:
-            await life.petal._wait_work_done()  # pyright: ignore[reportPrivateUsage]
+            await life.petal.__petalkit_wait_work_done__()
 
     async def _wait_lives(self) -> None:
         for life in self._lives:
@@ -460,7 +468,7 @@ def _make_window(settings: Settings, journal: Journal | None) -> DuplicateWindow
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
     if settings.answer_unknown is not None:
         return settings.answer_unknown
-    return "own" if any(petal.beside_others for petal in petals) else "all"
+    return "own" if any(petal.__petalkit_beside_others__ for petal in petals) else "all"
 
 
 @contextlib.asynccontextmanager
@@ -515,7 +523,7 @@ async def open_runtime(
             finally:
                 runtime.stop()
     except BaseExceptionGroup as group:
-        from_runtime = _single(group)
+        from_runtime = single(group)
     # Raised out here, where no exception is being handled that would become their context.
     if from_block is not None and from_runtime is not None and not _is_cancelled(from_runtime):
         raise BaseExceptionGroup("block and runtime both failed", [from_block, from_runtime])
@@ -537,13 +545,6 @@ async def _hurry_when_cancelled(runtime: Runtime) -> None:
     except trio.Cancelled:
         runtime.hurry()
         raise
-
-
-def _single(error: BaseException) -> BaseException:
-    """The one error inside the nursery's group; the group when there are more."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 async def serve(

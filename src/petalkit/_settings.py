@@ -42,6 +42,8 @@ Protocol = Literal["3.1.1", "5"]
 DialectName = Literal["guide", "host-0.2"]
 WhenFull = Literal["refuse", "hold"]
 ClockUnset = Literal["accept", "refuse"]
+RestartPolicy = Literal["never", "on-failure"]
+RESTART_POLICIES: tuple[RestartPolicy, ...] = ("never", "on-failure")
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 SecretSource = Callable[[], "str | Awaitable[str | None] | None"]
 
@@ -512,6 +514,30 @@ class Settings:
         unit="s",
         check=seconds,
     )
+    petal_restart: RestartPolicy = _setting(
+        "on-failure",
+        "Whether a petal that has failed is started again; a petal's own restart_policy takes "
+        "precedence.",
+        check=one_of(*RESTART_POLICIES),
+    )
+    petal_restart_delay_min: float = _setting(
+        1.0, "Wait before a petal is first started again.", unit="s", check=positive_seconds
+    )
+    petal_restart_delay_max: float = _setting(
+        60.0,
+        "Longest wait; it doubles with each failure in a row.",
+        unit="s",
+        check=positive_seconds,
+    )
+    petal_restart_max: int = _setting(
+        20, "How often in a row a petal is started again; then it is out of service.", check=count
+    )
+    petal_restart_window: float = _setting(
+        600.0,
+        "Time in service after which a failure is the first of its row again.",
+        unit="s",
+        check=positive_seconds,
+    )
     compat_timeout: float = _setting(
         600.0,
         "Longest time for a handler of a petal written for the guide to answer.",
@@ -544,6 +570,8 @@ class Settings:
         self.broker_url()  # refuses what it cannot read
         if self.reconnect_delay_max < self.reconnect_delay_min:
             raise ConfigError("reconnect_delay_max", "must be at least reconnect_delay_min")
+        if self.petal_restart_delay_max < self.petal_restart_delay_min:
+            raise ConfigError("petal_restart_delay_max", "must be at least petal_restart_delay_min")
         if (self.cert_file is None) != (self.key_file is None):
             raise ConfigError("cert_file", "must be given together with key_file, or not at all")
         for name in RENEWABLE:

@@ -50,6 +50,7 @@ class Counters:
     journal_failures: int = 0
     restored: int = 0
     interrupted: int = 0
+    petals_restarted: int = 0
 
     def count_failed(self, code: str) -> None:
         """Count one more in `failed`; a petal can invent codes without end."""
@@ -126,6 +127,8 @@ class Statistics:
     """Commands of an earlier run that were taken up again, to be started."""
     interrupted: int
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
+    petals_restarted: int
+    """Times that a petal which had failed was started again, well or not."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool
@@ -151,4 +154,5 @@ class Statistics:
     remembered: int
     """Finished commands in the duplicate window; with a journal, commands in its memory."""
     unavailable_petals: tuple[str, ...]
-    """Petals that failed; their commands are answered `UNAVAILABLE`."""
+    """Petals that have failed, and are not in service again; their commands are answered
+    `UNAVAILABLE`."""

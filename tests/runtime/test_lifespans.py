@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import math
@@ -44,6 +45,28 @@ async def fail_in_nursery(petal: Living) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fail, petal)
         nursery.start_soon(trio.sleep_forever)
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def raiser(error: BaseException) -> Step:
+    async def raise_(petal: Living) -> None:
+        raise error
+
+    return raise_
+
+
+FOREIGN = [
+    asyncio.CancelledError(),
+    GeneratorExit(),
+    SystemExit(1),
+    BaseException("of its own"),
+    NoText(),
+    BaseExceptionGroup("several", [asyncio.CancelledError(), NoText()]),
+]
 
 
 class Living(Petal):
@@ -236,6 +259,37 @@ async def test_a_runtime_whose_last_petal_failed_goes_on_and_says_so(
         assert (await harness.call("petalkit/ping")).success
 
 
+@pytest.mark.parametrize("error", FOREIGN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["start", "background", "end"])
+async def test_whatever_a_petal_raises_ends_this_petal_and_is_told(
+    where: str,
+    error: BaseException,
+    autojump_clock: object,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def background(petal: Living) -> None:
+        petal.nursery.start_soon(raiser(error), petal)
+
+    petal = Living(
+        *(
+            [raiser(error)]
+            if where == "start"
+            else [background]
+            if where == "background"
+            else [nothing]
+        ),
+        *([raiser(error)] if where == "end" else []),
+    )
+    other = Recorder()
+    async with open_harness(petal, other) as harness:
+        assert (await harness.call("rec/note")).success
+        if where != "end":
+            assert (await harness.call("living/ping")).error_code == "UNAVAILABLE"
+    [record] = [one for one in caplog.records if "out of service" in one.getMessage()]
+    assert type(error).__name__ in record.getMessage()
+    assert "Traceback" in caplog.text
+
+
 # -- leaving
 
 
@@ -258,8 +312,8 @@ async def test_only_a_lifespan_that_takes_long_to_leave_is_said_to(
 ) -> None:
     async def abandon(petal: Living) -> None:
         # What a runtime does that is cancelled while it starts, here in the very step of entering.
-        assert isinstance(petal._host, PetalLife)
-        petal._host.abandon_start()
+        assert isinstance(petal.__petalkit_host__, PetalLife)
+        petal.__petalkit_host__.abandon_start()
 
     async with open_harness(Living(abandon), Recorder()):
         await settle()
@@ -367,9 +421,12 @@ async def test_a_process_whose_every_petal_failed_ends_with_an_error(
 
     transport = MemoryTransport(MemoryBroker())
     monkeypatch.setattr("petalkit._runtime.create_transport", lambda settings: transport)
-    settings = Settings(organization_id="acme", device_id="Instance-1", watchdog=0)
+    settings = Settings(
+        organization_id="acme", device_id="Instance-1", watchdog=0, petal_restart_max=3
+    )
     with pytest.raises(AllPetalsFailed, match="out of service"), trio.fail_after(60):
         await run_until_signalled([Crashing()], settings)
+    assert trio.current_time() == 4 * 5 + 1 + 2 + 4  # it was started again three times
 
 
 @pytest.mark.parametrize("name", ["ca_file", "password_file"])

@@ -22,6 +22,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from .._errors import PetalkitError
+from .._failures import ENDS_PROCESS, showable, text_of
 from ._errors import UsageError
 from ._settings_loading import near_match
 
@@ -54,6 +55,27 @@ def split_target(target: str) -> tuple[str, str]:
 def is_file(place: str) -> bool:
     """Whether a place is meant as a file."""
     return place.endswith(".py") or os.sep in place
+
+
+def is_folder(target: str) -> bool:
+    """Whether a target is a folder, of files that define petals."""
+    return os.path.isdir(target) and (os.sep in target or not _is_entry_or_module(target))
+
+
+def _is_entry_or_module(name: str) -> bool:
+    """A plain word is a module or an entry point where there is one, also beside such a folder."""
+    return Path(name, "__init__.py").is_file() or name in _entry_names(
+        [ENTRY_POINT_GROUP, HOST_ENTRY_POINT_GROUP]
+    )
+
+
+def petal_files(folder: str) -> list[str]:
+    """Its files that may define petals, in order: not those whose names begin with `_` or `.`."""
+    return sorted(
+        os.path.join(folder, entry.name)
+        for entry in os.scandir(folder)
+        if entry.name.endswith(".py") and not entry.name.startswith(("_", ".")) and entry.is_file()
+    )
 
 
 def import_place(place: str, target: str, groups: Sequence[str] = ()) -> ModuleType:
@@ -289,9 +311,11 @@ def guarded(target: str, call: Any, *arguments: Any) -> Any:
         raise
     except SystemExit as error:
         raise UsageError(f"{target!r}: importing it ended the program ({error})") from None
-    except Exception as error:
-        message = f"{target!r} could not be loaded: {type(error).__name__}: {error}"
-        details = _own_traceback(error)
+    except ENDS_PROCESS:
+        raise
+    except BaseException as error:  # of whatever class
+        message = f"{target!r} could not be loaded: {text_of(error)}"
+        details = _own_traceback(showable(error))
         if isinstance(error, ModuleNotFoundError):
             message += _missing_hint(error.name or "")
             raise _Missing(message, details=details, name=error.name) from None
