@@ -143,7 +143,7 @@ def test_run_serves_the_rest_and_logs_the_others(
 ) -> None:
     served: list[str] = []
 
-    def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
+    def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str) -> int:
         served.extend(sorted(petal.name for petal in petals))
         return 0
 
