@@ -258,7 +258,7 @@ class Supervisor:
         Raises:
             TransportError: it was lost, or the broker refused what we need.
         """
-        lost = False
+        loss: TransportError | None = None
         self._said = ""
         try:
             with _single_transport_error():
@@ -275,16 +275,17 @@ class Supervisor:
                     with self._intake.reading_on():
                         await self._publish_status(link, identity, "offline")
                     nursery.cancel_scope.cancel()
-        except TransportError:
-            lost = True
+        except TransportError as error:
+            loss = error
             raise
         finally:
             self.serving = None
-            if self._said == "online" and not lost:
+            if self._said == "online" and loss is None:
                 # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
                 with contextlib.suppress(trio.WouldBlock, ConnectionLost):
                     link.publish_nowait(self._status(identity, "offline"), lambda _: None)
-            self._outbox.detach(lost=lost and link.loss_blames_messages)
+            told = isinstance(loss, ConnectionLost) and not link.retries_by_itself
+            self._outbox.detach(loss if told else None)
             self.down.set()
 
     async def _announce(self, link: Link, identity: Identity) -> None:

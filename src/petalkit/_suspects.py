@@ -34,9 +34,14 @@ def soon(entry: Entry) -> float:
 
 
 class Suspects:
-    """See the module. Times are on Trio's clock."""
+    """See the module. Times are on Trio's clock.
+
+    Attributes:
+        active: whether there are any, or one is on trial.
+    """
 
     def __init__(self) -> None:
+        self.active = False
         self._line: list[Entry] = []
         self._trial_at = math.inf
         self._on_trial: Entry | None = None
@@ -48,22 +53,18 @@ class Suspects:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._line)
 
+    def _set_line(self, line: list[Entry]) -> None:
+        self._line = line
+        self.active = bool(line) or self._on_trial is not None
+
     def add(self, entries: Iterable[Entry]) -> None:
         """They are suspects, or were on trial."""
-        self._line = in_order([*self._line, *entries])
-
-    def link_up(self, now: float) -> None:
-        """There is a link, and it has yet to show that it lives."""
-        self._on_trial = None
-        self._trial_at = now + TRIAL_AFTER
-
-    def hurry(self) -> None:
-        """There may be no later time for a trial."""
-        self._trial_at = -math.inf
+        self._set_line(in_order([*self._line, *entries]))
 
     def clear(self) -> list[Entry]:
-        """Links die without them: they are like all others again."""
-        cleared, self._line = self._line, []
+        """Links die without them: take them out, and they are like all others again."""
+        cleared = self._line
+        self._set_line([])
         for entry in cleared:
             entry.losses = 0
         return cleared
@@ -72,12 +73,19 @@ class Suspects:
         """Take out what is too old to be sent."""
         expired = [entry for entry in self._line if entry.expires_at <= now]
         if expired:
-            self._line = [entry for entry in self._line if entry.expires_at > now]
+            self._set_line([entry for entry in self._line if entry.expires_at > now])
         return expired
 
-    def holds_others(self, now: float) -> bool:
-        """Whether one is on trial, and nothing else may be sent."""
-        return self._on_trial is not None and now < self._trial_ends
+    # -- trials
+
+    def link_up(self, now: float) -> None:
+        """There is a link, and it has yet to show that it lives."""
+        self._trial_at = now + TRIAL_AFTER
+        self._end_trial()
+
+    def hurry(self) -> None:
+        """There may be no later time for a trial."""
+        self._trial_at = -math.inf
 
     def wants_trial(self, now: float, *, idle: bool) -> bool:
         """Whether the next trial is to begin, as soon as nothing else is in flight.
@@ -88,22 +96,38 @@ class Suspects:
         """
         return bool(self._line) and now >= self._trial_at + (0.0 if idle else OVERDUE)
 
-    def begin_trial(self, now: float) -> Entry:
-        """Take out the one that is sent now; there must be one."""
-        entry = self._on_trial = self._line.pop(0)
-        self._trial_ends = now + soon(entry)
+    def pop(self) -> Entry:
+        """Take out the next one; there must be one."""
+        entry = self._line[0]
+        self._set_line(self._line[1:])
         return entry
+
+    def sent(self, entry: Entry, now: float) -> None:
+        """The trial of one has begun."""
+        self._on_trial = entry
+        self._trial_ends = now + soon(entry)
+        self.active = True
+
+    def holds_others(self, now: float) -> bool:
+        """Whether one is on trial, and nothing else may be sent."""
+        return self._on_trial is not None and now < self._trial_ends
 
     def answered(self, entry: Entry, now: float) -> None:
         """The broker has answered a message."""
         if entry is self._on_trial:
-            self._on_trial = None
             self._trial_at = now
+            self._end_trial()
+
+    def _end_trial(self) -> None:
+        self._on_trial = None
+        self._set_line(self._line)
 
     def next_change(self, now: float) -> float:
         """When to ask again; infinity for not at all."""
         if self.holds_others(now):
             return self._trial_ends
-        if not self._line:
-            return math.inf
-        return self._trial_at if now < self._trial_at else self._trial_at + OVERDUE
+        if self._line:
+            for change in (self._trial_at, self._trial_at + OVERDUE):
+                if now < change:
+                    return change
+        return math.inf  # what is in flight has to be answered first, which is told
