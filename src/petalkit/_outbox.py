@@ -106,7 +106,7 @@ class Outbox:
         self._is_broker = True  # what the link leads to, and not to one that tries by itself
         self._identity: Identity | None = None
         self._pumping = False
-        self._window = 1
+        self._window = self._window_max = 1  # messages in flight; less where PUBACKs do not come
         self._stalled = False  # only a PUBACK lets the next message leave
         self._blocked = False  # the link took no more, and no PUBACK is to come
         self._changed = trio.Event()  # `keep_sending` has something to do, or earlier
@@ -143,15 +143,15 @@ class Outbox:
         return math.inf
 
     def clogged_since(self) -> float:
-        """When the oldest was sent of those that fill the window though they were overtaken.
+        """When the oldest was sent of those that were overtaken, and take half of the window.
 
-        Infinity when there is room. They can be sent again on another link only.
+        Infinity when they take less. They can be sent again on another link only.
         """
-        if self._link is None or len(self._in_flight) < self._window:
+        overtaken = [entry for entry in self._in_flight if self._is_overtaken(entry)]
+        given_up = self._window_max - self._window
+        if self._link is None or 2 * (len(overtaken) + given_up) < self._window_max:
             return math.inf
-        if not all(map(self._is_overtaken, self._in_flight)):
-            return math.inf
-        return min((entry.sent_at for entry in self._in_flight), default=-math.inf)
+        return min((entry.sent_at for entry in overtaken), default=-math.inf)
 
     def _is_overtaken(self, entry: Entry) -> bool:
         return entry.turn < self._confirmed
@@ -378,7 +378,7 @@ class Outbox:
         self._clock = trio.lowlevel.current_clock()  # asked at every PUBACK
         self._identity = identity
         # One place is left free: at a stop `offline` has to pass whatever waits for its PUBACK.
-        self._window = max(1, link.publish_maximum - 1)
+        self._window = self._window_max = max(1, link.publish_maximum - 1)
         self._suspects.link_up(now)
         self._pump(now)
 
@@ -455,7 +455,6 @@ class Outbox:
         if self._deferred.next_due <= now:
             queue.extendleft(reversed(self._deferred.take_due(now)))
         if now < self._deferred.paused_until:
-            self._changed.set()
             return False
         while self._link is not None:
             if suspects.active and self._waits_for_trial(now):

@@ -411,7 +411,7 @@ class Runtime:
         if self.serving != self.identity:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
-        kept = settings.keeps_session
+        kept = self._intake.session_kept
         dispatcher.refuse_waiting(
             keep=lambda execution: execution.on_disk or (kept and bool(execution.deliveries))
         )

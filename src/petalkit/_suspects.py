@@ -24,7 +24,9 @@ LOSSES_UNTIL_SUSPECT = 2
 LOSSES_UNTIL_CONVICTED = 5  # three of them in trials: one or two can be bad luck on a bad link
 SOON = 5.0  # seconds after a message has left in which a broker that dislikes it closes
 SLOWEST = 1024.0  # bytes a second that a message leaves with, at least, for counting these
-TRIAL_AFTER = 5.0  # seconds that a link has to live before a suspect is sent on it
+# Seconds that a link has to live before a suspect is sent on it; doubled for each trial that it had,
+# so that a broker that closes at a fixed time does not meet each of them.
+TRIAL_AFTER = 5.0
 OVERDUE = 10.0  # seconds for which a trial gives way to what else is to be sent
 
 
@@ -43,7 +45,8 @@ class Suspects:
     def __init__(self) -> None:
         self.active = False
         self._line: list[Entry] = []
-        self._trial_at = math.inf
+        self._up_at = math.inf
+        self._last_at = -math.inf  # the end of the last trial on this link
         self._on_trial: Entry | None = None
         self._trial_ends = -math.inf
 
@@ -80,12 +83,18 @@ class Suspects:
 
     def link_up(self, now: float) -> None:
         """There is a link, and it has yet to show that it lives."""
-        self._trial_at = now + TRIAL_AFTER
+        self._up_at = now
+        self._last_at = -math.inf
         self._end_trial()
 
     def hurry(self) -> None:
         """There may be no later time for a trial."""
-        self._trial_at = -math.inf
+        self._up_at = -math.inf
+
+    def _trial_at(self) -> float:
+        """When the next trial may begin; there must be one."""
+        trials = self._line[0].losses - LOSSES_UNTIL_SUSPECT
+        return max(self._up_at + TRIAL_AFTER * 2.0**trials, self._last_at)
 
     def wants_trial(self, now: float, *, idle: bool) -> bool:
         """Whether the next trial is to begin, as soon as nothing else is in flight.
@@ -94,7 +103,7 @@ class Suspects:
             now: the time.
             idle: whether there is nothing else to send.
         """
-        return bool(self._line) and now >= self._trial_at + (0.0 if idle else OVERDUE)
+        return bool(self._line) and now >= self._trial_at() + (0.0 if idle else OVERDUE)
 
     def pop(self) -> Entry:
         """Take out the next one; there must be one."""
@@ -115,7 +124,7 @@ class Suspects:
     def answered(self, entry: Entry, now: float) -> None:
         """The broker has answered a message."""
         if entry is self._on_trial:
-            self._trial_at = now
+            self._last_at = now
             self._end_trial()
 
     def _end_trial(self) -> None:
@@ -127,7 +136,8 @@ class Suspects:
         if self.holds_others(now):
             return self._trial_ends
         if self._line:
-            for change in (self._trial_at, self._trial_at + OVERDUE):
+            begins = self._trial_at()
+            for change in (begins, begins + OVERDUE):
                 if now < change:
                     return change
         return math.inf  # what is in flight has to be answered first, which is told

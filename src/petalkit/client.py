@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -19,10 +20,19 @@ import attrs
 import trio
 
 from ._codec import Limits, Timestamps, decode_response, encode_json
+from ._deferred import wait_after
 from ._dialects import is_receipt, make_dialect
-from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
+from ._errors import (
+    ConfigError,
+    ConnectionLost,
+    ErrorCode,
+    PayloadError,
+    RejectedByBroker,
+    TransportError,
+)
 from ._identity import resolve_identity_now
 from ._messages import MAX_EXPIRY, Identity, Message, Properties, Response, UserProperties
+from ._reason_codes import Refusal, refusal_of
 from ._settings import Settings
 from ._terms import whole_seconds
 from ._topics import TopicFilter
@@ -40,17 +50,25 @@ CONCURRENT_CALLS = 1000  # calls waiting at once on one client; more wait for th
 class _Call:
     """One call that waits: for its response, or for the news that none will come."""
 
-    __slots__ = ("error", "response", "settled")
+    __slots__ = ("error", "news", "refusal", "response", "settled")
 
     def __init__(self) -> None:
-        self.settled = trio.Event()
+        self.news = trio.Event()  # it is settled, or the broker wants it later
+        self.settled = False
         self.response: Response | None = None
         self.error: Exception | None = None
+        self.refusal: RejectedByBroker | None = None  # the broker's last word, while it is one
+
+    def refuse(self, error: RejectedByBroker) -> None:
+        """The broker wants it later."""
+        self.refusal = error
+        self.news.set()
 
     def settle(self, response: Response | None, error: Exception | None) -> None:
-        if not self.settled.is_set():
+        if not self.settled:
+            self.settled = True
             self.response, self.error = response, error
-            self.settled.set()
+            self.news.set()
 
 
 class Client:
@@ -104,12 +122,15 @@ class Client:
                 left: in whole seconds, rounded up, and one more. When the broker has dropped the
                 command for that, no answer comes.
 
+        When the broker refuses the message for now (a quota, an error without a name), it is sent
+        again after a wait, with the same `messageId`, until the response or the time comes.
+
         Cancellation: the command may have been sent, and may be run by the device.
 
         Raises:
             trio.TooSlowError: no response came in time. The device may still run the command.
             ConnectionLost: the link was lost before the response.
-            RejectedByBroker: the broker refused the message.
+            RejectedByBroker: the broker refused the message for good, or until there was no time.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
             ValueError: another call waits for the same `message_id`, or a user property or
                 `expires_in` cannot be said.
@@ -121,17 +142,22 @@ class Client:
         until = _deadline(expires_in)
         payload = self._encode(command, data, message_id, expires_in, wait_response=True)
         properties = self._properties(user_properties)
-        with trio.fail_after(timeout):
+        call = _Call()
+        with trio.move_on_after(timeout) as scope:
             async with self._turns:
                 if message_id in self._waiting:
                     raise ValueError(f"another call waits for messageId {message_id!r} already")
-                call = self._waiting[message_id] = _Call()
+                self._waiting[message_id] = call
                 try:
                     # The response may be faster than the PUBACK, and is all that counts.
                     await self._publish(payload, properties, until, call)
-                    await call.settled.wait()
+                    await self._wait_settled(payload, properties, until, call)
                 finally:
                     del self._waiting[message_id]
+        if scope.cancelled_caught:
+            if call.refusal is not None:
+                raise call.refusal
+            raise trio.TooSlowError
         if call.error is not None:
             raise call.error
         assert call.response is not None
@@ -154,7 +180,7 @@ class Client:
 
         Raises:
             ConnectionLost: the link was lost before the acknowledgement.
-            RejectedByBroker: the broker refused the message.
+            RejectedByBroker: the broker refused the message, for good or for now.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
             ConfigError, ValueError: as `call`.
             trio.ClosedResourceError: the client's context has been left.
@@ -212,7 +238,11 @@ class Client:
         self, payload: bytes, properties: Properties | None, until: float, call: _Call
     ) -> None:
         def on_done(error: TransportError | None) -> None:
-            if error is not None:
+            if error is None:
+                call.refusal = None  # from here on it is the device that has not answered
+            elif isinstance(error, RejectedByBroker) and _wants_it_later(error):
+                call.refuse(error)
+            else:
                 call.settle(None, error)
 
         while True:
@@ -227,6 +257,26 @@ class Client:
                 await self._link.wait_publishable()
             else:
                 return
+
+    async def _wait_settled(
+        self, payload: bytes, properties: Properties | None, until: float, call: _Call
+    ) -> None:
+        """Wait for the end of a call; send it again while the broker refuses it for now.
+
+        The device knows a copy by its `messageId`: it runs once, though the broker may have passed
+        on what it has refused.
+        """
+        tries = 0
+        while True:
+            await call.news.wait()
+            if call.settled:
+                return
+            call.news = trio.Event()
+            tries += 1
+            with trio.move_on_after(wait_after(tries, random.random)):
+                await call.news.wait()
+            if not call.settled:
+                await self._publish(payload, properties, until, call)
 
     async def _take_responses(self) -> None:
         """Give responses to their calls until the link is lost; then fail those that wait."""
@@ -257,6 +307,10 @@ class Client:
             self._closed = error
         for call in self._waiting.values():
             call.settle(None, error)
+
+
+def _wants_it_later(error: RejectedByBroker) -> bool:
+    return refusal_of(error.reason_code) is not Refusal.FINAL
 
 
 def _deadline(expires_in: float | None) -> float:
