@@ -310,8 +310,10 @@ class Supervisor:
                 # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
                 with contextlib.suppress(trio.WouldBlock, ConnectionLost):
                     link.publish_nowait(self._status(identity, "offline"), lambda _: None)
-            told = isinstance(loss, ConnectionLost) and not link.retries_by_itself
-            self._outbox.detach(loss if told else None)
+            if not isinstance(loss, ConnectionLost) or link.retries_by_itself:
+                self._outbox.detach(None)
+            else:
+                self._outbox.detach(loss)
             self.down.set()
 
     async def _announce(self, link: Link, identity: Identity) -> bool:

@@ -231,8 +231,10 @@ async def test_one_that_was_ended_with_its_identity_is_not_lost(autojump_clock: 
     async with open_harness(Recorder(), settings=settings) as harness:
         await harness.set_organization("other")
         await until(
-            lambda: harness.runtime.serving is not None
-            and harness.runtime.serving.organization_id == "other"
+            lambda: (
+                harness.runtime.serving is not None
+                and harness.runtime.serving.organization_id == "other"
+            )
         )
         assert harness.statistics().sessions_lost == 0
 

@@ -238,9 +238,7 @@ async def test_what_the_broker_says_wrong_is_not_its_closing(wire: dict[str, Any
 
 @WIRES
 @pytest.mark.parametrize("code", [0x80, 0x83, 0x87, 0x97])
-async def test_a_puback_that_refuses_is_told_with_its_code(
-    wire: dict[str, Any], code: int
-) -> None:
+async def test_a_puback_that_refuses_is_told_with_its_code(wire: dict[str, Any], code: int) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(connack=connack(properties=b""))
         await peer.send(answer(PUBACK, await peer.expect(PUBLISH), bytes([code])))
