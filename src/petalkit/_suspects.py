@@ -1,8 +1,8 @@
 """Messages that may be why links die, and how that is found out without holding up others.
 
-A message that was in flight when a link died may have killed it: brokers of MQTT 3.1.1 close without
-a word when they dislike a packet. Rolling restarts, takeovers and outages look the same. What tells
-them apart is a trial:
+A message that was in flight when a link died may have killed it: brokers of MQTT 3.1.1 close
+without a word when they dislike a packet. Rolling restarts, takeovers and outages look the same.
+What tells them apart is a trial:
 
 * A message that two links may have died of is a suspect. All others go before it. It is sent when
   the link has lived for a while without it, and then alone.
@@ -24,8 +24,8 @@ LOSSES_UNTIL_SUSPECT = 2
 LOSSES_UNTIL_CONVICTED = 5  # three of them in trials: one or two can be bad luck on a bad link
 SOON = 5.0  # seconds after a message has left in which a broker that dislikes it closes
 SLOWEST = 1024.0  # bytes a second that a message leaves with, at least, for counting these
-# Seconds that a link has to live before a suspect is sent on it; doubled for each trial that it had,
-# so that a broker that closes at a fixed time does not meet each of them.
+# Seconds that a link has to live before a suspect is sent on it; doubled for each trial that it
+# had, so that a broker that closes at a fixed time does not meet each of them.
 TRIAL_AFTER = 5.0
 OVERDUE = 10.0  # seconds for which a trial gives way to what else is to be sent
 
