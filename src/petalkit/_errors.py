@@ -10,6 +10,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
+
 
 class ErrorCode(enum.StrEnum):
     """The codes that petalkit itself puts into `error_code`. A petal may answer with its own."""
@@ -90,11 +92,24 @@ class ConnectionLost(TransportError):
         reason: the cause as far as it is known.
         taken_over: True when the broker said that another client took the session (MQTT 5,
             reason code 0x8E). MQTT 3.1.1 brokers close the connection without a word.
+        reason_code: of the DISCONNECT with which the broker ended it (MQTT 5.0, section
+            3.14.2.1); None when there was none.
+        closed: the broker's side closed or reset the connection without a DISCONNECT. False where
+            this side gave up, or the network was gone.
     """
 
-    def __init__(self, reason: str = "", *, taken_over: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        taken_over: bool = False,
+        reason_code: int | None = None,
+        closed: bool = False,
+    ) -> None:
         super().__init__(reason or "the connection to the broker was lost")
-        self.taken_over = taken_over
+        self.taken_over = taken_over or reason_code == SESSION_TAKEN_OVER
+        self.reason_code = reason_code
+        self.closed = closed
 
 
 class RejectedByBroker(TransportError):

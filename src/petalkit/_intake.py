@@ -79,7 +79,7 @@ class Intake:
         self._counters = counters
         self._response_topics = ResponseTopics(settings, counters)
         self.freshness = Freshness(settings, answers.timestamps, counters)
-        self._session_kept = settings.keeps_session
+        self._session_kept = settings.keeps_session  # until a link tells better
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
@@ -109,7 +109,7 @@ class Intake:
         self._admitting = False
         self._draining = False  # the session is about to end: what is here is ours alone
         self._deaf = False  # closed to urgent commands too
-        self._reading_on = False
+        self._reading_on = 0  # how many want it
         outbox.on_pressure = self._wake
         if journal is not None:
             journal.on_room = self._take_up_waiting
@@ -131,7 +131,7 @@ class Intake:
         if without_dots != self._without_dots:
             self._without_dots = without_dots
             self._dots_told = False
-        self._session_kept = self._settings.keeps_session
+        self._session_kept = self._settings.keeps_session and link.session_expiry > 0
         self._draining = False
         try:
             while True:
@@ -158,12 +158,12 @@ class Intake:
     @contextlib.contextmanager
     def reading_on(self) -> Generator[None]:
         """Do not pause inside this block: an answer of the broker comes in the same stream."""
-        self._reading_on = True
+        self._reading_on += 1
         self._wake()
         try:
             yield
         finally:
-            self._reading_on = False
+            self._reading_on -= 1
 
     async def _pause(self, link: Link) -> None:
         """Read nothing until there may be room, or a reason to read all the same."""
@@ -204,6 +204,16 @@ class Intake:
         self._draining = True
         self._held.session_ends()
         self._dispatcher.session_ends()
+
+    def session_lost(self) -> None:
+        """What links before this have delivered will not come again: it is ours alone."""
+        self._held.session_ends()
+        self._dispatcher.session_ends()
+
+    @property
+    def session_kept(self) -> bool:
+        """Whether what is left unacknowledged comes again, as far as is known."""
+        return self._session_kept
 
     def _must_pause(self) -> bool:
         return (

@@ -93,9 +93,7 @@ async def run_until_signalled(
     return EXIT_OK
 
 
-async def _serve(
-    petals: Sequence[Petal], settings: Settings, stop: _Stop, advice: str
-) -> None:
+async def _serve(petals: Sequence[Petal], settings: Settings, stop: _Stop, advice: str) -> None:
     async with open_runtime(petals, settings, advice=advice) as runtime:
         stop.has_started(runtime)
         await wait_any(runtime.wait_stopped, runtime.wait_all_failed)

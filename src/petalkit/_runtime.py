@@ -96,7 +96,7 @@ class Runtime:
             journal = Journal(settings, device_id, self._counters, timestamps)
             posts = Posts(journal, settings.response_expiry)
         self._journal = journal
-        self._outbox = Outbox(settings, self._counters, posts)
+        self._outbox = Outbox(settings, self._counters, posts, jitter=jitter)
         dialect = make_dialect(settings.dialect, device_id)
         self._answers = Answers(settings, self._outbox, timestamps, self._counters, dialect)
         self._duplicates = _make_window(settings, journal)
@@ -280,9 +280,11 @@ class Runtime:
             unencodable=counters.unencodable,
             links=counters.links,
             links_lost=counters.links_lost,
+            sessions_lost=counters.sessions_lost,
             connects_failed=counters.connects_failed,
             published=counters.published,
             publish_rejected=counters.publish_rejected,
+            publish_deferred=counters.publish_deferred,
             publish_set_aside=counters.publish_set_aside,
             publish_expired=counters.publish_expired,
             publish_unsent=counters.publish_unsent,
@@ -419,7 +421,7 @@ class Runtime:
         if self.serving != self.identity:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
-        kept = settings.keeps_session
+        kept = self._intake.session_kept
         dispatcher.refuse_waiting(
             keep=lambda execution: execution.on_disk or (kept and bool(execution.deliveries))
         )

@@ -39,9 +39,11 @@ class Counters:
     unencodable: int = 0
     links: int = 0
     links_lost: int = 0
+    sessions_lost: int = 0
     connects_failed: int = 0
     published: int = 0
     publish_rejected: int = 0
+    publish_deferred: int = 0
     publish_set_aside: int = 0
     publish_expired: int = 0
     publish_unsent: int = 0
@@ -104,15 +106,20 @@ class Statistics:
     """Links that were subscribed and ready."""
     links_lost: int
     """Links that were lost, not left."""
+    sessions_lost: int
+    """Sessions that the broker should have kept, and had not at the next link: what was sent
+    meanwhile is lost."""
     connects_failed: int
     """Attempts to connect or subscribe that failed."""
     published: int
     """Responses and events acknowledged by the broker (QoS 0: handed over)."""
     publish_rejected: int
     """Responses and events that the broker refused for good."""
+    publish_deferred: int
+    """Times that the broker refused a response or an event for now. It is sent again later."""
     publish_set_aside: int
-    """Responses and events given up because five links died with them in flight, the last three
-    with nothing beside them."""
+    """Responses and events given up because five links died soon after they were sent, the last
+    three with nothing else in flight."""
     publish_expired: int
     """Responses and events that were too old to send."""
     publish_unsent: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -19,6 +20,7 @@ import attrs
 import trio
 
 from ._codec import Limits, Timestamps, decode_response, encode_json
+from ._deferred import wait_after
 from ._dialects import is_receipt, make_dialect
 from ._errors import (
     ConfigError,
@@ -26,10 +28,12 @@ from ._errors import (
     ErrorCode,
     PayloadError,
     PetalkitError,
+    RejectedByBroker,
     TransportError,
 )
 from ._identity import resolve_identity_now
 from ._messages import MAX_EXPIRY, Identity, Message, Properties, Response, UserProperties
+from ._reason_codes import Refusal, refusal_of
 from ._settings import Settings
 from ._terms import whole_seconds
 from ._topics import TopicFilter
@@ -80,18 +84,26 @@ class CallTimeout(PetalkitError, trio.TooSlowError):
 class _Call:
     """One call that waits: for its response, or for the news that none will come."""
 
-    __slots__ = ("error", "response", "sent", "settled")
+    __slots__ = ("error", "news", "refusal", "response", "sent", "settled")
 
     def __init__(self) -> None:
-        self.settled = trio.Event()
+        self.news = trio.Event()  # it is settled, or the broker wants it later
+        self.settled = False
         self.sent = False
         self.response: Response | None = None
         self.error: Exception | None = None
+        self.refusal: RejectedByBroker | None = None  # the broker's last word, while it is one
+
+    def refuse(self, error: RejectedByBroker) -> None:
+        """The broker wants it later."""
+        self.refusal = error
+        self.news.set()
 
     def settle(self, response: Response | None, error: Exception | None) -> None:
-        if not self.settled.is_set():
+        if not self.settled:
+            self.settled = True
             self.response, self.error = response, error
-            self.settled.set()
+            self.news.set()
 
 
 class Client:
@@ -146,13 +158,16 @@ class Client:
                 Interval too, if it is shorter than the time that is left: in whole seconds, rounded
                 up, and one more. When the broker has dropped the command for that, no answer comes.
 
+        When the broker refuses the message for now (a quota, an error without a name), it is sent
+        again after a wait, with the same `messageId`, until the response or the time comes.
+
         Cancellation: the command may have been sent, and may be run by the device.
 
         Raises:
             CallTimeout: no response came in time; it says what can still happen. It is a
                 `trio.TooSlowError`.
             ConnectionLost: the link was lost before the response.
-            RejectedByBroker: the broker refused the message.
+            RejectedByBroker: the broker refused the message for good, or until there was no time.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
             ValueError: another call waits for the same `message_id`, or a user property or
                 `expires_in` cannot be said.
@@ -174,10 +189,12 @@ class Client:
                 try:
                     # The response may be faster than the PUBACK, and is all that counts.
                     await self._publish(payload, properties, until, call)
-                    await call.settled.wait()
+                    await self._wait_settled(payload, properties, until, call)
                 finally:
                     del self._waiting[message_id]
         if scope.cancelled_caught:
+            if call.refusal is not None:
+                raise call.refusal
             raise CallTimeout(command, message_id, timeout, sent=call.sent, expires_at=expires_at)
         if call.error is not None:
             raise call.error
@@ -201,7 +218,7 @@ class Client:
 
         Raises:
             ConnectionLost: the link was lost before the acknowledgement.
-            RejectedByBroker: the broker refused the message.
+            RejectedByBroker: the broker refused the message, for good or for now.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
             ConfigError, ValueError: as `call`.
             trio.ClosedResourceError: the client's context has been left.
@@ -262,7 +279,11 @@ class Client:
         self, payload: bytes, properties: Properties | None, until: float, call: _Call
     ) -> None:
         def on_done(error: TransportError | None) -> None:
-            if error is not None:
+            if error is None:
+                call.refusal = None  # from here on it is the device that has not answered
+            elif isinstance(error, RejectedByBroker) and _wants_it_later(error):
+                call.refuse(error)
+            else:
                 call.settle(None, error)
 
         while True:
@@ -278,6 +299,26 @@ class Client:
             else:
                 call.sent = True
                 return
+
+    async def _wait_settled(
+        self, payload: bytes, properties: Properties | None, until: float, call: _Call
+    ) -> None:
+        """Wait for the end of a call; send it again while the broker refuses it for now.
+
+        The device knows a copy by its `messageId`: it runs once, though the broker may have passed
+        on what it has refused.
+        """
+        tries = 0
+        while True:
+            await call.news.wait()
+            if call.settled:
+                return
+            call.news = trio.Event()
+            tries += 1
+            with trio.move_on_after(wait_after(tries, random.random)):
+                await call.news.wait()
+            if not call.settled:
+                await self._publish(payload, properties, until, call)
 
     async def _take_responses(self) -> None:
         """Give responses to their calls until the link is lost; then fail those that wait."""
@@ -308,6 +349,10 @@ class Client:
             self._closed = error
         for call in self._waiting.values():
             call.settle(None, error)
+
+
+def _wants_it_later(error: RejectedByBroker) -> bool:
+    return refusal_of(error.reason_code) is not Refusal.FINAL
 
 
 def _time_left(timeout: float) -> float:

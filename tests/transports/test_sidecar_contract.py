@@ -75,6 +75,10 @@ class WrappedLink(Link):
         return self._link.session_present
 
     @property
+    def session_expiry(self) -> int:
+        return self._link.session_expiry
+
+    @property
     def publish_maximum(self) -> int:
         return self._link.publish_maximum
 

@@ -206,7 +206,7 @@ class Events(Protocol):
     def on_connected(self, connack: Any) -> None: ...
     def on_message(self, message: paho.MQTTMessage) -> None: ...
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
-    def on_end(self, reason: str, *, taken_over: bool) -> None: ...
+    def on_end(self, reason: str, *, reason_code: int | None) -> None: ...
     def on_output(self) -> None: ...
 
 
@@ -500,10 +500,10 @@ class HardenedClient(asyncio_mqtt.Client):
             text = getattr(properties, "ReasonString", "") or rc.getName()
             self._events.on_end(
                 f"the broker disconnected: {text} ({rc.value:#04x})",
-                taken_over=rc.value == _SESSION_TAKEN_OVER,
+                reason_code=rc.value,
             )
         else:
-            self._events.on_end(f"the connection broke off: {rc.getName()}", taken_over=False)
+            self._events.on_end(f"the connection broke off: {rc.getName()}", reason_code=None)
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         # S4: there is no time between CONNACK and a listener; S5: and no queue that drops.
@@ -538,8 +538,6 @@ class HardenedClient(asyncio_mqtt.Client):
         # around every call instead.
         return await fut
 
-
-_SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
 
 _RETURN_CODES = {  # MQTT 3.1.1, table 3.1
     1: "unacceptable protocol version",

@@ -34,8 +34,8 @@ from ._asyncio_client import (
 )
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
-from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
-from ._contract import ConnectOptions, Delivery, OnDone
+from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches, is_peers_doing
+from ._contract import ConnectOptions, Delivery, OnDone, fitted
 from ._tls import Address
 from ._trio_asyncio import trio_asyncio
 
@@ -99,7 +99,7 @@ class AsyncioLink(BaseLink):
         """
         self._up = True
         self._outgoing.accept_limits(connack)
-        self._broker_limits = read_limits(connack)
+        self._accept_limits(read_limits(connack))
         keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
         self._watch.interval = min(self._watch.interval, keep_alive)
 
@@ -195,10 +195,10 @@ class AsyncioLink(BaseLink):
         if self._full():
             self._wire.paused = True
 
-    def on_end(self, reason: str, *, taken_over: bool) -> None:
+    def on_end(self, reason: str, *, reason_code: int | None) -> None:
         """From the client: DISCONNECT of the broker, or a packet that paho cannot read."""
         if not self._leaving:
-            self._lose(reason, taken_over=taken_over)
+            self._lose(reason, reason_code=reason_code)
 
     @property
     def publish_maximum(self) -> int:
@@ -248,7 +248,7 @@ class AsyncioLink(BaseLink):
         if data and not self._leaving:
             self._wire.feed(data)
             self._parse()
-        self._lose(f"writing failed: {error}")
+        self._lose(f"writing failed: {error}", closed=is_peers_doing(error))
 
     def _half_close(self) -> None:
         try:
@@ -259,6 +259,8 @@ class AsyncioLink(BaseLink):
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
         self._check_up()
+        if not self._fits_all:
+            message = fitted(message, self._broker_limits)
         self._outgoing.publish(message, on_done)
 
     def _publishable(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
+import msgspec
 import trio
 
 from .._errors import ConnectionLost, TransportError
@@ -184,6 +185,19 @@ def real_limits(said: Mapping[str, int | None]) -> Mapping[str, int]:
     }
 
 
+def fitted(message: Message, limits: Mapping[str, int]) -> Message:
+    """A message as a broker of these limits takes it (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
+
+    With QoS 0 where it takes no other, and without retain where it retains nothing: a broker ends
+    the link that sends it more.
+    """
+    qos = min(message.qos, limits.get("maximum_qos", message.qos))
+    retain = message.retain and limits.get("retain_available", 1) != 0
+    if (qos, retain) == (message.qos, message.retain):
+        return message
+    return msgspec.structs.replace(message, qos=qos, retain=retain)
+
+
 class Link(abc.ABC):
     """One live connection to a broker. Made by `Transport.connect`, and good until it is lost.
 
@@ -212,12 +226,21 @@ class Link(abc.ABC):
         return {}
 
     @property
-    def loss_blames_messages(self) -> bool:
-        """Whether a message that was in flight when the link was lost may be why it was.
+    @abc.abstractmethod
+    def session_expiry(self) -> int:
+        """Seconds for which the session is kept after this link, as granted; 0 for not at all.
 
-        If so, one that several links die with is set aside.
+        With MQTT 3.1.1, where nothing is granted, as it was asked for.
         """
-        return True
+
+    @property
+    def retries_by_itself(self) -> bool:
+        """Whether each message is tried again behind this link until its outcome is final.
+
+        If so, a loss says nothing against what was in flight, a refusal is the last word, and
+        outcomes come in no order. An MQTT broker does none of that.
+        """
+        return False
 
     @property
     @abc.abstractmethod
@@ -282,6 +305,9 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """Hand a message to the link; it leaves with others at the end of this wake-up.
+
+        A broker that takes QoS 0 alone, or retains nothing, is sent it that way (MQTT 5); see
+        `broker_limits`.
 
         `on_done` is called exactly once, in a Trio task's context or in the event loop's own,
         never inside this call: with None at the PUBACK (QoS 0: when it was handed over), with
@@ -366,5 +392,6 @@ __all__ = [
     "OnDone",
     "Transport",
     "WithdrawableDelivery",
+    "fitted",
     "real_limits",
 ]

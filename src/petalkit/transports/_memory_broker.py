@@ -17,7 +17,7 @@ from typing import Literal, overload
 import attrs
 import trio
 
-from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker
+from .._errors import SESSION_TAKEN_OVER, ConnectFailed, ConnectionLost, RejectedByBroker
 from .._messages import Message, Properties
 from .._settings import Protocol
 from .._topics import TopicFilter, check_topic
@@ -164,6 +164,7 @@ class MemoryBroker:
         max_queued: QoS 1 messages kept for one client beyond that.
         session_expiry: seconds for which the session of an absent 3.1.1 client is kept; MQTT 5
             clients say it themselves.
+        session_expiry_max: seconds that it grants to MQTT 5 clients, at most.
         history: messages that `published` remembers.
 
     Attributes:
@@ -177,11 +178,13 @@ class MemoryBroker:
         window: int = DEFAULT_WINDOW,
         max_queued: int = DEFAULT_MAX_QUEUED,
         session_expiry: float = math.inf,
+        session_expiry_max: float = math.inf,
         history: int = 0,
     ) -> None:
         self.window = window
         self.max_queued = max_queued
         self.session_expiry = session_expiry
+        self.session_expiry_max = session_expiry_max
         self.delay = 0.0
         self.published: deque[Message] = deque(maxlen=history)
         self._counters = Counters()
@@ -279,8 +282,18 @@ class MemoryBroker:
 
     # -- faults
 
-    def drop_links(self, *client_ids: str, reason: str = "the broker dropped the link") -> int:
+    def drop_links(
+        self,
+        *client_ids: str,
+        reason: str = "the broker dropped the link",
+        reason_code: int | None = None,
+    ) -> int:
         """Cut the links of these clients, or of all; wills are published.
+
+        Args:
+            client_ids: of whom; of all when there are none.
+            reason: for the log of the other side.
+            reason_code: of the DISCONNECT that says so, to clients of MQTT 5; None just closes.
 
         Returns:
             How many there were.
@@ -291,7 +304,7 @@ class MemoryBroker:
             if session.connection and (not client_ids or client_id in client_ids)
         ]
         for connection in connections:
-            self._lose(connection, ConnectionLost(reason))
+            self._lose(connection, _ended(connection, reason, reason_code))
         return len(connections)
 
     def refuse_connections(
@@ -356,7 +369,7 @@ class MemoryBroker:
             session.delayed_will = None
             if session.connection is not None:
                 session.connection.will = None
-                self._lose(session.connection, ConnectionLost("the broker has stopped"))
+                self._lose(session.connection, _ended(session.connection, "the broker has stopped"))
         if not keep_sessions:
             for session in list(self._sessions.values()):
                 self._forget(session)
@@ -385,12 +398,8 @@ class MemoryBroker:
         if session is not None:
             if (old := session.connection) is not None:
                 # MQTT 5.0, section 3.1.4: DISCONNECT 0x8E; 3.1.1 just closes.
-                self._lose(
-                    old,
-                    ConnectionLost(
-                        "another client took over the session", taken_over=old.protocol == "5"
-                    ),
-                )
+                text = "another client took over the session"
+                self._lose(old, _ended(old, text, SESSION_TAKEN_OVER))
             if self._sessions.get(options.client_id) is not session:
                 session = None  # it ended with its link
         # The one flag of 3.1.1 says both: forget the old session, and do not keep the new one.
@@ -406,7 +415,7 @@ class MemoryBroker:
             session.lifetime = 0 if clean else self.session_expiry
         else:
             kept = options.session_expiry
-            session.lifetime = math.inf if kept == _NEVER else kept
+            session.lifetime = min(math.inf if kept == _NEVER else kept, self.session_expiry_max)
         window = self.window
         if protocol == "5":
             window = min(window, options.receive_maximum)
@@ -613,6 +622,13 @@ class MemoryBroker:
         self._next_expiry = min(
             (session.expires_at for session in self._sessions.values()), default=math.inf
         )
+
+
+def _ended(connection: Connection, reason: str, reason_code: int | None = None) -> ConnectionLost:
+    """As the client sees it: only MQTT 5 has a DISCONNECT of the broker's."""
+    if connection.protocol != "5":
+        reason_code = None
+    return ConnectionLost(reason, reason_code=reason_code, closed=reason_code is None)
 
 
 def _set(table: dict[TopicFilter, int], topic_filter: TopicFilter, code: int | None) -> None:

@@ -171,9 +171,14 @@ class SidecarLink(Link):
         return False
 
     @property
-    def loss_blames_messages(self) -> bool:
-        """See `Link.loss_blames_messages`. A message has its own request, and its own answer."""
-        return False
+    def session_expiry(self) -> int:
+        """See `Link.session_expiry`. What is not taken is the client's to send again, for ever."""
+        return 0xFFFF_FFFF
+
+    @property
+    def retries_by_itself(self) -> bool:
+        """See `Link.retries_by_itself`. A message has its own request, and its own answer."""
+        return True
 
     @property
     def ended(self) -> trio.Event:

@@ -8,6 +8,7 @@ at once, so the AckWindow has to be closed in the same step in which the link is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -166,12 +167,19 @@ class MemoryLink(Link):
         lost = self._connection.lost
         assert lost is not None
         # A fresh one each time: an exception that is raised twice gathers tracebacks.
-        return ConnectionLost(str(lost), taken_over=lost.taken_over)
+        return copy.copy(lost)
 
     @property
     def session_present(self) -> bool:
         """See `Link.session_present`."""
         return self._session_present
+
+    @property
+    def session_expiry(self) -> int:
+        """See `Link.session_expiry`."""
+        if self._connection.protocol == "3.1.1":
+            return self._options.session_expiry
+        return int(min(self._connection.session.lifetime, 0xFFFF_FFFF))
 
     # -- subscribing
 
