@@ -3,7 +3,7 @@
 The layers; an import goes only towards an earlier line (`tests/test_layers.py` holds it):
 
     values       _version  _errors  _topics  _messages  _structuring  _clocks  _codec
-                 _settings_checks  _settings  _dialects  _files
+                 _settings_checks  _proxies  _server_references  _settings  _dialects  _files
     transports   transports/
     authoring    _context  _binding  _registry  _petal
     runtime      _waiting  _statistics  _terms  _identity  _journal_records  _journal_lock

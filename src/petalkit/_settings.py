@@ -16,6 +16,8 @@ import attrs
 
 from ._errors import ConfigError
 from ._messages import DEFAULT_BASE_TOPIC
+from ._proxies import PROXY_OFF, check_credentials, check_proxy
+from ._server_references import check_patterns
 from ._settings_checks import (
     as_text,
     at_least,
@@ -80,7 +82,8 @@ class Settings:
     # -- where to, and as whom
     broker: str = _setting(
         "mqtt://localhost:1883",
-        "Address of the broker: mqtt:// or mqtts://, host and port; or unix:// and a path.",
+        "Address of the broker: mqtt:// or mqtts://, host and port; ws:// or wss:// and a path "
+        "too; or unix:// and a path.",
     )
     transport: str = _setting(
         "asyncio-mqtt",
@@ -142,6 +145,31 @@ class Settings:
         check=texts,
     )
     allow_insecure: bool = _setting(False, "Allow plain TCP to an address that is not loopback.")
+    proxy: str | None = attrs.field(
+        default=None,
+        validator=check_proxy,
+        metadata={
+            "help": "HTTP proxy to reach the broker through (CONNECT): http://host:port; off for "
+            "none.",
+            "unit": "",
+            "secret": False,
+            "off": PROXY_OFF,
+            "default": "none; on the command line HTTPS_PROXY, for mqtts:// and wss://",
+        },
+    )
+    proxy_credentials: str | None = _setting(
+        None, "name:password for the proxy (Basic).", check=check_credentials, secret=True
+    )
+    websocket_headers_file: Path | None = _setting(
+        None,
+        "HTTP headers more to open a WebSocket with, such as Authorization: one a line; read at "
+        "each connect.",
+    )
+    server_references: tuple[str, ...] = _setting(
+        (),
+        "Other servers that the broker may send us to (MQTT 5): host, host:port or *.example.com.",
+        check=check_patterns,
+    )
 
     # -- topics
     base_topic: str = _setting(
@@ -496,6 +524,8 @@ class Settings:
             raise ConfigError("cert_file", "must be given together with key_file, or not at all")
         if self.password is not None and self.username is None:
             raise ConfigError("password", "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
+        if self.proxy_credentials is not None and self.proxy in (None, PROXY_OFF):
+            raise ConfigError("proxy_credentials", "needs a proxy beside it")
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
@@ -195,6 +195,7 @@ class Events(Protocol):
     def on_message(self, message: paho.MQTTMessage) -> None: ...
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
     def on_end(self, reason: str, *, taken_over: bool) -> None: ...
+    def on_referral(self, code: int, reference: str) -> None: ...
     def on_output(self) -> None: ...
 
 
@@ -203,6 +204,7 @@ class _Paho(paho.Client):
 
     wire: Wire
     connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
+    on_unknown_end: Callable[[int], None]
 
     def _create_socket(self) -> Any:
         # S2: paho would connect here, in whatever thread `connect` runs, and block in it.
@@ -212,7 +214,16 @@ class _Paho(paho.Client):
         packet: Any = self._in_packet["packet"]
         if len(packet) >= 2:
             self.connack_code = packet[1]
+            if not _is_known(self, PacketTypes.CONNACK, packet[1]):
+                return paho.MQTT_ERR_PROTOCOL  # what refuses is told by its number
         return super()._handle_connack()
+
+    def _handle_disconnect(self) -> None:
+        packet: Any = self._in_packet["packet"]
+        if packet and not _is_known(self, PacketTypes.DISCONNECT, packet[0]):
+            self.on_unknown_end(packet[0])
+        else:
+            super()._handle_disconnect()
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
         # paho builds a reason code and a set of properties from the form that has neither; that
@@ -224,6 +235,17 @@ class _Paho(paho.Client):
         if packet_id not in self._out_messages:
             return paho.MQTT_ERR_SUCCESS
         return self._do_on_publish(packet_id, _SUCCESS, _NO_PROPERTIES)
+
+
+def _is_known(client: paho.Client, packet_type: int, code: int) -> bool:
+    """Whether paho has a name for a reason code; where it has none, it raises a KeyError."""
+    if client.protocol != paho.MQTTv5:
+        return True
+    try:
+        ReasonCode(packet_type, identifier=code).getName()
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 class HardenedClient(asyncio_mqtt.Client):
@@ -282,6 +304,7 @@ class HardenedClient(asyncio_mqtt.Client):
         client.max_inflight_messages_set(0)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        client.on_unknown_end = self._on_unknown_end
         client.on_subscribe = cast(Any, self._on_subscribe)  # typed for version 1
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
@@ -406,7 +429,7 @@ class HardenedClient(asyncio_mqtt.Client):
             return None
         if not self._v5 or code < 0x80:
             return code, _RETURN_CODES.get(code, f"return code {code}")
-        return code, self.connack_reason
+        return code, self.connack_reason or f"reason code {code:#04x}"
 
     # -- what paho calls
 
@@ -414,7 +437,7 @@ class HardenedClient(asyncio_mqtt.Client):
         self, client: Any, userdata: Any, flags: Any, rc: Any, properties: Any = None
     ) -> None:
         self.session_present = bool(flags.session_present)
-        self.connack_reason = getattr(properties, "ReasonString", "") or rc.getName()
+        self.connack_reason = self._reason(rc, properties)
         if not rc.is_failure:
             self._events.on_connected(properties)
         if not self._connected.done():
@@ -431,13 +454,29 @@ class HardenedClient(asyncio_mqtt.Client):
             self._connected.set_exception(asyncio_mqtt.MqttError(str(rc)))
             self._connected.exception()  # retrieved, should nobody be waiting any more
         if flags.is_disconnect_packet_from_server:
-            text = getattr(properties, "ReasonString", "") or rc.getName()
+            text = self._reason(rc, properties)
             self._events.on_end(
                 f"the broker disconnected: {text} ({rc.value:#04x})",
                 taken_over=rc.value == _SESSION_TAKEN_OVER,
             )
         else:
             self._events.on_end(f"the connection broke off: {rc.getName()}", taken_over=False)
+
+    def _reason(self, rc: Any, properties: Any) -> str:
+        """The broker's reason, or the name of its code; and the other server that it names."""
+        text: str = getattr(properties, "ReasonString", "") or rc.getName()
+        reference: str = getattr(properties, "ServerReference", "")
+        if not reference:
+            return text
+        self._events.on_referral(rc.value, reference)
+        return f"{text}; it names another server: {reference}"
+
+    def _on_unknown_end(self, code: int) -> None:
+        text = f"the broker disconnected: reason code {code:#04x}"
+        if not self._connected.done():
+            self._connected.set_exception(asyncio_mqtt.MqttError(text))
+            self._connected.exception()  # retrieved, should nobody be waiting any more
+        self._events.on_end(text, taken_over=False)
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         # S4: there is no time between CONNACK and a listener; S5: and no queue that drops.

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from .._errors import ConnectionLost, TransportError
+from .._server_references import Referral
 from .._topics import TopicFilter
 from ._contract import ConnectOptions, Delivery, Link, OnDone
 from ._inbox import Inbox
@@ -40,7 +41,13 @@ FAILURE = 0x80  # this reason code and those above it
 
 
 class BaseLink(Link):
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        referral: to another server, by which the broker refused or ended the link.
+    """
+
+    referral: Referral | None = None
 
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options

@@ -15,6 +15,7 @@ import trio
 
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
 from .._messages import Message
+from .._server_references import referral_of
 from .._topics import TopicFilter
 from ._base_link import FAILURE, MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
@@ -170,6 +171,7 @@ class NativeLink(BaseLink):
                 self._on_published(event)  # type: ignore[arg-type]
             elif isinstance(event, Ended):
                 last_words = b"" if event.by_server else self._session.data_to_send()
+                self.referral = referral_of(event.reason_code, event.server_reference)
                 self._lose(event.text, taken_over=event.reason_code == _SESSION_TAKEN_OVER)
                 return last_words
             else:
@@ -199,6 +201,7 @@ class NativeLink(BaseLink):
             self._decided.set()
         elif isinstance(event, Refused):
             self._refused = event
+            self.referral = referral_of(event.reason_code, event.server_reference)
             self._lose(event.text)
         elif not isinstance(event, Delivery | Published | Ended):
             question = self._questions.pop(event.packet_id, None)

@@ -1,6 +1,7 @@
 """Where the broker is, and the TLS that leads there: what every wire of our own needs first.
 
     mqtt://host[:1883]    mqtts://host[:8883]    unix:///path/of/the/socket
+    ws://host[:80]/path   wss://host[:443]/path
 
 The rule: certificates are always verified and the host name is always checked; there is no
 setting to turn that off. Plain TCP is for this machine only, unless `allow_insecure` says that
@@ -19,9 +20,11 @@ import attrs
 
 from .._errors import ConfigError
 from .._files import open_regular
+from .._proxies import PROXY_OFF, Proxy, read_proxy
 from .._settings import Settings
+from ._websocket_settings import WEBSOCKET_SCHEMES, websocket_resource
 
-_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "alpn")
 
 
@@ -31,12 +34,16 @@ class Address:
 
     Attributes:
         path: of a Unix socket, which is then the way there.
+        resource: of a WebSocket, such as /mqtt; None where MQTT goes without one.
+        proxy: through which the way leads.
     """
 
     host: str
     port: int
     tls: bool
     path: str | None = None
+    resource: str | None = None
+    proxy: Proxy | None = None
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -49,42 +56,68 @@ def broker_address(settings: Settings) -> Address:
     """The address in `settings.broker`.
 
     Raises:
-        ConfigError: the scheme is not mqtt, mqtts or unix, more than host and port is given, TLS
-            settings stand beside a plain address, or plain TCP would leave this machine.
+        ConfigError: the scheme is none of these, more than host and port is given, TLS settings
+            stand beside a plain address, or plain TCP would leave this machine.
     """
     url = settings.broker_url()
+    proxy = _proxy(settings)
+    if settings.websocket_headers_file is not None and url.scheme not in WEBSOCKET_SCHEMES:
+        raise ConfigError("websocket_headers_file", "needs a ws:// or wss:// address")
     if url.scheme == "unix":
         _refuse_tls_settings(settings)
         is_path = url.path.startswith("/") and url.path != "/"
         if url.netloc or url.query or url.fragment or not is_path:
             raise ConfigError("broker", f"{settings.broker!r} has to be unix:///path")
+        if proxy is not None:
+            raise ConfigError("proxy", "leads to no Unix socket")
         return Address("localhost", _DEFAULT_PORTS["mqtt"], tls=False, path=url.path)
     if url.scheme not in _DEFAULT_PORTS:
-        raise ConfigError(
-            "broker", f"must start with mqtt://, mqtts:// or unix://, not {url.scheme}://"
-        )
+        known = "mqtt://, mqtts://, ws://, wss:// or unix://"
+        raise ConfigError("broker", f"must start with {known}, not {url.scheme}://")
     if not url.hostname or not url.hostname.isprintable() or " " in url.hostname:
         raise ConfigError("broker", f"{settings.broker!r} names no host")
-    if url.path not in ("", "/") or url.query or url.fragment:
+    resource = websocket_resource(url) if url.scheme in WEBSOCKET_SCHEMES else None
+    if resource is None and (url.path not in ("", "/") or url.query or url.fragment):
         raise ConfigError("broker", f"{settings.broker!r} has more than a host and a port")
     if url.port == 0:
         raise ConfigError("broker", "port 0 cannot be connected to")
-    tls = url.scheme == "mqtts"
+    tls = url.scheme in ("mqtts", "wss")
+    found = Address(
+        url.hostname, url.port or _DEFAULT_PORTS[url.scheme], tls, resource=resource, proxy=proxy
+    )
     if not tls:
         _refuse_tls_settings(settings)
-        if not settings.allow_insecure and not is_loopback(url.hostname):
-            raise ConfigError(
-                "broker",
-                f"{settings.broker!r} would send everything in the clear: use mqtts://, "
-                "or set allow_insecure if the network is trusted",
-            )
-    return Address(url.hostname, url.port or _DEFAULT_PORTS[url.scheme], tls)
+    if not is_safe(found, settings):
+        raise ConfigError(
+            "broker",
+            f"{settings.broker!r} would send everything in the clear: use "
+            f"{'mqtts' if resource is None else 'wss'}://, "
+            "or set allow_insecure if the network is trusted",
+        )
+    return found
+
+
+def is_safe(address: Address, settings: Settings) -> bool:
+    """Whether nothing leaves this machine in the clear, or the user knows.
+
+    A proxy elsewhere takes even `localhost` for a name of its own.
+    """
+    if address.tls or settings.allow_insecure:
+        return True
+    proxy = address.proxy
+    return is_loopback(address.host) and (proxy is None or is_loopback(proxy.host))
+
+
+def _proxy(settings: Settings) -> Proxy | None:
+    if settings.proxy is None or settings.proxy == PROXY_OFF:
+        return None
+    return read_proxy(settings.proxy, settings.proxy_credentials)
 
 
 def _refuse_tls_settings(settings: Settings) -> None:
     for name in _TLS_SETTINGS:
         if getattr(settings, name):
-            raise ConfigError(name, f"needs an mqtts:// address, not {settings.broker!r}")
+            raise ConfigError(name, f"needs an mqtts:// or wss:// address, not {settings.broker!r}")
 
 
 def is_loopback(host: str) -> bool:
