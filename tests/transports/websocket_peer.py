@@ -76,6 +76,21 @@ def below(stream: WebSocketStream) -> trio.testing.MemorySendStream:
     return sending
 
 
+def hold_sending(stream: WebSocketStream) -> trio.Event:
+    """Let what a client's end sends wait on its way, until the event is set."""
+    lower = below(stream)
+    deliver = lower.send_all_hook  # a memory stream passes on what it has by its hook
+    assert deliver is not None
+    gate = trio.Event()
+
+    async def wait_and_deliver() -> None:
+        await gate.wait()
+        await deliver()
+
+    lower.send_all_hook = wait_and_deliver
+    return gate
+
+
 async def open_pair(
     *more: Event, streams: Sequence[trio.abc.Stream] | None = None, subprotocol: str | None = "mqtt"
 ) -> Pair:

@@ -31,6 +31,9 @@ _GOOD_ENDS = (CloseReason.NORMAL_CLOSURE, CloseReason.NO_STATUS_RCVD)
 class WebSocketStream(trio.abc.HalfCloseableStream):
     """See the module. Made by `open_websocket`.
 
+    Unlike other streams that close by halves, it sends nothing more once the peer has closed, for
+    then the answer is due, and is the last frame.
+
     Args:
         transport_stream: what the WebSocket was opened on; owned from here on.
         connection: of wsproto, open.
