@@ -524,8 +524,6 @@ class Settings:
             raise ConfigError("cert_file", "must be given together with key_file, or not at all")
         if self.password is not None and self.username is None:
             raise ConfigError("password", "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
-        if self.proxy_credentials is not None and self.proxy in (None, PROXY_OFF):
-            raise ConfigError("proxy_credentials", "needs a proxy beside it")
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
 

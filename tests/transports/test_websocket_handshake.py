@@ -13,7 +13,8 @@ from wsproto.utilities import generate_accept_token
 from petalkit import ConfigError, ConnectFailed, Settings
 from petalkit.transports import create_transport
 from petalkit.transports._tls import Address, broker_address
-from petalkit.transports._websocket_handshake import WebSocketRefused, open_websocket
+from petalkit.transports._websocket_handshake import open_websocket
+from petalkit.transports._websocket_refused import WebSocketRefused
 from petalkit.transports._websocket_settings import HEADERS_MAX, Headers, read_headers
 
 from .websocket_peer import HERE, ServerEnd, open_pair

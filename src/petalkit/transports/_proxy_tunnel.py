@@ -76,6 +76,8 @@ class TunnelRequest:
             TunnelRefused: it says no.
             ConnectFailed: it does not speak HTTP, says too much, or has closed.
         """
+        if not data:
+            raise ConnectFailed(f"the proxy {self._proxy} closed before it answered")
         self._received += len(data)
         if self._received > HEAD_MAX:
             raise ConnectFailed(f"the proxy {self._proxy} says too much, and opens no way")
@@ -90,8 +92,7 @@ class TunnelRequest:
                         raise self._refusal(event)
                     return True, len(data) - len(self._connection.trailing_data[0])
                 if not isinstance(event, h11.InformationalResponse):
-                    text = f"the proxy {self._proxy} closed before it answered"
-                    raise ConnectFailed(text)
+                    raise ConnectFailed(f"the proxy {self._proxy} answered {event!r:.100}")
         except h11.RemoteProtocolError as error:
             text = f"the proxy {self._proxy} answered something that is not HTTP"
             raise ConnectFailed(text) from error

@@ -82,6 +82,8 @@ class Referrals:
         """
         while True:
             address = self.take_address()
+            if address.proxy is not None:
+                logger.info("connecting to %s through the proxy %s", address, address.proxy)
             try:
                 return await stack.enter_async_context(open_link(address))
             except RejectedByBroker:

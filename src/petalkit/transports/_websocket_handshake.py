@@ -17,6 +17,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from .._errors import ConnectFailed
 from ._tls import Address
 from ._websocket import READ_SIZE, WebSocketStream
+from ._websocket_refused import WebSocketRefused
 from ._websocket_settings import Headers
 
 SUB_PROTOCOL = "mqtt"
@@ -34,19 +35,6 @@ _WORDS = {
     503: "it is not available now",
     504: "what stands behind it does not answer",
 }
-
-
-class WebSocketRefused(ConnectFailed):
-    """An HTTP server answered, and opens no WebSocket.
-
-    Args:
-        text: what happened.
-        status: of its answer.
-    """
-
-    def __init__(self, text: str, status: int) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 async def open_websocket(
