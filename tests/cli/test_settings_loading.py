@@ -205,3 +205,54 @@ def test_a_slip_in_a_variables_name_is_named(
     assert load().settings.grace == Settings().grace
     assert "PETALKIT_GRCAE is no setting, and ignored; did you mean PETALKIT_GRACE?" in caplog.text
     assert "PETALKIT_PYTHON" not in caplog.text
+
+
+@pytest.mark.parametrize("broker", ["mqtts://b.example", "wss://b.example/mqtt"])
+def test_a_proxy_of_the_environment_is_taken_for_tls(
+    monkeypatch: pytest.MonkeyPatch, broker: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128")
+    loaded = load({"broker": broker})
+    assert loaded.settings.proxy == "http://proxy.example:3128"
+    assert loaded.settings.proxy_credentials == "me:hunter2"
+    assert "hunter2" not in repr(loaded)
+    assert str(loaded.environment_proxy) == "http://proxy.example:3128"
+    assert Settings(broker=broker).proxy is None  # Python reads no environment
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"broker": "mqtt://b.example"},
+        {"broker": "ws://b.example"},
+        {"broker": "unix:///run/x"},
+        {"broker": "mqtts://localhost"},
+        {"broker": "mqtts://a.b.example"},
+        {"broker": "mqtts://b.example", "proxy": "off"},
+        {"broker": "mqtts://b.example", "proxy": "http://other:1"},
+        {"broker": "mqtts://b.example", "transport": "sidecar"},
+    ],
+)
+def test_a_proxy_of_the_environment_is_not_taken_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "a.b.example")
+    loaded = load(given)
+    assert loaded.settings.proxy == given.get("proxy")
+    assert loaded.environment_proxy is None
+
+
+def test_credentials_may_come_beside_a_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    monkeypatch.setenv("PETALKIT_PROXY_CREDENTIALS", "me:hunter2")
+    assert load({"broker": "mqtts://b.example"}).settings.proxy_credentials == "me:hunter2"
+
+
+def test_a_variable_that_names_no_proxy_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:hunter2@proxy.example")
+    with pytest.raises(ConfigError, match="proxy: .*from HTTPS_PROXY") as caught:
+        load({"broker": "mqtts://b.example"})
+    assert "hunter2" not in str(caught.value)

@@ -34,6 +34,7 @@ Settings come from the command line, then PETALKIT_* variables, then --config, t
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
     "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
+    "--proxy-credentials": f"{_SEEN}; use PETALKIT_PROXY_CREDENTIALS or the --config file",
     "--sidecar-token": f"{_SEEN}; use PETALKIT_SIDECAR_TOKEN or the --config file",
 }
 
