@@ -42,7 +42,9 @@ class Bridge:
                     broker.sendall(message)
             except (ConnectionClosed, OSError):
                 pass
-            self.closes.append(client.protocol.close_rcvd.code if client.protocol.close_rcvd else None)
+            self.closes.append(
+                client.protocol.close_rcvd.code if client.protocol.close_rcvd else None
+            )
             with contextlib.suppress(OSError):
                 broker.shutdown(socket.SHUT_RDWR)
             back.join(10)

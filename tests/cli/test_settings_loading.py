@@ -167,7 +167,11 @@ def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_command_line_has_every_setting_but_secrets() -> None:
     options = {field.name for field in attrs.fields(_options.RunSettings)}  # type: ignore[arg-type]
-    assert options == {*_settings_loading.loadable_fields()} - {"password", "proxy_credentials", "sidecar_token"}
+    assert options == {*_settings_loading.loadable_fields()} - {
+        "password",
+        "proxy_credentials",
+        "sidecar_token",
+    }
 
 
 def test_one_source_of_the_organization_on_one_command_line() -> None:

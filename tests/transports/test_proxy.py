@@ -115,7 +115,13 @@ def test_this_machine_is_never_behind_the_proxy_of_the_environment(host: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["socks5://a:hunter2@b:1", "https://a:hunter2@b:1", "http://hunter2%0a:x@b", "http://a:hunter2@"]
+    "text",
+    [
+        "socks5://a:hunter2@b:1",
+        "https://a:hunter2@b:1",
+        "http://hunter2%0a:x@b",
+        "http://a:hunter2@",
+    ],
 )
 def test_a_variable_that_names_no_http_proxy_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="from HTTPS_PROXY") as caught:
@@ -272,9 +278,7 @@ async def test_only_the_proxy_resolves_the_brokers_name(kind: str) -> None:
     refusal = b"HTTP/1.1 407 No\r\n\r\n"
     with trio.fail_after(LIMIT):
         async with open_proxy(answer=refusal) as proxy:
-            settings = Settings(
-                broker="mqtts://nobody.invalid", transport=kind, proxy=proxy.url
-            )
+            settings = Settings(broker="mqtts://nobody.invalid", transport=kind, proxy=proxy.url)
             with pytest.raises(ConnectFailed, match="it wants other credentials"):
                 async with create_transport(settings).connect(ConnectOptions(client_id="c")):
                     pass
@@ -292,9 +296,10 @@ async def test_a_proxy_that_is_not_there_or_says_nothing(kind: str) -> None:
         with pytest.raises(ConnectFailed, match="no connection to the proxy http://127"):
             async with create_transport(settings).connect(options):
                 pass
-        async with open_proxy(target=free_port(), answer=b"") as proxy, open_proxy(
-            target=proxy.port, answer=b""
-        ) as silent:
+        async with (
+            open_proxy(target=free_port(), answer=b"") as proxy,
+            open_proxy(target=proxy.port, answer=b"") as silent,
+        ):
             settings = Settings(broker="mqtts://b.example", transport=kind, proxy=silent.url)
             with pytest.raises(ConnectFailed, match="no connection to b.example:8883 in time"):
                 async with create_transport(settings).connect(options):

@@ -20,7 +20,7 @@ from petalkit.transports._referrals import (
 )
 from petalkit.transports._tls import Address, broker_address
 
-from ..brokers import Certificates, free_port
+from ..brokers import Certificates
 from .fake_broker import DISCONNECT, FakeBroker, Peer, connack, open_fake_broker, packet
 
 LIMIT = 10.0  # seconds of real time
@@ -288,7 +288,7 @@ def test_a_name_that_the_certificate_has_not_is_no_server(
         with trio.fail_after(LIMIT):
             async with _two("CONNACK", certificates) as (first, _second):
                 transport = _settings(kind, first.port, "127.0.0.1", certificates=certificates)
-                with pytest.raises(ConnectFailed, match="no TLS with 127.0.0.1"):
+                with pytest.raises(ConnectFailed, match=r"no TLS with 127\.0\.0\.1"):
                     async with transport.connect(OPTIONS):
                         pass
 

@@ -42,7 +42,6 @@ async def test_it_keeps_that_contract_on_a_line_that_is_full(
     await trio.testing.check_two_way_stream(_clogged_pair, _clogged_pair)
 
 
-
 # -- frames
 
 
@@ -177,7 +176,7 @@ async def test_cancelled_reading_loses_nothing() -> None:
 
 
 async def test_after_a_cancelled_send_nothing_is_sent() -> None:
-    ours, server = await open_pair()
+    ours, _ = await open_pair()
     gate = hold_sending(ours)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.send_all, b"x")

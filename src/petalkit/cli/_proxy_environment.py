@@ -33,6 +33,8 @@ def with_environment_proxy(
     if proxy is None:
         return settings, None
     changed = attrs.evolve(
-        settings, proxy=str(proxy), proxy_credentials=proxy.credentials or settings.proxy_credentials
+        settings,
+        proxy=str(proxy),
+        proxy_credentials=proxy.credentials or settings.proxy_credentials,
     )
     return changed, proxy

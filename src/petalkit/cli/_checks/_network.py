@@ -153,7 +153,9 @@ def _connect_todo(error: BaseException, settings: Settings) -> list[str]:
     numbers = set(_errnos(error))
     todo: list[str] = []
     if settings.proxy not in (None, PROXY_OFF):
-        todo.append("Check host and port of the proxy: proxy, or HTTPS_PROXY; --proxy off for none.")
+        todo.append(
+            "Check host and port of the proxy: proxy, or HTTPS_PROXY; --proxy off for none."
+        )
     elif errno.ECONNREFUSED in numbers or errno.ECONNRESET in numbers:
         todo.append(
             "Nothing listens there: is the broker running, and is the port right? 1883 is plain, "
