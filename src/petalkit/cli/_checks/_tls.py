@@ -239,8 +239,9 @@ async def _explain_silence(text: str, settings: Settings, address: Address) -> C
             return failed("tls", text, "Set broker to the port of the MQTT broker.")
         case _:
             pass
-    todo = ["Is this the broker's TLS port? 8883 mostly."]
-    if address.port == 443 and not settings.alpn:
+    usual = 8883 if address.resource is None else 443
+    todo = [f"Is this the broker's TLS port? {usual} mostly."]
+    if address.resource is None and address.port == 443 and not settings.alpn:
         todo.append("Port 443 of AWS IoT Core needs alpn x-amzn-mqtt-ca.")
     elif settings.cert_file is None:
         todo.append("It may want a client certificate: cert_file and key_file.")
