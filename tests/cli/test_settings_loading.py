@@ -257,6 +257,6 @@ def test_credentials_may_come_beside_a_proxy_of_the_environment(
 
 def test_a_variable_that_names_no_proxy_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://me:hunter2@proxy.example")
-    with pytest.raises(ConfigError, match="proxy: .*from HTTPS_PROXY") as caught:
+    with pytest.raises(ConfigError, match=r"proxy: .*from HTTPS_PROXY") as caught:
         load({"broker": "mqtts://b.example"})
     assert "hunter2" not in str(caught.value)

@@ -37,10 +37,10 @@ class ScriptedProxy:
         await client.send_all(self._answer)
         if self._target is None:
             return
-        async with await trio.open_tcp_stream("127.0.0.1", self._target) as broker:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_pass_on, client, broker, nursery.cancel_scope)
-                nursery.start_soon(_pass_on, broker, client, nursery.cancel_scope)
+        broker = await trio.open_tcp_stream("127.0.0.1", self._target)
+        async with broker, trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, client, broker, nursery.cancel_scope)
+            nursery.start_soon(_pass_on, broker, client, nursery.cancel_scope)
 
 
 async def _pass_on(

@@ -15,7 +15,7 @@ from petalkit.transports._proxy_tunnel import HEAD_MAX, TunnelRefused, TunnelReq
 from petalkit.transports._tls import broker_address
 
 from ..brokers import Certificates, free_port
-from .fake_broker import open_fake_broker
+from .fake_broker import Peer, connack, open_fake_broker
 from .scripted_proxy import YES, open_proxy
 
 LIMIT = 10.0  # seconds of real time
@@ -246,28 +246,27 @@ async def test_the_socket_keeps_what_belongs_to_the_tunnel() -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("kind", ["native", "asyncio-mqtt"])
 async def test_a_link_through_a_proxy(kind: str, tls: bool, certificates: Certificates) -> None:
-    async def script(peer: object) -> None:
-        await peer.accept(connack=connack(properties=b""))  # type: ignore[attr-defined]
-        await peer.serve(v5=True)  # type: ignore[attr-defined]
-
-    from .fake_broker import connack
+    async def script(peer: Peer) -> None:
+        await peer.accept(connack=connack(properties=b""))
+        await peer.serve(v5=True)
 
     with trio.fail_after(LIMIT):
-        async with open_fake_broker(script, certificates if tls else None) as broker:
-            async with open_proxy(broker.port) as proxy:
-                scheme = "mqtts" if tls else "mqtt"
-                settings = Settings(
-                    # A name that only the proxy could know is not asked for here.
-                    broker=f"{scheme}://localhost:{broker.port}",
-                    transport=kind,
-                    protocol="5",
-                    ca_file=certificates.ca if tls else None,
-                    proxy=proxy.url,
-                    proxy_credentials="me:hunter2",
-                )
-                transport = create_transport(settings)
-                async with transport.connect(ConnectOptions(client_id="c")) as link:
-                    assert not link.ended.is_set()
+        async with (
+            open_fake_broker(script, certificates if tls else None) as broker,
+            open_proxy(broker.port) as proxy,
+        ):
+            scheme = "mqtts" if tls else "mqtt"
+            settings = Settings(
+                broker=f"{scheme}://localhost:{broker.port}",
+                transport=kind,
+                protocol="5",
+                ca_file=certificates.ca if tls else None,
+                proxy=proxy.url,
+                proxy_credentials="me:hunter2",
+            )
+            transport = create_transport(settings)
+            async with transport.connect(ConnectOptions(client_id="c")) as link:
+                assert not link.ended.is_set()
     assert proxy.heads[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % broker.port)
     assert base64.b64encode(b"me:hunter2") in proxy.heads[0]
 
@@ -301,6 +300,6 @@ async def test_a_proxy_that_is_not_there_or_says_nothing(kind: str) -> None:
             open_proxy(target=proxy.port, answer=b"") as silent,
         ):
             settings = Settings(broker="mqtts://b.example", transport=kind, proxy=silent.url)
-            with pytest.raises(ConnectFailed, match="no connection to b.example:8883 in time"):
+            with pytest.raises(ConnectFailed, match=r"no connection to b\.example:8883 in time"):
                 async with create_transport(settings).connect(options):
                     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -103,8 +104,6 @@ def _tinyproxy(folder: Path, *, user: str = "", allow_port: int) -> Generator[in
         [binary, "-d", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        import socket
-
         limit = time.monotonic() + STARTUP_LIMIT
         while True:
             try:
@@ -145,11 +144,14 @@ async def test_a_device_behind_a_real_proxy(
 async def test_a_websocket_behind_tls_and_a_real_proxy(
     mosquitto: Mosquitto, certificates: Certificates, tmp_path: Path
 ) -> None:
-    with open_bridge(mosquitto.port, context=certificates.server_context()) as bridge:
-        with _tinyproxy(tmp_path, allow_port=bridge.port) as port:
-            broker = f"wss://localhost:{bridge.port}"
-            proxy = f"http://127.0.0.1:{port}"
-            await _serve_and_call(_settings(broker, ca_file=certificates.ca, proxy=proxy))
+    context = certificates.server_context()
+    with (
+        open_bridge(mosquitto.port, context=context) as bridge,
+        _tinyproxy(tmp_path, allow_port=bridge.port) as port,
+    ):
+        broker = f"wss://localhost:{bridge.port}"
+        proxy = f"http://127.0.0.1:{port}"
+        await _serve_and_call(_settings(broker, ca_file=certificates.ca, proxy=proxy))
 
 
 @pytest.mark.process

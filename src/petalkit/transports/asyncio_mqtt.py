@@ -61,15 +61,17 @@ class AsyncioMqttTransport(Transport):
         self, address: Address, options: ConnectOptions, deadline: float
     ) -> AsyncGenerator[Link]:
         context = tls_context(self._settings) if address.tls else None
-        with self._referrals.attempt(address) as attempt:
-            with closing(await open_socket(address, context, deadline)) as sock:
-                link = AsyncioLink(sock, address, self._settings, options)
-                try:
-                    async with hold_link(link, deadline, options.disconnect_timeout):
-                        attempt.up = trio.current_time()
-                        yield link
-                finally:
-                    attempt.referral = link.referral
+        with (
+            self._referrals.attempt(address) as attempt,
+            closing(await open_socket(address, context, deadline)) as sock,
+        ):
+            link = AsyncioLink(sock, address, self._settings, options)
+            try:
+                async with hold_link(link, deadline, options.disconnect_timeout):
+                    attempt.up = trio.current_time()
+                    yield link
+            finally:
+                attempt.referral = link.referral
 
 
 def create(settings: Settings) -> Transport:
