@@ -287,7 +287,7 @@ async def test_only_the_proxy_resolves_the_brokers_name(kind: str) -> None:
 @pytest.mark.trio
 @pytest.mark.parametrize("kind", ["native", "asyncio-mqtt"])
 async def test_a_proxy_that_is_not_there_or_says_nothing(kind: str) -> None:
-    options = ConnectOptions(client_id="c", connect_timeout=0.2)
+    options = ConnectOptions(client_id="c", connect_timeout=5.0)
     with trio.fail_after(LIMIT):
         settings = Settings(
             broker="mqtts://b.example", transport=kind, proxy=f"http://127.0.0.1:{free_port()}"
@@ -299,6 +299,7 @@ async def test_a_proxy_that_is_not_there_or_says_nothing(kind: str) -> None:
             open_proxy(target=free_port(), answer=b"") as proxy,
             open_proxy(target=proxy.port, answer=b"") as silent,
         ):
+            options = ConnectOptions(client_id="c", connect_timeout=0.2)
             settings = Settings(broker="mqtts://b.example", transport=kind, proxy=silent.url)
             with pytest.raises(ConnectFailed, match=r"no connection to b\.example:8883 in time"):
                 async with create_transport(settings).connect(options):
