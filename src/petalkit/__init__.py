@@ -3,7 +3,8 @@
 The layers; an import goes only towards an earlier line (`tests/test_layers.py` holds it):
 
     values       _version  _errors  _topics  _messages  _structuring  _clocks  _codec
-                 _settings_checks  _settings  _dialects  _files  _forks  _reason_codes
+                 _settings_checks  _proxies  _server_references  _settings  _dialects  _files
+                 _forks  _reason_codes
     transports   transports/
     authoring    _context  _binding  _registry  _collecting  _petal
     runtime      _waiting  _failures  _statistics  _terms  _identity  _journal_records

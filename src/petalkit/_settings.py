@@ -16,6 +16,8 @@ import attrs
 
 from ._errors import ConfigError
 from ._messages import DEFAULT_BASE_TOPIC
+from ._proxies import PROXY_OFF, check_credentials, check_proxy
+from ._server_references import check_patterns
 from ._settings_checks import (
     alpn_names,
     as_text,
@@ -88,7 +90,8 @@ class Settings:
     # -- where to, and as whom
     broker: str = _setting(
         "mqtt://localhost:1883",
-        "Address of the broker: mqtt:// or mqtts://, host and port; or unix:// and a path.",
+        "Address of the broker: mqtt:// or mqtts://, host and port; ws:// or wss:// and a path "
+        "too; or unix:// and a path.",
     )
     transport: str = _setting(
         "asyncio-mqtt",
@@ -180,6 +183,31 @@ class Settings:
         check=alpn_names,
     )
     allow_insecure: bool = _setting(False, "Allow plain TCP to an address that is not loopback.")
+    proxy: str | None = attrs.field(
+        default=None,
+        validator=check_proxy,
+        metadata={
+            "help": "HTTP proxy to reach the broker through (CONNECT): http://host:port; off for "
+            "none.",
+            "unit": "",
+            "secret": False,
+            "off": PROXY_OFF,
+            "default": "none; on the command line HTTPS_PROXY, for mqtts:// and wss://",
+        },
+    )
+    proxy_credentials: str | None = _setting(
+        None, "name:password for the proxy (Basic).", check=check_credentials, secret=True
+    )
+    websocket_headers_file: Path | None = _setting(
+        None,
+        "HTTP headers more to open a WebSocket with, such as Authorization: one a line; read at "
+        "each connect.",
+    )
+    server_references: tuple[str, ...] = _setting(
+        (),
+        "Other servers that the broker may send us to (MQTT 5): host, host:port or *.example.com.",
+        check=check_patterns,
+    )
 
     # -- topics
     base_topic: str = _setting(
@@ -626,7 +654,7 @@ class Settings:
     @property
     def peer_has_tls(self) -> bool:
         """Whether that is by TLS."""
-        return self.peer.startswith(("mqtts://", "https://"))
+        return self.peer.startswith(("mqtts://", "wss://", "https://"))
 
     @property
     def speaks_mqtt_5(self) -> bool:

@@ -186,7 +186,7 @@ def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_command_line_has_every_setting_but_secrets() -> None:
     options = {field.name for field in attrs.fields(_options.RunSettings)}  # type: ignore[arg-type]
     assert options == {*_settings_loading.loadable_fields()} - {
-        *("password", "key_password", "sidecar_token")
+        *("password", "key_password", "sidecar_token", "proxy_credentials"),
     }
 
 
@@ -277,3 +277,54 @@ def test_a_list_in_a_file_is_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "p.toml"
     file.write_text("[petalkit]\ncommand_topics = [ '[x]' ]\n")
     assert load(config=file).settings.command_topics == ("[x]",)
+
+
+@pytest.mark.parametrize("broker", ["mqtts://b.example", "wss://b.example/mqtt"])
+def test_a_proxy_of_the_environment_is_taken_for_tls(
+    monkeypatch: pytest.MonkeyPatch, broker: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128")
+    loaded = load({"broker": broker})
+    assert loaded.settings.proxy == "http://proxy.example:3128"
+    assert loaded.settings.proxy_credentials == "me:hunter2"
+    assert "hunter2" not in repr(loaded)
+    assert str(loaded.environment_proxy) == "http://proxy.example:3128"
+    assert Settings(broker=broker).proxy is None  # Python reads no environment
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"broker": "mqtt://b.example"},
+        {"broker": "ws://b.example"},
+        {"broker": "unix:///run/x"},
+        {"broker": "mqtts://localhost"},
+        {"broker": "mqtts://a.b.example"},
+        {"broker": "mqtts://b.example", "proxy": "off"},
+        {"broker": "mqtts://b.example", "proxy": "http://other:1"},
+        {"broker": "mqtts://b.example", "transport": "sidecar"},
+    ],
+)
+def test_a_proxy_of_the_environment_is_not_taken_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "a.b.example")
+    loaded = load(given)
+    assert loaded.settings.proxy == given.get("proxy")
+    assert loaded.environment_proxy is None
+
+
+def test_credentials_may_come_beside_a_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    monkeypatch.setenv("PETALKIT_PROXY_CREDENTIALS", "me:hunter2")
+    assert load({"broker": "mqtts://b.example"}).settings.proxy_credentials == "me:hunter2"
+
+
+def test_a_variable_that_names_no_proxy_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:hunter2@proxy.example")
+    with pytest.raises(ConfigError, match=r"proxy: .*from HTTPS_PROXY") as caught:
+        load({"broker": "mqtts://b.example"})
+    assert "hunter2" not in str(caught.value)

@@ -14,7 +14,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-from . import command, journal, mqtt5_bytes, paho, settings, sidecar, topics
+from . import command, journal, mqtt5_bytes, paho, settings, sidecar, topics, ways
 
 Target = Callable[[bytes], None]
 
@@ -37,6 +37,12 @@ TARGETS: dict[str, Target] = {
     "sidecar_callback": sidecar.callback,
     "sidecar_head": sidecar.head,
     "sidecar_answer": sidecar.answer,
+    "proxy_environment": ways.proxy_environment,
+    "tunnel_answer": ways.tunnel_answer,
+    "server_reference": ways.server_reference,
+    "websocket_headers": ways.websocket_headers,
+    "websocket_answer": ways.websocket_answer,
+    "websocket_frames": ways.websocket_frames,
 }
 
 

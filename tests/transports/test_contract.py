@@ -16,6 +16,7 @@ from petalkit.transports import create_transport
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 from ..brokers import free_port
+from ..websocket_bridge import open_bridge
 from .contract import CHECKS, MQTT_5_CHECKS, Check, Rig
 
 pytestmark = pytest.mark.trio
@@ -87,8 +88,8 @@ class Proxy:
             stream.socket.close()
 
 
-def _transport(port: int, protocol: Protocol, kind: str) -> Any:
-    settings = Settings(broker=f"mqtt://127.0.0.1:{port}", transport=kind, protocol=protocol)
+def _transport(port: int, protocol: Protocol, kind: str, scheme: str) -> Any:
+    settings = Settings(broker=f"{scheme}://127.0.0.1:{port}", transport=kind, protocol=protocol)
     return create_transport(settings)
 
 
@@ -113,6 +114,7 @@ def mosquitto_port(request: pytest.FixtureRequest) -> int | None:
         pytest.param("mosquitto 3.1.1", marks=pytest.mark.broker),
         pytest.param("mosquitto 5", marks=pytest.mark.broker),
         pytest.param("mosquitto native 5", marks=pytest.mark.broker),
+        pytest.param("mosquitto native websocket 5", marks=pytest.mark.broker),
         "amqtt 3.1.1",
     ],
     ids=lambda name: name.replace(" ", "-"),
@@ -137,21 +139,26 @@ async def rig(
         )
         return
     kind = "native" if "native" in name else "asyncio-mqtt"
-    async with _ports(mosquitto_port) as port:
+    websocket = "websocket" in name
+    scheme = "ws" if websocket else "mqtt"
+    async with _ports(mosquitto_port, websocket=websocket) as port:
         proxy = Proxy(nursery, port)
         await proxy.start()
         yield Rig(
-            transport=_transport(proxy.port, protocol, kind),
-            other=_transport(port, protocol, kind),
-            unreachable=_transport(free_port(), protocol, kind),
+            transport=_transport(proxy.port, protocol, kind, scheme),
+            other=_transport(port, protocol, kind, scheme),
+            unreachable=_transport(free_port(), protocol, kind, scheme),
             cut=proxy.cut,
             protocol=protocol,
         )
 
 
 @asynccontextmanager
-async def _ports(mosquitto_port: int | None) -> AsyncGenerator[int]:
-    if mosquitto_port is not None:
+async def _ports(mosquitto_port: int | None, *, websocket: bool) -> AsyncGenerator[int]:
+    if mosquitto_port is not None and websocket:
+        with open_bridge(mosquitto_port) as bridge:
+            yield bridge.port
+    elif mosquitto_port is not None:
         yield mosquitto_port
     else:
         async with open_embedded_broker() as broker:

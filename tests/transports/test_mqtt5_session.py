@@ -187,7 +187,9 @@ def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
     session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
     answer = connack(reason_code=code.USE_ANOTHER_SERVER, server_reference="b.example:1883")
     assert session.receive_data(answer + b"\xff\xff") == [
-        Refused(0x9C, "Use another server; it names another server: b.example:1883")
+        Refused(
+            0x9C, "Use another server; it names another server: b.example:1883", "b.example:1883"
+        )
     ]
 
 

@@ -62,7 +62,11 @@ def test_plain_tcp_stays_on_this_machine(host: str) -> None:
     "broker",
     [
         "http://localhost",
-        "ws://localhost",
+        "wsx://localhost",
+        "ws://localhost/mqtt?token=hunter2",
+        "ws://localhost/mqtt#x",
+        "ws://localhost/m\u00fcnchen",
+        "ws://localhost:0/mqtt",
         "unix://run/x",
         "unix:///",
         "unix:///run/x?y",

@@ -37,6 +37,7 @@ _SECRETS = {  # what somebody may take for an option
     "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
     "--key-password": f"{_SEEN}; use --key-password-file, PETALKIT_KEY_PASSWORD or the --config "
     "file",
+    "--proxy-credentials": f"{_SEEN}; use PETALKIT_PROXY_CREDENTIALS or the --config file",
     "--sidecar-token": f"{_SEEN}; use --sidecar-token-file, PETALKIT_SIDECAR_TOKEN or the --config "
     "file",
 }

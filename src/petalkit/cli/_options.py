@@ -38,10 +38,12 @@ _SECURITY = (
     *("ca_file", "cert_file", "key_file", "key_password_file", "tls_server_name"),
     *("alpn", "allow_insecure"),
 )
+_WAY = ("proxy", "websocket_headers_file", "server_references")
 # What matters to a program that calls; the rest is the device's.
 _CALLER = (
     *_SHOWN_FIRST,
     *_SECURITY,
+    *_WAY,
     "base_topic",
     "command_topics",
     "response_topic",
@@ -75,6 +77,8 @@ class SettingsOptions:
 
 def _group(name: str) -> Group:
     if name in _SHOWN_FIRST:
+        return _CONNECTION
+    if name in _WAY:
         return _CONNECTION
     return _SAFETY if name in _SECURITY else _REST
 
@@ -110,7 +114,7 @@ def _make_options(class_name: str, names: Iterable[str]) -> Any:
     return attrs.make_class(class_name, made, bases=(SettingsOptions,), frozen=True, kw_only=True)
 
 
-_FIRST = (*_SHOWN_FIRST, *_SECURITY)
+_FIRST = (*_SHOWN_FIRST, *_SECURITY, *_WAY)
 
 if TYPE_CHECKING:
     RunSettings = SettingsOptions

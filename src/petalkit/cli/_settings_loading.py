@@ -25,7 +25,9 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._files import open_regular
+from .._proxies import Proxy
 from .._settings import RENEWABLE, Settings, environment_name
+from ._proxy_environment import with_environment_proxy
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -50,6 +52,7 @@ class Loaded:
         proxies: the `[proxies]` table of the file: a TARGET by name.
         origin: the file, for error texts; None when there was none.
         given: the settings that some layer gave; the others are defaults.
+        environment_proxy: the proxy, where it comes from HTTPS_PROXY.
     """
 
     settings: Settings
@@ -57,6 +60,7 @@ class Loaded:
     proxies: Mapping[str, str] = attrs.field(factory=dict[str, str])
     origin: str | None = None
     given: frozenset[str] = frozenset()
+    environment_proxy: Proxy | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -152,7 +156,8 @@ def load(
             raise
         raise ConfigError(error.setting, f"{error.reason} (from {origin.origin})") from None
     file = str(config) if config is not None else None
-    return Loaded(settings, petals, proxies, file, frozenset(values))
+    settings, proxy = with_environment_proxy(settings, os.environ)
+    return Loaded(settings, petals, proxies, file, frozenset(values), proxy)
 
 
 def _warn_of_slips() -> None:

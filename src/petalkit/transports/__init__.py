@@ -34,6 +34,7 @@ _TRANSPORTS = {
 }
 _EXTRAS = {  # package -> the extra that brings it
     "mqtt5": "native",
+    "wsproto": "websocket",
     **dict.fromkeys(("h11", "httpx", "hypercorn", "starlette"), "http"),
 }
 
@@ -51,12 +52,13 @@ def create_transport(settings: Settings) -> Transport:
             "transport", f"must be one of {', '.join(_TRANSPORTS)}, not {settings.transport!r}"
         ) from None
     try:
-        found = importlib.import_module(module)
+        transport: Transport = importlib.import_module(module).create(settings)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        text = f"{settings.transport!r} needs a package more: pip install 'petalkit[{extra}]'"
+        what = repr(settings.transport) if extra != "websocket" else "ws:// and wss://"
+        verb = "needs" if extra != "websocket" else "need"
+        text = f"{what} {verb} a package more: pip install 'petalkit[{extra}]'"
         raise ConfigError("transport", text) from None
-    transport: Transport = found.create(settings)
     return transport

@@ -207,6 +207,7 @@ class Events(Protocol):
     def on_message(self, message: paho.MQTTMessage) -> None: ...
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
     def on_end(self, reason: str, *, reason_code: int | None) -> None: ...
+    def on_referral(self, code: int, reference: str) -> None: ...
     def on_output(self) -> None: ...
 
 
@@ -471,7 +472,7 @@ class HardenedClient(asyncio_mqtt.Client):
             return None
         if not self._v5 or code < 0x80:
             return code, _RETURN_CODES.get(code, f"return code {code}")
-        return code, self.connack_reason
+        return code, self.connack_reason or f"reason code {code:#04x}"
 
     # -- what paho calls
 
@@ -479,7 +480,7 @@ class HardenedClient(asyncio_mqtt.Client):
         self, client: Any, userdata: Any, flags: Any, rc: Any, properties: Any = None
     ) -> None:
         self.session_present = bool(flags.session_present)
-        self.connack_reason = getattr(properties, "ReasonString", "") or self._as_sent(rc).getName()
+        self.connack_reason = self._reason(self._as_sent(rc), properties)
         if not rc.is_failure:
             self._events.on_connected(properties)
         if not self._connected.done():
@@ -497,13 +498,22 @@ class HardenedClient(asyncio_mqtt.Client):
             self._connected.exception()  # retrieved, should nobody be waiting any more
         if flags.is_disconnect_packet_from_server:
             rc = self._as_sent(rc)
-            text = getattr(properties, "ReasonString", "") or rc.getName()
+            text = self._reason(rc, properties)
             self._events.on_end(
                 f"the broker disconnected: {text} ({rc.value:#04x})",
                 reason_code=rc.value,
             )
         else:
             self._events.on_end(f"the connection broke off: {rc.getName()}", reason_code=None)
+
+    def _reason(self, rc: Any, properties: Any) -> str:
+        """The broker's reason, or the name of its code; and the other server that it names."""
+        text: str = getattr(properties, "ReasonString", "") or rc.getName()
+        reference: str = getattr(properties, "ServerReference", "")
+        if not reference:
+            return text
+        self._events.on_referral(rc.value, reference)
+        return f"{text}; it names another server: {reference}"
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         # S4: there is no time between CONNACK and a listener; S5: and no queue that drops.

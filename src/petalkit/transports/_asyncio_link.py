@@ -22,6 +22,7 @@ import trio
 
 from .._errors import ConnectFailed, RejectedByBroker, TransportError
 from .._messages import Message
+from .._server_references import referral_of
 from .._settings import Settings
 from .._topics import TopicFilter
 from ._asyncio_client import (
@@ -199,6 +200,10 @@ class AsyncioLink(BaseLink):
         """From the client: DISCONNECT of the broker, or a packet that paho cannot read."""
         if not self._leaving:
             self._lose(reason, reason_code=reason_code)
+
+    def on_referral(self, code: int, reference: str) -> None:
+        """From the client: a CONNACK or DISCONNECT names another server."""
+        self.referral = referral_of(code, reference)
 
     @property
     def publish_maximum(self) -> int:

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 
 from .._errors import ConnectionLost, TransportError
+from .._server_references import Referral
 from .._topics import TopicFilter
 from ._contract import ConnectOptions, Delivery, Link, OnDone
 from ._inbox import Inbox
@@ -44,7 +45,13 @@ MAYBE_3_1_1_CLOSES = "; a broker that speaks only MQTT 3.1.1 may end it like thi
 
 
 class BaseLink(Link):
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        referral: to another server, by which the broker refused or ended the link.
+    """
+
+    referral: Referral | None = None
 
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options

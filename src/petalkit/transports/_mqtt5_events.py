@@ -32,10 +32,12 @@ class Refused(msgspec.Struct):
     Attributes:
         reason_code: 0x80 or above.
         text: the broker's reason, or the name of the code.
+        server_reference: the other server that it names.
     """
 
     reason_code: int
     text: str
+    server_reference: str | None = None
 
 
 class Subscribed(msgspec.Struct):
@@ -78,11 +80,13 @@ class Ended(msgspec.Struct):
         reason_code: of the DISCONNECT, whoever sent it.
         text: what happened, for the log.
         by_server: False when it was us who gave up, over what the broker sent.
+        server_reference: the other server that it names.
     """
 
     reason_code: int
     text: str
     by_server: bool
+    server_reference: str | None = None
 
 
 Event: TypeAlias = Delivery | Connected | Refused | Subscribed | Unsubscribed | Published | Ended

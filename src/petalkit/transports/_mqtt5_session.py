@@ -225,7 +225,7 @@ class ClientSession:
             text = reason_text(packet)
             if packet.server_reference:
                 text = f"{text}; it names another server: {packet.server_reference}"
-            return Refused(code, text)
+            return Refused(code, text, packet.server_reference)
         # Section 3.2.2.1.1 wants more: a client without state is to refuse a session too. Ours
         # has none after a restart, and does not need it: that session holds subscriptions, and
         # commands that were sent meanwhile.
@@ -360,7 +360,7 @@ class ClientSession:
             text = f"{text}; it names another server: {packet.server_reference}"
         code = int(packet.reason_code)
         text = f"the broker disconnected: {text} ({code:#04x})"
-        return Ended(code, text, by_server=True)
+        return Ended(code, text, by_server=True, server_reference=packet.server_reference)
 
     def _check_connected(self) -> None:
         if self.state != "connected":

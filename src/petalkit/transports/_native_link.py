@@ -15,6 +15,7 @@ import trio
 
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
 from .._messages import Message
+from .._server_references import referral_of
 from .._topics import TopicFilter
 from ._base_link import (
     FAILURE,
@@ -177,6 +178,7 @@ class NativeLink(BaseLink):
                 self._on_published(event)  # type: ignore[arg-type]
             elif isinstance(event, Ended):
                 last_words = b"" if event.by_server else self._session.data_to_send()
+                self.referral = referral_of(event.reason_code, event.server_reference)
                 self._lose(event.text, reason_code=event.reason_code if event.by_server else None)
                 return last_words
             else:
@@ -206,6 +208,7 @@ class NativeLink(BaseLink):
             self._decided.set()
         elif isinstance(event, Refused):
             self._refused = event
+            self.referral = referral_of(event.reason_code, event.server_reference)
             self._lose(event.text)
         elif not isinstance(event, Delivery | Published | Ended):
             question = self._questions.pop(event.packet_id, None)

@@ -14,28 +14,39 @@ import trio
 
 from .._errors import ConnectFailed
 from .._forks import not_in_child
+from ._proxy_tunnel import open_tunnel
 from ._tls import Address
 
 
 async def open_plain_socket(address: Address) -> socket.socket:
-    """Connect over TCP, or over a Unix socket, and return a non-blocking socket.
+    """Connect over TCP, maybe through a proxy, or over a Unix socket; a non-blocking socket.
 
     Raises:
-        ConnectFailed: no address, or nobody there.
+        ConnectFailed: no address, nobody there, or the proxy opens no way.
     """
     stream: trio.SocketStream
+    proxy = address.proxy
     try:
         if address.path is not None:
             stream = await trio.open_unix_socket(address.path)
+        elif proxy is not None:
+            stream = await trio.open_tcp_stream(proxy.host, proxy.port)
         else:
             stream = await trio.open_tcp_stream(address.host, address.port)
     except (OSError, UnicodeError) as error:  # the latter for a name that DNS cannot have
-        raise ConnectFailed(f"no connection to {address}: {_cause(error)}") from error
+        where = address if proxy is None else f"the proxy {proxy}"
+        raise ConnectFailed(f"no connection to {where}: {_cause(error)}") from error
     sock = socket.socket(fileno=stream.socket.detach())
-    sock.setblocking(False)
-    not_in_child(sock.fileno())  # or the broker sees us alive when we are not
-    if address.path is None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.setblocking(False)
+        not_in_child(sock.fileno())  # or the broker sees us alive when we are not
+        if address.path is None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if proxy is not None:
+            await open_tunnel(sock, str(address), proxy)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

@@ -1,6 +1,7 @@
 """Where the broker is, and the TLS that leads there: what every wire of our own needs first.
 
     mqtt://host[:1883]    mqtts://host[:8883]    unix:///path/of/the/socket
+    ws://host[:80]/path   wss://host[:443]/path
 
 The rule: certificates are always verified and the host name is always checked; there is no
 setting to turn that off. Plain TCP is for this machine only, unless `allow_insecure` says that
@@ -24,10 +25,12 @@ import idna
 
 from .._errors import ConfigError
 from .._files import open_regular
+from .._proxies import PROXY_OFF, Proxy, read_proxy
 from .._settings import Settings
 from ._credentials import BROKER_SECRETS, SIDECAR_SECRETS, CredentialsFailed, renew_from_files
+from ._websocket_settings import WEBSOCKET_SCHEMES, read_headers, websocket_resource
 
-_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "alpn", "tls_server_name")
 
 
@@ -38,6 +41,8 @@ class Address:
     Attributes:
         host: to connect to; an IPv6 address may have a zone: `fe80::1%eth0`.
         path: of a Unix socket, which is then the way there.
+        resource: of a WebSocket, such as /mqtt; None where MQTT goes without one.
+        proxy: through which the way leads.
         server_name: for TLS: what the certificate has to carry, and SNI says; made of the host,
             unless it is another.
     """
@@ -46,6 +51,8 @@ class Address:
     port: int
     tls: bool
     path: str | None = None
+    resource: str | None = None
+    proxy: Proxy | None = None
     server_name: str = attrs.field(
         default=attrs.Factory(lambda self: certificate_name(self.host), takes_self=True),
         kw_only=True,
@@ -62,40 +69,66 @@ def broker_address(settings: Settings) -> Address:
     """The address in `settings.broker`.
 
     Raises:
-        ConfigError: the scheme is not mqtt, mqtts or unix, more than host and port is given, TLS
-            settings stand beside a plain address, or plain TCP would leave this machine.
+        ConfigError: the scheme is none of these, more than host and port is given, TLS settings
+            stand beside a plain address, or plain TCP would leave this machine.
     """
     url = settings.broker_url()
+    proxy = _proxy(settings)
+    if settings.websocket_headers_file is not None and url.scheme not in WEBSOCKET_SCHEMES:
+        raise ConfigError("websocket_headers_file", "needs a ws:// or wss:// address")
     if url.scheme == "unix":
         _refuse_tls_settings(settings)
         is_path = url.path.startswith("/") and url.path != "/"
         if url.netloc or url.query or url.fragment or not is_path:
             raise ConfigError("broker", f"{settings.broker!r} has to be unix:///path")
+        if proxy is not None:
+            raise ConfigError("proxy", "leads to no Unix socket")
         return Address("localhost", _DEFAULT_PORTS["mqtt"], tls=False, path=url.path)
     if url.scheme not in _DEFAULT_PORTS:
-        raise ConfigError(
-            "broker", f"must start with mqtt://, mqtts:// or unix://, not {url.scheme}://"
-        )
+        known = "mqtt://, mqtts://, ws://, wss:// or unix://"
+        raise ConfigError("broker", f"must start with {known}, not {url.scheme}://")
     host = host_of("broker", settings.broker, url.hostname)
-    if url.path not in ("", "/") or url.query or url.fragment:
+    resource = websocket_resource(url) if url.scheme in WEBSOCKET_SCHEMES else None
+    if resource is None and (url.path not in ("", "/") or url.query or url.fragment):
         raise ConfigError("broker", f"{settings.broker!r} has more than a host and a port")
     if url.port == 0:
         raise ConfigError("broker", "port 0 cannot be connected to")
-    tls = url.scheme == "mqtts"
-    if not tls:
-        _refuse_tls_settings(settings)
-        if not settings.allow_insecure and not is_loopback(host):
-            raise ConfigError(
-                "broker",
-                f"{settings.broker!r} would send everything in the clear: use mqtts://, "
-                "or set allow_insecure if the network is trusted",
-            )
-    return Address(
+    tls = url.scheme in ("mqtts", "wss")
+    found = Address(
         host,
         url.port or _DEFAULT_PORTS[url.scheme],
         tls,
+        resource=resource,
+        proxy=proxy,
         server_name=server_name(settings, host) if tls else host,
     )
+    if not tls:
+        _refuse_tls_settings(settings)
+    if not is_safe(found, settings):
+        raise ConfigError(
+            "broker",
+            f"{settings.broker!r} would send everything in the clear: use "
+            f"{'mqtts' if resource is None else 'wss'}://, "
+            "or set allow_insecure if the network is trusted",
+        )
+    return found
+
+
+def is_safe(address: Address, settings: Settings) -> bool:
+    """Whether nothing leaves this machine in the clear, or the user knows.
+
+    A proxy elsewhere takes even `localhost` for a name of its own.
+    """
+    if address.tls or settings.allow_insecure:
+        return True
+    proxy = address.proxy
+    return is_loopback(address.host) and (proxy is None or is_loopback(proxy.host))
+
+
+def _proxy(settings: Settings) -> Proxy | None:
+    if settings.proxy is None or settings.proxy == PROXY_OFF:
+        return None
+    return read_proxy(settings.proxy, settings.proxy_credentials)
 
 
 def host_of(setting: str, address: str, host: str | None) -> str:
@@ -148,7 +181,7 @@ def certificate_name(host: str) -> str:
 def _refuse_tls_settings(settings: Settings) -> None:
     for name in _TLS_SETTINGS:
         if getattr(settings, name):
-            raise ConfigError(name, f"needs an mqtts:// address, not {settings.broker!r}")
+            raise ConfigError(name, f"needs an mqtts:// or wss:// address, not {settings.broker!r}")
 
 
 def is_loopback(host: str) -> bool:
@@ -222,6 +255,8 @@ def check_files(settings: Settings) -> None:
         # A key whose password comes from a function is looked at when that is asked.
         if settings.peer_has_tls and settings.key_password_source is None:
             tls_context(settings)
+        if settings.transport == "native":
+            read_headers(settings.websocket_headers_file)
     except CredentialsFailed as error:
         raise ConfigError(error.setting, error.reason) from None
 

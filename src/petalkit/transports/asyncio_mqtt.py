@@ -18,17 +18,19 @@ more (S13).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import trio
 
+from .._errors import ConfigError
 from .._settings import Settings
 from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
 from ._credentials import BROKER_SECRETS, renew
-from ._tls import broker_address, tls_context
+from ._referrals import Referrals
+from ._tls import Address, broker_address, tls_context
 
 
 class AsyncioMqttTransport(Transport):
@@ -37,6 +39,10 @@ class AsyncioMqttTransport(Transport):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address = broker_address(settings)
+        if self._address.resource is not None:
+            text = "cannot be asyncio-mqtt for ws:// and wss://: use native, which speaks MQTT 5"
+            raise ConfigError("transport", text)
+        self._referrals = Referrals(settings, self._address)
 
     def __repr__(self) -> str:
         return f"<AsyncioMqttTransport to {self._address}>"
@@ -45,12 +51,28 @@ class AsyncioMqttTransport(Transport):
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
         deadline = trio.current_time() + options.connect_timeout
+        async with AsyncExitStack() as stack:
+            yield await self._referrals.enter(
+                stack, lambda address: self._open_link(address, options, deadline)
+            )
+
+    @asynccontextmanager
+    async def _open_link(
+        self, address: Address, options: ConnectOptions, deadline: float
+    ) -> AsyncGenerator[Link]:
         settings = await renew(self._settings, BROKER_SECRETS, deadline)
-        context = tls_context(settings) if self._address.tls else None
-        with closing(await open_socket(self._address, context, deadline)) as sock:
-            link = AsyncioLink(sock, self._address, settings, options)
-            async with hold_link(link, deadline, options.disconnect_timeout):
-                yield link
+        context = tls_context(settings) if address.tls else None
+        with (
+            self._referrals.attempt(address) as attempt,
+            closing(await open_socket(address, context, deadline)) as sock,
+        ):
+            link = AsyncioLink(sock, address, settings, options)
+            try:
+                async with hold_link(link, deadline, options.disconnect_timeout):
+                    attempt.up = trio.current_time()
+                    yield link
+            finally:
+                attempt.referral = link.referral
 
 
 def create(settings: Settings) -> Transport:

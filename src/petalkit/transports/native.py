@@ -8,16 +8,19 @@
     _mqtt5_receiving    messages to us                      the codec, no I/O
     _mqtt5_session      the state of one client             these three
     _sockets            TCP and Unix sockets, as streams    Trio
+    _websocket          a WebSocket on such a stream        wsproto
+    _referrals          where the broker sends us           no I/O
     _base_link          what all links have in common       Trio
     _native_link        the tasks between both              Trio and the session
 
-Needs the extra `native`: the `mqtt5` codec.
+Needs the extra `native`: the `mqtt5` codec; for ws:// and wss:// the extra `websocket`.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
@@ -28,8 +31,10 @@ from ._contract import ConnectOptions, Link, Transport
 from ._credentials import BROKER_SECRETS, renew
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
+from ._referrals import Attempt, Referrals
 from ._sockets import PlainStream, open_plain_socket
-from ._tls import broker_address, tls_context
+from ._tls import Address, broker_address, tls_context
+from ._websocket_settings import offer_http, read_headers
 
 SESSIONS_KEPT = 16  # of client IDs that were used in turn
 
@@ -37,7 +42,7 @@ OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class NativeTransport(Transport):
-    """Links over TCP, TLS or Unix sockets, MQTT 5. Made by `create`.
+    """Links over TCP, TLS, WebSockets or Unix sockets, MQTT 5. Made by `create`.
 
     Args:
         settings: where to, and as whom.
@@ -49,32 +54,57 @@ class NativeTransport(Transport):
 
     Raises:
         ConfigError: the broker's address cannot be used, or the settings beside it.
+        ModuleNotFoundError: the address is a WebSocket's, and wsproto is not installed.
     """
 
     def __init__(self, settings: Settings, *, open_stream: OpenStream | None = None) -> None:
         self._settings = settings
         self._address = broker_address(settings)
         self._open = open_stream
-        self._name = str(self._address) if open_stream is None else "the broker"
+        self._referrals = Referrals(settings, self._address, follow=open_stream is None)
+        if self._address.resource is not None and open_stream is None:
+            from . import _websocket_handshake  # noqa: F401 - missing packages are found now
         self._sessions: dict[str, ClientSession] = {}
         self._newest: dict[str, ClientSession] = {}  # of the links that live
 
     def __repr__(self) -> str:
-        return f"<NativeTransport to {self._name}>"
+        return f"<NativeTransport to {self._name(self._address)}>"
+
+    def _name(self, address: Address) -> str:
+        return str(address) if self._open is None else "the broker"
 
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
         deadline = trio.current_time() + options.connect_timeout
-        settings = await renew(self._settings, BROKER_SECRETS, deadline)
-        stream: trio.abc.Stream | None = None
-        with trio.move_on_at(deadline):
-            try:
-                stream = await (self._open() if self._open else self._open_stream(settings))
-            except (OSError, trio.BrokenResourceError) as error:
-                raise ConnectFailed(f"no connection to {self._name}: {error}") from error
-        if stream is None:
-            raise ConnectFailed(f"no connection to {self._name} in time")
+        async with AsyncExitStack() as stack:
+            yield await self._referrals.enter(
+                stack, lambda address: self._open_link(address, options, deadline)
+            )
+
+    @asynccontextmanager
+    async def _open_link(
+        self, address: Address, options: ConnectOptions, deadline: float
+    ) -> AsyncGenerator[Link]:
+        with self._referrals.attempt(address) as attempt:
+            settings = await renew(self._settings, BROKER_SECRETS, deadline)
+            stream = await self._open_stream(address, settings, deadline)
+            async with self._hold_link(
+                stream, address, settings, options, deadline, attempt
+            ) as link:
+                yield link
+
+    @asynccontextmanager
+    async def _hold_link(
+        self,
+        stream: trio.abc.Stream,
+        address: Address,
+        settings: Settings,
+        options: ConnectOptions,
+        deadline: float,
+        attempt: Attempt,
+    ) -> AsyncGenerator[Link]:
+        link: NativeLink | None = None
         # Not strict: what comes over the Receive Maximum is bounded by not reading.
         session = self._sessions.pop(options.client_id, None) or ClientSession(strict=False)
         self._newest[options.client_id] = session
@@ -83,13 +113,15 @@ class NativeTransport(Transport):
                 stream,
                 session,
                 options,
-                self._name,
+                self._name(address),
                 username=settings.username,
                 password=settings.password,
             )
             async with hold_link(link, deadline, options.disconnect_timeout):
+                attempt.up = trio.current_time()
                 yield link
         finally:
+            attempt.referral = None if link is None else link.referral
             self._keep(session, options)
             with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
                 await trio.aclose_forcefully(stream)
@@ -104,23 +136,51 @@ class NativeTransport(Transport):
             if len(self._sessions) > SESSIONS_KEPT:
                 del self._sessions[next(iter(self._sessions))]
 
-    async def _open_stream(self, settings: Settings) -> trio.abc.Stream:
-        context = tls_context(settings) if self._address.tls else None
-        plain = PlainStream(await open_plain_socket(self._address))
-        if context is None:
-            return plain
+    async def _open_stream(
+        self, address: Address, settings: Settings, deadline: float
+    ) -> trio.abc.Stream:
+        name = self._name(address)
+        with trio.move_on_at(deadline):
+            try:
+                if self._open is not None:
+                    return await self._open()
+                return await self._connect(address, settings)
+            except (OSError, trio.BrokenResourceError) as error:
+                raise ConnectFailed(f"no connection to {name}: {error}") from error
+        raise ConnectFailed(f"no connection to {name} in time")
+
+    async def _connect(self, address: Address, settings: Settings) -> trio.abc.Stream:
+        """A stream of our own: plain, TLS on it, a WebSocket on either."""
+        context = tls_context(settings) if address.tls else None
+        headers = read_headers(settings.websocket_headers_file)
+        stream: trio.abc.Stream = PlainStream(await open_plain_socket(address))
         try:
-            # Not what HTTPS does: a broker that goes without a word has not said goodbye.
-            stream = trio.SSLStream(plain, context, server_hostname=self._address.server_name)
-            await stream.do_handshake()
-        except BaseException as error:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(plain)
-            if isinstance(error, trio.BrokenResourceError | ValueError):  # the name may be unfit
-                cause = error.__cause__ or error
-                raise ConnectFailed(f"no TLS with {self._address}: {cause}") from error
+            if context is not None:
+                if address.resource is not None and not settings.alpn:
+                    offer_http(context)
+                stream = await _shake_hands(stream, context, address)
+            if address.resource is not None:
+                from ._websocket_handshake import open_websocket
+
+                stream = await open_websocket(stream, address, headers)
+        except BaseException:
+            with trio.CancelScope(shield=True):  # it does not wait
+                await trio.aclose_forcefully(stream)
             raise
         return stream
+
+
+async def _shake_hands(
+    plain: trio.abc.Stream, context: ssl.SSLContext, address: Address
+) -> trio.abc.Stream:
+    try:
+        # Not what HTTPS does: a broker that goes without a word has not said goodbye.
+        stream = trio.SSLStream(plain, context, server_hostname=address.server_name)
+        await stream.do_handshake()
+    except (trio.BrokenResourceError, ValueError) as error:  # the name may be unfit
+        cause = error.__cause__ or error
+        raise ConnectFailed(f"no TLS with {address}: {cause}") from error
+    return stream
 
 
 def create(settings: Settings) -> Transport:

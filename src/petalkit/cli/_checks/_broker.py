@@ -12,6 +12,7 @@ from ..._settings import Settings
 from ..._topics import TopicFilter
 from ...transports import ConnectOptions, create_transport
 from ...transports._tls import Address
+from ...transports._websocket_refused import WebSocketRefused
 from ._case import RETAINED_WAIT, Case
 from ._mqtt import who_listens
 from ._reasons import AS_DEVICE, connect_todo
@@ -81,6 +82,18 @@ def _refusal(error: RejectedByBroker) -> str:
     return f"the broker said {shortened(error.reason)} ({error.reason_code:#04x})"
 
 
+def _websocket_todo(status: int) -> str:
+    match status:
+        case 401 | 403:
+            return "Put what it wants into websocket_headers_file: Authorization, mostly."
+        case 502 | 503 | 504 | 429:
+            return "Look at the server: it refuses at this moment."
+        case _ if 300 <= status < 400:
+            return "Write in broker where it sends us, if that is right."
+        case _:
+            return "Compare the path in broker: /mqtt mostly, /ws with RabbitMQ."
+
+
 async def _explain(error: TransportError, case: Case, address: Address) -> Check:
     """No CONNACK: who is it that listens there?"""
     settings = case.settings
@@ -89,11 +102,20 @@ async def _explain(error: TransportError, case: Case, address: Address) -> Check
     if certificate is not None:
         return failed("connect", text, certificate)
     todo: list[str] = []
+    if isinstance(error, WebSocketRefused):
+        return failed("connect", text, _websocket_todo(error.status))
     if not address.tls:
         match await who_listens(address):
             case "tls":
-                text = f"{address} speaks TLS, and broker says mqtt://"
-                todo = [f"Write broker as mqtts://{address}."]
+                secure = settings.broker_url()._replace(netloc=str(address)).geturl()
+                secure = secure.replace("://", "s://", 1)
+                text = f"{address} speaks TLS, and broker says {settings.broker_url().scheme}://"
+                todo = [f"Write broker as {secure}."]
+            case "mqtt" | "other" if address.resource is not None:
+                text = f"{address} speaks something that is not HTTP"
+                todo = ["Set broker to the port on which the broker takes WebSockets."]
+            case "http" if address.resource is not None:
+                todo = ["It opens no WebSocket for MQTT: compare the port and the path of broker."]
             case "http":
                 text = f"{address} speaks HTTP, and not MQTT"
                 todo = ["Set broker to the port of the MQTT broker."]

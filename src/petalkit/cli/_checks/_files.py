@@ -59,6 +59,8 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         findings.ok(f"from {general.config}, beside command line and environment")
         secret = _holds_secret(loaded.settings)
         check_mode(findings, "config", general.config, secret=secret)
+    if loaded.environment_proxy is not None:
+        findings.ok(f"the proxy {loaded.environment_proxy} from HTTPS_PROXY; --proxy off for none")
     gap = replay_gap(loaded.settings)
     if gap is not None:
         findings.warn(gap, "Raise that age, or lower command_age_max or clock_skew_max.")

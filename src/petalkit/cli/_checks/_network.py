@@ -13,12 +13,22 @@ import attrs
 import trio
 
 from ..._errors import ConfigError, ConnectFailed
+from ..._proxies import PROXY_OFF
 from ..._settings import Settings
+from ...transports._proxy_tunnel import TunnelRefused
 from ...transports._sockets import PlainStream, open_plain_socket
 from ...transports._tls import Address, broker_address, is_loopback
 from ._case import user_name
 from ._values import Check, failed, listed, ok
 
+_ASK_THE_PROXY = "Ask whoever runs the proxy; --proxy off goes without it, where that is allowed."
+_TUNNEL_TODO = {
+    403: "Let the proxy allow CONNECT to that host and port; many allow port 443 only.",
+    407: "Set PETALKIT_PROXY_CREDENTIALS to name:password.",
+    502: "Compare host and port of broker with what the proxy can reach.",
+    503: "Compare host and port of broker with what the proxy can reach.",
+    504: "Compare host and port of broker with what the proxy can reach.",
+}
 _DEFAULT_BROKER = attrs.fields(Settings).broker.default
 
 
@@ -37,8 +47,9 @@ async def check_network(settings: Settings) -> tuple[Address | None, Check]:
             return None, failed("network", *problem)
         names = ""
     else:
+        where = address if address.proxy is None else address.proxy
         try:
-            names = await _resolve(address, settings.connect_timeout)
+            names = await _resolve(where.host, where.port, settings.connect_timeout)
         except _Unresolved as error:
             return None, failed("network", str(error), *error.todo)
     started = trio.current_time()
@@ -47,12 +58,16 @@ async def check_network(settings: Settings) -> tuple[Address | None, Check]:
         with trio.move_on_after(settings.connect_timeout):
             async with PlainStream(await open_plain_socket(address)):
                 peer = trio.current_time() - started
+    except TunnelRefused as error:
+        return None, failed("network", str(error), _TUNNEL_TODO.get(error.status, _ASK_THE_PROXY))
     except ConnectFailed as error:
         return None, failed("network", _why(error, address), *_connect_todo(error, settings))
+    through = "" if address.proxy is None else f" through the proxy {address.proxy}"
     if peer is None:
-        text = f"no answer from {address} within {settings.connect_timeout:g} s{names}"
+        limit = f"{settings.connect_timeout:g} s"
+        text = f"no answer from {address}{through} within {limit}{names}"
         return None, failed("network", text, *_silence_todo(address))
-    text = f"connected to {address} in {peer * 1000:.0f} ms{names}"
+    text = f"connected to {address}{through} in {peer * 1000:.0f} ms{names}"
     if not (address.tls or address.path or is_loopback(address.host)):
         text += "; plain TCP: everything is sent in the clear, as allow_insecure says"
     return address, ok("network", text)
@@ -64,9 +79,16 @@ def _address_todo(error: ConfigError) -> str:
             "Write mqtts:// and the TLS port, mostly 8883; or set allow_insecure, on a network "
             "that you trust."
         )
+    if error.setting == "proxy":
+        return "Write proxy as http://HOST:PORT, or off."
+    if error.setting == "websocket_headers_file":
+        return "Write ws:// or wss:// in broker, or leave websocket_headers_file out."
     if error.setting != "broker":
         return f"Write mqtts:// in broker, or leave {error.setting} out."
-    return "Write broker as mqtt://HOST:PORT, mqtts://HOST:PORT or unix:///PATH."
+    return (
+        "Write broker as mqtt://HOST:PORT, mqtts://HOST:PORT, ws://HOST:PORT/PATH, "
+        "wss://HOST:PORT/PATH or unix:///PATH."
+    )
 
 
 # -- names
@@ -78,25 +100,23 @@ class _Unresolved(Exception):
         self.todo = todo
 
 
-async def _resolve(address: Address, timeout: float) -> str:
+async def _resolve(host: str, port: int, timeout: float) -> str:
     """The IP addresses, as an addition to a text; empty where the host is one itself."""
     found: list[str] | None = None
     try:
         with trio.move_on_after(timeout):
-            answers = await trio.socket.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM
-            )
+            answers = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found = list(dict.fromkeys(str(one[4][0]) for one in answers))
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        todo = "Compare the host name in broker letter by letter."
+        todo = "Compare the host name letter by letter."
         if getattr(error, "errno", None) == socket.EAI_AGAIN:
             todo = "No name server answers: is the network up, and is /etc/resolv.conf right?"
-        raise _Unresolved(f"the name {address.host!r} leads nowhere: {reason}", todo) from None
+        raise _Unresolved(f"the name {host!r} leads nowhere: {reason}", todo) from None
     if found is None:
-        text = f"no name server answers for {address.host!r} within {timeout:g} s"
+        text = f"no name server answers for {host!r} within {timeout:g} s"
         raise _Unresolved(text, "Is the network up, and is /etc/resolv.conf right?")
-    return "" if found == [address.host] else f" ({address.host} is {listed(found)})"
+    return "" if found == [host] else f" ({host} is {listed(found)})"
 
 
 # -- sockets
@@ -124,17 +144,22 @@ def _socket_problem(path: Path) -> tuple[str, str] | None:
 def _why(error: BaseException, address: Address) -> str:
     """The reasons alone: Trio tells the address once more, and for each that it tried."""
     reasons = dict.fromkeys(map(os.strerror, _errnos(error)))
-    return f"no connection to {address}: {', '.join(reasons)}" if reasons else str(error)
+    where = address if address.proxy is None else f"the proxy {address.proxy}"
+    return f"no connection to {where}: {', '.join(reasons)}" if reasons else str(error)
 
 
 def _connect_todo(error: BaseException, settings: Settings) -> list[str]:
     """What to do when a socket could not be connected."""
     numbers = set(_errnos(error))
     todo: list[str] = []
-    if errno.ECONNREFUSED in numbers or errno.ECONNRESET in numbers:
+    if settings.proxy not in (None, PROXY_OFF):
+        todo.append(
+            "Check host and port of the proxy: proxy, or HTTPS_PROXY; --proxy off for none."
+        )
+    elif errno.ECONNREFUSED in numbers or errno.ECONNRESET in numbers:
         todo.append(
             "Nothing listens there: is the broker running, and is the port right? 1883 is plain, "
-            "8883 is TLS."
+            "8883 is TLS, and WebSockets have ports of their own."
         )
     elif numbers & {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}:
         todo.append("There is no way to that address: is the network up, and the route right?")

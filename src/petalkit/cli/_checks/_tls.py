@@ -20,6 +20,7 @@ from ..._settings import Settings
 from ...transports._credentials import CredentialsFailed, renew
 from ...transports._sockets import PlainStream, open_plain_socket
 from ...transports._tls import Address, tls_context
+from ...transports._websocket_settings import offer_http
 from ._certificate import DAYS_WARNED, Validity, validity
 from ._mqtt import PROBE_TIMEOUT, who_listens
 from ._values import Check, Findings, failed, listed, ok, shortened, warning
@@ -53,7 +54,10 @@ async def check_tls(
     shown: _Shown | None = None
     try:
         with trio.move_on_after(settings.connect_timeout):
-            shown = await _shake_hands(address, await _context(settings))
+            context = await _context(settings)
+            if address.resource is not None and not settings.alpn:
+                offer_http(context)
+            shown = await _shake_hands(address, context)
     except CredentialsFailed as error:
         return None, failed("tls", str(error), f"Mend {error.setting}.")
     except ConnectFailed as error:
@@ -81,6 +85,7 @@ async def _shake_hands(address: Address, context: ssl.SSLContext) -> _Shown:
         try:
             await stream.do_handshake()
             with trio.move_on_after(max(ALERT_WAIT, 2 * (trio.current_time() - started))):
+                # A server of HTTP waits for a request, and says nothing.
                 if not await stream.receive_some(1):
                     raise trio.BrokenResourceError("the broker closed after the handshake")
         except trio.BrokenResourceError as error:
@@ -234,20 +239,24 @@ def client_certificate_todo(text: str, settings: Settings) -> str | None:
 async def _explain_silence(text: str, settings: Settings, address: Address) -> Check:
     match await who_listens(address):
         case "mqtt":
-            text = f"{address} speaks plain MQTT, and broker says mqtts://"
+            text = f"{address} speaks plain MQTT, and broker says {settings.broker_url().scheme}://"
             return failed(
                 "tls",
                 text,
                 "Use the broker's TLS port, mostly 8883.",
                 "Or write mqtt://, where that is on this machine or a network that you trust.",
             )
+        case "http" if address.resource is not None:
+            text = f"{address} speaks plain HTTP, and broker says wss://"
+            return failed("tls", text, "Use the TLS port of the server; or ws://, where trusted.")
         case "http":
             text = f"{address} speaks HTTP, and not TLS"
             return failed("tls", text, "Set broker to the port of the MQTT broker.")
         case _:
             pass
-    todo = ["Is this the broker's TLS port? 8883 mostly."]
-    if address.port == 443 and not settings.alpn:
+    usual = 8883 if address.resource is None else 443
+    todo = [f"Is this the broker's TLS port? {usual} mostly."]
+    if address.resource is None and address.port == 443 and not settings.alpn:
         todo.append("Port 443 of AWS IoT Core needs alpn x-amzn-mqtt-ca.")
     elif settings.cert_file is None:
         todo.append("It may want a client certificate: cert_file and key_file.")
