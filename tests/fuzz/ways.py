@@ -11,6 +11,7 @@ from wsproto.connection import Connection, ConnectionType
 from petalkit import ConfigError, ConnectFailed, Settings
 from petalkit._proxies import Proxy, is_exempt, proxy_from_environment
 from petalkit._server_references import is_allowed, read_references
+from petalkit.transports._credentials import CredentialsFailed
 from petalkit.transports._proxy_tunnel import HEAD_MAX, TunnelRequest
 from petalkit.transports._tls import Address
 from petalkit.transports._websocket import READ_SIZE, WebSocketStream
@@ -89,7 +90,7 @@ def websocket_headers(data: bytes) -> None:
     file.write_bytes(data)
     try:
         found = read_headers(file)
-    except ConfigError as error:
+    except CredentialsFailed as error:
         assert error.setting == "websocket_headers_file"
         return
     for name, value in found:

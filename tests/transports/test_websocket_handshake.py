@@ -12,6 +12,7 @@ from wsproto.utilities import generate_accept_token
 
 from petalkit import ConfigError, ConnectFailed, Settings
 from petalkit.transports import create_transport
+from petalkit.transports._credentials import CredentialsFailed
 from petalkit.transports._tls import Address, broker_address
 from petalkit.transports._websocket_handshake import open_websocket
 from petalkit.transports._websocket_refused import WebSocketRefused
@@ -226,10 +227,10 @@ def test_what_is_no_header_is_named_by_its_line_and_not_repeated(
 ) -> None:
     file = tmp_path / "headers"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=reason) as caught:
+    with pytest.raises(CredentialsFailed, match=reason) as caught:
         read_headers(file)
     assert "hunter2" not in str(caught.value)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(CredentialsFailed, match="cannot be read"):
         read_headers(tmp_path / "none")
 
 
