@@ -168,8 +168,8 @@ class Answers:
         """
         self._counters.refused[str(code)] += 1
         logger.info(
-            "refused %s",
-            code,
+            "refused: %s",
+            text,
             extra={"command": command, "message_id": message_id, "error_code": str(code)},
         )
         if answer or reply is not None:

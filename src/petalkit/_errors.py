@@ -121,15 +121,23 @@ class PayloadError(PetalkitError):
         code: the code with which the sender is answered.
         message: a text for the sender; it never repeats the sender's values.
         errors: one `{"path", "message"}` per field, for `INVALID_DATA`.
+        log: the same as `message` for the device's log, without the texts of a petal's own checks,
+            which may repeat what was sent; None when it is safe as it is.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, errors: Sequence[Mapping[str, str]] = ()
+        self,
+        code: ErrorCode,
+        message: str,
+        errors: Sequence[Mapping[str, str]] = (),
+        *,
+        log: str | None = None,
     ) -> None:
         super().__init__(code, message, errors)
         self.code = code
         self.message = message
         self.errors = tuple(errors)
+        self.log = message if log is None else log
 
     def __str__(self) -> str:
         return self.message
@@ -189,7 +197,8 @@ class CommandError(PetalkitError):
         details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(code, message)
-        self.code = str(code)
+        # str() of a member of a (str, Enum) is its name.
+        self.code = str(code.value if isinstance(code, enum.Enum) else code)
         self.message = str(message)
         self.retryable = bool(retryable)
         self.details: Mapping[str, Any] = dict(details or {})

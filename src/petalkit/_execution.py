@@ -98,6 +98,7 @@ class Execution(msgspec.Struct, eq=False):
     scope: trio.CancelScope | None = None  # of the handler, while it runs
     deadline: float = math.inf
     cancelled_as: tuple[ErrorCode, str] | None = None
+    reason: str | None = None  # of a refusal, for the log: nothing of what was sent is in it
 
     def set_terms(self, terms: Terms) -> None:
         """It came on terms; before it is accepted."""
@@ -142,9 +143,11 @@ class Execution(msgspec.Struct, eq=False):
         text = "answered" if wanted else "done, no answer wanted"
         fields = self.log_fields()
         if code is not None:
-            text = f"{text}: {code}"
             fields["error_code"] = str(code)
-        logger.info(text, extra=fields)
+        if self.reason is not None:
+            logger.info("%s: %s", text, self.reason, extra=fields)
+        else:
+            logger.info(text, extra=fields)
 
 
 Answer = tuple[bytes, str | None]
@@ -178,8 +181,13 @@ async def call_handler(
     try:
         arguments = spec.bind(execution.command, execution.context)
     except PayloadError as error:
+        execution.reason = error.log
         details = {"errors": list(error.errors)}
         return answers.failure(message_id, error.code, error.message, details=details), error.code
+    except _TRAVELS:
+        raise
+    except BaseException as error:  # a bug in the code of a model, or its "no"
+        return _answer_error(execution, error, answers)
     counters.started += 1
     try:
         if spec.thread:
@@ -227,7 +235,7 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
             refusal.code,
             refusal.message,
             retryable=refusal.retryable,
-            details=refusal.details,
+            details=execution.spec.plain_details(refusal.details),
         )
         return response, refusal.code
     if execution.scope is not None and execution.scope.cancel_called:

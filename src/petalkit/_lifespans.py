@@ -22,7 +22,7 @@ from ._identity import IdentityWaiter
 from ._messages import Identity
 from ._outbox import Outbox
 from ._petal import DEBUG, Petal
-from ._registry import CommandOptions, CommandTable, full_name, make_spec
+from ._registry import CommandOptions, CommandTable, full_name, make_spec, results_for
 from ._settings import Settings
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class PetalLife:
         unknown: UnknownCommands,
     ) -> None:
         self.petal = petal
+        self._results = results_for(petal)
         self.failed = False
         self._supervisor = supervisor
         self._answers = answers
@@ -155,7 +156,9 @@ class PetalLife:
     def _encode_event(self, payload: Mapping[str, Any], qos: int) -> bytes:
         if qos not in (0, 1):
             raise ValueError(f"qos must be 0 or 1, not {qos!r}")
-        encoded = encode_json(self._answers.dialect.event(payload))
+        # As results are made, so that one value is the same JSON in both.
+        plain = self._results(payload)
+        encoded = encode_json(self._answers.dialect.event(plain))
         if len(encoded) > self._settings.payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
@@ -180,7 +183,8 @@ class PetalLife:
 
     def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
         """Serve one more command from now on."""
-        spec = make_spec(self.petal, options, handler)
+        rule = self._settings.unknown_keys
+        spec = make_spec(self.petal, options, handler, unknown_keys=rule)
         self._table.add(spec)
         self._dispatcher.backlog.serve(spec)
 

@@ -41,6 +41,7 @@ Protocol = Literal["3.1.1", "5"]
 DialectName = Literal["guide", "host-0.2"]
 WhenFull = Literal["refuse", "hold"]
 ClockUnset = Literal["accept", "refuse"]
+UnknownKeysRule = Literal["ignore", "refuse"]
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
@@ -326,6 +327,12 @@ class Settings:
             # Where such petals are served, their old host may run beside.
             "default": "all, with petals of the guide own",
         },
+    )
+    unknown_keys: UnknownKeysRule = _setting(
+        "ignore",
+        "What to do with keys of a command's data that its handler does not know: ignore them, and "
+        "name each in the log once, or refuse the command. A petal and a command may say otherwise.",
+        check=one_of("ignore", "refuse"),
     )
     debug_rate: float = _setting(
         1.0,
