@@ -71,6 +71,8 @@ class CommandSpec:
         """The fields of the response that a handler's result stands for."""
         if result is None:
             return _NO_FIELDS
+        if type(result) is dict:
+            return self.results.of_dict(result)
         is_fields = isinstance(result, Mapping) or attrs.has(type(result))
         made = self.results(result)
         return made if is_fields and isinstance(made, Mapping) else {"result": made}

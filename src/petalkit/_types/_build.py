@@ -170,7 +170,7 @@ class Types:
         inner = SCALARS[base]
         convert = inner.structure
         own = or_own(lambda value: cls(convert(value)))
-        return attrs.evolve(inner, name=cls.__name__, structure=own, values=(cls,))
+        return attrs.evolve(inner, name=cls.__name__, structure=own, values=(cls,), exact=None)
 
     def _model(self, annotation: Any, kind: Kind) -> Node:
         known = self._models.get(annotation)

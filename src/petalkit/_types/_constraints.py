@@ -194,7 +194,7 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
         found = {**base, **own}
         return {**found, "allOf": [*found.get("allOf", []), *rest]} if rest else found
 
-    return attrs.evolve(node, structure=structure, schema=schema)
+    return attrs.evolve(node, structure=structure, schema=schema, exact=None)
 
 
 def _broken(checks: list[tuple[Check, Constraint]], value: Any) -> Invalid:
@@ -225,8 +225,8 @@ def _check_fit(node: Node, constraint: Constraint) -> None:
     for cls in node.values:
         if not _comparable(cls, bound):
             raise CannotBuild(
-                f"{constraint.told!r} does not fit {node.name}: a {type(bound).__name__} is not "
-                f"compared with a {cls.__name__}"
+                f"{constraint.told!r} does not fit {node.name}: {cls.__name__} and "
+                f"{type(bound).__name__} are not compared"
             )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -109,13 +110,25 @@ def hints_of(annotation: Any) -> Iterator[tuple[str, Any]]:
 
 def type_name(annotation: Any) -> str:
     """A type as a user wrote it, without the names of modules."""
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__name__
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation is Ellipsis:
+        return "..."
     if isinstance(annotation, str):
         return annotation
-    if hasattr(annotation, "__supertype__"):
-        return str(annotation.__name__)
-    origin = typing.get_origin(annotation)
+    origin: Any = typing.get_origin(annotation)
+    if origin is None:
+        name = getattr(annotation, "__name__", None)
+        return name if isinstance(name, str) else str(annotation).replace("typing.", "")
+    arguments = typing.get_args(annotation)
     if origin is typing.Annotated:
-        return type_name(typing.get_args(annotation)[0])
-    return inspect.formatannotation(annotation).replace("typing.", "")
+        return type_name(arguments[0])
+    if origin is typing.Union or origin is types.UnionType:
+        return " | ".join(map(type_name, arguments))
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    inner = ", ".join(
+        f"[{', '.join(map(type_name, one))}]" if isinstance(one, list) else type_name(one)
+        for one in arguments
+    )
+    return f"{type_name(origin)}[{inner}]" if inner else type_name(origin)

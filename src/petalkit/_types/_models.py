@@ -57,7 +57,7 @@ def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
     """
     _check_constructor(model)
     fields = tuple(
-        (one.wire, one.name, inner.call(), one.default is NO_DEFAULT)
+        (one.wire, one.name, inner.exact, inner.call(), one.default is NO_DEFAULT)
         for one, inner in zip(model.fields, nodes, strict=True)
     )
     known = frozenset(one.wire for one in model.fields) | (
@@ -73,7 +73,9 @@ def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
 
 
 def _structure(
-    model: Model, fields: tuple[tuple[str, str, Structure, bool], ...], known: frozenset[str]
+    model: Model,
+    fields: tuple[tuple[str, str, type | None, Structure, bool], ...],
+    known: frozenset[str],
 ) -> Structure:
     construct: Callable[..., Any] = dict if model.kind == "TypedDict" else model.cls
     closed, tag = model.closed, model.tag
@@ -83,10 +85,11 @@ def _structure(
             raise expected("an object", value)
         arguments: dict[str, Any] = {}
         problems: list[Problem] | None = None
-        for wire, name, convert, required in fields:
+        for wire, name, exact, convert, required in fields:
             if wire in value:
                 try:
-                    arguments[name] = convert(value[wire])
+                    item = value[wire]
+                    arguments[name] = item if type(item) is exact else convert(item)
                 except Exception as error:
                     problems = problems or []
                     add_problems(problems, f".{wire}", error)

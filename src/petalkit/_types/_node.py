@@ -70,6 +70,7 @@ class Node:
         schema: its JSON Schema; models go into the `Defs`.
         values: what Python types come of it, for bounds to be compared with; empty: nobody knows.
         members: of a union.
+        exact: values of this Python type are taken as they are, without a call.
         keys: of a model: its names on the wire.
         closed: of a model: whether it refuses other keys itself.
         shape: of a model: its fields; two of the same shape cannot be told apart.
@@ -84,6 +85,7 @@ class Node:
     schema: Callable[[Defs], Schema]
     values: tuple[type, ...] = ()
     members: tuple[Node, ...] = ()
+    exact: type | None = None
     keys: frozenset[str] | None = None
     closed: bool = False
     shape: Any = None

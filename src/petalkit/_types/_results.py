@@ -55,7 +55,7 @@ class Results:
         self._hook_of = hook_of
         self._plain = frozenset(cls for cls in _PLAIN if hook_of(cls) is None)
         self._known: dict[type, Convert] = {}
-        for cls, convert in ((dict, self._dict), (list, self._list), (tuple, self._list)):
+        for cls, convert in ((dict, self.of_dict), (list, self._list), (tuple, self._list)):
             if hook_of(cls) is None:
                 self._known[cls] = convert
 
@@ -69,7 +69,8 @@ class Results:
             convert = self._known[cls] = self._find(cls)
         return convert(value)
 
-    def _dict(self, value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    def of_dict(self, value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """The same for a dict; a hook that somebody has registered for those is not asked."""
         plain = self._plain
         for key, item in value.items():
             if type(item) not in plain or type(key) is not str:

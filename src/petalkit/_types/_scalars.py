@@ -214,6 +214,7 @@ def _text(structure: Structure, cls: type, pattern: str = "", form: str = "") ->
         kinds=frozenset({STRING}),
         schema=lambda _: schema.copy(),
         values=(cls,),
+        exact=str if structure is to_str else None,
         greedy=not pattern and not form,
     )
 
@@ -225,6 +226,7 @@ def _number(structure: Structure, cls: type, kind: str) -> Node:
         kinds=frozenset({NUMBER}),
         schema=lambda _: {"type": kind},
         values=(cls,),
+        exact=cls,
         greedy=True,
     )
 
@@ -267,6 +269,7 @@ def _no_scalars() -> dict[type, Node]:
         kinds=frozenset({BOOLEAN}),
         schema=lambda _: {"type": "boolean"},
         values=(bool,),
+        exact=bool,
     )
     return {type(None): none, bool: boolean}
 
