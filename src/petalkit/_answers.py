@@ -23,6 +23,7 @@ from ._outbox import RECEIPT, Outbox
 from ._settings import Settings
 from ._statistics import Counters
 from ._terms import Reply, whole_seconds
+from ._types._invalid import one_line
 
 logger = logging.getLogger("petalkit.answers")
 
@@ -169,7 +170,7 @@ class Answers:
         self._counters.refused[str(code)] += 1
         logger.info(
             "refused: %s",
-            text,
+            one_line(text),
             extra={"command": command, "message_id": message_id, "error_code": str(code)},
         )
         if answer or reply is not None:

@@ -12,7 +12,7 @@ import logging
 
 from ._messages import Command
 from ._settings import UnknownKeysRule as UnknownKeysRule
-from ._types._invalid import MAX_KEY, Problem
+from ._types._invalid import MAX_KEY, Problem, one_line
 from ._types._models import near_key, unknown_keys
 
 logger = logging.getLogger("petalkit.commands")
@@ -56,7 +56,7 @@ class UnknownKeys:
         more = "; no more of this command are named" if len(self._named) == MAX_NAMED else ""
         logger.warning(
             "ignored data.%s, which the command does not know%s%s",
-            name,
+            one_line(name),
             hint,
             more,
             extra={

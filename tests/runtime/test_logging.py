@@ -164,7 +164,7 @@ async def test_what_happens_to_one_command_is_never_logged_as_anothers(
         await trio.sleep(10)
         petal.open()
         await settle()
-    (line,) = [record for record in log.records if "EXPIRED" in record.getMessage()]
+    (line,) = [record for record in log.records if getattr(record, "error_code", None) == "EXPIRED"]
     assert line.__dict__["message_id"] == "late"
     assert line.__dict__["command"] == "rec/note"
 

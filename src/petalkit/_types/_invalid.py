@@ -166,7 +166,12 @@ def pydantic_problems(error: Any) -> list[Problem]:
 
 
 def _cut(part: object) -> str:
-    return str(part)[:MAX_KEY]
+    return one_line(str(part)[:MAX_KEY])
+
+
+def one_line(text: str) -> str:
+    """A sender's text as a log can hold it, whoever writes that: nothing ends the line."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def unknown_field(path: str, name: object, near: str | None = None) -> Problem:
