@@ -169,9 +169,7 @@ def make_binding(
     )
 
 
-def _checked_annotation(
-    handler: Handler, parameter: inspect.Parameter, refuse: Refuse
-) -> Any:
+def _checked_annotation(handler: Handler, parameter: inspect.Parameter, refuse: Refuse) -> Any:
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise refuse("is positional-only; arguments are passed by name", parameter.name)
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

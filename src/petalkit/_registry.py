@@ -11,7 +11,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -53,6 +53,7 @@ class CommandSpec:
     handler: Handler
     bind: Binder
     results: Results
+    converter: cattrs.Converter
     parameters: tuple[Parameter, ...]
     doc: str
     timeout: float
@@ -76,7 +77,6 @@ class CommandSpec:
         is_fields = isinstance(result, Mapping) or attrs.has(type(result))
         made = self.results(result)
         return made if is_fields and isinstance(made, Mapping) else {"result": made}
-
 
     def plain_details(self, details: Mapping[str, Any]) -> Mapping[str, Any]:
         """The details of an error, made as results are; as they are when that fails."""
@@ -254,7 +254,7 @@ def check_petal(petal: CommandSource) -> None:
     if petal.converter is not None and not isinstance(petal.converter, PetalConverter):
         raise RegistrationError(
             "the converter has to be one of petalkit.make_converter(), and hooks are registered on "
-            "that: any other takes \"false\" for True",
+            'that: any other takes "false" for True',
             petal=name,
         )
     if petal.unknown_keys not in (None, *RULES):
@@ -333,6 +333,7 @@ def make_spec(
         handler=handler,
         bind=binding.bind,
         results=results_for(petal),
+        converter=converter,
         parameters=binding.parameters,
         known_keys=binding.known,
         unknown_keys=rule,

@@ -331,7 +331,7 @@ class Settings:
     unknown_keys: UnknownKeysRule = _setting(
         "ignore",
         "What to do with keys of a command's data that its handler does not know: ignore them, and "
-        "name each in the log once, or refuse the command. A petal and a command may say otherwise.",
+        "name each in the log once, or refuse it. A petal and a command may say otherwise.",
         check=one_of("ignore", "refuse"),
     )
     debug_rate: float = _setting(

@@ -26,7 +26,6 @@ from ._types._node import Structure as Structure
 from ._types._results import Results as Results
 from ._types._scalars import SCALARS
 
-
 C = TypeVar("C", bound=type)
 Hook = Callable[[Any, Any], Any]
 
@@ -136,6 +135,22 @@ def types_of(converter: cattrs.Converter, *, closed: bool = False) -> Types:
         return hook
 
     return Types(hook_of, closed=closed)
+
+
+def result_types_of(converter: cattrs.Converter) -> Types:
+    """What describes the types of results; those that a petal writes itself, nobody knows."""
+
+    def hook_of(annotation: Any) -> Hook | None:
+        if not isinstance(annotation, type):
+            return None
+        hook = converter.get_unstructure_hook(annotation)
+        return None if isinstance(hook, _BuiltResult) else _nobody_reads
+
+    return Types(hook_of, results=True)
+
+
+def _nobody_reads(value: Any, _: Any) -> Any:
+    return value
 
 
 def results_of(converter: cattrs.Converter) -> Results:

@@ -42,11 +42,13 @@ class Types:
     Args:
         hook_of: the hook that a petal has registered for a type; None when there is none.
         closed: whether every model refuses keys that it does not know.
+        results: whether the schemas are of what is written, not of what is read.
     """
 
-    def __init__(self, hook_of: HookOf, *, closed: bool = False) -> None:
+    def __init__(self, hook_of: HookOf, *, closed: bool = False, results: bool = False) -> None:
         self._hook_of = hook_of
         self._closed = closed
+        self._results = results
         self._models: dict[Any, Node] = {}
 
     def node(self, annotation: Any) -> Node:
@@ -128,7 +130,7 @@ class Types:
         if cls in MAPPINGS:
             return self._mapping(annotation, cls)
         if is_of_pydantic(annotation):
-            return pydantic_node(annotation)
+            return pydantic_node(annotation, result=self._results)
         kind = kind_of_model(annotation)
         if kind is not None:
             return self._model(annotation, kind)
@@ -209,9 +211,7 @@ class Types:
         made = plain_class(cls)
         least = sum(one.default is NO_DEFAULT for one in fields)
         del self._models[cls]
-        return fixed_array(
-            type_name(cls), nodes, or_own(lambda values: made(*values)), made, least
-        )
+        return fixed_array(type_name(cls), nodes, or_own(lambda values: made(*values)), made, least)
 
 
 def _hooked(annotation: Any, hook: Callable[[Any, Any], Any]) -> Node:
@@ -245,5 +245,3 @@ def _of_alias(alias: Any) -> Any:
         raise CannotBuild(f"the type alias {origin} cannot be resolved ({error})") from None
     parameters = getattr(origin, "__type_params__", ())
     return bind(value, dict(zip(parameters, typing.get_args(alias), strict=False)))
-
-

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Iterable
 from typing import Any, cast
 
+import attrs
+
 from ._invalid import Invalid, expected, problems_of
 from ._node import ARRAY, BOOLEAN, NULL, NUMBER, STRING, CannotBuild, Node
 from ._scalars import to_int
@@ -92,6 +94,7 @@ def choice(name: str, pairs: Iterable[tuple[Any, Any]], ask: Any = None) -> Node
         kinds=kinds if ask is None else kinds | {STRING, NUMBER},
         schema=lambda _: dict(schema),
         values=tuple({type(member) for member in found.values()}),
+        notes=(f"one of {texts}",),
     )
 
 
@@ -101,9 +104,7 @@ def enumeration(cls: type[enum.Enum]) -> Node:
         return _flag(cls)
     missing: Any = cls._missing_
     ask = None
-    if getattr(missing, "__func__", missing) is not getattr(
-        enum.Enum._missing_, "__func__", None
-    ):
+    if getattr(missing, "__func__", missing) is not getattr(enum.Enum._missing_, "__func__", None):
         ask = functools.partial(_ask, missing)
     # By __members__, which has the aliases too.
     return choice(cls.__name__, [(one.value, one) for one in cls.__members__.values()], ask)
@@ -140,11 +141,13 @@ def _flag(cls: type[enum.Flag]) -> Node:
         kinds=frozenset({NUMBER}),
         schema=schema,
         values=(cls,),
+        notes=(f"a sum of {names}",),
     )
 
 
 def literal(annotation: Any) -> Node:
     """A `Literal`; of a member of an enum, its value."""
     choices = typing.get_args(annotation)
-    name = f"Literal[{', '.join(map(repr, choices))}]"
-    return choice(name, [(one.value if isinstance(one, enum.Enum) else one, one) for one in choices])
+    pairs = [(one.value if isinstance(one, enum.Enum) else one, one) for one in choices]
+    found = choice(f"Literal[{', '.join(map(repr, choices))}]", pairs)
+    return attrs.evolve(found, notes=())  # its name says it

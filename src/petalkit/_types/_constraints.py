@@ -73,18 +73,22 @@ def multiple_of(step: Any) -> Constraint:
         try:
             return decimal.Decimal(str(value)) % exact == 0
         except (decimal.InvalidOperation, ValueError):  # too long to be divided so
-            return value % step == 0
+            return bool(value % step == 0)
 
     return Constraint(
         told=f"must be a multiple of {step}",
         check=check,
         bound=step,
         kinds=frozenset({NUMBER}),
-        schema=lambda _: {"multipleOf": step},
+        schema=lambda _: {"multipleOf": step} if isinstance(step, int | float) else {},
     )
 
 
-_LENGTHS = {STRING: ("Length", "characters"), ARRAY: ("Items", "elements"), OBJECT: ("Properties", "keys")}
+_LENGTHS = {
+    STRING: ("Length", "characters"),
+    ARRAY: ("Items", "elements"),
+    OBJECT: ("Properties", "keys"),
+}
 
 
 def length(least: int | None, most: int | None) -> list[Constraint]:
@@ -129,9 +133,7 @@ def pattern(text: str | re.Pattern[str], *, full: bool = False) -> Constraint:
 
 def one_of(options: Any, shown: str) -> Constraint:
     """Membership, as attrs' `in_` asks for it."""
-    return Constraint(
-        told=f"must be one of {shown}", check=lambda value: _contains(options, value)
-    )
+    return Constraint(told=f"must be one of {shown}", check=lambda value: _contains(options, value))
 
 
 def _contains(options: Any, value: Any) -> bool:
@@ -172,7 +174,7 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
 
     def structure(value: Any) -> Any:
         result = inner(value)
-        for check, one in checks:
+        for check, _ in checks:
             try:
                 held = check(result)
             except (ValueError, TypeError) as error:  # of a predicate
@@ -194,7 +196,11 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
         found = {**base, **own}
         return {**found, "allOf": [*found.get("allOf", []), *rest]} if rest else found
 
-    return attrs.evolve(node, structure=structure, schema=schema, exact=None)
+    notes = (
+        *node.notes,
+        *(one.told.removeprefix("must be ").removeprefix("must ") for one in constraints),
+    )
+    return attrs.evolve(node, structure=structure, schema=schema, notes=notes, exact=None)
 
 
 def _broken(checks: list[tuple[Check, Constraint]], value: Any) -> Invalid:
@@ -233,7 +239,7 @@ def _check_fit(node: Node, constraint: Constraint) -> None:
 def _has_length(node: Node, constraint: Constraint) -> bool:
     if constraint.told.startswith("must have a length"):
         return all(hasattr(cls, "__len__") for cls in node.values)
-    if constraint.kinds == {STRING}:
+    if constraint.kinds == frozenset({STRING}):
         return all(issubclass(cls, str) for cls in node.values)
     return True
 
@@ -248,4 +254,4 @@ def _comparable(cls: type, bound: Any) -> bool:
         return isinstance(bound, dt.datetime) and bound.tzinfo is not None
     if issubclass(cls, dt.time):
         return False  # some have an offset
-    return isinstance(bound, cls) and hasattr(cls, "__lt__") and cls.__lt__ is not object.__lt__
+    return isinstance(bound, cls) and any("__lt__" in vars(one) for one in cls.__mro__[:-1])

@@ -20,7 +20,18 @@ from ._invalid import (
     expected,
     key_segment,
 )
-from ._node import ARRAY, BOOLEAN, NUMBER, OBJECT, STRING, CannotBuild, Defs, Node, Schema, Structure
+from ._node import (
+    ARRAY,
+    BOOLEAN,
+    NUMBER,
+    OBJECT,
+    STRING,
+    CannotBuild,
+    Defs,
+    Node,
+    Schema,
+    Structure,
+)
 
 _Set: Any = set
 SEQUENCES: dict[Any, Callable[[list[Any]], Any]] = {
@@ -69,6 +80,7 @@ def array(name: str, element: Node, build: Callable[[list[Any]], Any], values: t
         kinds=frozenset({ARRAY}),
         schema=schema,
         values=(values,),
+        parts=(element,),
         hashable=build in (frozenset, tuple) and element.hashable,
     )
 
@@ -116,6 +128,7 @@ def fixed_array(
         kinds=frozenset({ARRAY}),
         schema=schema,
         values=(values,),
+        parts=tuple(elements),
         hashable=all(one.hashable for one in elements),
     )
 
@@ -158,6 +171,7 @@ def mapping(name: str, key: Node | None, value: Node, make: Callable[[], Any], c
         kinds=frozenset({OBJECT}),
         schema=schema,
         values=(cls,),
+        parts=(value,),
         greedy=True,
         hashable=False,
     )

@@ -90,7 +90,7 @@ def hints_of(annotation: Any) -> Iterator[tuple[str, Any]]:
     """
     seen: list[Mapping[str, Any]] = []
     for cls, bound in lineage(annotation):
-        own: Mapping[str, Any] = cls.__dict__.get("__annotations__", {})
+        own: Mapping[str, Any] = inspect.get_annotations(cls)
         module = sys.modules.get(cls.__module__)
         names = {} if module is None else vars(module)
         # A class within a function may still name itself. Of what is in it only classes: a field

@@ -36,7 +36,9 @@ _SUSPICIOUS = (
     "min_items", "max_items", "max_digits", "decimal_places", "allow_inf_nan", "strict",
     "is_valid", "validate", "validator", "validators",
 )  # fmt: skip
-_BY_ATTRIBUTES = frozenset({*_ORDER, "multiple_of", "min_length", "max_length", "pattern", "strict"})
+_BY_ATTRIBUTES = frozenset(
+    {*_ORDER, "multiple_of", "min_length", "max_length", "pattern", "strict"}
+)
 # Of a pydantic Field: they say how a value is written, or what it is when it is absent.
 _FIELD_ONLY = ("alias", "validation_alias", "discriminator", "default_factory")
 NOTHING: list[Constraint] = []
@@ -240,7 +242,9 @@ def _shown(options: Any) -> str:
         found = [getattr(one, "value", one) for one in options]
     except TypeError:
         return "the values that are allowed"
-    return ", ".join(map(repr, sorted(found, key=repr) if isinstance(options, set | frozenset) else found))
+    return ", ".join(
+        map(repr, sorted(found, key=repr) if isinstance(options, set | frozenset) else found)
+    )
 
 
 def predicate_of_validator(validator: Any) -> Constraint:

@@ -65,6 +65,7 @@ def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
     )
     node.keys = known
     node.closed = model.closed
+    node.fields = tuple(zip(model.fields, nodes, strict=True))
     node.shape = _shape(model)
     node.tags = _tags(model)
     node.structure = _structure(model, fields, known)
@@ -144,7 +145,7 @@ def _own_checks(
         except (ValueError, TypeError) as error:
             add_problems(found, f".{field.wire}", error)
             continue
-        except Exception:  # it needs what is not there
+        except Exception:  # noqa: S112 - it needs what is not there
             continue
         if field.name in arguments and attribute.validator is not None:
             checks.append((field, attribute, value))
@@ -162,8 +163,8 @@ def _own_checks(
 
 
 def _convert(attribute: Any, value: Any, instance: Any) -> Any:
-    converter = attribute.converter
-    if isinstance(converter, attrs.Converter):
+    converter: Any = attribute.converter
+    if type(converter).__name__ == "Converter":  # of attrs, whose stubs do not have its call
         return converter(value, instance, attribute)
     return converter(value)
 
@@ -189,8 +190,10 @@ def _check_constructor(model: Model) -> None:
 def _shape(model: Model) -> Any:
     return (
         model.tag,
-        frozenset((one.wire, repr(one.annotation), one.default is NO_DEFAULT) for one in model.fields),
-    )  # fmt: skip
+        frozenset(
+            (one.wire, repr(one.annotation), one.default is NO_DEFAULT) for one in model.fields
+        ),
+    )
 
 
 def _tags(model: Model) -> dict[str, tuple[Any, ...]]:

@@ -12,7 +12,14 @@ from ._invalid import Invalid
 Structure = Callable[[Any], Any]
 Schema = dict[str, Any]
 
-NULL, BOOLEAN, NUMBER, STRING, ARRAY, OBJECT = "null", "boolean", "number", "string", "array", "object"
+NULL, BOOLEAN, NUMBER, STRING, ARRAY, OBJECT = (
+    "null",
+    "boolean",
+    "number",
+    "string",
+    "array",
+    "object",
+)
 ANY_KIND = frozenset({NULL, BOOLEAN, NUMBER, STRING, ARRAY, OBJECT})
 
 
@@ -70,6 +77,9 @@ class Node:
         schema: its JSON Schema; models go into the `Defs`.
         values: what Python types come of it, for bounds to be compared with; empty: nobody knows.
         members: of a union.
+        parts: what it is made of: the elements of an array, the values of an object.
+        fields: of a model: each with its node.
+        notes: conditions on its values, for people: `"at most 10"`.
         exact: values of this Python type are taken as they are, without a call.
         keys: of a model: its names on the wire.
         closed: of a model: whether it refuses other keys itself.
@@ -85,6 +95,9 @@ class Node:
     schema: Callable[[Defs], Schema]
     values: tuple[type, ...] = ()
     members: tuple[Node, ...] = ()
+    parts: tuple[Node, ...] = ()
+    fields: tuple[tuple[Any, Node], ...] = ()
+    notes: tuple[str, ...] = ()
     exact: type | None = None
     keys: frozenset[str] | None = None
     closed: bool = False

@@ -12,7 +12,19 @@ from typing import Any
 import msgspec
 
 from ._invalid import Invalid, pydantic_problems
-from ._node import ANY_KIND, ARRAY, BOOLEAN, NULL, NUMBER, OBJECT, STRING, CannotBuild, Defs, Node, Schema
+from ._node import (
+    ANY_KIND,
+    ARRAY,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    CannotBuild,
+    Defs,
+    Node,
+    Schema,
+)
 
 _KINDS = {
     "null": NULL, "boolean": BOOLEAN, "integer": NUMBER, "number": NUMBER, "string": STRING,
@@ -28,8 +40,12 @@ def is_of_pydantic(annotation: Any) -> bool:
     )
 
 
-def pydantic_node(annotation: Any) -> Node:
+def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
     """A type that pydantic makes.
+
+    Args:
+        annotation: the type.
+        result: whether the schema is that of what is written, not of what is read.
 
     Raises:
         CannotBuild: pydantic cannot.
@@ -40,7 +56,9 @@ def pydantic_node(annotation: Any) -> Node:
         adapter = pydantic.TypeAdapter(annotation)
         validate = adapter.validator.validate_json
         text = "#/$defs/" + name + ".{model}"
-        own: Schema = adapter.json_schema(ref_template=text)
+        own: Schema = adapter.json_schema(
+            ref_template=text, mode="serialization" if result else "validation"
+        )
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotBuild(f"pydantic cannot make {name} from JSON: {first}") from error

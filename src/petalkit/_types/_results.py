@@ -41,7 +41,15 @@ _TEXTS = (
     ipaddress.IPv4Network, ipaddress.IPv6Network,
     ipaddress.IPv4Interface, ipaddress.IPv6Interface,
 )  # fmt: skip
-_ARRAYS = (list, tuple, set, frozenset, collections.deque, collections.abc.Set, collections.abc.Sequence)
+_ARRAYS = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    collections.deque,
+    collections.abc.Set,
+    collections.abc.Sequence,
+)
 
 
 class Results:
@@ -173,7 +181,9 @@ class Results:
 
 def _is_default(field: Any, value: Any) -> bool:
     if field.default is not msgspec.NODEFAULT:
-        return value is field.default or (type(value) is type(field.default) and value == field.default)
+        return value is field.default or (
+            type(value) is type(field.default) and value == field.default
+        )
     factory = field.default_factory
     if factory in (list, dict, set):
         return type(value) is factory and not value

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._invalid import Invalid, expected
-from ._node import ANY_KIND, NULL, BOOLEAN, NUMBER, STRING, Node, Structure
+from ._node import ANY_KIND, BOOLEAN, NULL, NUMBER, STRING, Node, Structure
 
 # RFC 3339, section 5.6. A leap second is refused: Python has none, and 59 or 0 would be a guess.
 DATE = r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
@@ -130,19 +130,26 @@ def to_date(value: Any) -> dt.date:
     """A day, of RFC 3339's full-date."""
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return value
-    return _of_text(value, _DATE, dt.date.fromisoformat, "a date")
+    found: dt.date = _of_text(value, _DATE, dt.date.fromisoformat, "a date")
+    return found
 
 
 def to_time(value: Any) -> dt.time:
     """A time of day; seconds and offset may be left out."""
     if isinstance(value, dt.time):
         return value
-    return _of_text(value, _SHORT_TIME, lambda text: dt.time.fromisoformat(text.upper()), "a time")
+    found: dt.time = _of_text(value, _SHORT_TIME, _time_of, "a time")
+    return found
+
+
+def _time_of(text: str) -> dt.time:
+    return dt.time.fromisoformat(text.upper())
 
 
 def to_uuid(value: Any) -> uuid.UUID:
     """A UUID, with its hyphens or without."""
-    return _of_text(value, _UUID, uuid.UUID, "a UUID")
+    found: uuid.UUID = _of_text(value, _UUID, uuid.UUID, "a UUID")
+    return found
 
 
 def _of_text(value: Any, form: re.Pattern[str], parse: Callable[[str], Any], what: str) -> Any:
@@ -276,10 +283,10 @@ def _no_scalars() -> dict[type, Node]:
 
 def _addresses() -> dict[type, Node]:
     found: dict[type, Node] = {}
-    for version in (4, 6):
+    for version, example in ((4, "10.0.0.0/8"), (6, "fd00::/8")):
         for kind, what in (
             ("Address", f"an IPv{version} address"),
-            ("Network", f"an IPv{version} network such as {('10.0.0.0/8', 'fd00::/8')[version // 6]!r}"),
+            ("Network", f"an IPv{version} network such as {example}"),
             ("Interface", f"an IPv{version} address with its network"),
         ):
             cls: Any = getattr(ipaddress, f"IPv{version}{kind}")
@@ -309,4 +316,3 @@ SCALARS: dict[Any, Node] = {
     **_addresses(),
 }  # fmt: skip
 """Types that are taken as they are, by themselves; their subclasses are made of what they give."""
-

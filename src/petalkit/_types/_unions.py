@@ -14,7 +14,6 @@ from typing import Any
 from ._constraints import Constraint, constrained
 from ._invalid import MAX_REPORTED_ERRORS, Invalid, Problem, kind_of
 from ._node import (
-    ANY_KIND,
     ARRAY,
     BOOLEAN,
     NULL,
@@ -68,6 +67,8 @@ def union(members: Sequence[Node], name: str) -> Node:
         schema=schema,
         values=tuple(cls for one in flat for cls in one.values),
         members=tuple(flat),
+        parts=tuple(flat),
+        notes=tuple(dict.fromkeys(note for one in flat for note in one.notes)),
         greedy=any(one.greedy for one in flat),
         hashable=all(one.hashable for one in flat),
     )
