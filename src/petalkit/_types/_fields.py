@@ -105,6 +105,11 @@ def read_model(annotation: Any, kind: Kind) -> Model:
     hints = dict(hints_of(annotation))
     closed = getattr(cls, CLOSED, False) is True
     tag = None
+    if kind == "TypedDict":
+        closed = closed or getattr(cls, "__closed__", None) is True  # PEP 728
+        extra: Any = getattr(cls, "__extra_items__", None)
+        if extra is not None and "NoExtraItems" not in repr(extra):
+            raise CannotBuild("a TypedDict with extra_items is not supported; use dict[...]")
     if kind == "Struct":
         config = cls.__struct_config__
         if config.array_like:

@@ -28,14 +28,13 @@ def resolve(annotation: Any, names: Mapping[str, Any], local: Mapping[str, Any])
     Raises:
         Unresolved: it cannot be.
     """
-    if isinstance(annotation, dataclasses.InitVar):
-        annotation = annotation.type
     holder = type("_", (), {"__annotations__": {"it": annotation}})
     try:
-        return typing.get_type_hints(holder, dict(names), dict(local), include_extras=True)["it"]
+        found = typing.get_type_hints(holder, dict(names), dict(local), include_extras=True)["it"]
     except Exception as error:
         text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
         raise Unresolved(f"the annotation {text!r} cannot be resolved ({error})") from error
+    return found.type if isinstance(found, dataclasses.InitVar) else found
 
 
 def bind(annotation: Any, bound: Bound) -> Any:
