@@ -263,3 +263,29 @@ def test_a_required_argument_without_a_value_is_named(write: Write) -> None:
     )
     with pytest.raises(UsageError, match=r"\[petals.p\].*'port' must be set there"):
         load_targets(["strict"])
+
+
+PARTLY = """
+from __future__ import annotations
+import typing
+from typing import Generic, TypeVar
+import attrs
+from petalkit import Petal
+if typing.TYPE_CHECKING:
+    from somewhere import Client
+
+class Partly(Petal):
+    name = "tuned"
+    def __init__(self, armed: bool = False, client: Client | None = None) -> None:
+        self.armed = armed
+"""
+
+
+def test_an_annotation_that_only_type_checkers_know_turns_off_no_other_check(write: Write) -> None:
+    write("partly.py", PARTLY)
+    assert one("partly", {"armed": True}).armed is True
+    with pytest.raises(UsageError, match="armed expected true or false, got a string"):
+        one("partly", {"armed": "false"})
+    with pytest.raises(UsageError, match="client cannot be set in a file: the annotation") as caught:
+        one("partly", {"client": 1})
+    assert "Client" in caught.value.message

@@ -178,7 +178,7 @@ def mapping(name: str, key: Node | None, value: Node, make: Callable[[], Any], c
 
 
 NUMBER_TEXT = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
-_NUMBER_TEXT = re.compile(NUMBER_TEXT)
+WHOLE_TEXT = r"-?(?:0|[1-9][0-9]*)(?:\.0+)?"
 _WORDS = {"true": True, "false": False}
 
 
@@ -191,25 +191,31 @@ def as_key(node: Node) -> Structure:
     if not node.kinds & {STRING, NUMBER, BOOLEAN} or not node.hashable:
         raise CannotBuild(f"{node.name} cannot be the key of an object", "[key]")
     convert = node.call()
+    number = re.compile(_number_text(node))
 
     def structure(text: Any) -> Any:
         readings: list[Any] = []
-        if NUMBER in node.kinds and _NUMBER_TEXT.fullmatch(text):
+        if NUMBER in node.kinds and number.fullmatch(text):
             readings.append(_number(text))
         if BOOLEAN in node.kinds and text in _WORDS:
             readings.append(_WORDS[text])
         if STRING in node.kinds or not readings:
             readings.append(text)
-        for number, reading in enumerate(readings, 1):
+        for place, reading in enumerate(readings, 1):
             try:
                 return convert(reading)
             except Invalid as error:
-                if number == len(readings):
+                if place == len(readings):
                     told = str(error).removesuffix(", got a string")
                     raise Invalid(f"as a key: {told}", f"as a key: {_log(error)}") from None
         raise AssertionError
 
     return convert if node.kinds == {STRING} else structure
+
+
+def _number_text(node: Node) -> str:
+    is_whole = bool(node.values) and all(issubclass(cls, int) for cls in node.values)
+    return WHOLE_TEXT if is_whole else NUMBER_TEXT
 
 
 def _log(error: Invalid) -> str:
@@ -231,7 +237,7 @@ def key_schema(node: Node, defs: Defs) -> Schema:
     if node.kinds == {STRING}:
         return {name: value for name, value in schema.items() if name != "type"}
     if node.kinds == {NUMBER}:
-        return {"pattern": f"^{NUMBER_TEXT}$"}
+        return {"pattern": f"^{_number_text(node)}$"}
     return {}
 
 
