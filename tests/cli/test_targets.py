@@ -286,6 +286,8 @@ def test_an_annotation_that_only_type_checkers_know_turns_off_no_other_check(wri
     assert one("partly", {"armed": True}).armed is True
     with pytest.raises(UsageError, match="armed expected true or false, got a string"):
         one("partly", {"armed": "false"})
-    with pytest.raises(UsageError, match="client cannot be set in a file: the annotation") as caught:
+    with pytest.raises(
+        UsageError, match="client cannot be set in a file: the annotation"
+    ) as caught:
         one("partly", {"client": 1})
     assert "Client" in caught.value.message

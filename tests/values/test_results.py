@@ -144,7 +144,7 @@ def test_one_value_is_one_json_however_deep(value: Any, expected: Any) -> None:
     ("key", "expected"),
     [(Color.RED, "red"), (5, "5"), (True, "true"), (None, "null"), (Text("a"), "a"),
      (Integer(5), "5"), (dt.date(2026, 1, 1), "2026-01-01"), (Angle(1), "1deg")],
-    ids=repr,
+    ids=lambda one: type(one).__name__,
 )  # fmt: skip
 def test_keys_are_texts(key: Any, expected: str) -> None:
     assert say({"a": {key: 1}}) == {"a": {expected: 1}}

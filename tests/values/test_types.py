@@ -1,4 +1,4 @@
-"""Types that are walked once: what is declared is enforced, at any depth, or refused with its place."""
+"""Types, walked once: what is declared is enforced at any depth, or refused with its place."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class Point:
 
 
 def test_a_name_that_is_defined_later_is_found() -> None:
-    assert take(Place, {"home": {"x": 1}, "around": [{"x": 2}]}) == Place(
-        Point(1.0), [Point(2.0)]
-    )
+    assert take(Place, {"home": {"x": 1}, "around": [{"x": 2}]}) == Place(Point(1.0), [Point(2.0)])
     assert errors(Place, {"home": {"x": "1"}, "around": [{}]}) == {
         "data.home.x": "expected a number, got a string",
         "data.around[0].x": "is required",
@@ -588,7 +586,7 @@ class Buggy:
     def __post_init__(self) -> None:
         match self.what:
             case "key":
-                {}["x"]  # noqa: B018
+                {}["x"]
             case "attribute":
                 None.x  # type: ignore[attr-defined]  # noqa: B018
             case "no":
