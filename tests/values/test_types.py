@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import ipaddress
+import sys
 import uuid
 from typing import (
     Annotated,
@@ -638,4 +639,25 @@ def test_what_cattrs_makes_for_a_petal_keeps_its_errors() -> None:
     assert found == {
         "data[0].x": "is required",
         "data[1].x": "expected a number, got a string",
+    }
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of Python 3.12")
+def test_type_aliases_and_classes_with_type_parameters_are_looked_through() -> None:
+    names: dict[str, Any] = {"attrs": attrs, "Point": Point, "__name__": __name__}
+    source = """
+type Numbers[T] = list[T] | None
+type Places = dict[str, Point]
+
+@attrs.frozen
+class Pack[T]:
+    items: Numbers[T]
+    places: Places
+"""
+    exec(compile(source, "source", "exec", dont_inherit=True), names)
+    pack = names["Pack"]
+    assert take(pack[int], {"items": [1.0], "places": {}}) == pack([1], {})
+    assert errors(pack[int], {"items": ["1"], "places": {"a": {}}}) == {
+        "data.items[0]": "expected a whole number, got a string",
+        "data.places['a'].x": "is required",
     }
