@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
+import msgspec
 import trio
 
 from .._errors import ConnectionLost, TransportError
@@ -40,6 +41,8 @@ class ConnectOptions:
         receive_maximum: unacknowledged QoS 1 messages that the broker may send (MQTT 5).
         publish_maximum: unacknowledged QoS 1 publishes that the link sends at once.
         payload_max: bytes; a larger message to be published is refused by the link.
+        packet_maximum: bytes of the longest packet that the broker may send, as CONNECT says it
+            (MQTT 5); 0 to say nothing.
         will: published by the broker when the link dies without DISCONNECT.
         connect_timeout: for the connection, TLS and CONNACK together.
         subscribe_timeout: for a SUBACK or UNSUBACK.
@@ -53,10 +56,27 @@ class ConnectOptions:
     receive_maximum: int = 100
     publish_maximum: int = 100
     payload_max: int = 128 * 1024
+    packet_maximum: int = 0
     will: Message | None = None
     connect_timeout: float = 10.0
     subscribe_timeout: float = 10.0
     disconnect_timeout: float = 2.0
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a message is refused by whoever reads it, whatever it was meant to say.
+
+    Attributes:
+        text: for people.
+        too_large: it is as MQTT wants it, but was too large to be kept.
+        reason_code: of MQTT 5, for the connection that ends over it.
+        answer: of MQTT 5, for its PUBACK or PUBREC; 0 for a plain one.
+    """
+
+    text: str
+    too_large: bool = False
+    reason_code: int = 0x81
+    answer: int = 0x80
 
 
 class Delivery:
@@ -69,10 +89,13 @@ class Delivery:
         retain: True for a message that the broker had kept from before the subscription.
         dup: the broker says that it may have delivered it before.
         properties: of MQTT 5; None when the message had none.
+        fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
+            it cannot be read. To be acknowledged like any other. None for all good messages.
     """
 
     __slots__ = (
-        "_acked", "_packet_id", "_window", "dup", "payload", "properties", "qos", "retain", "topic",
+        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos", "retain",
+        "topic",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +109,7 @@ class Delivery:
         window: AckWindow | None = None,
         packet_id: int = 0,
         properties: Properties | None = None,
+        fault: Fault | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
@@ -93,11 +117,17 @@ class Delivery:
         self.retain = retain
         self.dup = dup
         self.properties = properties
+        self.fault = fault
         self._window = window
         self._packet_id = packet_id
         self._acked = False
         if window is not None:
             window._pending.append(self)
+
+    @property
+    def packet_id(self) -> int:
+        """The broker's number for it on its link; 0 for QoS 0."""
+        return self._packet_id & 0xFFFF  # above it the link keeps what it has to say
 
     def ack(self) -> None:
         """Acknowledge to the broker, in this delivery's turn.
@@ -355,6 +385,7 @@ __all__ = [
     "ConnectOptions",
     "ConnectionLost",
     "Delivery",
+    "Fault",
     "Link",
     "OnDone",
     "Transport",

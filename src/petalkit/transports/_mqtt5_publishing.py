@@ -21,7 +21,7 @@ from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import OnDone
 from ._mqtt5_events import Published
-from ._mqtt5_framing import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
+from ._violations import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
 
 Awaiting: TypeAlias = Literal["PUBACK", "PUBREC", "PUBCOMP"]
 

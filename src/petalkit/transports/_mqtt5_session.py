@@ -22,14 +22,12 @@ from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import ConnectOptions, OnDone, real_limits
 from ._mqtt5_events import Connected, Ended, Event, Refused, Subscribed, Unsubscribed
-from ._mqtt5_framing import (
-    PROTOCOL_ERROR,
-    UNSUPPORTED_PROTOCOL_VERSION,
-    PacketReader,
-    Violation,
-)
+from ._mqtt5_framing import PacketReader
 from ._mqtt5_publishing import FAILURE, Publishing, reason_name, reason_text
-from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving, nobody
+from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Mqtt5Receiving
+from ._publish_reader import Publish
+from ._receiving import nobody
+from ._violations import PROTOCOL_ERROR, UNSUPPORTED_PROTOCOL_VERSION, Violation
 
 _PINGREQ = mqtt5.PingReqPacket().write()
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
@@ -57,10 +55,11 @@ class ClientSession:
         self._accepted = False  # by CONNACK, on this connection
         self._outgoing = bytearray()
         self._publishing = Publishing(self._outgoing)
-        self._receiving = Receiving(self._outgoing, strict=strict)
+        self._receiving = Mqtt5Receiving(strict=strict)
         self._handlers: dict[type, Callable[[Any], Event | None]] = {
             mqtt5.PublishPacket: self._receiving.on_publish,
-            mqtt5.PubRelPacket: self._receiving.on_pubrel,
+            Publish: self._receiving.take,  # which is to be refused
+            mqtt5.PubRelPacket: self._receiving.on_pubrel_packet,
             mqtt5.PubAckPacket: self._publishing.on_puback,
             mqtt5.PubRecPacket: self._publishing.on_pubrec,
             mqtt5.PubCompPacket: self._publishing.on_pubcomp,
@@ -91,7 +90,7 @@ class ClientSession:
         self,
         options: ConnectOptions,
         *,
-        packet_maximum: int,
+        packet_limit: int,
         on_output: Callable[[], None] = nobody,
         username: str | None = None,
         password: str | None = None,
@@ -100,7 +99,10 @@ class ClientSession:
 
         Args:
             options: what it says, and the bounds of this side.
-            packet_maximum: bytes of the longest packet that the broker may send.
+            packet_limit: bytes of the longest packet that is read whole; see `PacketReader`. The
+                broker is not told of it, but of `options.packet_maximum`: a broker that drops what
+                is longer then may have defined a topic alias in it, which it goes on to use. So
+                none is allowed beside that.
             on_output: called when there is something to send that nothing here was called for: a
                 delivery was acknowledged.
             username: for the broker.
@@ -113,10 +115,13 @@ class ClientSession:
         if self.state != "idle":
             raise RuntimeError(f"this session has a connection already: it is {self.state}")
         if options.clean_start:
-            self._forget()
+            self.forget()
         self._options = options
-        self._reader = PacketReader(packet_maximum)
-        self._receiving.connect(options.receive_maximum, on_output)
+        self._reader = PacketReader(packet_limit)
+        receiving = self._receiving
+        without_aliases = options.packet_maximum or receiving.aliases_failed
+        receiving.alias_maximum = 0 if without_aliases else TOPIC_ALIAS_MAXIMUM
+        receiving.connect(self._outgoing, options.receive_maximum, on_output)
         # Packet identifier -> the kind of the answer, and how many codes it has.
         self._questions: dict[int, tuple[type, int]] = {}
         self._outgoing.clear()
@@ -130,8 +135,8 @@ class ClientSession:
                 keep_alive=options.keep_alive,
                 session_expiry_interval=options.session_expiry,
                 receive_max=options.receive_maximum,
-                topic_alias_max=TOPIC_ALIAS_MAXIMUM,
-                max_packet_size=packet_maximum,
+                topic_alias_max=receiving.alias_maximum,
+                max_packet_size=options.packet_maximum or None,
             ).write()
         except (ValueError, OverflowError) as error:
             raise RejectedByBroker(PROTOCOL_ERROR, f"CONNECT cannot be sent: {error}") from None
@@ -151,7 +156,8 @@ class ClientSession:
         self._accepted = False
         return self._publishing.lose_connection()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """The broker keeps nothing of the session; what was learned of the broker stays."""
         self._publishing.forget_session()
         self._receiving.forget_session()
 
@@ -234,7 +240,7 @@ class ClientSession:
         self.state = "connected"
         self._accepted = True
         if not packet.session_present:
-            self._forget()
+            self.forget()
         self._publishing.connected(packet, self._options.publish_maximum)
         self.broker_limits = _limits(packet)
         keep_alive = packet.server_keep_alive

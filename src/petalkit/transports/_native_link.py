@@ -19,9 +19,9 @@ from .._topics import TopicFilter
 from ._base_link import FAILURE, MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
-from ._mqtt5_framing import PACKET_TOO_LARGE
 from ._mqtt5_publishing import WindowFull
 from ._mqtt5_session import ClientSession, filter_reason
+from ._violations import PACKET_TOO_LARGE
 
 WRITE_SIZE = 64 * 1024  # of a longer batch: after each piece the keep alive hears that it moves
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
@@ -77,7 +77,7 @@ class NativeLink(BaseLink):
         self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
         session.connect(
             options,
-            packet_maximum=self._packet_limit,
+            packet_limit=self._packet_limit,
             on_output=self._wake_writer,
             username=username,
             password=password,

@@ -2,6 +2,9 @@
 
     _tls                address and TLS context             no library
     _keepalive          when to ping, when to give up       no library
+    _publish_reader     what a PUBLISH says                 no library, no I/O
+    _receiving          what is owed for messages to us     no library, no I/O
+    _kept_sessions      what outlives a link                no library
     _mqtt5_framing      bytes -> packets                    the codec, no I/O
     _mqtt5_publishing   our messages on their way           the codec, no I/O
     _mqtt5_receiving    messages to us                      the codec, no I/O
@@ -24,12 +27,11 @@ from .._errors import ConfigError, ConnectFailed
 from .._settings import Settings
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
+from ._kept_sessions import KeptSessions
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
 from ._sockets import PlainStream, open_plain_socket
 from ._tls import broker_address, tls_context
-
-SESSIONS_KEPT = 16  # of client IDs that were used in turn
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
@@ -54,8 +56,8 @@ class NativeTransport(Transport):
         self._address = broker_address(settings)
         self._open = open_stream or self._open_stream
         self._name = str(self._address) if open_stream is None else "the broker"
-        self._sessions: dict[str, ClientSession] = {}
-        self._newest: dict[str, ClientSession] = {}  # of the links that live
+        # Not strict: what comes over the Receive Maximum is bounded by not reading.
+        self._sessions = KeptSessions(lambda: ClientSession(strict=False))
         if self._address.tls:
             tls_context(settings)  # certificates that cannot be used are refused here already
 
@@ -74,9 +76,7 @@ class NativeTransport(Transport):
                 raise ConnectFailed(f"no connection to {self._name}: {error}") from error
         if stream is None:
             raise ConnectFailed(f"no connection to {self._name} in time")
-        # Not strict: what comes over the Receive Maximum is bounded by not reading.
-        session = self._sessions.pop(options.client_id, None) or ClientSession(strict=False)
-        self._newest[options.client_id] = session
+        session = self._sessions.lend(options.client_id)
         try:
             link = NativeLink(
                 stream,
@@ -89,19 +89,14 @@ class NativeTransport(Transport):
             async with hold_link(link, deadline, options.disconnect_timeout):
                 yield link
         finally:
-            self._keep(session, options)
+            if not options.session_expiry:
+                session.forget()
+            # What was in flight is sent again as the same packets, if the broker kept the session.
+            self._sessions.take_back(
+                options.client_id, session, worth_keeping=not session.is_empty
+            )
             with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
                 await trio.aclose_forcefully(stream)
-
-    def _keep(self, session: ClientSession, options: ConnectOptions) -> None:
-        """What was in flight is sent again as the same packets, if the broker kept the session."""
-        if self._newest.get(options.client_id) is not session:
-            return  # a link that was taken over by another of ours, which knows better
-        del self._newest[options.client_id]
-        if options.session_expiry and not session.is_empty:
-            self._sessions[options.client_id] = session
-            if len(self._sessions) > SESSIONS_KEPT:
-                del self._sessions[next(iter(self._sessions))]
 
     async def _open_stream(self) -> trio.abc.Stream:
         context = tls_context(self._settings) if self._address.tls else None
