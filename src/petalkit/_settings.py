@@ -181,6 +181,12 @@ class Settings:
         "How many unacknowledged messages the broker may send (MQTT 5).",
         check=at_least(1, at_most=65_535),
     )
+    packet_maximum: int = _setting(
+        0,
+        "Longest packet that the broker may send, as it is told (MQTT 5); 0 to tell it none.",
+        unit="bytes",
+        check=at_least(0, at_most=0xFFFF_FFFF),
+    )
     publish_maximum: int = _setting(
         100,
         "How many of our messages may wait for their PUBACK at once; the broker may say fewer.",
@@ -498,6 +504,10 @@ class Settings:
             raise ConfigError("password", "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
+        if self.packet_maximum and self.transport == "sidecar":
+            raise ConfigError("packet_maximum", "is the external client's to say: see its settings")
+        if self.packet_maximum and not self.speaks_mqtt_5:
+            raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
 
     @property
     def keeps_session(self) -> bool:

@@ -231,6 +231,7 @@ class Supervisor:
             receive_maximum=settings.receive_maximum,
             publish_maximum=settings.publish_maximum,
             payload_max=settings.payload_max,
+            packet_maximum=settings.packet_maximum,
             will=self._status(identity, "offline", with_timestamp=False),
             connect_timeout=settings.connect_timeout,
             subscribe_timeout=settings.subscribe_timeout,

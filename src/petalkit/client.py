@@ -234,7 +234,11 @@ class Client:
             while True:
                 for delivery in await self._link.receive():
                     delivery.ack()
-                    self._settle(delivery.payload)
+                    if delivery.fault is None:
+                        self._settle(delivery.payload)
+                    else:
+                        text = delivery.fault.text
+                        logger.warning("ignored a response that cannot be read: %s", text)
         except ConnectionLost as error:
             self._close(error)
 
@@ -352,6 +356,7 @@ def _connect_options(settings: Settings) -> ConnectOptions:
         receive_maximum=settings.receive_maximum,
         publish_maximum=settings.publish_maximum,
         payload_max=settings.payload_max,
+        packet_maximum=settings.packet_maximum,
         will=None,
         connect_timeout=settings.connect_timeout,
         subscribe_timeout=settings.subscribe_timeout,

@@ -36,7 +36,7 @@ def test_connect_says_every_field_at_its_place() -> None:
         receive_maximum=100,
     )
     session = ClientSession()
-    session.connect(options, packet_maximum=0x20000, username="user", password="pä")
+    session.connect(options, packet_limit=0x20000, username="user", password="pä")
     assert session.state == "connecting"
     data = session.data_to_send()
     assert data == b"".join(
@@ -61,7 +61,7 @@ def test_connect_says_every_field_at_its_place() -> None:
 
 def test_connect_without_will_and_credentials_says_nothing_of_them() -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c", session_expiry=0), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c", session_expiry=0), packet_limit=1000)
     (packet,) = wrote(session)
     assert isinstance(packet, mqtt5.ConnectPacket)
     assert not packet.clean_start
@@ -74,7 +74,7 @@ def test_a_will_that_cannot_be_sent_is_refused_and_no_connection_begins() -> Non
     session = ClientSession()
     options = ConnectOptions(client_id="c", will=Message("a/#", b""))
     with pytest.raises(RejectedByBroker, match="CONNECT cannot be sent"):
-        session.connect(options, packet_maximum=1000)
+        session.connect(options, packet_limit=1000)
     assert session.state == "idle"
     assert not session.unsent
 
@@ -83,12 +83,12 @@ def test_a_session_has_one_connection_at_a_time() -> None:
     session = session_up()
     options = ConnectOptions(client_id="c")
     with pytest.raises(RuntimeError, match="connected"):
-        session.connect(options, packet_maximum=1000)
+        session.connect(options, packet_limit=1000)
     session.disconnect()
     with pytest.raises(RuntimeError, match="ended"):
-        session.connect(options, packet_maximum=1000)
+        session.connect(options, packet_limit=1000)
     session.lose_connection()
-    session.connect(options, packet_maximum=1000)
+    session.connect(options, packet_limit=1000)
 
 
 def test_intents_need_a_connection() -> None:
@@ -112,7 +112,7 @@ def test_intents_need_a_connection() -> None:
 def test_connack_that_says_nothing_leaves_what_was_asked_for() -> None:
     session = ClientSession()
     options = ConnectOptions(client_id="c", keep_alive=7, session_expiry=8, publish_maximum=9)
-    session.connect(options, packet_maximum=1000)
+    session.connect(options, packet_limit=1000)
     assert session.receive_data(b"\x20\x03\x00\x00\x00") == [Connected(False, 7, 9, 8)]
     assert session.state == "connected"
 
@@ -120,7 +120,7 @@ def test_connack_that_says_nothing_leaves_what_was_asked_for() -> None:
 @pytest.mark.parametrize("keep_alive", [0, 5, 65_535])
 def test_the_brokers_own_times_count(keep_alive: int) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     answer = connack(session_present=True, server_keep_alive=keep_alive, session_expiry_interval=0)
     assert session.receive_data(answer) == [Connected(True, keep_alive, 100, 0)]
 
@@ -176,7 +176,7 @@ def test_limits_are_those_of_this_connection() -> None:
 
 def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     code = mqtt5.ConnAckReasonCode
     answer = connack(reason_code=code.NOT_AUTHORIZED, reason_str="go away")
     assert session.receive_data(answer) == [Refused(0x87, "go away")]
@@ -184,7 +184,7 @@ def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
     assert session.data_to_send().startswith(b"\x10")  # no DISCONNECT after the CONNECT
     assert session.receive_data(connack()) == []
     session.lose_connection()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     answer = connack(reason_code=code.USE_ANOTHER_SERVER, server_reference="b.example:1883")
     assert session.receive_data(answer + b"\xff\xff") == [
         Refused(0x9C, "Use another server; it names another server: b.example:1883")
@@ -194,7 +194,7 @@ def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
 @pytest.mark.parametrize("answer", [b"\x20\x02\x00\x00", b"\x20\x02\x01\x00", b"\x20\x02\x00\x05"])
 def test_a_connack_of_mqtt_3_1_1_is_named(answer: bytes) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     session.data_to_send()
     (ended,) = session.receive_data(answer)
     assert isinstance(ended, Ended)
@@ -221,7 +221,7 @@ def test_a_second_connack_is_a_protocol_error(again: bytes) -> None:
 )
 def test_nothing_comes_before_connack(packet: mqtt5.Packet) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     session.data_to_send()
     assert ended_by(session, packet.write()) == 0x82
     assert not session.unsent
@@ -229,7 +229,7 @@ def test_nothing_comes_before_connack(packet: mqtt5.Packet) -> None:
 
 def test_a_session_after_a_clean_start_is_a_protocol_error() -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c", clean_start=True), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c", clean_start=True), packet_limit=1000)
     assert ended_by(session, connack(session_present=True)) == 0x82
 
 
@@ -240,7 +240,7 @@ def test_a_session_after_a_clean_start_is_a_protocol_error() -> None:
 )
 def test_a_connack_that_says_what_it_may_not_is_a_protocol_error(properties: bytes) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     data = b"\x20" + bytes([2 + len(properties)]) + b"\x00\x00" + properties
     assert ended_by(session, data) == 0x82
 

@@ -24,20 +24,23 @@ from .._errors import ConnectFailed, RejectedByBroker, TransportError
 from .._messages import Message
 from .._settings import Settings
 from .._topics import TopicFilter
-from ._asyncio_client import (
-    HardenedClient,
-    MqttError,
-    Wire,
-    read_limits,
-    read_properties,
-    read_topic,
-)
+from ._asyncio_client import HardenedClient, MqttError, Wire, read_limits
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
-from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
-from ._contract import ConnectOptions, Delivery, OnDone
+from ._base_link import (
+    FAILURE,
+    MAYBE_3_1_1,
+    OUTGOING_BYTES,
+    READ_SIZE,
+    BaseLink,
+    filter_batches,
+)
+from ._contract import ConnectOptions, OnDone
+from ._publish_reader import head_to_keep, read_oversized, read_publish
+from ._receiving import Receiving
 from ._tls import Address
 from ._trio_asyncio import trio_asyncio
+from ._violations import PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
 
 
 class AsyncioLink(BaseLink):
@@ -49,6 +52,7 @@ class AsyncioLink(BaseLink):
         address: Address,
         settings: Settings,
         options: ConnectOptions,
+        receiving: Receiving,
     ) -> None:
         super().__init__(options)
         self._sock = sock
@@ -56,7 +60,9 @@ class AsyncioLink(BaseLink):
         self._settings = settings
         self._wire = Wire()
         self._v5 = settings.protocol == "5"
-        self._outgoing = Outgoing(options, self._wake_writer, self._wake_publishers)
+        self._receiving = receiving
+        receiving.connect(self._wire.outgoing, options.receive_maximum, self._wake_writer)
+        self._outgoing = Outgoing(options, receiving, self._wake_writer, self._wake_publishers)
         self.on_puback = self._outgoing.on_puback  # from the client
 
     def __repr__(self) -> str:
@@ -98,6 +104,8 @@ class AsyncioLink(BaseLink):
         Here, and not where `_connect` goes on: more packets may follow in the same wake-up.
         """
         self._up = True
+        if not self._client.session_present:
+            self._receiving.forget_session()
         self._outgoing.accept_limits(connack)
         self._broker_limits = read_limits(connack)
         keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
@@ -163,37 +171,53 @@ class AsyncioLink(BaseLink):
         wire = self._wire
         while wire.unread and not wire.paused and self._lost is None and not self._leaving:
             ok = self._client.loop_read()
-            if ok and self._client.cut_long_message(self._packet_limit):
-                ok = self._client.loop_read()
             if not ok:
                 self._lose("the broker broke the protocol")
+            elif not self._client.keep_head_of_long(self._packet_limit):
+                text = f"a packet of more than {self._packet_limit} bytes"
+                self._break_off(Violation(PACKET_TOO_LARGE, text))
         self._inbox.hand_over()
+        if len(wire.outgoing) > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it
+            self._lose("the broker does not take the answers that it asks for")
 
-    def on_message(self, message: Any) -> None:
-        """From the client: one PUBLISH."""
-        topic = read_topic(message)
-        if topic is None:
-            self._lose("the broker broke the protocol: a topic that is not UTF-8")
+    def on_publish(self, first: int, body: bytes, size: int) -> None:
+        """From the client: one PUBLISH; of one that is too large, the head."""
+        if self._lost is not None:  # paho may read several packets in one call
             return
-        payload: bytes = message.payload
-        qos: int = message.qos
-        if qos == 2:
-            self._outgoing.expect_exactly_once(message.mid)
-            qos = 1
-        delivery = Delivery(
-            topic,
-            payload,
-            qos=qos,
-            retain=message.retain,
-            dup=message.dup,
-            window=self._outgoing.window if qos else None,
-            packet_id=message.mid,
-            properties=read_properties(message.properties) if self._v5 else None,
-        )
+        try:
+            if not self._up:
+                raise Violation(PROTOCOL_ERROR, "PUBLISH where it cannot come")
+            if size > self._packet_limit:
+                keep = head_to_keep(first, body, self._packet_limit, v5=self._v5)
+                publish = read_oversized(first, body[:keep], size, v5=self._v5)
+            else:
+                publish = read_publish(first, body, v5=self._v5)
+            delivery = self._receiving.take(publish)
+        except Violation as violation:
+            self._break_off(violation)
+            return
+        if delivery is None:  # a copy, maybe with an answer of its own
+            self._wake_writer()
+            return
         self._inbox.deliveries.append(delivery)
-        self._inbox.size += len(payload)
+        self._inbox.size += len(delivery.payload)
         if self._full():
             self._wire.paused = True
+
+    def on_pubrel(self, packet_id: int) -> None:
+        """From the client: the second half of QoS 2."""
+        if self._lost is None:
+            self._receiving.on_pubrel(packet_id)
+            self._wake_writer()
+
+    def _break_off(self, violation: Violation) -> None:
+        """The broker has broken the protocol; MQTT 5 has a DISCONNECT that says how."""
+        if self._v5 and self._up:
+            self._receiving.write_acknowledgements()
+            self._wire.outgoing += bytes([0xE0, 1, violation.reason_code])
+            self._send()
+        code = f" ({violation.reason_code:#04x})" if self._v5 else ""
+        self._lose(f"the broker broke the protocol: {violation.text}{code}")
 
     def on_end(self, reason: str, *, taken_over: bool) -> None:
         """From the client: DISCONNECT of the broker, or a packet that paho cannot read."""

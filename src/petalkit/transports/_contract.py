@@ -129,6 +129,11 @@ class Delivery:
         """The broker's number for it on its link; 0 for QoS 0."""
         return self._packet_id & 0xFFFF  # above it the link keeps what it has to say
 
+    @property
+    def window(self) -> AckWindow | None:
+        """Where its acknowledgement waits for its turn; None for QoS 0."""
+        return self._window
+
     def ack(self) -> None:
         """Acknowledge to the broker, in this delivery's turn.
 
@@ -171,20 +176,29 @@ class AckWindow:
 
     Attributes:
         ready: whether `take_ready` has something to give.
+        unsent: packet IDs whose acknowledgement has never left, once it is closed: a session that
+            is kept delivers these again, for certain.
     """
 
-    __slots__ = ("_on_ready", "_pending", "ready")
+    __slots__ = ("_on_ready", "_pending", "ready", "unsent")
 
     def __init__(self, on_ready: Callable[[], object]) -> None:
         self._on_ready = on_ready
         self._pending: deque[Delivery] = deque()
         self.ready = False
+        self.unsent: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def _is_first(self, delivery: Delivery) -> bool:
         return bool(self._pending) and self._pending[0] is delivery
+
+    def drain(self) -> list[int]:
+        """`take_ready` at the end, when nothing that it gives is sent."""
+        ready = self.take_ready()
+        self.unsent |= frozenset(turn & 0xFFFF for turn in ready)
+        return ready
 
     def take_ready(self) -> list[int]:
         """The packet IDs whose turn has come, in order; they count as acknowledged."""
@@ -197,6 +211,7 @@ class AckWindow:
 
     def close(self) -> None:
         """The link is gone: what was owed on it is owed no more."""
+        self.unsent |= frozenset(each.packet_id for each in self._pending)
         self.ready = False
         self._pending.clear()
         self._on_ready = _nobody  # or it holds the link, which may be kept no longer

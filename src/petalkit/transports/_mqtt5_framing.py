@@ -1,9 +1,9 @@
 """Bytes of MQTT 5 -> packets. No I/O; the codec is `mqtt5`'s.
 
 The rule: whatever comes, the outcome is a packet, the wish for more bytes, or a `Violation` with
-the reason code that MQTT has for it, the same however the bytes were split. A PUBLISH that the codec
-refuses, or that is too large, is a `Publish` with its fault, when its last byte has come; of one that
-is too large only the head is kept, and the rest is read over.
+the reason code that MQTT has for it, the same however the bytes were split. A PUBLISH that the
+codec refuses, or that is too large, is a `Publish` with its fault, when its last byte has come; of
+one that is too large only the head is kept, and the rest is read over.
 
 The traps of `mqtt5` 0.8: it has no bound; it finds other faults in a packet before one can see that
 it is too large; and text that is not UTF-8 makes it panic, which is no `Exception`.
@@ -115,14 +115,14 @@ class PacketReader:
             if len(view) >= size:
                 # Not seen yet, but to wait for more would be to wait for ever.
                 raise Violation(MALFORMED_PACKET, _SHORTER)
-            return self._keep(view, size)
+            return self._wait(view, size)
         header = _header_size(view)
         if len(view) < header:
-            return self._keep(view, header)
+            return self._wait(view, header)
         if size > self._limit:
             return self._look_at_head(view, header, size)
         if len(view) < size:
-            return self._keep(view, size)
+            return self._wait(view, size)
         publish = read_publish(view[0], bytes(view[header:size]), v5=True)
         if publish.fault is None:
             if complaint is None:
@@ -131,14 +131,12 @@ class PacketReader:
                 publish.fault = Fault(complaint, reason_code=_code(complaint))
         return publish, size
 
-    def _look_at_head(
-        self, view: memoryview, header: int, size: int
-    ) -> tuple[Publish, int] | None:
+    def _look_at_head(self, view: memoryview, header: int, size: int) -> tuple[Publish, int] | None:
         first = view[0]
         there = min(len(view), size)
         head = header + head_to_keep(first, view[header:there], self._limit, v5=True)
         if head > there < size:
-            return self._keep(view, min(head, size))
+            return self._wait(view, min(head, size))
         publish = read_oversized(first, bytes(view[header : min(head, there)]), size, v5=True)
         if there == size:
             return publish, size
@@ -146,9 +144,10 @@ class PacketReader:
         self._left = size - there
         return None
 
-    def _keep(self, view: memoryview, awaited: int) -> None:
+    def _wait(self, view: memoryview, awaited: int) -> tuple[Publish, int] | None:
         self._rest += view
         self._awaited = awaited
+        return None
 
 
 _SHORTER = "a packet that is shorter than what it holds"

@@ -38,10 +38,10 @@ class Mqtt5Receiving(Receiving):
         packet_id = packet.packet_id  # with QoS 1 and 2 only
         window = None
         qos = 0
-        turn: int | None = 0
+        turn = 0
         if packet_id is not None:
             turn = self.turn(packet_id, exactly_once=packet.qos == _EXACTLY_ONCE)
-            if turn is None:
+            if not turn:
                 return None
             window = self.window
             qos = 1

@@ -3,18 +3,18 @@
 The rules: an acknowledgement leaves when its delivery was acknowledged, in order of arrival, and
 never for a delivery of an earlier connection.
 
-QoS 2 (which we never subscribe to, but a session made by another program may hold): delivered at the
-PUBLISH, and the PUBREC is its acknowledgement; from there on the packet identifier is remembered,
-over connections, until its PUBREL: a copy that comes meanwhile is not delivered, and PUBREL is
-always answered by PUBCOMP. The trap: the quota of the Receive Maximum starts anew with each
-connection (MQTT 5.0, section 4.9), so a PUBREL that is still to come from an earlier one takes no
-place in it.
+QoS 2 (which we never subscribe to, but a session made by another program may hold): delivered at
+the PUBLISH, and the PUBREC is its acknowledgement; from there on the packet identifier is
+remembered, over connections, until its PUBREL: a copy that comes meanwhile is not delivered, and
+PUBREL is always answered by PUBCOMP. The trap: the quota of the Receive Maximum starts anew with
+each connection (MQTT 5.0, section 4.9), so a PUBREL that is still to come from an earlier one
+takes no place in it.
 
-What cannot be read (`Fault`): the first such message ends its connection, as MQTT 5.0, section 4.13
-and MQTT 3.1.1, section 4.8 have it. From then on each is refused alone: delivered with its fault, to
-be counted and acknowledged, with a reason code where there is one. Were it not, one message of one
-sender would end every connection of the session for as long as the broker keeps it: it comes first
-each time. Not known again by its packet identifier, because there are brokers that deliver it with
+What cannot be read (`Fault`): the first such message ends its connection, as MQTT 5.0, section
+4.13 and MQTT 3.1.1, section 4.8 have it. From then on each is refused alone: delivered with its
+fault, to be counted and acknowledged, with a reason code where there is one. Were it not, one
+message of one sender would end every connection of the session for as long as the broker keeps it:
+it comes first each time. Not known again by its packet identifier, because there are brokers that deliver it with
 another one. What is only too large breaks no rule, and ends no connection.
 """
 
@@ -94,7 +94,7 @@ class Receiving:
 
     def lose_connection(self) -> None:
         """It ends: what is owed on it is owed no more, and comes again."""
-        for turn in self.window.take_ready():
+        for turn in self.window.drain():
             if turn & _PUBREC_DUE and not turn >> _REASON:
                 self._received.add(turn & _PACKET_ID)  # whoever acknowledged it has dealt with it
         self.window.close()
@@ -120,10 +120,10 @@ class Receiving:
         topic = publish.topic
         if publish.topic_alias and (fault is None or self._may_resolve(publish)):
             topic = self.resolve(topic, publish.topic_alias)
-        turn: int | None = 0
+        turn = 0
         if publish.packet_id:
             turn = self.turn(publish.packet_id, exactly_once=publish.qos == 2)
-            if turn is None:
+            if not turn:
                 return None
             if fault is not None:
                 turn |= fault.answer << _REASON
@@ -145,8 +145,8 @@ class Receiving:
             self._topic = topic
         return self._topic
 
-    def turn(self, packet_id: int, *, exactly_once: bool) -> int | None:
-        """The number of a delivery for the window, None for a copy.
+    def turn(self, packet_id: int, *, exactly_once: bool) -> int:
+        """The number of a delivery for the window; 0 for a copy, which is none.
 
         Raises:
             Violation: of the packet identifier, or the Receive Maximum.
@@ -154,7 +154,7 @@ class Receiving:
         if packet_id == 0:
             raise Violation(PROTOCOL_ERROR, "a PUBLISH with packet identifier 0")
         if exactly_once and self._is_copy(packet_id):
-            return None
+            return 0
         if self._strict and len(self.window) + len(self._unreleased) >= self._receive_maximum:
             text = f"more than {self._receive_maximum} unacknowledged messages"
             raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, text)

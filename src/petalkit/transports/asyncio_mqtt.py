@@ -2,6 +2,9 @@
 
     _tls               address and TLS context          no library
     _keepalive         when to ping, when to give up    no library
+    _publish_reader    what a PUBLISH says              no library
+    _receiving         what is owed for messages to us  no library
+    _kept_sessions     what outlives a link             no library
     _sockets           a connected socket               knows Trio
     _asyncio_socket    TLS on it, for paho              knows Trio
     _base_link         what all links have in common    knows Trio
@@ -26,6 +29,8 @@ from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
+from ._kept_sessions import KeptSessions
+from ._receiving import Receiving
 from ._tls import broker_address, tls_context
 
 
@@ -35,6 +40,8 @@ class AsyncioMqttTransport(Transport):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address = broker_address(settings)
+        v5 = settings.protocol == "5"
+        self._sessions = KeptSessions(lambda: Receiving(v5=v5))
         if self._address.tls:
             tls_context(settings)  # certificates that cannot be used are refused here already
 
@@ -47,9 +54,17 @@ class AsyncioMqttTransport(Transport):
         deadline = trio.current_time() + options.connect_timeout
         context = tls_context(self._settings) if self._address.tls else None
         with closing(await open_socket(self._address, context, deadline)) as sock:
-            link = AsyncioLink(sock, self._address, self._settings, options)
-            async with hold_link(link, deadline, options.disconnect_timeout):
-                yield link
+            session = self._sessions.lend(options.client_id)
+            try:
+                link = AsyncioLink(sock, self._address, self._settings, options, session)
+                async with hold_link(link, deadline, options.disconnect_timeout):
+                    yield link
+            finally:
+                if not options.session_expiry:
+                    session.forget_session()
+                self._sessions.take_back(
+                    options.client_id, session, worth_keeping=not session.is_empty
+                )
 
 
 def create(settings: Settings) -> Transport:

@@ -92,9 +92,7 @@ class NativeTransport(Transport):
             if not options.session_expiry:
                 session.forget()
             # What was in flight is sent again as the same packets, if the broker kept the session.
-            self._sessions.take_back(
-                options.client_id, session, worth_keeping=not session.is_empty
-            )
+            self._sessions.take_back(options.client_id, session, worth_keeping=not session.is_empty)
             with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
                 await trio.aclose_forcefully(stream)
 
