@@ -34,21 +34,21 @@ def test_connect_says_every_field_at_its_place() -> None:
         keep_alive=20,
         session_expiry=3600,
         receive_maximum=100,
+        packet_maximum=0x20000,
     )
     session = ClientSession()
-    session.connect(options, packet_limit=0x20000, username="user", password="pä")
+    session.connect(options, packet_limit=0x10000, username="user", password="pä")
     assert session.state == "connecting"
     data = session.data_to_send()
     assert data == b"".join(
         [
-            b"\x10\x35",  # CONNECT, and the length of the rest
+            b"\x10\x32",  # CONNECT, and the length of the rest
             b"\x00\x04MQTT\x05",
             b"\xee",  # user name, password, will retain, will QoS 1, will, clean start
             b"\x00\x14",  # keep alive
-            b"\x10"
+            b"\x0d"  # no topic aliases beside a bound of packets
             + b"\x11\x00\x00\x0e\x10"
             + b"\x21\x00\x64"
-            + b"\x22\x00\x10"
             + b"\x27\x00\x02\x00\x00",
             b"\x00\x03cid",
             b"\x00\x00\x01w\x00\x04gone",  # no properties of the will; its topic, its payload
@@ -67,7 +67,8 @@ def test_connect_without_will_and_credentials_says_nothing_of_them() -> None:
     assert not packet.clean_start
     assert (packet.will, packet.username, packet.password) == (None, None, None)
     assert packet.session_expiry_interval == 0
-    assert packet.max_packet_size == 1000
+    assert packet.max_packet_size is None  # nobody asked for one
+    assert packet.topic_alias_max == 16
 
 
 def test_a_will_that_cannot_be_sent_is_refused_and_no_connection_begins() -> None:

@@ -14,8 +14,8 @@ What cannot be read (`Fault`): the first such message ends its connection, as MQ
 4.13 and MQTT 3.1.1, section 4.8 have it. From then on each is refused alone: delivered with its
 fault, to be counted and acknowledged, with a reason code where there is one. Were it not, one
 message of one sender would end every connection of the session for as long as the broker keeps it:
-it comes first each time. Not known again by its packet identifier, because there are brokers that deliver it with
-another one. What is only too large breaks no rule, and ends no connection.
+it comes first each time. Not known again by its packet identifier, because there are brokers that
+deliver it with another one. What is only too large breaks no rule, and ends no connection.
 """
 
 from __future__ import annotations
