@@ -26,7 +26,7 @@ from .reader import Reader
 PACKET_MAXIMUM = 1000
 HEAD_MAX = 5 + 2 + 65_535 + 2 + 4  # of a PUBLISH: up to the length of its properties
 # Of section 2.4: what a DISCONNECT of ours may say.
-CODES = {0x81, 0x82, 0x84, 0x93, 0x94, 0x95}
+CODES = {0x81, 0x82, 0x84, 0x93, 0x94, 0x95, 0x99}
 
 
 def _pieces(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:

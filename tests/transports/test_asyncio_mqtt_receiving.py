@@ -169,9 +169,11 @@ async def test_a_zero_width_no_break_space_is_text() -> None:
     """MQTT 5.0, section 1.5.4 allows it; paho's own reading refuses it."""
     scripts = Scripts(v5=True)
     scripts.sends = [[publish(sized(b"\x26\0\3\xef\xbb\xbf\0\1v"))]]
-    async with open_fake_broker(scripts) as broker:
-        async with transport_to(broker.url, v5=True).connect(OPTIONS) as link:
-            (delivery,) = await collect(link, 1)
+    async with (
+        open_fake_broker(scripts) as broker,
+        transport_to(broker.url, v5=True).connect(OPTIONS) as link,
+    ):
+        (delivery,) = await collect(link, 1)
     assert delivery.properties == Properties(user_properties=(("\ufeff", "v"),))
 
 
@@ -201,10 +203,12 @@ async def test_what_is_too_large_is_read_over_and_acknowledged(what: str, qos: i
     big = publish(properties, topic=topic, payload=payload, qos=qos)
     scripts = Scripts(v5=True)
     scripts.sends = [[big, good(8, v5=True)]]
-    async with open_fake_broker(scripts) as broker:
-        async with transport_to(broker.url, v5=True).connect(OPTIONS) as link:
-            bad, fine = await collect(link, 2)
-            await until(lambda: bool(scripts.peers[0].of(PUBACK)))
+    async with (
+        open_fake_broker(scripts) as broker,
+        transport_to(broker.url, v5=True).connect(OPTIONS) as link,
+    ):
+        bad, fine = await collect(link, 2)
+        await until(lambda: bool(scripts.peers[0].of(PUBACK)))
     assert bad.fault is not None
     assert bad.fault.too_large
     assert (bad.topic, bad.payload, bad.properties) == (topic.decode(), b"", None)
@@ -331,14 +335,16 @@ async def test_a_session_that_is_gone_is_forgotten(how: str, *, v5: bool) -> Non
 async def test_answers_leave_in_the_order_of_arrival(*, v5: bool) -> None:
     scripts = Scripts(v5=v5)
     scripts.sends = [[good(1, v5=v5), good(2, v5=v5, qos=2), good(3, v5=v5)]]
-    async with open_fake_broker(scripts) as broker:
-        async with transport_to(broker.url, v5=v5).connect(OPTIONS) as link:
-            found: list[Delivery] = []
-            with trio.fail_after(LIMIT):
-                while len(found) < 3:
-                    found += await link.receive()
-            for delivery in reversed(found):
-                delivery.ack()
-            await until(lambda: len(scripts.peers[0].of(PUBACK)) == 2)
+    async with (
+        open_fake_broker(scripts) as broker,
+        transport_to(broker.url, v5=v5).connect(OPTIONS) as link,
+    ):
+        found: list[Delivery] = []
+        with trio.fail_after(LIMIT):
+            while len(found) < 3:
+                found += await link.receive()
+        for delivery in reversed(found):
+            delivery.ack()
+        await until(lambda: len(scripts.peers[0].of(PUBACK)) == 2)
     kinds = [(each.kind, each.body[1]) for each in scripts.peers[0].received[1:4]]
     assert kinds == [(PUBACK, 1), (PUBREC, 2), (PUBACK, 3)]
