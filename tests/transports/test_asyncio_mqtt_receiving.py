@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from petalkit._errors import ConnectionLost
 from petalkit._messages import Properties
 from petalkit.transports import ConnectOptions, Delivery, Link, Transport
 from petalkit.transports import _base_link as base_link
+from petalkit.transports._asyncio_link import AsyncioLink
 from petalkit.transports.asyncio_mqtt import create
 
 from .fake_broker import (
@@ -219,6 +221,34 @@ async def test_what_is_too_large_is_read_over_and_acknowledged(what: str, qos: i
 
 
 @PROTOCOLS
+@pytest.mark.parametrize("what", ["payload", "properties"])
+async def test_a_message_without_measure_takes_no_memory(what: str, *, v5: bool) -> None:
+    """256 MiB, as far as its header goes, of which 4 come. Take out `keep_head_of_long`."""
+    comes = 4 * len(BIG)
+    length = (b"\xff\xff\xff\x3f" if what == "properties" else b"\0") if v5 else b""
+    head = b"\x32\xff\xff\xff\x7f" + b"\0\1t\0\7" + length
+    scripts = Scripts(v5=v5)
+    scripts.sends = [[head + bytes(comes - len(head))]]
+    async with (
+        open_fake_broker(scripts) as broker,
+        transport_to(broker.url, v5=v5).connect(OPTIONS) as link,
+    ):
+        assert isinstance(link, AsyncioLink)
+        reading: Any = link._client._client._in_packet
+        most = 0
+
+        def is_read() -> bool:
+            nonlocal most, reading
+            reading = link._client._client._in_packet
+            most = max(most, len(reading["packet"]))
+            return bool(reading["to_process"]) and reading["to_process"] <= 0xFFF_FFFF - comes + 5
+
+        await until(is_read)
+        assert most < 100
+        assert link._wire.unread <= base_link.READ_SIZE
+
+
+@PROTOCOLS
 async def test_another_packet_that_is_too_large_ends_the_link(*, v5: bool) -> None:
     scripts = Scripts(v5=v5)
     scripts.sends = [[b"\x90\xff\xff\xff\x7f" + bytes(1000)]]
@@ -240,9 +270,6 @@ async def test_a_bound_of_packets_is_announced_when_it_is_asked_for(size: int) -
 
 
 # -- QoS 2
-
-
-Step = Callable[[Peer], Awaitable[None]]
 
 
 @PROTOCOLS
