@@ -101,7 +101,9 @@ def test_a_file_may_give_the_protocol_without_quotes() -> None:
     assert Settings(protocol=5).protocol == "5"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("other", [{"transport": "sidecar", "protocol": "5"}, {"protocol": "3.1.1"}])
+@pytest.mark.parametrize(
+    "other", [{"transport": "sidecar", "protocol": "5"}, {"protocol": "3.1.1"}]
+)
 def test_a_bound_of_packets_is_refused_where_nobody_could_be_told_of_it(
     other: dict[str, Any],
 ) -> None:
