@@ -66,7 +66,7 @@ def _settings() -> Iterator[str]:
             yield "| Setting and variable | Type | Default | Meaning |"
             yield "|---|---|---|---|"
         names = f"`{field.name}`"
-        if field.name != "organization_source":
+        if not field.name.endswith("_source"):
             names += f"<br>`{environment_name(field.name)}`"
         unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
         kind = f"`{_type_name(hints[field.name])}`"

@@ -127,6 +127,10 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         self._config.write_text("\n".join(lines) + "\n")
 
+    def set_users(self, users: Mapping[str, str]) -> None:
+        """Users in place of those that it was made with; counts from its next start on."""
+        self._write_passwords(users)
+
     def _write_passwords(self, users: Mapping[str, str]) -> Path:
         path = self._folder / "passwords"
         path.write_text("".join(f"{name}:{password}\n" for name, password in users.items()))

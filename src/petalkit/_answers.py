@@ -18,6 +18,7 @@ from ._codec import (
 )
 from ._dialects import SERVICE_RECEIVED, Dialect
 from ._errors import ErrorCode, PayloadError
+from ._failures import shortened, text_of
 from ._messages import Identity, Message, Properties
 from ._outbox import RECEIPT, Outbox
 from ._settings import Settings
@@ -134,8 +135,8 @@ class Answers:
                 if len(payload) <= self._settings.payload_max:
                     return payload
                 logger.error("details of a %s error left out: too large", code)
-            except PayloadError as error:
-                logger.error("details of a %s error left out: %s", code, error)
+            except Exception as error:  # also a property or a mapping of the petal's that raises
+                logger.error("details of a %s error left out: %s", code, text_of(error))
         payload = encode(message_id, timestamp, code, message, retryable=retryable)
         if len(payload) > self._settings.payload_max:
             text = "the text of the error is too long to be sent"
@@ -168,8 +169,8 @@ class Answers:
         """
         self._counters.refused[str(code)] += 1
         logger.info(
-            "refused %s",
-            code,
+            "refused: %s",
+            shortened(text),
             extra={"command": command, "message_id": message_id, "error_code": str(code)},
         )
         if answer or reply is not None:

@@ -1,8 +1,9 @@
 """The backlog: accepted commands that have not started, and the rule of which may start next.
 
 Commands come through one bounded memory channel and mostly start straight from it. One that may
-not start yet (its petal or its own command is at its limit) is set aside in its line, and whatever
-comes behind it in the same line waits there too: that is what keeps the order. Everything here is
+not start yet (its petal or its own command is at its limit, or it waits for its group) is set aside
+in its line, and whatever comes behind it in the same line waits there too: that is what keeps the
+order. Of several lines that wait for one group the oldest command is next. Everything here is
 synchronous, so a choice and the call of the handler can be one step.
 """
 
@@ -33,6 +34,7 @@ class Backlog:
         self._concurrency = settings.concurrency
         self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
         self._lines: dict[CommandSpec, Line] = {}
+        self.groups: dict[str, Execution] = {}  # who has each `exclusive` group that is taken
         self._reserve = settings.channel_reserve
         self._send, self._receive = trio.open_memory_channel[Execution](
             settings.channel_capacity + self._reserve
@@ -47,10 +49,11 @@ class Backlog:
     # -- lines
 
     def serve(self, spec: CommandSpec) -> None:
-        """Give a command its line: its own when it has a concurrency, else its petal's."""
+        """Give a command its line: its own when it may wait alone, else its petal's."""
         state = self.petals[spec.petal]
-        own = spec.concurrency is not None
-        self._lines[spec] = Line(state, spec.concurrency) if own else state.line
+        group = spec.exclusive if spec.when_busy == "wait" else None
+        own = spec.concurrency is not None or group is not None
+        self._lines[spec] = Line(state, spec.concurrency, group) if own else state.line
 
     def unserve(self, spec: CommandSpec) -> None:
         """Forget a command's line; what waits in it is still run."""
@@ -185,6 +188,7 @@ class Backlog:
         petal = line.petal
         return (
             petal.ready
+            and (line.group is None or line.group not in self.groups)
             and (line.limit is None or line.running < line.limit)
             and (
                 petal.running == 0

@@ -55,6 +55,11 @@ def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
     if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
         raise refuse("is a generator; a command has one answer: return it")
     is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call)
+    if not is_async and inspect.iscoroutinefunction(inspect.unwrap(plain)):
+        raise refuse(
+            "has a decorator that hides that it is async: inside it, write async def, and await "
+            "the handler"
+        )
     if is_async and thread:
         raise refuse("is async, so it needs no thread: write def, or drop thread=True")
     if not is_async and not thread:

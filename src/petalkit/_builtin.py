@@ -22,7 +22,7 @@ class BuiltinPetal(Petal):
 
     name = RESERVED_PREFIX
     version = __version__
-    builtin: ClassVar[bool] = True
+    __petalkit_builtin__: ClassVar[bool] = True
 
     def __init__(self, petals: list[dict[str, str]], statistics: Callable[[], Statistics]) -> None:
         self._petals = petals

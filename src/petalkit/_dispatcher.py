@@ -26,6 +26,7 @@ from ._duplicates import DuplicateWindow
 from ._endings import Endings
 from ._errors import ErrorCode
 from ._execution import NO_LINE, Answer, Execution, call_handler, timed_out
+from ._failures import showable
 from ._journal import Journal
 from ._journal_records import Started
 from ._messages import Identity
@@ -78,14 +79,13 @@ class Dispatcher:
         self.backlog = Backlog(settings, petals)
         for spec in table:
             self.backlog.serve(spec)
-        self._groups: dict[str, Execution] = {}
         self._running: dict[Execution, None] = {}
         self._running_urgent = 0
         self._idle = trio.lowlevel.ParkingLot()
         self._workers = 0
         self._waking = 0
         self._nursery: trio.Nursery | None = None
-        self._thread_limiter = trio.CapacityLimiter(
+        self.thread_limiter = trio.CapacityLimiter(
             settings.concurrency + settings.urgent_concurrency + len(self.backlog.petals)
         )
         self._starts = (
@@ -184,7 +184,7 @@ class Dispatcher:
                 self._refuse(execution, objection.code, objection.text)
                 return False
         if spec.exclusive is not None:
-            holder = self._groups.setdefault(spec.exclusive, execution)
+            holder = self.backlog.groups.setdefault(spec.exclusive, execution)
             if holder is not execution:
                 text = f"{holder.spec.name} is running; {spec.exclusive} takes one at a time"
                 running = {"command": holder.spec.name, "messageId": holder.command.message_id}
@@ -216,6 +216,7 @@ class Dispatcher:
         details: Mapping[str, object] | None = None,
     ) -> None:
         """Answer a command that was taken out of the backlog and will not start."""
+        execution.reason = text
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
         self._endings.leave_to_others(execution)
         self._endings.finish(execution, response, code, trio.current_time())
@@ -230,7 +231,7 @@ class Dispatcher:
             return
         self.backlog.leave(execution)
         if execution.spec.exclusive is not None:
-            del self._groups[execution.spec.exclusive]
+            del self.backlog.groups[execution.spec.exclusive]
 
     # -- workers
 
@@ -277,9 +278,9 @@ class Dispatcher:
             try:
                 with trio.CancelScope() as serving.scope:
                     await self._serve(serving)
-            except Exception:
+            except Exception as error:
                 # Trio says so when a handler has left a cancel scope of its own open.
-                logger.exception("a handler left its worker in disorder")
+                logger.error("a handler left its worker in disorder", exc_info=showable(error))
             if serving.execution is not None:
                 self._end_cancelled(serving.execution)
                 serving.execution = None
@@ -334,7 +335,7 @@ class Dispatcher:
             log_scope.set(execution)
             before = contextvars.copy_context()
             answer = await call_handler(
-                execution, self._answers, self._counters, self._thread_limiter, self._thread_ended
+                execution, self._answers, self._counters, self.thread_limiter, self._thread_ended
             )
             serving.execution = None
             now = clock.current_time()
@@ -357,12 +358,12 @@ class Dispatcher:
                     execution,
                     self._answers,
                     self._counters,
-                    self._thread_limiter,
+                    self.thread_limiter,
                     self._thread_ended,
                 )
                 self._end(execution, answer, trio.current_time())
-        except Exception:
-            logger.exception("a handler left its task in disorder")
+        except Exception as error:
+            logger.error("a handler left its task in disorder", exc_info=showable(error))
         if not execution.finished:
             self._end_cancelled(execution)
 
@@ -370,12 +371,15 @@ class Dispatcher:
 
     def _end(self, execution: Execution, answer: Answer, now: float) -> None:
         execution.scope = None
-        self._endings.finish(execution, *answer, now)
-        if not execution.in_thread:
-            self._leave(execution)
+        try:
+            self._endings.finish(execution, *answer, now)
+        finally:  # whatever goes wrong with an answer, its slot is free
+            if not execution.in_thread:
+                self._leave(execution)
 
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
+        execution.reason = text
         response = self._answers.failure(execution.command.message_id, code, text)
         self._endings.leave_to_others(execution)
         self._end(execution, (response, code), trio.current_time())
@@ -418,6 +422,10 @@ class Dispatcher:
             self._refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
         self._pass_on()
+
+    def restore_petal(self, petal: str) -> None:
+        """It is in service again."""
+        self.backlog.petals[petal].failed = False
 
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
         """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says comes again."""

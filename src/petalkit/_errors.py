@@ -10,6 +10,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
+
 
 class ErrorCode(enum.StrEnum):
     """The codes that petalkit itself puts into `error_code`. A petal may answer with its own."""
@@ -90,11 +92,24 @@ class ConnectionLost(TransportError):
         reason: the cause as far as it is known.
         taken_over: True when the broker said that another client took the session (MQTT 5,
             reason code 0x8E). MQTT 3.1.1 brokers close the connection without a word.
+        reason_code: of the DISCONNECT with which the broker ended it (MQTT 5.0, section
+            3.14.2.1); None when there was none.
+        closed: the broker's side closed or reset the connection without a DISCONNECT. False where
+            this side gave up, or the network was gone.
     """
 
-    def __init__(self, reason: str = "", *, taken_over: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        taken_over: bool = False,
+        reason_code: int | None = None,
+        closed: bool = False,
+    ) -> None:
         super().__init__(reason or "the connection to the broker was lost")
-        self.taken_over = taken_over
+        self.taken_over = taken_over or reason_code == SESSION_TAKEN_OVER
+        self.reason_code = reason_code
+        self.closed = closed
 
 
 class RejectedByBroker(TransportError):
@@ -173,26 +188,58 @@ class CommandError(PetalkitError):
 
     The code and the message reach the caller as `error_code` and `error`; no traceback is logged.
 
+    A subclass may have `code`, `message`, `retryable` and `details` as class attributes, as fields
+    of a dataclass or of attrs, or hand them to `super().__init__`. Where its class has a `code`, a
+    single argument is the message. When neither is there at the time of the answer, that is
+    `HANDLER_ERROR`.
+
     Args:
-        code: the petal's own code, for programs; UPPER_CASE by custom.
+        code: the petal's own code, for programs; UPPER_CASE by custom. Of a member of an
+            enumeration its value.
         message: for people; anything else than a string, such as an exception, is made one.
         retryable: whether the same command can succeed later.
         details: more fields of the response. The envelope's own fields cannot be set here.
+
+    Raises:
+        TypeError: code or message are neither given nor attributes of the class.
     """
+
+    code: str
+    message: str
+    retryable: bool = False
+    details: Mapping[str, Any] = {}
 
     def __init__(
         self,
-        code: str,
-        message: str,
+        code: object = None,
+        message: object = None,
         *,
-        retryable: bool = False,
+        retryable: bool | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
+        cls = type(self)
+        if message is None and code is not None and getattr(cls, "code", None) is not None:
+            code, message = None, code
+        code = getattr(cls, "code", None) if code is None else code
+        message = getattr(cls, "message", None) if message is None else message
+        if code is None or message is None:
+            missing = "code" if code is None else "message"
+            raise TypeError(
+                f'{cls.__name__} has no {missing}: write {cls.__name__}("CODE", "message")'
+            )
         super().__init__(code, message)
-        self.code = str(code)
+        self.code = code_text(code)
         self.message = str(message)
-        self.retryable = bool(retryable)
-        self.details: Mapping[str, Any] = dict(details or {})
+        if retryable is not None:
+            self.retryable = bool(retryable)
+        if details is not None:
+            self.details = dict(details)
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
+        code, message = getattr(self, "code", None), getattr(self, "message", None)
+        return super().__str__() if code is None else f"{code}: {message}"
+
+
+def code_text(code: object) -> str:
+    """An error code as it goes on the wire: of a member of an enumeration its value."""
+    return str(code.value if isinstance(code, enum.Enum) else code)

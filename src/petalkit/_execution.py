@@ -22,7 +22,8 @@ import trio
 
 from ._answers import Answers
 from ._context import CommandContext, NotServed, OwnWords
-from ._errors import CommandError, ErrorCode, PayloadError
+from ._errors import CommandError, ErrorCode, PayloadError, code_text
+from ._failures import ENDS_PROCESS, hint_for, shortened, showable, single, split_foreign
 from ._messages import Command, Identity
 from ._registry import CommandSpec
 from ._statistics import Counters
@@ -52,11 +53,12 @@ class PetalState:
 class Line:
     """Commands that start in their order of arrival: a petal's, or those of one command."""
 
-    __slots__ = ("limit", "petal", "running", "waiting")
+    __slots__ = ("group", "limit", "petal", "running", "waiting")
 
-    def __init__(self, petal: PetalState, limit: int | None) -> None:
+    def __init__(self, petal: PetalState, limit: int | None, group: str | None = None) -> None:
         self.petal = petal
         self.limit = limit
+        self.group = group  # they wait until it is free, rather than be answered `BUSY`
         self.running = 0
         self.waiting: deque[Execution] = deque()
 
@@ -99,6 +101,7 @@ class Execution(msgspec.Struct, eq=False):
     scope: trio.CancelScope | None = None  # of the handler, while it runs
     deadline: float = math.inf
     cancelled_as: tuple[ErrorCode, str] | None = None
+    reason: str | None = None  # why it was not done, for the log: never values of its sender's
 
     def set_terms(self, terms: Terms) -> None:
         """It came on terms; before it is accepted."""
@@ -143,15 +146,13 @@ class Execution(msgspec.Struct, eq=False):
         text = "answered" if wanted else "done, no answer wanted"
         fields = self.log_fields()
         if code is not None:
-            text = f"{text}: {code}"
             fields["error_code"] = str(code)
-        logger.info(text, extra=fields)
+            if self.reason is not None:
+                text = f"{text}: {shortened(self.reason)}"
+        logger.info("%s", text, extra=fields)
 
 
 Answer = tuple[bytes, str | None]
-
-# What is not the petal's to answer for; whatever else a handler raises is its own business.
-_TRAVELS = (trio.Cancelled, KeyboardInterrupt)
 
 
 async def call_handler(
@@ -163,7 +164,9 @@ async def call_handler(
 ) -> Answer:
     """Call the handler; the response and its error code, None for a success.
 
-    The handler runs up to its first checkpoint in the step in which this is called.
+    The handler runs up to its first checkpoint in the step in which this is called. Everything of
+    a petal's own that stands between a command and its answer runs inside the one `try`: models,
+    handler, results, and what they raise.
 
     Args:
         execution: counted as running already.
@@ -177,81 +180,106 @@ async def call_handler(
     spec = execution.spec
     message_id = execution.command.message_id
     try:
-        arguments = spec.bind(execution.command, execution.context)
-    except PayloadError as error:
-        details = {"errors": list(error.errors)}
-        return answers.failure(message_id, error.code, error.message, details=details), error.code
-    counters.started += 1
-    try:
+        try:
+            arguments = spec.bind(execution.command, execution.context)
+        except PayloadError as error:
+            details = {"errors": list(error.errors)}
+            execution.reason = error.message
+            response = answers.failure(message_id, error.code, error.message, details=details)
+            return response, error.code
+        counters.started += 1
         if spec.thread:
             result = await _call_in_thread(execution, arguments, limiter, leave)
         else:
             result = await spec.handler(**arguments)
-    except _TRAVELS:
-        raise
-    except BaseExceptionGroup as group:
-        # A handler's own nursery can raise an error and a cancellation together.
-        rest, errors = group.split(_TRAVELS)
-        answer = None if errors is None else _answer_error(execution, errors, answers)
-        if rest is not None:
-            raise rest from None  # without the errors, which are dealt with
-        assert answer is not None
-        return answer
-    except BaseException as error:  # SystemExit and asyncio's CancelledError too: P9
-        if isinstance(error, GeneratorExit) and not trio.lowlevel.in_trio_task():
-            raise  # not the handler's: this coroutine is being closed
-        return _answer_error(execution, error, answers)
-    try:
-        if type(result) is OwnWords:
-            words = answers.own_words(message_id, result.fields, result.error_code)
-            return words, result.error_code
-        return answers.success(message_id, spec.result_fields(result)), None
-    except PayloadError as error:
-        counters.unencodable += 1
-        if error.code is ErrorCode.TOO_LARGE:
+        try:
+            if type(result) is OwnWords:
+                words = answers.own_words(message_id, result.fields, result.error_code)
+                return words, result.error_code
+            return answers.success(message_id, spec.result_fields(result)), None
+        except PayloadError as error:
+            counters.unencodable += 1
+            if error.code is not ErrorCode.TOO_LARGE:
+                raise
             logger.error("%s", error.message, extra=execution.log_fields())
             return answers.failure(message_id, error.code, error.message), error.code
-        return _answer_error(execution, error, answers)
-    except Exception as error:  # a converter's hook, or a mapping of the petal's own making
-        counters.unencodable += 1
-        return _answer_error(execution, error, answers)
+        except BaseException:  # a converter's hook, or a mapping of the petal's own making
+            counters.unencodable += 1
+            raise
+    except BaseException as error:  # SystemExit and asyncio's CancelledError too: P9
+        if type(error) is GeneratorExit and not trio.lowlevel.in_trio_task():
+            raise  # not the handler's: this coroutine is being closed
+        # A handler's own nursery can raise an error and a cancellation together.
+        travels, errors = split_foreign(error)
+        answer = None if errors is None else _answer_error(execution, errors, answers)
+        if travels is error:
+            raise
+        if travels is not None:
+            raise travels from None  # without the errors, which are dealt with
+        assert answer is not None
+        return answer
 
 
 def _answer_error(execution: Execution, error: BaseException, answers: Answers) -> Answer:
-    message_id = execution.command.message_id
-    refusal = _only_command_error(error)
-    if refusal is not None:
-        if isinstance(refusal, NotServed):
-            execution.not_served = refusal
-        response = answers.failure(
-            message_id,
-            refusal.code,
-            refusal.message,
-            retryable=refusal.retryable,
-            details=refusal.details,
-        )
-        return response, refusal.code
-    if execution.scope is not None and execution.scope.cancel_called:
-        # It turned its cancellation into an error: say what really happened.
-        code, text = execution.cancelled_as or timed_out(execution)
-        logger.warning(
-            "cancelled, and raised instead", exc_info=error, extra=execution.log_fields()
-        )
-        return answers.failure(message_id, code, text), code
+    """What an error is answered. Never raises: nobody else would answer."""
+    try:
+        refusal = single(error)
+        if isinstance(refusal, CommandError):
+            return _answer_refusal(execution, refusal, answers)
+        if execution.scope is not None and execution.scope.cancel_called:
+            # It turned its cancellation into an error: say what really happened.
+            code, execution.reason = execution.cancelled_as or timed_out(execution)
+            response = answers.failure(execution.command.message_id, code, execution.reason)
+            logger.warning(
+                "cancelled, and raised instead",
+                exc_info=showable(error),
+                extra=execution.log_fields(),
+            )
+            return response, code
+    except ENDS_PROCESS:
+        raise
+    except BaseException as unreadable:
+        error = unreadable  # its context is the one that was raised
     error_id = secrets.token_hex(4)
-    logger.error(
-        "handler failed, error ID %s",
-        error_id,
-        exc_info=error,
-        extra={**execution.log_fields(), "error_id": error_id},
-    )
+    execution.reason = f"error ID {error_id}"
+    with contextlib.suppress(Exception):  # a log's handler of the program's own
+        logger.error(
+            "handler failed, error ID %s%s",
+            error_id,
+            hint_for(error),
+            exc_info=showable(error),
+            extra={**execution.log_fields(), "error_id": error_id},
+        )
     response = answers.failure(
-        message_id,
+        execution.command.message_id,
         ErrorCode.HANDLER_ERROR,
         f"{execution.spec.name} failed; the device's log has the reason under error ID {error_id}",
         details={"error_id": error_id},
     )
     return response, ErrorCode.HANDLER_ERROR
+
+
+def _answer_refusal(execution: Execution, refusal: CommandError, answers: Answers) -> Answer:
+    """The petal's "no". It is an object of the petal's own making: reading it may raise."""
+    if isinstance(refusal, NotServed):
+        execution.not_served = refusal
+    try:
+        if refusal.code is None or refusal.message is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise ValueError("its code or its message is None")
+        code, message = code_text(refusal.code), str(refusal.message)
+        if not code:
+            raise ValueError("its code is empty")
+        retryable, details = bool(refusal.retryable), dict(refusal.details or {})
+    except Exception as error:
+        cls = type(refusal).__name__
+        raise TypeError(
+            f"{cls} has no code or message that can be read: write super().__init__(code, "
+            "message) in its __init__, or make them attributes of the class"
+        ) from error
+    response = answers.failure(
+        execution.command.message_id, code, message, retryable=retryable, details=details
+    )
+    return response, code
 
 
 def timed_out(execution: Execution) -> tuple[ErrorCode, str]:
@@ -260,13 +288,6 @@ def timed_out(execution: Execution) -> tuple[ErrorCode, str]:
         ErrorCode.TIMEOUT,
         f"{execution.spec.name} did not finish within {execution.spec.timeout:g} s",
     )
-
-
-def _only_command_error(error: BaseException) -> CommandError | None:
-    """The petal's "no", also when it comes out of a nursery, in a group by itself."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, CommandError) else None
 
 
 async def _call_in_thread(

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from ._errors import ConfigError
+from ._failures import showable, split_foreign, text_of
 from ._files import open_regular
 from ._messages import Identity
 from ._settings import (
@@ -149,12 +150,18 @@ class CallableSource:
                     value = await value
         except trio.TooSlowError:
             raise SourceError(f"did not answer within {SOURCE_TIMEOUT} s") from None
-        except Exception as error:
-            raise SourceError(f"raised {type(error).__name__}: {error}") from error
-        if value is None or value == "":
+        except BaseException as error:  # of whatever class: asyncio's CancelledError too
+            travels, errors = split_foreign(error)
+            if travels is not None:
+                raise travels from None
+            assert errors is not None
+            raise SourceError(f"raised {text_of(errors)}") from showable(errors)
+        if value is None:
             raise SourceError("does not know it yet")
         if not isinstance(value, str):
             raise SourceError(f"returned {type(value).__name__}, not a string")
+        if not value:
+            raise SourceError("does not know it yet")
         return value
 
 

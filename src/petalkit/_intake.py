@@ -80,7 +80,7 @@ class Intake:
         self._counters = counters
         self._response_topics = ResponseTopics(settings, counters)
         self.freshness = Freshness(settings, answers.timestamps, counters)
-        self._session_kept = settings.keeps_session
+        self._session_kept = settings.keeps_session  # until a link tells better
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
@@ -101,6 +101,8 @@ class Intake:
         self._honours_wait_ack = answers.dialect.honours_wait_ack
         self._resume = trio.Event()
         self._topics: frozenset[str] = frozenset()
+        self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
+        self._dots_told = False
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
         self._now = 0.0  # when what is judged was read; of what was held, when it is accepted
         self._clock = trio.lowlevel.current_clock()
@@ -109,7 +111,7 @@ class Intake:
         self._admitting = False
         self._draining = False  # the session is about to end: what is here is ours alone
         self._deaf = False  # closed to urgent commands too
-        self._reading_on = False
+        self._reading_on = 0  # how many want it
         outbox.on_pressure = self._wake
         if journal is not None:
             journal.on_room = self._take_up_waiting
@@ -127,7 +129,11 @@ class Intake:
             ConnectionLost: the link is gone.
         """
         self._topics = frozenset(map(identity.topic, self._settings.command_topics))
-        self._session_kept = self._settings.keeps_session
+        without_dots = {topic.replace(".", "/"): topic for topic in self._topics if "." in topic}
+        if without_dots != self._without_dots:
+            self._without_dots = without_dots
+            self._dots_told = False
+        self._session_kept = self._settings.keeps_session and link.session_expiry > 0
         self._draining = False
         self._lately.new_link(session_present=link.session_present)
         try:
@@ -155,12 +161,12 @@ class Intake:
     @contextlib.contextmanager
     def reading_on(self) -> Generator[None]:
         """Do not pause inside this block: an answer of the broker comes in the same stream."""
-        self._reading_on = True
+        self._reading_on += 1
         self._wake()
         try:
             yield
         finally:
-            self._reading_on = False
+            self._reading_on -= 1
 
     async def _pause(self, link: Link) -> None:
         """Read nothing until there may be room, or a reason to read all the same."""
@@ -202,6 +208,16 @@ class Intake:
         self._held.session_ends()
         self._dispatcher.session_ends()
 
+    def session_lost(self) -> None:
+        """What links before this have delivered will not come again: it is ours alone."""
+        self._held.session_ends()
+        self._dispatcher.session_ends()
+
+    @property
+    def session_kept(self) -> bool:
+        """Whether what is left unacknowledged comes again, as far as is known."""
+        return self._session_kept
+
     def _must_pause(self) -> bool:
         return (
             len(self._held) >= max(1, self._settings.channel_reserve)
@@ -234,9 +250,7 @@ class Intake:
             self._malformed.refuse(delivery, identity, fault)
             return
         if delivery.topic not in self._topics:
-            self._counters.unexpected_topic += 1
-            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
-            delivery.ack()
+            self._unexpected(delivery)
             return
         properties = delivery.properties
         reply: Reply | None = None
@@ -275,6 +289,26 @@ class Intake:
         except JournalError as error:  # what it may be a copy of cannot be read
             logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+
+    def _unexpected(self, delivery: Delivery) -> None:
+        """On a topic that was not subscribed to.
+
+        Also where it looks like one of ours with `/` for `.`: then the broker (RabbitMQ) makes no
+        difference between `a.b` and `a/b`, and it may have been meant for somebody else.
+        """
+        self._counters.unexpected_topic += 1
+        delivery.ack()
+        if delivery.topic not in self._without_dots:
+            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
+        elif not self._dots_told:
+            self._dots_told = True
+            logger.warning(
+                "no command can be taken: the broker gives them on %r and not on %r. RabbitMQ "
+                "takes a dot for a slash: IDs and topics must have no dot there. From now on they "
+                "are only counted (unexpected_topic)",
+                delivery.topic,
+                self._without_dots[delivery.topic],
+            )
 
     def _judge(self, request: Request) -> None:
         command = request.command

@@ -21,6 +21,7 @@ import trio
 
 from ._clocks import wall_clock_is_set
 from ._codec import Timestamps
+from ._journal_age import Age
 from ._journal_records import (
     Accepted,
     CommandRecord,
@@ -299,6 +300,8 @@ class Journal:
         self._store = store
         try:
             found: Found = await self._do(store.load)
+            newest = await self._do(store.newest)
+            self._age = Age(settings.journal_age, newest, trio.current_time())
             self._numbers = dict(found.remembered)
             while self._forget_pruned(
                 await self._do(functools.partial(self._prune, store, self._oldest()))
@@ -448,11 +451,11 @@ class Journal:
                 await self._idle.park()
             self._target = -1
 
-    def _oldest(self) -> float:
-        """When what is too old to be remembered has finished, on the wall clock."""
-        return self._timestamps.now() - self._settings.journal_age
+    def _oldest(self) -> float | None:
+        """Before when what has finished is too old to be remembered, if that is sure."""
+        return self._age.oldest(self._timestamps.now(), trio.current_time())
 
-    def _write(self, batch: Sequence[Operation], oldest: float) -> Pruned:
+    def _write(self, batch: Sequence[Operation], oldest: float | None) -> Pruned:
         """In the thread."""
         store = self._store
         assert store is not None
@@ -466,7 +469,7 @@ class Journal:
             logger.warning("%s; nothing was made room for", error)
             return ()
 
-    def _prune(self, store: JournalStore, oldest: float) -> Pruned:
+    def _prune(self, store: JournalStore, oldest: float | None) -> Pruned:
         return store.prune(count=self._settings.journal_count, before=oldest)
 
     def _forget_pruned(self, pruned: Pruned) -> bool:

@@ -14,6 +14,7 @@ import os
 import stat
 from pathlib import Path
 
+from ._forks import not_in_child
 from ._journal_records import JournalError
 
 _FOLDER_MODE = 0o700  # commands and responses are private
@@ -60,11 +61,15 @@ class JournalLock:
         except BaseException:
             os.close(self._descriptor)
             raise
+        not_in_child(self._descriptor)
 
     def release(self) -> None:
         """Let others have it; again is nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor != -1:
+            # Closing is not enough where a child has a copy of it that nothing took away.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
@@ -106,6 +111,33 @@ def make_place(path: Path) -> None:
     except OSError as error:
         what = f"its folder {str(path.parent)!r} cannot be made"
         raise JournalError(path, _reason(error, what)) from None
+
+
+def refuse_mounted(path: Path, table: str = "/proc/self/mountinfo") -> None:
+    """Refuse a file that is mounted by itself, as a container may have it.
+
+    What stands beside it, the lock and what SQLite has not moved into the file yet, would be each
+    container's own: two runtimes would share it, and records would be lost with the container.
+
+    Args:
+        path: of the journal, without symbolic links.
+        table: of what is mounted, as proc_pid_mountinfo(5) has it.
+
+    Raises:
+        JournalError: it is such a file.
+    """
+    try:
+        with open(table, "rb") as file:
+            # proc_pid_mountinfo(5): the fifth field; a space in it is written in octal.
+            places = {line.split(b" ", 5)[4] for line in file}
+    except (OSError, IndexError):
+        return  # not Linux
+    escaped = os.fsencode(path)
+    for character in (b"\\", b" ", b"\t", b"\n"):
+        escaped = escaped.replace(character, b"\\%03o" % ord(character))
+    if escaped in places:
+        reason = "is mounted as a single file; mount the folder that it is in, or name a file there"
+        raise JournalError(path, reason)
 
 
 def make_file(path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ._journal_batch import Batch
-from ._journal_lock import JournalLock, make_file, make_place
+from ._journal_lock import JournalLock, make_file, make_place, refuse_mounted
 from ._journal_pruning import FinishedCommands, Owed
 from ._journal_records import CommandRecord, Found, JournalError, Operation
 from ._journal_rows import COMMANDS, MESSAGES, command_record, message_record
@@ -68,6 +68,7 @@ class JournalStore:
         self._owed = Owed()
         self._first_waiting = 0
         self._closed = False
+        self._file = _identity(path)
 
     @classmethod
     def open(
@@ -100,6 +101,7 @@ class JournalStore:
             lock = JournalLock(path)
             undo.callback(lock.release)
             make_file(path)
+            refuse_mounted(path)
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
             check_device(writer, path, device_id)
@@ -154,6 +156,7 @@ class JournalStore:
         """
         if not batch:
             return
+        self._check_place()
         planned = Batch(batch, self._ended, self._owed)
         with explained(self.path):
             try:
@@ -174,6 +177,18 @@ class JournalStore:
         if self._unseen > self._size_max * _LOOK_AGAIN:
             with contextlib.suppress(sqlite3.Error):  # the batch is written all the same
                 self._measure()
+
+    def _check_place(self) -> None:
+        """What is written to a file without a name is gone at the next start.
+
+        Raises:
+            JournalError: somebody has deleted or replaced the file.
+        """
+        if _identity(self.path) != self._file:
+            reason = (
+                "was deleted or replaced while it was in use; stop the device and start it again"
+            )
+            raise JournalError(self.path, reason)
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         """All of it, or nothing."""
@@ -215,6 +230,16 @@ class JournalStore:
         return deleted
 
     # -- read
+
+    def newest(self) -> float | None:
+        """When the last command has finished, on the wall clock; None where none has.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        with explained(self.path):
+            found: float | None = one(self._reader, "SELECT max(finished_at) FROM results")
+        return found
 
     def load(self) -> Found:
         """All that a runtime has to know at its start. Before anything is written.
@@ -297,6 +322,14 @@ class JournalStore:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._writer.close()
         self._lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _as_utf_8(cell: object) -> object:

@@ -1,12 +1,14 @@
-"""The life of one petal inside a runtime: its lifespan, its background tasks, and its end.
+"""The lives of one petal inside a runtime: its lifespan, its background tasks, its end, and again.
 
 The rule: whatever one petal does, ends that petal at most. Its background tasks have a nursery of
 their own, so that an error there is caught there; they are cancelled and awaited before the
-lifespan is left, because they use what the lifespan opened.
+lifespan is left, because they use what the lifespan opened. A petal that has failed is out of
+service until it is entered again: the same instance, once all of its last life has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import math
@@ -15,15 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._added_commands import AddedCommands
 from ._codec import encode_json
 from ._context import NotServed
 from ._errors import ErrorCode, PayloadError
+from ._failures import hint_for, showable, single, split_foreign, text_of
 from ._identity import IdentityWaiter
 from ._messages import Identity
 from ._outbox import Outbox
-from ._petal import DEBUG, Petal
+from ._petal import DEBUG, Petal, set_host
 from ._registry import CommandOptions, CommandTable, full_name, make_spec
+from ._restarts import Restarts
 from ._settings import Settings
+from ._statistics import Counters
 
 if TYPE_CHECKING:
     from ._answers import Answers
@@ -35,13 +41,6 @@ logger = logging.getLogger("petalkit.petals")
 
 # The petal whose task it is, outside of commands too; its tasks inherit it.
 living: contextvars.ContextVar[str | None] = contextvars.ContextVar("petalkit_living", default=None)
-
-
-def _single(error: BaseException) -> BaseException:
-    """The one error in a group; the group when there are more."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 class PetalLife:
@@ -57,6 +56,12 @@ class PetalLife:
         supervisor: knows whether there is a link.
         answers: sends acknowledgements.
         unknown: what to say of commands that nobody serves.
+        counters: for restarts.
+
+    Attributes:
+        failed: it is out of service now.
+        out_of_service: it is so for good.
+        ended: its last life is over.
     """
 
     def __init__(
@@ -70,9 +75,13 @@ class PetalLife:
         supervisor: Supervisor,
         answers: Answers,
         unknown: UnknownCommands,
+        counters: Counters,
     ) -> None:
         self.petal = petal
-        self.failed = False
+        self.failed = False  # its commands are answered `UNAVAILABLE`, until it is started again
+        self._restarts = Restarts(petal.restart_policy, settings)
+        self._counters = counters
+        self._added = AddedCommands(petal, table, dispatcher.backlog)
         self._supervisor = supervisor
         self._answers = answers
         self._unknown = unknown
@@ -81,15 +90,22 @@ class PetalLife:
         self._outbox = outbox
         self._table = table
         self._dispatcher = dispatcher
-        self._nursery: trio.Nursery | None = None
-        self._stop = trio.Event()
-        self._background_ended = trio.Event()
-        self._background_ended.set()
         self.ended = trio.Event()
         self.out_of_service = trio.Event()
-        self._entered = False
-        self._abandoned = False  # the runtime stops before it is entered
+        self._stopping = trio.Event()
         self._told = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """What belongs to one life."""
+        self._nursery: trio.Nursery | None = None
+        self._over = trio.Event()  # the lifespan is to be left
+        self._background_ended = trio.Event()
+        self._background_ended.set()
+        self._entered = False
+        self._broken = False
+        self._abandoned = False  # the runtime stops before it is entered
+        self._restart_in: float | None = None
         self._scope = trio.CancelScope()  # around the lifespan
 
     # -- the petal's host
@@ -180,42 +196,62 @@ class PetalLife:
 
     def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
         """Serve one more command from now on."""
-        spec = make_spec(self.petal, options, handler)
-        self._table.add(spec)
-        self._dispatcher.backlog.serve(spec)
+        self._added.add(make_spec(self.petal, options, handler))
 
     def remove_command(self, name: str) -> None:
         """Serve a command no longer."""
-        full = full_name(self.petal, name)
-        spec = self._table.lookup(full)
-        if spec is None or spec.petal != self.petal.name:
-            raise KeyError(name)
-        self._dispatcher.backlog.unserve(self._table.remove(full))
+        self._added.remove(full_name(self.petal, name))
 
     # -- its life
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Live until `stop()`, or until the petal fails. Calls `started` at either."""
-        if self.petal._host is not None:
-            raise RuntimeError(f"petal {self.petal.name!r} is served by a runtime already")
-        self.petal._host = self
+        """Live until `stop()`, or until the petal has failed for good.
+
+        Calls `started` when it is entered, or has failed once.
+        """
+        set_host(self.petal, self)
         living.set(self.petal.name)
+        try:
+            await self._live(task_status)
+            while await self._wait_restart():
+                self._counters.petals_restarted += 1
+                self._begin()
+                self._added.begin_again()
+                await self._live(task_status)
+        finally:
+            if self.failed:
+                self.out_of_service.set()
+            self._tell(task_status)  # whatever happened, nobody is to wait for this petal
+            self._added.forget()
+            set_host(self.petal, None)
+            self._nursery = None
+            self.ended.set()
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> None:
+        """One life."""
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._hold_background)
                 await self._run_lifespan(task_status)
         except Exception as error:
             # Trio says so when a lifespan has left a cancel scope or a nursery of its own open.
-            self._fail("its lifespan left its task in disorder", error)
-        finally:
-            self._tell(task_status)  # whatever happened, nobody is to wait for this petal
-            self.petal._host = None
-            self._nursery = None
-            self.ended.set()
+            # This task is in the same disorder, so there is no other life in it.
+            self._fail("its lifespan left its task in disorder", error, for_good=True)
+            self._restart_in = None
+
+    async def _wait_restart(self) -> bool:
+        """Whether it is to be started again, once that is due."""
+        if self._restart_in is None or self._stopping.is_set():
+            return False
+        with trio.move_on_after(self._restart_in):
+            await self._stopping.wait()
+        return not self._stopping.is_set()
 
     def stop(self) -> None:
         """Leave the lifespan; `run` returns when that is done."""
-        self._stop.set()
+        self._stopping.set()
+        self._over.set()
+        self.abandon_start()
 
     def _tell(self, task_status: trio.TaskStatus[None]) -> None:
         """The start is over, well or not."""
@@ -226,31 +262,66 @@ class PetalLife:
     def abandon_start(self) -> None:
         """Do not wait for the lifespan to be entered, if it is not yet."""
         if not self._entered:
+            self._stopping.set()
             self._abandoned = True
             self._scope.cancel()
+            if self._broken:  # it waits to be started again, or is about to
+                self.out_of_service.set()
 
     def _fail(
-        self, why: str, error: BaseException | None = None, *, level: int = logging.CRITICAL
+        self,
+        why: str,
+        error: BaseException | None = None,
+        *,
+        level: int = logging.CRITICAL,
+        for_good: bool = False,
     ) -> None:
         """Commands are answered `UNAVAILABLE` from now on; the others go on."""
-        if not self.failed:
-            self.failed = True
+        self._over.set()
+        if self._broken:
+            return
+        self._broken = self.failed = True
+        if not for_good and not self._stopping.is_set():
+            self._restart_in = self._restarts.wait_after(error, trio.current_time())
+        if error is not None:
+            error = single(error)
+            why = f"{why}: {text_of(error)}{hint_for(error)}"
+        if self._restart_in is None:
             self.out_of_service.set()
-            if error is not None:
-                error = _single(error)
-                why = f"{why}: {type(error).__name__}: {error}"
+            if self._restarts.in_a_row:
+                why = f"{why}. It was started again {self._restarts.in_a_row} times in a row"
+        else:
+            level = logging.ERROR
+            why = (
+                f"{why}. It is started again in {self._restart_in:g} s "
+                f"(attempt {self._restarts.in_a_row} of {self._restarts.limit})"
+            )
+        with contextlib.suppress(Exception):  # a log's handler of the program's own
             logger.log(
                 level,
                 "petal %r is out of service: %s",
                 self.petal.name,
                 why,
-                exc_info=error,
+                exc_info=None if error is None else showable(error),
                 extra={"petal": self.petal.name},
             )
-            self._dispatcher.cancel_petal(
-                self.petal.name, ErrorCode.UNAVAILABLE, f"petal {self.petal.name!r} failed"
+        self._dispatcher.cancel_petal(
+            self.petal.name, ErrorCode.UNAVAILABLE, f"petal {self.petal.name!r} failed"
+        )
+
+    def _enter_service(self) -> None:
+        """The lifespan is entered."""
+        self._entered = True
+        if self._broken:  # a background task has failed meanwhile
+            return
+        self._restarts.entered(trio.current_time())
+        self._added.begun()
+        if self.failed:
+            self.failed = False
+            logger.info(
+                "petal %r is in service again", self.petal.name, extra={"petal": self.petal.name}
             )
-        self._stop.set()
+            self._dispatcher.restore_petal(self.petal.name)
 
     async def _run_lifespan(self, task_status: trio.TaskStatus[None]) -> None:
         # One scope around the whole: a lifespan may open nurseries, and a scope that was left
@@ -259,28 +330,22 @@ class PetalLife:
             scope.deadline = trio.current_time() + self._settings.startup_timeout
             try:
                 async with self.petal.lifespan():
-                    self._entered = True
                     scope.deadline = math.inf
+                    self._enter_service()
                     self._tell(task_status)
                     try:
-                        await self._stop.wait()
-                        if self.failed:
+                        await self._over.wait()
+                        if self._broken:
                             await self._bounded(self._wait_handlers)
                     finally:
                         await self._end_background()
                         scope.shield = True
                         scope.deadline = trio.current_time() + self._settings.cleanup_timeout
-            except (Exception, SystemExit) as error:
-                self._fail("its lifespan raised" if self._entered else "it did not start", error)
-            except BaseExceptionGroup as group:
-                errors, rest = group.split((Exception, SystemExit))
-                if errors is not None:
-                    self._fail(
-                        "its lifespan raised" if self._entered else "it did not start", errors
-                    )
-                if rest is not None:
-                    raise rest from None
-        if self._entered and not self._stop.is_set() and not scope.cancelled_caught:
+            except BaseException as error:
+                scope.shield = False  # or no cancellation from outside would be seen here
+                why = "its lifespan raised" if self._entered else "it did not start"
+                self._fail_with(why, error)
+        if self._entered and not self._over.is_set() and not scope.cancelled_caught:
             # It took the cancellation of a scope or nursery of its own for an end.
             self._fail("its lifespan ended by itself")
         if scope.cancelled_caught:
@@ -295,6 +360,14 @@ class PetalLife:
         if not self._entered:
             self._tell(task_status)
 
+    def _fail_with(self, why: str, error: BaseException) -> None:
+        """What was raised ends this petal; what is not the petal's travels on."""
+        travels, errors = split_foreign(error)
+        if errors is not None:
+            self._fail(why, errors)
+        if travels is not None:
+            raise travels from None
+
     async def _hold_background(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -304,14 +377,8 @@ class PetalLife:
                 self._nursery = nursery
                 task_status.started()
                 await trio.sleep_forever()  # until _end_background cancels
-        except (Exception, SystemExit) as error:
-            self._fail("a background task raised", error)
-        except BaseExceptionGroup as group:
-            errors, rest = group.split((Exception, SystemExit))
-            if errors is not None:
-                self._fail("a background task raised", errors)
-            if rest is not None:
-                raise rest from None
+        except BaseException as error:
+            self._fail_with("a background task raised", error)
         finally:
             self._background_ended.set()
 

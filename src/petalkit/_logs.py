@@ -2,7 +2,8 @@
 
 The rule: one record is one line, whatever came in from the wire. A record's text and its
 structured fields may hold a caller's characters, so control characters leave here escaped; a
-forged line, or a terminal's escape sequence, cannot be made. Payloads are not logged at all.
+forged line, or a terminal's escape sequence, cannot be made. Payloads are not logged at all. And a
+log that nobody reads holds up nothing (`_log_stream`).
 
 The structured fields are attributes of the record, as `logging`'s own `extra` sets them; what code
 logs on behalf of a command gets that command's by `CommandLogFilter`.
@@ -18,6 +19,7 @@ from typing import Any, Literal, TextIO
 
 from ._codec import Timestamps
 from ._context import CommandLogFilter
+from ._log_stream import line_writer
 
 # attribute of the record -> its name in the line
 FIELDS = {
@@ -125,7 +127,35 @@ def _tracebacks(formatter: logging.Formatter, record: logging.LogRecord) -> list
 
 
 class _OurHandler(logging.StreamHandler[TextIO]):
-    """Known by its class, so that configuring twice replaces it."""
+    """Known by its class, so that configuring twice replaces it. Never waits for its reader."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._writer = line_writer(stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, unless whoever reads is too slow for too long."""
+        if self._writer is None:
+            super().emit(record)
+            return
+        try:
+            self._writer.write(self.format(record) + self.terminator)
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait a moment for what is still to be written."""
+        if self._writer is None:
+            super().flush()
+        else:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """The stream stays open: it is not ours."""
+        if self._writer is not None:
+            self._writer.flush()
+            self._writer.close()
+        super().close()
 
 
 def configure_logging(
@@ -145,6 +175,7 @@ def configure_logging(
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(level.upper())
     chatty = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)

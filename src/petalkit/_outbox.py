@@ -1,20 +1,24 @@
 """The outbox: every response and event until the broker has acknowledged it, across links.
 
-Three rules make that safe:
+The rules:
 
 * Answering never waits. The place of a response is reserved when its command is accepted, so a
   command ends when its response is here, not when that is acknowledged.
 * Only publishers of events wait for room, and while one does, `must_read` is true: the PUBACKs
   that make room come in on the very stream that back-pressure would stop reading.
-* A message is sent again only on another link. One that was in flight at two lost links goes out
-  alone from then on; after three losses alone it counts as the one that kills links.
+* A message is sent again on another link, or when the broker has refused it for now (`_deferred`).
+  What links seem to die of goes last (`_suspects`); what it means is in `_reason_codes`.
+* A PUBACK that a later one has overtaken will not come (MQTT 3.1.1 and 5.0, section 4.6). Its
+  message keeps its place in flight until the next link, and says nothing against this one.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
+import random
 from collections import deque
 from collections.abc import Callable, Hashable
 
@@ -22,40 +26,24 @@ import attrs
 import msgspec
 import trio
 
+from ._deferred import Deferred
 from ._errors import ConnectionLost, RejectedByBroker, TransportError
 from ._messages import MAX_EXPIRY, Identity, Message, Properties
+from ._outgoing import Entry, in_order
 from ._posts import EXPIRED, REJECTED, SET_ASIDE, Posts
+from ._reason_codes import Blame, Refusal, blame_of, refusal_of
 from ._settings import Settings
 from ._statistics import Counters
+from ._suspects import LOSSES_UNTIL_CONVICTED, LOSSES_UNTIL_SUSPECT, Suspects, soon
 from ._terms import Reply
 from .transports import Link
 
 logger = logging.getLogger("petalkit.outbox")
 
-LOSSES_UNTIL_ALONE = 2
-LOSSES_UNTIL_SET_ASIDE = 5  # three of them alone: one or two can be bad luck on a bad link
 PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
 SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too large
 RECEIPT: Hashable = object()  # what a receipt answers: nothing; its response is to come
 ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity for responses
-
-
-class _Entry(msgspec.Struct, eq=False):
-    """One message on its way. Times are on Trio's clock."""
-
-    message: Message
-    expires_at: float
-    answers: Hashable = None  # of a response: the command's messageId, or more than it
-    name: str | None = None  # where no identity was known: the topic under the base topic to come
-    event: bool = False
-    losses: int = 0
-    sent_at: float = 0.0
-    stale_at: float = math.inf  # when its Message Expiry Interval says too much
-    number: int | None = None  # in the journal
-
-    @property
-    def size(self) -> int:
-        return len(self.message.payload)
 
 
 @attrs.frozen
@@ -65,7 +53,7 @@ class Restored:
     Attributes:
         left: seconds until it is given up.
         event: whether it is an event.
-        name: see `_Entry`.
+        name: see `Entry`.
     """
 
     left: float
@@ -80,6 +68,7 @@ class Outbox:
         settings: the bounds.
         counters: where it counts.
         posts: tells the journal; None for none.
+        jitter: a random number in [0, 1), for waits.
 
     Attributes:
         on_pressure: called when only a PUBACK makes room from now on, so that reading goes on.
@@ -88,7 +77,14 @@ class Outbox:
         on_place: called when there may be a place for one more response; None for nobody.
     """
 
-    def __init__(self, settings: Settings, counters: Counters, posts: Posts | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        counters: Counters,
+        posts: Posts | None = None,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._settings = settings
         self._posts = posts
         self._capacity = settings.response_capacity
@@ -98,16 +94,22 @@ class Outbox:
         self.on_pressure: Callable[[], None] = lambda: None
         self.on_too_large: Callable[[Message, Hashable], None] = lambda _message, _answers: None
         self.on_place: Callable[[], None] | None = None
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._next_expiry = math.inf  # of the events in it, or earlier
-        self._in_flight: dict[_Entry, None] = {}  # in the order in which they were sent
+        self._places = itertools.count(1)
+        self._in_flight: dict[Entry, None] = {}  # in the order in which they were sent
+        self._turns = 0  # messages sent, ever
+        self._confirmed = 0  # the turn of the last one that has its PUBACK
+        self._deferred = Deferred(counters, jitter)
+        self._suspects = Suspects()
         self._link: Link | None = None
+        self._is_broker = True  # what the link leads to, and not to one that tries by itself
         self._identity: Identity | None = None
         self._pumping = False
-        self._window = 1
+        self._window = self._window_max = 1  # messages in flight; less where PUBACKs do not come
         self._stalled = False  # only a PUBACK lets the next message leave
-        self._alone = False  # what was sent last is to be alone in flight
-        self._blocked = trio.Event()  # the link took no more, and no PUBACK is to come
+        self._blocked = False  # the link took no more, and no PUBACK is to come
+        self._changed = trio.Event()  # `keep_sending` has something to do, or earlier
         self.answered = 0  # messages that were acknowledged or refused
         self._owed_to: dict[Hashable, int] = {}  # `answers` -> how many of them are here
         self._reserved = 0
@@ -120,7 +122,8 @@ class Outbox:
     # -- how it stands
 
     def __len__(self) -> int:
-        return len(self._queue) + len(self._in_flight)
+        elsewhere = len(self._deferred) + len(self._suspects)
+        return len(self._queue) + len(self._in_flight) + elsewhere
 
     @property
     def size(self) -> int:
@@ -133,10 +136,33 @@ class Outbox:
         return self._stalled or bool(self._room) or (len(self) > 0 and not self._has_place())
 
     def sent_since(self) -> float:
-        """When the oldest message without PUBACK was sent; infinity when there is none."""
+        """When the oldest message was sent whose PUBACK is to come; infinity when there is none."""
         for entry in self._in_flight:
-            return entry.sent_at
+            if not self._is_overtaken(entry):
+                return entry.sent_at
         return math.inf
+
+    def clogged_since(self) -> float:
+        """When the oldest was sent of those that were overtaken, and take half of the window.
+
+        Infinity when they take less. They can be sent again on another link only.
+        """
+        overtaken = [entry for entry in self._in_flight if self._is_overtaken(entry)]
+        given_up = self._window_max - self._window
+        if self._link is None or 2 * (len(overtaken) + given_up) < self._window_max:
+            return math.inf
+        return min((entry.sent_at for entry in overtaken), default=-math.inf)
+
+    def _is_overtaken(self, entry: Entry) -> bool:
+        return entry.turn < self._confirmed
+
+    def expire_overtaken(self, now: float) -> None:
+        """Give up what is too old and was overtaken. Its place in the window stays taken."""
+        for entry in [one for one in self._in_flight if one.expires_at <= now]:
+            if self._is_overtaken(entry):
+                del self._in_flight[entry]
+                self._window -= 1
+                self._expire(entry)
 
     # -- responses
 
@@ -188,7 +214,7 @@ class Outbox:
             number: of it in the journal; None when it is in none.
         """
         self._reserved -= 1
-        self._put(_Entry(message, now + self._expiry, answers=answers, number=number), now)
+        self._put(Entry(message, now + self._expiry, answers=answers, number=number), now)
         if not self._has_place():
             self.on_pressure()  # from now on only a PUBACK makes room
 
@@ -213,7 +239,7 @@ class Outbox:
         if command is not None and self._posts is not None:
             number = self._posts.post_again(message, command, reply)
         now = trio.current_time()
-        self._put(_Entry(message, now + self._expiry, answers=answers, number=number), now)
+        self._put(Entry(message, now + self._expiry, answers=answers, number=number), now)
         return True
 
     def restore(self, message: Message, answers: Hashable, number: int, record: Restored) -> None:
@@ -228,7 +254,7 @@ class Outbox:
         now = trio.current_time()
         expires_at = now + min(record.left, self._expiry)
         self._put(
-            _Entry(
+            Entry(
                 message,
                 expires_at,
                 answers=answers,
@@ -319,7 +345,7 @@ class Outbox:
         message = Message(topic, payload, qos, False, properties)
         expires_at = min(expires_at, now + self._expiry)
         self._next_expiry = min(self._next_expiry, expires_at)
-        entry = _Entry(message, expires_at, name=None if topic else name, event=True)
+        entry = Entry(message, expires_at, name=None if topic else name, event=True)
         if qos and self._posts is not None:
             entry.number = self._posts.post(message, expires_at - now, name=entry.name)
         self._put(entry, now)
@@ -327,7 +353,8 @@ class Outbox:
 
     # -- sending
 
-    def _put(self, entry: _Entry, now: float) -> None:
+    def _put(self, entry: Entry, now: float) -> None:
+        entry.place = next(self._places)
         if entry.event:
             self._events += 1
         else:
@@ -345,44 +372,70 @@ class Outbox:
 
     def attach(self, link: Link, identity: Identity) -> None:
         """Send over this link from now on."""
+        now = trio.current_time()
         self._link = link
+        self._is_broker = not link.retries_by_itself
         self._clock = trio.lowlevel.current_clock()  # asked at every PUBACK
         self._identity = identity
         # One place is left free: at a stop `offline` has to pass whatever waits for its PUBACK.
-        self._window = max(1, link.publish_maximum - 1)
-        self._pump(trio.current_time())
+        self._window = self._window_max = max(1, link.publish_maximum - 1)
+        self._suspects.link_up(now)
+        self._pump(now)
 
     def hold(self) -> None:
         """Send nothing more over this link, which is about to be left; PUBACKs still count."""
         self._link = None
         self._stalled = False
 
-    def detach(self, *, lost: bool) -> None:
+    def detach(self, loss: ConnectionLost | None) -> None:
         """The link is gone: what was in flight on it is to be sent again, in its order.
 
         Args:
-            lost: False for a link that was left, which says nothing against its messages.
+            loss: what ended it; None for one that was left, or that says nothing of its messages.
         """
         self._link = None
-        self._stalled = False
-        again: list[_Entry] = []
+        self._stalled = self._blocked = False
+        now = trio.current_time()
+        blame = Blame.NONE if loss is None else blame_of(loss)
+        again: list[Entry] = []
+        suspects: list[Entry] = []
+        blamed = False
         for entry in self._in_flight:
-            entry.losses += lost
-            if entry.losses >= LOSSES_UNTIL_SET_ASIDE:
-                self._counters.publish_set_aside += 1
-                logger.error(
-                    "set aside a message of %d bytes for %r: %d links died with it in flight",
-                    entry.size,
-                    entry.message.topic,
-                    entry.losses,
-                )
-                self._forget(entry, SET_ASIDE)
+            if not self._is_blamed(entry, blame, now):
+                again.append(entry)
+                continue
+            blamed = True
+            entry.losses += 1
+            if entry.losses >= LOSSES_UNTIL_CONVICTED:
+                self._set_aside(entry)
+            elif entry.losses >= LOSSES_UNTIL_SUSPECT:
+                suspects.append(entry)
             else:
                 again.append(entry)
         self._in_flight.clear()
-        self._queue.extendleft(reversed(again))
+        if blame is not Blame.NONE and not blamed:
+            again += self._suspects.clear()
+        self._suspects.add(suspects)
+        self._queue.extendleft(reversed(in_order(again)))
         self._next_expiry = -math.inf  # not known of those; found when somebody wants room
         self._after_removal()
+
+    def _is_blamed(self, entry: Entry, blame: Blame, now: float) -> bool:
+        """Whether the link may have died of a message that was in flight."""
+        if blame is Blame.NONE or self._is_overtaken(entry):  # that one it has read, and gone on
+            return False
+        return blame is Blame.LIKELY or now - entry.sent_at <= soon(entry)
+
+    def _set_aside(self, entry: Entry) -> None:
+        self._counters.publish_set_aside += 1
+        logger.error(
+            "set aside a message of %d bytes for %r: %d links died soon after it was sent, the "
+            "last ones with nothing else in flight",
+            entry.size,
+            entry.message.topic,
+            entry.losses,
+        )
+        self._forget(entry, SET_ASIDE)
 
     def _pump(self, now: float) -> None:
         if self._pumping:  # what expires here makes room, which is told, and may come back here
@@ -398,8 +451,16 @@ class Outbox:
 
     def _send_all(self, now: float) -> bool:
         """Send what may leave; True when only a PUBACK lets the next one leave."""
-        queue, in_flight = self._queue, self._in_flight
-        while queue and self._link is not None:
+        queue, in_flight, suspects = self._queue, self._in_flight, self._suspects
+        if self._deferred.next_due <= now:
+            queue.extendleft(reversed(self._deferred.take_due(now)))
+        if now < self._deferred.paused_until:
+            return False
+        while self._link is not None:
+            if suspects.active and self._waits_for_trial(now):
+                return True
+            if not queue:
+                return False
             entry = queue[0]
             if entry.expires_at <= now:
                 queue.popleft()
@@ -407,47 +468,79 @@ class Outbox:
                 continue
             if len(in_flight) >= self._window:
                 return True
-            alone = entry.losses >= LOSSES_UNTIL_ALONE
-            if in_flight and (alone or self._alone):
-                return False
             if entry.name is not None and self._identity is not None:
                 topic = self._identity.topic(entry.name)
                 entry.message = msgspec.structs.replace(entry.message, topic=topic)
                 entry.name = None
             if now >= entry.stale_at:
-                _count_down(entry, now)
+                entry.count_down(now)
             try:
                 self._link.publish_nowait(entry.message, functools.partial(self._done, entry))
             except trio.WouldBlock:
                 if in_flight:
                     return True
-                self._blocked.set()  # no PUBACK will call here again
+                self._blocked = True  # no PUBACK will call here again
+                self._changed.set()
                 return False
             except ConnectionLost:
                 self._link = None  # the supervisor is about to detach it
                 return False
             queue.popleft()
-            self._alone = alone
+            self._turns = entry.turn = self._turns + 1
             entry.sent_at = now
             in_flight[entry] = None
+            if entry.losses >= LOSSES_UNTIL_SUSPECT:
+                suspects.sent(entry, now)
+                self._changed.set()
         return False
 
-    def _done(self, entry: _Entry, error: TransportError | None) -> None:
+    def _waits_for_trial(self, now: float) -> bool:
+        """Whether nothing may be sent for the sake of a trial; puts a suspect in front if it may.
+
+        What was overtaken is as good as answered: nobody can tell when it leaves flight.
+        """
+        if self._suspects.holds_others(now):
+            return True
+        if not self._suspects.wants_trial(now, idle=not self._queue):
+            return False
+        if not all(map(self._is_overtaken, self._in_flight)):
+            return True
+        self._queue.appendleft(self._suspects.pop())
+        return False
+
+    def _done(self, entry: Entry, error: TransportError | None) -> None:
         if isinstance(error, ConnectionLost) or entry not in self._in_flight:
             return  # detach() deals with what is lost
         del self._in_flight[entry]
         self.answered += 1
+        if self._suspects.active:
+            self._suspects.answered(entry, self._clock.current_time())
         if error is None:
             self._counters.published += 1
+            if entry.turn > self._confirmed and entry.message.qos and self._is_broker:
+                self._confirmed = entry.turn
+            self._deferred.accepted()
             self._forget(entry, None)
         else:
-            self._take_refusal(entry, error)
-            self._forget(entry, REJECTED)
+            self._refused(entry, error)
         self._after_removal()
-        if self._link is not None and self._queue:
+        if self._link is not None and (self._queue or self._suspects.active):
             self._pump(self._clock.current_time())
 
-    def _take_refusal(self, entry: _Entry, error: TransportError) -> None:
+    def _refused(self, entry: Entry, error: TransportError) -> None:
+        refusal = Refusal.FINAL
+        if self._is_broker and isinstance(error, RejectedByBroker):
+            refusal = refusal_of(error.reason_code)
+        if refusal is Refusal.FINAL:
+            self._take_refusal(entry, error)
+            self._forget(entry, REJECTED)
+            return
+        now = self._clock.current_time()
+        self._deferred.add(entry, error, now, pause=refusal is Refusal.ALL_LATER)
+        self._next_expiry = -math.inf
+        self._changed.set()
+
+    def _take_refusal(self, entry: Entry, error: TransportError) -> None:
         """The broker takes it neither now nor later."""
         self._counters.publish_rejected += 1
         logger.error(
@@ -460,7 +553,7 @@ class Outbox:
         if too_large and not entry.event and entry.size > SAYS_TOO_LARGE:
             self.on_too_large(entry.message, entry.answers)
 
-    def _expire(self, entry: _Entry) -> None:
+    def _expire(self, entry: Entry) -> None:
         self._counters.publish_expired += 1
         logger.warning("a message for %r was too old to send", entry.message.topic)
         self._forget(entry, EXPIRED)
@@ -472,18 +565,20 @@ class Outbox:
         Events have expiries of their own, so the first to expire may stand behind others.
         """
         queue, now = self._queue, trio.current_time()
-        if not queue or now < min(self._next_expiry, queue[0].expires_at):
+        if now < self._next_expiry and not (queue and queue[0].expires_at <= now):
             return False
         expired = [entry for entry in queue if entry.expires_at <= now]
         kept = [entry for entry in queue if entry.expires_at > now]
-        self._next_expiry = min((entry.expires_at for entry in kept), default=math.inf)
         queue.clear()
         queue.extend(kept)
+        expired += self._deferred.take_expired(now) + self._suspects.take_expired(now)
+        waiting = itertools.chain(queue, self._deferred, self._suspects)
+        self._next_expiry = min((entry.expires_at for entry in waiting), default=math.inf)
         for entry in expired:
             self._expire(entry)
         return bool(expired)
 
-    def _forget(self, entry: _Entry, outcome: str | None) -> None:
+    def _forget(self, entry: Entry, outcome: str | None) -> None:
         if entry.number is not None and self._posts is not None:
             self._posts.settle(entry.number, outcome)
         if entry.event:
@@ -499,7 +594,7 @@ class Outbox:
     def _after_removal(self) -> None:
         if not self._queue:
             self._stalled = False
-            if self._empty is not None and not self._in_flight:
+            if self._empty is not None and not len(self):
                 self._empty.set()
                 self._empty = None
         if self._room:
@@ -508,7 +603,7 @@ class Outbox:
             self.on_place()
 
     async def keep_sending(self, link: Link) -> None:
-        """Go on when a link takes messages again that took none. Until cancelled or lost.
+        """Go on when it is time for what waits, or a link takes again what it took not. No end.
 
         Mostly a PUBACK is what makes room in a link, and sends the next; a link that is full of
         bytes without a PUBACK to come (QoS 0) tells only who waits for it.
@@ -517,14 +612,33 @@ class Outbox:
             ConnectionLost: the link is gone.
         """
         while True:
-            await self._blocked.wait()
-            self._blocked = trio.Event()
-            await link.wait_publishable()
+            if not self._blocked:
+                self._changed = trio.Event()
+                with trio.move_on_at(self._next_change(link)):
+                    await self._changed.wait()
+            if self._blocked:
+                self._blocked = False
+                await link.wait_publishable()
             if self._link is link:
                 self._pump(trio.current_time())
 
+    def _next_change(self, link: Link) -> float:
+        """When `_pump` has something to do though no PUBACK calls it."""
+        if self._link is not link:
+            return math.inf
+        now = trio.current_time()
+        due = min(self._deferred.next_due, self._suspects.next_change(now))
+        paused = self._deferred.paused_until
+        return min(due, paused) if now < paused else due
+
     async def wait_empty(self) -> None:
-        """Wait until everything is acknowledged. Has to be bounded by the caller."""
+        """Wait until everything is acknowledged. Has to be bounded by the caller.
+
+        What was refused for now, or waits for its trial, is tried at once: there may be no later.
+        """
+        self._deferred.hurry()
+        self._suspects.hurry()
+        self._changed.set()
         while len(self):
             if self._empty is None:
                 self._empty = trio.Event()
@@ -532,7 +646,7 @@ class Outbox:
 
     def close(self) -> None:
         """The runtime ends: count and report what was not sent."""
-        entries = (*self._queue, *self._in_flight)
+        entries = (*self._queue, *self._in_flight, *self._deferred, *self._suspects)
         kept = sum(entry.number is not None for entry in entries)
         if kept:
             logger.info("the journal keeps %d responses and events for the next start", kept)
@@ -540,12 +654,3 @@ class Outbox:
         if unsent:
             self._counters.publish_unsent += unsent
             logger.error("stopped with %d responses and events unsent", unsent)
-
-
-def _count_down(entry: _Entry, now: float) -> None:
-    """Say what is left of a message's expiry, when a second of it or more has passed here."""
-    assert entry.message.properties is not None
-    left = math.ceil(entry.expires_at - now)
-    entry.stale_at = entry.expires_at - left + 1
-    properties = attrs.evolve(entry.message.properties, message_expiry=left)
-    entry.message = msgspec.structs.replace(entry.message, properties=properties)

@@ -7,7 +7,6 @@ needs one (`nursery`, `identity`, publishing) asks its host, and says so when th
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -15,12 +14,13 @@ import cattrs
 import trio
 
 from ._binding import Handler
+from ._collecting import MARK, collect
 from ._context import PetalHost
 from ._messages import Identity
-from ._registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, full_name
+from ._registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
+from ._settings import RestartPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
-_MARK = "__petalkit_commands__"
 
 WEB = "web"
 DEBUG = "debug"
@@ -32,6 +32,7 @@ def command(
     timeout: float = DEFAULT_TIMEOUT,
     concurrency: int | None = None,
     exclusive: str | None = None,
+    when_busy: WhenBusy = "refuse",
     urgent: bool = False,
     idempotent: bool = False,
     thread: bool = False,
@@ -46,7 +47,10 @@ def command(
         concurrency: how many of this command run at once; more wait, without holding up the
             petal's other commands. None: only the petal's own limit.
         exclusive: name of a group, shared by all petals, of which one command runs at a time.
-            The next is answered `BUSY` with what is running.
+            The next is answered `BUSY` with what is running, unless `when_busy` says otherwise.
+        when_busy: `"wait"`: it waits for its turn in the group, in the order of arrival, and holds
+            up no other command. Waiting counts as that of any accepted command, against the
+            channel's capacity and its `expiresAt`, and not against `timeout`.
         urgent: passes every limit and every order, as an emergency stop must.
         idempotent: running it twice does no harm. With a journal, one that was running when the
             process died is run again (three times at most) and not answered `INTERRUPTED`; and its
@@ -71,6 +75,7 @@ def command(
         timeout=timeout,
         concurrency=concurrency,
         exclusive=exclusive,
+        when_busy=when_busy,
         urgent=urgent,
         idempotent=idempotent,
         thread=thread,
@@ -78,9 +83,14 @@ def command(
     )
 
     def decorate(function: F) -> F:
+        own = getattr(function, "__dict__", None)
+        if not isinstance(own, dict):
+            raise TypeError(
+                f"@command({name!r}) has to stand over a function, not over "
+                f"{type(function).__name__} {function!r}"
+            )
         # A list: one handler may serve several names. Not shared with what it was copied from.
-        marks: list[CommandOptions] = [*getattr(function, _MARK, ()), options]
-        function.__dict__[_MARK] = marks
+        own[MARK] = [*own.get(MARK, ()), options]
         return function
 
     return decorate
@@ -93,6 +103,8 @@ class Petal:
         name: what the petal is called on the wire and in logs. Letters, digits, `_`, `-`, `.`.
         version: reported in the birth message.
         prefix: what stands in front of the commands' names; None for `name`.
+        restart_policy: whether it is started again when it has failed: `"on-failure"` or
+            `"never"`; None for the setting `petal_restart`.
         converter: a `cattrs.Converter` of the petal's own, from `petalkit.make_converter()`;
             None for petalkit's strict one.
     """
@@ -100,27 +112,33 @@ class Petal:
     name: str
     version: str = "0"
     prefix: str | None = None
+    restart_policy: RestartPolicy | None = None
     converter: cattrs.Converter | None = None
     # Not for petals of users: for those whose commands are not known before they run.
-    resolver: CommandResolver | None = None
+    __petalkit_resolver__: CommandResolver | None = None
     # Whether its commands start at once; else they wait until it opens its line (`PetalHost`).
-    ready_at_once: ClassVar[bool] = True
+    __petalkit_ready_at_once__: ClassVar[bool] = True
     # Whether other programs may serve other commands of the same device, and answer for them.
-    beside_others: ClassVar[bool] = False
-    builtin: ClassVar[bool] = False
+    __petalkit_beside_others__: ClassVar[bool] = False
+    __petalkit_builtin__: ClassVar[bool] = False
 
-    # On the class, so that a subclass may forget super().__init__().
-    _host: PetalHost | None = None
-    _added: tuple[tuple[CommandOptions, Handler], ...] = ()
+    # On the class, so that a subclass may forget super().__init__(). Under names that no petal
+    # uses by chance, and set past a `__setattr__` that refuses: frozen petals are served too.
+    __petalkit_host__: PetalHost | None = None
+    __petalkit_added__: tuple[tuple[CommandOptions, Handler], ...] = ()
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
         """Brackets serving; override it, with `@contextlib.asynccontextmanager` over it.
 
-        Entered once, before the identity is known and before the first subscription, and left
-        after the last command. Code before `yield` is bounded by `startup_timeout`; when it
-        raises, this petal's commands are answered `UNAVAILABLE` and other petals go on. Code
-        after `yield` runs shielded from cancellation, bounded by `cleanup_timeout`.
+        Entered before the identity is known and before the first subscription, and left after the
+        last command. Code before `yield` is bounded by `startup_timeout`; when it raises, this
+        petal's commands are answered `UNAVAILABLE` and other petals go on. Code after `yield` runs
+        shielded from cancellation, bounded by `cleanup_timeout`.
+
+        A petal that fails is started again (`restart_policy`): the same instance enters its
+        lifespan anew, once the old one is left. What belongs to one life is made here, and not in
+        `__init__`. Commands that were added meanwhile are forgotten then, and when serving ends.
         """
         yield
 
@@ -129,17 +147,17 @@ class Petal:
         """Owns the petal's background tasks; open from before `lifespan()` until after stop.
 
         Its tasks are cancelled, and awaited, before the lifespan is left. A task that raises
-        ends this petal (`UNAVAILABLE`), and no other.
+        ends this life of the petal (`UNAVAILABLE` until it is started again), and no other petal.
 
         Raises:
             RuntimeError: no runtime serves this petal.
         """
-        return self._served().nursery
+        return self.__petalkit_served__().nursery
 
     @property
     def identity(self) -> Identity | None:
         """Organization and device ID now; None while they are not known, or outside a runtime."""
-        return None if self._host is None else self._host.identity
+        return None if self.__petalkit_host__ is None else self.__petalkit_host__.identity
 
     async def wait_identity(self) -> Identity:
         """Wait until the identity is known, and return it. No limit: it may come in a month.
@@ -147,7 +165,7 @@ class Petal:
         Raises:
             RuntimeError: no runtime serves this petal.
         """
-        return await self._served().wait_identity()
+        return await self.__petalkit_served__().wait_identity()
 
     async def publish_message(
         self, payload: Mapping[str, Any], qos: int = 1, *, expiry: float | None = None
@@ -169,13 +187,13 @@ class Petal:
             RuntimeError: no runtime serves this petal.
             ValueError: `expiry` is not above 0.
         """
-        await self._served().publish_event(payload, topic=WEB, qos=qos, expiry=expiry)
+        await self.__petalkit_served__().publish_event(payload, topic=WEB, qos=qos, expiry=expiry)
 
     async def publish_debug(
         self, payload: Mapping[str, Any], qos: int = 1, *, expiry: float | None = None
     ) -> None:
         """Send a message to `debug`; like `publish_message` in everything else."""
-        await self._served().publish_event(payload, topic=DEBUG, qos=qos, expiry=expiry)
+        await self.__petalkit_served__().publish_event(payload, topic=DEBUG, qos=qos, expiry=expiry)
 
     def add_command(
         self,
@@ -185,12 +203,16 @@ class Petal:
         timeout: float = DEFAULT_TIMEOUT,
         concurrency: int | None = None,
         exclusive: str | None = None,
+        when_busy: WhenBusy = "refuse",
         urgent: bool = False,
         idempotent: bool = False,
         thread: bool = False,
         journal: bool = True,
     ) -> None:
         """Serve one more command, from now on. The arguments are those of `@command`.
+
+        What is added while the petal is served, in its lifespan too, is served until that ends or
+        the petal is started again; what is added before, in every lifespan.
 
         Raises:
             RegistrationError: as for a decorated method; before serving, when the table is built.
@@ -200,55 +222,67 @@ class Petal:
             timeout=timeout,
             concurrency=concurrency,
             exclusive=exclusive,
+            when_busy=when_busy,
             urgent=urgent,
             idempotent=idempotent,
             thread=thread,
             journal=journal,
         )
-        if self._host is not None:
-            self._host.add_command(name, handler, options)
-        self._added = (*self._added, (options, handler))
+        if self.__petalkit_host__ is not None:
+            self.__petalkit_host__.add_command(name, handler, options)
+        _set(self, added=(*self.__petalkit_added__, (options, handler)))
 
     def remove_command(self, name: str) -> None:
-        """Serve an added command no longer. What was accepted before is still run.
+        """Serve a command no longer, as long as this life lasts. What was accepted is still run.
 
         Raises:
             KeyError: this petal serves no command of that name.
         """
         full = full_name(self, name)
-        kept = tuple(pair for pair in self._added if full_name(self, pair[0].name) != full)
-        if self._host is not None:
-            self._host.remove_command(name)
-        elif len(kept) == len(self._added):
+        kept = tuple(
+            pair for pair in self.__petalkit_added__ if full_name(self, pair[0].name) != full
+        )
+        if self.__petalkit_host__ is not None:
+            self.__petalkit_host__.remove_command(name)
+        elif len(kept) == len(self.__petalkit_added__):
             raise KeyError(name)
-        self._added = kept
+        _set(self, added=kept)
 
-    def declared_commands(self) -> Iterator[tuple[CommandOptions, Handler]]:
+    def __petalkit_declared__(self) -> Iterator[tuple[CommandOptions, Handler]]:
         """Every command of this petal with its bound handler, in the order of definition."""
-        seen: set[str] = set()
-        for cls in reversed(type(self).__mro__):
-            for attribute in vars(cls):
-                if attribute in seen:
-                    continue
-                seen.add(attribute)
-                # Without calling properties; an override without a mark is no command.
-                found = inspect.getattr_static(type(self), attribute)
-                # Over @staticmethod or @classmethod the mark is on the descriptor, under it inside.
-                function = getattr(found, "__func__", None)
-                for options in (*getattr(found, _MARK, ()), *getattr(function, _MARK, ())):
-                    yield options, getattr(self, attribute)
-        yield from self._added
+        yield from collect(self, Petal)
+        yield from self.__petalkit_added__
 
-    async def _wait_work_done(self) -> None:
+    async def __petalkit_wait_work_done__(self) -> None:
         """Wait until nothing goes on of commands that have their answer; a stop's grace bounds it.
 
         For petals whose handlers may answer before they end; those of users cannot.
         """
 
-    def _served(self) -> PetalHost:
-        if self._host is None:
+    def __petalkit_served__(self) -> PetalHost:
+        if self.__petalkit_host__ is None:
             raise RuntimeError(
                 f"petal {getattr(self, 'name', type(self).__qualname__)!r} is not served by a "
                 "runtime; in a test use petalkit.testing.open_harness()"
             )
-        return self._host
+        return self.__petalkit_host__
+
+
+def _set(petal: Petal, *, added: tuple[tuple[CommandOptions, Handler], ...]) -> None:
+    object.__setattr__(petal, "__petalkit_added__", added)
+
+
+def set_host(petal: Petal, host: PetalHost | None) -> None:
+    """A petal is served from now on, or no longer.
+
+    Raises:
+        RuntimeError: it is served already.
+    """
+    if host is not None and petal.__petalkit_host__ is not None:
+        raise RuntimeError(f"petal {petal.name!r} is served by a runtime already")
+    object.__setattr__(petal, "__petalkit_host__", host)
+
+
+def keep_added(petal: Petal, added: tuple[tuple[CommandOptions, Handler], ...]) -> None:
+    """Forget what was added and removed since these were all that was added."""
+    _set(petal, added=added)

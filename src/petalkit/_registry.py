@@ -12,14 +12,17 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import attrs
 import cattrs
 
 from ._binding import Binder, Handler, Parameter, Refuse, check_kind, make_binder
 from ._errors import RegistrationError
+from ._settings import RESTART_POLICIES, RestartPolicy
 from ._structuring import make_converter
+
+WhenBusy = Literal["refuse", "wait"]
 
 RESERVED_PREFIX = "petalkit"
 DEFAULT_TIMEOUT = 60.0  # seconds
@@ -39,6 +42,7 @@ class CommandOptions:
     idempotent: bool = False
     thread: bool = False
     journal: bool = True
+    when_busy: WhenBusy = "refuse"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -60,6 +64,7 @@ class CommandSpec:
     idempotent: bool
     thread: bool
     journal: bool = True
+    when_busy: WhenBusy = "refuse"
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
 
     def result_fields(self, result: Any) -> Mapping[str, Any]:
@@ -107,10 +112,11 @@ class CommandSource(Protocol):
     version: str
     prefix: str | None
     converter: cattrs.Converter | None
-    resolver: CommandResolver | None
-    builtin: ClassVar[bool]
+    restart_policy: RestartPolicy | None
+    __petalkit_resolver__: CommandResolver | None
+    __petalkit_builtin__: ClassVar[bool]
 
-    def declared_commands(self) -> Iterator[tuple[CommandOptions, Handler]]:
+    def __petalkit_declared__(self) -> Iterator[tuple[CommandOptions, Handler]]:
         """Every command with its handler."""
         ...
 
@@ -201,13 +207,14 @@ def build_table(petals: Sequence[CommandSource]) -> CommandTable:
                 petal=petal.name,
             )
         names.add(petal.name)
-        for options, handler in petal.declared_commands():
+        for options, handler in petal.__petalkit_declared__():
             table.add(make_spec(petal, options, handler))
-        if petal.resolver is not None and petal.resolver not in table.resolvers:
-            if any(petal.resolver.name == other.name for other in table.resolvers):
+        resolver = petal.__petalkit_resolver__
+        if resolver is not None and resolver not in table.resolvers:
+            if any(resolver.name == other.name for other in table.resolvers):
                 text = "is from another call of adapt(); give all its petals to one call"
                 raise RegistrationError(text, petal=petal.name)
-            table.resolvers.append(petal.resolver)
+            table.resolvers.append(resolver)
     return table
 
 
@@ -232,8 +239,18 @@ def check_petal(petal: CommandSource) -> None:
         raise RegistrationError("version must be a string", petal=name)
     if petal.prefix is not None:
         _check_name(petal.prefix, "prefix", petal=name, method=None)
-    if (petal.prefix or name).split("/", 1)[0] == RESERVED_PREFIX and not petal.builtin:
+    if (petal.prefix or name).split("/", 1)[
+        0
+    ] == RESERVED_PREFIX and not petal.__petalkit_builtin__:
         raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
+    converter: object = petal.converter
+    if converter is not None and not isinstance(converter, cattrs.Converter):
+        text = "is petalkit's own name, for a cattrs.Converter; give the attribute another"
+        raise RegistrationError(f"'converter' {text}", petal=name)
+    policy: object = petal.restart_policy
+    if policy not in (None, *RESTART_POLICIES):
+        choices = " or ".join(map(repr, RESTART_POLICIES))
+        raise RegistrationError(f"restart_policy must be {choices}, not {policy!r}", petal=name)
     lifespan = inspect.getattr_static(type(petal), "lifespan")
     if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
         raise RegistrationError(
@@ -276,7 +293,7 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
         _check_name(options.name, "command name", petal=petal.name, method=method)
     name = full_name(petal, options.name)
     _check_name(name, "command name", petal=petal.name, method=method)
-    if name.startswith(RESERVED_PREFIX + "/") and not petal.builtin:
+    if name.startswith(RESERVED_PREFIX + "/") and not petal.__petalkit_builtin__:
         raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
     _check_options(options, refuse)
     check_kind(handler, options.thread, refuse)
@@ -298,6 +315,7 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
         idempotent=options.idempotent,
         thread=options.thread,
         journal=options.journal,
+        when_busy=options.when_busy,
     )
 
 
@@ -316,6 +334,11 @@ def _check_options(options: CommandOptions, refuse: Refuse) -> None:
     exclusive: object = options.exclusive
     if exclusive is not None and not (isinstance(exclusive, str) and exclusive):
         raise refuse(f"exclusive must be the name of a group, not {exclusive!r}")
+    when_busy: object = options.when_busy
+    if when_busy not in ("refuse", "wait"):
+        raise refuse(f"when_busy must be 'refuse' or 'wait', not {when_busy!r}")
+    if when_busy == "wait" and exclusive is None:
+        raise refuse("when_busy='wait' needs the exclusive group for which to wait")
     if options.urgent and (concurrency is not None or exclusive is not None):
         raise refuse(
             "urgent passes every limit, so it cannot have concurrency or exclusive beside it"

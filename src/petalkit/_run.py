@@ -1,20 +1,17 @@
 """Serving as a whole process: signals, logging, exit codes.
 
-Signals are taken by plain handlers, not by a Trio task: the second one has to work while a petal
-blocks the event loop, which is when it is needed most.
+Signals are taken by a thread of their own (`_signals`), not by a Trio task: the second one has to
+work while a petal blocks the event loop, which is when it is needed most.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 import trio
 
@@ -22,14 +19,22 @@ from ._errors import ConfigError, PetalkitError, RegistrationError
 from ._petal import Petal
 from ._runtime import AllPetalsFailed, Runtime, open_runtime
 from ._settings import Settings
+from ._signals import EXIT_ERROR, last_words, signals_stop
+from ._statistics import Statistics
+from ._supervisor import ADVICE
+from ._systemd import Systemd
 from ._waiting import wait_any
+from .transports._tls import check_files
 
 logger = logging.getLogger("petalkit.runtime")
 
 EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
-EXIT_ERROR = 1  # the runtime failed, or no petal is left, or the stop took too long
+# 1 is EXIT_ERROR: the runtime failed, no petal is left, or the stop took too long
 EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
-EXIT_FORCED = 3  # a second signal
+# 3 is EXIT_FORCED: a second signal
+# Seconds after which a thread that computes is asked to let another run. With Python's 5 ms the
+# event loop and the journal wait that long at each of their steps beside a thread=True handler.
+SWITCH_INTERVAL = 0.0005
 STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits, and for the process to end
 
 
@@ -44,85 +49,115 @@ def stop_limit(settings: Settings) -> float:
     )
 
 
-async def run_until_signalled(petals: Sequence[Petal], settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal exits at once.
+async def run_until_signalled(
+    petals: Sequence[Petal], settings: Settings, advice: str = ADVICE
+) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then stop gracefully; a second one exits at once.
+
+    What starts it as a service of systemd is told when it is ready, stops, and lives.
 
     Call it in the main thread, where Python handles signals.
+
+    Args:
+        petals: as for `open_runtime`.
+        settings: the same.
+        advice: the same.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
             every petal has failed while it was served.
     """
-    stop = _Stop()
-    failed = False
+    if sys.stderr is not None and sys.stderr.isatty():
+        # A person looks on, and is told at once of a file that is wrong. A service starts: the
+        # file may come or be renewed, and is read again for each connect.
+        check_files(settings)
+    systemd = Systemd.from_environment()
+    limit = stop_limit(settings) + STOP_MARGIN
+    stop = _Stop(systemd, limit)
+    outcome: BaseException | None = None
     # Around the start, which has no runtime yet to stop; a started one stops by itself.
-    with trio.CancelScope() as stop.start, _signals_stop(stop, settings):
-        async with open_runtime(petals, settings) as stop.runtime:
-            await wait_any(stop.runtime.wait_stopped, stop.runtime.wait_all_failed)
-            failed = stop.runtime.all_failed
-    if failed:
-        # Whoever supervises the process can start it again; nobody in it can.
-        raise AllPetalsFailed("every petal is out of service")
+    with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit):
+        # Also while it starts and stops: systemd would take a long stop for a hang.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(systemd.keep_telling, stop.status, name="systemd")
+            try:
+                await _serve(petals, settings, stop, advice)
+            except BaseException as error:
+                outcome = error  # raised outside of the nursery, so that it comes out as it is
+            nursery.cancel_scope.cancel()
+        if outcome is not None:
+            try:
+                raise outcome
+            finally:
+                del outcome  # or it holds this frame, which holds it
     return EXIT_OK
 
 
-class _Stop:
-    """What the first signal ends."""
+async def _serve(petals: Sequence[Petal], settings: Settings, stop: _Stop, advice: str) -> None:
+    async with open_runtime(petals, settings, advice=advice) as runtime:
+        stop.has_started(runtime)
+        await wait_any(runtime.wait_stopped, runtime.wait_all_failed)
+        failed = runtime.all_failed
+        stop.tell()
+    if failed:
+        # Whoever supervises the process can start it again; nobody in it can.
+        raise AllPetalsFailed("every petal is out of service")
 
-    def __init__(self) -> None:
+
+class _Stop:
+    """What the first signal ends, and what is told of it.
+
+    Args:
+        systemd: is told.
+        limit: seconds that a stop takes at most.
+    """
+
+    def __init__(self, systemd: Systemd, limit: float) -> None:
         self.start = trio.CancelScope()
-        self.runtime: Runtime | None = None
+        self._systemd = systemd
+        self._limit = limit
+        self._runtime: Runtime | None = None
+        self._told = False
+
+    def has_started(self, runtime: Runtime) -> None:
+        """There is a runtime now."""
+        self._runtime = runtime
+        self._systemd.ready(self.status() or "")
 
     def begin(self, name: str) -> None:
+        """The first signal."""
         logger.info("%s: stopping; once more to exit at once", name)
-        if self.runtime is None:
+        self.tell()
+        if self._runtime is None:
             self.start.cancel()
         else:
-            self.runtime.stop()
+            self._runtime.stop()
+
+    def tell(self) -> None:
+        """The stop has begun."""
+        if not self._told:
+            self._told = True
+            self._systemd.stopping(self._limit)
+
+    def status(self) -> str | None:
+        """A line for people; None while there is none."""
+        if self._runtime is None or self._told:
+            return None
+        return _in_words(self._runtime.statistics())
 
 
-@contextmanager
-def _signals_stop(stop: _Stop, settings: Settings) -> Generator[None]:
-    token = trio.lowlevel.current_trio_token()
-    limit = stop_limit(settings) + STOP_MARGIN
-    # A handler that blocks or swallows its cancellation can hold up the event loop for ever; a
-    # thread that nobody needs to schedule keeps the promise that a stop ends.
-    deadman = threading.Timer(limit, _give_up, args=(limit,))
-    deadman.daemon = True
-    signalled = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal signalled
-        name = signal.Signals(number).name
-        if signalled:
-            _exit_now(EXIT_FORCED, f"{name} again: exit at once")
-        signalled = True
-        deadman.start()
-        token.run_sync_soon(stop.begin, name)
-
-    previous = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            # None: it was not set from Python, and cannot be set back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        deadman.cancel()
+def _in_words(statistics: Statistics) -> str:
+    if not statistics.identity_known:
+        link = "waiting for the organization ID"
+    else:
+        link = "connected" if statistics.connected else "not connected to the broker"
+    text = f"{link}; {statistics.running} commands running, {statistics.waiting} waiting"
+    if statistics.unavailable_petals:
+        text += f"; out of service: {', '.join(statistics.unavailable_petals)}"
+    return text
 
 
-def _give_up(limit: float) -> None:
-    _exit_now(EXIT_ERROR, f"not stopped within {limit:g} s: something blocks or cannot be stopped")
-
-
-def _exit_now(code: int, why: str) -> None:
-    # No logging here: its locks may be held by what we interrupt.
-    os.write(2, f"petalkit: {why}\n".encode())
-    os._exit(code)
-
-
-def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
+def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = ADVICE) -> int:
     """`run_until_signalled` as the last that this process does; returns its exit code.
 
     Threads that petals leave running, and Python waits for, hold up the end of the process for
@@ -131,7 +166,8 @@ def run_as_process(petals: Sequence[Petal], settings: Settings) -> int:
     """
     code = EXIT_ERROR
     try:
-        code = trio.run(run_until_signalled, petals, settings)
+        sys.setswitchinterval(min(SWITCH_INTERVAL, sys.getswitchinterval()))
+        code = trio.run(run_until_signalled, petals, settings, advice)
     except (ConfigError, RegistrationError):
         code = EXIT_USAGE
         raise
@@ -165,7 +201,8 @@ def _end_process() -> None:
         if not thread.daemon and thread is not threading.main_thread()
     ]
     if left and _exit_code is not None:
-        _exit_now(_exit_code, f"exit: threads that do not end are left behind: {', '.join(left)}")
+        last_words(f"exit: threads that do not end are left behind: {', '.join(left)}")
+        os._exit(_exit_code)
 
 
 def run(*petals: Petal, settings: Settings | None = None) -> None:

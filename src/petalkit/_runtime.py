@@ -34,6 +34,7 @@ from ._duplicates import DuplicateWindow, RecordedWindow
 from ._endings import Endings
 from ._errors import ConfigError, ErrorCode, PetalkitError
 from ._execution import Execution
+from ._failures import single
 from ._identity import IdentityWaiter
 from ._intake import Intake
 from ._journal import Journal
@@ -48,7 +49,7 @@ from ._refused_lately import RefusedLately
 from ._registry import build_table, check_petal
 from ._settings import AnswerUnknown, Settings
 from ._statistics import Counters, Statistics
-from ._supervisor import Supervisor
+from ._supervisor import ADVICE, Supervisor
 from ._terms import ResponseTopics
 from ._unknown import UnknownCommands
 from ._waiting import wait_any
@@ -73,6 +74,7 @@ class Runtime:
         *,
         now: Callable[[], float],
         jitter: Callable[[], float],
+        advice: str = ADVICE,
     ) -> None:
         if not petals:
             raise ConfigError("petals", "give at least one petal to serve")
@@ -94,7 +96,7 @@ class Runtime:
             journal = Journal(settings, device_id, self._counters, timestamps)
             posts = Posts(journal, settings.response_expiry)
         self._journal = journal
-        self._outbox = Outbox(settings, self._counters, posts)
+        self._outbox = Outbox(settings, self._counters, posts, jitter=jitter)
         dialect = make_dialect(settings.dialect, device_id)
         self._answers = Answers(settings, self._outbox, timestamps, self._counters, dialect)
         self._duplicates = _make_window(settings, journal)
@@ -120,10 +122,10 @@ class Runtime:
             journal,
         )
         for petal in petals:
-            if not petal.ready_at_once:
+            if not petal.__petalkit_ready_at_once__:
                 self._dispatcher.hold_petal(petal.name)
         for resolver in table.resolvers:
-            theirs = [petal.name for petal in petals if petal.resolver is resolver]
+            theirs = [petal.name for petal in petals if petal.__petalkit_resolver__ is resolver]
             self._dispatcher.hold_petal(resolver.name, until=theirs)
         limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
         self._recovery: Recovery | None = None
@@ -176,6 +178,7 @@ class Runtime:
             self._counters,
             names,
             jitter=jitter,
+            advice=advice,
         )
         self._lives = [
             PetalLife(
@@ -188,6 +191,7 @@ class Runtime:
                 self._supervisor,
                 self._answers,
                 unknown,
+                self._counters,
             )
             for petal in petals
         ]
@@ -231,13 +235,18 @@ class Runtime:
 
     @property
     def all_failed(self) -> bool:
-        """Whether every petal is out of service."""
-        return all(life.failed for life in self._lives)
+        """Whether every petal is out of service, and none is started again."""
+        return all(life.out_of_service.is_set() for life in self._lives)
 
     async def wait_all_failed(self) -> None:
-        """Wait until every petal is out of service. No limit: most never are."""
+        """Wait until every petal is out of service for good. No limit: most never are."""
         for life in self._lives:
             await life.out_of_service.wait()
+
+    @property
+    def thread_limiter(self) -> trio.CapacityLimiter:
+        """Counts the threads of `thread=True` commands; for tests. It never makes one wait."""
+        return self._dispatcher.thread_limiter
 
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.
@@ -272,9 +281,11 @@ class Runtime:
             unencodable=counters.unencodable,
             links=counters.links,
             links_lost=counters.links_lost,
+            sessions_lost=counters.sessions_lost,
             connects_failed=counters.connects_failed,
             published=counters.published,
             publish_rejected=counters.publish_rejected,
+            publish_deferred=counters.publish_deferred,
             publish_set_aside=counters.publish_set_aside,
             publish_expired=counters.publish_expired,
             publish_unsent=counters.publish_unsent,
@@ -283,6 +294,7 @@ class Runtime:
             journal_failures=counters.journal_failures,
             restored=counters.restored,
             interrupted=counters.interrupted,
+            petals_restarted=counters.petals_restarted,
             connected=self.serving is not None,
             clock_set=wall_clock_is_set(self._answers.timestamps.now()),
             identity_known=self.identity is not None,
@@ -410,7 +422,7 @@ class Runtime:
         if self.serving != self.identity:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
-        kept = settings.keeps_session
+        kept = self._intake.session_kept
         dispatcher.refuse_waiting(
             keep=lambda execution: execution.on_disk or (kept and bool(execution.deliveries))
         )
@@ -433,7 +445,7 @@ class Runtime:
         """Wait until nothing runs, answered or not."""
         await self._dispatcher.wait_quiet()
         for life in self._lives:
-            await life.petal._wait_work_done()  # pyright: ignore[reportPrivateUsage]
+            await life.petal.__petalkit_wait_work_done__()
 
     async def _wait_lives(self) -> None:
         for life in self._lives:
@@ -459,7 +471,7 @@ def _make_window(settings: Settings, journal: Journal | None) -> DuplicateWindow
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
     if settings.answer_unknown is not None:
         return settings.answer_unknown
-    return "own" if any(petal.beside_others for petal in petals) else "all"
+    return "own" if any(petal.__petalkit_beside_others__ for petal in petals) else "all"
 
 
 @contextlib.asynccontextmanager
@@ -470,6 +482,7 @@ async def open_runtime(
     transport: Transport | None = None,
     now: Callable[[], float] = time.time,
     jitter: Callable[[], float] = random.random,
+    advice: str = ADVICE,
 ) -> AsyncGenerator[Runtime]:
     """Serve petals for the length of an `async with` block.
 
@@ -488,6 +501,8 @@ async def open_runtime(
         transport: None for the one that the settings name.
         now: wall-clock seconds since the epoch, for time stamps, `expiresAt` and ages.
         jitter: a random number in [0, 1), for the waits between attempts to connect.
+        advice: what the log says once after the second attempt in a row that has failed: how to
+            find out why.
 
     Raises:
         RegistrationError: a petal or a command cannot be served.
@@ -497,7 +512,7 @@ async def open_runtime(
     """
     settings = settings or Settings()
     transport = transport or create_transport(settings)
-    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter)
+    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter, advice=advice)
     from_block: Exception | None = None
     from_runtime: BaseException | None = None
     try:
@@ -511,7 +526,7 @@ async def open_runtime(
             finally:
                 runtime.stop()
     except BaseExceptionGroup as group:
-        from_runtime = _single(group)
+        from_runtime = single(group)
     # Raised out here, where no exception is being handled that would become their context.
     if from_block is not None and from_runtime is not None and not _is_cancelled(from_runtime):
         raise BaseExceptionGroup("block and runtime both failed", [from_block, from_runtime])
@@ -533,13 +548,6 @@ async def _hurry_when_cancelled(runtime: Runtime) -> None:
     except trio.Cancelled:
         runtime.hurry()
         raise
-
-
-def _single(error: BaseException) -> BaseException:
-    """The one error inside the nursery's group; the group when there are more."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 async def serve(

@@ -17,10 +17,12 @@ import attrs
 from ._errors import ConfigError
 from ._messages import DEFAULT_BASE_TOPIC
 from ._settings_checks import (
+    alpn_names,
     as_text,
     at_least,
     base_topic,
     count,
+    host_name,
     mqtt_size,
     mqtt_text,
     one_of,
@@ -30,7 +32,6 @@ from ._settings_checks import (
     seconds,
     segment,
     some_bytes,
-    texts,
     topic_filters,
 )
 
@@ -41,11 +42,18 @@ Protocol = Literal["3.1.1", "5"]
 DialectName = Literal["guide", "host-0.2"]
 WhenFull = Literal["refuse", "hold"]
 ClockUnset = Literal["accept", "refuse"]
+RestartPolicy = Literal["never", "on-failure"]
+RESTART_POLICIES: tuple[RestartPolicy, ...] = ("never", "on-failure")
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
+SecretSource = Callable[[], "str | Awaitable[str | None] | None"]
 
 KIB = 1024
 MIB = 1024 * KIB
 DEFAULT_ORGANIZATION_FILE = Path("/opt/droneleaf/certs/perm/thing-parameters.json")
+
+# What may be renewed while the device runs: each is fixed, or `..._file`, or `..._source`, and one
+# of these alone, so that nobody has to know which takes precedence.
+RENEWABLE = ("username", "password", "key_password", "sidecar_token")
 
 T = TypeVar("T")
 
@@ -130,16 +138,46 @@ class Settings:
 
     # -- security
     username: str | None = _setting(None, "User name for the broker.", check=mqtt_text)
+    username_file: Path | None = _setting(
+        None, "A file that holds the user name and nothing else; read at each connect."
+    )
+    username_source: SecretSource | None = _setting(
+        None, "A callable that gives the user name, asked at each connect."
+    )
     password: str | None = _setting(None, "Password for the broker.", check=mqtt_size, secret=True)
+    password_file: Path | None = _setting(
+        None,
+        "A file that holds the password for the broker and nothing else; read at each connect.",
+    )
+    password_source: SecretSource | None = _setting(
+        None, "A callable that gives the password, asked at each connect."
+    )
     ca_file: Path | None = _setting(
         None, "CA certificates (PEM) to trust in place of the system's."
     )
     cert_file: Path | None = _setting(None, "Client certificate (PEM).")
     key_file: Path | None = _setting(None, "Private key (PEM) of the client certificate.")
+    key_password: str | None = _setting(
+        None, "Password of an encrypted key_file.", check=mqtt_size, secret=True
+    )
+    key_password_file: Path | None = _setting(
+        None,
+        "A file that holds the password of an encrypted key_file and nothing else; read at each "
+        "connect.",
+    )
+    key_password_source: SecretSource | None = _setting(
+        None, "A callable that gives the password of an encrypted key_file, asked at each connect."
+    )
+    tls_server_name: str | None = _setting(
+        None,
+        "The name that the broker's certificate has to carry (and SNI says), where that is not the "
+        "host in broker: for a broker reached by IP address or through a tunnel.",
+        check=host_name,
+    )
     alpn: tuple[str, ...] = _setting(
         (),
         "ALPN protocol names, such as x-amzn-mqtt-ca for AWS IoT Core on port 443.",
-        check=texts,
+        check=alpn_names,
     )
     allow_insecure: bool = _setting(False, "Allow plain TCP to an address that is not loopback.")
 
@@ -158,7 +196,10 @@ class Settings:
     ack_topic: str = _setting(
         "ack", "Receipts of commands with waitAck (dialect host-0.2).", check=relative_topic
     )
-    status_topic: str = _setting("status", "Birth and will, retained.", check=relative_topic)
+    status_topic: str = _setting("status", "Birth and will.", check=relative_topic)
+    status_retain: bool = _setting(
+        True, "Retain them; without, for brokers that refuse what is retained."
+    )
     dialect: DialectName = _setting(
         "guide",
         "How responses and events are worded: as the integration guide has it, or as the host "
@@ -173,6 +214,13 @@ class Settings:
         3600,
         "How long the broker keeps the session of an absent device (MQTT 5; a 3.1.1 broker "
         "keeps it as it pleases, unless this is 0).",
+        unit="s",
+        check=at_least(0, at_most=0xFFFF_FFFF),
+    )
+    will_delay: int = _setting(
+        0,
+        "How long the broker waits with the will, which a device that is back in time takes away "
+        "(MQTT 5).",
         unit="s",
         check=at_least(0, at_most=0xFFFF_FFFF),
     )
@@ -242,6 +290,12 @@ class Settings:
     )
     sidecar_token: str | None = _setting(
         None, "A secret shared with that client: without it no message is taken.", secret=True
+    )
+    sidecar_token_file: Path | None = _setting(
+        None, "A file that holds that secret and nothing else; read for each link."
+    )
+    sidecar_token_source: SecretSource | None = _setting(
+        None, "A callable that gives that secret, asked for each link."
     )
     sidecar_probe_interval: float = _setting(
         5.0, "How often that client is asked for its health.", unit="s", check=positive_seconds
@@ -466,6 +520,30 @@ class Settings:
         unit="s",
         check=seconds,
     )
+    petal_restart: RestartPolicy = _setting(
+        "on-failure",
+        "Whether a petal that has failed is started again; a petal's own restart_policy takes "
+        "precedence.",
+        check=one_of(*RESTART_POLICIES),
+    )
+    petal_restart_delay_min: float = _setting(
+        1.0, "Wait before a petal is first started again.", unit="s", check=positive_seconds
+    )
+    petal_restart_delay_max: float = _setting(
+        60.0,
+        "Longest wait; it doubles with each failure in a row.",
+        unit="s",
+        check=positive_seconds,
+    )
+    petal_restart_max: int = _setting(
+        20, "How often in a row a petal is started again; then it is out of service.", check=count
+    )
+    petal_restart_window: float = _setting(
+        600.0,
+        "Time in service after which a failure is the first of its row again.",
+        unit="s",
+        check=positive_seconds,
+    )
     compat_timeout: float = _setting(
         600.0,
         "Longest time for a handler of a petal written for the guide to answer.",
@@ -498,16 +576,50 @@ class Settings:
         self.broker_url()  # refuses what it cannot read
         if self.reconnect_delay_max < self.reconnect_delay_min:
             raise ConfigError("reconnect_delay_max", "must be at least reconnect_delay_min")
+        if self.petal_restart_delay_max < self.petal_restart_delay_min:
+            raise ConfigError("petal_restart_delay_max", "must be at least petal_restart_delay_min")
         if (self.cert_file is None) != (self.key_file is None):
             raise ConfigError("cert_file", "must be given together with key_file, or not at all")
-        if self.password is not None and self.username is None:
-            raise ConfigError("password", "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
+        for name in RENEWABLE:
+            self._check_one_origin(name)
+        password = self.origin_of("password")
+        if password is not None and self.origin_of("username") is None:
+            raise ConfigError(password, "needs a username beside it")  # MQTT 3.1.1, 3.1.2.9
+        key_password = self.origin_of("key_password")
+        if key_password is not None and self.key_file is None:
+            raise ConfigError(key_password, "needs a key_file beside it")
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
         if self.packet_maximum and self.transport == "sidecar":
             raise ConfigError("packet_maximum", "is the external client's to say: see its settings")
         if self.packet_maximum and not self.speaks_mqtt_5:
             raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
+        if self.will_delay:
+            self._check_will_delay()
+
+    def _check_will_delay(self) -> None:
+        if not self.speaks_mqtt_5:
+            raise ConfigError("will_delay", 'needs protocol "5": MQTT 3.1.1 has no such delay')
+        # MQTT 5.0, section 3.1.3.2.2: the will comes when the session ends, if that is earlier.
+        if self.clean_start:
+            raise ConfigError(
+                "will_delay", "needs the session to be kept, and clean_start ends it at a reconnect"
+            )
+        if self.will_delay > self.session_expiry:
+            raise ConfigError(
+                "will_delay",
+                f"must be at most session_expiry ({self.session_expiry} s): the will is published "
+                "when the session ends",
+            )
+
+    def _check_one_origin(self, name: str) -> None:
+        given = [one for one in origins(name) if getattr(self, one) is not None]
+        if len(given) > 1:
+            raise ConfigError(given[1], f"cannot be given together with {given[0]}")
+
+    def origin_of(self, name: str) -> str | None:
+        """Which setting gives one of `RENEWABLE`: a fixed value, a file or a callable; or None."""
+        return next((one for one in origins(name) if getattr(self, one) is not None), None)
 
     @property
     def keeps_session(self) -> bool:
@@ -520,6 +632,11 @@ class Settings:
     def peer(self) -> str:
         """The address that links lead to."""
         return self.sidecar_url if self.transport == "sidecar" else self.broker
+
+    @property
+    def peer_has_tls(self) -> bool:
+        """Whether that is by TLS."""
+        return self.peer.startswith(("mqtts://", "https://"))
 
     @property
     def speaks_mqtt_5(self) -> bool:
@@ -545,6 +662,11 @@ class Settings:
         if not url.hostname and not url.path:
             raise ConfigError("broker", f"{self.broker!r} names no host")
         return url
+
+
+def origins(name: str) -> tuple[str, str, str]:
+    """The settings that one of `RENEWABLE` can come from: fixed, read, or asked for."""
+    return name, f"{name}_file", f"{name}_source"
 
 
 def environment_name(setting: str) -> str:

@@ -65,6 +65,19 @@ def mqtt_size(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise ConfigError(attribute.name, f"has {size} bytes; MQTT allows {MQTT_TEXT_MAX}")
 
 
+def host_name(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A name or an IP address, as it stands in an address; None is none."""
+    if value is None:
+        return
+    if (
+        not isinstance(value, str)
+        or not value
+        or set(value) & set(" /@[]%")
+        or not value.isprintable()
+    ):
+        raise ConfigError(attribute.name, f"must be a host name or an IP address, not {value!r}")
+
+
 def as_text(value: Any) -> Any:
     """A whole number as the text that was meant."""
     return str(value) if type(value) is int else value
@@ -94,6 +107,15 @@ def texts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     # A string is a sequence of strings, so it has to be asked for by name.
     if not isinstance(value, tuple) or not all(isinstance(one, str) and one for one in value):
         raise ConfigError(attribute.name, f"must be a tuple of strings, not {value!r}")
+
+
+def alpn_names(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Names of protocols, as RFC 7301, section 3.1 can carry them."""
+    texts(_, attribute, value)
+    for name in value:
+        if not name.isascii() or len(name) > 255:
+            text = f"{name[:40]!r} cannot be used: at most 255 ASCII characters each"
+            raise ConfigError(attribute.name, text)
 
 
 def relative_topics(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:

@@ -40,9 +40,11 @@ class Counters:
     unencodable: int = 0
     links: int = 0
     links_lost: int = 0
+    sessions_lost: int = 0
     connects_failed: int = 0
     published: int = 0
     publish_rejected: int = 0
+    publish_deferred: int = 0
     publish_set_aside: int = 0
     publish_expired: int = 0
     publish_unsent: int = 0
@@ -51,6 +53,7 @@ class Counters:
     journal_failures: int = 0
     restored: int = 0
     interrupted: int = 0
+    petals_restarted: int = 0
 
     def count_failed(self, code: str) -> None:
         """Count one more in `failed`; a petal can invent codes without end."""
@@ -84,7 +87,8 @@ class Statistics:
     """Copies of a finished command, answered from the record and not run; and what may be the
     broker's second delivery of one that was refused: it gets the same refusal again."""
     unexpected_topic: int
-    """Deliveries on a topic that this identity does not serve: acknowledged, not run."""
+    """Deliveries on a topic that this identity does not serve: acknowledged, not run. All of them,
+    on a broker that takes a dot in an ID for a slash."""
     malformed: int
     """Deliveries that break MQTT, as properties that are not UTF-8 do: acknowledged, not run. The
     first such message ends its link and is not counted here."""
@@ -106,15 +110,20 @@ class Statistics:
     """Links that were subscribed and ready."""
     links_lost: int
     """Links that were lost, not left."""
+    sessions_lost: int
+    """Sessions that the broker should have kept, and had not at the next link: what was sent
+    meanwhile is lost."""
     connects_failed: int
     """Attempts to connect or subscribe that failed."""
     published: int
     """Responses and events acknowledged by the broker (QoS 0: handed over)."""
     publish_rejected: int
     """Responses and events that the broker refused for good."""
+    publish_deferred: int
+    """Times that the broker refused a response or an event for now. It is sent again later."""
     publish_set_aside: int
-    """Responses and events given up because five links died with them in flight, the last three
-    with nothing beside them."""
+    """Responses and events given up because five links died soon after they were sent, the last
+    three with nothing else in flight."""
     publish_expired: int
     """Responses and events that were too old to send."""
     publish_unsent: int
@@ -129,6 +138,8 @@ class Statistics:
     """Commands of an earlier run that were taken up again, to be started."""
     interrupted: int
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
+    petals_restarted: int
+    """Times that a petal which had failed was started again, well or not."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool
@@ -154,4 +165,5 @@ class Statistics:
     remembered: int
     """Finished commands in the duplicate window; with a journal, commands in its memory."""
     unavailable_petals: tuple[str, ...]
-    """Petals that failed; their commands are answered `UNAVAILABLE`."""
+    """Petals that have failed, and are not in service again; their commands are answered
+    `UNAVAILABLE`."""

@@ -16,10 +16,12 @@ import random
 from collections.abc import Callable, Generator
 
 import attrs
+import msgspec
 import trio
 
 from ._answers import Answers
 from ._codec import encode_json
+from ._deferred import wait_after
 from ._dispatcher import Dispatcher
 from ._errors import (
     ConfigError,
@@ -31,6 +33,7 @@ from ._errors import (
 )
 from ._identity import IdentityWaiter, client_id_of
 from ._intake import Intake
+from ._link_terms import QOS_NOT_SUPPORTED, LinkTerms, hint_of
 from ._messages import Identity, Message
 from ._outbox import Outbox
 from ._settings import Settings
@@ -40,6 +43,9 @@ from ._waiting import wait_any
 from .transports import ConnectOptions, Link, Transport
 
 logger = logging.getLogger("petalkit.link")
+
+ADVICE = "`petalkit doctor` looks for the cause"  # where nobody knows with which options
+ATTEMPTS_UNTIL_ADVICE = 2  # that failed in a row
 
 SHORT_LIVES_UNTIL_SUSPICION = 5  # links in a row that the broker ended soon after they were up
 SHORT_LIVES_WHEN_TOLD = 2  # the same when it said that another client took the session
@@ -52,6 +58,7 @@ class Supervisor:
 
     Args:
         jitter: a random number in [0, 1), for the waits between attempts.
+        advice: how to find out why there is no link; said once while there is none.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Supervisor:
         petals: list[dict[str, str]],
         *,
         jitter: Callable[[], float] = random.random,
+        advice: str = ADVICE,
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -78,6 +86,11 @@ class Supervisor:
         self._counters = counters
         self._petals = petals
         self._jitter = jitter
+        self._advice = advice
+        self._refused = 0  # attempts in a row that came to no link
+        self._terms = LinkTerms(settings, counters)
+        self._will_qos = 1  # less for a broker that refuses a CONNECT for it
+        self._session_kept = settings.keeps_session  # after the last link, as it was granted
         self._leave = trio.Event()
         self._attempt = trio.CancelScope()
         self._said = ""  # the last status handed to the present link
@@ -119,7 +132,10 @@ class Supervisor:
         try:
             async with self._transport.connect(self._options(identity)) as link:
                 self._session_of = identity
-                await self._serve_link(link, identity)
+                try:
+                    await self._serve_link(link, identity)
+                finally:
+                    self._terms.ended(link)
                 left = True
         except ConfigError as error:
             if not self._counters.links:
@@ -147,6 +163,7 @@ class Supervisor:
     async def _move_on(self, old: Identity, nursery: trio.Nursery, *, left: bool) -> None:
         """From here on the device is another."""
         self._session_of = None
+        self._terms.left()
         self._retirements = 0
         self._forget_failures()
         nursery.start_soon(self._end_after_grace, old, name="grace of an old identity")
@@ -154,10 +171,10 @@ class Supervisor:
         assert current is not None
         if not left and self.client_id(old) != self.client_id(current):
             logger.error("could not end the session of client %r", self.client_id(old))
-        elif self._settings.keeps_session:
+        elif self._session_kept:
             # By a connection of its own: with MQTT 3.1.1 a link that starts clean keeps none.
             options = attrs.evolve(
-                self._options(old), clean_start=True, session_expiry=0, will=None
+                self._options(old), clean_start=True, session_expiry=0, will=None, will_delay=0
             )
             try:
                 async with self._transport.connect(options):
@@ -184,8 +201,15 @@ class Supervisor:
         if self._up_at < 0:
             self._counters.connects_failed += 1
             self._failures += 1
-            level = logging.ERROR if isinstance(error, RejectedByBroker) else logging.WARNING
-            logger.log(level, "not connected to %s: %s", self._settings.peer, error)
+            level, hint = logging.WARNING, ""
+            if isinstance(error, RejectedByBroker):
+                level, hint = logging.ERROR, hint_of(error, self._will_qos)
+                if error.reason_code == QOS_NOT_SUPPORTED:
+                    self._will_qos = 0
+            logger.log(level, "not connected to %s: %s%s", self._settings.peer, error, hint)
+            self._refused += 1
+            if self._refused == ATTEMPTS_UNTIL_ADVICE:
+                logger.warning("%d attempts have failed: %s", self._refused, self._advice)
             return
         self._counters.links_lost += 1
         lived = trio.current_time() - self._up_at
@@ -227,12 +251,15 @@ class Supervisor:
             client_id=self.client_id(identity),
             clean_start=settings.clean_start,
             session_expiry=settings.session_expiry,
+            will_delay=settings.will_delay,
             keep_alive=settings.keep_alive,
             receive_maximum=settings.receive_maximum,
             publish_maximum=settings.publish_maximum,
             payload_max=settings.payload_max,
             packet_maximum=settings.packet_maximum,
-            will=self._status(identity, "offline", with_timestamp=False),
+            will=msgspec.structs.replace(
+                self._status(identity, "offline", with_timestamp=False), qos=self._will_qos
+            ),
             connect_timeout=settings.connect_timeout,
             subscribe_timeout=settings.subscribe_timeout,
             disconnect_timeout=settings.disconnect_timeout,
@@ -251,7 +278,7 @@ class Supervisor:
             payload["timestamp"] = self._answers.timestamps()
         payload["petals"] = self._petals
         topic = identity.topic(self._settings.status_topic)
-        return Message(topic, encode_json(payload), qos=1, retain=True)
+        return Message(topic, encode_json(payload), qos=1, retain=self._settings.status_retain)
 
     async def _serve_link(self, link: Link, identity: Identity) -> None:
         """Serve one link until it has to be left, and say goodbye on it.
@@ -259,16 +286,26 @@ class Supervisor:
         Raises:
             TransportError: it was lost, or the broker refused what we need.
         """
-        lost = False
+        loss: TransportError | None = None
         self._said = ""
+        self._session_kept = self._settings.keeps_session and link.session_expiry > 0
+        self._terms.connected(link, self.client_id(identity))
+        if not (link.session_present or link.retries_by_itself):
+            self._intake.session_lost()
         try:
             with _single_transport_error():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._intake.read, link, identity, name="intake")
-                    await self._announce(link, identity)
+                    online = await self._announce(link, identity)
+                    again = trio.CancelScope()
+                    if not online:
+                        nursery.start_soon(
+                            self._say_online_again, link, identity, again, name="status"
+                        )
                     nursery.start_soon(self._watch_publishes, name="publish watch")
                     nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
                     await self._wait_reason_to_leave(identity)
+                    again.cancel()
                     if not self._leave.is_set():
                         unsubscribe = functools.partial(self._unsubscribe, link, identity)
                         await wait_any(unsubscribe, self._leave.wait)
@@ -276,25 +313,31 @@ class Supervisor:
                     with self._intake.reading_on():
                         await self._publish_status(link, identity, "offline")
                     nursery.cancel_scope.cancel()
-        except TransportError:
-            lost = True
+        except TransportError as error:
+            loss = error
             raise
         finally:
             self.serving = None
-            if self._said == "online" and not lost:
+            if self._said == "online" and loss is None:
                 # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
                 with contextlib.suppress(trio.WouldBlock, ConnectionLost):
                     link.publish_nowait(self._status(identity, "offline"), lambda _: None)
-            self._outbox.detach(lost=lost and link.loss_blames_messages)
+            if not isinstance(loss, ConnectionLost) or link.retries_by_itself:
+                self._outbox.detach(None)
+            else:
+                self._outbox.detach(loss)
             self.down.set()
 
-    async def _announce(self, link: Link, identity: Identity) -> None:
-        """Subscribe and give birth."""
+    async def _announce(self, link: Link, identity: Identity) -> bool:
+        """Subscribe and give birth; False when the broker took the first and not the other."""
         # SUBACK and PUBACK come behind whatever the session replays.
         with self._intake.reading_on():
-            await link.subscribe(self._topic_filters(identity))
-            await self._publish_status(link, identity, "online")
+            filters = self._topic_filters(identity)
+            granted = await link.subscribe(filters)
+            self._terms.subscribed(self.client_id(identity))
+            online = await self._publish_status(link, identity, "online")
         self._up_at = trio.current_time()
+        self._refused = 0
         self._counters.links += 1
         self.serving = identity
         self.down = trio.Event()
@@ -303,8 +346,37 @@ class Supervisor:
         logger.info(
             "connected as client %r, serving %s", self.client_id(identity), identity.base_topic
         )
+        at_most_once = [each.text for each, qos in zip(filters, granted, strict=True) if not qos]
+        if at_most_once:
+            logger.warning(
+                "the broker grants QoS 0 only to %s: a command that is lost with a link, or sent "
+                "while there is none, is not sent again",
+                ", ".join(at_most_once),
+            )
+        return online
 
-    async def _publish_status(self, link: Link, identity: Identity, status: str) -> None:
+    async def _say_online_again(
+        self, link: Link, identity: Identity, scope: trio.CancelScope
+    ) -> None:
+        """Say `online` until the broker takes it, or the link ends: it retains `offline` else."""
+        with scope:
+            tries = 1
+            while True:
+                await trio.sleep(wait_after(tries, self._jitter))
+                with self._intake.reading_on():
+                    if await self._publish_status(link, identity, "online", quiet=True):
+                        logger.info("the broker takes the status message now")
+                        return
+                tries += 1
+
+    async def _publish_status(
+        self, link: Link, identity: Identity, status: str, *, quiet: bool = False
+    ) -> bool:
+        """Say how it stands; False when the broker refused that.
+
+        Raises:
+            ConnectionLost: the link is gone, or there was no PUBACK in time.
+        """
         limit = (
             self._settings.subscribe_timeout
             if status == "online"
@@ -315,9 +387,12 @@ class Supervisor:
             try:
                 await link.publish(self._status(identity, status))
             except RejectedByBroker as error:
-                logger.warning("the broker refused the status message: %s", error)
+                if not quiet:
+                    logger.warning("the broker refused the status message: %s", error)
+                return False
         if scope.cancelled_caught:
             raise ConnectionLost(f"no PUBACK for {status!r} within {limit:g} s")
+        return True
 
     async def _wait_reason_to_leave(self, identity: Identity) -> None:
         """Wait until we stop or are another. No limit: that is the life of a link."""
@@ -346,6 +421,12 @@ class Supervisor:
         while True:
             await trio.sleep(limit / 4)
             now = trio.current_time()
+            self._outbox.expire_overtaken(now)
+            if not self._intake.paused and self._outbox.clogged_since() + limit <= now:
+                raise ConnectionLost(
+                    "the broker has acknowledged later messages, and not those that take half of "
+                    "its window: they are sent again"
+                )
             if self._intake.paused or answered != self._outbox.answered:
                 answered = self._outbox.answered
                 good_at = now

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -19,10 +20,20 @@ import attrs
 import trio
 
 from ._codec import Limits, Timestamps, decode_response, encode_json
+from ._deferred import wait_after
 from ._dialects import is_receipt, make_dialect
-from ._errors import ConfigError, ConnectionLost, ErrorCode, PayloadError, TransportError
+from ._errors import (
+    ConfigError,
+    ConnectionLost,
+    ErrorCode,
+    PayloadError,
+    PetalkitError,
+    RejectedByBroker,
+    TransportError,
+)
 from ._identity import resolve_identity_now
 from ._messages import MAX_EXPIRY, Identity, Message, Properties, Response, UserProperties
+from ._reason_codes import Refusal, refusal_of
 from ._settings import Settings
 from ._terms import whole_seconds
 from ._topics import TopicFilter
@@ -37,20 +48,62 @@ EXPIRY_MARGIN = 1  # seconds
 CONCURRENT_CALLS = 1000  # calls waiting at once on one client; more wait for their turn
 
 
+class CallTimeout(PetalkitError, trio.TooSlowError):
+    """No response came in time. What became of the command is not known.
+
+    Args:
+        command: its full name.
+        message_id: its ID: a call with the same one asks for the same answer, and does not run the
+            command a second time.
+        timeout: seconds that the call had.
+        sent: whether the command was handed to the broker.
+        expires_at: RFC 3339, after which the device does not start it any more; None for never.
+    """
+
+    def __init__(
+        self, command: str, message_id: str, timeout: float, *, sent: bool, expires_at: str | None
+    ) -> None:
+        super().__init__(command, message_id, timeout)
+        self.command = command
+        self.message_id = message_id
+        self.timeout = timeout
+        self.sent = sent
+        self.expires_at = expires_at
+
+    def __str__(self) -> str:
+        head = f"no answer to {self.command!r} within {self.timeout:g} s"
+        if not self.sent:
+            return f"{head}; it was not sent"
+        if self.expires_at is None:
+            start = "may still start it, however late"
+        else:
+            start = f"may still run it, and does not start it after {self.expires_at} by its clock"
+        return f"{head} (messageId {self.message_id}): the device {start}"
+
+
 class _Call:
     """One call that waits: for its response, or for the news that none will come."""
 
-    __slots__ = ("error", "response", "settled")
+    __slots__ = ("error", "news", "refusal", "response", "sent", "settled")
 
     def __init__(self) -> None:
-        self.settled = trio.Event()
+        self.news = trio.Event()  # it is settled, or the broker wants it later
+        self.settled = False
+        self.sent = False
         self.response: Response | None = None
         self.error: Exception | None = None
+        self.refusal: RejectedByBroker | None = None  # the broker's last word, while it is one
+
+    def refuse(self, error: RejectedByBroker) -> None:
+        """The broker wants it later."""
+        self.refusal = error
+        self.news.set()
 
     def settle(self, response: Response | None, error: Exception | None) -> None:
-        if not self.settled.is_set():
+        if not self.settled:
+            self.settled = True
             self.response, self.error = response, error
-            self.settled.set()
+            self.news.set()
 
 
 class Client:
@@ -98,18 +151,23 @@ class Client:
             message_id: an ID of your own, unique per call; the same ID again asks the device for
                 the recorded response of the first time. One is made when there is none.
             user_properties: pairs of your own, or a mapping, for which a handler may ask (MQTT 5).
-            expires_in: seconds from now after which the device is not to start it any more. It is
-                sent as `expiresAt`, by the clock of this machine, and judged by the device's; with
-                MQTT 5 as the Message Expiry Interval too, if it is shorter than the time that is
-                left: in whole seconds, rounded up, and one more. When the broker has dropped the
-                command for that, no answer comes.
+            expires_in: seconds from now after which the device is not to start it any more. Without
+                it, the time that the call has: who has given up does not want the gimbal to move
+                later. `math.inf` lets it be started however late. It is sent as `expiresAt`, by the
+                clock of this machine, and judged by the device's; with MQTT 5 as the Message Expiry
+                Interval too, if it is shorter than the time that is left: in whole seconds, rounded
+                up, and one more. When the broker has dropped the command for that, no answer comes.
+
+        When the broker refuses the message for now (a quota, an error without a name), it is sent
+        again after a wait, with the same `messageId`, until the response or the time comes.
 
         Cancellation: the command may have been sent, and may be run by the device.
 
         Raises:
-            trio.TooSlowError: no response came in time. The device may still run the command.
+            CallTimeout: no response came in time; it says what can still happen. It is a
+                `trio.TooSlowError`.
             ConnectionLost: the link was lost before the response.
-            RejectedByBroker: the broker refused the message.
+            RejectedByBroker: the broker refused the message for good, or until there was no time.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
             ValueError: another call waits for the same `message_id`, or a user property or
                 `expires_in` cannot be said.
@@ -118,20 +176,26 @@ class Client:
         """
         if message_id is None:
             message_id = str(uuid.uuid4())
-        until = _deadline(expires_in)
-        payload = self._encode(command, data, message_id, expires_in, wait_response=True)
+        life = _time_left(timeout) if expires_in is None else _checked(expires_in)
+        until = trio.current_time() + life
+        payload, expires_at = self._encode(command, data, message_id, life, wait_response=True)
         properties = self._properties(user_properties)
-        with trio.fail_after(timeout):
+        call = _Call()
+        with trio.move_on_after(timeout) as scope:
             async with self._turns:
                 if message_id in self._waiting:
                     raise ValueError(f"another call waits for messageId {message_id!r} already")
-                call = self._waiting[message_id] = _Call()
+                self._waiting[message_id] = call
                 try:
                     # The response may be faster than the PUBACK, and is all that counts.
                     await self._publish(payload, properties, until, call)
-                    await call.settled.wait()
+                    await self._wait_settled(payload, properties, until, call)
                 finally:
                     del self._waiting[message_id]
+        if scope.cancelled_caught:
+            if call.refusal is not None:
+                raise call.refusal
+            raise CallTimeout(command, message_id, timeout, sent=call.sent, expires_at=expires_at)
         if call.error is not None:
             raise call.error
         assert call.response is not None
@@ -148,19 +212,20 @@ class Client:
         """Send a command that nobody answers; returns at the broker's acknowledgement.
 
         Has no time limit of its own: put `trio.fail_after` around it. The arguments are those of
-        `call`.
+        `call`; without `expires_in` the device starts it however late it comes.
 
         Cancellation: the command may or may not have been sent.
 
         Raises:
             ConnectionLost: the link was lost before the acknowledgement.
-            RejectedByBroker: the broker refused the message.
+            RejectedByBroker: the broker refused the message, for good or for now.
             PayloadError: `data` cannot be said in JSON, or is over the size bound.
             ConfigError, ValueError: as `call`.
             trio.ClosedResourceError: the client's context has been left.
         """
-        until = _deadline(expires_in)
-        payload = self._encode(command, data, str(uuid.uuid4()), expires_in, wait_response=False)
+        life = math.inf if expires_in is None else _checked(expires_in)
+        until = trio.current_time() + life
+        payload, _ = self._encode(command, data, str(uuid.uuid4()), life, wait_response=False)
         properties = self._properties(user_properties)
         if properties is not None:
             properties = _expiring(properties, until)
@@ -181,10 +246,11 @@ class Client:
         command: str,
         data: Mapping[str, Any] | None,
         message_id: str,
-        expires_in: float | None,
+        life: float,
         *,
         wait_response: bool,
-    ) -> bytes:
+    ) -> tuple[bytes, str | None]:
+        """The payload, and its `expiresAt`: `life` seconds from now."""
         now = self._timestamp.now()
         envelope = {
             "command": command,
@@ -194,15 +260,16 @@ class Client:
             self._arguments: {} if data is None else data,
             "timestamp": self._timestamp.text(now),
         }
-        if expires_in is not None:
-            envelope["expiresAt"] = self._timestamp.text(now + expires_in)
+        expires_at = None
+        if life <= MAX_EXPIRY:
+            envelope["expiresAt"] = expires_at = self._timestamp.text(now + life)
         payload = encode_json(envelope)
         if len(payload) > self._payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
                 f"the command has {len(payload)} bytes; payload_max allows {self._payload_max}",
             )
-        return payload
+        return payload, expires_at
 
     def _check_open(self) -> None:
         if self._closed is not None:
@@ -212,7 +279,11 @@ class Client:
         self, payload: bytes, properties: Properties | None, until: float, call: _Call
     ) -> None:
         def on_done(error: TransportError | None) -> None:
-            if error is not None:
+            if error is None:
+                call.refusal = None  # from here on it is the device that has not answered
+            elif isinstance(error, RejectedByBroker) and _wants_it_later(error):
+                call.refuse(error)
+            else:
                 call.settle(None, error)
 
         while True:
@@ -226,7 +297,28 @@ class Client:
             except trio.WouldBlock:
                 await self._link.wait_publishable()
             else:
+                call.sent = True
                 return
+
+    async def _wait_settled(
+        self, payload: bytes, properties: Properties | None, until: float, call: _Call
+    ) -> None:
+        """Wait for the end of a call; send it again while the broker refuses it for now.
+
+        The device knows a copy by its `messageId`: it runs once, though the broker may have passed
+        on what it has refused.
+        """
+        tries = 0
+        while True:
+            await call.news.wait()
+            if call.settled:
+                return
+            call.news = trio.Event()
+            tries += 1
+            with trio.move_on_after(wait_after(tries, random.random)):
+                await call.news.wait()
+            if not call.settled:
+                await self._publish(payload, properties, until, call)
 
     async def _take_responses(self) -> None:
         """Give responses to their calls until the link is lost; then fail those that wait."""
@@ -263,17 +355,25 @@ class Client:
             call.settle(None, error)
 
 
-def _deadline(expires_in: float | None) -> float:
-    """On Trio's clock, when a command expires that is sent now.
+def _wants_it_later(error: RejectedByBroker) -> bool:
+    return refusal_of(error.reason_code) is not Refusal.FINAL
+
+
+def _time_left(timeout: float) -> float:
+    """Seconds until a call that begins now is given up, by its own limit or one around it."""
+    return max(0.0, min(timeout, trio.current_effective_deadline() - trio.current_time()))
+
+
+def _checked(expires_in: float) -> float:
+    """The same.
 
     Raises:
-        ValueError: that is no time that can be said.
+        ValueError: that is no time that can be sent.
     """
-    if expires_in is None:
-        return math.inf
-    if not 0 < expires_in <= MAX_EXPIRY:
-        raise ValueError(f"expires_in must be seconds above 0, not {expires_in!r}")
-    return trio.current_time() + expires_in
+    if not (0 < expires_in <= MAX_EXPIRY or expires_in == math.inf):
+        text = f"expires_in must be seconds above 0, or math.inf, not {expires_in!r}"
+        raise ValueError(text)
+    return expires_in
 
 
 def _expiring(properties: Properties, deadline: float) -> Properties:

@@ -236,7 +236,7 @@ def test_a_method_without_self_is_refused() -> None:
     error = refusal(Forgetful())
     assert error.method is not None
     assert error.method.endswith("Forgetful.handle")
-    assert "no signature" in error.reason
+    assert "has no self: write async def handle(self, ...)" in error.reason
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Place:
         assert not self.broker.clients
         for petal in self.petals:
             assert petal.lives in ([], CUT, LIFE), petal.lives
-            assert petal._host is None
+            assert petal.__petalkit_host__ is None
         status = self.broker.retained.get(IDENTITY.topic("status"))
         assert status is None or b'"offline"' in status.payload
 

@@ -14,10 +14,17 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit import ConfigError, ConnectionLost, Identity, PayloadError, Settings
+from petalkit import (
+    ConfigError,
+    ConnectionLost,
+    Identity,
+    PayloadError,
+    RejectedByBroker,
+    Settings,
+)
 from petalkit._messages import Message, Properties
 from petalkit._topics import TopicFilter
-from petalkit.client import Client, open_client
+from petalkit.client import CallTimeout, Client, open_client
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
@@ -75,7 +82,8 @@ async def test_a_call_gets_its_response(broker: MemoryBroker) -> None:
     assert response.success
     assert response.message_id == "m-1"
     got = response["got"]
-    assert got.pop("timestamp").endswith("Z")
+    sent, over = (datetime.fromisoformat(got.pop(name)) for name in ("timestamp", "expiresAt"))
+    assert (over - sent).total_seconds() == pytest.approx(30, abs=0.002)
     assert got == {
         "command": "p/x",
         "messageId": "m-1",
@@ -106,6 +114,7 @@ async def test_a_host_gets_its_arguments_under_its_own_name(broker: MemoryBroker
         got = (await client.call("p/x", {"a": 1}, message_id="m-1"))["got"]
         assert (await client.call("p/x"))["got"]["payload"] == {}
     assert got.pop("timestamp").endswith("Z")
+    assert got.pop("expiresAt").endswith("Z")
     assert got == {
         "command": "p/x",
         "messageId": "m-1",
@@ -177,9 +186,12 @@ async def test_what_nobody_waits_for_is_ignored(broker: MemoryBroker) -> None:
 async def test_no_answer_is_too_slow(broker: MemoryBroker, autojump_clock: Any) -> None:
     async with open_device(broker, silence), connect(broker) as client:
         started = trio.current_time()
-        with pytest.raises(trio.TooSlowError):
+        with pytest.raises(trio.TooSlowError) as late:
             await client.call("p/x", timeout=3.0, message_id="m")
         assert trio.current_time() - started == pytest.approx(3.0)
+        assert isinstance(late.value, CallTimeout)
+        assert late.value.message_id == "m"
+        assert "does not start it after 20" in str(late.value)
         assert client._waiting == {}
 
 
@@ -387,7 +399,41 @@ async def test_over_3_1_1_the_device_alone_judges_how_long_it_is_wanted(
     assert seen[0].properties is None
 
 
-@pytest.mark.parametrize("expires_in", [0, -1, math.inf, math.nan, 1e10])
+async def test_a_command_whose_caller_gives_up_is_not_started_later(
+    broker: MemoryBroker, autojump_clock: Any
+) -> None:
+    """With MQTT 3.1.1 too, where no broker drops it: what moves a gimbal comes in time or never."""
+    with broker.observe("+/+/+/+/command") as seen:
+        async with connect(broker) as client:
+            with trio.move_on_after(2):
+                await client.call("p/x")
+            with pytest.raises(CallTimeout):
+                await client.call("p/x", timeout=3)
+            with pytest.raises(CallTimeout, match="however late"):
+                await client.call("p/x", timeout=3, expires_in=math.inf)
+    commands = [json.loads(message.payload) for message in seen]
+    lives = [
+        (datetime.fromisoformat(each["expiresAt"]) - datetime.fromisoformat(each["timestamp"]))
+        for each in commands[:2]
+    ]
+    assert [round(life.total_seconds(), 1) for life in lives] == [2, 3]
+    assert "expiresAt" not in commands[2]
+
+
+async def test_a_call_that_never_got_a_place_says_that_it_was_not_sent(
+    broker: MemoryBroker, autojump_clock: Any
+) -> None:
+    settings = attrs.evolve(SETTINGS, publish_maximum=1)
+    async with connect(broker, settings) as client, trio.open_nursery() as nursery:
+        broker.delay = 60  # of the first one's PUBACK
+        nursery.start_soon(client.call, "p/x")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(CallTimeout, match="it was not sent"):
+            await client.call("p/x", timeout=3)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("expires_in", [0, -1, math.nan, 1e10])
 async def test_a_time_that_cannot_be_said_is_refused(
     expires_in: float, broker: MemoryBroker
 ) -> None:
@@ -427,3 +473,89 @@ async def test_without_an_organization_it_says_what_to_set(
     with pytest.raises(ConfigError, match=r"organization_id: is not known.*none\.json"):
         async with connect(broker, settings):
             raise AssertionError
+
+
+# -- a broker that says "not now"
+
+V5 = attrs.evolve(SETTINGS, protocol="5")
+
+
+@asynccontextmanager
+async def refusing(answer: Answer, code: int) -> AsyncIterator[tuple[Client, MemoryBroker]]:
+    broker = MemoryBroker()
+    async with (
+        open_device(broker, answer),
+        open_client(V5, transport=MemoryTransport(broker, "5")) as client,
+    ):
+        broker.reject_publish(IDENTITY.topic("command"), code)
+        yield client, broker
+
+
+@pytest.mark.parametrize("code", [0x97, 0x80, 0x83])
+async def test_a_call_that_is_refused_for_now_is_sent_again_as_the_same(
+    code: int, autojump_clock: object
+) -> None:
+    seen: list[str] = []
+
+    async def answer(link: Link, command: dict[str, Any]) -> None:
+        seen.append(command["messageId"])
+        await echo(link, command)
+
+    async with refusing(answer, code) as (client, broker), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def later() -> None:
+            await trio.sleep(5)
+            broker.reject_publish(IDENTITY.topic("command"), None)
+
+        response = await client.call("p/c", message_id="the-same")
+        assert response.success
+        assert seen == ["the-same"]
+
+
+async def test_a_call_that_is_refused_until_its_time_is_over_says_so(
+    autojump_clock: object,
+) -> None:
+    async with refusing(silence, 0x97) as (client, _):
+        with pytest.raises(RejectedByBroker) as caught:
+            await client.call("p/c", timeout=10.0)
+        assert caught.value.reason_code == 0x97
+        assert trio.current_time() == pytest.approx(10.0)
+
+
+async def test_a_call_that_was_taken_at_last_and_not_answered_is_too_slow(
+    autojump_clock: object,
+) -> None:
+    async with refusing(silence, 0x97) as (client, broker), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def later() -> None:
+            await trio.sleep(5)
+            broker.reject_publish(IDENTITY.topic("command"), None)
+
+        with pytest.raises(trio.TooSlowError):
+            await client.call("p/c", timeout=60.0)
+
+
+async def test_a_call_that_will_never_be_taken_fails_at_once(autojump_clock: object) -> None:
+    async with refusing(silence, 0x87) as (client, _):
+        with pytest.raises(RejectedByBroker):
+            await client.call("p/c")
+        assert trio.current_time() == 0
+
+
+async def test_an_answer_that_comes_although_the_command_was_refused_counts(
+    autojump_clock: object,
+) -> None:
+    """RabbitMQ 4.3.6 passes on what it answers with 0x83."""
+    async with refusing(silence, 0x83) as (client, broker), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def deliver() -> None:
+            await trio.sleep(0.1)
+            broker.publish_nowait(
+                IDENTITY.topic("response"), b'{"messageId": "7", "success": true}'
+            )
+
+        assert (await client.call("p/c", message_id="7")).success
+        assert trio.current_time() < 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from petalkit._errors import ErrorCode
 from petalkit._messages import Identity, Response
 from petalkit._version import __version__
 from petalkit.cli import _call, main
+from petalkit.client import CallTimeout
 
 RunCli = Callable[..., Any]
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
@@ -122,7 +124,7 @@ class Flight(Petal):
         (["call", "p/x", "--timeout", "-1"], "--timeout must be seconds above 0"),
         (["call", "p/x", "--timeout", "nan"], "--timeout must be seconds above 0"),
         (["call", "p/x", "--expires-in", "0"], "--expires-in must be seconds above 0"),
-        (["call", "p/x", "--expires-in", "inf"], "--expires-in must be seconds above 0"),
+        (["call", "p/x", "--expires-in", "nan"], "--expires-in must be seconds above 0, or inf"),
         (["call", "p/x", "--organization-file", "none.json"], "organization_id: is not known"),
         (["call", "p/x", *WHO, "--transport", "pigeon"], "transport: must be"),
         (["call", "p/x", *WHO, "--dialect", "latin"], "--dialect"),
@@ -201,6 +203,8 @@ def test_call_prints_what_matters(device: FakeClient, run_cli: RunCli) -> None:
 def test_call_can_say_how_long_a_command_is_wanted(device: FakeClient, run_cli: RunCli) -> None:
     assert run_cli("call", "p/x", "--expires-in", "2.5").code == 0
     assert device.expires_in == 2.5
+    assert run_cli("call", "p/x", "--expires-in", "inf").code == 0
+    assert device.expires_in == math.inf
     assert run_cli("call", "p/x").code == 0
     assert device.expires_in is None
 
@@ -288,7 +292,11 @@ def test_the_message_id_of_a_call_can_be_given(device: FakeClient) -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (trio.TooSlowError(), "no answer to 'p/x' within 30 s under 'org/acme/device/Instance-1'"),
+        (
+            CallTimeout("p/x", "m", 30, sent=False, expires_at=None),
+            "no answer to 'p/x' within 30 s; it was not sent. "
+            "Is the device there, and is it 'org/acme/device/Instance-1'?",
+        ),
         (ConnectFailed("connection refused"), "mqtt://localhost:1883: connection refused"),
         (PayloadError(ErrorCode.TOO_LARGE, "too large"), "too large"),
     ],
@@ -300,8 +308,34 @@ def test_no_answer_is_exit_code_2(
     outcome = run_cli("call", "p/x")
     assert outcome.code == 2
     assert outcome.out == ""
-    assert text in outcome.err
-    assert len(outcome.err.splitlines()) == 1
+    first, *more = outcome.err.splitlines()
+    assert text in first
+    # Where the cause may be looked for, by whom.
+    named = "`petalkit doctor` looks for the cause"
+    assert more == ([] if isinstance(error, PayloadError) else [named])
+
+
+def test_a_call_without_an_answer_says_what_may_still_happen(
+    device: FakeClient, run_cli: RunCli
+) -> None:
+    end = "2026-11-30T12:00:00Z"
+    device.outcome = CallTimeout("p/x", "m-7", 2, sent=True, expires_at=end)
+    outcome = run_cli("call", "p/x", "--timeout", "2")
+    assert outcome.code == 2
+    assert f"does not start it after {end}" in outcome.err
+    assert "--message-id m-7" in outcome.err
+
+
+def test_a_command_that_expires_at_once_leads_to_the_clocks(
+    device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = {
+        "timestamp": "2031-01-01T00:00:00Z",
+        "success": False,
+        "error_code": "EXPIRED",
+    }
+    assert "which says 2031-01-01T00:00:00Z" in run_cli("call", "p/x").err
+    assert "which says" not in run_cli("call", "p/x", "--expires-in", "2").err
 
 
 def test_demo_without_its_broker_names_what_to_install(

@@ -231,6 +231,20 @@ def test_as_device_does_not_throw_out_what_runs(
     assert mosquitto.log.count(f" as {SESSION} ") == 1
 
 
+# -- what the broker grants
+
+
+@WIRES
+def test_a_listener_without_qos_1(
+    doctor: Doctor, start_mosquitto: Start, wire: tuple[str, str]
+) -> None:
+    broker = start_mosquitto(options={"max_qos": "0"})
+    report = doctor("--broker", broker.url, *WHO, *wire)
+    assert report["subscribe"]["verdict"] == "warning"
+    found = f"granted with QoS 0 only: {BASE}/command, {BASE}/command/edge"
+    assert report["subscribe"]["found"] == found
+
+
 # -- the way there
 
 
@@ -352,6 +366,13 @@ def test_a_certificate_for_another_name(
     assert report["tls"]["verdict"] == "failed"
     assert "it is for broker.example.org" in report["tls"]["found"]
     assert "a name that stands in the certificate" in report["tls"]["todo"][0]
+    assert "tls_server_name" in report["tls"]["todo"][1]
+    report = doctor(*secure(broker, certificates, "--tls-server-name", "wrong.example.org"))
+    assert "a name that stands in the certificate" in report["tls"]["todo"][0]
+    assert "tls_server_name" in report["tls"]["todo"][0]
+    named = ("--tls-server-name", "broker.example.org.")
+    report = doctor(*secure(broker, certificates, *named))
+    assert report["tls"]["verdict"] == report["connect"]["verdict"] == "ok"
 
 
 def test_a_certificate_of_an_unknown_ca(
@@ -438,6 +459,11 @@ def test_the_wrong_password_is_refused_and_never_shown(
     assert "No user name is set" in report["connect"]["todo"][0]
     (tmp_path / "password").write_text("right\n")
     assert doctor(*common, *user)["publish"]["verdict"] == "ok"
+    (tmp_path / "name").write_text("drone\n")
+    (tmp_path / "name").chmod(0o600)
+    report = doctor(*common, "--username-file", "name", "--password-file", "password")
+    assert report["publish"]["verdict"] == "ok"
+    assert "the user name of its file" in report["connect"]["found"]
 
 
 def acl(tmp_path: Path, *lines: str) -> dict[str, object]:

@@ -57,6 +57,7 @@ def broker(
     v5: bool = False,
     accept: bytes | None = None,
     refused: str = "",
+    at_most_once: str = "",
     closes_at: int = 0,
     silent_at: int = 0,
 ) -> Script:
@@ -72,8 +73,11 @@ def broker(
             if kind == fake_broker.CONNECT:
                 await peer.send(accept or connack(properties=b"" if v5 else None))
             elif kind == fake_broker.SUBSCRIBE:
-                no = refused and topic_of(packet, v5=v5).endswith(refused)
+                topic = topic_of(packet, v5=v5)
+                no = refused and topic.endswith(refused)
                 code = (b"\x87" if v5 else b"\x80") if no else b"\x01"
+                if at_most_once and topic.endswith(at_most_once):
+                    code = b"\x00"
                 await peer.send(fake_broker.answer(fake_broker.SUBACK, packet, b"\0" * v5 + code))
             elif kind == fake_broker.PUBLISH:
                 await peer.send(fake_broker.answer(fake_broker.PUBACK, packet))
@@ -83,14 +87,16 @@ def broker(
     return script
 
 
-async def run(script: Script, *, as_device: bool = False, **settings: Any) -> dict[str, Check]:
+async def run(
+    script: Script, *, as_device: bool = False, identity: Identity = IDENTITY, **settings: Any
+) -> dict[str, Check]:
     """What the doctor finds, by check."""
     checks: list[Check] = []
     limits = {"connect_timeout": 0.5, "subscribe_timeout": 0.5}
     with trio.fail_after(30):
         async with open_fake_broker(script) as fake:
             made = Settings(broker=fake.url, **{**limits, **settings})
-            case = Case(settings=made, identity=IDENTITY, as_device=as_device, timeout=0.2)
+            case = Case(settings=made, identity=identity, as_device=as_device, timeout=0.2)
             await examine(case, checks.append, certificates_failed=False)
     return {check.id: check for check in checks}
 
@@ -188,12 +194,103 @@ async def test_something_else_listens(greeting: bytes, text: str) -> None:
     assert text in checks["connect"].found
 
 
-async def test_the_session_expiry_is_judged_for_the_device_alone() -> None:
-    granted = connack(properties=b"\x11\x00\x00\x00\x3c")
-    checks = await run(broker(v5=True, accept=granted), protocol="5", as_device=True)
-    assert "Session Expiry Interval 60 s" in checks["limits"].found
-    checks = await run(broker(v5=True, accept=granted), protocol="5")
-    assert checks["limits"].verdict == "skipped"
+@pytest.mark.parametrize("as_device", [False, True], ids=["", "as device"])
+async def test_a_session_that_is_shortened_is_told(as_device: bool) -> None:
+    # What ejabberd says: its own 300 s, and the keep alive that it was asked for.
+    granted = connack(properties=b"\x11\x00\x00\x01\x2c\x13\x00\x14")
+    script = broker(v5=True, accept=granted)
+    checks = await run(script, transport="native", as_device=as_device)
+    found = "Session Expiry Interval 300 s, and session_expiry is 3600"
+    assert checks["limits"].found == found
+    assert checks["limits"].verdict == "warning"
+    if as_device:
+        assert "is asked for 3600 s" in checks["client"].found
+
+
+@pytest.mark.parametrize("transport", ["asyncio-mqtt", "native"])
+async def test_a_session_that_is_asked_for_to_see_for_how_long_is_ended_again(
+    transport: str,
+) -> None:
+    connects: dict[bytes, list[tuple[int, bytes]]] = {}
+    polite = broker(v5=True)
+
+    async def script(peer: Peer) -> None:
+        await polite(peer)
+        for packet in peer.of(fake_broker.CONNECT):
+            clean, start = packet.body[7] & 2, 11 + packet.body[10]
+            properties = packet.body[11:start]
+            size = int.from_bytes(packet.body[start : start + 2], "big")
+            client_id = packet.body[start + 2 : start + 2 + size]
+            found = properties.find(b"\x11")
+            expiry = properties[found + 1 : found + 5] if found >= 0 else bytes(4)
+            connects.setdefault(client_id, []).append((clean, expiry))
+
+    await run(script, protocol="5", transport=transport)
+    kept = [seen for seen in connects.values() if seen[0][1] != bytes(4)]
+    assert kept == [[(2, (3600).to_bytes(4, "big")), (2, bytes(4))]]
+
+
+@WIRES
+async def test_a_topic_that_is_granted_less_than_asked_is_not_ok(wire: dict[str, Any]) -> None:
+    checks = await run(broker(v5=bool(wire), at_most_once="command/edge"), **wire)
+    check = checks["subscribe"]
+    assert check.verdict == "warning"
+    first, second = check.found.split("; ")
+    assert first == "granted with QoS 0 only: org/acme/device/Instance-1/command/edge"
+    assert second == "granted: org/acme/device/Instance-1/command"
+    assert "is not sent again" in check.todo[0]
+
+
+@WIRES
+async def test_a_message_that_comes_back_on_another_topic(wire: dict[str, Any]) -> None:
+    v5 = bool(wire)
+    listeners: list[Peer] = []
+
+    async def rabbitmq(peer: Peer) -> None:
+        """A broker for which a dot is a slash."""
+        while (packet := await peer.packet()) is not None:
+            kind = packet.kind
+            if kind == fake_broker.CONNECT:
+                await peer.send(connack(properties=b"" if v5 else None))
+            elif kind == fake_broker.SUBSCRIBE:
+                if topic_of(packet, v5=v5).endswith("/debug"):
+                    listeners.append(peer)
+                await peer.send(
+                    fake_broker.answer(fake_broker.SUBACK, packet, b"\0" * v5 + b"\x01")
+                )
+            elif kind == fake_broker.PUBLISH:
+                await peer.send(fake_broker.answer(fake_broker.PUBACK, packet))
+                size = int.from_bytes(packet.body[:2], "big")
+                topic, payload = packet.body[2 : 2 + size], packet.body[4 + size + v5 :]
+                if topic.endswith(b"/debug"):
+                    swapped = topic.replace(b".", b"/")
+                    await listeners[-1].send(fake_broker.publish(0, payload, swapped, v5=v5))
+            elif kind == fake_broker.DISCONNECT:
+                return
+
+    checks = await run(rabbitmq, identity=Identity("acme", "drone-1.2"), **wire)
+    check = checks["publish"]
+    assert check.verdict == "failed"
+    sent, back = "org/acme/device/drone-1.2/debug", "org/acme/device/drone-1/2/debug"
+    assert check.found.startswith(f"a message on {sent} came back on {back}")
+    assert "no dot" in check.todo[0]
+    checks = await run(rabbitmq, **wire)
+    assert checks["publish"].verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("wire", "last"), [({}, "20th"), ({"transport": "native", "receive_maximum": 50}, "50th")]
+)
+async def test_what_handled_holds_up_is_said(wire: dict[str, Any], last: str) -> None:
+    checks = await run(broker(v5=bool(wire)), acknowledge="handled", **wire)
+    check = checks["queue"]
+    assert check.verdict == "warning"
+    assert (
+        f"first on with ejabberd, the 10th with RabbitMQ, the {last} with mosquitto" in check.found
+    )
+    assert "acknowledge to accepted" in check.todo[0]
+    checks = await run(broker(v5=bool(wire)), **wire)
+    assert checks["queue"].verdict == "skipped"
 
 
 # -- cut short

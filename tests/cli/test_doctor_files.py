@@ -70,7 +70,6 @@ def test_settings_that_do_not_load_leave_nothing_to_check(doctor: Doctor, tmp_pa
     ("arguments", "text"),
     [
         (("--config", "none.toml"), "cannot read 'none.toml'"),
-        (("--username", "u", "--password-file", "none"), "cannot read 'none'"),
         (("--transport", "pigeon"), "transport: must be one of"),
         (("--transport", "native", "--protocol", "3.1.1"), "protocol"),
     ],
@@ -123,14 +122,13 @@ def test_a_replay_that_would_be_run_again(doctor: Doctor) -> None:
     assert "Raise that age" in report["settings"]["todo"][0]
 
 
-@pytest.mark.parametrize("option", ["--config", "--password-file"])
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
-    run_cli: RunCli, doctor: Doctor, tmp_path: Path, option: str
+    run_cli: RunCli, doctor: Doctor, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     with writer_in_time(tmp_path / "pipe"):
-        report = doctor(*NOWHERE, *WHO, "--username", "u", option, "pipe")
-        outcome = run_cli("run", "x", *NOWHERE, *WHO, "--username", "u", option, "pipe")
+        report = doctor(*NOWHERE, *WHO, "--config", "pipe")
+        outcome = run_cli("run", "x", *NOWHERE, *WHO, "--config", "pipe")
     assert "cannot read 'pipe': it is not a regular file" in report["settings"]["found"]
     assert outcome.code == 2
     assert "it is not a regular file" in outcome.err
@@ -169,6 +167,24 @@ def test_files_that_are_not_there(doctor: Doctor, made: Certificates, name: str)
     check = doctor(*NOWHERE, *WHO, *pair(made, **{name: gone}))["certificates"]
     assert check["verdict"] == "failed"
     assert f"{name}: {gone} does not exist (there is no {gone.parent})" in check["found"]
+
+
+@pytest.mark.parametrize("name", ["username", "password"])
+def test_a_file_of_a_secret_that_is_a_pipe_or_missing(
+    run_cli: RunCli, doctor: Doctor, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    other = ("--username", "u") if name == "password" else ()
+    for file, text in (("pipe", "it is not a regular file"), ("none", "does not exist")):
+        options = (*NOWHERE, *WHO, *other, f"--{name}-file", file)
+        with writer_in_time(tmp_path / "pipe"):
+            check = doctor(*options)["certificates"]
+            outcome = run_cli("call", "x/y", *options)
+        assert check["verdict"] == "failed"
+        assert f"{name}_file: {file}" in check["found"]
+        assert text in check["found"]
+        assert outcome.code == 2
+        assert f"{name}_file: {file} cannot be read" in outcome.err
 
 
 @pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
@@ -229,12 +245,20 @@ def test_a_key_with_a_password(doctor: Doctor, made: Certificates, tmp_path: Pat
     check = doctor(*NOWHERE, *WHO, *pair(made, key_file=encrypted))["certificates"]
     assert "is encrypted" in check["found"]
     assert "openssl pkey" in " ".join(check["todo"])
+    for text, verdict in (("secret\n", "ok"), ("wrong", "failed"), ("", "failed")):
+        (tmp_path / "word").write_text(text)
+        (tmp_path / "word").chmod(0o600)
+        encrypted.chmod(0o600)
+        options = (*pair(made, key_file=encrypted), "--key-password-file", str(tmp_path / "word"))
+        check = doctor(*NOWHERE, *WHO, *options)["certificates"]
+        assert check["verdict"] == verdict
+    assert f"key_password_file: {tmp_path / 'word'} is empty" in check["found"]
 
 
 def test_a_ca_file_that_holds_none(doctor: Doctor, made: Certificates, tmp_path: Path) -> None:
     (tmp_path / "rubbish").write_text("rubbish")
     check = doctor(*NOWHERE, *WHO, *pair(made, ca_file=tmp_path / "rubbish"))["certificates"]
-    assert "ca_file: has no certificates to trust" in check["found"]
+    assert f"ca_file: {tmp_path / 'rubbish'} has no certificates to trust" in check["found"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trustme
 from cryptography import x509
@@ -259,16 +260,33 @@ V5 = Settings(protocol="5", payload_max=4000, session_expiry=3600)
     ],
 )
 def test_limits(limits: dict[str, int], verdict: str, text: str) -> None:
-    check = check_limits(limits, V5, as_device=True)
+    check = check_limits(limits, V5)
     assert (check.verdict, text in check.found) == (verdict, True), check
     assert bool(check.todo) == (verdict in ("warning", "failed"))
 
 
 def test_limits_that_nobody_could_tell() -> None:
-    assert check_limits({}, Settings(), as_device=False).verdict is Verdict.SKIPPED
-    # Our own client has asked for no session.
-    zero = {"session_expiry_interval": 0}
-    assert check_limits(zero, V5, as_device=False).verdict is Verdict.SKIPPED
+    assert check_limits({}, Settings()).verdict is Verdict.SKIPPED
+
+
+def test_a_broker_that_says_what_it_was_asked_limits_nothing() -> None:
+    assert check_limits({"server_keep_alive": 20}, V5).verdict is Verdict.SKIPPED
+    no_session = attrs.evolve(V5, clean_start=True)
+    assert check_limits({"session_expiry_interval": 0}, no_session).verdict is Verdict.SKIPPED
+
+
+def test_a_status_that_is_not_retained_needs_no_retained_messages() -> None:
+    check = check_limits({"retain_available": 0}, V5)
+    assert "--no-status-retain" in check.todo[0]
+    check = check_limits({"retain_available": 0}, attrs.evolve(V5, status_retain=False))
+    assert (check.verdict, check.todo) == ("ok", ())
+
+
+def test_a_session_that_is_shorter_than_the_delay_of_the_will() -> None:
+    settings = attrs.evolve(V5, will_delay=600)
+    check = check_limits({"session_expiry_interval": 300}, settings)
+    assert "will_delay is 600 s, and a session is kept for 300 s" in check.found
+    assert check.verdict == "warning"
 
 
 # -- what the device says

@@ -139,8 +139,8 @@ def test_they_keep_their_order_beside_native_ones_and_share_the_routing() -> Non
     petals = load_targets(targets, host=open_host({}))
     assert [petal.name for petal in petals] == ["example-petal", "native", "duck"]
     assert type(petals[1]).__name__ == "Native"
-    assert petals[0].resolver is not None
-    assert petals[0].resolver is petals[2].resolver
+    assert petals[0].__petalkit_resolver__ is not None
+    assert petals[0].__petalkit_resolver__ is petals[2].__petalkit_resolver__
 
 
 def test_a_table_reaches_the_constructor() -> None:

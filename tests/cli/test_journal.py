@@ -302,7 +302,7 @@ def test_run_has_one_unless_told_otherwise(
 ) -> None:
     seen: list[Path | None] = []
 
-    def run_as_process(petals: Any, settings: Settings) -> int:
+    def run_as_process(petals: Any, settings: Settings, advice: str) -> int:
         seen.append(settings.journal)
         return 0
 

@@ -429,3 +429,30 @@ def test_the_journal_is_there_by_default_and_can_be_looked_into_meanwhile(
     again.process.send_signal(signal.SIGTERM)
     assert again.wait() == 0, "".join(again.lines)
     assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
+
+
+SWITCHING = """
+import contextlib
+import logging
+import sys
+from petalkit import Petal
+
+class Switching(Petal):
+    name = "switching"
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self):
+        logging.getLogger("petal").warning("switch interval %.4f", sys.getswitchinterval())
+        yield
+"""
+
+
+def test_a_thread_that_computes_is_asked_to_let_go_more_often(tmp_path: Path) -> None:
+    """Or the event loop and the journal wait 5 ms beside it at each of their steps."""
+    (tmp_path / "switching.py").write_text(SWITCHING)
+    nobody = ("--broker", "mqtt://127.0.0.1:1", *WHO)
+    program = Program("run", str(tmp_path / "switching.py"), *nobody, "--journal", "off")
+    try:
+        program.wait_line("switch interval 0.0005")
+    finally:
+        program.close()

@@ -11,6 +11,7 @@ import pytest
 from petalkit import ConfigError, Settings
 from petalkit.cli import _options, _settings_loading
 from petalkit.cli._settings_loading import load
+from petalkit.transports._credentials import renew_from_files
 
 
 def config(tmp_path: Path, text: str) -> Path:
@@ -150,7 +151,24 @@ def test_paths_are_relative_to_the_file_they_stand_in(
 def test_the_password_comes_from_a_file_without_its_line_end(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret \n")
-    assert load({"username": "u"}, password_file=file).settings.password == "s3cret "
+    settings = load({"username": "u", "password_file": file}).settings
+    assert settings.password is None
+    assert renew_from_files(settings, ("password",)).password == "s3cret "
+
+
+def test_a_secret_and_its_file_follow_their_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = config(tmp_path, "[petalkit]\nusername = 'u'\npassword_file = 'from-config'\n")
+    assert load(config=file).settings.password_file == tmp_path / "from-config"
+    monkeypatch.setenv("PETALKIT_PASSWORD", "environment")
+    settings = load(config=file).settings
+    assert (settings.password, settings.password_file) == ("environment", None)
+    settings = load({"password_file": Path("given")}, config=file).settings
+    assert (settings.password, settings.password_file) == (None, Path("given"))
+    monkeypatch.setenv("PETALKIT_PASSWORD_FILE", "too")
+    with pytest.raises(ConfigError, match=r"together with password \(from PETALKIT_PASSWORD_FILE"):
+        load(config=file)
 
 
 def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +185,9 @@ def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_command_line_has_every_setting_but_secrets() -> None:
     options = {field.name for field in attrs.fields(_options.RunSettings)}  # type: ignore[arg-type]
-    assert options == {*_settings_loading.loadable_fields()} - {"password", "sidecar_token"}
+    assert options == {*_settings_loading.loadable_fields()} - {
+        *("password", "key_password", "sidecar_token")
+    }
 
 
 def test_one_source_of_the_organization_on_one_command_line() -> None:
@@ -205,3 +225,55 @@ def test_a_slip_in_a_variables_name_is_named(
     assert load().settings.grace == Settings().grace
     assert "PETALKIT_GRCAE is no setting, and ignored; did you mean PETALKIT_GRACE?" in caplog.text
     assert "PETALKIT_PYTHON" not in caplog.text
+
+
+# -- a list in the words of JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "topics"),
+    [
+        ('["a"]', ("a",)),
+        (' ["a", "b,c"] ', ("a", "b,c")),
+        ("a, b", ("a", "b")),
+        ("a[0]", ("a[0]",)),
+    ],
+)
+def test_a_list_may_be_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, topics: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PETALKIT_COMMAND_TOPICS", text)
+    assert load().settings.command_topics == topics
+
+
+@pytest.mark.parametrize("text", ['["a"', "[a]", "[1]", '["a", null]', "[" * 100_000])
+@pytest.mark.parametrize("name", ["command_topics", "alpn", "reply_topics"])
+def test_what_begins_like_json_and_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, name: str
+) -> None:
+    monkeypatch.setenv(f"PETALKIT_{name.upper()}", text)
+    with pytest.raises(ConfigError, match=r"a JSON list of texts where it begins with \[") as no:
+        load()
+    assert no.value.setting == name
+    assert f"PETALKIT_{name.upper()}" in str(no.value)
+
+
+def test_only_json_says_that_a_list_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETALKIT_REPLY_TOPICS", "[]")
+    assert load().settings.reply_topics == ()
+    assert load({"reply_topics": ("[]",)}).settings.reply_topics == ()
+    monkeypatch.setenv("PETALKIT_REPLY_TOPICS", "")
+    assert load().settings.reply_topics == ("#",)
+
+
+def test_a_list_of_the_command_line_may_be_json_too() -> None:
+    assert load({"command_topics": ('["a", "b"]',)}).settings.command_topics == ("a", "b")
+    assert load({"command_topics": ("a", '["b"]')}).settings.command_topics == ("a", "b")
+    with pytest.raises(ConfigError, match="--command-topics"):
+        load({"command_topics": ("[a,", "b]")})
+
+
+def test_a_list_in_a_file_is_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text("[petalkit]\ncommand_topics = [ '[x]' ]\n")
+    assert load(config=file).settings.command_topics == ("[x]",)

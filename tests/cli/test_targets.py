@@ -263,3 +263,52 @@ def test_a_required_argument_without_a_value_is_named(write: Write) -> None:
     )
     with pytest.raises(UsageError, match=r"\[petals.p\].*'port' must be set there"):
         load_targets(["strict"])
+
+
+WITH_HELPERS = """
+from petalkit import Petal, command
+{imports}
+
+class {name}(Petal):
+    name = "{name}"
+
+    @command("who")
+    async def who(self):
+        return {{"who": helpers.NAME}}
+"""
+
+
+@pytest.mark.parametrize(
+    "imports", ["import helpers", "from between import helpers", "from helpers import NAME"]
+)
+def test_the_neighbours_of_one_target_are_not_those_of_another(write: Write, imports: str) -> None:
+    """The second lamp would have taken its pictures with the camera's helpers."""
+    for name in ("camera", "lamp"):
+        write(f"{name}/petal_of_{name}.py", WITH_HELPERS.format(name=name, imports=imports))
+        write(f"{name}/helpers.py", f"NAME = {name!r}")
+        write(f"{name}/between.py", "import helpers")
+    first = write("camera/petal_of_camera.py", WITH_HELPERS.format(name="camera", imports=imports))
+    second = write("lamp/petal_of_lamp.py", WITH_HELPERS.format(name="lamp", imports=imports))
+    with pytest.raises(UsageError) as refused:
+        load_targets([str(first), str(second)], {})
+    for path in (first.with_name("helpers.py"), second.with_name("helpers.py")):
+        assert str(path) in refused.value.message or "between" in refused.value.message
+
+
+def test_neighbours_of_other_names_are_each_ones_own(write: Write) -> None:
+    paths: list[str] = []
+    for name in ("camera", "lamp"):
+        imports = f"import helpers_of_{name} as helpers"
+        text = WITH_HELPERS.format(name=name, imports=imports)
+        paths.append(str(write(f"{name}/petal_of_{name}.py", text)))
+        write(f"{name}/helpers_of_{name}.py", f"NAME = {name!r}")
+        write(f"{name}/unused.py", "")
+    assert [petal.name for petal in load_targets(paths, {})] == ["camera", "lamp"]
+
+
+def test_a_file_that_no_process_could_import_is_told(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = WITH_HELPERS.format(name="odd", imports="")
+    load_targets([str(write("my-petal.py", text))], {})
+    assert "rename the file" in caplog.text

@@ -65,7 +65,7 @@ class _Link:
         assert 0 <= packet_id <= 0xFFFF
         assert 0 <= reason.value <= 0xFF
 
-    def on_end(self, reason: str, *, taken_over: bool) -> None:
+    def on_end(self, reason: str, *, reason_code: int | None) -> None:
         assert reason
         self.ended = True
 

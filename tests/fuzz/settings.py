@@ -44,6 +44,7 @@ _VALUES = (
     "'127.0.0.1:0'", "'{organization_id}'", "'{organization_id.x}'", "'{device_id!r:>9}'", "'{'",
     "'{0}'", "'{organization_id[0]}'", "'{device_id:999999999}'", "'a/{device_id}/+'",
     "\"\\u0000\"", "\"a\\u0000b\"", "\"\\n\"", "'" + "x" * 200 + "'", "'x,y'", f"'{'x' * 66_000}'",
+    "'[\"a\", \"b\"]'", "'[[[1'",
 )  # fmt: skip
 
 

@@ -105,3 +105,16 @@ async def test_what_waits_on_disk_in_one_run_is_dealt_with_as_in_memory(
             await settle()
             found = {each["messageId"]: each.get("error_code", "ok") for each in responses}
         assert found == {"runs": "ok", "waits": "ok", "on disk": code}
+
+
+async def test_a_start_with_a_clock_years_ahead_forgets_no_duplicate(
+    autojump_clock: object, path: Path
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=settings(path)) as harness:
+        assert (await harness.call("rec/note", {"n": 1}, message_id="once")).success
+    years = clock(5 * 365 * 86_400.0)
+    async with open_harness(petal, settings=settings(path), now=years) as harness:
+        assert (await harness.call("rec/note", {"n": 1}, message_id="once")).success
+        assert harness.statistics().remembered == 1
+    assert petal.started == [1]

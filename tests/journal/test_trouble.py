@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,30 @@ async def test_commands_are_refused_while_it_fails_and_accepted_after(
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "the disk is full" in errors[0].message
+
+
+def away(path: Path, *, replaced: bool) -> None:
+    path.rename(path.with_name("elsewhere"))
+    if replaced:
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+async def test_a_file_that_is_gone_is_noticed_before_a_command_is_accepted(
+    autojump_clock: object, path: Path, caplog: pytest.LogCaptureFixture, replaced: bool
+) -> None:
+    """What is written to a file without a name is on no disk that a next start finds."""
+    petal = Again()
+    async with open_harness(petal, settings=settings(path)) as harness:
+        assert (await harness.call("rec/note", {"n": 1})).success
+        away(path, replaced=replaced)
+        refused = await harness.call("rec/note", {"n": 2})
+        assert refused.error_code == "UNAVAILABLE"
+        assert (await harness.call("rec/stop")).success
+        os.replace(path.with_name("elsewhere"), path)
+        await trio.sleep(60)
+        assert (await harness.call("rec/note", {"n": 3})).success
+    assert "was deleted or replaced while it was in use" in caplog.text
 
 
 async def test_what_waits_for_no_disk_goes_on_without_a_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -527,3 +528,32 @@ async def test_a_client_id_of_its_own_keeps_its_session_after_a_change(
             harness.broker.accept_connections()
             with trio.fail_after(60):
                 await responses.wait(1)
+
+
+class _NoText(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), SystemExit(1), GeneratorExit(), _NoText()], ids=repr
+)
+async def test_a_callable_that_raises_anything_is_asked_again(
+    error: BaseException, autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[BaseException | str] = [error, "acme"]
+
+    async def source() -> str:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    waiter = IdentityWaiter(Settings(organization_source=source, device_id="d"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiter.run)
+        with trio.fail_after(60):
+            assert (await waiter.wait()).organization_id == "acme"
+        nursery.cancel_scope.cancel()
+    assert f"raised {type(error).__name__}" in caplog.text

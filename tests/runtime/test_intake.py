@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from petalkit import Petal, Settings, command
+from petalkit._messages import Message
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from .petals import Recorder, settle, unacknowledged, until
@@ -523,3 +524,28 @@ async def test_what_was_held_when_the_link_was_lost_is_counted(autojump_clock: o
         assert statistics.received == (
             statistics.accepted + statistics.duplicates_joined + statistics.given_back
         )
+
+
+async def test_a_broker_that_takes_a_dot_for_a_slash_is_told_of_once(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(organization_id="acme", device_id="drone-1.2")
+    async with open_harness(Recorder(), settings=settings) as harness:
+        link = harness.broker
+        # As RabbitMQ gives it back: the session is subscribed, and the topic is another.
+        [session] = link._sessions.values()
+        for n in range(3):
+            command = b'{"command": "rec/note", "messageId": "m%d", "waitResponse": true}' % n
+            session.push(Message("org/acme/device/drone-1/2/command", command), 1)
+        await settle()
+        statistics = harness.runtime.statistics()
+        assert statistics.unexpected_topic == 3
+        assert statistics.accepted == 0
+        assert link.unacknowledged(session.client_id) == ()
+        session.push(Message("org/acme/device/other/command", b"{}"), 1)
+        await settle()
+    told = [r.getMessage() for r in caplog.records if r.name == "petalkit.intake"]
+    assert len(told) == 2
+    assert "on 'org/acme/device/drone-1/2/command' and not on" in told[0]
+    assert "IDs and topics must have no dot there" in told[0]
+    assert told[1].startswith("ignored a message on the unexpected topic")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from petalkit import _journal_schema
-from petalkit._journal_lock import JournalLock, lock_path
+from petalkit._journal_lock import JournalLock, lock_path, refuse_mounted
 from petalkit._journal_records import JournalError
 from petalkit._journal_schema import STEPS
 from petalkit._journal_store import JournalStore
@@ -232,6 +232,18 @@ def test_one_runtime_at_a_time(path: Path) -> None:
         store.write(done(3))
     with opened(path) as store:
         assert len(store.load().remembered) == 2
+
+
+def test_a_journal_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> None:
+    """Of a container: its lock, and what SQLite keeps beside it, would be each container's own."""
+    path, table = tmp_path / "a device.journal", tmp_path / "mountinfo"
+    place = str(path).replace(" ", "\\040")
+    table.write_text(f"36 35 98:0 / {tmp_path} rw - ext4 /dev/a rw\n")
+    refuse_mounted(path, str(table))
+    refuse_mounted(path, "/no/such/table")
+    table.write_text(f"36 35 98:0 /j {place} rw,noatime - ext4 /dev/a rw\n")
+    with pytest.raises(JournalError, match="mount the folder"):
+        refuse_mounted(path, str(table))
 
 
 def test_a_lock_that_is_left_behind_holds_nobody_up(path: Path) -> None:

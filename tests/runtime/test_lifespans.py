@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import io
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from petalkit import AllPetalsFailed, Petal, Settings, command
+from petalkit import AllPetalsFailed, ConfigError, Petal, Settings, command
 from petalkit._lifespans import PetalLife
 from petalkit._run import run_until_signalled
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
@@ -42,6 +45,28 @@ async def fail_in_nursery(petal: Living) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fail, petal)
         nursery.start_soon(trio.sleep_forever)
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def raiser(error: BaseException) -> Step:
+    async def raise_(petal: Living) -> None:
+        raise error
+
+    return raise_
+
+
+FOREIGN = [
+    asyncio.CancelledError(),
+    GeneratorExit(),
+    SystemExit(1),
+    BaseException("of its own"),
+    NoText(),
+    BaseExceptionGroup("several", [asyncio.CancelledError(), NoText()]),
+]
 
 
 class Living(Petal):
@@ -234,6 +259,37 @@ async def test_a_runtime_whose_last_petal_failed_goes_on_and_says_so(
         assert (await harness.call("petalkit/ping")).success
 
 
+@pytest.mark.parametrize("error", FOREIGN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["start", "background", "end"])
+async def test_whatever_a_petal_raises_ends_this_petal_and_is_told(
+    where: str,
+    error: BaseException,
+    autojump_clock: object,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def background(petal: Living) -> None:
+        petal.nursery.start_soon(raiser(error), petal)
+
+    petal = Living(
+        *(
+            [raiser(error)]
+            if where == "start"
+            else [background]
+            if where == "background"
+            else [nothing]
+        ),
+        *([raiser(error)] if where == "end" else []),
+    )
+    other = Recorder()
+    async with open_harness(petal, other) as harness:
+        assert (await harness.call("rec/note")).success
+        if where != "end":
+            assert (await harness.call("living/ping")).error_code == "UNAVAILABLE"
+    [record] = [one for one in caplog.records if "out of service" in one.getMessage()]
+    assert type(error).__name__ in record.getMessage()
+    assert "Traceback" in caplog.text
+
+
 # -- leaving
 
 
@@ -256,8 +312,8 @@ async def test_only_a_lifespan_that_takes_long_to_leave_is_said_to(
 ) -> None:
     async def abandon(petal: Living) -> None:
         # What a runtime does that is cancelled while it starts, here in the very step of entering.
-        assert isinstance(petal._host, PetalLife)
-        petal._host.abandon_start()
+        assert isinstance(petal.__petalkit_host__, PetalLife)
+        petal.__petalkit_host__.abandon_start()
 
     async with open_harness(Living(abandon), Recorder()):
         await settle()
@@ -365,9 +421,39 @@ async def test_a_process_whose_every_petal_failed_ends_with_an_error(
 
     transport = MemoryTransport(MemoryBroker())
     monkeypatch.setattr("petalkit._runtime.create_transport", lambda settings: transport)
-    settings = Settings(organization_id="acme", device_id="Instance-1", watchdog=0)
+    settings = Settings(
+        organization_id="acme", device_id="Instance-1", watchdog=0, petal_restart_max=3
+    )
     with pytest.raises(AllPetalsFailed, match="out of service"), trio.fail_after(60):
         await run_until_signalled([Crashing()], settings)
+    assert trio.current_time() == 4 * 5 + 1 + 2 + 4  # it was started again three times
+
+
+@pytest.mark.parametrize("name", ["ca_file", "password_file"])
+async def test_a_person_at_a_terminal_is_told_of_a_missing_file_at_once_and_a_service_waits_for_it(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    transport = MemoryTransport(MemoryBroker())
+    monkeypatch.setattr("petalkit._runtime.create_transport", lambda settings: transport)
+    settings = Settings(
+        broker="mqtts://localhost",
+        organization_id="acme",
+        device_id="Instance-1",
+        username="u",
+        watchdog=0,
+        **{name: tmp_path / "none"},  # type: ignore[arg-type]
+    )
+
+    class Quiet(Petal):
+        name = "quiet"
+
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with trio.move_on_after(60) as served:
+        await run_until_signalled([Quiet()], settings)
+    assert served.cancelled_caught
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with trio.fail_after(60), pytest.raises(ConfigError, match=f"^{name}: .*cannot be read"):
+        await run_until_signalled([Quiet()], settings)
 
 
 async def test_a_start_that_leaves_disorder_ends_its_own_petal_only(

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from petalkit import CommandLogFilter, Petal, Settings, command
+from petalkit._logs import TextFormatter
 from petalkit.testing import open_harness
 
 from .petals import Recorder, settle
@@ -164,9 +165,37 @@ async def test_what_happens_to_one_command_is_never_logged_as_anothers(
         await trio.sleep(10)
         petal.open()
         await settle()
-    (line,) = [record for record in log.records if "EXPIRED" in record.getMessage()]
+    (line,) = [record for record in log.records if record.__dict__.get("error_code") == "EXPIRED"]
     assert line.__dict__["message_id"] == "late"
     assert line.__dict__["command"] == "rec/note"
+
+
+async def test_a_refusal_says_why_and_its_code_once(log: Keeper, autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        harness.send("rec/note", waitResponse="yes", timestamp=5)
+        harness.send("rec/nothing")
+        harness.send("rec/alone")
+        await settle()
+        harness.send("rec/alone")
+        harness.send("rec/note", expiresAt="2020-01-01T00:00:00Z")
+        harness.send("rec/note", {"n": "three"})
+        await harness.call("rec/brief")
+    said = {
+        record.__dict__["error_code"]: TextFormatter().format(record)
+        for record in log.records
+        if "error_code" in record.__dict__
+    }
+    for code, words in {
+        "INVALID_COMMAND": "refused: not a command: waitResponse expected",
+        "UNKNOWN_COMMAND": "refused: Unknown command: rec/nothing",
+        "BUSY": "answered: rec/alone is running; motor takes one at a time",
+        "EXPIRED": "expired",
+        "INVALID_DATA": "answered: data.n expected",
+        "TIMEOUT": "answered: rec/brief did not finish within 5 s",
+    }.items():
+        assert words in said[code]
+        assert said[code].count(code) == 1
 
 
 async def test_the_wires_text_is_escaped(log: Keeper, autojump_clock: object) -> None:

@@ -367,3 +367,100 @@ async def test_a_certificate_that_cannot_be_read_for_a_while_ends_nothing(
         transport.unreadable = False
         await until(lambda: runtime.statistics().links == 2)
     assert "cert_file: cannot be read" in caplog.text
+
+
+# -- what the broker grants, and how it fails
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+    return [r.getMessage() for r in caplog.records if text in r.getMessage()]
+
+
+async def test_a_filter_that_is_granted_qos_0_is_a_warning_at_each_connect(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    broker.limit_qos(f"{BASE}/command/edge")
+    async with open_harness(Recorder(), broker=broker) as harness:
+        [said] = warnings_of(caplog, "QoS 0")
+        assert f"QoS 0 only to {BASE}/command/edge: " in said
+        assert "is not sent again" in said
+        broker.limit_qos(f"{BASE}/command/edge", None)
+        harness.drop_link()
+        await harness.wait_connected()
+        assert len(warnings_of(caplog, "QoS 0")) == 1
+
+
+async def test_after_the_second_failed_attempt_the_doctor_is_named_once(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    broker.refuse_connections(1)
+    advice = "`petalkit doctor --broker mqtt://b` looks for the cause"
+    async with open_runtime(
+        [Recorder()], Settings(**FIXED), transport=MemoryTransport(broker), advice=advice
+    ) as runtime:
+        await runtime.wait_connected()
+        assert warnings_of(caplog, "doctor") == []  # one attempt may fail
+        for failures in (1, 2, 7):
+            caplog.clear()
+            await trio.sleep(60)
+            links = runtime.statistics().links
+            broker.refuse_connections(failures, reason_code=5)
+            broker.drop_links()
+            await until(lambda links=links: runtime.statistics().links > links)
+            told = ["2 attempts have failed: " + advice] if failures > 1 else []
+            assert warnings_of(caplog, "doctor") == told
+
+
+async def test_a_program_names_the_doctor_too(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    broker.refuse_connections(3)
+    async with watched(broker) as (_, runtime):
+        await runtime.wait_connected()
+    assert warnings_of(caplog, "`petalkit doctor` looks")
+
+
+# -- a status that is not retained, a will that waits
+
+
+async def test_a_status_without_retain(autojump_clock: object) -> None:
+    settings = Settings(**FIXED, status_retain=False)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        with harness.broker.observe(f"{BASE}/status") as seen:
+            harness.drop_link()
+            await harness.wait_connected()
+            assert [message.retain for message in seen] == [False, False]
+        assert not harness.broker.retained
+
+
+async def test_a_short_loss_does_not_flicker(autojump_clock: object) -> None:
+    broker = MemoryBroker()
+    settings = Settings(**FIXED, protocol="5", will_delay=30)
+    async with open_runtime(
+        [Recorder()], settings, transport=MemoryTransport(broker, "5"), jitter=lambda: 1.0
+    ) as runtime:
+        await runtime.wait_connected()
+        with broker.observe(f"{BASE}/status") as seen:
+            broker.refuse_connections(3)
+            broker.drop_links()
+            await until(lambda: runtime.statistics().links == 2)
+            await trio.sleep(100)
+            assert [msgspec.json.decode(message.payload)["status"] for message in seen] == [
+                "online"
+            ]
+            broker.refuse_connections()
+            broker.drop_links()
+            await trio.sleep(31)
+            assert msgspec.json.decode(seen[-1].payload)["status"] == "offline"
+            broker.accept_connections()
+            await until(lambda: runtime.statistics().links == 3)
+        with broker.observe(f"{BASE}/status") as seen:
+            runtime.stop()
+            await runtime.wait_stopped()
+            # At a stop it is said at once.
+            assert [msgspec.json.decode(message.payload)["status"] for message in seen] == [
+                "offline"
+            ]

@@ -230,3 +230,36 @@ async def test_a_retained_command_is_refused_and_the_device_goes_on(
         assert (await observer.call("work/echo", "live", n=2))["n"] == 2
         await observer.link.publish(Message(f"{BASE}/command", b"", 1, True))
     assert runs() == [2]
+
+
+@WIRES
+async def test_files_that_come_after_the_start_and_a_password_that_is_renewed(
+    start: Start,
+    start_mosquitto: StartMosquitto,
+    certificates: Certificates,
+    tmp_path: Path,
+    wire: Wire,
+) -> None:
+    """Before the first link as after it: what is missing or wrong is told, and tried again."""
+    mosquitto = start_mosquitto(certificates=certificates, users={"device": "old"})
+    ca, token = tmp_path / "late-ca.pem", tmp_path / "late-token"
+    options = (
+        *("--broker", mosquitto.url, "--ca-file", str(ca)),
+        *("--username", "device", "--password-file", str(token)),
+    )
+    program = start("run", "work.py", *options, *WHO, *wire)
+    await program.said(f"password_file: {token} cannot be read: No such file")
+    token.write_text("old\n")
+    await program.said(f"ca_file: {ca} cannot be read: No such file")
+    ca.write_bytes(certificates.ca.read_bytes())
+    await program.connected()
+
+    mosquitto.stop()
+    mosquitto.set_users({"device": "new"})
+    mosquitto.start()
+    await program.said("not connected to")
+    await program.said("reason code")
+    token.write_text("new\n")
+    await program.connected(2)
+    program.process.send_signal(signal.SIGTERM)
+    assert await program.ended() == 0, program.text

@@ -107,6 +107,12 @@ async def connects_and_leaves_and_finds_its_session(rig: Rig) -> None:
 
 
 @check
+async def says_what_was_granted(rig: Rig) -> None:
+    async with rig.transport.connect(DEVICE) as link:
+        assert list(await link.subscribe([*COMMANDS, TopicFilter("more/x")])) == [1, 1]
+
+
+@check
 async def delivers_what_it_subscribed_to(rig: Rig) -> None:
     async with rig.other.connect(OTHER) as other, rig.transport.connect(DEVICE) as link:
         await link.subscribe(COMMANDS)

@@ -64,6 +64,18 @@ def answer(kind: int, to: Packet, tail: bytes = b"") -> bytes:
     return packet(kind, to.packet_id.to_bytes(2, "big") + tail)
 
 
+def filters_of(subscribe: Packet, *, v5: bool) -> list[bytes]:
+    """Of a SUBSCRIBE whose properties, if it has any, take fewer than 128 bytes."""
+    body = subscribe.body[2:]
+    rest = body[1 + body[0] :] if v5 else body
+    filters: list[bytes] = []
+    while rest:
+        size = int.from_bytes(rest[:2], "big")
+        filters.append(rest[2 : 2 + size])
+        rest = rest[3 + size :]  # with the options
+    return filters
+
+
 class Peer:
     """The broker's end of one connection."""
 
@@ -132,7 +144,8 @@ class Peer:
         while (found := await self.packet()) is not None:
             match found.kind:
                 case 8:
-                    await self.send(answer(SUBACK, found, extra + b"\1"))
+                    count = len(filters_of(found, v5=v5))
+                    await self.send(answer(SUBACK, found, extra + b"\1" * count))
                 case 10:
                     await self.send(answer(UNSUBACK, found, extra + b"\0" * v5))
                 case 3 if found.flags & 2:

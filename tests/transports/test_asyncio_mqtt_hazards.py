@@ -191,7 +191,7 @@ async def test_s06_a_disconnect_after_a_cancelled_connect_is_harmless() -> None:
     ends: list[str] = []
 
     class Events:
-        def on_end(self, reason: str, *, taken_over: bool) -> None:
+        def on_end(self, reason: str, *, reason_code: int | None) -> None:
             ends.append(reason)
 
     async with trio_asyncio.open_loop() as loop:

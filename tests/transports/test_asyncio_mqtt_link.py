@@ -247,9 +247,9 @@ async def test_a_loss_while_something_is_still_to_be_written(
         (delivery,) = await link.receive()
         on_end = link.on_end
 
-        def acknowledge_at_the_end(reason: str, *, taken_over: bool) -> None:
+        def acknowledge_at_the_end(reason: str, *, reason_code: int | None) -> None:
             delivery.ack()  # as the runtime may have, in the same wake-up
-            on_end(reason, taken_over=taken_over)
+            on_end(reason, reason_code=reason_code)
 
         monkeypatch.setattr(Outgoing, "flush", counting)
         monkeypatch.setattr(link, "on_end", acknowledge_at_the_end)

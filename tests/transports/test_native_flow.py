@@ -207,14 +207,13 @@ async def test_as_many_in_flight_as_the_broker_allows(
 async def test_messages_that_are_refused_do_not_hurt_the_link(
     network: Network, autojump_clock: MockClock
 ) -> None:
-    network.greet(mqtt5.ConnAckPacket(max_packet_size=1000, retain_available=False))
+    network.greet(mqtt5.ConnAckPacket(max_packet_size=1000))
     options = attrs.evolve(OPTIONS, payload_max=500)
     async with network.transport.connect(options) as link:
         for qos in (0, 1):
             assert await refused(link, Message("out", bytes(501), qos)) == 0x95
             assert await refused(link, Message("o" * 600, bytes(450), qos)) == 0x95
             assert await refused(link, Message("o" * 70_000, b"", qos)) == 0x90
-            assert await refused(link, Message("kept", b"", qos, retain=True)) == 0x9A
         assert network.peer.names() == ["CONNECT"]
 
         async with trio.open_nursery() as nursery:

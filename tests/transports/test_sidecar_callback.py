@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -239,6 +240,28 @@ async def test_with_a_token_nothing_comes_in_without_it(
     assert stats.status == (200 if good else 401)
     assert (await bench.ask(path="/mqtt-callback/health", method="GET")).status == 200
     assert "se cret" not in caplog.text
+
+
+async def test_a_renewed_token_is_taken_beside_the_old_one_until_the_client_knows_it() -> None:
+    bench = Bench(linked=False, sidecar_token_file=Path("token"))
+
+    async def taken() -> list[str]:
+        tokens = ("", "first", "second", "third")
+        said = [(await bench.ask(authorization=f"Bearer {one}")).status for one in tokens]
+        assert set(said) <= {401, 503}
+        return [token for token, status in zip(tokens, said, strict=True) if status == 503]
+
+    assert await taken() == []  # it was not read yet, so nobody can know it
+    bench.app.use_token("first")
+    assert await taken() == ["first"]
+    bench.app.use_token("first")
+    bench.app.use_token("second")
+    assert await taken() == ["first", "second"]
+    bench.app.forget_old_token()
+    assert await taken() == ["second"]
+    bench.app.use_token("second")
+    bench.app.use_token("third")
+    assert await taken() == ["second", "third"]
 
 
 async def test_without_a_link_it_is_there_and_says_503() -> None:

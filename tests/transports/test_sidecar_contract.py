@@ -75,6 +75,10 @@ class WrappedLink(Link):
         return self._link.session_present
 
     @property
+    def session_expiry(self) -> int:
+        return self._link.session_expiry
+
+    @property
     def publish_maximum(self) -> int:
         return self._link.publish_maximum
 
@@ -82,8 +86,8 @@ class WrappedLink(Link):
     def ended(self) -> trio.Event:
         return self._link.ended
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
-        await self._link.subscribe(filters)
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
+        return await self._link.subscribe(filters)
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         await self._link.unsubscribe(filters)

@@ -392,7 +392,7 @@ async def test_a_lost_link_tells_every_publisher_once(
         await trio.sleep(5)
     assert len(done) == 4
     assert isinstance(done[-1], ConnectionLost)
-    assert not link.loss_blames_messages
+    assert link.retries_by_itself
 
 
 async def test_a_link_lost_in_the_step_of_an_answer_tells_once(

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import attrs
 import h11
 import pytest
 import trio
@@ -17,6 +18,9 @@ from petalkit import ConnectFailed, Settings
 from petalkit._messages import Message
 from petalkit._topics import TopicFilter
 from petalkit.transports import ConnectOptions, sidecar
+from petalkit.transports._sidecar_addresses import sidecar_addresses
+
+from .resolver import Resolver
 
 pytestmark = pytest.mark.trio
 
@@ -29,17 +33,19 @@ class Client:
 
     Attributes:
         authority: signs the certificate of connections from now on.
+        names: that stand in it.
         asked: the paths and bodies that came.
     """
 
     def __init__(self, authority: trustme.CA) -> None:
         self.authority = authority
+        self.names = ["localhost", "127.0.0.1"]
         self.asked: list[tuple[bytes, bytes]] = []
         self.port = 0
 
     async def serve_one(self, plain: trio.SocketStream) -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+        self.authority.issue_cert(*self.names).configure_cert(context)
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
             await self._answer(stream)
@@ -124,3 +130,64 @@ async def test_nor_is_anything_published_to_one_that_takes_its_place(
             link.publish_nowait(Message("a/response", b'{"n":1}', 1), lambda _: None)
             await trio.sleep(0.5)
     assert client.came(b"/publish") == []
+
+
+@pytest.mark.parametrize(
+    ("host", "options"),
+    [
+        ("sidecar.example.", {}),
+        ("127.0.0.1", {"tls_server_name": "sidecar.example"}),
+        ("other.example", None),
+    ],
+)
+async def test_the_name_in_its_certificate_is_the_one_that_is_checked(
+    client: Client, tmp_path: Path, host: str, options: dict[str, str] | None
+) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    client.names = ["sidecar.example"]
+    settings = attrs.evolve(
+        settings_for(client, client.authority, tmp_path),
+        sidecar_url=f"https://{host}:{client.port}",
+        **(options or {}),  # type: ignore[arg-type]
+    )
+    done = trio.Event()
+    with trio.fail_after(LIMIT), contextlib.ExitStack() as stack:
+        if options is None:
+            stack.enter_context(pytest.raises(ConnectFailed, match="mismatch"))
+        async with sidecar.create(settings).connect(ConnectOptions(client_id="x")) as link:
+            link.publish_nowait(Message("a/response", b'{"n":1}', 1), lambda _: done.set())
+            await done.wait()
+    assert len(client.came(b"/publish")) == (options is not None)
+
+
+async def test_a_zone_leads_there_and_is_said_to_nobody() -> None:
+    for zone in ("%lo", "%25lo"):
+        settings = Settings(transport="sidecar", sidecar_url=f"https://[fe80::1{zone}]:44/p/")
+        found = sidecar_addresses(settings)
+        assert found.url == "https://[fe80::1%lo]:44/p"  # as httpx takes it
+        assert (found.host, found.server_name) == ("fe80::1%lo", "fe80::1")
+        assert found.authority == "[fe80::1]:44"
+
+
+async def test_a_token_is_read_for_each_link(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    settings = attrs.evolve(
+        settings_for(client, client.authority, tmp_path), sidecar_token_file=file
+    )
+    transport = sidecar.SidecarTransport(settings)
+    options = ConnectOptions(client_id="x")
+    with trio.fail_after(LIMIT):
+        for token, problem in ((None, "cannot be read"), ("a b", "without spaces")):
+            if token is not None:
+                file.write_text(token)
+            with pytest.raises(ConnectFailed, match=rf"^sidecar_token_file: .*{problem}"):
+                async with transport.connect(options):
+                    raise AssertionError("there was no token")
+        assert client.asked == []
+        for token in ("first", "second"):
+            file.write_text(f"{token}\n")
+            async with transport.connect(options) as link:
+                assert b"first" in transport.app._tokens  # the client knows no other
+                await link.subscribe([TopicFilter("a/command")])
+                assert transport.app._tokens == (token.encode(),)
+            assert f"token={token}".encode() in client.came(b"/subscribe")[-1]

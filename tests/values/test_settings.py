@@ -111,3 +111,19 @@ def test_a_bound_of_packets_is_refused_where_nobody_could_be_told_of_it(
     assert Settings(transport="native", packet_maximum=2000).packet_maximum == 2000
     with pytest.raises(ConfigError, match="packet_maximum"):
         Settings(packet_maximum=2000, **other)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"protocol": "3.1.1"}, 'needs protocol "5"'),
+        ({"protocol": "5", "session_expiry": 29}, r"at most session_expiry \(29 s\)"),
+        ({"protocol": "5", "clean_start": True}, "clean_start"),
+    ],
+)
+def test_a_will_that_waits_needs_a_session_that_lasts(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text) as caught:
+        Settings(will_delay=30, **given)
+    assert caught.value.setting == "will_delay"
+    assert Settings(will_delay=30, protocol="5", session_expiry=30).will_delay == 30
+    assert Settings(will_delay=30, transport="native").will_delay == 30

@@ -6,6 +6,7 @@ of ours; a traceback means a bug in petalkit.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -34,7 +35,10 @@ Settings come from the command line, then PETALKIT_* variables, then --config, t
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
     "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
-    "--sidecar-token": f"{_SEEN}; use PETALKIT_SIDECAR_TOKEN or the --config file",
+    "--key-password": f"{_SEEN}; use --key-password-file, PETALKIT_KEY_PASSWORD or the --config "
+    "file",
+    "--sidecar-token": f"{_SEEN}; use --sidecar-token-file, PETALKIT_SIDECAR_TOKEN or the --config "
+    "file",
 }
 
 
@@ -65,14 +69,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of the process.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    _hold_standard_descriptors()
     try:
         code = _make_app()(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
-        sys.stdout.flush()  # here, where a closed pipe can still be met
+        if sys.stdout is not None:  # as it is where it was closed before the start
+            sys.stdout.flush()  # here, where a closed pipe can still be met
     except BaseException as error:
         return _explain(error)
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _hold_standard_descriptors() -> None:
+    """Let no other file have the number of a closed output, or words meant for people end in it."""
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
 
 
 def _option(error: UnknownOptionError) -> str:

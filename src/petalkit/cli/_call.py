@@ -14,13 +14,14 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
-from .._errors import PayloadError, TransportError
+from .._codec import Timestamps
+from .._errors import ErrorCode, PayloadError, TransportError
 from .._logs import configure_logging, escape
 from .._messages import MAX_EXPIRY, Response
 from .._settings import Settings
-from ..client import DEFAULT_CALL_TIMEOUT, open_client
+from ..client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
 from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._options import GENERAL, CallSettings, GeneralOptions
+from ._options import GENERAL, CallSettings, GeneralOptions, advice
 
 _ENVELOPE = frozenset({"messageId", "timestamp", "success"})
 _HOST_ENVELOPE = frozenset({"phase", "deviceId"})
@@ -50,8 +51,8 @@ def call(  # noqa: D417 - what is left out has its words in its class
         command: The full name, such as example-petal/hello.
         data: The arguments, as a JSON object; @FILE reads them from a file, @- from standard input.
         timeout: How long to wait for the response. [s]
-        expires_in: After so long the device is not to start the command any more. Judged by its
-            clock. [s]
+        expires_in: After so long the device is not to start the command any more, judged by its
+            clock; inf for never. Without it, as long as --timeout. [s]
         message_id: The messageId; without it a new one. The same again asks for the same answer
             again, from the device's record.
         as_json: Print the whole response as one line of JSON.
@@ -63,12 +64,13 @@ def call(  # noqa: D417 - what is left out has its words in its class
     configure_logging(general.log_level or "warning", general.log_format)
     if not 0 < timeout < math.inf:
         raise UsageError(f"--timeout must be seconds above 0, not {timeout}")
-    if expires_in is not None and not 0 < expires_in <= MAX_EXPIRY:
-        raise UsageError(f"--expires-in must be seconds above 0, not {expires_in}")
+    if expires_in is not None and not (0 < expires_in <= MAX_EXPIRY or expires_in == math.inf):
+        raise UsageError(f"--expires-in must be seconds above 0, or inf, not {expires_in}")
     arguments = read_data(data, loaded.settings.payload_max)
     calling = functools.partial(
         _call,
         loaded.settings,
+        advice(general, settings or CallSettings()),
         command,
         arguments,
         timeout=timeout,
@@ -79,11 +81,14 @@ def call(  # noqa: D417 - what is left out has its words in its class
     if response is None:
         return EXIT_USAGE
     show_response(response, as_json=as_json)
+    if response.error_code == ErrorCode.EXPIRED and expires_in is None:
+        _explain_expired(response, timeout)
     return EXIT_OK if response.success else EXIT_ERROR
 
 
 async def _call(
     settings: Settings,
+    hint: str,
     command: str,
     data: Mapping[str, Any],
     **how: Any,
@@ -93,16 +98,28 @@ async def _call(
         async with open_client(settings) as client:
             try:
                 return await client.call(command, data, **how)
-            except trio.TooSlowError:
-                report(
-                    f"no answer to {command!r} within {how['timeout']:g} s under "
-                    f"{client.identity.base_topic!r}: is the device there, and are these its IDs?"
-                )
+            except CallTimeout as error:
+                text = f"{error}. Is the device there, and is it {client.identity.base_topic!r}?"
+                report(text, details=escape(hint))
+                if error.sent:
+                    report(
+                        f"For the answer that it may still give: the same call, "
+                        f"with --message-id {error.message_id}"
+                    )
     except TransportError as error:
-        report(f"{_broker(settings)}: {error}")
+        report(f"{_broker(settings)}: {error}", details=escape(hint))
     except PayloadError as error:
         report(error.message)
     return None
+
+
+def _explain_expired(response: Response, timeout: float) -> None:
+    """It came in time, or no answer would have: so clocks are apart, or it stood in a line."""
+    report(
+        f"It was to be started within {timeout:g} s (--timeout), by the device's clock, which says "
+        f"{response.timestamp or 'nothing'}; this one says {Timestamps()()}. If they differ, set "
+        "them; --expires-in inf lets the command be started however late"
+    )
 
 
 def _broker(settings: Settings) -> str:

@@ -88,7 +88,7 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     wanted = None
     if call is not None:
         wanted = Call(command=call, data=read_data(data or "{}", loaded.settings.payload_max))
-    certificates = check_certificates(loaded.settings, general.password_file, time.time())
+    certificates = check_certificates(loaded.settings, time.time())
     report.show(certificates)
     organization_id, check = check_organization(loaded.settings)
     report.show(check)

@@ -7,9 +7,12 @@ ours.
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import sys
 import traceback
@@ -19,8 +22,11 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from .._errors import PetalkitError
+from .._failures import ENDS_PROCESS, showable, text_of
 from ._errors import UsageError
 from ._settings_loading import near_match
+
+logger = logging.getLogger("petalkit.settings")
 
 ENTRY_POINT_GROUP = "petalkit.petals"
 HOST_ENTRY_POINT_GROUP = "petal.plugins"
@@ -49,6 +55,27 @@ def split_target(target: str) -> tuple[str, str]:
 def is_file(place: str) -> bool:
     """Whether a place is meant as a file."""
     return place.endswith(".py") or os.sep in place
+
+
+def is_folder(target: str) -> bool:
+    """Whether a target is a folder, of files that define petals."""
+    return os.path.isdir(target) and (os.sep in target or not _is_entry_or_module(target))
+
+
+def _is_entry_or_module(name: str) -> bool:
+    """A plain word is a module or an entry point where there is one, also beside such a folder."""
+    return Path(name, "__init__.py").is_file() or name in _entry_names(
+        [ENTRY_POINT_GROUP, HOST_ENTRY_POINT_GROUP]
+    )
+
+
+def petal_files(folder: str) -> list[str]:
+    """Its files that may define petals, in order: not those whose names begin with `_` or `.`."""
+    return sorted(
+        os.path.join(folder, entry.name)
+        for entry in os.scandir(folder)
+        if entry.name.endswith(".py") and not entry.name.startswith(("_", ".")) and entry.is_file()
+    )
 
 
 def import_place(place: str, target: str, groups: Sequence[str] = ()) -> ModuleType:
@@ -111,6 +138,7 @@ def _import_file(path: Path, target: str) -> ModuleType:
     inside = _name_in_package(path)
     if inside is not None:
         return _import_from_package(path, *inside, target)
+    _refuse_others_neighbours(path, target)
     # As `python path/to/file.py` does: the file's neighbours can be imported by it.
     _importable(str(path.parent))
     name = path.stem
@@ -119,9 +147,15 @@ def _import_file(path: Path, target: str) -> ModuleType:
         return loaded
     if not name.isidentifier() or loaded is not None or name in sys.stdlib_module_names:
         # Not under a name that is somebody else's already.
-        name = f"petalkit_target_{abs(hash(str(path))):x}"
+        name = f"petalkit_target_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
         if name in sys.modules:
             return sys.modules[name]
+        logger.warning(
+            "%s cannot be imported as %r, which is no free name: functions in it cannot be sent to "
+            "processes (spawn, forkserver); rename the file",
+            path,
+            path.stem,
+        )
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{target!r}: {str(path)!r} is not a Python file")
@@ -134,6 +168,57 @@ def _import_file(path: Path, target: str) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return module
+
+
+def _refuse_others_neighbours(path: Path, target: str) -> None:
+    """Refuse a file that would import the neighbours of another TARGET under the names of its own.
+
+    Python has one module for each name, so the second `import helpers` gives the first one's.
+
+    Raises:
+        UsageError: it imports one whose name is taken; the text has both paths.
+    """
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for name in _imported_by(file):
+            own = _neighbour(path.parent, name)
+            if own is None:
+                continue
+            loaded = getattr(sys.modules.get(name), "__file__", None)
+            if loaded is not None and Path(loaded).resolve() != own.resolve():
+                raise UsageError(
+                    f"{target!r} imports {name!r}, which is {str(own)!r} beside it, and another "
+                    f"{name!r} is imported already: {loaded!r}. Rename one of them, or make each "
+                    "folder a package (with an __init__.py) and write `from . import ...`"
+                )
+            waiting.append(own)
+
+
+def _neighbour(folder: Path, name: str) -> Path | None:
+    for path in (folder / name / "__init__.py", folder / f"{name}.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imported_by(file: Path) -> set[str]:
+    """The first names of what a file imports, anywhere in it; nothing if it cannot be read."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return set()  # importing it says more
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names
 
 
 def _name_in_package(path: Path) -> tuple[Path, str] | None:
@@ -226,9 +311,11 @@ def guarded(target: str, call: Any, *arguments: Any) -> Any:
         raise
     except SystemExit as error:
         raise UsageError(f"{target!r}: importing it ended the program ({error})") from None
-    except Exception as error:
-        message = f"{target!r} could not be loaded: {type(error).__name__}: {error}"
-        details = _own_traceback(error)
+    except ENDS_PROCESS:
+        raise
+    except BaseException as error:  # of whatever class
+        message = f"{target!r} could not be loaded: {text_of(error)}"
+        details = _own_traceback(showable(error))
         if isinstance(error, ModuleNotFoundError):
             message += _missing_hint(error.name or "")
             raise _Missing(message, details=details, name=error.name) from None

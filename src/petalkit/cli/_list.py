@@ -18,10 +18,10 @@ from rich.text import Text
 from .._petal import Petal
 from .._registry import CommandSpec, build_table
 from . import _settings_loading
-from ._errors import EXIT_OK, UsageError
+from ._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from ._host_petals import known_commands
 from ._options import GENERAL, HostOptions
-from ._targets import load_targets
+from ._targets import find_petals
 
 
 def list_commands(  # noqa: D417 - what is left out has its words elsewhere
@@ -40,7 +40,8 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
     loaded = _settings_loading.load(config=config)
     opened = (host or HostOptions()).open(loaded)
-    petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=opened)
+    found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
+    petals = found.petals
     table = build_table(petals)
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -53,7 +54,9 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
             lines = _describe(petal, specs)
         for line in lines:
             console.print(line)
-    return EXIT_OK
+    for one in found.wrong:
+        report(f"{one.target}: {one.message}", details=one.details)
+    return EXIT_USAGE if found.wrong else EXIT_OK
 
 
 def _by_name(spec: CommandSpec) -> str:

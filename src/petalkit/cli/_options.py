@@ -7,8 +7,9 @@ on a command line is seen by every user of the machine.
 from __future__ import annotations
 
 import os
+import shlex
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -32,7 +33,11 @@ _SHOWN_FIRST = (
     "transport",
     "protocol",
 )
-_SECURITY = ("username", "ca_file", "cert_file", "key_file", "alpn", "allow_insecure")
+_SECURITY = (
+    *("username", "username_file", "password_file"),
+    *("ca_file", "cert_file", "key_file", "key_password_file", "tls_server_name"),
+    *("alpn", "allow_insecure"),
+)
 # What matters to a program that calls; the rest is the device's.
 _CALLER = (
     *_SHOWN_FIRST,
@@ -117,6 +122,43 @@ else:
     JournalSettings = _make_options("JournalSettings", _JOURNAL)
 
 
+def as_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Options as they are typed, each by its name in Python."""
+    typed: list[str] = []
+    for name, value in options.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            typed.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            values: tuple[object, ...] = value if isinstance(value, tuple) else (value,)
+            for text in map(str, values):
+                # What begins with a dash would be read as the next option.
+                whole = text.startswith("-")
+                typed += [f"--{option}={text}"] if whole else [f"--{option}", text]
+    return typed
+
+
+def advice(
+    general: GeneralOptions,
+    settings: SettingsOptions,
+    targets: Sequence[str] = (),
+    host: HostOptions | None = None,
+) -> str:
+    """How to ask the doctor about what these options make; for a terminal, in one line.
+
+    No secret is an option. What the environment says is not repeated, since the log is read by
+    more people than it.
+    """
+    arguments = [*targets]
+    if host is not None and host.host_compat:
+        arguments += ["--host-compat", *as_arguments({"proxy": host.proxy})]
+    arguments += as_arguments({"config": general.config, **settings.given()})
+    command = shlex.join(["petalkit", "doctor", *arguments])
+    variables = [name for name in _settings_loading.setting_variables() if os.environ.get(name)]
+    where = ", with the same PETALKIT_* variables," if variables else ""
+    return f"`{command}`{where} looks for the cause"
+
+
 @Parameter(name="*", group=GENERAL)
 @attrs.frozen(kw_only=True)
 class GeneralOptions:
@@ -124,9 +166,6 @@ class GeneralOptions:
 
     config: Path | None = None
     """A TOML file: settings in a table [petalkit], and a table [petals.NAME] per petal."""
-
-    password_file: Annotated[Path | None, Parameter(group=_SAFETY)] = None
-    """A file that holds the password for the broker. Or set PETALKIT_PASSWORD."""
 
     log_level: LogLevel | None = None
     """What to log, on stderr."""
@@ -141,7 +180,7 @@ class GeneralOptions:
             # Where no ID is set, the runtime looks into the environment before the file; what is
             # said on the command line goes before the environment.
             os.environ.pop(environment_name("organization_id"), None)
-        return _settings_loading.load(given, config=self.config, password_file=self.password_file)
+        return _settings_loading.load(given, config=self.config)
 
 
 @Parameter(name="*", group=_HOST)

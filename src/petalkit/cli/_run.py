@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,13 +11,16 @@ from .._logs import configure_logging
 from .._run import run_as_process
 from ._errors import UsageError
 from ._journal_path import with_journal
-from ._options import GeneralOptions, HostOptions, RunSettings
-from ._targets import load_targets
+from ._options import GeneralOptions, HostOptions, RunSettings, advice
+from ._targets import find_petals
+
+logger = logging.getLogger("petalkit.petals")
 
 
-def run(
+def run(  # noqa: D417 - what is left out has its words elsewhere
     *targets: Annotated[str, Parameter(name="TARGET", negative=())],
     general: GeneralOptions | None = None,
+    strict: Annotated[bool, Parameter(negative=())] = False,
     host: HostOptions | None = None,
     settings: Annotated[RunSettings | None, Parameter(name="*")] = None,
 ) -> int:
@@ -25,7 +29,8 @@ def run(
     TARGET is module:Petal, path/to/file.py:Petal, or an entry point of the group
     petalkit.petals. The name may be that of a class, of an instance, or of a function that
     returns one; it may be left out where one petal is defined. Several run side by side.
-    With --host-compat, petals written for petal_app_manager may be among them.
+    A folder stands for the petals of its files: what is wrong with one is logged, and the rest is
+    served. With --host-compat, petals written for petal_app_manager may be among them.
 
     What is accepted is recorded in a journal, and outlives the process: --journal FILE says where,
     --journal off that there is none.
@@ -34,6 +39,9 @@ def run(
 
     Exit codes: 0 stopped, 1 runtime error or no petal left, 2 usage or configuration
     error, 3 stopped by a second signal.
+
+    Args:
+        strict: Serve nothing if a petal of a folder cannot be served.
     """
     if not targets:
         raise UsageError("run: which petal? Write petalkit run module:Petal or path/to/file.py")
@@ -41,5 +49,12 @@ def run(
     loaded = general.load(settings or RunSettings())
     configure_logging(general.log_level or "info", general.log_format)
     opened = (host or HostOptions()).open(loaded)
-    petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=opened)
-    return run_as_process(petals, with_journal(loaded))
+    found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened, strict=strict)
+    for one in found.wrong:
+        details = f"\n{one.details}" if one.details else ""
+        logger.error("%s is not served: %s%s", one.target, one.message, details)
+    if found.wrong:
+        served, wrong = len(found.petals), len(found.wrong)
+        logger.warning("%d petals are served, %d are not: see above", served, wrong)
+    hint = advice(general, settings or RunSettings(), targets, host)
+    return run_as_process(found.petals, with_journal(loaded), hint)

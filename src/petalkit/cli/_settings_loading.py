@@ -9,6 +9,7 @@ repeated in an error of a secret.
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import os
 import tomllib
@@ -24,8 +25,7 @@ from typed_settings.loaders import DictLoader, EnvLoader
 
 from .._errors import ConfigError
 from .._files import open_regular
-from .._settings import Settings, environment_name
-from .._settings_checks import MQTT_TEXT_MAX
+from .._settings import RENEWABLE, Settings, environment_name
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -33,7 +33,9 @@ CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
 
 _TABLES = ("petalkit", "petals", "proxies")
 # A callable cannot come from text.
-_NOT_LOADABLE = frozenset({"organization_source"})
+_NOT_LOADABLE = frozenset(
+    field.name for field in attrs.fields(Settings) if field.name.endswith("_source")
+)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -79,6 +81,11 @@ def loadable_fields() -> dict[str, attrs.Attribute[Any]]:
     }
 
 
+def setting_variables() -> list[str]:
+    """The environment variables that are read."""
+    return [environment_name(name) for name in loadable_fields()]
+
+
 def setting_types() -> dict[str, Any]:
     """The annotations of all settings, resolved."""
     return typing.get_type_hints(Settings)
@@ -94,7 +101,6 @@ def load(
     given: Mapping[str, Any] | None = None,
     *,
     config: Path | None = None,
-    password_file: Path | None = None,
 ) -> Loaded:
     """Load the settings from all layers.
 
@@ -102,7 +108,6 @@ def load(
         given: what the command line gave, by setting; it goes before all else.
         config: a TOML file: a table `[petalkit]`, a table `[petals.NAME]` per petal, and a
             table `[proxies]` for petals of the host.
-        password_file: a file that holds the password and nothing else.
 
     Raises:
         ConfigError: something cannot be read or used; it names the setting and the origin.
@@ -110,8 +115,6 @@ def load(
     given = dict(given or {})
     if "organization_id" in given and "organization_file" in given:
         raise ConfigError("organization_id", "cannot be given together with --organization-file")
-    if password_file is not None:
-        given["password"] = _read_password(password_file)
     table: Mapping[str, Any] = {}
     petals: Mapping[str, Mapping[str, Any]] = {}
     proxies: Mapping[str, str] = {}
@@ -134,6 +137,13 @@ def load(
     if _outranks(merged.organization_file, merged.organization_id):
         # A fixed ID goes before the file, but not before a file named in a higher layer.
         del values["organization_id"]
+    for name in RENEWABLE:
+        # Of one layer they contradict each other, which is refused; of two the higher one counts.
+        fixed, file = getattr(merged, name), getattr(merged, f"{name}_file")
+        if _outranks(file, fixed):
+            del values[name]
+        elif _outranks(fixed, file):
+            del values[f"{name}_file"]
     try:
         settings = Settings(**values)
     except ConfigError as error:
@@ -147,7 +157,7 @@ def load(
 
 def _warn_of_slips() -> None:
     """Name variables that look like a mistyped setting; others under the prefix are not ours."""
-    known = [environment_name(name) for name in loadable_fields()]
+    known = setting_variables()
     for variable in os.environ:
         if variable.startswith("PETALKIT_") and variable not in known:
             close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
@@ -204,12 +214,6 @@ def _read_text(path: Path, setting: str, limit: int) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise ConfigError(setting, f"{str(path)!r} is not UTF-8") from None
-
-
-def _read_password(path: Path) -> str:
-    password = _read_text(path, "password_file", MQTT_TEXT_MAX + 2)
-    # An editor ends the line; the password does not.
-    return password.removesuffix("\n").removesuffix("\r")
 
 
 def _read_config(
@@ -291,12 +295,35 @@ def _to_type(raw: Any, hint: Any, folder: Path | None) -> Any:
 
 def _to_strings(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):  # from the environment
+        if raw.lstrip().startswith("["):
+            return _json_strings(raw)
         return tuple(_unicode(part.strip()) for part in raw.split(",") if part.strip())
-    if isinstance(raw, list | tuple):
+    if isinstance(raw, tuple):  # from the command line, one text for each time that it is there
+        words = typing.cast("tuple[str, ...]", raw)
+        return tuple(
+            text
+            for word in words
+            for text in (_json_strings(word) if word.lstrip().startswith("[") else [_unicode(word)])
+        )
+    if isinstance(raw, list):
         parts = typing.cast("Sequence[Any]", raw)
         if all(isinstance(part, str) for part in parts):
             return tuple(map(_unicode, parts))
     raise ValueError("a list of texts (with commas between them in the environment)")
+
+
+def _json_strings(raw: str) -> tuple[str, ...]:
+    """What begins like a JSON list is one: as a text it would be a topic with brackets in it."""
+    try:
+        value: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list):
+        raise ValueError("a JSON list of texts where it begins with [")
+    parts = typing.cast("Sequence[Any]", value)
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError("a JSON list of texts where it begins with [")
+    return tuple(map(_unicode, parts))
 
 
 def _to_bool(raw: Any, _: Path | None) -> bool:

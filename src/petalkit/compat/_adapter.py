@@ -19,6 +19,7 @@ from .._context import CommandContext, OwnWords, PetalHost
 from .._messages import Command
 from .._petal import Petal as NativePetal
 from .._registry import CommandOptions, CommandResolver, CommandSpec, make_spec
+from .._settings import RestartPolicy
 from ._asking import Asking
 from ._desk import Desk
 from ._errors import HookFailed
@@ -45,15 +46,18 @@ class GuidePetal(NativePetal):
         settled: its start is over, well or not, and its commands may start.
     """
 
-    beside_others: ClassVar[bool] = True
-    ready_at_once: ClassVar[bool] = False
-    resolver: CommandResolver | None
+    __petalkit_beside_others__: ClassVar[bool] = True
+    __petalkit_ready_at_once__: ClassVar[bool] = False
+    __petalkit_resolver__: CommandResolver | None
+    restart_policy: RestartPolicy | None = (
+        "never"  # as their host does: they were not written to start twice
+    )
 
     def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
         self.guide_petal = petal
         self.name = getattr(petal, "name", None) or type(petal).__name__
         self.version = str(getattr(petal, "version", "0"))
-        self.resolver = routes
+        self.__petalkit_resolver__ = routes
         self.settled = trio.Event()
         self._routes = routes
         self._supplies = supplies
@@ -96,7 +100,11 @@ class GuidePetal(NativePetal):
     @property
     def is_served(self) -> bool:
         """Whether it is in service."""
-        return self._asking is not None and self._host is not None and not self._host.failed
+        return (
+            self._asking is not None
+            and self.__petalkit_host__ is not None
+            and not self.__petalkit_host__.failed
+        )
 
     @property
     def is_starting(self) -> bool:
@@ -131,20 +139,20 @@ class GuidePetal(NativePetal):
         if self._asking is not None:
             await self._asking.finish(exchange, has_keys=bool(self.key_names()))
 
-    async def _wait_work_done(self) -> None:
+    async def __petalkit_wait_work_done__(self) -> None:
         """Wait until no handler runs on after its answer."""
         if self._asking is not None:
             await self._asking.wait_left()
 
     async def _serve(self, command: Command, context: CommandContext) -> OwnWords | None:
-        return await self._routes.serve(self, self._served(), command, context)
+        return await self._routes.serve(self, self.__petalkit_served__(), command, context)
 
     # -- life
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
         """Open the loop, call the first hooks, serve; at the end the hooks of the end."""
-        host = self._served()
+        host = self.__petalkit_served__()
         settings = host.settings
         options = CommandOptions(name=self.name, timeout=settings.compat_timeout)
         self._template = make_spec(self, options, self._serve)

@@ -24,6 +24,7 @@ from .._runtime import Runtime, open_runtime
 from .._settings import Settings
 from .._statistics import Statistics
 from ..transports.memory import MemoryBroker, MemoryTransport, Observer
+from ._threads import guard_threads
 
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)  # the wall clock when Trio's clock says 0
 ORGANIZATION_ID = "acme"
@@ -297,6 +298,7 @@ async def open_harness(
     organization_id: str | None = ORGANIZATION_ID,
     connected: bool = True,
     now: Callable[[], float] | None = None,
+    restarts: bool = False,
 ) -> AsyncGenerator[Harness]:
     """Serve petals on an in-process broker for the length of an `async with` block.
 
@@ -309,6 +311,8 @@ async def open_harness(
         connected: whether to wait until the first link is up; not done without an ID.
         now: the device's own wall clock, in seconds since 1970, to see what it does when it is
             wrong. None for one that agrees with `Harness.now`.
+        restarts: whether a petal that fails is started again, as the settings say. Not so by
+            default: a test is to see the failure, and `AllPetalsFailed` where no petal starts.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `petalkit.open_runtime`.
@@ -322,6 +326,8 @@ async def open_harness(
         settings = attrs.evolve(settings, device_id=DEVICE_ID)
     # These look at the real clock, or wait for a thread that does.
     settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False, journal_commit_delay=0.0)
+    if not restarts:
+        settings = attrs.evolve(settings, petal_restart="never")
     broker = broker or MemoryBroker()
     base = EPOCH.timestamp()
     async with open_runtime(
@@ -335,4 +341,5 @@ async def open_harness(
         if connected and (settings.organization_id is not None or organization_id is not None):
             with trio.fail_after(CONNECT_TIMEOUT):
                 await runtime.wait_connected()
-        yield harness
+        with guard_threads(runtime.thread_limiter):
+            yield harness

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
@@ -28,6 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from .._messages import Message
 from .._messages import Properties as MessageProperties
 from .._settings import Settings
+from ._base_link import FAILURE
 from ._contract import ConnectOptions, real_limits
 from ._publish_reader import head_to_keep
 from ._tls import Address
@@ -77,6 +78,17 @@ _LIMITS = {
 def read_limits(connack: Any) -> Mapping[str, int]:
     """What the properties of a CONNACK limit; see `Link.broker_limits`."""
     return real_limits({name: getattr(connack, said, None) for said, name in _LIMITS.items()})
+
+
+def _length_of_properties(packet: bytes | bytearray, start: int) -> int:
+    """Bytes from `start` to where the properties end, with their length (MQTT 5.0, 2.2.2)."""
+    length = shift = 0
+    for index in range(start, min(start + 4, len(packet))):
+        length |= (packet[index] & 0x7F) << shift
+        shift += 7
+        if not packet[index] & 0x80:
+            return index + 1 - start + length
+    return len(packet) - start  # paho refuses it
 
 
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
@@ -163,16 +175,56 @@ class Events(Protocol):
     def on_publish(self, first: int, body: bytes, size: int) -> None: ...
     def on_pubrel(self, packet_id: int) -> None: ...
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
-    def on_end(self, reason: str, *, taken_over: bool) -> None: ...
+    def on_end(self, reason: str, *, reason_code: int | None) -> None: ...
     def on_output(self) -> None: ...
 
 
+class _Reason(ReasonCode):
+    """A reason code as it was on the wire, also one that paho has no name for."""
+
+    def getName(self) -> str:  # noqa: N802 - paho calls it so
+        try:
+            return super().getName()
+        except (KeyError, ValueError):
+            return f"reason code {self.value:#04x}"
+
+
+def _is_named(packet_type: int, code: int) -> bool:
+    return any(packet_type in types for types in ReasonCode.names.get(code, {}).values())
+
+
 class _Paho(paho.Client):
-    """paho's client over a `Wire`."""
+    """paho's client over a `Wire`.
+
+    The trap: paho takes a reason code that it does not know for a malformed packet, and ends the
+    connection without a word of the code. So it is shown 0x80 for one that refuses, and what stood
+    there is in `codes` while the callback runs.
+    """
 
     wire: Wire
     events: Events
     connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
+    codes: Sequence[int] = ()  # of the last packet that has any, as on the wire
+
+    def _note_codes(self, packet_type: int, start: int, count: int | None = 1) -> None:
+        packet: bytearray = self._in_packet["packet"]
+        end = len(packet) if count is None else start + count
+        self.codes = bytes(packet[start:end])
+        for index, code in enumerate(self.codes, start):
+            if code >= FAILURE and not _is_named(packet_type, code):
+                packet[index] = FAILURE
+
+    def _handle_disconnect(self) -> None:
+        self._note_codes(PacketTypes.DISCONNECT, 0)
+        super()._handle_disconnect()
+
+    def _handle_suback(self) -> None:
+        packet: bytearray = self._in_packet["packet"]
+        start = 2
+        if self._protocol == paho.MQTTv5:
+            start += _length_of_properties(packet, start)
+        self._note_codes(PacketTypes.SUBACK, start, None)
+        super()._handle_suback()
 
     def _create_socket(self) -> Any:
         # S2: paho would connect here, in whatever thread `connect` runs, and block in it.
@@ -182,6 +234,8 @@ class _Paho(paho.Client):
         packet: Any = self._in_packet["packet"]
         if len(packet) >= 2:
             self.connack_code = packet[1]
+            if self._protocol == paho.MQTTv5:
+                self._note_codes(PacketTypes.CONNACK, 1)
         return super()._handle_connack()
 
     def _handle_publish(self) -> Any:
@@ -205,6 +259,8 @@ class _Paho(paho.Client):
         # is half of what a PUBACK costs, and there is one for every message published.
         packet: Any = self._in_packet["packet"]
         if cmd != "PUBACK" or len(packet) != 2:
+            if cmd == "PUBACK":
+                self._note_codes(PacketTypes.PUBACK, 2)
             return super()._handle_pubackcomp(cmd)
         packet_id = int.from_bytes(packet, "big")
         if packet_id not in self._out_messages:
@@ -276,7 +332,8 @@ class HardenedClient(asyncio_mqtt.Client):
             client.username_pw_set(settings.username, settings.password)
         if options.will is not None:
             will = options.will
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
+            properties = self._will_properties(options) if v5 else None
+            client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         self._client = client
 
     @staticmethod
@@ -286,6 +343,14 @@ class HardenedClient(asyncio_mqtt.Client):
         properties.ReceiveMaximum = options.receive_maximum
         if options.packet_maximum:
             properties.MaximumPacketSize = options.packet_maximum
+        return properties
+
+    @staticmethod
+    def _will_properties(options: ConnectOptions) -> Any:
+        if not options.will_delay:
+            return None
+        properties = _properties(PacketTypes.WILLMESSAGE)
+        properties.WillDelayInterval = options.will_delay
         return properties
 
     # -- what the link calls
@@ -399,7 +464,7 @@ class HardenedClient(asyncio_mqtt.Client):
         self, client: Any, userdata: Any, flags: Any, rc: Any, properties: Any = None
     ) -> None:
         self.session_present = bool(flags.session_present)
-        self.connack_reason = getattr(properties, "ReasonString", "") or rc.getName()
+        self.connack_reason = getattr(properties, "ReasonString", "") or self._as_sent(rc).getName()
         if not rc.is_failure:
             self._events.on_connected(properties)
         if not self._connected.done():
@@ -416,20 +481,35 @@ class HardenedClient(asyncio_mqtt.Client):
             self._connected.set_exception(asyncio_mqtt.MqttError(str(rc)))
             self._connected.exception()  # retrieved, should nobody be waiting any more
         if flags.is_disconnect_packet_from_server:
+            rc = self._as_sent(rc)
             text = getattr(properties, "ReasonString", "") or rc.getName()
             self._events.on_end(
                 f"the broker disconnected: {text} ({rc.value:#04x})",
-                taken_over=rc.value == _SESSION_TAKEN_OVER,
+                reason_code=rc.value,
             )
         else:
-            self._events.on_end(f"the connection broke off: {rc.getName()}", taken_over=False)
+            self._events.on_end(f"the connection broke off: {rc.getName()}", reason_code=None)
 
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, rc: Any = None, properties: Any = None
     ) -> None:
         # A QoS 0 message is reported from `loop_write`, under an ID that may be another's too.
         if not self._writing:
-            self._events.on_puback(mid, rc)
+            self._events.on_puback(mid, self._as_sent(rc) if rc.value == FAILURE else rc)
+
+    def _on_subscribe(  # version 2 of paho's callbacks
+        self, client: Any, userdata: Any, mid: int, granted_qos: Any, properties: Any = None
+    ) -> None:
+        codes = cast(_Paho, self._client).codes
+        reasons = [_Reason(PacketTypes.SUBACK, identifier=code) for code in codes]
+        super()._on_subscribe(client, userdata, mid, cast(Any, reasons), properties)
+
+    def _as_sent(self, reason: Any) -> Any:
+        """What paho was not shown: see `_Paho`."""
+        codes = cast(_Paho, self._client).codes
+        if reason.value != FAILURE or len(codes) != 1 or codes[0] < FAILURE:
+            return reason
+        return _Reason(reason.packetType, identifier=codes[0])
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
         self._events.on_output()
@@ -441,7 +521,6 @@ class HardenedClient(asyncio_mqtt.Client):
 
 
 _PUBLISH = 3  # MQTT 3.1.1, section 2.2.1
-_SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
 
 _RETURN_CODES = {  # MQTT 3.1.1, table 3.1
     1: "unacceptable protocol version",

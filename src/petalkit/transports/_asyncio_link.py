@@ -34,8 +34,9 @@ from ._base_link import (
     READ_SIZE,
     BaseLink,
     filter_batches,
+    is_peers_doing,
 )
-from ._contract import ConnectOptions, OnDone
+from ._contract import ConnectOptions, OnDone, fitted
 from ._publish_reader import head_to_keep, read_oversized, read_publish
 from ._receiving import Receiving
 from ._tls import Address
@@ -107,7 +108,7 @@ class AsyncioLink(BaseLink):
         if not self._client.session_present:
             self._receiving.forget_session()
         self._outgoing.accept_limits(connack)
-        self._broker_limits = read_limits(connack)
+        self._accept_limits(read_limits(connack))
         keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
         self._watch.interval = min(self._watch.interval, keep_alive)
 
@@ -155,10 +156,10 @@ class AsyncioLink(BaseLink):
             await trio.sleep(TLS_RETRY)
             return True
         except OSError as error:
-            self._lose(f"reading failed: {error}")
+            self._lose_stream(f"reading failed: {error}", error, speaks_mqtt_5=self._v5)
             return False
         if data == b"":
-            self._lose("the broker closed the connection")
+            self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=self._v5)
             return False
         if data is not None:
             self._watch.heard(trio.current_time())
@@ -219,10 +220,10 @@ class AsyncioLink(BaseLink):
         code = f" ({violation.reason_code:#04x})" if self._v5 else ""
         self._lose(f"the broker broke the protocol: {violation.text}{code}")
 
-    def on_end(self, reason: str, *, taken_over: bool) -> None:
+    def on_end(self, reason: str, *, reason_code: int | None) -> None:
         """From the client: DISCONNECT of the broker, or a packet that paho cannot read."""
         if not self._leaving:
-            self._lose(reason, taken_over=taken_over)
+            self._lose(reason, reason_code=reason_code)
 
     @property
     def publish_maximum(self) -> int:
@@ -272,7 +273,7 @@ class AsyncioLink(BaseLink):
         if data and not self._leaving:
             self._wire.feed(data)
             self._parse()
-        self._lose(f"writing failed: {error}")
+        self._lose(f"writing failed: {error}", closed=is_peers_doing(error))
 
     def _half_close(self) -> None:
         try:
@@ -283,6 +284,8 @@ class AsyncioLink(BaseLink):
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
         self._check_up()
+        if not self._fits_all:
+            message = fitted(message, self._broker_limits)
         self._outgoing.publish(message, on_done)
 
     def _publishable(self) -> bool:
@@ -297,13 +300,19 @@ class AsyncioLink(BaseLink):
 
     # -- asking
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """See `Link.subscribe`."""
+        granted: list[int] = []
         for batch in filter_batches(filters):
             answer = await self._ask(self._client.subscribe_all, batch, "SUBACK")
-            for text, reason in zip(batch, answer, strict=False):
+            if len(answer) != len(batch):
+                self._lose(f"the broker gave {len(answer)} answers to {len(batch)} filters")
+                raise self._gone()
+            for text, reason in zip(batch, answer, strict=True):
                 if reason.value >= FAILURE:
                     raise RejectedByBroker(reason.value, f"{reason.getName()} to filter {text!r}")
+                granted.append(reason.value)
+        return granted
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

@@ -50,7 +50,9 @@ async def _shake_hands(
     sock: socket.socket, context: ssl.SSLContext, address: Address
 ) -> socket.socket:
     try:
-        tls = context.wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
+        tls = context.wrap_socket(
+            sock, server_hostname=address.server_name, do_handshake_on_connect=False
+        )
     except (OSError, ValueError) as error:
         raise ConnectFailed(f"no TLS with {address}: {error}") from error
     try:

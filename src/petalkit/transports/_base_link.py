@@ -10,7 +10,9 @@ A link brings its own tasks, what it owes, and how it says PINGREQ and DISCONNEC
 from __future__ import annotations
 
 import abc
+import copy
 import logging
+import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -37,6 +39,8 @@ _PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of pr
 FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
 MAYBE_3_1_1 = "; a broker that speaks only MQTT 3.1.1 may keep silent like this"
 FAILURE = 0x80  # this reason code and those above it
+# Of a connection that ends before CONNACK; RabbitMQ 3.10 does so.
+MAYBE_3_1_1_CLOSES = "; a broker that speaks only MQTT 3.1.1 may end it like this"
 
 
 class BaseLink(Link):
@@ -57,6 +61,7 @@ class BaseLink(Link):
         self._writer = trio.lowlevel.ParkingLot()
         self._publishers = trio.lowlevel.ParkingLot()
         self._broker_limits: Mapping[str, int] = {}
+        self._fits_all = True  # whether the broker takes every QoS of ours, and retains
 
     def _state(self) -> str:
         return "lost" if self._lost else "up" if self._up else "connecting"
@@ -137,6 +142,16 @@ class BaseLink(Link):
         """See `Link.broker_limits`."""
         return self._broker_limits
 
+    def _accept_limits(self, limits: Mapping[str, int]) -> None:
+        """What the CONNACK limits; asked once, and not for each message."""
+        self._broker_limits = limits
+        self._fits_all = limits.get("maximum_qos", 1) > 0 and limits.get("retain_available", 1) > 0
+
+    @property
+    def session_expiry(self) -> int:
+        """See `Link.session_expiry`."""
+        return self._broker_limits.get("session_expiry_interval", self._options.session_expiry)
+
     @property
     def ended(self) -> trio.Event:
         """See `Link.ended`."""
@@ -146,13 +161,13 @@ class BaseLink(Link):
         """End the tasks, whatever state the link is in; `run` returns soon."""
         self._lose("the link was left")
 
-    def _lose(self, reason: str, *, taken_over: bool = False) -> None:
-        """End the link; the first reason stands."""
+    def _lose(self, reason: str, *, reason_code: int | None = None, closed: bool = False) -> None:
+        """End the link; the first reason stands. See `ConnectionLost` for the rest."""
         if self._lost is not None:
             return
         if self._leaving:
-            reason = "the link was left"
-        self._lost = ConnectionLost(reason, taken_over=taken_over)
+            reason, reason_code, closed = "the link was left", None, False
+        self._lost = ConnectionLost(reason, reason_code=reason_code, closed=closed)
         self._ended.set()
         self._scope.cancel()
         self._inbox.tell_loss()
@@ -160,10 +175,22 @@ class BaseLink(Link):
         for on_done in self._take_owed():
             on_done(self._gone())
 
+    def _lose_stream(
+        self, reason: str, error: BaseException | None, *, speaks_mqtt_5: bool
+    ) -> None:
+        """The broker has closed the stream, or `error` ended it.
+
+        Before CONNACK that may mean something; what TLS complains of means what it says.
+        """
+        ended = error is None or isinstance(error, ConnectionError)
+        hint = ended and speaks_mqtt_5 and not self._up
+        closed = error is None or is_peers_doing(error)
+        self._lose(reason + MAYBE_3_1_1_CLOSES if hint else reason, closed=closed)
+
     def _gone(self) -> ConnectionLost:
         # A new one each time: an exception that is raised twice mixes up its tracebacks.
         assert self._lost is not None
-        return ConnectionLost(str(self._lost), taken_over=self._lost.taken_over)
+        return copy.copy(self._lost)
 
     def _loss(self) -> ConnectionLost | None:
         return None if self._lost is None else self._gone()
@@ -241,6 +268,15 @@ class BaseLink(Link):
                     watch.pinged(now)
                 case _:
                     pass
+
+
+def is_peers_doing(error: BaseException) -> bool:
+    """Whether an error of a stream or socket says that the peer has closed or reset it.
+
+    The rest is the network's: no route, or no answer for too long.
+    """
+    cause = error.__cause__ or error
+    return not isinstance(cause, OSError) or isinstance(cause, ConnectionError | ssl.SSLError)
 
 
 def filter_batches(filters: Sequence[TopicFilter]) -> list[list[str]]:

@@ -44,6 +44,8 @@ class ConnectOptions:
         packet_maximum: bytes of the longest packet that the broker may send, as CONNECT says it
             (MQTT 5); 0 to say nothing.
         will: published by the broker when the link dies without DISCONNECT.
+        will_delay: seconds that the broker waits before that, in which a new link of the session
+            takes the will back (MQTT 5.0, section 3.1.3.2.2).
         connect_timeout: for the connection, TLS and CONNACK together.
         subscribe_timeout: for a SUBACK or UNSUBACK.
         disconnect_timeout: for DISCONNECT and closing, shielded.
@@ -58,6 +60,7 @@ class ConnectOptions:
     payload_max: int = 128 * 1024
     packet_maximum: int = 0
     will: Message | None = None
+    will_delay: int = 0
     connect_timeout: float = 10.0
     subscribe_timeout: float = 10.0
     disconnect_timeout: float = 2.0
@@ -226,6 +229,19 @@ def real_limits(said: Mapping[str, int | None]) -> Mapping[str, int]:
     }
 
 
+def fitted(message: Message, limits: Mapping[str, int]) -> Message:
+    """A message as a broker of these limits takes it (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
+
+    With QoS 0 where it takes no other, and without retain where it retains nothing: a broker ends
+    the link that sends it more.
+    """
+    qos = min(message.qos, limits.get("maximum_qos", message.qos))
+    retain = message.retain and limits.get("retain_available", 1) != 0
+    if (qos, retain) == (message.qos, message.retain):
+        return message
+    return msgspec.structs.replace(message, qos=qos, retain=retain)
+
+
 class Link(abc.ABC):
     """One live connection to a broker. Made by `Transport.connect`, and good until it is lost.
 
@@ -254,12 +270,21 @@ class Link(abc.ABC):
         return {}
 
     @property
-    def loss_blames_messages(self) -> bool:
-        """Whether a message that was in flight when the link was lost may be why it was.
+    @abc.abstractmethod
+    def session_expiry(self) -> int:
+        """Seconds for which the session is kept after this link, as granted; 0 for not at all.
 
-        If so, one that several links die with is set aside.
+        With MQTT 3.1.1, where nothing is granted, as it was asked for.
         """
-        return True
+
+    @property
+    def retries_by_itself(self) -> bool:
+        """Whether each message is tried again behind this link until its outcome is final.
+
+        If so, a loss says nothing against what was in flight, a refusal is the last word, and
+        outcomes come in no order. An MQTT broker does none of that.
+        """
+        return False
 
     @property
     @abc.abstractmethod
@@ -271,8 +296,12 @@ class Link(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """Subscribe at QoS 1 and wait for the SUBACK. Sync in spirit: all or an error.
+
+        Returns:
+            The QoS that was granted to each filter, in order. 0 is less than was asked for: a
+            message that is lost with a link does not come again.
 
         On MQTT 5 with retain handling 1, so that a resumed session is not sent its retained
         messages again.
@@ -320,6 +349,9 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """Hand a message to the link; it leaves with others at the end of this wake-up.
+
+        A broker that takes QoS 0 alone, or retains nothing, is sent it that way (MQTT 5); see
+        `broker_limits`.
 
         `on_done` is called exactly once, in a Trio task's context or in the event loop's own,
         never inside this call: with None at the PUBACK (QoS 0: when it was handed over), with
@@ -405,5 +437,6 @@ __all__ = [
     "OnDone",
     "Transport",
     "WithdrawableDelivery",
+    "fitted",
     "real_limits",
 ]

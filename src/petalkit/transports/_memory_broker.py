@@ -17,12 +17,12 @@ from typing import Literal, overload
 import attrs
 import trio
 
-from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker
+from .._errors import SESSION_TAKEN_OVER, ConnectFailed, ConnectionLost, RejectedByBroker
 from .._messages import Message, Properties
 from .._settings import Protocol
 from .._topics import TopicFilter, check_topic
 from ._contract import ConnectOptions
-from ._memory_session import Connection, Counters, Session
+from ._memory_session import Connection, Counters, DelayedWill, Session
 
 DEFAULT_WINDOW = 20  # mosquitto's max_inflight_messages
 DEFAULT_MAX_QUEUED = 1000  # mosquitto's max_queued_messages
@@ -164,6 +164,7 @@ class MemoryBroker:
         max_queued: QoS 1 messages kept for one client beyond that.
         session_expiry: seconds for which the session of an absent 3.1.1 client is kept; MQTT 5
             clients say it themselves.
+        session_expiry_max: seconds that it grants to MQTT 5 clients, at most.
         history: messages that `published` remembers.
 
     Attributes:
@@ -177,11 +178,13 @@ class MemoryBroker:
         window: int = DEFAULT_WINDOW,
         max_queued: int = DEFAULT_MAX_QUEUED,
         session_expiry: float = math.inf,
+        session_expiry_max: float = math.inf,
         history: int = 0,
     ) -> None:
         self.window = window
         self.max_queued = max_queued
         self.session_expiry = session_expiry
+        self.session_expiry_max = session_expiry_max
         self.delay = 0.0
         self.published: deque[Message] = deque(maxlen=history)
         self._counters = Counters()
@@ -198,6 +201,7 @@ class MemoryBroker:
         self._swallow: Counter[Swallowed] = Counter()
         self._duplicates = 0
         self._rejected_publishes: dict[TopicFilter, int] = {}
+        self._granted: dict[TopicFilter, int] = {}  # QoS, where it is less than asked
         self._rejected_subscriptions: dict[TopicFilter, int] = {}
 
     # -- the test as a client
@@ -278,8 +282,18 @@ class MemoryBroker:
 
     # -- faults
 
-    def drop_links(self, *client_ids: str, reason: str = "the broker dropped the link") -> int:
+    def drop_links(
+        self,
+        *client_ids: str,
+        reason: str = "the broker dropped the link",
+        reason_code: int | None = None,
+    ) -> int:
         """Cut the links of these clients, or of all; wills are published.
+
+        Args:
+            client_ids: of whom; of all when there are none.
+            reason: for the log of the other side.
+            reason_code: of the DISCONNECT that says so, to clients of MQTT 5; None just closes.
 
         Returns:
             How many there were.
@@ -290,7 +304,7 @@ class MemoryBroker:
             if session.connection and (not client_ids or client_id in client_ids)
         ]
         for connection in connections:
-            self._lose(connection, ConnectionLost(reason))
+            self._lose(connection, _ended(connection, reason, reason_code))
         return len(connections)
 
     def refuse_connections(
@@ -339,6 +353,10 @@ class MemoryBroker:
         """Refuse subscriptions to exactly this filter; None takes them again."""
         _set(self._rejected_subscriptions, TopicFilter(topic_filter), reason_code)
 
+    def limit_qos(self, topic_filter: str, qos: int | None = 0) -> None:
+        """Grant subscriptions to exactly this filter no more than this QoS; None ends it."""
+        _set(self._granted, TopicFilter(topic_filter), qos)
+
     def stop(self, *, keep_sessions: bool = True) -> None:
         """End as a process does: links are lost, no will is published, connects fail.
 
@@ -348,9 +366,10 @@ class MemoryBroker:
         """
         self._running = False
         for session in list(self._sessions.values()):
+            session.delayed_will = None
             if session.connection is not None:
                 session.connection.will = None
-                self._lose(session.connection, ConnectionLost("the broker has stopped"))
+                self._lose(session.connection, _ended(session.connection, "the broker has stopped"))
         if not keep_sessions:
             for session in list(self._sessions.values()):
                 self._forget(session)
@@ -379,12 +398,8 @@ class MemoryBroker:
         if session is not None:
             if (old := session.connection) is not None:
                 # MQTT 5.0, section 3.1.4: DISCONNECT 0x8E; 3.1.1 just closes.
-                self._lose(
-                    old,
-                    ConnectionLost(
-                        "another client took over the session", taken_over=old.protocol == "5"
-                    ),
-                )
+                text = "another client took over the session"
+                self._lose(old, _ended(old, text, SESSION_TAKEN_OVER))
             if self._sessions.get(options.client_id) is not session:
                 session = None  # it ended with its link
         # The one flag of 3.1.1 says both: forget the old session, and do not keep the new one.
@@ -400,7 +415,7 @@ class MemoryBroker:
             session.lifetime = 0 if clean else self.session_expiry
         else:
             kept = options.session_expiry
-            session.lifetime = math.inf if kept == _NEVER else kept
+            session.lifetime = min(math.inf if kept == _NEVER else kept, self.session_expiry_max)
         window = self.window
         if protocol == "5":
             window = min(window, options.receive_maximum)
@@ -409,6 +424,7 @@ class MemoryBroker:
             protocol=protocol,
             window=window,
             will=options.will,
+            will_delay=options.will_delay if protocol == "5" else 0,
             delay=lambda: self.delay,
         )
         session.attach(connection)
@@ -431,34 +447,52 @@ class MemoryBroker:
             session.expires_at = trio.current_time() + session.lifetime
             self._next_expiry = min(self._next_expiry, session.expires_at)
         connection.close(error)
-        if will is not None:
+        if will is None:
+            return
+        # MQTT 5.0, section 3.1.3.2.2: at the end of the session, if that is earlier.
+        delay = min(connection.will_delay, session.lifetime)
+        if delay > 0:
+            waiting = session.delayed_will = DelayedWill(will)
+            # Of nobody's nursery: the link's is ending, and the broker has none.
+            trio.lowlevel.spawn_system_task(self._publish_will_later, session, waiting, delay)
+        else:
             self._publish(will)
+
+    async def _publish_will_later(self, session: Session, will: DelayedWill, delay: float) -> None:
+        """Wait out the delay of a will; whoever takes it away meanwhile has the last word."""
+        await trio.sleep(delay)
+        if session.delayed_will is will:
+            session.delayed_will = None
+            self._publish(will.message)
 
     def _subscribe(
         self, connection: Connection, filters: tuple[TopicFilter, ...]
-    ) -> tuple[int, bool]:
-        """A SUBSCRIBE came. Returns the first error code, or 0, and whether the SUBACK arrives."""
+    ) -> tuple[list[int], bool]:
+        """A SUBSCRIBE came. Returns the SUBACK's codes, and whether it arrives."""
         session = connection.session
         self._drop_expired_retained()
-        error = 0
+        codes: list[int] = []
         for topic_filter in filters:
             if code := self._rejected_subscriptions.get(topic_filter):
-                error = error or code
+                codes.append(code)
                 continue
+            granted = self._granted.get(topic_filter, 1)
+            codes.append(granted)
             new = topic_filter not in session.subscriptions
-            if new:
-                session.subscriptions[topic_filter] = 1
-                if topic_filter.share is not None:
-                    group = self._groups.setdefault(topic_filter, _Group())
-                    group.members.append((session, 1))
+            if new and topic_filter.share is not None:
+                group = self._groups.setdefault(topic_filter, _Group())
+                group.members.append((session, granted))
+            if session.subscriptions.get(topic_filter) != granted:
+                session.subscriptions[topic_filter] = granted
                 self._routes.clear()
             # MQTT 5 with retain handling 1: for new subscriptions only. 3.1.1: each time.
             if topic_filter.share is None and (new or connection.protocol == "3.1.1"):
                 for topic, message in self._retained.items():
                     if topic_filter.matches(topic):
                         until = self._retained_until.get(topic, math.inf)
-                        session.push(message, message.qos, retain=True, expires_at=until)
-        return error, not self._swallows("SUBACK")
+                        qos = min(message.qos, granted)
+                        session.push(message, qos, retain=True, expires_at=until)
+        return codes, not self._swallows("SUBACK")
 
     def _unsubscribe(self, connection: Connection, filters: tuple[TopicFilter, ...]) -> bool:
         """An UNSUBSCRIBE came. Returns whether the UNSUBACK arrives."""
@@ -570,6 +604,9 @@ class MemoryBroker:
         self._routes.clear()
 
     def _forget(self, session: Session) -> None:
+        if (will := session.delayed_will) is not None:
+            session.delayed_will = None
+            self._publish(will.message)  # with the session's end
         for topic_filter in list(session.subscriptions):
             self._drop_subscription(session, topic_filter)
         if self._sessions.get(session.client_id) is session:
@@ -585,6 +622,13 @@ class MemoryBroker:
         self._next_expiry = min(
             (session.expires_at for session in self._sessions.values()), default=math.inf
         )
+
+
+def _ended(connection: Connection, reason: str, reason_code: int | None = None) -> ConnectionLost:
+    """As the client sees it: only MQTT 5 has a DISCONNECT of the broker's."""
+    if connection.protocol != "5":
+        reason_code = None
+    return ConnectionLost(reason, reason_code=reason_code, closed=reason_code is None)
 
 
 def _set(table: dict[TopicFilter, int], topic_filter: TopicFilter, code: int | None) -> None:

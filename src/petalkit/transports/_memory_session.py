@@ -38,6 +38,13 @@ class Counters:
     dropped_expired: int = 0
 
 
+@attrs.frozen(eq=False)
+class DelayedWill:
+    """The will of one lost link: another of the same words is another."""
+
+    message: Message
+
+
 class Packet:
     """One PUBLISH towards a client."""
 
@@ -74,6 +81,7 @@ class Session:
         self.connection: Connection | None = None
         self.lifetime = math.inf  # seconds after the connection's end; 0 ends with it
         self.expires_at = math.inf
+        self.delayed_will: DelayedWill | None = None  # of a lost link, until its delay has passed
         self._last_id = 0
         self._next_expiry = math.inf  # of what is in the queue, or earlier
 
@@ -138,6 +146,7 @@ class Session:
     def attach(self, connection: Connection) -> None:
         """A link is up: send what is unacknowledged again, in order, then what had waited."""
         self.connection = connection
+        self.delayed_will = None  # back in time
         self.expires_at = math.inf
         now = trio.current_time()
         again = [
@@ -181,6 +190,7 @@ class Connection:
         "protocol",
         "session",
         "will",
+        "will_delay",
         "window",
     )
 
@@ -191,12 +201,14 @@ class Connection:
         protocol: str,
         window: int,
         will: Message | None,
+        will_delay: float,
         delay: Callable[[], float],
     ) -> None:
         self.session = session
         self.protocol = protocol
         self.window = window
         self.will = will
+        self.will_delay = will_delay
         self.delay = delay
         self.pipe: deque[Packet] = deque()
         self.late: deque[tuple[float, Callable[[], None]]] = deque()

@@ -131,7 +131,7 @@ class ClientSession:
                 username=username,
                 password=None if password is None else password.encode(),
                 clean_start=options.clean_start,
-                will=None if options.will is None else _will(options.will),
+                will=None if options.will is None else _will(options.will, options.will_delay),
                 keep_alive=options.keep_alive,
                 session_expiry_interval=options.session_expiry,
                 receive_max=options.receive_maximum,
@@ -391,13 +391,14 @@ def _wanted(text: str) -> mqtt5.TopicFilter:
     )
 
 
-def _will(message: Message) -> mqtt5.Will:
+def _will(message: Message, delay: int) -> mqtt5.Will:
     properties = message.properties or Properties()
     return mqtt5.Will(
         message.topic,
         payload=message.payload,
         qos=mqtt5.QoS(message.qos),
         retain=message.retain,
+        will_delay_interval=delay,
         message_expiry_interval=properties.message_expiry,
         content_type=properties.content_type,
         response_topic=properties.response_topic,

@@ -16,8 +16,16 @@ import trio
 from .._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
 from .._messages import Message
 from .._topics import TopicFilter
-from ._base_link import FAILURE, MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
-from ._contract import ConnectOptions, Delivery, OnDone
+from ._base_link import (
+    FAILURE,
+    MAYBE_3_1_1,
+    OUTGOING_BYTES,
+    READ_SIZE,
+    BaseLink,
+    filter_batches,
+    is_peers_doing,
+)
+from ._contract import ConnectOptions, Delivery, OnDone, fitted
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
 from ._mqtt5_publishing import WindowFull
 from ._mqtt5_session import ClientSession, filter_reason
@@ -27,8 +35,6 @@ WRITE_SIZE = 64 * 1024  # of a longer batch: after each piece the keep alive hea
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
 
 UNTOLD_MAX = 10_000  # messages whose fate is known and told at the next flush
-
-_SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 2.4
 
 _Broken = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -147,10 +153,11 @@ class NativeLink(BaseLink):
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except _Broken as error:
-                self._lose(f"reading failed: {error.__cause__ or error}")
+                cause = error.__cause__ or error
+                self._lose_stream(f"reading failed: {cause}", cause, speaks_mqtt_5=True)
                 return
             if not data:
-                self._lose("the broker closed the connection")
+                self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=True)
                 return
             self._watch.heard(trio.current_time())
             if not self._leaving:
@@ -170,7 +177,7 @@ class NativeLink(BaseLink):
                 self._on_published(event)  # type: ignore[arg-type]
             elif isinstance(event, Ended):
                 last_words = b"" if event.by_server else self._session.data_to_send()
-                self._lose(event.text, taken_over=event.reason_code == _SESSION_TAKEN_OVER)
+                self._lose(event.text, reason_code=event.reason_code if event.by_server else None)
                 return last_words
             else:
                 self._on_answer(event)
@@ -192,7 +199,7 @@ class NativeLink(BaseLink):
         if isinstance(event, Connected):
             self._up = True
             self._session_present = event.session_present
-            self._broker_limits = self._session.broker_limits
+            self._accept_limits(self._session.broker_limits)
             # 0 turns it off; pinging all the same is allowed, and finds a dead peer.
             keep_alive = event.keep_alive or self._options.keep_alive
             self._watch.interval = min(self._watch.interval, keep_alive)
@@ -251,7 +258,8 @@ class NativeLink(BaseLink):
             self._room.set()
             with trio.move_on_after(LAST_WORDS):
                 await self._ended.wait()
-            self._lose(f"writing failed: {error.__cause__ or error}")
+            text = f"writing failed: {error.__cause__ or error}"
+            self._lose(text, closed=is_peers_doing(error))
             return False
         finally:
             self._sending = 0
@@ -281,6 +289,8 @@ class NativeLink(BaseLink):
             self._check_up()
         if self._stuffed():
             raise trio.WouldBlock
+        if not self._fits_all:
+            message = fitted(message, self._broker_limits)
         size = len(message.payload)
         try:
             if size > self._options.payload_max:
@@ -312,13 +322,16 @@ class NativeLink(BaseLink):
 
     # -- asking
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """See `Link.subscribe`."""
+        granted: list[int] = []
         for batch in filter_batches(filters):
             codes = await self._ask(self._session.subscribe, batch, "SUBACK")
             for text, code in zip(batch, codes, strict=True):
                 if code >= FAILURE:
                     raise RejectedByBroker(code, f"{filter_reason(code)} to filter {text!r}")
+                granted.append(code)
+        return granted
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

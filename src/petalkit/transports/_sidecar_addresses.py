@@ -15,13 +15,16 @@ import attrs
 
 from .._errors import ConfigError
 from .._settings import Settings
-from ._tls import is_loopback
+from ._credentials import CredentialsFailed
+from ._tls import host_of, is_loopback, server_name
 
 CALLBACK_PATH = "/mqtt-callback/callback"  # the guide's host's own
 _PORTS = {"http": 80, "https": 443}
 _TARGET = re.compile("[!-~]*")  # they stand in the head of a request
 _NAME = re.compile("[A-Za-z0-9._-]+")
 _TOKEN = re.compile("[!-~]+")
+_NO_TOKEN = "must be printable ASCII without spaces"  # noqa: S105 - the text of an error
+_TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "tls_server_name")
 
 
 @attrs.frozen
@@ -33,6 +36,7 @@ class Addresses:
         host: in it.
         port: in it.
         tls: whether it is reached by TLS.
+        server_name: what its certificate has to carry then.
         prefix: the path in it; mostly empty.
         listen_host: where we listen.
         listen_port: where we listen; 0 for any that is free.
@@ -42,14 +46,15 @@ class Addresses:
     host: str
     port: int
     tls: bool
+    server_name: str
     prefix: str
     listen_host: str
     listen_port: int
 
     @property
     def authority(self) -> str:
-        """For the header `Host`."""
-        return _authority(self.host, self.port)
+        """For the header `Host`; a zone is this machine's alone (RFC 6874, section 1)."""
+        return _authority(self.host.partition("%")[0], self.port)
 
 
 def sidecar_addresses(settings: Settings) -> Addresses:
@@ -59,16 +64,19 @@ def sidecar_addresses(settings: Settings) -> Addresses:
         ConfigError: one of them cannot be read, or plain HTTP would leave this machine.
     """
     url = _http_url("sidecar_url", settings.sidecar_url)
+    host = host_of("sidecar_url", settings.sidecar_url, url.hostname)
     if url.scheme == "http":
-        _refuse_insecure(settings, "sidecar_url", url.hostname or "")
-        if settings.ca_file is not None:
-            raise ConfigError("ca_file", f"needs an https:// address, not {settings.sidecar_url!r}")
+        _refuse_insecure(settings, "sidecar_url", host)
+        for name in _TLS_SETTINGS:
+            if getattr(settings, name) is not None:
+                text = f"needs an https:// address, not {settings.sidecar_url!r}"
+                raise ConfigError(name, text)
     elif settings.alpn:
         raise ConfigError("alpn", "is for brokers, not for a sidecar")
     if not _TARGET.fullmatch(url.path):
         raise ConfigError("sidecar_url", f"{settings.sidecar_url!r} has a path that is none")
     if settings.sidecar_token is not None and not _TOKEN.fullmatch(settings.sidecar_token):
-        raise ConfigError("sidecar_token", "must be printable ASCII without spaces")
+        raise ConfigError("sidecar_token", _NO_TOKEN)
     listen_host, listen_port = _listen_address(settings.callback_listen)
     _refuse_insecure(settings, "callback_listen", listen_host)
     if settings.callback_url is not None:
@@ -76,14 +84,27 @@ def sidecar_addresses(settings: Settings) -> Addresses:
         if told.scheme == "http":
             _refuse_insecure(settings, "callback_url", told.hostname or "")
     return Addresses(
-        url=settings.sidecar_url.rstrip("/"),
-        host=url.hostname or "",
+        url=_with_host(settings.sidecar_url, host).rstrip("/"),
+        host=host,
         port=url.port or _PORTS[url.scheme],
         tls=url.scheme == "https",
+        server_name=server_name(settings, host) if url.scheme == "https" else host,
         prefix=url.path.rstrip("/"),
         listen_host=listen_host,
         listen_port=listen_port,
     )
+
+
+def check_renewed_token(settings: Settings, renewed: Settings) -> None:
+    """See whether a token that was just read can stand in a request.
+
+    Raises:
+        CredentialsFailed: it cannot.
+    """
+    token = renewed.sidecar_token
+    if token is not None and not _TOKEN.fullmatch(token):
+        origin = settings.origin_of("sidecar_token") or "sidecar_token"
+        raise CredentialsFailed(origin, f"what it gives {_NO_TOKEN}")
 
 
 def callback_url(settings: Settings, port: int) -> str:
@@ -101,6 +122,12 @@ def callback_url(settings: Settings, port: int) -> str:
         base = base.rstrip("/") + CALLBACK_PATH
     # In the address, because the clients that there are send no header of ours back.
     return base if settings.sidecar_token is None else f"{base}?token={_quoted(settings)}"
+
+
+def _with_host(url: str, host: str) -> str:
+    """The address as httpx takes it: with a bare zone."""
+    _, percent, zone = host.partition("%")
+    return f"{url[: url.index('%')]}%{zone}{url[url.index(']') :]}" if percent else url
 
 
 def _quoted(settings: Settings) -> str:

@@ -92,7 +92,10 @@ class CallbackApp:
         self._settings = settings
         self._is_crowded = is_crowded
         self._body_max = settings.payload_max + ENVELOPE_MAX
-        self._token = (settings.sidecar_token or "").encode()
+        self._guarded = settings.origin_of("sidecar_token") is not None
+        self._tokens: tuple[bytes, ...] = ()  # that are taken; the newest first
+        if settings.sidecar_token is not None:
+            self.use_token(settings.sidecar_token)
         self._timestamp = Timestamps(time.time)
         self._warned: dict[str, float] = {}
         self.link: SidecarLink | None = None
@@ -108,6 +111,14 @@ class CallbackApp:
             ],
             redirect_slashes=False,
         )
+
+    def use_token(self, token: str) -> None:
+        """From now on this one is taken; the one before too, until the client is told of it."""
+        self._tokens = tuple(dict.fromkeys([token.encode(), *self._tokens[:1]]))
+
+    def forget_old_token(self) -> None:
+        """The client has been told the newest token; the one before is not taken any more."""
+        self._tokens = self._tokens[:1]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -189,7 +200,7 @@ class CallbackApp:
             raise self._too_large()
 
     def _check_token(self, scope: Scope) -> None:
-        if not self._token:
+        if not self._guarded:
             return
         given = b""
         for name, value in scope["headers"]:
@@ -198,7 +209,8 @@ class CallbackApp:
         if not given:
             found = parse_qs(scope["query_string"].decode("latin-1")).get("token")
             given = b"" if found is None else found[0].encode("utf-8", "replace")
-        if not hmac.compare_digest(given, self._token):
+        # Each is compared, so that the time says nothing.
+        if not sum(hmac.compare_digest(given, token) for token in self._tokens):
             raise _No(401, "token", "the token is missing or wrong")
 
     def _too_large(self) -> _No:

@@ -24,10 +24,10 @@ _CONNECTIONS = 4  # a probe, and what is asked beside it
 class SidecarClient:
     """See the module. Made by `open_sidecar_client`."""
 
-    def __init__(self, http: httpx.AsyncClient, settings: Settings, url: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, settings: Settings, addresses: Addresses) -> None:
         self._http = http
         self._settings = settings
-        self._url = url
+        self._addresses = addresses
 
     async def check_health(self) -> None:
         """Return when it says that it is well. That says nothing of its broker link.
@@ -64,7 +64,13 @@ class SidecarClient:
         self, method: str, path: str, limit: float, body: bytes | None = None
     ) -> tuple[int, bytes]:
         headers = {} if body is None else {"content-type": "application/json"}
-        request = self._http.build_request(method, self._url + path, content=body, headers=headers)
+        request = self._http.build_request(
+            method,
+            self._addresses.url + path,
+            content=body,
+            headers=headers,
+            extensions=name_checked(self._addresses),
+        )
         return await ask(self._http, request, limit)
 
 
@@ -97,6 +103,11 @@ async def ask(http: httpx.AsyncClient, request: httpx.Request, limit: float) -> 
         except httpx.HTTPError as error:
             raise Unreachable(_reason(error) or type(error).__name__) from None
     raise Unreachable(f"no answer within {limit:g} s")
+
+
+def name_checked(addresses: Addresses) -> dict[str, str]:
+    """What tells httpx, in a request, which name the certificate has to carry."""
+    return {"sni_hostname": addresses.server_name} if addresses.tls else {}
 
 
 def verify_with(context: ssl.SSLContext | None) -> ssl.SSLContext:
@@ -135,7 +146,7 @@ async def open_sidecar_client(
         verify = verify_with(context)
         limits = httpx.Limits(max_connections=_CONNECTIONS)
         transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
-    headers = {"user-agent": "petalkit"}
+    headers = {"user-agent": "petalkit", "host": addresses.authority}
     if settings.sidecar_token is not None:
         headers["authorization"] = f"Bearer {settings.sidecar_token}"
     # No limits of httpx: each request has one of ours, on Trio's clock.
@@ -145,4 +156,4 @@ async def open_sidecar_client(
         timeout=None,  # noqa: S113
         trust_env=False,
     ) as http:
-        yield SidecarClient(http, settings, addresses.url)
+        yield SidecarClient(http, settings, addresses)

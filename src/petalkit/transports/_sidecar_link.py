@@ -77,6 +77,7 @@ class SidecarLink(Link):
         options: limits of the link.
         settings: limits of the sidecar.
         callback_url: where the sidecar is to send messages.
+        on_subscribed: called when it has been told so for all that was asked.
     """
 
     def __init__(
@@ -87,10 +88,12 @@ class SidecarLink(Link):
         options: ConnectOptions,
         settings: Settings,
         callback_url: str,
+        on_subscribed: Callable[[], object] = lambda: None,
     ) -> None:
         self._health = Health(client, settings, callback_url, self._lose)
         self._publisher = make_publisher(self._health.suspect)
         self._canary = make_canary(self._health.suspect)
+        self._on_subscribed = on_subscribed
         self._options = options
         self._settings = settings
         self._scope = trio.CancelScope()
@@ -168,9 +171,14 @@ class SidecarLink(Link):
         return False
 
     @property
-    def loss_blames_messages(self) -> bool:
-        """See `Link.loss_blames_messages`. A message has its own request, and its own answer."""
-        return False
+    def session_expiry(self) -> int:
+        """See `Link.session_expiry`. What is not taken is the client's to send again, for ever."""
+        return 0xFFFF_FFFF
+
+    @property
+    def retries_by_itself(self) -> bool:
+        """See `Link.retries_by_itself`. A message has its own request, and its own answer."""
+        return True
 
     @property
     def ended(self) -> trio.Event:
@@ -263,11 +271,16 @@ class SidecarLink(Link):
 
     # -- subscribing
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
-        """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`."""
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
+        """See `Link.subscribe`. Asks again until the sidecar accepts, for `subscribe_timeout`.
+
+        What its broker grants, it does not tell.
+        """
         await trio.lowlevel.checkpoint()
         for each in filters:
             await self._insist(each.text, self._health.subscribe, "subscribe to")
+        self._on_subscribed()
+        return [1] * len(filters)
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 import trio
 
 from .._errors import ConnectFailed
+from .._forks import not_in_child
 from ._tls import Address
 
 
@@ -32,6 +33,7 @@ async def open_plain_socket(address: Address) -> socket.socket:
         raise ConnectFailed(f"no connection to {address}: {_cause(error)}") from error
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
+    not_in_child(sock.fileno())  # or the broker sees us alive when we are not
     if address.path is None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

@@ -5,7 +5,11 @@
 The rule: certificates are always verified and the host name is always checked; there is no
 setting to turn that off. Plain TCP is for this machine only, unless `allow_insecure` says that
 the user knows. The trap: a name such as `broker.local` may resolve to anything, so only literal
-loopback addresses and `localhost` itself count as this machine.
+loopback addresses and `localhost` itself count as this machine; `localhost.` does not, because the
+resolver looks past the hosts file for it and asks a name server.
+
+Another trap: not all that leads to a host is a part of its name. A zone belongs to this machine
+alone, and the dot at the end to the resolver; neither stands in a certificate.
 """
 
 from __future__ import annotations
@@ -13,16 +17,18 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from pathlib import Path
-from typing import NoReturn
+from urllib.parse import unquote
 
 import attrs
+import idna
 
 from .._errors import ConfigError
 from .._files import open_regular
 from .._settings import Settings
+from ._credentials import BROKER_SECRETS, SIDECAR_SECRETS, CredentialsFailed, renew_from_files
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "alpn")
+_TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "alpn", "tls_server_name")
 
 
 @attrs.frozen
@@ -30,13 +36,20 @@ class Address:
     """Host and port of a broker, and whether the way there is TLS.
 
     Attributes:
+        host: to connect to; an IPv6 address may have a zone: `fe80::1%eth0`.
         path: of a Unix socket, which is then the way there.
+        server_name: for TLS: what the certificate has to carry, and SNI says; made of the host,
+            unless it is another.
     """
 
     host: str
     port: int
     tls: bool
     path: str | None = None
+    server_name: str = attrs.field(
+        default=attrs.Factory(lambda self: certificate_name(self.host), takes_self=True),
+        kw_only=True,
+    )
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -63,8 +76,7 @@ def broker_address(settings: Settings) -> Address:
         raise ConfigError(
             "broker", f"must start with mqtt://, mqtts:// or unix://, not {url.scheme}://"
         )
-    if not url.hostname or not url.hostname.isprintable() or " " in url.hostname:
-        raise ConfigError("broker", f"{settings.broker!r} names no host")
+    host = host_of("broker", settings.broker, url.hostname)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ConfigError("broker", f"{settings.broker!r} has more than a host and a port")
     if url.port == 0:
@@ -72,13 +84,65 @@ def broker_address(settings: Settings) -> Address:
     tls = url.scheme == "mqtts"
     if not tls:
         _refuse_tls_settings(settings)
-        if not settings.allow_insecure and not is_loopback(url.hostname):
+        if not settings.allow_insecure and not is_loopback(host):
             raise ConfigError(
                 "broker",
                 f"{settings.broker!r} would send everything in the clear: use mqtts://, "
                 "or set allow_insecure if the network is trusted",
             )
-    return Address(url.hostname, url.port or _DEFAULT_PORTS[url.scheme], tls)
+    return Address(
+        host,
+        url.port or _DEFAULT_PORTS[url.scheme],
+        tls,
+        server_name=server_name(settings, host) if tls else host,
+    )
+
+
+def host_of(setting: str, address: str, host: str | None) -> str:
+    """The host of an address, with the zone of an IPv6 address as the resolver takes it.
+
+    In an address the zone is written behind `%25` (RFC 6874, section 2); a bare `%` is taken too.
+
+    Raises:
+        ConfigError: there is none, or it can be no host.
+    """
+    if not host or not host.isprintable() or " " in host or not host.strip("."):
+        raise ConfigError(setting, f"{address!r} names no host")
+    literal, percent, zone = host.partition("%")
+    if not percent:
+        return host
+    if zone.startswith("25") and zone != "25":  # the whole of it: a bare one, and a number
+        zone = unquote(zone[2:])
+    if ":" not in literal or not zone.isprintable() or not zone or set(zone) & set(" /%"):
+        raise ConfigError(setting, f"{address!r} has a '%' with no zone of an IPv6 address")
+    return f"{literal}%{zone}"
+
+
+def server_name(settings: Settings, host: str) -> str:
+    """The name that TLS checks and says as SNI: the one that is set, or the host's.
+
+    Raises:
+        ConfigError: it can be no host's name.
+    """
+    setting = "broker" if settings.tls_server_name is None else "tls_server_name"
+    name = settings.tls_server_name or host
+    try:
+        return certificate_name(name)
+    except UnicodeError as error:
+        raise ConfigError(setting, f"{name!r} can be no host's name: {error}") from None
+
+
+def certificate_name(host: str) -> str:
+    """A host as certificates name it: without zone and without a dot at its end, in ASCII.
+
+    In the same ASCII that Trio connects to (IDNA 2008 and UTS 46): Python's own codec is of 2003,
+    and makes another name of some, such as those with an eszett.
+
+    Raises:
+        UnicodeError: it can be no host's name.
+    """
+    name = host.partition("%")[0].removesuffix(".")
+    return name if name.isascii() else idna.encode(name, uts46=True).decode()
 
 
 def _refuse_tls_settings(settings: Settings) -> None:
@@ -100,8 +164,11 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
     Made anew for every connection, so that a renewed certificate is used without a restart.
 
+    Args:
+        settings: with `key_password` as a fixed value, if there is one; see `renew`.
+
     Raises:
-        ConfigError: a certificate or key file cannot be read or used; it names the setting.
+        CredentialsFailed: a certificate or key file cannot be read or used, now.
     """
     for name in ("ca_file", "cert_file", "key_file"):
         path: Path | None = getattr(settings, name)
@@ -111,20 +178,52 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         # SERVER_AUTH is the default purpose: CERT_REQUIRED and check_hostname are on.
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ValueError) as error:
-        raise ConfigError("ca_file", f"has no certificates to trust: {error}") from None
+        text = f"{settings.ca_file} has no certificates to trust: {error}"
+        raise CredentialsFailed("ca_file", text) from None
     if settings.cert_file is not None:
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file, _no_password)
-        except OSError as error:
-            raise ConfigError(
-                "cert_file", f"cannot be used together with key_file: {error}"
-            ) from None
+        _load_key(context, settings)
     if settings.alpn:
-        try:
-            context.set_alpn_protocols(list(settings.alpn))
-        except (ssl.SSLError, UnicodeEncodeError) as error:
-            raise ConfigError("alpn", f"cannot be used: {error}") from None
+        context.set_alpn_protocols(list(settings.alpn))
     return context
+
+
+def _load_key(context: ssl.SSLContext, settings: Settings) -> None:
+    assert settings.cert_file is not None
+    asked = False
+
+    def password() -> str:
+        # Without this, OpenSSL asks for the password on the terminal, and a service hangs there.
+        nonlocal asked
+        asked = True
+        if settings.key_password is None:
+            text = f"{settings.key_file} is encrypted: set key_password_file (or key_password)"
+            raise CredentialsFailed("key_file", text)
+        return settings.key_password
+
+    try:
+        context.load_cert_chain(settings.cert_file, settings.key_file, password)
+    except (OSError, ValueError) as error:  # the latter for a password that OpenSSL has no room for
+        if asked and "KEY_VALUES_MISMATCH" not in str(error):
+            text = f"{settings.key_file} cannot be decrypted: the key password is wrong"
+            raise CredentialsFailed("key_file", text) from None
+        text = f"{settings.cert_file} cannot be used together with key_file {settings.key_file}"
+        raise CredentialsFailed("cert_file", f"{text}: {error}") from None
+
+
+def check_files(settings: Settings) -> None:
+    """Look once at all files that links will read: for a start with a person at the terminal.
+
+    Raises:
+        ConfigError: one cannot be used as it is now.
+    """
+    names = SIDECAR_SECRETS if settings.transport == "sidecar" else BROKER_SECRETS
+    try:
+        settings = renew_from_files(settings, names)
+        # A key whose password comes from a function is looked at when that is asked.
+        if settings.peer_has_tls and settings.key_password_source is None:
+            tls_context(settings)
+    except CredentialsFailed as error:
+        raise ConfigError(error.setting, error.reason) from None
 
 
 def _check_readable(name: str, path: Path) -> None:
@@ -132,11 +231,6 @@ def _check_readable(name: str, path: Path) -> None:
         # OpenSSL would wait for the writer of a pipe, and hold up the event loop.
         open_regular(path).close()
     except OSError as error:
-        raise ConfigError(name, f"{path} cannot be read: {error.strerror}") from None
+        raise CredentialsFailed(name, f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise ConfigError(name, "cannot be read: the path has a null character") from None
-
-
-def _no_password() -> NoReturn:
-    # Without this, OpenSSL asks for the password on the terminal, and a service hangs there.
-    raise ConfigError("key_file", "is encrypted; petalkit needs a key without a password")
+        raise CredentialsFailed(name, "cannot be read: the path has a null character") from None

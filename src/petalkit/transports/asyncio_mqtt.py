@@ -1,6 +1,7 @@
 """The default transport: the asyncio-mqtt client on a trio-asyncio loop of its own.
 
     _tls               address and TLS context          no library
+    _credentials       secrets that are renewed         knows Trio
     _keepalive         when to ping, when to give up    no library
     _publish_reader    what a PUBLISH says              no library
     _receiving         what is owed for messages to us  no library
@@ -29,6 +30,7 @@ from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
+from ._credentials import BROKER_SECRETS, renew
 from ._kept_sessions import KeptSessions
 from ._receiving import Receiving
 from ._tls import broker_address, tls_context
@@ -42,8 +44,6 @@ class AsyncioMqttTransport(Transport):
         self._address = broker_address(settings)
         v5 = settings.protocol == "5"
         self._sessions = KeptSessions(lambda: Receiving(v5=v5))
-        if self._address.tls:
-            tls_context(settings)  # certificates that cannot be used are refused here already
 
     def __repr__(self) -> str:
         return f"<AsyncioMqttTransport to {self._address}>"
@@ -52,11 +52,12 @@ class AsyncioMqttTransport(Transport):
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
         deadline = trio.current_time() + options.connect_timeout
-        context = tls_context(self._settings) if self._address.tls else None
+        settings = await renew(self._settings, BROKER_SECRETS, deadline)
+        context = tls_context(settings) if self._address.tls else None
         with closing(await open_socket(self._address, context, deadline)) as sock:
             session = self._sessions.lend(options.client_id)
             try:
-                link = AsyncioLink(sock, self._address, self._settings, options, session)
+                link = AsyncioLink(sock, self._address, settings, options, session)
                 async with hold_link(link, deadline, options.disconnect_timeout):
                     yield link
             finally:
@@ -71,6 +72,6 @@ def create(settings: Settings) -> Transport:
     """The transport for these settings; nothing is connected yet.
 
     Raises:
-        ConfigError: the broker's address or a certificate cannot be used.
+        ConfigError: the broker's address cannot be used, or the settings beside it.
     """
     return AsyncioMqttTransport(settings)

@@ -8,6 +8,7 @@ at once, so the AckWindow has to be closed in the same step in which the link is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -26,6 +27,7 @@ from ._memory_broker import SessionView as SessionView
 from ._memory_session import ARRIVED_MAX, Connection
 
 _PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
+_FAILURE = 0x80  # this reason code and those above it
 
 
 class MemoryTransport(Transport):
@@ -165,24 +167,33 @@ class MemoryLink(Link):
         lost = self._connection.lost
         assert lost is not None
         # A fresh one each time: an exception that is raised twice gathers tracebacks.
-        return ConnectionLost(str(lost), taken_over=lost.taken_over)
+        return copy.copy(lost)
 
     @property
     def session_present(self) -> bool:
         """See `Link.session_present`."""
         return self._session_present
 
+    @property
+    def session_expiry(self) -> int:
+        """See `Link.session_expiry`."""
+        if self._connection.protocol == "3.1.1":
+            return self._options.session_expiry
+        return int(min(self._connection.session.lifetime, 0xFFFF_FFFF))
+
     # -- subscribing
 
-    async def subscribe(self, filters: Sequence[TopicFilter]) -> None:
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
         """See `Link.subscribe`."""
         await trio.lowlevel.checkpoint()
         if self._connection.lost is not None:
             raise self._lost()
-        code, answered = self._broker._subscribe(self._connection, tuple(filters))  # pyright: ignore[reportPrivateUsage]
+        codes, answered = self._broker._subscribe(self._connection, tuple(filters))  # pyright: ignore[reportPrivateUsage]
         await self._answer("SUBACK", answered)
-        if code:
-            raise RejectedByBroker(code, "a refusal on demand")
+        for code in codes:
+            if code >= _FAILURE:
+                raise RejectedByBroker(code, "a refusal on demand")
+        return codes
 
     async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
         """See `Link.unsubscribe`."""

@@ -1,6 +1,7 @@
 """The native transport: MQTT 5 on Trio's own streams, with no second event loop.
 
     _tls                address and TLS context             no library
+    _credentials        secrets that are renewed            Trio
     _keepalive          when to ping, when to give up       no library
     _publish_reader     what a PUBLISH says                 no library, no I/O
     _receiving          what is owed for messages to us     no library, no I/O
@@ -27,6 +28,7 @@ from .._errors import ConfigError, ConnectFailed
 from .._settings import Settings
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
+from ._credentials import BROKER_SECRETS, renew
 from ._kept_sessions import KeptSessions
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
@@ -48,18 +50,16 @@ class NativeTransport(Transport):
             else is an error of the program, and comes out.
 
     Raises:
-        ConfigError: the broker's address or a certificate cannot be used.
+        ConfigError: the broker's address cannot be used, or the settings beside it.
     """
 
     def __init__(self, settings: Settings, *, open_stream: OpenStream | None = None) -> None:
         self._settings = settings
         self._address = broker_address(settings)
-        self._open = open_stream or self._open_stream
+        self._open = open_stream
         self._name = str(self._address) if open_stream is None else "the broker"
         # Not strict: what comes over the Receive Maximum is bounded by not reading.
         self._sessions = KeptSessions(lambda: ClientSession(strict=False))
-        if self._address.tls:
-            tls_context(settings)  # certificates that cannot be used are refused here already
 
     def __repr__(self) -> str:
         return f"<NativeTransport to {self._name}>"
@@ -68,10 +68,11 @@ class NativeTransport(Transport):
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
         deadline = trio.current_time() + options.connect_timeout
+        settings = await renew(self._settings, BROKER_SECRETS, deadline)
         stream: trio.abc.Stream | None = None
         with trio.move_on_at(deadline):
             try:
-                stream = await self._open()
+                stream = await (self._open() if self._open else self._open_stream(settings))
             except (OSError, trio.BrokenResourceError) as error:
                 raise ConnectFailed(f"no connection to {self._name}: {error}") from error
         if stream is None:
@@ -83,8 +84,8 @@ class NativeTransport(Transport):
                 session,
                 options,
                 self._name,
-                username=self._settings.username,
-                password=self._settings.password,
+                username=settings.username,
+                password=settings.password,
             )
             async with hold_link(link, deadline, options.disconnect_timeout):
                 yield link
@@ -96,14 +97,14 @@ class NativeTransport(Transport):
             with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
                 await trio.aclose_forcefully(stream)
 
-    async def _open_stream(self) -> trio.abc.Stream:
-        context = tls_context(self._settings) if self._address.tls else None
+    async def _open_stream(self, settings: Settings) -> trio.abc.Stream:
+        context = tls_context(settings) if self._address.tls else None
         plain = PlainStream(await open_plain_socket(self._address))
         if context is None:
             return plain
         try:
             # Not what HTTPS does: a broker that goes without a word has not said goodbye.
-            stream = trio.SSLStream(plain, context, server_hostname=self._address.host)
+            stream = trio.SSLStream(plain, context, server_hostname=self._address.server_name)
             await stream.do_handshake()
         except BaseException as error:
             with trio.CancelScope(shield=True):
@@ -119,8 +120,8 @@ def create(settings: Settings) -> Transport:
     """The transport for these settings; nothing is connected yet.
 
     Raises:
-        ConfigError: the protocol is not "5", or the broker's address or a certificate cannot be
-            used.
+        ConfigError: the protocol is not "5", or the broker's address cannot be used, or the
+            settings beside it.
     """
     if settings.protocol != "5":
         raise ConfigError("protocol", 'must be "5" for the native transport, which has no other')

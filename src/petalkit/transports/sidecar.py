@@ -30,7 +30,8 @@ import trio
 from .._errors import ConfigError, ConnectFailed
 from .._settings import Settings
 from ._contract import ConnectOptions, Link, Transport
-from ._sidecar_addresses import callback_url, sidecar_addresses
+from ._credentials import SIDECAR_SECRETS, renew
+from ._sidecar_addresses import callback_url, check_renewed_token, sidecar_addresses
 from ._sidecar_answers import SidecarError
 from ._sidecar_callback import CallbackApp
 from ._sidecar_canary import Canary
@@ -53,7 +54,7 @@ class SidecarTransport(Transport):
         open_stream: makes the stream for publishing; for tests.
 
     Raises:
-        ConfigError: an address or a certificate cannot be used.
+        ConfigError: an address cannot be used, or the settings beside it.
     """
 
     def __init__(
@@ -68,11 +69,9 @@ class SidecarTransport(Transport):
         self._http = http
         self._open = open_stream or self._open_stream
         self._server = CallbackServer(settings.callback_connections)
-        self._callback_url = ""  # while it is served
+        self._port = 0  # on which it is served; 0 while it is not
         self.app = CallbackApp(settings, self._server.is_crowded)
         self._context: ssl.SSLContext | None = None
-        if self._addresses.tls:
-            tls_context(settings)  # certificates that cannot be used are refused here already
 
     def __repr__(self) -> str:
         return f"<SidecarTransport to {self._addresses.url}>"
@@ -88,8 +87,8 @@ class SidecarTransport(Transport):
             except (OSError, UnicodeError) as error:  # the second from a name that can be no host's
                 text = f"{self._settings.callback_listen!r} cannot be listened on: {error}"
                 raise ConfigError("callback_listen", text) from error
-            self._callback_url = callback_url(self._settings, port)
-            if not (is_loopback(host) or self._settings.sidecar_token):
+            self._port = port
+            if not (is_loopback(host) or self._settings.origin_of("sidecar_token")):
                 logger.warning(
                     "whoever reaches %s can send commands: set sidecar_token, or listen on this "
                     "machine only",
@@ -98,21 +97,23 @@ class SidecarTransport(Transport):
             try:
                 yield
             finally:
-                self._callback_url = ""
+                self._port = 0
 
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`. Connected means that its health is good."""
-        settings = self._settings
         async with AsyncExitStack() as stack:
-            if not self._callback_url:
+            if not self._port:
                 await stack.enter_async_context(self.open())
-            # Anew for every link, so that a renewed certificate is used without a restart.
+            # Anew for every link, so that what was renewed is used without a restart.
+            deadline = trio.current_time() + options.connect_timeout
+            settings = await renew(self._settings, SIDECAR_SECRETS, deadline)
+            check_renewed_token(self._settings, settings)
             self._context = tls_context(settings) if self._addresses.tls else None
             client = await stack.enter_async_context(
                 open_sidecar_client(settings, self._addresses, self._context, self._http)
             )
-            with trio.move_on_after(options.connect_timeout) as scope:
+            with trio.move_on_at(deadline) as scope:
                 try:
                     await client.check_health()
                 except SidecarError as error:
@@ -120,8 +121,13 @@ class SidecarTransport(Transport):
                     raise ConnectFailed(f"no sidecar at {url}: {error}") from error
             if scope.cancelled_caught:
                 raise ConnectFailed(f"no health of the sidecar at {self._addresses.url} in time")
-            make = functools.partial(self._publisher, options, self._callback_url)
-            link = SidecarLink(client, make, self._canary, options, settings, self._callback_url)
+            if settings.sidecar_token is not None:
+                self.app.use_token(settings.sidecar_token)
+            told = callback_url(settings, self._port)
+            make = functools.partial(self._publisher, settings, options, told)
+            link = SidecarLink(
+                client, make, self._canary, options, settings, told, self.app.forget_old_token
+            )
             async with self._hold(link, options.disconnect_timeout):
                 yield link
 
@@ -159,9 +165,13 @@ class SidecarTransport(Transport):
         return Canary(self._open, head.encode(), interval, on_end)
 
     def _publisher(
-        self, options: ConnectOptions, told: str, on_broken: Callable[[], object]
+        self,
+        settings: Settings,
+        options: ConnectOptions,
+        told: str,
+        on_broken: Callable[[], object],
     ) -> Publisher:
-        addresses, settings = self._addresses, self._settings
+        addresses = self._addresses
         headers: Headers = [
             (b"host", addresses.authority.encode()),
             (b"content-type", b"application/json"),
@@ -185,7 +195,7 @@ class SidecarTransport(Transport):
         if self._context is None:
             return plain
         stream = trio.SSLStream(
-            plain, self._context, server_hostname=self._addresses.host, https_compatible=True
+            plain, self._context, server_hostname=self._addresses.server_name, https_compatible=True
         )
         try:
             await stream.do_handshake()
@@ -200,7 +210,7 @@ def create(settings: Settings) -> Transport:
     """The transport for these settings; nothing is connected yet.
 
     Raises:
-        ConfigError: the protocol is 5, or an address or a certificate cannot be used.
+        ConfigError: the protocol is 5, or an address cannot be used, or the settings beside it.
     """
     if settings.protocol != "3.1.1":
         raise ConfigError("protocol", "cannot be 5: the sidecar's HTTP has no words for MQTT 5")

@@ -10,7 +10,7 @@ import trio
 from ..._errors import ConfigError, RejectedByBroker, TransportError
 from ..._settings import Settings
 from ..._topics import TopicFilter
-from ...transports import create_transport
+from ...transports import ConnectOptions, create_transport
 from ...transports._tls import Address
 from ._case import RETAINED_WAIT, Case
 from ._mqtt import who_listens
@@ -44,14 +44,21 @@ class Visit:
 
 
 async def check_connect(case: Case, address: Address, visit: Visit) -> Check:
-    """Connect, and leave again. Bounded by `connect_timeout`, and some seconds where it fails."""
-    settings, options = case.settings, case.options()
+    """Connect, and leave again.
+
+    Bounded by twice `connect_timeout` and `disconnect_timeout`, and some seconds where it fails.
+    """
+    settings, options = case.settings, case.asking_options()
     what = f"MQTT {settings.protocol} over {settings.transport}"
     started = trio.current_time()
     try:
-        async with create_transport(settings).connect(options) as link:
-            elapsed = trio.current_time() - started
-            visit.accepted = accepted = Accepted(link.broker_limits, link.session_present)
+        try:
+            async with create_transport(settings).connect(options) as link:
+                elapsed = trio.current_time() - started
+                visit.accepted = accepted = Accepted(link.broker_limits, link.session_present)
+        finally:
+            if options.clean_start and options.session_expiry:  # not the device's, but ours
+                await end_session(case, options)
     except ConfigError as error:
         return failed("connect", str(error), f"Mend {error.setting}.")
     except RejectedByBroker as error:
@@ -60,7 +67,10 @@ async def check_connect(case: Case, address: Address, visit: Visit) -> Check:
         return failed("connect", text, *todo)
     except TransportError as error:
         return await _explain(error, case, address)
-    user = "no user name" if settings.username is None else f"user {settings.username!r}"
+    user = {
+        None: "no user name",
+        "username": f"user {settings.username!r}",
+    }.get(settings.origin_of("username"), "the user name of its file")
     text = f"{what}: accepted {options.client_id!r} with {user} in {elapsed * 1000:.0f} ms"
     if accepted.session_present:
         text += "; the broker has kept its session"
@@ -110,13 +120,12 @@ async def _explain(error: TransportError, case: Case, address: Address) -> Check
 # -- limits
 
 
-def check_limits(limits: Mapping[str, int], settings: Settings, *, as_device: bool) -> Check:
+def check_limits(limits: Mapping[str, int], settings: Settings) -> Check:
     """Compare what the CONNACK limits with what the runtime needs.
 
     Args:
-        limits: see `Link.broker_limits`.
+        limits: see `Link.broker_limits`; of a link that asked for what the runtime asks for.
         settings: of the runtime.
-        as_device: whether the session expiry was asked for, so that it says something.
     """
     if not settings.speaks_mqtt_5:
         return skipped("limits", "MQTT 3.1.1 does not tell; --protocol 5 would")
@@ -133,10 +142,14 @@ def check_limits(limits: Mapping[str, int], settings: Settings, *, as_device: bo
         else:
             findings.ok(text)
     if limits.get("retain_available") == 0:
-        findings.fail(
-            "Retain Available 0: no retained messages",
-            "The device's status is retained, and its will: let the broker keep such messages.",
-        )
+        if settings.status_retain:
+            findings.fail(
+                "Retain Available 0: no retained messages",
+                "The device's status is retained, and its will: let the broker keep such "
+                "messages, or set status_retain to false (--no-status-retain).",
+            )
+        else:
+            findings.ok("Retain Available 0, and status_retain is off")
     quality = limits.get("maximum_qos")
     if quality is not None:
         if quality < 1:
@@ -149,33 +162,76 @@ def check_limits(limits: Mapping[str, int], settings: Settings, *, as_device: bo
         below = window < settings.publish_maximum
         findings.ok(f"Receive Maximum {window}{less if below else ''}")
     keep_alive = limits.get("server_keep_alive")
-    if keep_alive is not None:
+    if keep_alive is not None and keep_alive != settings.keep_alive:  # some say ours back
         findings.ok(f"Server Keep Alive {keep_alive} s in place of {settings.keep_alive} s")
-    _judge_expiry(findings, limits, settings, as_device=as_device)
+    _judge_expiry(findings, limits, settings)
     return findings.check(nothing="the broker names no limit of its own")
 
 
-def _judge_expiry(
-    findings: Findings, limits: Mapping[str, int], settings: Settings, *, as_device: bool
-) -> None:
+def _judge_expiry(findings: Findings, limits: Mapping[str, int], settings: Settings) -> None:
     expiry = limits.get("session_expiry_interval")
-    if not as_device or expiry is None:
-        return  # our own client asked for nothing to be kept
-    if settings.keeps_session and expiry < settings.session_expiry:
+    if expiry is None or not settings.keeps_session:
+        return  # as it was asked for, or nothing was
+    if expiry < settings.session_expiry:
         findings.warn(
             f"Session Expiry Interval {expiry} s, and session_expiry is {settings.session_expiry}",
             "What is sent to a device that is away for longer is lost: raise the broker's limit.",
         )
     else:
         findings.ok(f"Session Expiry Interval {expiry} s")
+    if expiry < settings.will_delay:
+        findings.warn(
+            f"will_delay is {settings.will_delay} s, and a session is kept for {expiry} s",
+            "The will comes when the session ends: raise the broker's limit, or lower will_delay.",
+        )
 
 
 async def check_queue(case: Case) -> Check:
-    """Which broker it is, as far as it says so; only mosquitto does.
+    """Which broker it is, as far as it says so; only mosquitto does. And what its window holds.
 
     With a client of our own, since a subscription stays in the device's session. Bounded by the
     timeouts of connecting and subscribing and `RETAINED_WAIT`.
     """
+    version, problem = await _version(case)
+    findings = Findings("queue")
+    if version is not None and version.startswith("mosquitto"):
+        findings.ok(
+            f"{shortened(version, 80)}: drops what is sent to a slow or absent device beyond "
+            f"max_queued_messages (its default: {QUEUE_DEFAULT}), without a word, and since 2.1 "
+            "also what is sent too fast to a device that keeps up",
+            "If more commands than that may come meanwhile, or at once, set max_queued_messages in "
+            "mosquitto.conf to as many; 0 is no limit.",
+        )
+        problem = ""
+    elif version is not None:
+        problem = f"nothing is known of {shortened(version, 80)}"
+    if case.settings.acknowledge == "handled":
+        _judge_window(findings, case.settings, known=not problem)
+    return findings.check(nothing=problem)
+
+
+def _judge_window(findings: Findings, settings: Settings, *, known: bool) -> None:
+    """With `acknowledge="handled"`, what runs holds back what the broker sends.
+
+    How much that is cannot be asked: a broker need not send as many as we allow, and its CONNACK
+    says nothing of it. Measured: ejabberd 23 and 26, RabbitMQ 3.10 and 4.3, mosquitto 2.0 and 2.1.
+    """
+    v5 = settings.speaks_mqtt_5
+    mosquitto = settings.receive_maximum if v5 else 20
+    text = "acknowledge is handled: commands that run hold back all others, urgent ones too, from "
+    if known:
+        findings.ok(f"{text}the {mosquitto}th on (max_inflight_messages of mosquitto)")
+        return
+    findings.warn(
+        f"{text}the first on with ejabberd, the 10th with RabbitMQ, the {mosquitto}th with "
+        "mosquitto",
+        "Set acknowledge to accepted, unless every command is quick; with a journal nothing is "
+        "lost by it.",
+    )
+
+
+async def _version(case: Case) -> tuple[str | None, str]:
+    """What the broker calls itself, or why that is not known."""
     version: str | None = None
     try:
         async with create_transport(case.settings).connect(case.observer_options()) as link:
@@ -183,29 +239,24 @@ async def check_queue(case: Case) -> Check:
             with trio.move_on_after(RETAINED_WAIT):
                 version = (await link.receive())[0].payload.decode("utf-8", "replace")
     except (TransportError, ConfigError) as error:
-        return skipped("queue", f"the broker does not say what it is: {shortened(str(error))}")
-    if version is None:
-        return skipped("queue", "the broker does not say what it is")
-    if not version.startswith("mosquitto"):
-        return skipped("queue", f"nothing is known of {shortened(version, 80)}")
-    return ok(
-        "queue",
-        f"{shortened(version, 80)}: drops what is sent to a slow or absent device beyond "
-        f"max_queued_messages (its default: {QUEUE_DEFAULT}), without a word",
-        "If more commands than that may come meanwhile, set max_queued_messages in mosquitto.conf "
-        "to as many; 0 is no limit.",
-    )
+        return None, f"the broker does not say what it is: {shortened(str(error))}"
+    return version, "the broker does not say what it is"
 
 
-async def end_session(case: Case) -> None:
+async def end_session(case: Case, options: ConnectOptions) -> None:
     """End a session that was made here, and was not there before. Says nothing.
+
+    Args:
+        case: what is examined.
+        options: with which it was made.
 
     Cancellation: is held off; bounded by the timeouts of connecting and disconnecting.
     """
     limit = case.settings.connect_timeout + case.settings.disconnect_timeout
     try:
         with trio.move_on_after(limit, shield=True):
-            async with create_transport(case.settings).connect(case.ending_options()):
+            ending = attrs.evolve(options, clean_start=True, session_expiry=0)
+            async with create_transport(case.settings).connect(ending):
                 pass
     except (TransportError, ConfigError):
         pass  # then the broker ends it, after its time

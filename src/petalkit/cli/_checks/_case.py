@@ -73,9 +73,17 @@ class Case:
         expiry = self.settings.session_expiry or SESSION_KEPT
         return self._options(client_id, session_expiry=expiry)
 
-    def ending_options(self) -> ConnectOptions:
-        """The same, to end a session that was not there before."""
-        return attrs.evolve(self.options(), clean_start=True, session_expiry=0)
+    def asking_options(self) -> ConnectOptions:
+        """The same, and also the observer asks for a session to be kept as the device does.
+
+        Only so a broker says for how long it keeps one (MQTT 5.0, section 3.2.2.3.2); such a
+        session has to be ended again.
+        """
+        options = self.options()
+        settings = self.settings
+        if options.session_expiry or not (settings.speaks_mqtt_5 and settings.keeps_session):
+            return options
+        return attrs.evolve(options, session_expiry=settings.session_expiry)
 
     def _options(self, client_id: str, *, session_expiry: int) -> ConnectOptions:
         settings = self.settings

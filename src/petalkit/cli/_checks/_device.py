@@ -66,8 +66,9 @@ async def _ping(client: Client, case: Case) -> tuple[bool, Check]:
         response = await client.call("petalkit/ping", timeout=case.timeout)
     except trio.TooSlowError:
         text = f"nothing answers as {base} within {case.timeout:g} s"
-        status = await _retained_status(case, client.identity)
-        return False, _no_answer(text, status)
+        retained = case.settings.status_retain
+        status = await _retained_status(case, client.identity) if retained else None
+        return False, _no_answer(text, status, retained=retained)
     except TransportError as error:
         text = f"the link ended at a command to {base}: {shortened(str(error))}"
         return False, warning("ping", text, "Let callers publish on the command topics.")
@@ -106,7 +107,7 @@ def judge_clocks(stamp: object, now: float, elapsed: float, base: str) -> Check:
     )
 
 
-def _no_answer(text: str, status: str | None) -> Check:
+def _no_answer(text: str, status: str | None, *, retained: bool) -> Check:
     match status:
         case "online":
             return warning(
@@ -119,7 +120,8 @@ def _no_answer(text: str, status: str | None) -> Check:
             text += "; its retained status says offline"
             return warning("ping", text, "Start `petalkit run` on the device.")
         case _:
-            text += "; it has no retained status"
+            if retained:
+                text += "; it has no retained status"
             return warning(
                 "ping",
                 text,

@@ -18,8 +18,14 @@ import attrs
 from ..._errors import ConfigError
 from ..._files import open_regular
 from ..._freshness import replay_gap
-from ..._settings import Settings, environment_name
+from ..._settings import RENEWABLE, Settings, environment_name
 from ...transports import create_transport
+from ...transports._credentials import (
+    BROKER_SECRETS,
+    SIDECAR_SECRETS,
+    CredentialsFailed,
+    renew_from_files,
+)
 from ...transports._tls import tls_context
 from .._options import GeneralOptions, SettingsOptions
 from .._settings_loading import Loaded
@@ -51,7 +57,7 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         findings.ok("from the command line, the environment and the defaults; no --config file")
     else:
         findings.ok(f"from {general.config}, beside command line and environment")
-        secret = _holds_secret(loaded.settings, general.password_file)
+        secret = _holds_secret(loaded.settings)
         check_mode(findings, "config", general.config, secret=secret)
     gap = replay_gap(loaded.settings)
     if gap is not None:
@@ -59,11 +65,9 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
     return loaded, findings.check(nothing="")
 
 
-def _holds_secret(settings: Settings, password_file: Path | None) -> bool:
+def _holds_secret(settings: Settings) -> bool:
     """Whether a secret can have come from nowhere but the configuration file."""
     elsewhere = {name for name in _SECRETS if os.environ.get(environment_name(name))}
-    if password_file is not None:
-        elsewhere.add("password")
     return any(getattr(settings, name) is not None for name in _SECRETS - elsewhere)
 
 
@@ -179,26 +183,25 @@ class _File:
     secret: bool
 
 
-def _named_files(settings: Settings, password_file: Path | None) -> list[_File]:
+def _named_files(settings: Settings) -> list[_File]:
     named: Mapping[str, tuple[Path | None, bool]] = {
         "ca_file": (settings.ca_file, False),
         "cert_file": (settings.cert_file, False),
         "key_file": (settings.key_file, True),
-        "password_file": (password_file, True),
+        **{f"{name}_file": (getattr(settings, f"{name}_file"), True) for name in RENEWABLE},
     }
     return [_File(name, path, secret) for name, (path, secret) in named.items() if path is not None]
 
 
-def check_certificates(settings: Settings, password_file: Path | None, now: float) -> Check:
-    """Certificates, keys and the password file: readable, private, matching, not expired.
+def check_certificates(settings: Settings, now: float) -> Check:
+    """Certificates, keys and files of secrets: readable, private, matching, not expired.
 
     Args:
         settings: which files.
-        password_file: of the command line.
         now: wall clock.
     """
     findings = Findings("certificates")
-    files = _named_files(settings, password_file)
+    files = _named_files(settings)
     readable = True
     for file in files:
         try:
@@ -210,9 +213,10 @@ def check_certificates(settings: Settings, password_file: Path | None, now: floa
         else:
             check_mode(findings, file.setting, file.path, secret=file.secret)
     if readable:
+        sidecar = settings.transport == "sidecar"
         try:
-            tls_context(settings)
-        except ConfigError as error:
+            tls_context(renew_from_files(settings, SIDECAR_SECRETS if sidecar else BROKER_SECRETS))
+        except CredentialsFailed as error:
             findings.fail(*_context_problem(error))
         else:
             for name in ("cert_file", "ca_file"):
@@ -221,14 +225,14 @@ def check_certificates(settings: Settings, password_file: Path | None, now: floa
                     _check_dates(findings, name, path, now)
             if settings.key_file is not None:
                 findings.ok("cert_file and key_file fit each other")
-    tls = settings.peer.startswith(("mqtts://", "https://"))
-    nothing = "no files are named" + ("; the system's CA certificates are used" if tls else "")
+    tls = "; the system's CA certificates are used" if settings.peer_has_tls else ""
+    nothing = f"no files are named{tls}"
     if files:
         findings.ok(f"{', '.join(file.setting for file in files)} looked at as {user_name()}")
     return findings.check(nothing=nothing)
 
 
-def _context_problem(error: ConfigError) -> tuple[str, str]:
+def _context_problem(error: CredentialsFailed) -> tuple[str, str]:
     text = str(error)
     if "KEY_VALUES_MISMATCH" in text:
         return (
@@ -236,9 +240,13 @@ def _context_problem(error: ConfigError) -> tuple[str, str]:
             "Name the key that was made with this certificate, or have both made anew.",
         )
     if error.setting == "key_file":
-        return text, "Write the key without a password: openssl pkey -in KEY -out NEW-KEY."
-    if error.setting == "alpn":
-        return text, "Mend alpn."
+        return (
+            text,
+            "Name a file with the key's password in key_password_file, or write the key without "
+            "one: openssl pkey -in KEY -out NEW-KEY.",
+        )
+    if error.setting.removesuffix("_file") in RENEWABLE:
+        return text, f"Let {error.setting} hold the secret and nothing else."
     return text, f"Name PEM files in {error.setting}: they begin with -----BEGIN."
 
 

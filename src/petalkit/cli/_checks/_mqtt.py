@@ -73,7 +73,7 @@ async def _speaks_tls(address: Address) -> bool:
     """Whether a ClientHello is answered by a record of TLS, whatever it says."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    hello = context.wrap_bio(incoming, outgoing, server_hostname=address.host)
+    hello = context.wrap_bio(incoming, outgoing, server_hostname=address.server_name)
     with contextlib.suppress(ssl.SSLWantReadError):
         hello.do_handshake()
     try:

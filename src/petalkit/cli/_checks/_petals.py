@@ -21,7 +21,7 @@ from .._errors import UsageError
 from .._host_petals import HostPetals, known_commands, required_proxies
 from .._options import HostOptions
 from .._settings_loading import Loaded
-from .._targets import load_targets
+from .._targets import find_petals, load_targets
 from ._values import Check, Findings, counted, failed, listed, ok, shortened, skipped
 
 _HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
@@ -53,10 +53,14 @@ def check_petals(
         if not targets:
             return None, [skipped("petals", "no TARGET was given")]
         try:
-            petals = load_targets(targets, loaded.petals, origin=loaded.origin, host=host)
+            found = find_petals(targets, loaded.petals, origin=loaded.origin, host=host)
         except (UsageError, PetalkitError) as error:
             return None, _tell_which(targets, loaded, host, error)
+        petals = found.petals
         checks = [_describe(petal) for petal in petals]
+        checks += [
+            failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
+        ]
         try:
             table = build_table(petals)
         except PetalkitError as error:

@@ -82,7 +82,7 @@ async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
     finally:
         made = visit.accepted is not None and not visit.accepted.session_present
         if case.as_device and made:
-            await end_session(case)
+            await end_session(case, case.options())
     if goes_on and case.identity is not None:
         await check_device(case, case.identity, show)
 
@@ -117,7 +117,7 @@ async def _visit(
     if visit.accepted is None:
         skip_from("limits", "the broker does not accept us")
         return False
-    show(check_limits(visit.accepted.limits, case.settings, as_device=case.as_device))
+    show(check_limits(visit.accepted.limits, case.settings))
     show(await check_queue(case))
     if case.identity is None:
         skip_from("subscribe", "organization ID or device ID is not known")
@@ -139,5 +139,5 @@ async def _choose_client(case: Case) -> tuple[Case, Check]:
         return own, warning("client", text, "Stop it first, to check under its client ID.")
     text = f"checked as {client_id!r}, the device's own"
     if case.settings.speaks_mqtt_5:
-        text += f"; a session there is kept for {case.options().session_expiry} s from now on"
+        text += f"; the session there is asked for {case.options().session_expiry} s from now on"
     return case, ok("client", text)

@@ -28,7 +28,8 @@ _CONNECT = {
     0x8C: "The broker wants another kind of authentication than name, password or certificate.",
     0x95: "The CONNECT is too large for this broker.",
     0x97: "The broker's quota is used up: fewer clients, or a larger quota.",
-    0x9A: "The broker keeps no retained messages, which the status of the device needs.",
+    0x9A: "The broker keeps no retained messages, such as the status of the device: set "
+    "status_retain to false (--no-status-retain).",
     0x9B: "The broker has no QoS 1, which commands and responses need.",
     0x9C: "Set broker to the server that it names.",
     0x9D: "Set broker to the server that it names.",
@@ -53,11 +54,12 @@ def connect_todo(error: RejectedByBroker, settings: Settings, *, as_device: bool
     if text:
         todo.append(text)
     if error.reason_code in (4, 5, 0x86, 0x87):
-        if settings.username is None and settings.cert_file is None:
+        named = settings.origin_of("username") is not None
+        if not named and settings.cert_file is None:
             todo.append("No user name is set: set username, and --password-file.")
-        elif settings.username is not None and settings.password is None:
+        elif named and settings.origin_of("password") is None:
             todo.append("No password is set: --password-file, or PETALKIT_PASSWORD.")
-        elif settings.username is not None and _CREDENTIALS not in todo:
+        elif named and _CREDENTIALS not in todo:
             # What mosquitto answers to a wrong password too.
             todo.append(f"The user name or the password may be wrong. {_CREDENTIALS}")
     if error.reason_code in (5, 0x87):

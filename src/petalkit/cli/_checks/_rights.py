@@ -33,18 +33,19 @@ async def check_subscribe(case: Case, identity: Identity) -> Check:
     topics = [identity.topic(name) for name in case.settings.command_topics]
     hint = () if case.as_device else (AS_DEVICE,)
     granted: list[str] = []
+    at_most_once: list[str] = []
     topic = topics[0]
     try:
         async with create_transport(case.settings).connect(case.options()) as link:
             for topic in topics:
                 try:
-                    await link.subscribe([TopicFilter(topic)])
+                    [quality] = await link.subscribe([TopicFilter(topic)])
                 except RejectedByBroker as error:
                     text = f"{topic}: the broker said {shortened(error.reason)}"
                     text += f" ({error.reason_code:#04x})"
                     findings.fail(text, subscribe_todo(topic), *hint)
                 else:
-                    granted.append(topic)
+                    (granted if quality else at_most_once).append(topic)
             retained = await _retained(link)
     except (TransportError, ConfigError) as error:
         text = f"the link ended at the subscription to {topic}: {shortened(str(error))}"
@@ -52,6 +53,12 @@ async def check_subscribe(case: Case, identity: Identity) -> Check:
         retained = []
     if granted:
         findings.ok(f"granted: {listed(granted)}")
+    if at_most_once:
+        findings.warn(
+            f"granted with QoS 0 only: {listed(at_most_once)}",
+            "A command that is lost with a link, or sent while there is none, is not sent again: "
+            "let the broker grant QoS 1 (max_qos in mosquitto.conf).",
+        )
     for name in retained:
         findings.warn(
             f"a retained message waits on {shortened(name)}",
@@ -84,7 +91,7 @@ async def check_publish(case: Case, identity: Identity) -> Check:
             link = await stack.enter_async_context(
                 create_transport(case.settings).connect(case.options())
             )
-            error, elapsed = await _probe(case, link, observer, topic)
+            error, elapsed, came_back = await _probe(case, link, observer, topic)
     except (TransportError, ConfigError) as failure:
         return failed("publish", f"no link to publish on: {shortened(str(failure))}")
     if isinstance(error, RejectedByBroker):
@@ -96,6 +103,16 @@ async def check_publish(case: Case, identity: Identity) -> Check:
     if error is not None:
         text = f"no PUBACK for a message on {topic} in time"
         return failed("publish", text, "Look at the broker: it takes messages and says nothing.")
+    if came_back is not None and came_back != topic:
+        text = (
+            f"a message on {topic} came back on {shortened(came_back)}: the broker changes topics"
+        )
+        return failed(
+            "publish",
+            text,
+            "A device would take no command there. RabbitMQ takes a dot for a slash: IDs and "
+            "topics must have no dot in them.",
+        )
     if elapsed is not None:
         return ok("publish", f"a message on {topic} came back in {elapsed * 1000:.0f} ms")
     return _not_seen(case, topic, blind)
@@ -135,12 +152,13 @@ async def _open_observer(stack: AsyncExitStack, case: Case, topic: str) -> tuple
 
 async def _probe(
     case: Case, link: Link, observer: Link | None, topic: str
-) -> tuple[Exception | None, float | None]:
-    """Publish; what went wrong, and after how many seconds it was seen."""
+) -> tuple[Exception | None, float | None, str | None]:
+    """Publish; what went wrong, after how many seconds it was seen, and on which topic."""
     token = secrets.token_hex(8)
     text = "petalkit doctor looks whether this topic is allowed; nothing is to be done"
     payload = encode_json({"doctor": token, "message": text, "timestamp": Timestamps()()})
     seen = trio.Event()
+    came_back: list[str] = []
     problem: Exception | None = None
     elapsed: float | None = None
 
@@ -151,6 +169,7 @@ async def _probe(
                     if source is observer:
                         delivery.ack()
                         if delivery.payload == payload:
+                            came_back.append(delivery.topic)
                             seen.set()
         except ConnectionLost:
             pass  # whoever publishes on it is told
@@ -172,4 +191,4 @@ async def _probe(
                     await seen.wait()
                     elapsed = trio.current_time() - started
         nursery.cancel_scope.cancel()
-    return problem, elapsed
+    return problem, elapsed, came_back[0] if came_back else None

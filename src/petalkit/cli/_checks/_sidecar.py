@@ -20,10 +20,16 @@ import trio
 
 from ..._errors import ConfigError
 from ..._settings import Settings
-from ...transports._sidecar_addresses import CALLBACK_PATH, Addresses, callback_url
+from ...transports._credentials import SIDECAR_SECRETS, CredentialsFailed, renew_from_files
+from ...transports._sidecar_addresses import (
+    CALLBACK_PATH,
+    Addresses,
+    callback_url,
+    check_renewed_token,
+)
 from ...transports._sidecar_addresses import sidecar_addresses as read_addresses
 from ...transports._sidecar_answers import Away, Unreachable, describe_answer
-from ...transports._sidecar_client import ask, verify_with
+from ...transports._sidecar_client import ask, name_checked, verify_with
 from ...transports._tls import is_loopback, tls_context
 from ._values import Check, counted, failed, ok, shortened, skipped, warning
 
@@ -41,6 +47,7 @@ async def check_sidecar(
 
     Bounded by `sidecar_probe_timeout`.
     """
+    given = settings
     try:
         addresses = read_addresses(settings)
     except ConfigError as error:
@@ -48,8 +55,10 @@ async def check_sidecar(
     if addresses.tls and certificates_failed:
         return addresses, skipped("sidecar", "the certificates cannot be used")
     try:
+        settings = renew_from_files(settings, SIDECAR_SECRETS)
+        check_renewed_token(given, settings)
         context = tls_context(settings) if addresses.tls else None
-    except ConfigError as error:
+    except CredentialsFailed as error:
         return addresses, failed("sidecar", str(error), f"Mend {error.setting}.")
     return addresses, await _ask_sidecar(settings, addresses, context)
 
@@ -68,7 +77,8 @@ async def _ask_sidecar(
     url = f"{addresses.url}/health"
     started = trio.current_time()
     try:
-        status, body = await _get(url, settings.sidecar_probe_timeout, context, headers)
+        limit = settings.sidecar_probe_timeout
+        status, body = await _get(url, limit, context, headers, name_checked(addresses))
     except Unreachable as error:
         todo = ["Is the external client running? Is --sidecar-url (setting sidecar_url) right?"]
         if "certificate" in str(error).lower():
@@ -102,12 +112,17 @@ def _without_token(text: str, token: str | None) -> str:
 
 
 async def _get(
-    url: str, limit: float, context: ssl.SSLContext | None, headers: dict[str, str]
+    url: str,
+    limit: float,
+    context: ssl.SSLContext | None,
+    headers: dict[str, str],
+    extensions: dict[str, str] | None = None,
 ) -> tuple[int, bytes]:
     verify = verify_with(context)
     # The one limit is `ask`'s.
     async with httpx.AsyncClient(verify=verify, trust_env=False, timeout=None) as http:  # noqa: S113
-        return await ask(http, http.build_request("GET", url, headers=headers), limit)
+        request = http.build_request("GET", url, headers=headers, extensions=extensions)
+        return await ask(http, request, limit)
 
 
 # -- where its messages come in
@@ -125,7 +140,7 @@ async def check_callback(settings: Settings, addresses: Addresses) -> Check:
         return failed("callback", f"{where} cannot be listened on: {_why(error)}", *_todo(error))
     # The token is a part of that address, and not shown.
     told = callback_url(attrs.evolve(settings, sidecar_token=None), port)
-    if not (is_loopback(host) or settings.sidecar_token):
+    if not (is_loopback(host) or settings.origin_of("sidecar_token")):
         text = f"{where} is free; whoever reaches it can send commands"
         return warning("callback", text, "Set sidecar_token, or listen on this machine only.")
     if port == 0:

@@ -15,8 +15,9 @@ import attrs
 import trio
 
 from ..._clocks import wall_clock_is_set
-from ..._errors import ConfigError, ConnectFailed
+from ..._errors import ConnectFailed
 from ..._settings import Settings
+from ...transports._credentials import CredentialsFailed, renew
 from ...transports._sockets import PlainStream, open_plain_socket
 from ...transports._tls import Address, tls_context
 from ._certificate import DAYS_WARNED, Validity, validity
@@ -52,8 +53,8 @@ async def check_tls(
     shown: _Shown | None = None
     try:
         with trio.move_on_after(settings.connect_timeout):
-            shown = await _shake_hands(address, tls_context(settings))
-    except ConfigError as error:
+            shown = await _shake_hands(address, await _context(settings))
+    except CredentialsFailed as error:
         return None, failed("tls", str(error), f"Mend {error.setting}.")
     except ConnectFailed as error:
         return None, failed("tls", str(error), "It was there a moment ago: try again.")
@@ -67,10 +68,15 @@ async def check_tls(
     return _judge(shown, settings, address, now)
 
 
+async def _context(settings: Settings) -> ssl.SSLContext:
+    deadline = trio.current_time() + settings.connect_timeout
+    return tls_context(await renew(settings, ("key_password",), deadline))
+
+
 async def _shake_hands(address: Address, context: ssl.SSLContext) -> _Shown:
     """What the server shows; errors come out as OpenSSL's own, where it has one."""
     async with PlainStream(await open_plain_socket(address)) as plain:
-        stream = trio.SSLStream(plain, context, server_hostname=address.host)
+        stream = trio.SSLStream(plain, context, server_hostname=address.server_name)
         started = trio.current_time()
         try:
             await stream.do_handshake()
@@ -149,7 +155,7 @@ async def _explain_distrust(
         names = await _names_without_check(settings, address)
         if names:
             text += f"; it is for {listed(names)}"
-        return None, failed("tls", text, "Write in broker a name that stands in the certificate.")
+        return None, failed("tls", text, *_name_todo(settings))
     if code in (_EXPIRED, _NOT_YET_VALID):
         dates = await _dates_without_trust(address)
         if dates is not None:
@@ -165,11 +171,20 @@ async def _explain_distrust(
     return None, failed("tls", text, *todo)
 
 
+def _name_todo(settings: Settings) -> list[str]:
+    if settings.tls_server_name is not None:
+        return ["Write in tls_server_name a name that stands in the certificate."]
+    return [
+        "Write in broker a name that stands in the certificate.",
+        "Where that name does not lead to the broker: write it in tls_server_name.",
+    ]
+
+
 async def _names_without_check(settings: Settings, address: Address) -> list[str]:
     """The names in a certificate that is trusted, and for another host."""
-    context = tls_context(settings)
-    context.check_hostname = False
     try:
+        context = await _context(settings)
+        context.check_hostname = False
         with trio.move_on_after(PROBE_TIMEOUT):
             return _names((await _shake_hands(address, context)).certificate)
     except (OSError, ConnectFailed, trio.BrokenResourceError, ValueError):
@@ -185,7 +200,7 @@ async def _dates_without_trust(address: Address) -> Validity | None:
     try:
         with trio.move_on_after(PROBE_TIMEOUT):
             async with PlainStream(await open_plain_socket(address)) as plain:
-                stream = trio.SSLStream(plain, context, server_hostname=address.host)
+                stream = trio.SSLStream(plain, context, server_hostname=address.server_name)
                 await stream.do_handshake()
                 return validity(stream.getpeercert(binary_form=True) or b"")
     except (OSError, ConnectFailed, trio.BrokenResourceError, ValueError):

@@ -1,0 +1,116 @@
+"""Lines to a file descriptor, from a program that must not wait for whoever reads them.
+
+The rule: writing a line never blocks the caller. What the descriptor does not take at once is kept,
+up to a bound, and written by a thread; what is beyond the bound is dropped, counted, and told when
+there is room again. The trap: a pipe that nobody empties and a terminal that was stopped (Ctrl-S)
+block in `write`, which would hold up the event loop, and with it the emergency stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import threading
+import time
+from collections import deque
+from typing import TextIO
+
+from ._forks import in_child
+
+KEPT_MAX = 1024 * 1024  # bytes of lines that wait for the reader of the log
+FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for that reader
+AT_ONCE_MAX = 4096  # bytes: what can be written at all then is written whole (pipe(7), PIPE_BUF)
+_LOST_TEXT = "petalkit: %d lines of the log were dropped: whoever reads it was too slow\n"
+
+
+class LineWriter:
+    """See the module. Any thread may use it.
+
+    Args:
+        descriptor: where to; not closed here.
+        kept_max: bytes that wait, at most.
+
+    Attributes:
+        dropped: lines, since they were last told of.
+        close: to be called when no more is written.
+    """
+
+    def __init__(self, descriptor: int, *, kept_max: int = KEPT_MAX) -> None:
+        self._descriptor = descriptor
+        self._kept_max = kept_max
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._reset()
+        self.close = in_child(self._reset)
+
+    def _reset(self) -> None:
+        """Begin anew: in a forked child there is no thread, and the lines are the parent's."""
+        self.dropped = 0
+        self._kept: deque[bytes] = deque()
+        self._size = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def write(self, text: str) -> None:
+        """Write a line now, or soon, or drop it."""
+        data = text.encode(errors="backslashreplace")
+        with self._changed:
+            if not self._kept and len(data) <= AT_ONCE_MAX and self._takes():
+                with contextlib.suppress(OSError):  # nobody reads any more
+                    data = data[os.write(self._descriptor, data) :]
+                    if not data:
+                        return
+            if self._size + len(data) > self._kept_max:
+                self.dropped += 1
+                return
+            self._kept.append(data)
+            self._size += len(data)
+            if self._thread is None:
+                # It waits for the reader without a limit, and nobody waits for a daemon thread.
+                self._thread = threading.Thread(
+                    target=self._drain, name="petalkit log", daemon=True
+                )
+                self._thread.start()
+
+    def _takes(self) -> bool:
+        return any(event & select.POLLOUT for _, event in self._poll.poll(0))
+
+    def _drain(self) -> None:
+        while True:
+            with self._changed:
+                if not self._kept and not self.dropped:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                if not self._kept:
+                    self._kept.append((_LOST_TEXT % self.dropped).encode())
+                    self._size += len(self._kept[0])
+                    self.dropped = 0
+                data = self._kept[0]
+            rest = data
+            with contextlib.suppress(OSError):
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            with self._changed:
+                self._kept.popleft()
+                self._size -= len(data)
+
+    def flush(self, timeout: float = FLUSH_TIMEOUT) -> None:
+        """Wait until all is written, for `timeout` seconds at most."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            while self._thread is not None and (left := end - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+
+def line_writer(stream: TextIO) -> LineWriter | None:
+    """One for the descriptor of a stream; None when it has none, as one in memory."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, io.UnsupportedOperation, AttributeError):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+    return LineWriter(descriptor)

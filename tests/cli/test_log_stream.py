@@ -1,0 +1,139 @@
+"""Lines to a reader that is slow, stopped, or gone."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from petalkit._log_stream import KEPT_MAX, LineWriter, line_writer
+from petalkit._logs import configure_logging
+
+LINE = "x" * 99 + "\n"
+PATIENCE = 30.0  # seconds for a thread to write what is read at once
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+
+
+def fill(descriptor: int) -> int:
+    """Write until nothing more fits; how many bytes that were."""
+    os.set_blocking(descriptor, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(descriptor, b"." * 4096)
+    except BlockingIOError:
+        os.set_blocking(descriptor, True)
+        return filled
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += os.read(descriptor, size - len(data))
+    return data
+
+
+def test_a_line_is_written_at_once_where_it_can_be(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    writer.write(LINE)
+    assert writer._thread is None
+    assert os.read(reader, 1000) == LINE.encode()
+    writer.close()
+
+
+def test_a_reader_that_hangs_holds_up_nobody_and_gets_all_lines_later(
+    pipe: tuple[int, int],
+) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor)
+    for number in range(200):
+        writer.write(f"{number}\n")
+    writer.flush(0.0)
+    read_exactly(reader, filled)
+    expected = "".join(f"{number}\n" for number in range(200)).encode()
+    assert read_exactly(reader, len(expected)) == expected
+    writer.flush(PATIENCE)
+    writer.write("again\n")
+    assert os.read(reader, 1000) == b"again\n"
+    writer.close()
+
+
+def test_what_is_beyond_the_bound_is_dropped_and_told(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor, kept_max=10 * len(LINE))
+    for _ in range(25):
+        writer.write(LINE)
+    assert writer.dropped == 15
+    read_exactly(reader, filled)
+    expected = LINE * 10 + "petalkit: 15 lines of the log were dropped: whoever reads it was"
+    assert read_exactly(reader, len(expected)) == expected.encode()
+    writer.flush(PATIENCE)
+    assert (writer.dropped, writer._size) == (0, 0)
+    writer.close()
+
+
+def test_a_line_that_is_longer_than_a_pipe_takes_at_once_is_written_by_the_thread(
+    pipe: tuple[int, int],
+) -> None:
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    long = "y" * 200_000 + "\n"
+    writer.write(long)
+    writer.write(LINE)
+    assert read_exactly(reader, len(long) + len(LINE)) == (long + LINE).encode()
+    writer.flush(PATIENCE)
+    writer.close()
+
+
+def test_a_reader_that_is_gone_costs_nothing(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    os.close(reader)
+    for _ in range(3):
+        writer.write(LINE)
+    writer.flush(PATIENCE)
+    assert writer._size == 0
+    writer.close()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)  # for the fixture
+
+
+def test_characters_that_no_encoding_has_are_written_all_the_same(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor)
+    writer.write("\ud800\n")
+    assert os.read(reader, 100) == b"\\ud800\n"
+    writer.close()
+
+
+def test_a_stream_in_memory_has_no_descriptor() -> None:
+    assert line_writer(io.StringIO()) is None
+
+
+def test_the_log_of_a_process_does_not_wait_for_its_reader(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    with open(os.dup(descriptor), "w", encoding="utf-8") as stream:
+        configure_logging("info", stream=stream)
+        logger = logging.getLogger("petalkit.test")
+        for _ in range(100):
+            logger.info("a line")
+        read_exactly(reader, filled)
+        configure_logging("info", stream=sys.stderr)  # flushes the other, and closes it
+    text = b""
+    while text.count(b"\n") < 100:
+        text += os.read(reader, KEPT_MAX)
+    assert text.count(b"a line") == 100
