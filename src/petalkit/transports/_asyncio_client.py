@@ -196,12 +196,14 @@ class Events(Protocol):
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
     def on_end(self, reason: str, *, taken_over: bool) -> None: ...
     def on_output(self) -> None: ...
+    def on_pong(self) -> None: ...
 
 
 class _Paho(paho.Client):
     """paho's client over a `Wire`."""
 
     wire: Wire
+    events: Events
     connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
 
     def _create_socket(self) -> Any:
@@ -213,6 +215,10 @@ class _Paho(paho.Client):
         if len(packet) >= 2:
             self.connack_code = packet[1]
         return super()._handle_connack()
+
+    def _handle_pingresp(self) -> Any:
+        self.events.on_pong()
+        return super()._handle_pingresp()
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
         # paho builds a reason code and a set of properties from the form that has neither; that
@@ -278,6 +284,7 @@ class HardenedClient(asyncio_mqtt.Client):
             manual_ack=True,  # S5: the broker's window is the back-pressure
         )
         client.wire = wire
+        client.events = events
         # Any other number makes paho go through its whole queue at every PUBACK; the link counts.
         client.max_inflight_messages_set(0)
         client.on_connect = self._on_connect

@@ -35,7 +35,8 @@ from ._asyncio_client import (
 from ._asyncio_outgoing import Outgoing
 from ._asyncio_socket import TLS_RETRY, receive_some
 from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
-from ._contract import ConnectOptions, Delivery, OnDone
+from ._contract import ConnectOptions, Delivery, OnDone, wait_within
+from ._send_queue import Outflow, queued
 from ._tls import Address
 from ._trio_asyncio import trio_asyncio
 
@@ -55,6 +56,7 @@ class AsyncioLink(BaseLink):
         self._address = address
         self._settings = settings
         self._wire = Wire()
+        self._written = 0  # bytes that the socket has taken, before TLS
         self._v5 = settings.protocol == "5"
         self._outgoing = Outgoing(options, self._wake_writer, self._wake_publishers)
         self.on_puback = self._outgoing.on_puback  # from the client
@@ -84,11 +86,12 @@ class AsyncioLink(BaseLink):
             yield
 
     async def _connect(self, deadline: float) -> None:
-        with trio.move_on_at(deadline):
-            try:
-                await trio_asyncio.aio_as_trio(self._client.connect, loop=self._loop)()
-            except MqttError as error:
-                self._lose(str(error))
+        scope = trio.CancelScope()
+        decided, _ = self._start(self._client.connect, scope)
+        try:
+            await self._wait_connack(decided, deadline)
+        finally:
+            scope.cancel()
         if not self._up:
             self._lose(f"no CONNACK in time{MAYBE_3_1_1 if self._v5 else ''}")
 
@@ -229,7 +232,9 @@ class AsyncioLink(BaseLink):
         outgoing = self._wire.outgoing
         while outgoing:
             try:
-                del outgoing[: self._sock.send(outgoing)]
+                size = self._sock.send(outgoing)
+                self._written += size
+                del outgoing[:size]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return False
             except OSError as error:
@@ -267,6 +272,18 @@ class AsyncioLink(BaseLink):
     def _ping(self) -> None:
         self._client.ping()
 
+    def on_pong(self) -> None:
+        """From the client: a PINGRESP."""
+        self._watch.echoed(trio.current_time())
+
+    def _outflow(self) -> Outflow | None:
+        # TLS adds some bytes to a record, so what has left is a little more than this says.
+        held = queued(self._sock)
+        return None if held is None else Outflow(self._written, held)
+
+    def _unsent(self) -> int:
+        return self._client.unsent
+
     def on_output(self) -> None:
         """From the client: there is something to write."""
         self._wake_writer()
@@ -289,30 +306,14 @@ class AsyncioLink(BaseLink):
     async def _ask(
         self, method: Callable[[list[str]], Awaitable[Any]], filters: list[str], answer: str
     ) -> Any:
-        """Run one of the client's coroutines beside the link's tasks, and wait for its end.
-
-        Not in the caller's task: a future of a loop that has failed is never done.
-        """
+        """Run one of the client's coroutines, and wait for its end."""
         self._check_up()
-        results: list[Any] = []
-        done = trio.Event()
         scope = trio.CancelScope()
-
-        async def ask() -> None:
-            try:
-                with scope:
-                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(filters))
-            except MqttError as error:
-                self._lose(str(error))
-            finally:
-                done.set()
-
         self._asking += 1
         self._read_on()
-        self._nursery.start_soon(ask)
+        done, results = self._start(method, scope, filters)
         try:
-            with trio.move_on_after(self._options.subscribe_timeout):
-                await done.wait()
+            await wait_within(done, self.patience(self._options.subscribe_timeout))
         finally:
             self._asking -= 1
             scope.cancel()
@@ -320,3 +321,25 @@ class AsyncioLink(BaseLink):
             return results[0]
         self._lose(f"no {answer} in time")
         raise self._gone()
+
+    def _start(
+        self, method: Callable[..., Awaitable[Any]], scope: trio.CancelScope, *args: Any
+    ) -> tuple[trio.Event, list[Any]]:
+        """Run one of the client's coroutines beside the link's tasks; its end, and its result.
+
+        Not in the caller's task: a future of a loop that has failed is never done.
+        """
+        results: list[Any] = []
+        done = trio.Event()
+
+        async def run() -> None:
+            try:
+                with scope:
+                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(*args))
+            except MqttError as error:
+                self._lose(str(error))
+            finally:
+                done.set()
+
+        self._nursery.start_soon(run)
+        return done, results

@@ -2,6 +2,8 @@
 
     _tls               address and TLS context          no library
     _keepalive         when to ping, when to give up    no library
+    _patience          when an answer is overdue        no library
+    _send_queue        what has really left             knows Trio
     _sockets           a connected socket               knows Trio
     _asyncio_socket    TLS on it, for paho              knows Trio
     _base_link         what all links have in common    knows Trio
@@ -26,6 +28,7 @@ from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
+from ._sockets import ConnectLimit
 from ._tls import broker_address, tls_context
 
 
@@ -44,11 +47,11 @@ class AsyncioMqttTransport(Transport):
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
-        deadline = trio.current_time() + options.connect_timeout
+        limit = ConnectLimit(options.connect_timeout)
         context = tls_context(self._settings) if self._address.tls else None
-        with closing(await open_socket(self._address, context, deadline)) as sock:
+        with closing(await open_socket(self._address, context, limit)) as sock:
             link = AsyncioLink(sock, self._address, self._settings, options)
-            async with hold_link(link, deadline, options.disconnect_timeout):
+            async with hold_link(link, limit.deadline, options.disconnect_timeout):
                 yield link
 
 

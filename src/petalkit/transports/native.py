@@ -2,6 +2,8 @@
 
     _tls                address and TLS context             no library
     _keepalive          when to ping, when to give up       no library
+    _patience           when an answer is overdue           no library
+    _send_queue         what has really left                Trio
     _mqtt5_framing      bytes -> packets                    the codec, no I/O
     _mqtt5_publishing   our messages on their way           the codec, no I/O
     _mqtt5_receiving    messages to us                      the codec, no I/O
@@ -26,7 +28,7 @@ from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
-from ._sockets import PlainStream, open_plain_socket
+from ._sockets import ConnectLimit, PlainStream, open_plain_socket
 from ._tls import broker_address, tls_context
 
 SESSIONS_KEPT = 16  # of client IDs that were used in turn
@@ -41,7 +43,7 @@ class NativeTransport(Transport):
         settings: where to, and as whom.
         open_stream: an async function of no arguments that makes the stream to the broker
             instead, such as one through a tunnel, or in memory for a test; called for every
-            link. It has `connect_timeout`. When it raises `OSError` or
+            link. It has `connect_timeout`, as a time. When it raises `OSError` or
             `trio.BrokenResourceError`, that is a failed connect, which is tried again; anything
             else is an error of the program, and comes out.
 
@@ -52,7 +54,7 @@ class NativeTransport(Transport):
     def __init__(self, settings: Settings, *, open_stream: OpenStream | None = None) -> None:
         self._settings = settings
         self._address = broker_address(settings)
-        self._open = open_stream or self._open_stream
+        self._open = open_stream
         self._name = str(self._address) if open_stream is None else "the broker"
         self._sessions: dict[str, ClientSession] = {}
         self._newest: dict[str, ClientSession] = {}  # of the links that live
@@ -65,11 +67,11 @@ class NativeTransport(Transport):
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
-        deadline = trio.current_time() + options.connect_timeout
+        limit = ConnectLimit(options.connect_timeout)
         stream: trio.abc.Stream | None = None
-        with trio.move_on_at(deadline):
+        with limit.scope:
             try:
-                stream = await self._open()
+                stream = await (self._open() if self._open else self._open_stream(limit))
             except (OSError, trio.BrokenResourceError) as error:
                 raise ConnectFailed(f"no connection to {self._name}: {error}") from error
         if stream is None:
@@ -86,7 +88,7 @@ class NativeTransport(Transport):
                 username=self._settings.username,
                 password=self._settings.password,
             )
-            async with hold_link(link, deadline, options.disconnect_timeout):
+            async with hold_link(link, limit.deadline, options.disconnect_timeout):
                 yield link
         finally:
             self._keep(session, options)
@@ -103,7 +105,7 @@ class NativeTransport(Transport):
             if len(self._sessions) > SESSIONS_KEPT:
                 del self._sessions[next(iter(self._sessions))]
 
-    async def _open_stream(self) -> trio.abc.Stream:
+    async def _open_stream(self, limit: ConnectLimit) -> trio.abc.Stream:
         context = tls_context(self._settings) if self._address.tls else None
         plain = PlainStream(await open_plain_socket(self._address))
         if context is None:
@@ -111,7 +113,10 @@ class NativeTransport(Transport):
         try:
             # Not what HTTPS does: a broker that goes without a word has not said goodbye.
             stream = trio.SSLStream(plain, context, server_hostname=self._address.host)
+            limit.moved()
+            plain.on_moved = limit.moved
             await stream.do_handshake()
+            plain.on_moved = None
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(plain)

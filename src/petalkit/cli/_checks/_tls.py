@@ -17,7 +17,7 @@ import trio
 from ..._clocks import wall_clock_is_set
 from ..._errors import ConfigError, ConnectFailed
 from ..._settings import Settings
-from ...transports._sockets import PlainStream, open_plain_socket
+from ...transports._sockets import ConnectLimit, PlainStream, open_plain_socket
 from ...transports._tls import Address, tls_context
 from ._certificate import DAYS_WARNED, Validity, validity
 from ._mqtt import PROBE_TIMEOUT, who_listens
@@ -51,8 +51,9 @@ async def check_tls(
     """
     shown: _Shown | None = None
     try:
-        with trio.move_on_after(settings.connect_timeout):
-            shown = await _shake_hands(address, tls_context(settings))
+        limit = ConnectLimit(settings.connect_timeout)
+        with limit.scope:
+            shown = await _shake_hands(address, tls_context(settings), limit)
     except ConfigError as error:
         return None, failed("tls", str(error), f"Mend {error.setting}.")
     except ConnectFailed as error:
@@ -67,11 +68,14 @@ async def check_tls(
     return _judge(shown, settings, address, now)
 
 
-async def _shake_hands(address: Address, context: ssl.SSLContext) -> _Shown:
+async def _shake_hands(
+    address: Address, context: ssl.SSLContext, limit: ConnectLimit
+) -> _Shown:
     """What the server shows; errors come out as OpenSSL's own, where it has one."""
     async with PlainStream(await open_plain_socket(address)) as plain:
         stream = trio.SSLStream(plain, context, server_hostname=address.host)
         started = trio.current_time()
+        plain.on_moved = limit.moved
         try:
             await stream.do_handshake()
             with trio.move_on_after(max(ALERT_WAIT, 2 * (trio.current_time() - started))):
