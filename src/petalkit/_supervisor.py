@@ -38,7 +38,8 @@ from ._statistics import Counters
 from ._topics import TopicFilter
 from ._waiting import wait_any
 from .transports import ConnectOptions, Link, Transport
-from .transports._contract import Patience, wait_within
+from .transports._contract import wait_within
+from .transports._patience import Patience
 
 logger = logging.getLogger("petalkit.link")
 

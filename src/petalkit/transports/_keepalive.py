@@ -42,6 +42,7 @@ class KeepAlive:
         self.resumed = -math.inf
         self._departed = now  # when something left, as far as is known
         self._left: int | None = None  # bytes, at the last look
+        self._waits = False  # something was left behind then
         self._looked = now
         self._ahead: int | None = None  # `_left` when the PINGREQ is out; None if it is, or unknown
         self._pings = 0
@@ -111,18 +112,22 @@ class KeepAlive:
     def look(self, flow: Outflow | None, now: float) -> None:
         """Somebody has looked how many bytes have left so far; None if that cannot be known.
 
-        That they do is a sign of life as long as the PINGREQ stands behind them. Once it is out,
-        only its answer is.
+        That they do is a sign of life where they had to wait, and as long as the PINGREQ stands
+        behind them. Once it is out, only its answer is.
         """
         looked, self._looked = self._looked, now
         if flow is None:
             self._left = self._ahead = None
+            self._waits = False
             return
         left = flow.left
         before, self._left = self._left, left
+        waited, self._waits = self._waits, flow.queued > 0
         if before is not None and left > before:
-            # With nothing behind them, they may have left right after the last look.
-            self._departed = max(self._departed, now if flow.queued else looked)
+            if self._waits:
+                self._departed = now
+            elif waited:  # they may have left right after the last look
+                self._departed = max(self._departed, looked)
             if self._ahead is not None and self._asked is not None:
                 self._asked = now
         if self._ahead is not None and left >= self._ahead:

@@ -21,8 +21,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 
-import trio
-
 from .._settings import Settings
 from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket

@@ -7,7 +7,7 @@ is not good, a second handshake looks at it without trust; nothing is ever sent 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,7 +53,7 @@ async def check_tls(
     try:
         limit = ConnectLimit(settings.connect_timeout)
         with limit.scope:
-            shown = await _shake_hands(address, tls_context(settings), limit)
+            shown = await _shake_hands(address, tls_context(settings), limit.moved)
     except ConfigError as error:
         return None, failed("tls", str(error), f"Mend {error.setting}.")
     except ConnectFailed as error:
@@ -69,13 +69,13 @@ async def check_tls(
 
 
 async def _shake_hands(
-    address: Address, context: ssl.SSLContext, limit: ConnectLimit
+    address: Address, context: ssl.SSLContext, on_moved: Callable[[], object] | None = None
 ) -> _Shown:
     """What the server shows; errors come out as OpenSSL's own, where it has one."""
     async with PlainStream(await open_plain_socket(address)) as plain:
         stream = trio.SSLStream(plain, context, server_hostname=address.host)
         started = trio.current_time()
-        plain.on_moved = limit.moved
+        plain.on_moved = on_moved
         try:
             await stream.do_handshake()
             with trio.move_on_after(max(ALERT_WAIT, 2 * (trio.current_time() - started))):
