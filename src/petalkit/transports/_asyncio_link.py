@@ -33,8 +33,8 @@ from ._asyncio_client import (
     read_topic,
 )
 from ._asyncio_outgoing import Outgoing
-from ._asyncio_socket import TLS_RETRY, receive_some
-from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches
+from ._asyncio_socket import TLS_RECORD, TLS_RETRY, receive_some
+from ._base_link import FAILURE, MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink, filter_batches
 from ._contract import ConnectOptions, Delivery, OnDone, wait_within
 from ._send_queue import Outflow, queued
 from ._tls import Address
@@ -57,6 +57,8 @@ class AsyncioLink(BaseLink):
         self._settings = settings
         self._wire = Wire()
         self._written = 0  # bytes that the socket has taken, before TLS
+        # OpenSSL counts a call as nothing until its last record is written.
+        self._piece = TLS_RECORD if isinstance(sock, ssl.SSLSocket) else OUTGOING_BYTES
         self._v5 = settings.protocol == "5"
         self._outgoing = Outgoing(options, self._wake_writer, self._wake_publishers)
         self.on_puback = self._outgoing.on_puback  # from the client
@@ -232,7 +234,8 @@ class AsyncioLink(BaseLink):
         outgoing = self._wire.outgoing
         while outgoing:
             try:
-                size = self._sock.send(outgoing)
+                piece = outgoing if len(outgoing) <= self._piece else outgoing[: self._piece]
+                size = self._sock.send(piece)
                 self._written += size
                 del outgoing[:size]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):

@@ -19,6 +19,7 @@ from ._tls import Address
 # A TLS library that wants the opposite direction first (a key update while the socket is full)
 # cannot be waited for: the other task is waiting there already. It is asked again after this.
 TLS_RETRY = 0.05
+TLS_RECORD = 16 * 1024  # bytes of a record, at most: RFC 8446, section 5.1
 
 
 async def open_socket(
