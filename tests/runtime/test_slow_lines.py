@@ -1,4 +1,4 @@
-"""A whole device over a line of 8 kB/s down and 1.2 kB/s up: what comes is answered, on one link."""
+"""A whole device over a line of 8 kB/s down and 1.2 kB/s up: all is answered, on one link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native link over a line of 8 kB/s down and 1.2 kB/s up: slow is not dead, and dead is found."""
+"""The native link over a line of 8 kB/s down and 1.2 kB/s up: slow is not dead, dead is found."""
 
 from __future__ import annotations
 
