@@ -42,7 +42,7 @@ TRANSPORTS = {
 LINES = {"fast": None, "8k": Line(8000, 8000), "1.2k": Line(8000, 1200)}
 MIXED = ("fast", "8k", "fast", "1.2k")  # of seeds in turn
 SLOW_COMMANDS = {"8k": 600, "1.2k": 200}  # of a seed, at most: about two minutes
-SLOW_WINDOW = 10
+SLOW_WINDOW = 20  # more than a petal has slots: all of them are taken once
 COLUMNS = (
     "commands", "copies", "sent again", "responses", "redeliveries", "connections",
     "session losses", "killed", "stopped", "crashed", "given up",
