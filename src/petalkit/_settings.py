@@ -241,14 +241,21 @@ class Settings:
         check=at_least(1, at_most=65_535),
     )
     connect_timeout: float = _setting(
-        10.0, "Longest wait for a connection and its CONNACK.", unit="s", check=positive_seconds
+        10.0,
+        "Longest silence on the way to a connection and its CONNACK, and a sixth of the longest "
+        "attempt.",
+        unit="s",
+        check=positive_seconds,
     )
     subscribe_timeout: float = _setting(
-        10.0, "Longest wait for a SUBACK or UNSUBACK.", unit="s", check=positive_seconds
+        10.0,
+        "Longest silence while a SUBACK, an UNSUBACK or the PUBACK of online is awaited.",
+        unit="s",
+        check=positive_seconds,
     )
     publish_timeout: float = _setting(
         60.0,
-        "Longest wait for a PUBACK while reading; then the link counts as dead.",
+        "Longest silence while a PUBACK is awaited and the link is read; then it counts as dead.",
         unit="s",
         check=positive_seconds,
     )

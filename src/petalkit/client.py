@@ -391,9 +391,9 @@ async def open_client(
 ) -> AsyncGenerator[Client, None]:
     """Connect, subscribe to the device's responses, and give a `Client`; leaving disconnects.
 
-    Entering blocks until the subscription is acknowledged, at most the settings'
-    `connect_timeout` and `subscribe_timeout`. Leaving blocks for DISCONNECT, at most
-    `disconnect_timeout`. Calls that still wait when the block is left fail with
+    Entering blocks until the subscription is acknowledged. The settings' `connect_timeout` and
+    `subscribe_timeout` bound it; both are limits of silence on a slow line. Leaving blocks for
+    DISCONNECT, at most `disconnect_timeout`. Calls that still wait when the block is left fail with
     `trio.ClosedResourceError`. A lost link is not made anew: open another client.
 
     Args:

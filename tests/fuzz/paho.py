@@ -71,6 +71,8 @@ class _Link:
 
     def on_output(self) -> None: ...
 
+    def on_pong(self) -> None: ...
+
 
 def paho(data: bytes) -> None:
     """The protocol, sizes of pieces, and packets of MQTT 5, or any bytes."""

@@ -177,6 +177,7 @@ class Events(Protocol):
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
     def on_end(self, reason: str, *, reason_code: int | None) -> None: ...
     def on_output(self) -> None: ...
+    def on_pong(self) -> None: ...
 
 
 class _Reason(ReasonCode):
@@ -253,6 +254,10 @@ class _Paho(paho.Client):
             return paho.MQTT_ERR_PROTOCOL
         self.events.on_pubrel(int.from_bytes(packet[:2]))
         return paho.MQTT_ERR_SUCCESS
+
+    def _handle_pingresp(self) -> Any:
+        self.events.on_pong()
+        return super()._handle_pingresp()
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
         # paho builds a reason code and a set of properties from the form that has neither; that

@@ -26,7 +26,7 @@ from .._settings import Settings
 from .._topics import TopicFilter
 from ._asyncio_client import HardenedClient, MqttError, Wire, read_limits
 from ._asyncio_outgoing import Outgoing
-from ._asyncio_socket import TLS_RETRY, receive_some
+from ._asyncio_socket import TLS_RECORD, TLS_RETRY, receive_some
 from ._base_link import (
     FAILURE,
     MAYBE_3_1_1,
@@ -36,9 +36,10 @@ from ._base_link import (
     filter_batches,
     is_peers_doing,
 )
-from ._contract import ConnectOptions, OnDone, fitted
+from ._contract import ConnectOptions, OnDone, fitted, wait_within
 from ._publish_reader import head_to_keep, read_oversized, read_publish
 from ._receiving import Receiving
+from ._send_queue import Outflow, queued
 from ._tls import Address
 from ._trio_asyncio import trio_asyncio
 from ._violations import PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
@@ -60,6 +61,9 @@ class AsyncioLink(BaseLink):
         self._address = address
         self._settings = settings
         self._wire = Wire()
+        self._written = 0  # bytes that the socket has taken, before TLS
+        # OpenSSL counts a call as nothing until its last record is written.
+        self._piece = TLS_RECORD if isinstance(sock, ssl.SSLSocket) else OUTGOING_BYTES
         self._v5 = settings.protocol == "5"
         self._receiving = receiving
         receiving.connect(self._wire.outgoing, options.receive_maximum, self._wake_writer)
@@ -91,11 +95,12 @@ class AsyncioLink(BaseLink):
             yield
 
     async def _connect(self, deadline: float) -> None:
-        with trio.move_on_at(deadline):
-            try:
-                await trio_asyncio.aio_as_trio(self._client.connect, loop=self._loop)()
-            except MqttError as error:
-                self._lose(str(error))
+        scope = trio.CancelScope()
+        decided, _ = self._start(self._client.connect, scope)
+        try:
+            await self._wait_connack(decided, deadline)
+        finally:
+            scope.cancel()
         if not self._up:
             self._lose(f"no CONNACK in time{MAYBE_3_1_1 if self._v5 else ''}")
 
@@ -254,7 +259,10 @@ class AsyncioLink(BaseLink):
         outgoing = self._wire.outgoing
         while outgoing:
             try:
-                del outgoing[: self._sock.send(outgoing)]
+                piece = outgoing if len(outgoing) <= self._piece else outgoing[: self._piece]
+                size = self._sock.send(piece)
+                self._written += size
+                del outgoing[:size]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return False
             except OSError as error:
@@ -294,6 +302,18 @@ class AsyncioLink(BaseLink):
     def _ping(self) -> None:
         self._client.ping()
 
+    def on_pong(self) -> None:
+        """From the client: a PINGRESP."""
+        self._watch.echoed(trio.current_time())
+
+    def _outflow(self) -> Outflow | None:
+        # TLS adds some bytes to a record, so what has left is a little more than this says.
+        held = queued(self._sock)
+        return None if held is None else Outflow(self._written, held)
+
+    def _unsent(self) -> int:
+        return self._client.unsent
+
     def on_output(self) -> None:
         """From the client: there is something to write."""
         self._wake_writer()
@@ -322,30 +342,14 @@ class AsyncioLink(BaseLink):
     async def _ask(
         self, method: Callable[[list[str]], Awaitable[Any]], filters: list[str], answer: str
     ) -> Any:
-        """Run one of the client's coroutines beside the link's tasks, and wait for its end.
-
-        Not in the caller's task: a future of a loop that has failed is never done.
-        """
+        """Run one of the client's coroutines, and wait for its end."""
         self._check_up()
-        results: list[Any] = []
-        done = trio.Event()
         scope = trio.CancelScope()
-
-        async def ask() -> None:
-            try:
-                with scope:
-                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(filters))
-            except MqttError as error:
-                self._lose(str(error))
-            finally:
-                done.set()
-
         self._asking += 1
         self._read_on()
-        self._nursery.start_soon(ask)
+        done, results = self._start(method, scope, filters)
         try:
-            with trio.move_on_after(self._options.subscribe_timeout):
-                await done.wait()
+            await wait_within(done, self.patience(self._options.subscribe_timeout))
         finally:
             self._asking -= 1
             scope.cancel()
@@ -353,3 +357,25 @@ class AsyncioLink(BaseLink):
             return results[0]
         self._lose(f"no {answer} in time")
         raise self._gone()
+
+    def _start(
+        self, method: Callable[..., Awaitable[Any]], scope: trio.CancelScope, *args: Any
+    ) -> tuple[trio.Event, list[Any]]:
+        """Run one of the client's coroutines beside the link's tasks; its end, and its result.
+
+        Not in the caller's task: a future of a loop that has failed is never done.
+        """
+        results: list[Any] = []
+        done = trio.Event()
+
+        async def run() -> None:
+            try:
+                with scope:
+                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(*args))
+            except MqttError as error:
+                self._lose(str(error))
+            finally:
+                done.set()
+
+        self._nursery.start_soon(run)
+        return done, results

@@ -11,6 +11,7 @@ Two rules hold everywhere:
 from __future__ import annotations
 
 import abc
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,6 +23,7 @@ import trio
 from .._errors import ConnectionLost, TransportError
 from .._messages import Message, Properties
 from .._topics import TopicFilter
+from ._patience import Patience
 
 OnDone = Callable[[TransportError | None], None]
 # What MQTT 5.0, section 3.2.2.3 takes for said where a CONNACK is silent.
@@ -46,8 +48,8 @@ class ConnectOptions:
         will: published by the broker when the link dies without DISCONNECT.
         will_delay: seconds that the broker waits before that, in which a new link of the session
             takes the will back (MQTT 5.0, section 3.1.3.2.2).
-        connect_timeout: for the connection, TLS and CONNACK together.
-        subscribe_timeout: for a SUBACK or UNSUBACK.
+        connect_timeout: longest silence on the way to CONNACK: the connection, TLS, CONNACK.
+        subscribe_timeout: longest silence while a SUBACK or UNSUBACK is awaited.
         disconnect_timeout: for DISCONNECT and closing, shielded.
     """
 
@@ -242,6 +244,18 @@ def fitted(message: Message, limits: Mapping[str, int]) -> Message:
     return msgspec.structs.replace(message, qos=qos, retain=retain)
 
 
+async def wait_within(done: trio.Event, patience: Patience) -> bool:
+    """Wait for it; False when patience is over before. See `Link.patience`."""
+    while not done.is_set():
+        with trio.move_on_at(patience.next_look(trio.current_time())):
+            await done.wait()
+        # Where something has held up all tasks, an answer may wait to be read: that goes first.
+        await trio.lowlevel.checkpoint()
+        if not done.is_set() and patience.is_over(trio.current_time()):
+            return False
+    return True
+
+
 class Link(abc.ABC):
     """One live connection to a broker. Made by `Transport.connect`, and good until it is lost.
 
@@ -308,7 +322,8 @@ class Link(abc.ABC):
 
         Raises:
             RejectedByBroker: the broker refused one of the filters.
-            ConnectionLost: the link is gone, or no answer came within `subscribe_timeout`.
+            ConnectionLost: the link is gone, or there was no answer, by the rule of `patience`
+                with `subscribe_timeout`.
         """
 
     @abc.abstractmethod
@@ -316,7 +331,7 @@ class Link(abc.ABC):
         """Unsubscribe and wait for the UNSUBACK.
 
         Raises:
-            ConnectionLost: the link is gone, or no answer came within `subscribe_timeout`.
+            ConnectionLost: as for `subscribe`.
         """
 
     @abc.abstractmethod
@@ -363,15 +378,39 @@ class Link(abc.ABC):
             ConnectionLost: the link is gone; `on_done` will not be called.
         """
 
-    async def publish(self, message: Message) -> None:
+    @property
+    def last_heard(self) -> float:
+        """When bytes of the broker last came, be it half a message; on Trio's clock.
+
+        Minus infinity where there are no bytes, as by default.
+        """
+        return -math.inf
+
+    def patience(self, limit: float, since: float | None = None) -> Patience:
+        """How long an answer of the broker on this link is waited for; by default a time.
+
+        On a line of bytes, which may be slow, the limit is one of silence; see `_patience`.
+
+        Args:
+            limit: seconds.
+            since: when it was asked for, on Trio's clock; None for now.
+        """
+        return Patience(limit, trio.current_time() if since is None else since)
+
+    async def publish(self, message: Message, *, limit: float = math.inf) -> None:
         """Publish and wait for the PUBACK.
 
-        For the few messages that have to be out before something else happens; has to be bounded
-        by its caller. Cancellation: the message may or may not have been sent.
+        For the few messages that have to be out before something else happens. Without a limit it
+        has to be bounded by its caller. Cancellation: the message may or may not have been sent.
+
+        Args:
+            message: see `publish_nowait`.
+            limit: seconds, by the rule of `patience`; who sets it has to read the link meanwhile.
 
         Raises:
             RejectedByBroker: see `publish_nowait`.
             ConnectionLost: the link was lost before the PUBACK.
+            trio.TooSlowError: there was no PUBACK.
         """
         outcome: list[TransportError | None] = []
         done = trio.Event()
@@ -380,13 +419,17 @@ class Link(abc.ABC):
             outcome.append(error)
             done.set()
 
-        while True:
-            try:
-                self.publish_nowait(message, on_done)
-                break
-            except trio.WouldBlock:
-                await self.wait_publishable()
-        await done.wait()
+        with trio.fail_after(limit):
+            while True:
+                try:
+                    self.publish_nowait(message, on_done)
+                    break
+                except trio.WouldBlock:
+                    await self.wait_publishable()
+        if math.isinf(limit):
+            await done.wait()
+        elif not await wait_within(done, self.patience(limit)):
+            raise trio.TooSlowError
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -439,4 +482,5 @@ __all__ = [
     "WithdrawableDelivery",
     "fitted",
     "real_limits",
+    "wait_within",
 ]

@@ -47,11 +47,13 @@ class ClientSession:
     Attributes:
         state: of the connection. Intents other than `connect` need "connected".
         broker_limits: what the last CONNACK said; see `Link.broker_limits`.
+        pongs: how many PINGRESP have come, over all connections.
     """
 
     def __init__(self, *, strict: bool = True) -> None:
         self.state: State = "idle"
         self.broker_limits: Mapping[str, int] = {}
+        self.pongs = 0
         self._accepted = False  # by CONNACK, on this connection
         self._outgoing = bytearray()
         self._publishing = Publishing(self._outgoing)
@@ -340,7 +342,7 @@ class ClientSession:
         self._outgoing += _PINGREQ
 
     def _on_pingresp(self, packet: mqtt5.PingRespPacket) -> None:
-        """Any byte shows that the peer lives."""
+        self.pongs += 1
 
     def disconnect(self, reason_code: int = 0) -> None:
         """Send DISCONNECT after all that is queued. With 0, the will is not published.

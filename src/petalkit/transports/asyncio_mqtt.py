@@ -6,6 +6,8 @@
     _publish_reader    what a PUBLISH says              no library
     _receiving         what is owed for messages to us  no library
     _kept_sessions     what outlives a link             no library
+    _patience          when an answer is overdue        no library
+    _send_queue        what has really left             knows Trio
     _sockets           a connected socket               knows Trio
     _asyncio_socket    TLS on it, for paho              knows Trio
     _base_link         what all links have in common    knows Trio
@@ -23,8 +25,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 
-import trio
-
 from .._settings import Settings
 from ._asyncio_link import AsyncioLink
 from ._asyncio_socket import open_socket
@@ -33,6 +33,7 @@ from ._contract import ConnectOptions, Link, Transport
 from ._credentials import BROKER_SECRETS, renew
 from ._kept_sessions import KeptSessions
 from ._receiving import Receiving
+from ._sockets import ConnectLimit
 from ._tls import broker_address, tls_context
 
 
@@ -51,14 +52,14 @@ class AsyncioMqttTransport(Transport):
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
-        deadline = trio.current_time() + options.connect_timeout
-        settings = await renew(self._settings, BROKER_SECRETS, deadline)
+        limit = ConnectLimit(options.connect_timeout)
+        settings = await renew(self._settings, BROKER_SECRETS, limit.scope.deadline)
         context = tls_context(settings) if self._address.tls else None
-        with closing(await open_socket(self._address, context, deadline)) as sock:
+        with closing(await open_socket(self._address, context, limit)) as sock:
             session = self._sessions.lend(options.client_id)
             try:
                 link = AsyncioLink(sock, self._address, settings, options, session)
-                async with hold_link(link, deadline, options.disconnect_timeout):
+                async with hold_link(link, limit.deadline, options.disconnect_timeout):
                     yield link
             finally:
                 if not options.session_expiry:

@@ -6,6 +6,8 @@
     _publish_reader     what a PUBLISH says                 no library, no I/O
     _receiving          what is owed for messages to us     no library, no I/O
     _kept_sessions      what outlives a link                no library
+    _patience           when an answer is overdue           no library
+    _send_queue         what has really left                Trio
     _mqtt5_framing      bytes -> packets                    the codec, no I/O
     _mqtt5_publishing   our messages on their way           the codec, no I/O
     _mqtt5_receiving    messages to us                      the codec, no I/O
@@ -32,7 +34,7 @@ from ._credentials import BROKER_SECRETS, renew
 from ._kept_sessions import KeptSessions
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
-from ._sockets import PlainStream, open_plain_socket
+from ._sockets import ConnectLimit, PlainStream, open_plain_socket
 from ._tls import broker_address, tls_context
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
@@ -45,7 +47,7 @@ class NativeTransport(Transport):
         settings: where to, and as whom.
         open_stream: an async function of no arguments that makes the stream to the broker
             instead, such as one through a tunnel, or in memory for a test; called for every
-            link. It has `connect_timeout`. When it raises `OSError` or
+            link. It has `connect_timeout`, as a time. When it raises `OSError` or
             `trio.BrokenResourceError`, that is a failed connect, which is tried again; anything
             else is an error of the program, and comes out.
 
@@ -67,12 +69,12 @@ class NativeTransport(Transport):
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
-        deadline = trio.current_time() + options.connect_timeout
-        settings = await renew(self._settings, BROKER_SECRETS, deadline)
+        limit = ConnectLimit(options.connect_timeout)
+        settings = await renew(self._settings, BROKER_SECRETS, limit.scope.deadline)
         stream: trio.abc.Stream | None = None
-        with trio.move_on_at(deadline):
+        with limit.scope:
             try:
-                stream = await (self._open() if self._open else self._open_stream(settings))
+                stream = await (self._open() if self._open else self._open_stream(settings, limit))
             except (OSError, trio.BrokenResourceError) as error:
                 raise ConnectFailed(f"no connection to {self._name}: {error}") from error
         if stream is None:
@@ -87,7 +89,7 @@ class NativeTransport(Transport):
                 username=settings.username,
                 password=settings.password,
             )
-            async with hold_link(link, deadline, options.disconnect_timeout):
+            async with hold_link(link, limit.deadline, options.disconnect_timeout):
                 yield link
         finally:
             if not options.session_expiry:
@@ -97,7 +99,7 @@ class NativeTransport(Transport):
             with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
                 await trio.aclose_forcefully(stream)
 
-    async def _open_stream(self, settings: Settings) -> trio.abc.Stream:
+    async def _open_stream(self, settings: Settings, limit: ConnectLimit) -> trio.abc.Stream:
         context = tls_context(settings) if self._address.tls else None
         plain = PlainStream(await open_plain_socket(self._address))
         if context is None:
@@ -105,7 +107,10 @@ class NativeTransport(Transport):
         try:
             # Not what HTTPS does: a broker that goes without a word has not said goodbye.
             stream = trio.SSLStream(plain, context, server_hostname=self._address.server_name)
+            limit.moved()
+            plain.on_moved = limit.moved
             await stream.do_handshake()
+            plain.on_moved = None
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(plain)
