@@ -388,3 +388,41 @@ def test_identifiers_are_shared_by_questions_and_messages() -> None:
     assert ids_of(session) == [1, 2, 3]
     assert feed(session, mqtt5.PubAckPacket(2)) == []  # of the SUBSCRIBE: means nothing
     assert isinstance(feed(session, mqtt5.PubAckPacket(3))[0], Published)
+
+
+# -- reason codes that the codec has no name for
+
+
+UNNAMED_PUBACK = b"\x40\x03\x00\x01\xb0"
+UNNAMED_SUBACK = b"\x90\x0b\x00\x02\x05\x26\x00\x00\x00\x00\x01\xb0\x87"
+
+
+def test_refusals_without_a_name_are_told_by_their_number_however_they_are_split() -> None:
+    data = UNNAMED_PUBACK + UNNAMED_SUBACK + b"\xe0\x01\xb1"
+    for cut in range(len(data)):
+        session = session_up()
+        session.publish(Message("t", b"1", qos=1), done)
+        session.subscribe(["a", "b", "c"])
+        events = session.receive_data(data[:cut]) + session.receive_data(data[cut:])
+        assert events == [
+            Published(done, 0xB0, "reason code 0xb0"),
+            Subscribed(2, [1, 0xB0, 0x87]),
+            Ended(0xB1, "the broker disconnected: reason code 0xb1 (0xb1)", by_server=True),
+        ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x40\x03\x00\x01\x7f",  # no refusal
+        b"\x40\x04\x00\x01\xb0\x05",  # and what is behind it is cut off
+        b"\x90\x06\x00\x01\x7f\x26\x00\xb0",  # properties that are longer than the packet
+        b"\x20\x03\x00\xb0\x00",  # a CONNACK where it cannot come
+    ],
+)
+def test_a_code_without_a_name_excuses_no_other_fault(data: bytes) -> None:
+    session = session_up()
+    session.publish(Message("t", b"1", qos=1), done)
+    [event] = session.receive_data(data)
+    assert isinstance(event, Ended)
+    assert not event.by_server

@@ -3,7 +3,8 @@
 The rule: whatever comes, the outcome is a packet, the wish for more bytes, or a `Violation` with
 the reason code that MQTT has for it, the same however the bytes were split. A PUBLISH that the
 codec refuses, or that is too large, is a `Publish` with its fault, when its last byte has come; of
-one that is too large only the head is kept, and the rest is read over.
+one that is too large only the head is kept, and the rest is read over. A refusal whose reason code
+the codec does not know is an `Unnamed`.
 
 The traps of `mqtt5` 0.8: it has no bound; it finds other faults in a packet before one can see that
 it is too large; and text that is not UTF-8 makes it panic, which is no `Exception`.
@@ -17,6 +18,7 @@ from typing import TypeAlias
 import mqtt5
 
 from ._contract import Fault
+from ._mqtt5_unnamed import Unnamed, is_of_reason_code, read_unnamed
 from ._publish_reader import Publish, head_to_keep, read_oversized, read_publish
 from ._violations import (
     MALFORMED_PACKET,
@@ -28,6 +30,7 @@ from ._violations import (
 )
 
 Packet: TypeAlias = mqtt5.Packet
+_Found: TypeAlias = tuple[Publish | Unnamed, int]
 
 _PUBLISH = 3  # MQTT 5.0, section 2.1.2
 
@@ -59,7 +62,7 @@ class PacketReader:
         self._oversized: Publish | None = None  # that is being read over
         self._left = 0  # bytes of it that are to come
 
-    def feed(self, data: bytes | bytearray) -> Iterator[Packet | Publish]:
+    def feed(self, data: bytes | bytearray) -> Iterator[Packet | Publish | Unnamed]:
         """Read on; give every packet that is complete now. To be exhausted.
 
         Raises:
@@ -95,15 +98,15 @@ class PacketReader:
             found = self._look(view, error)
             if found is None:
                 return
-            publish, size = found
+            other, size = found
             view = view[size:]
-            yield publish
+            yield other
 
-    def _look(self, view: memoryview, error: BaseException | None) -> tuple[Publish, int] | None:
-        """What the codec has no packet for: a PUBLISH to be refused, and its size, or None yet.
+    def _look(self, view: memoryview, error: BaseException | None) -> _Found | None:
+        """What the codec has no packet for, and its size; None as long as more is needed.
 
         Raises:
-            Violation: it is no PUBLISH, or one that nobody can acknowledge.
+            Violation: it is no PUBLISH and no refusal, or a PUBLISH that nobody can acknowledge.
         """
         complaint = None if error is None else _complaint(error)
         size = packet_size(view)
@@ -111,6 +114,8 @@ class PacketReader:
             if size > self._limit:
                 raise _too_large(size, self._limit)
             if complaint is not None:
+                if size and is_of_reason_code(view[0], complaint):
+                    return self._look_at_code(view, size, complaint)
                 raise _refused_by_codec(view, complaint)
             if len(view) >= size:
                 # Not seen yet, but to wait for more would be to wait for ever.
@@ -131,7 +136,20 @@ class PacketReader:
                 publish.fault = Fault(complaint, reason_code=_code(complaint))
         return publish, size
 
-    def _look_at_head(self, view: memoryview, header: int, size: int) -> tuple[Publish, int] | None:
+    def _look_at_code(self, view: memoryview, size: int, complaint: str) -> _Found | None:
+        if len(view) < size:
+            return self._wait(view, size)
+        try:
+            unnamed = read_unnamed(bytes(view[:size]), _header_size(view))
+        except IndexError:
+            raise Violation(MALFORMED_PACKET, _SHORTER) from None
+        except BaseException as error:
+            raise _refused_by_codec(view, _complaint(error)) from None
+        if unnamed is None:
+            raise _refused_by_codec(view, complaint)
+        return unnamed, size
+
+    def _look_at_head(self, view: memoryview, header: int, size: int) -> _Found | None:
         first = view[0]
         there = min(len(view), size)
         head = header + head_to_keep(first, view[header:there], self._limit, v5=True)
@@ -144,7 +162,7 @@ class PacketReader:
         self._left = size - there
         return None
 
-    def _wait(self, view: memoryview, awaited: int) -> tuple[Publish, int] | None:
+    def _wait(self, view: memoryview, awaited: int) -> _Found | None:
         self._rest += view
         self._awaited = awaited
         return None

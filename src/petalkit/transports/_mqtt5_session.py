@@ -21,10 +21,11 @@ import mqtt5
 from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import ConnectOptions, OnDone, real_limits
-from ._mqtt5_events import Connected, Ended, Event, Refused, Subscribed, Unsubscribed
+from ._mqtt5_events import Connected, Ended, Event, Published, Refused, Subscribed, Unsubscribed
 from ._mqtt5_framing import PacketReader
 from ._mqtt5_publishing import FAILURE, Publishing, reason_name, reason_text
 from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Mqtt5Receiving
+from ._mqtt5_unnamed import Unnamed
 from ._publish_reader import Publish
 from ._receiving import nobody
 from ._violations import PROTOCOL_ERROR, UNSUPPORTED_PROTOCOL_VERSION, Violation
@@ -69,6 +70,7 @@ class ClientSession:
             mqtt5.UnsubAckPacket: self._on_unsuback,
             mqtt5.PingRespPacket: self._on_pingresp,
             mqtt5.DisconnectPacket: self._on_disconnect,
+            Unnamed: self._on_unnamed,
         }
 
     @property
@@ -223,17 +225,18 @@ class ClientSession:
 
     # -- CONNACK
 
-    def _on_first(self, packet: object) -> Event:
+    def _on_first(self, packet: Any) -> Event:
+        unnamed = None
+        if isinstance(packet, Unnamed):
+            packet, unnamed = packet.packet, packet.codes[0]
         if isinstance(packet, mqtt5.DisconnectPacket):
-            return self._on_disconnect(packet)
+            return self._on_disconnect(packet, unnamed)
         if not isinstance(packet, mqtt5.ConnAckPacket):
             raise _unexpected(packet)
-        if (code := int(packet.reason_code)) >= FAILURE:
+        code = int(packet.reason_code) if unnamed is None else unnamed
+        if code >= FAILURE:
             self.state = "ended"
-            text = reason_text(packet)
-            if packet.server_reference:
-                text = f"{text}; it names another server: {packet.server_reference}"
-            return Refused(code, text)
+            return Refused(code, _told(packet, code))
         # Section 3.2.2.1.1 wants more: a client without state is to refuse a session too. Ours
         # has none after a restart, and does not need it: that session holds subscriptions, and
         # commands that were sent meanwhile.
@@ -361,18 +364,36 @@ class ClientSession:
         self.state = "ended"
         self._receiving.lose_connection()
 
-    def _on_disconnect(self, packet: mqtt5.DisconnectPacket) -> Event:
+    def _on_disconnect(self, packet: mqtt5.DisconnectPacket, unnamed: int | None = None) -> Event:
         self._end()
-        text = reason_text(packet)
-        if packet.server_reference:
-            text = f"{text}; it names another server: {packet.server_reference}"
-        code = int(packet.reason_code)
-        text = f"the broker disconnected: {text} ({code:#04x})"
+        code = int(packet.reason_code) if unnamed is None else unnamed
+        text = f"the broker disconnected: {_told(packet, code)} ({code:#04x})"
         return Ended(code, text, by_server=True)
+
+    def _on_unnamed(self, unnamed: Unnamed) -> Event | None:
+        packet, codes = unnamed.packet, unnamed.codes
+        if isinstance(packet, mqtt5.DisconnectPacket):
+            return self._on_disconnect(packet, codes[0])
+        handler = self._handlers.get(type(packet))
+        if handler is None:
+            raise _unexpected(packet)
+        event = handler(packet)
+        if isinstance(event, Published):
+            event.reason_code, event.text = codes[0], reason_text(packet, codes[0])
+        elif isinstance(event, Subscribed | Unsubscribed):
+            event.reason_codes = list(codes)
+        return event
 
     def _check_connected(self) -> None:
         if self.state != "connected":
             raise RuntimeError(f"the connection is {self.state}")
+
+
+def _told(packet: mqtt5.ConnAckPacket | mqtt5.DisconnectPacket, code: int) -> str:
+    text = reason_text(packet, code)
+    if packet.server_reference:
+        return f"{text}; it names another server: {packet.server_reference}"
+    return text
 
 
 def _limits(packet: mqtt5.ConnAckPacket) -> Mapping[str, int]:

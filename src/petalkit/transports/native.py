@@ -8,6 +8,7 @@
     _kept_sessions      what outlives a link                no library
     _patience           when an answer is overdue           no library
     _send_queue         what has really left                Trio
+    _mqtt5_unnamed      refusals with codes of their own    the codec, no I/O
     _mqtt5_framing      bytes -> packets                    the codec, no I/O
     _mqtt5_publishing   our messages on their way           the codec, no I/O
     _mqtt5_receiving    messages to us                      the codec, no I/O
