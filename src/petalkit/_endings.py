@@ -21,7 +21,7 @@ from ._journal_records import Finished, Forgotten
 from ._messages import Message
 from ._outbox import Outbox
 from ._posts import Posts
-from ._refused_lately import RefusedLately
+from ._refused_lately import Refused, RefusedLately
 from ._statistics import Counters
 from ._terms import Reply
 from ._unknown import UnknownCommands
@@ -158,8 +158,10 @@ class Endings:
                 self._duplicates.finish(message_id, response, now)
             else:
                 self._duplicates.forget(message_id)
-                if response != NOTHING:
-                    self._lately.note(message_id, execution.payload)
+                if response != NOTHING and code is not None:
+                    text = "it came before, and was refused"
+                    refused = Refused(code, text, execution.arrival, response)
+                    self._lately.note(message_id, execution.payload, refused)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile
         if execution.wait_response:

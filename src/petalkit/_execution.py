@@ -85,6 +85,7 @@ class Execution(msgspec.Struct, eq=False):
     terms: Terms | None = None
     replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
     number: int = msgspec.field(default_factory=_numbers.__next__)  # the order of arrival
+    arrival: int = 0  # of what brought it: see `RefusedLately.arrival`
     deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
     recorded: bool = False  # in the journal, or about to be
     on_disk: bool = False  # it is there

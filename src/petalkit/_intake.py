@@ -31,6 +31,7 @@ from ._held import PACKET_IDS, Held, HeldLine
 from ._journal import Journal
 from ._journal_forms import as_accepted, expiry_of
 from ._journal_records import Forgotten, JournalError
+from ._malformed import MalformedMessages
 from ._messages import Command, Identity, Properties
 from ._outbox import Outbox
 from ._refusals import Refusals, Request
@@ -84,6 +85,7 @@ class Intake:
         self._logged = True  # whether each command has its lines in the log
         self._held = HeldLine()
         self._refusals = Refusals(unknown, answers, lately)
+        self._malformed = MalformedMessages(answers, counters)
         self._copies = Copies(
             duplicates,
             self._held,
@@ -133,6 +135,7 @@ class Intake:
             self._dots_told = False
         self._session_kept = self._settings.keeps_session and link.session_expiry > 0
         self._draining = False
+        self._lately.new_link(session_present=link.session_present)
         try:
             while True:
                 while self._must_pause() and not link.ended.is_set():
@@ -242,6 +245,10 @@ class Intake:
 
     def take(self, delivery: Delivery, identity: Identity) -> None:
         """Judge one delivery."""
+        fault = delivery.fault
+        if fault is not None and not fault.too_large:
+            self._malformed.refuse(delivery, identity, fault)
+            return
         if delivery.topic not in self._topics:
             self._unexpected(delivery)
             return
@@ -255,6 +262,8 @@ class Intake:
                 properties, usual=usual, commands=self._topics
             )
         try:
+            if fault is not None:
+                raise InvalidEnvelope(ErrorCode.TOO_LARGE, fault.text)
             command = decode_command(delivery.payload, delivery.topic, self._limits)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
             if properties is not None:
@@ -318,9 +327,10 @@ class Intake:
         # Before its expiry: a copy that came too late belongs to the first, which did not.
         if self._copies.may_exist(command.message_id) and self._copies.take(request, self._now):
             return
-        if self._lately.is_again(command.message_id, request.delivery):
+        refused = self._lately.find(command.message_id, request.delivery)
+        if refused is not None:
             self._counters.duplicates_answered += 1
-            request.delivery.ack()
+            self._refusals.again(request, refused)
             return
         spec = self._table.lookup(command.command)
         if request.terms is not None or self.freshness.judges_all:
@@ -469,6 +479,8 @@ class Intake:
         )
         if request.terms is not None:
             execution.set_terms(request.terms)
+        self._lately.forget(command.message_id, delivery.payload)
+        execution.arrival = self._lately.arrival(delivery)
         if self._journal is not None:
             self._record(execution, delivery, self._journal)
         elif self._acks_at_once or self._draining:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -10,10 +11,12 @@ from ._answers import Answers
 from ._codec import InvalidEnvelope
 from ._errors import ErrorCode
 from ._messages import Command, Identity
-from ._refused_lately import RefusedLately
+from ._refused_lately import Refused, RefusedLately
 from ._terms import Reply, Terms, wants_usual
 from ._unknown import UnknownCommands
 from .transports import Delivery
+
+logger = logging.getLogger("petalkit.intake")
 
 
 class Request(msgspec.Struct, eq=False):
@@ -68,7 +71,30 @@ class Refusals:
             reply=terms.reply if ours and terms is not None else None,
             details={"errors": list(errors)} if errors else None,
         )
-        self._lately.note(command.message_id, request.delivery.payload)
+        refused = Refused(code, text, self._lately.arrival(request.delivery))
+        self._lately.note(command.message_id, request.delivery.payload, refused)
+        request.delivery.ack()
+
+    def again(self, request: Request, refused: Refused) -> None:
+        """Say the same once more, unless nobody waits for that; see `_refused_lately`."""
+        command, terms = request.command, request.terms
+        certain = self._lately.is_certain(refused, request.delivery)
+        logger.info(
+            "refused %s again: it may be a second delivery by the broker",
+            refused.code,
+            extra={"command": command.command, "message_id": command.message_id},
+        )
+        if not (certain or self._unknown.may_be_anothers(command.command)):
+            answer = refused.answer or self._answers.failure(
+                command.message_id, refused.code, refused.text
+            )
+            if wants_usual(command, terms):
+                self._answers.put_unreserved(request.identity, None, answer)
+            if terms is not None and terms.reply is not None:
+                self._answers.put_reply(terms.reply, None, answer)
+        arrival = self._lately.arrival(request.delivery)
+        refused = msgspec.structs.replace(refused, arrival=arrival)
+        self._lately.note(command.message_id, request.delivery.payload, refused)
         request.delivery.ack()
 
     def reused(self, request: Request) -> None:
@@ -118,6 +144,7 @@ class Refusals:
             details={"errors": list(error.errors)} if error.errors else None,
         )
         # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
-        if not error.wait_response and reply is None and delivery.payload:
+        is_attempt = delivery.payload or delivery.fault is not None
+        if not error.wait_response and reply is None and is_attempt:
             self._answers.report_unreadable(identity, delivery.topic, error)
         delivery.ack()

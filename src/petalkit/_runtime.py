@@ -272,6 +272,7 @@ class Runtime:
             duplicates_joined=counters.duplicates_joined,
             duplicates_answered=counters.duplicates_answered,
             unexpected_topic=counters.unexpected_topic,
+            malformed=counters.malformed,
             given_back=counters.given_back,
             unanswered=counters.unanswered,
             expiry_unjudged=counters.expiry_unjudged,

@@ -258,20 +258,33 @@ class Settings:
         "How many unacknowledged messages the broker may send (MQTT 5).",
         check=at_least(1, at_most=65_535),
     )
+    packet_maximum: int = _setting(
+        0,
+        "Longest packet that the broker may send, as it is told (MQTT 5); 0 to tell it none.",
+        unit="bytes",
+        check=at_least(0, at_most=0xFFFF_FFFF),
+    )
     publish_maximum: int = _setting(
         100,
         "How many of our messages may wait for their PUBACK at once; the broker may say fewer.",
         check=at_least(1, at_most=65_535),
     )
     connect_timeout: float = _setting(
-        10.0, "Longest wait for a connection and its CONNACK.", unit="s", check=positive_seconds
+        10.0,
+        "Longest silence on the way to a connection and its CONNACK, and a sixth of the longest "
+        "attempt.",
+        unit="s",
+        check=positive_seconds,
     )
     subscribe_timeout: float = _setting(
-        10.0, "Longest wait for a SUBACK or UNSUBACK.", unit="s", check=positive_seconds
+        10.0,
+        "Longest silence while a SUBACK, an UNSUBACK or the PUBACK of online is awaited.",
+        unit="s",
+        check=positive_seconds,
     )
     publish_timeout: float = _setting(
         60.0,
-        "Longest wait for a PUBACK while reading; then the link counts as dead.",
+        "Longest silence while a PUBACK is awaited and the link is read; then it counts as dead.",
         unit="s",
         check=positive_seconds,
     )
@@ -619,6 +632,10 @@ class Settings:
             raise ConfigError(key_password, "needs a key_file beside it")
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
+        if self.packet_maximum and self.transport == "sidecar":
+            raise ConfigError("packet_maximum", "is the external client's to say: see its settings")
+        if self.packet_maximum and not self.speaks_mqtt_5:
+            raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
         if self.will_delay:
             self._check_will_delay()
 

@@ -31,6 +31,7 @@ class Counters:
     duplicates_joined: int = 0
     duplicates_answered: int = 0
     unexpected_topic: int = 0
+    malformed: int = 0
     given_back: int = 0
     unanswered: int = 0
     expiry_unjudged: int = 0
@@ -83,11 +84,14 @@ class Statistics:
     duplicates_joined: int
     """Copies of a command that was queued or running; it answers for them."""
     duplicates_answered: int
-    """Copies of a finished command, answered from the record and not run; and second deliveries, by
-    the broker, of one that was refused and has its answer."""
+    """Copies of a finished command, answered from the record and not run; and what may be the
+    broker's second delivery of one that was refused: it gets the same refusal again."""
     unexpected_topic: int
     """Deliveries on a topic that this identity does not serve: acknowledged, not run. All of them,
     on a broker that takes a dot in an ID for a slash."""
+    malformed: int
+    """Deliveries that break MQTT, as properties that are not UTF-8 do: acknowledged, not run. The
+    first such message ends its link and is not counted here."""
     given_back: int
     """Deliveries that were held, or came while stopping, and are left to the broker, which has them
     unacknowledged and delivers them again."""

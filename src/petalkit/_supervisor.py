@@ -41,6 +41,8 @@ from ._statistics import Counters
 from ._topics import TopicFilter
 from ._waiting import wait_any
 from .transports import ConnectOptions, Link, Transport
+from .transports._contract import wait_within
+from .transports._patience import Patience
 
 logger = logging.getLogger("petalkit.link")
 
@@ -256,6 +258,7 @@ class Supervisor:
             receive_maximum=settings.receive_maximum,
             publish_maximum=settings.publish_maximum,
             payload_max=settings.payload_max,
+            packet_maximum=settings.packet_maximum,
             will=msgspec.structs.replace(
                 self._status(identity, "offline", with_timestamp=False), qos=self._will_qos
             ),
@@ -301,7 +304,7 @@ class Supervisor:
                         nursery.start_soon(
                             self._say_online_again, link, identity, again, name="status"
                         )
-                    nursery.start_soon(self._watch_publishes, name="publish watch")
+                    nursery.start_soon(self._watch_publishes, link, name="publish watch")
                     nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
                     await self._wait_reason_to_leave(identity)
                     again.cancel()
@@ -376,21 +379,24 @@ class Supervisor:
         Raises:
             ConnectionLost: the link is gone, or there was no PUBACK in time.
         """
-        limit = (
-            self._settings.subscribe_timeout
-            if status == "online"
-            else self._settings.disconnect_timeout
-        )
+        settings = self._settings
+        # The one is a limit of silence: its PUBACK may stand behind a replayed session. The other
+        # is a time, because a stop has to end.
+        silence, limit = settings.subscribe_timeout, math.inf
+        if status == "offline":
+            silence, limit = math.inf, settings.disconnect_timeout
         self._said = status
-        with trio.move_on_after(limit) as scope:
-            try:
-                await link.publish(self._status(identity, status))
-            except RejectedByBroker as error:
-                if not quiet:
-                    logger.warning("the broker refused the status message: %s", error)
-                return False
-        if scope.cancelled_caught:
-            raise ConnectionLost(f"no PUBACK for {status!r} within {limit:g} s")
+        try:
+            with trio.fail_after(limit):
+                await link.publish(self._status(identity, status), limit=silence)
+        except RejectedByBroker as error:
+            if not quiet:
+                logger.warning("the broker refused the status message: %s", error)
+            return False
+        except trio.TooSlowError:
+            raise ConnectionLost(
+                f"no PUBACK for {status!r} within {min(silence, limit):g} s"
+            ) from None
         return True
 
     async def _wait_reason_to_leave(self, identity: Identity) -> None:
@@ -406,17 +412,26 @@ class Supervisor:
             # Beyond its window the broker sends on only when it is acknowledged: a round trip.
             silence = max(DRAIN_SILENCE, 2 * (trio.current_time() - asked))
             self._intake.session_ends()
-            with trio.move_on_after(self._settings.grace):
-                seen = -1
-                while seen != self._counters.received:
-                    seen = self._counters.received
-                    await trio.sleep(silence)
+            drained = functools.partial(self._wait_drained, link, silence)
+            # A broker that talks for ever has said all that stood there before, after a while.
+            enough = functools.partial(
+                wait_within, trio.Event(), link.patience(self._settings.grace)
+            )
+            await wait_any(drained, enough)
 
-    async def _watch_publishes(self) -> None:
+    async def _wait_drained(self, link: Link, silence: float) -> None:
+        """Wait until nothing has come for so long; on a slow line half a command counts, too."""
+        seen = None
+        while seen != (now := (self._counters.received, link.last_heard)):
+            seen = now
+            await trio.sleep(silence)
+
+    async def _watch_publishes(self, link: Link) -> None:
         """Lose a link that takes our messages and never acknowledges them."""
         limit = self._settings.publish_timeout
         good_at = -math.inf  # when there was a PUBACK, or none could come
         answered = -1
+        patience: Patience | None = None
         while True:
             await trio.sleep(limit / 4)
             now = trio.current_time()
@@ -429,7 +444,12 @@ class Supervisor:
             if self._intake.paused or answered != self._outbox.answered:
                 answered = self._outbox.answered
                 good_at = now
-            elif max(self._outbox.sent_since(), good_at) + limit <= now:
+            since = max(self._outbox.sent_since(), good_at)
+            if math.isinf(since):
+                continue
+            if patience is None or patience.since != since:
+                patience = link.patience(limit, since)
+            if patience.is_over(now):
                 raise ConnectionLost(f"no PUBACK within {limit:g} s")
 
 

@@ -326,7 +326,11 @@ class Client:
             while True:
                 for delivery in await self._link.receive():
                     delivery.ack()
-                    self._settle(delivery.payload)
+                    if delivery.fault is None:
+                        self._settle(delivery.payload)
+                    else:
+                        text = delivery.fault.text
+                        logger.warning("ignored a response that cannot be read: %s", text)
         except ConnectionLost as error:
             self._close(error)
 
@@ -387,9 +391,9 @@ async def open_client(
 ) -> AsyncGenerator[Client, None]:
     """Connect, subscribe to the device's responses, and give a `Client`; leaving disconnects.
 
-    Entering blocks until the subscription is acknowledged, at most the settings'
-    `connect_timeout` and `subscribe_timeout`. Leaving blocks for DISCONNECT, at most
-    `disconnect_timeout`. Calls that still wait when the block is left fail with
+    Entering blocks until the subscription is acknowledged. The settings' `connect_timeout` and
+    `subscribe_timeout` bound it; both are limits of silence on a slow line. Leaving blocks for
+    DISCONNECT, at most `disconnect_timeout`. Calls that still wait when the block is left fail with
     `trio.ClosedResourceError`. A lost link is not made anew: open another client.
 
     Args:
@@ -452,6 +456,7 @@ def _connect_options(settings: Settings) -> ConnectOptions:
         receive_maximum=settings.receive_maximum,
         publish_maximum=settings.publish_maximum,
         payload_max=settings.payload_max,
+        packet_maximum=settings.packet_maximum,
         will=None,
         connect_timeout=settings.connect_timeout,
         subscribe_timeout=settings.subscribe_timeout,

@@ -30,7 +30,7 @@ SUMS = (
     (
         ("received",),
         ("accepted", "refused", "duplicates_joined", "duplicates_answered", "unexpected_topic",
-         "held", "given_back"),
+         "malformed", "held", "given_back"),
     ),
     (
         ("accepted", "restored", "interrupted"),

@@ -6,6 +6,7 @@ who does not read holds up who sends.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .proxy import FaultProxy
 
 READ = 65_536  # bytes at once
+TICK = 0.1  # seconds between two pieces on a slow line
 LINGER = 1.0  # seconds for one direction when the other has ended
 
 
@@ -101,6 +103,10 @@ class Pipe:
         self._split_left = 0
         self._glue_left = 0
         self._glue_until = 0.0
+        line = self._proxy.line
+        self._rate = math.inf if line is None else line.up if direction is UP else line.down
+        # What was read has left the device, in the eyes of its kernel: no more than can go on.
+        self._piece = READ if line is None else max(1, int(self._rate * TICK))
 
     async def run(self) -> None:
         framer = Framer()
@@ -123,16 +129,23 @@ class Pipe:
     async def _receive(self) -> bytes | bytearray:
         while self._glue_left:
             with trio.move_on_at(self._glue_until):
-                return await self._source.receive_some(READ)
+                return await self._source.receive_some(self._piece)
             self._glue_left = 0
             await self._flush()
-        return await self._source.receive_some(READ)
+        return await self._source.receive_some(self._piece)
 
     async def _flush(self) -> None:
         if self._out and not self._connection.silent:
             data = bytes(self._out)
             self._out.clear()
-            await self._target.send_all(data)
+            await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
+        for start in range(0, len(data), self._piece):
+            piece = data[start : start + self._piece]
+            await self._target.send_all(piece)
+            if self._rate < math.inf:
+                await trio.sleep(len(piece) / self._rate)
 
     async def _take(self, packet: Packet) -> None:
         connection, proxy = self._connection, self._proxy
@@ -168,7 +181,7 @@ class Pipe:
         at = 0
         while at < len(data):
             size = self._proxy.chance.randint(1, most)
-            await self._target.send_all(data[at : at + size])
+            await self._send(data[at : at + size])
             at += size
 
     async def _go_wrong(self, fault: Fault, packet: Packet) -> None:

@@ -26,7 +26,15 @@ GRACE = 1.0  # seconds
 # A link is to be back soon after every fault, and never to be given up for long.
 PATIENCE = (
     "--keep-alive", str(KEEP_ALIVE), "--connect-timeout", "1.5", "--subscribe-timeout", "1.5",
-    "--publish-timeout", "8", "--reconnect-delay-min", "0.02", "--reconnect-delay-max", "0.2",
+    "--publish-timeout", "8",
+)  # fmt: skip
+# What stands before a slow line, in the proxy's kernel too, takes seconds to pass.
+PATIENCE_SLOW = (
+    "--keep-alive", "12", "--connect-timeout", "6", "--subscribe-timeout", "6",
+    "--publish-timeout", "20",
+)  # fmt: skip
+HASTE = (
+    "--reconnect-delay-min", "0.02", "--reconnect-delay-max", "0.2",
     "--takeover-delay-max", "0.3", "--stable-after", "0.2", "--grace", str(GRACE),
 )  # fmt: skip
 STOP_LIMIT = stop_limit(Settings(grace=GRACE)) + 1.0  # seconds; the last one for Python to end
@@ -40,18 +48,21 @@ class Device:
         folder: for its files.
         broker: where it connects.
         options: more of the command line: transport, protocol, journal.
+        slow: whether the line to the broker is.
 
     Attributes:
         incarnation: how often it was started.
         effects: where its handlers leave their traces.
     """
 
-    def __init__(self, folder: Path, broker: str, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, broker: str, options: Sequence[str] = (), *, slow: bool = False
+    ) -> None:
         self._folder = folder
         self._arguments = [
             sys.executable, "-m", "petalkit.cli", "run",
             "tests.faults.petals:Work", "tests.faults.petals:Other",
-            "--broker", broker, *WHO, *PATIENCE, *options,
+            "--broker", broker, *WHO, *(PATIENCE_SLOW if slow else PATIENCE), *HASTE, *options,
         ]  # fmt: skip
         self._process: trio.Process | None = None
         self.incarnation = 0

@@ -38,7 +38,7 @@ from .packets import Direction, Kind, Packet
 from .petals import POLL
 from .plan import Outcome, Plan
 from .proxy import FaultProxy
-from .sender import Client, open_client
+from .sender import PATIENCE_SLOW, Client, open_client
 
 START_LIMIT = 20.0  # seconds for a process to be subscribed, on a busy machine
 SETTLE = 3  # times that all is healed and waited for
@@ -50,7 +50,7 @@ async def drive(plan: Plan, folder: Path) -> Outcome:
     began = time.monotonic()
     # A queue without bound: mosquitto throws away what is beyond it, for an absent device.
     with Mosquitto(folder / "mosquitto", max_queued_messages=0) as mosquitto:
-        proxy = FaultProxy(mosquitto.port, seed=plan.seed)
+        proxy = FaultProxy(mosquitto.port, seed=plan.seed, line=plan.line)
         async with (
             trio.open_nursery() as nursery,
             open_client(mosquitto.url, outcome.history) as client,
@@ -108,7 +108,11 @@ class _Run:
         self._history = outcome.history
         self._count = outcome.counts
         journal = str(folder / "journal.db") if plan.journal else "off"
-        self.device = Device(folder, proxy.url, ["--journal", journal, *plan.options])
+        slow = plan.line is not None
+        options = ["--journal", journal, *plan.options]
+        self.device = Device(folder, proxy.url, options, slow=slow)
+        if slow:
+            client.patience = PATIENCE_SLOW
         self._names: dict[tuple[int, int], str] = {}  # of deliveries, by link and packet ID
         self._levels: dict[int, int] = {}
         self._losses: list[float] = []  # of the session, since the device subscribed last
@@ -122,6 +126,7 @@ class _Run:
             seed=plan.seed,
             window=plan.window,
             copies=plan.copies,
+            bulky=slow,
             gone=self._ended.is_set,
             counts=outcome.counts,
         )

@@ -19,6 +19,19 @@ UP, DOWN = Direction.UP, Direction.DOWN
 
 
 @attrs.frozen
+class Line:
+    """How slow a line is.
+
+    Attributes:
+        down: bytes a second towards the device.
+        up: the same to the broker.
+    """
+
+    down: float
+    up: float
+
+
+@attrs.frozen
 class Cut:
     """End the connection, both sides, at this packet.
 

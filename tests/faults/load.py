@@ -21,6 +21,8 @@ from .sender import PATIENCE, Client
 
 COPY_WITHIN = 200  # commands after which a copy is sent, at most: well within the window of 1000
 OTHERS = 20  # answers of the other petal while `work` is hindered
+BULK = 10_000  # bytes of a long command or answer
+BULK_EVERY = 20  # commands, where there are any
 
 # How often which command of the petal `work` is sent, and with what.
 MIX: tuple[tuple[str, int, bool], ...] = (
@@ -54,6 +56,7 @@ class Load:
         seed: of everything random.
         window: commands of a petal that are not answered, at most.
         copies: the share that is sent a second time.
+        bulky: whether some commands and answers are long.
         gone: whether no device is left, so that nobody is to be waited for.
         counts: where it counts.
     """
@@ -65,6 +68,7 @@ class Load:
         seed: int,
         window: int,
         copies: float,
+        bulky: bool,
         gone: Callable[[], bool],
         counts: Counter[str],
     ) -> None:
@@ -72,6 +76,7 @@ class Load:
         self.seed = seed
         self.window = window
         self.copies = copies
+        self.bulky = bulky
         self.gone = gone
         self.counts = counts
         self._others_left = False
@@ -92,7 +97,11 @@ class Load:
             if n == count // 2 and effects is not None:
                 await self._hinder(sender, effects)
             name = chance.choice(names)
+            data: dict[str, Any]
             data = {"ms": chance.choice([1, 2, 5, 20])} if name in timed else {}
+            if self.bulky and not n % BULK_EVERY:
+                name = "quick"
+                data = {"give": BULK} if n % (2 * BULK_EVERY) else {"take": "x" * BULK}
             await sender.send(f"work/{name}", n, data)
         await sender.finish()
 

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -47,8 +48,10 @@ class Work(_Base):
     name = "work"
 
     @command("quick")
-    async def quick(self, command: Command, n: int) -> dict[str, int]:
-        return self._effect(command, n)
+    async def quick(
+        self, command: Command, n: int, take: str = "", give: int = 0
+    ) -> dict[str, Any]:
+        return {**self._effect(command, n), **({"given": "x" * give} if give else {})}
 
     @command("slow")
     async def slow(self, command: Command, n: int, ms: int) -> dict[str, int]:

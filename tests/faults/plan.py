@@ -10,7 +10,7 @@ import attrs
 
 from .cases import Rules
 from .checker import Violation
-from .faults import Fault
+from .faults import Fault, Line
 from .history import History
 from .load import RULES
 
@@ -27,6 +27,7 @@ class Plan:
         window: commands of a sender that are not answered, at most.
         copies: the share that is sent a second time.
         faults: of the link, one after the other.
+        line: how slow it is; then some commands and answers are long.
         flap: seconds after which the link is cut, again and again; None for never.
         ends: what ends the process, spread evenly over the commands; it is started again.
         end_every: seconds after which it is killed, again and again; None for never.
@@ -43,6 +44,7 @@ class Plan:
     window: int = 40
     copies: float = 0.05
     faults: Sequence[Fault] = ()
+    line: Line | None = None
     flap: float | None = None
     ends: Sequence[End] = ()
     end_every: float | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Literal, TypeAlias
@@ -17,7 +18,7 @@ import attrs
 import trio
 
 from .connection import READ, Connection, reset_on_close
-from .faults import Fault
+from .faults import Fault, Line
 from .packets import (
     DISCONNECT,
     BadStream,
@@ -30,6 +31,7 @@ from .packets import (
 )
 
 PATIENCE = 5.0  # seconds for the proxy's own questions
+SMALL = 2304  # bytes that a kernel takes before a slow line, about
 
 OpenStream: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
 How: TypeAlias = Literal["reset", "close", "connack"]
@@ -56,6 +58,7 @@ class FaultProxy:
     Args:
         broker: its loopback port, or a function that opens a stream to it.
         seed: of the sizes of random pieces.
+        line: how slow each connection is; None for as fast as it goes.
 
     Attributes:
         port: where devices connect, once `run` has started.
@@ -68,7 +71,10 @@ class FaultProxy:
         refused: of these.
     """
 
-    def __init__(self, broker: int | OpenStream, *, seed: int = 0) -> None:
+    def __init__(
+        self, broker: int | OpenStream, *, seed: int = 0, line: Line | None = None
+    ) -> None:
+        self.line = line
         self._open_broker: OpenStream = (
             functools.partial(trio.open_tcp_stream, "127.0.0.1", broker)
             if isinstance(broker, int)
@@ -199,6 +205,8 @@ class FaultProxy:
             serve = functools.partial(trio.serve_tcp, self.serve, 0, host="127.0.0.1")
             listeners: list[trio.SocketListener] = await nursery.start(serve)
             self.port = listeners[0].socket.getsockname()[1]
+            if self.line is not None:  # the queue before a slow line is the device's own
+                listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
             task_status.started()
 
     async def serve(self, device: trio.abc.Stream) -> None:

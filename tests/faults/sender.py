@@ -22,6 +22,7 @@ from .device import BASE
 from .history import Event, History, Invoked, Response, Taken
 
 PATIENCE = 25.0  # seconds without any response, after which what is open is given up
+PATIENCE_SLOW = 90.0  # the same where the line is slow
 ROUND_TRIP = 10.0  # seconds for a message to ourselves
 
 _encode = msgspec.json.Encoder().encode
@@ -36,6 +37,7 @@ class Client:
         sent: what was sent last under each messageId.
         open: messageIds without a response.
         responses: how many came.
+        patience: seconds without any, after which what is open is given up.
         latencies: seconds from the first sending to the first response.
     """
 
@@ -45,6 +47,7 @@ class Client:
         self.sent: dict[str, tuple[Invoked, Message]] = {}
         self.open: dict[str, float] = {}
         self.responses = 0
+        self.patience = PATIENCE
         self.latencies: list[float] = []
         self.answers: dict[str, dict[str, Any]] = {}  # of those who wait for one
         self._waited_for: set[str] = set()
@@ -81,10 +84,11 @@ class Client:
         if message_id in self._waited_for:
             self.answers[message_id] = fields
 
-    async def wait(self, condition: Callable[[], object], patience: float = PATIENCE) -> bool:
+    async def wait(self, condition: Callable[[], object], patience: float | None = None) -> bool:
         """Wait until it is true; False when nothing at all has come for so long before that."""
         while not condition():
-            with trio.move_on_after(patience) as scope:
+            limit = self.patience if patience is None else patience
+            with trio.move_on_after(limit) as scope:
                 await self._progress.wait()
             if scope.cancelled_caught:
                 return bool(condition())

@@ -29,7 +29,7 @@ import petalkit
 
 from .crash_points import POINTS
 from .driver import drive
-from .faults import KINDS, Schedule
+from .faults import KINDS, Line, Schedule
 from .plan import Outcome, Plan
 
 COMMANDS_PER_FAULT = 50
@@ -38,6 +38,11 @@ TRANSPORTS = {
     "5": ("--protocol", "5"),
     "native": ("--transport", "native"),
 }
+# Bytes a second, down and up: a good mobile line, and a bad one.
+LINES = {"fast": None, "8k": Line(8000, 8000), "1.2k": Line(8000, 1200)}
+MIXED = ("fast", "8k", "fast", "1.2k")  # of seeds in turn
+SLOW_COMMANDS = {"8k": 600, "1.2k": 200}  # of a seed, at most: about two minutes
+SLOW_WINDOW = 20  # more than a petal has slots: all of them are taken once
 COLUMNS = (
     "commands", "copies", "sent again", "responses", "redeliveries", "connections",
     "session losses", "killed", "stopped", "crashed", "given up",
@@ -51,6 +56,7 @@ class Row:
 
     seed: int
     transport: str
+    line: str
     outcome: Outcome | None
     text: str = ""  # why there is no outcome
 
@@ -62,10 +68,18 @@ class Row:
 def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     add = parser.add_argument
-    add("--seeds", type=int, default=20, help="how many; more, if --hours are not over")
+    add("--seeds", type=int, help="how many, at least; 20, or with a time as many as fit")
     add("--first-seed", type=int, default=1)
     add("--commands", type=int, default=10_000, help="of each seed")
     add("--hours", type=float, default=0.0, help="go on with further seeds until they are over")
+    add("--minutes", type=float, default=0.0, help="the same; both are added")
+    add(
+        "--line",
+        choices=[*LINES, "mixed"],
+        default="mixed",
+        help="to the broker: 8k and 1.2k are bytes a second (the latter only up), and such seeds "
+        "have fewer commands, some of them long; mixed: every other seed",
+    )
     add("--window", type=int, default=100, help="open commands of a sender")
     add("--flap", type=float, default=None, help="cut the link every so many seconds")
     add("--kill-every", type=float, default=None, help="kill the process every so many seconds")
@@ -79,9 +93,12 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
+def plan_of(options: argparse.Namespace, seed: int, transport: str, line: str) -> Plan:
+    commands = min(options.commands, SLOW_COMMANDS.get(line, options.commands))
+    slow = LINES[line] is not None
     kinds = [] if "all" in options.faults else [k for k in options.faults if k != "none"]
-    count = 0 if "none" in options.faults else options.commands // COMMANDS_PER_FAULT
+    count = 0 if "none" in options.faults else commands // COMMANDS_PER_FAULT
+    gap = (options.gap[0] // 4, options.gap[1] // 4) if slow else tuple(options.gap)
     crashes: list[str] = []
     if options.crash_points:
         # Each at its first, an early and a later time; without a journal there is but one.
@@ -89,9 +106,10 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
         crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in names]
     return Plan(
         seed=seed,
-        commands=options.commands,
-        window=options.window,
-        faults=list(Schedule(seed, count=count, gap=tuple(options.gap), kinds=kinds)),
+        commands=commands,
+        window=min(options.window, SLOW_WINDOW) if slow else options.window,
+        line=LINES[line],
+        faults=list(Schedule(seed, count=count, gap=gap, kinds=kinds)),
         flap=options.flap,
         end_every=options.kill_every,
         crashes=crashes,
@@ -102,25 +120,29 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str) -> Plan:
     )
 
 
-def seeds(options: argparse.Namespace) -> Iterator[tuple[int, str]]:
-    """Seeds and their transports, until there were enough and the time is over."""
-    ends = time.monotonic() + 3600 * options.hours
+def seeds(options: argparse.Namespace) -> Iterator[tuple[int, str, str]]:
+    """Seeds, their transports and lines, until there were enough and the time is over."""
+    ends = time.monotonic() + 3600 * options.hours + 60 * options.minutes
+    least = options.seeds
+    if least is None:
+        least = 0 if options.hours or options.minutes else 20
+    lines = MIXED if options.line == "mixed" else (options.line,)
     names = list(TRANSPORTS) if options.transport == "each" else [options.transport]
     for number in itertools.count():
-        if number >= options.seeds and time.monotonic() >= ends:
+        if number >= least and time.monotonic() >= ends:
             return
-        yield options.first_seed + number, names[number % len(names)]
+        yield options.first_seed + number, names[number % len(names)], lines[number % len(lines)]
 
 
-def run_seed(options: argparse.Namespace, seed: int, transport: str) -> Row:
+def run_seed(options: argparse.Namespace, seed: int, transport: str, line: str) -> Row:
     """One run in a folder of its own, which is left only if it went wrong."""
-    plan = plan_of(options, seed, transport)
+    plan = plan_of(options, seed, transport, line)
     folder = Path(tempfile.mkdtemp(prefix=f"soak-{seed}-"))
     try:
         outcome = trio.run(functools.partial(drive, plan, folder))
     except Exception as error:
-        return Row(seed, transport, None, f"{error!r}; see {folder}")
-    row = Row(seed, transport, outcome)
+        return Row(seed, transport, line, None, f"{error!r}; see {folder}")
+    row = Row(seed, transport, line, outcome)
     if row.failed:
         kept = options.report.with_suffix("")
         kept.mkdir(parents=True, exist_ok=True)
@@ -156,7 +178,8 @@ def report(options: argparse.Namespace, rows: Sequence[Row], seconds: float) -> 
         + ", ".join(f"{name} {version(name)}" for name in packages)
         + f", {platform.system()} {platform.machine()}.",
         "",
-        f"Journal {'on' if options.journal else 'off'}, {options.commands} commands a seed, "
+        f"Journal {'on' if options.journal else 'off'}, {options.commands} commands a seed "
+        "(fewer over a slow line), "
         f"{options.window} open at once, link cut every {options.flap or '-'} s, process killed "
         f"every {options.kill_every or '-'} s, faults: {', '.join(options.faults)}"
         + (f", device: {options.device}." if options.device else "."),
@@ -179,17 +202,17 @@ def report(options: argparse.Namespace, rows: Sequence[Row], seconds: float) -> 
         "|---|---|",
         *(f"| {name} | {number} |" for name, number in sorted(faults.items())),
         "",
-        "| seed | transport | commands | killed | redeliveries | violations | 99 % |",
-        "|---|---|---|---|---|---|---|",
+        "| seed | transport | line | commands | killed | redeliveries | violations | 99 % |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         outcome = row.outcome
         if outcome is None:
-            lines.append(f"| {row.seed} | {row.transport} | {row.text} | | | | |")
+            lines.append(f"| {row.seed} | {row.transport} | {row.line} | {row.text} | | | | |")
         else:
             c, late = outcome.counts, percentile(outcome.latencies, 0.99)
             lines.append(
-                f"| {row.seed} | {row.transport} | {c['commands']} | {c['killed']} "
+                f"| {row.seed} | {row.transport} | {row.line} | {c['commands']} | {c['killed']} "
                 f"| {c['redeliveries']} | {len(outcome.violations)} | {late:.0f} ms |"
             )
     for row in failed:
@@ -208,8 +231,8 @@ def main(given: Sequence[str]) -> int:
     options = arguments(given)
     began = time.monotonic()
     rows: list[Row] = []
-    for seed, transport in seeds(options):
-        row = run_seed(options, seed, transport)
+    for seed, transport, line in seeds(options):
+        row = run_seed(options, seed, transport, line)
         rows.append(row)
         # After each, so that whoever stops it has what was found until then.
         options.report.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +240,7 @@ def main(given: Sequence[str]) -> int:
         said = row.text
         if row.outcome is not None:
             said = f"{len(row.outcome.violations)} violations in {row.outcome.seconds:.0f} s"
-        say(f"seed {seed} {transport}: {said}")
+        say(f"seed {seed} {transport} {line}: {said}")
     say(options.report.read_text())
     return 1 if any(row.failed for row in rows) else 0
 

@@ -304,7 +304,7 @@ def test_p5_counters_add_up() -> None:
     values = {
         "received": 10, "accepted": 5, "refused": {"BUSY": 1, "EXPIRED": 1}, "succeeded": 2,
         "duplicates_joined": 1, "duplicates_answered": 1, "unexpected_topic": 1, "held": 0,
-        "failed": {"TIMEOUT": 1}, "waiting": 1, "running": 1,
+        "malformed": 0, "failed": {"TIMEOUT": 1}, "waiting": 1, "running": 1,
     }  # fmt: skip
     assert story().counted(**values).broken() == []
     assert story().counted(**values | {"received": 11}).broken() == ["P5"]

@@ -20,6 +20,7 @@ from .faults import (
     ForgetSession,
     Glue,
     HalfOpen,
+    Line,
     Refuse,
     Split,
     Swallow,
@@ -99,9 +100,9 @@ class Peer:
 class Net:
     """Devices and broker's ends around a proxy."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, line: Line | None = None) -> None:
         self._nursery = nursery
-        self.proxy = FaultProxy(self._open_broker)
+        self.proxy = FaultProxy(self._open_broker, line=line)
         self.brokers: list[Peer] = []
 
     def _peer(self) -> tuple[Peer, End]:
@@ -176,6 +177,23 @@ async def test_a_cut_at_a_packet(net: Net, place: str, passed: bytes) -> None:
     assert cut.happened.is_set()
     await device.ended.wait()
     await broker.ended.wait()
+
+
+async def test_a_slow_line_passes_so_many_bytes_a_second(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    net = Net(nursery, Line(down=8000, up=1200))
+    device, broker = await net.link()
+    long = publish(1, bytes(100)) * 100
+    for sender, receiver, rate in ((device, broker, 1200), (broker, device, 8000)):
+        start = trio.current_time()
+        await sender.send(long)
+        await trio.sleep(len(long) / rate / 2)
+        assert 0.4 * len(long) <= len(receiver.received) <= 0.6 * len(long)
+        while len(receiver.received) < len(long):
+            await trio.sleep(0.1)
+        assert receiver.take() == long
+        assert abs(trio.current_time() - start - len(long) / rate) < 1
 
 
 @pytest.mark.parametrize("direction", [UP, DOWN])

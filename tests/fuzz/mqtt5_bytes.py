@@ -15,16 +15,18 @@ import mqtt5
 from petalkit import Message, Properties, RejectedByBroker, TransportError
 from petalkit.transports import ConnectOptions, Delivery
 from petalkit.transports._mqtt5_events import Connected, Ended, Event, Published, Refused
-from petalkit.transports._mqtt5_framing import PacketReader, Violation
+from petalkit.transports._mqtt5_framing import PacketReader
 from petalkit.transports._mqtt5_publishing import WindowFull
 from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports._violations import Violation
 
 from .mqtt5_packets import packet, stream
 from .reader import Reader
 
 PACKET_MAXIMUM = 1000
+HEAD_MAX = 5 + 2 + 65_535 + 2 + 4  # of a PUBLISH: up to the length of its properties
 # Of section 2.4: what a DISCONNECT of ours may say.
-CODES = {0x81, 0x82, 0x84, 0x93, 0x94, 0x95}
+CODES = {0x81, 0x82, 0x84, 0x93, 0x94, 0x95, 0x99}
 
 
 def _pieces(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
@@ -61,7 +63,7 @@ def _read(pieces: Sequence[bytes] | Iterator[bytes]) -> tuple[list[str], int | N
     try:
         for piece in pieces:
             packets += map(repr, reader.feed(piece))
-            assert len(reader._rest) <= PACKET_MAXIMUM + len(piece)
+            assert len(reader._rest) <= max(PACKET_MAXIMUM, HEAD_MAX) + len(piece)
     except Violation as violation:
         assert violation.reason_code in CODES
         assert violation.text
@@ -100,7 +102,7 @@ class Story:
         options = ConnectOptions(
             client_id="c", clean_start=clean_start, receive_maximum=3, publish_maximum=5
         )
-        self.session.connect(options, packet_maximum=PACKET_MAXIMUM)
+        self.session.connect(options, packet_limit=PACKET_MAXIMUM)
         _written(self.session)
 
     def publish(self, qos: int, payload: bytes) -> None:
@@ -135,6 +137,7 @@ class Story:
                 case Delivery():
                     assert len(event.payload) <= PACKET_MAXIMUM
                     assert event.qos in (0, 1)
+                    assert event.fault is None or not event.payload
                     self.deliveries.append(event)
                 case Published():
                     event.on_done(None)
@@ -218,7 +221,7 @@ def session_in_pieces(data: bytes) -> None:
 
 def _told(pieces: Sequence[bytes] | Iterator[bytes]) -> tuple[list[str], bytes]:
     session = ClientSession(strict=False)
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=PACKET_MAXIMUM)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=PACKET_MAXIMUM)
     session.data_to_send()
     told = [repr(event) for piece in pieces for event in session.receive_data(piece)]
     return told, session.data_to_send()
@@ -244,7 +247,7 @@ def properties(data: bytes) -> None:
         return
     assert said.size >= 0
     sender = ClientSession()
-    sender.connect(ConnectOptions(client_id="c"), packet_maximum=PACKET_MAXIMUM)
+    sender.connect(ConnectOptions(client_id="c"), packet_limit=PACKET_MAXIMUM)
     sender.receive_data(mqtt5.ConnAckPacket().write())
     sender.data_to_send()
     topic, payload = reader.text() or "t", reader.rest()
@@ -256,7 +259,7 @@ def properties(data: bytes) -> None:
         return
     written = sender.data_to_send()
     receiver = ClientSession()
-    receiver.connect(ConnectOptions(client_id="r"), packet_maximum=10_000_000)
+    receiver.connect(ConnectOptions(client_id="r"), packet_limit=10_000_000)
     receiver.receive_data(mqtt5.ConnAckPacket().write())
     [delivery] = receiver.receive_data(written)
     assert isinstance(delivery, Delivery)

@@ -8,19 +8,17 @@ from typing import Any
 
 from petalkit import Settings
 from petalkit.transports import ConnectOptions
-from petalkit.transports._asyncio_client import (
-    HardenedClient,
-    Wire,
-    read_limits,
-    read_properties,
-    read_topic,
-)
+from petalkit.transports._asyncio_client import HardenedClient, Wire, read_limits
+from petalkit.transports._publish_reader import head_to_keep, read_oversized, read_publish
+from petalkit.transports._receiving import Receiving
 from petalkit.transports._tls import Address
+from petalkit.transports._violations import Violation
 
 from .mqtt5_packets import stream
 from .reader import Reader
 
-LIMIT = 200  # bytes of one packet that are read before it is cut
+LIMIT = 200  # bytes of a packet that is read whole
+HEAD_MAX = 2 + 65_535 + 2 + 4  # topic, packet identifier, and the length of the properties
 logging.getLogger("mqtt").setLevel(logging.CRITICAL)  # it tells of answers that nobody waits for
 _LOOP = asyncio.new_event_loop()  # which nobody runs: it makes the futures
 _SETTINGS = {protocol: Settings(protocol=protocol) for protocol in ("3.1.1", "5")}
@@ -29,22 +27,39 @@ _SETTINGS = {protocol: Settings(protocol=protocol) for protocol in ("3.1.1", "5"
 class _Link:
     """What paho tells, checked as it comes."""
 
-    def __init__(self, *, v5: bool) -> None:
+    def __init__(self, *, v5: bool, outgoing: bytearray) -> None:
         self._v5 = v5
+        self._receiving = Receiving(v5=v5)
+        self._receiving.lenient = True
+        self._receiving.connect(outgoing, 100)
         self.ended = False
 
     def on_connected(self, connack: Any) -> None:
         for value in read_limits(connack).values():
             assert type(value) is int
 
-    def on_message(self, message: Any) -> None:
-        if read_topic(message) is None:
+    def on_publish(self, first: int, body: bytes, size: int) -> None:
+        try:
+            if size > LIMIT:
+                keep = head_to_keep(first, body, LIMIT, v5=self._v5)
+                publish = read_oversized(first, body[:keep], size, v5=self._v5)
+                assert publish.fault is not None
+            else:
+                publish = read_publish(first, body, v5=self._v5)
+            delivery = self._receiving.take(publish)
+        except Violation:
             self.ended = True
             return
-        assert isinstance(message.payload, bytes)
-        assert message.qos in (0, 1, 2)
-        if self._v5:
-            read_properties(message.properties)
+        if delivery is not None:
+            assert type(delivery.payload) is bytes
+            assert len(delivery.payload) <= LIMIT
+            assert delivery.qos in (0, 1)
+            assert bool(delivery.packet_id) == bool(delivery.qos)
+            delivery.ack()
+            self._receiving.write_acknowledgements()
+
+    def on_pubrel(self, packet_id: int) -> None:
+        self._receiving.on_pubrel(packet_id)
 
     def on_puback(self, packet_id: int, reason: Any) -> None:
         assert 0 <= packet_id <= 0xFFFF
@@ -56,6 +71,8 @@ class _Link:
 
     def on_output(self) -> None: ...
 
+    def on_pong(self) -> None: ...
+
 
 def paho(data: bytes) -> None:
     """The protocol, sizes of pieces, and packets of MQTT 5, or any bytes."""
@@ -63,7 +80,8 @@ def paho(data: bytes) -> None:
     protocol = reader.choice(("3.1.1", "5"))
     size = 1 + reader.byte()
     received = stream(reader)
-    wire, link = Wire(), _Link(v5=protocol == "5")
+    wire = Wire()
+    link = _Link(v5=protocol == "5", outgoing=wire.outgoing)
     options = ConnectOptions(client_id="c")
     client = HardenedClient(
         _LOOP, wire, link, Address("h", 1883, tls=False), _SETTINGS[protocol], options
@@ -77,12 +95,10 @@ def paho(data: bytes) -> None:
         while wire.unread and not link.ended:
             before = wire.unread
             ok = client.loop_read()
-            if ok and client.cut_long_message(LIMIT):
-                ok = client.loop_read()
-            if not ok:
+            if not (ok and client.keep_head_of_long(LIMIT)):
                 return
             assert wire.unread < before or not ok, "it makes no progress"
         packet: Any = client._client._in_packet
-        assert len(packet["packet"]) <= LIMIT + size
+        assert len(packet["packet"]) <= max(LIMIT, HEAD_MAX) + size
         client.loop_write()
         wire.outgoing.clear()

@@ -124,7 +124,7 @@ def _check(loaded: Settings) -> None:
     if loaded.transport == "native":  # CONNECT can be said
         ClientSession().connect(
             _connect_options(loaded),
-            packet_maximum=max(loaded.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN),
+            packet_limit=max(loaded.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN),
             username=loaded.username,
             password=loaded.password,
         )

@@ -14,7 +14,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-from . import command, journal, mqtt5_bytes, paho, settings, sidecar, topics, ways
+from . import command, journal, mqtt5_bytes, paho, publish, settings, sidecar, topics, ways
 
 Target = Callable[[bytes], None]
 
@@ -34,6 +34,7 @@ TARGETS: dict[str, Target] = {
     "mqtt5_pieces": mqtt5_bytes.session_in_pieces,
     "mqtt5_properties": mqtt5_bytes.properties,
     "paho": paho.paho,
+    "publish": publish.publish,
     "sidecar_callback": sidecar.callback,
     "sidecar_head": sidecar.head,
     "sidecar_answer": sidecar.answer,

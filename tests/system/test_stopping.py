@@ -170,7 +170,8 @@ async def test_no_petal_can_be_started(start: Start, mosquitto: Mosquitto, folde
     )
     with open(f"{folder}/broken.py", "w") as file:  # noqa: ASYNC230
         file.write(source)
-    program = start("run", "broken.py", "--broker", mosquitto.url, *WHO)
+    never = ("--petal-restart", "never")
+    program = start("run", "broken.py", "--broker", mosquitto.url, *WHO, *never)
     assert await program.ended() == 1
     assert "no motors" in program.text
     assert "petalkit-" not in mosquitto.log, "nothing was connected"

@@ -28,7 +28,7 @@ def session_up(session: ClientSession | None = None, **fields: Any) -> ClientSes
     """Connected; `fields` are those of CONNACK, and `receive_maximum` of ours."""
     session = session or ClientSession()
     options = ConnectOptions(client_id="c", receive_maximum=fields.pop("receive_maximum", 100))
-    session.connect(options, packet_maximum=PACKET_MAXIMUM)
+    session.connect(options, packet_limit=PACKET_MAXIMUM)
     session.data_to_send()
     session.receive_data(connack(**fields))
     assert session.state == "connected"

@@ -445,8 +445,8 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-async def test_a_message_without_measure_is_cut_and_still_too_large(qos: int) -> None:
-    """Take out `cut_long_message`: all of it is in memory."""
+async def test_a_message_without_measure_is_read_over_and_refused(qos: int) -> None:
+    """Take out `keep_head_of_long`: all of it is in memory."""
     limit = base_link.PACKET_BYTES_MIN
 
     async def script(peer: Peer) -> None:
@@ -461,7 +461,10 @@ async def test_a_message_without_measure_is_cut_and_still_too_large(qos: int) ->
                     found += await link.receive()
             for delivery in found:
                 delivery.ack()
-        assert OPTIONS.payload_max < len(found[0].payload) <= limit + base_link.READ_SIZE
+        fault = found[0].fault
+        assert fault is not None
+        assert fault.too_large
+        assert (found[0].topic, found[0].payload) == ("t", b"")
         assert found[1].payload == b"after"
         assert len(broker.peers[0].of(PUBACK)) == qos
 

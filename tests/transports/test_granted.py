@@ -85,14 +85,14 @@ async def test_fewer_answers_than_filters_end_the_link(wire: dict[str, Any]) -> 
                     await link.subscribe(FILTERS)
 
 
-# -- reason codes that paho has no name for: those of later versions, and of brokers' own
+# -- reason codes that no library has a name for: those of later versions, and of brokers' own
 
 UNNAMED = 0xB0
-A5 = {"protocol": "5"}
 
 
+@each_mqtt_5
 @pytest.mark.parametrize("reason", [b"", b"not today"])
-async def test_a_connack_whose_code_has_no_name(reason: bytes) -> None:
+async def test_a_connack_whose_code_has_no_name(wire: dict[str, Any], reason: bytes) -> None:
     said = b"\x1f" + len(reason).to_bytes(2, "big") + reason if reason else b""
 
     async def script(peer: Peer) -> None:
@@ -101,12 +101,13 @@ async def test_a_connack_whose_code_has_no_name(reason: bytes) -> None:
 
     async with open_fake_broker(script) as broker:
         with trio.fail_after(LIMIT), pytest.raises(RejectedByBroker) as caught:
-            async with create_transport(Settings(broker=broker.url, **A5)).connect(OPTIONS):
+            async with create_transport(Settings(broker=broker.url, **wire)).connect(OPTIONS):
                 raise AssertionError("it was refused")
     assert caught.value.reason_code == UNNAMED
     assert caught.value.reason == (reason.decode() or "reason code 0xb0")
 
 
+@each_mqtt_5
 @pytest.mark.parametrize(
     ("code", "text"),
     [
@@ -116,19 +117,22 @@ async def test_a_connack_whose_code_has_no_name(reason: bytes) -> None:
         (0x8B, r"the broker disconnected: Server shutting down \(0x8b\)"),
     ],
 )
-async def test_a_disconnect_whose_code_has_no_name(code: int, text: str) -> None:
+async def test_a_disconnect_whose_code_has_no_name(
+    wire: dict[str, Any], code: int, text: str
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(packet(DISCONNECT, bytes([code])), connack=connack(properties=b""))
         await peer.serve(v5=True)
 
     async with open_fake_broker(script) as broker:
+        transport = create_transport(Settings(broker=broker.url, **wire))
         with trio.fail_after(LIMIT):
-            async with create_transport(Settings(broker=broker.url, **A5)).connect(OPTIONS) as link:
+            async with transport.connect(OPTIONS) as link:
                 with pytest.raises(ConnectionLost, match=text):
                     await link.receive()
 
 
-@pytest.mark.parametrize("wire", [{}, A5], ids=["3.1.1", "5"])
+@each_wire
 async def test_a_suback_whose_code_has_no_name(wire: dict[str, Any]) -> None:
     v5 = bool(wire)
     said = b"\x05\x26\x00\x00\x00\x00" if v5 else b""  # properties, which stand before the codes
@@ -149,7 +153,10 @@ async def test_a_suback_whose_code_has_no_name(wire: dict[str, Any]) -> None:
                 await link.unsubscribe(FILTERS[:1])  # the link goes on
 
 
-async def test_a_puback_whose_code_has_no_name_does_not_end_the_link() -> None:
+@each_mqtt_5
+async def test_a_puback_whose_code_has_no_name_does_not_end_the_link(
+    wire: dict[str, Any],
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(connack=connack(properties=b""))
         sent = await peer.expect(PUBLISH)
@@ -157,8 +164,9 @@ async def test_a_puback_whose_code_has_no_name_does_not_end_the_link() -> None:
         await peer.serve(v5=True)
 
     async with open_fake_broker(script) as broker:
+        transport = create_transport(Settings(broker=broker.url, **wire))
         with trio.fail_after(LIMIT):
-            async with create_transport(Settings(broker=broker.url, **A5)).connect(OPTIONS) as link:
+            async with transport.connect(OPTIONS) as link:
                 with pytest.raises(RejectedByBroker, match="reason code 0xb0"):
                     await link.publish(Message("t", b"1"))
                 await link.publish(Message("t", b"2"))
@@ -238,7 +246,7 @@ async def test_what_tls_complains_of_is_not_taken_for_another_version(
     monkeypatch.setattr(_asyncio_link, "receive_some", receive_some)
     async with open_fake_broker(script) as broker:
         native = NativeTransport(Settings(transport="native"), open_stream=open_stream)
-        for transport in (create_transport(Settings(broker=broker.url, **A5)), native):
+        for transport in (create_transport(Settings(broker=broker.url, protocol="5")), native):
             with trio.fail_after(LIMIT), pytest.raises(ConnectFailed) as caught:
                 async with transport.connect(OPTIONS):
                     raise AssertionError("there was no CONNACK")

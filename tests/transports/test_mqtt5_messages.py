@@ -499,7 +499,7 @@ def test_a_connection_that_connack_never_opened_makes_nobody_forget(answer: byte
     session = session_up()
     session.publish(MESSAGE, ONE)
     assert session.lose_connection() == [ONE]
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     session.receive_data(answer)
     assert not session.lose_connection()
     session_up(session, session_present=True)
@@ -527,5 +527,5 @@ def test_a_clean_start_forgets_before_anything_is_said() -> None:
     delivery.ack()
     session.lose_connection()
     assert not session.is_empty
-    session.connect(ConnectOptions(client_id="c", clean_start=True), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c", clean_start=True), packet_limit=1000)
     assert session.is_empty

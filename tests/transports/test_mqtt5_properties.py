@@ -80,7 +80,7 @@ streams = st.lists(packets, max_size=12).map(b"".join)
 def story(data: bytes, cuts: list[int], *, up: bool = True) -> tuple[list[str], bytes]:
     """Every event, and every byte written, when each delivery is acknowledged at its end."""
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=PACKET_MAXIMUM)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=PACKET_MAXIMUM)
     if up:
         session.receive_data(connack(receive_max=5))
         for qos in (1, 2, 1, 2):
@@ -274,7 +274,7 @@ class PublishingModel(RuleBasedStateMachine):
                 del self.waiting[one]
         assert not self.waiting
         if refused:  # an attempt between, which comes to nothing
-            self.session.connect(ConnectOptions(client_id="c"), packet_maximum=PACKET_MAXIMUM)
+            self.session.connect(ConnectOptions(client_id="c"), packet_limit=PACKET_MAXIMUM)
             assert not self.session.lose_connection()
         # What it had sent is sent again by us: a broker forgets a PUBLISH that it did not answer.
         self.broker.unanswered.clear()

@@ -34,21 +34,21 @@ def test_connect_says_every_field_at_its_place() -> None:
         keep_alive=20,
         session_expiry=3600,
         receive_maximum=100,
+        packet_maximum=0x20000,
     )
     session = ClientSession()
-    session.connect(options, packet_maximum=0x20000, username="user", password="pä")
+    session.connect(options, packet_limit=0x10000, username="user", password="pä")
     assert session.state == "connecting"
     data = session.data_to_send()
     assert data == b"".join(
         [
-            b"\x10\x35",  # CONNECT, and the length of the rest
+            b"\x10\x32",  # CONNECT, and the length of the rest
             b"\x00\x04MQTT\x05",
             b"\xee",  # user name, password, will retain, will QoS 1, will, clean start
             b"\x00\x14",  # keep alive
-            b"\x10"
+            b"\x0d"  # no topic aliases beside a bound of packets
             + b"\x11\x00\x00\x0e\x10"
             + b"\x21\x00\x64"
-            + b"\x22\x00\x10"
             + b"\x27\x00\x02\x00\x00",
             b"\x00\x03cid",
             b"\x00\x00\x01w\x00\x04gone",  # no properties of the will; its topic, its payload
@@ -61,20 +61,21 @@ def test_connect_says_every_field_at_its_place() -> None:
 
 def test_connect_without_will_and_credentials_says_nothing_of_them() -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c", session_expiry=0), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c", session_expiry=0), packet_limit=1000)
     (packet,) = wrote(session)
     assert isinstance(packet, mqtt5.ConnectPacket)
     assert not packet.clean_start
     assert (packet.will, packet.username, packet.password) == (None, None, None)
     assert packet.session_expiry_interval == 0
-    assert packet.max_packet_size == 1000
+    assert packet.max_packet_size is None  # nobody asked for one
+    assert packet.topic_alias_max == 16
 
 
 def test_a_will_that_cannot_be_sent_is_refused_and_no_connection_begins() -> None:
     session = ClientSession()
     options = ConnectOptions(client_id="c", will=Message("a/#", b""))
     with pytest.raises(RejectedByBroker, match="CONNECT cannot be sent"):
-        session.connect(options, packet_maximum=1000)
+        session.connect(options, packet_limit=1000)
     assert session.state == "idle"
     assert not session.unsent
 
@@ -83,12 +84,12 @@ def test_a_session_has_one_connection_at_a_time() -> None:
     session = session_up()
     options = ConnectOptions(client_id="c")
     with pytest.raises(RuntimeError, match="connected"):
-        session.connect(options, packet_maximum=1000)
+        session.connect(options, packet_limit=1000)
     session.disconnect()
     with pytest.raises(RuntimeError, match="ended"):
-        session.connect(options, packet_maximum=1000)
+        session.connect(options, packet_limit=1000)
     session.lose_connection()
-    session.connect(options, packet_maximum=1000)
+    session.connect(options, packet_limit=1000)
 
 
 def test_intents_need_a_connection() -> None:
@@ -112,7 +113,7 @@ def test_intents_need_a_connection() -> None:
 def test_connack_that_says_nothing_leaves_what_was_asked_for() -> None:
     session = ClientSession()
     options = ConnectOptions(client_id="c", keep_alive=7, session_expiry=8, publish_maximum=9)
-    session.connect(options, packet_maximum=1000)
+    session.connect(options, packet_limit=1000)
     assert session.receive_data(b"\x20\x03\x00\x00\x00") == [Connected(False, 7, 9, 8)]
     assert session.state == "connected"
 
@@ -120,7 +121,7 @@ def test_connack_that_says_nothing_leaves_what_was_asked_for() -> None:
 @pytest.mark.parametrize("keep_alive", [0, 5, 65_535])
 def test_the_brokers_own_times_count(keep_alive: int) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     answer = connack(session_present=True, server_keep_alive=keep_alive, session_expiry_interval=0)
     assert session.receive_data(answer) == [Connected(True, keep_alive, 100, 0)]
 
@@ -176,7 +177,7 @@ def test_limits_are_those_of_this_connection() -> None:
 
 def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     code = mqtt5.ConnAckReasonCode
     answer = connack(reason_code=code.NOT_AUTHORIZED, reason_str="go away")
     assert session.receive_data(answer) == [Refused(0x87, "go away")]
@@ -184,7 +185,7 @@ def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
     assert session.data_to_send().startswith(b"\x10")  # no DISCONNECT after the CONNECT
     assert session.receive_data(connack()) == []
     session.lose_connection()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     answer = connack(reason_code=code.USE_ANOTHER_SERVER, server_reference="b.example:1883")
     assert session.receive_data(answer + b"\xff\xff") == [
         Refused(
@@ -196,7 +197,7 @@ def test_a_refusal_has_its_code_and_the_brokers_words() -> None:
 @pytest.mark.parametrize("answer", [b"\x20\x02\x00\x00", b"\x20\x02\x01\x00", b"\x20\x02\x00\x05"])
 def test_a_connack_of_mqtt_3_1_1_is_named(answer: bytes) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     session.data_to_send()
     (ended,) = session.receive_data(answer)
     assert isinstance(ended, Ended)
@@ -223,7 +224,7 @@ def test_a_second_connack_is_a_protocol_error(again: bytes) -> None:
 )
 def test_nothing_comes_before_connack(packet: mqtt5.Packet) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     session.data_to_send()
     assert ended_by(session, packet.write()) == 0x82
     assert not session.unsent
@@ -231,7 +232,7 @@ def test_nothing_comes_before_connack(packet: mqtt5.Packet) -> None:
 
 def test_a_session_after_a_clean_start_is_a_protocol_error() -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c", clean_start=True), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c", clean_start=True), packet_limit=1000)
     assert ended_by(session, connack(session_present=True)) == 0x82
 
 
@@ -242,7 +243,7 @@ def test_a_session_after_a_clean_start_is_a_protocol_error() -> None:
 )
 def test_a_connack_that_says_what_it_may_not_is_a_protocol_error(properties: bytes) -> None:
     session = ClientSession()
-    session.connect(ConnectOptions(client_id="c"), packet_maximum=1000)
+    session.connect(ConnectOptions(client_id="c"), packet_limit=1000)
     data = b"\x20" + bytes([2 + len(properties)]) + b"\x00\x00" + properties
     assert ended_by(session, data) == 0x82
 
@@ -389,3 +390,41 @@ def test_identifiers_are_shared_by_questions_and_messages() -> None:
     assert ids_of(session) == [1, 2, 3]
     assert feed(session, mqtt5.PubAckPacket(2)) == []  # of the SUBSCRIBE: means nothing
     assert isinstance(feed(session, mqtt5.PubAckPacket(3))[0], Published)
+
+
+# -- reason codes that the codec has no name for
+
+
+UNNAMED_PUBACK = b"\x40\x03\x00\x01\xb0"
+UNNAMED_SUBACK = b"\x90\x0b\x00\x02\x05\x26\x00\x00\x00\x00\x01\xb0\x87"
+
+
+def test_refusals_without_a_name_are_told_by_their_number_however_they_are_split() -> None:
+    data = UNNAMED_PUBACK + UNNAMED_SUBACK + b"\xe0\x01\xb1"
+    for cut in range(len(data)):
+        session = session_up()
+        session.publish(Message("t", b"1", qos=1), done)
+        session.subscribe(["a", "b", "c"])
+        events = session.receive_data(data[:cut]) + session.receive_data(data[cut:])
+        assert events == [
+            Published(done, 0xB0, "reason code 0xb0"),
+            Subscribed(2, [1, 0xB0, 0x87]),
+            Ended(0xB1, "the broker disconnected: reason code 0xb1 (0xb1)", by_server=True),
+        ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x40\x03\x00\x01\x7f",  # no refusal
+        b"\x40\x04\x00\x01\xb0\x05",  # and what is behind it is cut off
+        b"\x90\x06\x00\x01\x7f\x26\x00\xb0",  # properties that are longer than the packet
+        b"\x20\x03\x00\xb0\x00",  # a CONNACK where it cannot come
+    ],
+)
+def test_a_code_without_a_name_excuses_no_other_fault(data: bytes) -> None:
+    session = session_up()
+    session.publish(Message("t", b"1", qos=1), done)
+    [event] = session.receive_data(data)
+    assert isinstance(event, Ended)
+    assert not event.by_server

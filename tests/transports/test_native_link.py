@@ -87,9 +87,7 @@ async def test_what_connect_says(nursery: trio.Nursery, autojump_clock: MockCloc
     assert said.will is not None
     assert (said.will.topic, said.will.payload) == ("w", b"bye")
     assert (int(said.will.qos), said.will.retain) == (1, True)
-    # A packet has room for the largest payload and its topic and properties.
-    assert said.max_packet_size is not None
-    assert said.max_packet_size > options.payload_max + 0xFFFF
+    assert said.max_packet_size is None
     assert network.peer.names() == ["CONNECT", "DISCONNECT"]
 
 
@@ -372,7 +370,7 @@ async def test_what_the_brokers_disconnect_says(
     ("rubbish", "code"),
     [
         (ACCEPTED.write(), 0x82),  # a second CONNACK
-        (b"\x30\xff\xff\xff\x7f", 0x95),  # PUBLISH of 256 MiB
+        (b"\x90\xff\xff\xff\x7f", 0x95),  # SUBACK of 256 MiB
         (b"\x90\x04\x00\x63\x00\x01", 0x82),  # SUBACK to nothing
         (b"\x34\x04\x00\x01t\x00", 0x81),  # its packet identifier is cut off
     ],

@@ -102,6 +102,18 @@ def test_a_file_may_give_the_protocol_without_quotes() -> None:
 
 
 @pytest.mark.parametrize(
+    "other", [{"transport": "sidecar", "protocol": "5"}, {"protocol": "3.1.1"}]
+)
+def test_a_bound_of_packets_is_refused_where_nobody_could_be_told_of_it(
+    other: dict[str, Any],
+) -> None:
+    assert Settings(protocol="5", packet_maximum=2000).packet_maximum == 2000
+    assert Settings(transport="native", packet_maximum=2000).packet_maximum == 2000
+    with pytest.raises(ConfigError, match="packet_maximum"):
+        Settings(packet_maximum=2000, **other)
+
+
+@pytest.mark.parametrize(
     ("given", "text"),
     [
         ({"protocol": "3.1.1"}, 'needs protocol "5"'),

@@ -18,6 +18,7 @@ from .._errors import ConfigError
 from ._contract import AckWindow as AckWindow
 from ._contract import ConnectOptions as ConnectOptions
 from ._contract import Delivery as Delivery
+from ._contract import Fault as Fault
 from ._contract import Link as Link
 from ._contract import OnDone as OnDone
 from ._contract import Transport as Transport

@@ -25,11 +25,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .._messages import NO_PROPERTIES, Message
+from .._messages import Message
 from .._messages import Properties as MessageProperties
 from .._settings import Settings
 from ._base_link import FAILURE
 from ._contract import ConnectOptions, real_limits
+from ._publish_reader import head_to_keep
 from ._tls import Address
 
 T = TypeVar("T")
@@ -63,31 +64,6 @@ class _Packed:
         return self._bytes
 
 
-def read_topic(message: Any) -> str | None:
-    """The topic of a PUBLISH; None when it is not UTF-8, which paho finds out as it is asked."""
-    try:
-        topic: str = message.topic
-    except UnicodeDecodeError:
-        return None
-    return topic
-
-
-def read_properties(properties: Any) -> MessageProperties | None:
-    """What a PUBLISH of MQTT 5 said, as a value; None when it said nothing that is ours."""
-    said: dict[str, Any] = vars(properties)
-    if len(said) == _NOTHING_SAID:
-        return None
-    correlation: bytes | bytearray | None = said.get("CorrelationData")
-    read = MessageProperties(
-        response_topic=said.get("ResponseTopic"),
-        correlation_data=None if correlation is None else bytes(correlation),
-        message_expiry=said.get("MessageExpiryInterval"),
-        content_type=said.get("ContentType"),
-        user_properties=tuple(map(tuple, said.get("UserProperty", ()))),
-    )
-    return None if read == NO_PROPERTIES else read
-
-
 # paho's name of what a CONNACK may limit -> the contract's
 _LIMITS = {
     "ReceiveMaximum": "receive_maximum",
@@ -114,8 +90,6 @@ def _length_of_properties(packet: bytes | bytearray, start: int) -> int:
             return index + 1 - start + length
     return len(packet) - start  # paho refuses it
 
-
-_NOTHING_SAID = len(vars(_properties(PacketTypes.PUBLISH)))  # paho's own attributes
 
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = _properties(PacketTypes.PUBACK)
@@ -150,24 +124,18 @@ class Wire:
         outgoing: written by paho and not yet sent.
         paused: paho finds nothing to read, whatever is there. Set from a message callback it
             takes effect before the next packet, and never inside one.
-        skip: so many of the next received bytes are thrown away.
     """
 
-    __slots__ = ("_position", "incoming", "outgoing", "paused", "skip")
+    __slots__ = ("_position", "incoming", "outgoing", "paused")
 
     def __init__(self) -> None:
         self.incoming = b""
         self.outgoing = bytearray()
         self.paused = False
-        self.skip = 0
         self._position = 0
 
     def feed(self, data: bytes) -> None:
         """Append received bytes; cheap when everything before them was read."""
-        if self.skip:
-            skipped = min(self.skip, len(data))
-            self.skip -= skipped
-            data = data[skipped:]
         rest = self.incoming[self._position :]
         self.incoming = rest + data if rest else data
         self._position = 0
@@ -204,11 +172,13 @@ class Events(Protocol):
     """What the client reports, always synchronously and from inside `loop_read` or `loop_write`."""
 
     def on_connected(self, connack: Any) -> None: ...
-    def on_message(self, message: paho.MQTTMessage) -> None: ...
+    def on_publish(self, first: int, body: bytes, size: int) -> None: ...
+    def on_pubrel(self, packet_id: int) -> None: ...
     def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
     def on_end(self, reason: str, *, reason_code: int | None) -> None: ...
     def on_referral(self, code: int, reference: str) -> None: ...
     def on_output(self) -> None: ...
+    def on_pong(self) -> None: ...
 
 
 class _Reason(ReasonCode):
@@ -234,6 +204,7 @@ class _Paho(paho.Client):
     """
 
     wire: Wire
+    events: Events
     connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
     codes: Sequence[int] = ()  # of the last packet that has any, as on the wire
 
@@ -268,6 +239,26 @@ class _Paho(paho.Client):
             if self._protocol == paho.MQTTv5:
                 self._note_codes(PacketTypes.CONNACK, 1)
         return super()._handle_connack()
+
+    def _handle_publish(self) -> Any:
+        # S4: there is no time between CONNACK and a listener; S5: and no queue that drops. paho's
+        # own reading raises for what a sender can have written, which would end every link of the
+        # session; and it delivers at QoS 2 only when PUBREL comes on the connection of the PUBLISH.
+        packet: Any = self._in_packet
+        size = 1 + len(packet["remaining_count"]) + packet["remaining_length"]
+        self.events.on_publish(packet["command"], bytes(packet["packet"]), size)
+        return paho.MQTT_ERR_SUCCESS
+
+    def _handle_pubrel(self) -> Any:
+        packet: Any = self._in_packet["packet"]
+        if len(packet) < 2:
+            return paho.MQTT_ERR_PROTOCOL
+        self.events.on_pubrel(int.from_bytes(packet[:2]))
+        return paho.MQTT_ERR_SUCCESS
+
+    def _handle_pingresp(self) -> Any:
+        self.events.on_pong()
+        return super()._handle_pingresp()
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
         # paho builds a reason code and a set of properties from the form that has neither; that
@@ -332,16 +323,15 @@ class HardenedClient(asyncio_mqtt.Client):
             clean_session=None if v5 else clean,
             protocol=paho.MQTTv5 if v5 else paho.MQTTv311,
             reconnect_on_failure=False,  # no fallback to MQTT 3.1 either
-            manual_ack=True,  # S5: the broker's window is the back-pressure
         )
         client.wire = wire
+        client.events = events
         # Any other number makes paho go through its whole queue at every PUBACK; the link counts.
         client.max_inflight_messages_set(0)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = cast(Any, self._on_subscribe)  # typed for version 1
         client.on_unsubscribe = self._on_unsubscribe
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_socket_register_write = self._on_socket_register_write
         if settings.username is not None:
@@ -357,6 +347,8 @@ class HardenedClient(asyncio_mqtt.Client):
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = options.session_expiry
         properties.ReceiveMaximum = options.receive_maximum
+        if options.packet_maximum:
+            properties.MaximumPacketSize = options.packet_maximum
         return properties
 
     @staticmethod
@@ -417,11 +409,6 @@ class HardenedClient(asyncio_mqtt.Client):
             if info.rc != paho.MQTT_ERR_QUEUE_SIZE:
                 return info.mid
 
-    def ack(self, packet_ids: list[int], *, qos: int) -> None:
-        """Write the acknowledgements of messages received."""
-        for packet_id in packet_ids:
-            self._client.ack(packet_id, qos)
-
     def ping(self) -> None:
         """Write a PINGREQ. Not paho's own clockwork: S9, it uses the real clock, tick 1 s."""
         self._client._send_pingreq()
@@ -435,19 +422,22 @@ class HardenedClient(asyncio_mqtt.Client):
         """Let paho read one packet or more; False when the connection is over."""
         return bool(self._client.loop_read() == paho.MQTT_ERR_SUCCESS)
 
-    def cut_long_message(self, limit: int) -> bool:
-        """End a PUBLISH that paho is still reading, once more than `limit` bytes of it are there.
+    def keep_head_of_long(self, limit: int) -> bool:
+        """Of a PUBLISH of more than `limit` bytes that paho is reading, keep the head alone.
 
-        The rest is skipped on the wire. What is delivered is longer than any payload that is
-        allowed, so it is refused by its size and acknowledged like any other; without this, one
-        message of 256 MB takes all the memory, and is delivered again after the crash.
+        Or one message of 256 MB takes all the memory, and is delivered again after the crash.
+
+        Returns:
+            False when another packet is so long, which is a violation.
         """
         packet: Any = self._client._in_packet
-        surplus: int = packet["to_process"]
-        if surplus == 0 or len(packet["packet"]) <= limit:
+        size = 1 + len(packet["remaining_count"]) + packet["remaining_length"]
+        if not packet["have_remaining"] or size <= limit:
+            return True
+        first, body = packet["command"], packet["packet"]
+        if first >> 4 != _PUBLISH:
             return False
-        packet["to_process"] = 0
-        self._wire.skip = surplus
+        del body[head_to_keep(first, body, limit, v5=self._v5) :]  # paho counts on
         return True
 
     def loop_write(self) -> None:
@@ -515,10 +505,6 @@ class HardenedClient(asyncio_mqtt.Client):
         self._events.on_referral(rc.value, reference)
         return f"{text}; it names another server: {reference}"
 
-    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
-        # S4: there is no time between CONNACK and a listener; S5: and no queue that drops.
-        self._events.on_message(message)
-
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, rc: Any = None, properties: Any = None
     ) -> None:
@@ -548,6 +534,8 @@ class HardenedClient(asyncio_mqtt.Client):
         # around every call instead.
         return await fut
 
+
+_PUBLISH = 3  # MQTT 3.1.1, section 2.2.1
 
 _RETURN_CODES = {  # MQTT 3.1.1, table 3.1
     1: "unacceptable protocol version",

@@ -25,20 +25,25 @@ from .._messages import Message
 from .._server_references import referral_of
 from .._settings import Settings
 from .._topics import TopicFilter
-from ._asyncio_client import (
-    HardenedClient,
-    MqttError,
-    Wire,
-    read_limits,
-    read_properties,
-    read_topic,
-)
+from ._asyncio_client import HardenedClient, MqttError, Wire, read_limits
 from ._asyncio_outgoing import Outgoing
-from ._asyncio_socket import TLS_RETRY, receive_some
-from ._base_link import FAILURE, MAYBE_3_1_1, READ_SIZE, BaseLink, filter_batches, is_peers_doing
-from ._contract import ConnectOptions, Delivery, OnDone, fitted
+from ._asyncio_socket import TLS_RECORD, TLS_RETRY, receive_some
+from ._base_link import (
+    FAILURE,
+    MAYBE_3_1_1,
+    OUTGOING_BYTES,
+    READ_SIZE,
+    BaseLink,
+    filter_batches,
+    is_peers_doing,
+)
+from ._contract import ConnectOptions, OnDone, fitted, wait_within
+from ._publish_reader import head_to_keep, read_oversized, read_publish
+from ._receiving import Receiving
+from ._send_queue import Outflow, queued
 from ._tls import Address
 from ._trio_asyncio import trio_asyncio
+from ._violations import PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
 
 
 class AsyncioLink(BaseLink):
@@ -50,14 +55,20 @@ class AsyncioLink(BaseLink):
         address: Address,
         settings: Settings,
         options: ConnectOptions,
+        receiving: Receiving,
     ) -> None:
         super().__init__(options)
         self._sock = sock
         self._address = address
         self._settings = settings
         self._wire = Wire()
+        self._written = 0  # bytes that the socket has taken, before TLS
+        # OpenSSL counts a call as nothing until its last record is written.
+        self._piece = TLS_RECORD if isinstance(sock, ssl.SSLSocket) else OUTGOING_BYTES
         self._v5 = settings.protocol == "5"
-        self._outgoing = Outgoing(options, self._wake_writer, self._wake_publishers)
+        self._receiving = receiving
+        receiving.connect(self._wire.outgoing, options.receive_maximum, self._wake_writer)
+        self._outgoing = Outgoing(options, receiving, self._wake_writer, self._wake_publishers)
         self.on_puback = self._outgoing.on_puback  # from the client
 
     def __repr__(self) -> str:
@@ -85,11 +96,12 @@ class AsyncioLink(BaseLink):
             yield
 
     async def _connect(self, deadline: float) -> None:
-        with trio.move_on_at(deadline):
-            try:
-                await trio_asyncio.aio_as_trio(self._client.connect, loop=self._loop)()
-            except MqttError as error:
-                self._lose(str(error))
+        scope = trio.CancelScope()
+        decided, _ = self._start(self._client.connect, scope)
+        try:
+            await self._wait_connack(decided, deadline)
+        finally:
+            scope.cancel()
         if not self._up:
             self._lose(f"no CONNACK in time{MAYBE_3_1_1 if self._v5 else ''}")
 
@@ -99,6 +111,8 @@ class AsyncioLink(BaseLink):
         Here, and not where `_connect` goes on: more packets may follow in the same wake-up.
         """
         self._up = True
+        if not self._client.session_present:
+            self._receiving.forget_session()
         self._outgoing.accept_limits(connack)
         self._accept_limits(read_limits(connack))
         keep_alive: int = getattr(connack, "ServerKeepAlive", 0) or self._options.keep_alive
@@ -164,37 +178,53 @@ class AsyncioLink(BaseLink):
         wire = self._wire
         while wire.unread and not wire.paused and self._lost is None and not self._leaving:
             ok = self._client.loop_read()
-            if ok and self._client.cut_long_message(self._packet_limit):
-                ok = self._client.loop_read()
             if not ok:
                 self._lose("the broker broke the protocol")
+            elif not self._client.keep_head_of_long(self._packet_limit):
+                text = f"a packet of more than {self._packet_limit} bytes"
+                self._break_off(Violation(PACKET_TOO_LARGE, text))
         self._inbox.hand_over()
+        if len(wire.outgoing) > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it
+            self._lose("the broker does not take the answers that it asks for")
 
-    def on_message(self, message: Any) -> None:
-        """From the client: one PUBLISH."""
-        topic = read_topic(message)
-        if topic is None:
-            self._lose("the broker broke the protocol: a topic that is not UTF-8")
+    def on_publish(self, first: int, body: bytes, size: int) -> None:
+        """From the client: one PUBLISH; of one that is too large, the head."""
+        if self._lost is not None:  # paho may read several packets in one call
             return
-        payload: bytes = message.payload
-        qos: int = message.qos
-        if qos == 2:
-            self._outgoing.expect_exactly_once(message.mid)
-            qos = 1
-        delivery = Delivery(
-            topic,
-            payload,
-            qos=qos,
-            retain=message.retain,
-            dup=message.dup,
-            window=self._outgoing.window if qos else None,
-            packet_id=message.mid,
-            properties=read_properties(message.properties) if self._v5 else None,
-        )
+        try:
+            if not self._up:
+                raise Violation(PROTOCOL_ERROR, "PUBLISH where it cannot come")
+            if size > self._packet_limit:
+                keep = head_to_keep(first, body, self._packet_limit, v5=self._v5)
+                publish = read_oversized(first, body[:keep], size, v5=self._v5)
+            else:
+                publish = read_publish(first, body, v5=self._v5)
+            delivery = self._receiving.take(publish)
+        except Violation as violation:
+            self._break_off(violation)
+            return
+        if delivery is None:  # a copy, maybe with an answer of its own
+            self._wake_writer()
+            return
         self._inbox.deliveries.append(delivery)
-        self._inbox.size += len(payload)
+        self._inbox.size += len(delivery.payload)
         if self._full():
             self._wire.paused = True
+
+    def on_pubrel(self, packet_id: int) -> None:
+        """From the client: the second half of QoS 2."""
+        if self._lost is None:
+            self._receiving.on_pubrel(packet_id)
+            self._wake_writer()
+
+    def _break_off(self, violation: Violation) -> None:
+        """The broker has broken the protocol; MQTT 5 has a DISCONNECT that says how."""
+        if self._v5 and self._up:
+            self._receiving.write_acknowledgements()
+            self._wire.outgoing += bytes([0xE0, 1, violation.reason_code])
+            self._send()
+        code = f" ({violation.reason_code:#04x})" if self._v5 else ""
+        self._lose(f"the broker broke the protocol: {violation.text}{code}")
 
     def on_end(self, reason: str, *, reason_code: int | None) -> None:
         """From the client: DISCONNECT of the broker, or a packet that paho cannot read."""
@@ -234,7 +264,10 @@ class AsyncioLink(BaseLink):
         outgoing = self._wire.outgoing
         while outgoing:
             try:
-                del outgoing[: self._sock.send(outgoing)]
+                piece = outgoing if len(outgoing) <= self._piece else outgoing[: self._piece]
+                size = self._sock.send(piece)
+                self._written += size
+                del outgoing[:size]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return False
             except OSError as error:
@@ -274,6 +307,18 @@ class AsyncioLink(BaseLink):
     def _ping(self) -> None:
         self._client.ping()
 
+    def on_pong(self) -> None:
+        """From the client: a PINGRESP."""
+        self._watch.echoed(trio.current_time())
+
+    def _outflow(self) -> Outflow | None:
+        # TLS adds some bytes to a record, so what has left is a little more than this says.
+        held = queued(self._sock)
+        return None if held is None else Outflow(self._written, held)
+
+    def _unsent(self) -> int:
+        return self._client.unsent
+
     def on_output(self) -> None:
         """From the client: there is something to write."""
         self._wake_writer()
@@ -302,30 +347,14 @@ class AsyncioLink(BaseLink):
     async def _ask(
         self, method: Callable[[list[str]], Awaitable[Any]], filters: list[str], answer: str
     ) -> Any:
-        """Run one of the client's coroutines beside the link's tasks, and wait for its end.
-
-        Not in the caller's task: a future of a loop that has failed is never done.
-        """
+        """Run one of the client's coroutines, and wait for its end."""
         self._check_up()
-        results: list[Any] = []
-        done = trio.Event()
         scope = trio.CancelScope()
-
-        async def ask() -> None:
-            try:
-                with scope:
-                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(filters))
-            except MqttError as error:
-                self._lose(str(error))
-            finally:
-                done.set()
-
         self._asking += 1
         self._read_on()
-        self._nursery.start_soon(ask)
+        done, results = self._start(method, scope, filters)
         try:
-            with trio.move_on_after(self._options.subscribe_timeout):
-                await done.wait()
+            await wait_within(done, self.patience(self._options.subscribe_timeout))
         finally:
             self._asking -= 1
             scope.cancel()
@@ -333,3 +362,25 @@ class AsyncioLink(BaseLink):
             return results[0]
         self._lose(f"no {answer} in time")
         raise self._gone()
+
+    def _start(
+        self, method: Callable[..., Awaitable[Any]], scope: trio.CancelScope, *args: Any
+    ) -> tuple[trio.Event, list[Any]]:
+        """Run one of the client's coroutines beside the link's tasks; its end, and its result.
+
+        Not in the caller's task: a future of a loop that has failed is never done.
+        """
+        results: list[Any] = []
+        done = trio.Event()
+
+        async def run() -> None:
+            try:
+                with scope:
+                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(*args))
+            except MqttError as error:
+                self._lose(str(error))
+            finally:
+                done.set()
+
+        self._nursery.start_soon(run)
+        return done, results

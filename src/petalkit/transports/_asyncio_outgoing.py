@@ -17,7 +17,8 @@ from .._errors import RejectedByBroker, TransportError
 from .._messages import Message
 from ._asyncio_client import HardenedClient
 from ._base_link import FAILURE, OUTGOING_BYTES
-from ._contract import AckWindow, ConnectOptions, OnDone
+from ._contract import ConnectOptions, OnDone
+from ._receiving import Receiving
 
 _PUBLISH_OVERHEAD = 16  # bytes of a PUBLISH beside topic and payload, at most
 _PROPERTIES_OVERHEAD = 18  # of their identifiers and lengths, at most
@@ -31,6 +32,7 @@ class Outgoing:
 
     Args:
         options: of the link.
+        receiving: what is owed for messages that came; connected.
         wake: called whenever there is something to flush.
         on_room: called whenever a PUBACK has made room for one more message.
     """
@@ -38,7 +40,11 @@ class Outgoing:
     client: HardenedClient
 
     def __init__(
-        self, options: ConnectOptions, wake: Callable[[], None], on_room: Callable[[], None]
+        self,
+        options: ConnectOptions,
+        receiving: Receiving,
+        wake: Callable[[], None],
+        on_room: Callable[[], None],
     ) -> None:
         self._payload_max = options.payload_max
         self._wake = wake
@@ -46,8 +52,8 @@ class Outgoing:
         self.in_flight = 0  # QoS 1, with those not written yet
         self.in_flight_max = options.publish_maximum
         self._packet_max = 0xFFFF_FFFF
-        self.window = AckWindow(wake)
-        self._exactly_once: set[int] = set()
+        self._receiving = receiving
+        self.window = receiving.window
         self._messages: deque[tuple[Message, OnDone]] = deque()
         self._messages_bytes = 0
         self._unacked: dict[int, OnDone] = {}
@@ -70,7 +76,7 @@ class Outgoing:
     def flush(self) -> None:
         """Put on the wire what was collected: acknowledgements in order, then publishes."""
         if self.window.ready:
-            self._write_acks(self.window.take_ready())
+            self._receiving.write_acknowledgements()
         messages = self._messages
         while messages:
             self._write(*messages.popleft())
@@ -79,25 +85,11 @@ class Outgoing:
 
     def take_owed(self) -> list[OnDone]:
         """Everybody who still waits for an answer; they are forgotten here."""
-        self.window.close()
+        self._receiving.lose_connection()
         owed = [*self._unacked.values(), *(on_done for _, on_done in self._messages)]
         self._unacked.clear()
         self._messages.clear()
         return owed
-
-    # -- acknowledgements
-
-    def expect_exactly_once(self, packet_id: int) -> None:
-        """A delivery came with QoS 2, which only a session made elsewhere asks for."""
-        self._exactly_once.add(packet_id)
-
-    def _write_acks(self, packet_ids: list[int]) -> None:
-        if self._exactly_once:
-            twice = [each for each in packet_ids if each in self._exactly_once]
-            self._exactly_once.difference_update(twice)
-            packet_ids = [each for each in packet_ids if each not in twice]
-            self.client.ack(twice, qos=2)
-        self.client.ack(packet_ids, qos=1)
 
     # -- publishes
 

@@ -13,33 +13,34 @@ import ssl
 import trio
 
 from .._errors import ConnectFailed
-from ._sockets import open_plain_socket
+from ._sockets import ConnectLimit, open_plain_socket
 from ._tls import Address
 
 # A TLS library that wants the opposite direction first (a key update while the socket is full)
 # cannot be waited for: the other task is waiting there already. It is asked again after this.
 TLS_RETRY = 0.05
+TLS_RECORD = 16 * 1024  # bytes of a record, at most: RFC 8446, section 5.1
 
 
 async def open_socket(
-    address: Address, context: ssl.SSLContext | None, deadline: float
+    address: Address, context: ssl.SSLContext | None, limit: ConnectLimit
 ) -> socket.socket:
     """Connect, shake hands, and return a non-blocking socket.
 
     Args:
         address: whom to call, and whose name the certificate has to carry.
         context: for TLS; None for plain TCP or a Unix socket.
-        deadline: on Trio's clock.
+        limit: of the attempt.
 
     Raises:
         ConnectFailed: no address, no connection, no trust, or no time left.
     """
-    with trio.move_on_at(deadline):
+    with limit.scope:
         sock = await open_plain_socket(address)
         if context is None:
             return sock
         try:
-            return await _shake_hands(sock, context, address)
+            return await _shake_hands(sock, context, address, limit)
         except BaseException:
             sock.close()
             raise
@@ -47,7 +48,7 @@ async def open_socket(
 
 
 async def _shake_hands(
-    sock: socket.socket, context: ssl.SSLContext, address: Address
+    sock: socket.socket, context: ssl.SSLContext, address: Address, limit: ConnectLimit
 ) -> socket.socket:
     try:
         tls = context.wrap_socket(
@@ -57,6 +58,7 @@ async def _shake_hands(
         raise ConnectFailed(f"no TLS with {address}: {error}") from error
     try:
         while True:
+            limit.moved()
             try:
                 tls.do_handshake()
             except ssl.SSLWantReadError:

@@ -2,7 +2,8 @@
 
 The rules: reading stops when nobody receives, with a bound; what is published or acknowledged in
 one wake-up leaves together, by the writing task, which runs when all who were awake have had their
-turn; whatever ends the link goes through `_lose`, once.
+turn; limits count silence, not time, for a slow line is not a dead one; whatever ends the link
+goes through `_lose`, once.
 
 A link brings its own tasks, what it owes, and how it says PINGREQ and DISCONNECT.
 """
@@ -21,15 +22,18 @@ import trio
 from .._errors import ConnectionLost, TransportError
 from .._server_references import Referral
 from .._topics import TopicFilter
-from ._contract import ConnectOptions, Delivery, Link, OnDone
+from ._contract import ConnectOptions, Delivery, Link, OnDone, wait_within
 from ._inbox import Inbox
 from ._keepalive import KeepAlive
+from ._patience import LinePatience
+from ._send_queue import Outflow
 
 logger = logging.getLogger("petalkit.transport")
 
 BUFFER_MESSAGES = 64  # undelivered; then reading stops
 BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
-# A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read.
+# A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read. It
+# is enough for what a broker sends unacknowledged; and where nobody takes even that, the wait ends.
 WAITING_FACTOR = 16
 OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
 READ_SIZE = 64 * 1024
@@ -106,7 +110,15 @@ class BaseLink(Link):
 
     @abc.abstractmethod
     def _ping(self) -> None:
-        """Write a PINGREQ."""
+        """Write a PINGREQ, unless the link is ending."""
+
+    @abc.abstractmethod
+    def _outflow(self) -> Outflow | None:
+        """Ask the kernel what has left; None where it cannot be asked."""
+
+    @abc.abstractmethod
+    def _unsent(self) -> int:
+        """Bytes written that the kernel has not taken."""
 
     # -- life
 
@@ -259,6 +271,43 @@ class BaseLink(Link):
 
     # -- the clock
 
+    @property
+    def last_heard(self) -> float:
+        """See `Link.last_heard`."""
+        return self._watch.heard_at
+
+    def patience(self, limit: float, since: float | None = None) -> LinePatience:
+        """See `Link.patience`."""
+        now = self._look()
+        return LinePatience(
+            limit, now if since is None else since, self._watch, self._look, self._send_ping
+        )
+
+    async def _wait_connack(self, decided: trio.Event, deadline: float) -> None:
+        """Wait until it is decided, or nothing has moved for `connect_timeout`, or to `deadline`.
+
+        A CONNACK stands behind nothing, but a CONNECT may take its time to leave.
+        """
+        now = self._look()
+        patience = LinePatience(
+            self._options.connect_timeout, now, self._watch, self._look, _nothing, deadline - now
+        )
+        with trio.move_on_at(deadline):
+            await wait_within(decided, patience)
+
+    def _look(self) -> float:
+        """Let the watchdog know what has left; the time."""
+        now = trio.current_time()
+        self._watch.look(self._outflow(), now)
+        return now
+
+    def _send_ping(self) -> None:
+        if self._leaving or self._lost is not None:
+            return
+        flow, unsent = self._outflow(), self._unsent()
+        self._ping()
+        self._watch.pinged(trio.current_time(), flow, unsent=unsent)
+
     async def _keep_alive(self) -> None:
         """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
         watch = self._watch
@@ -266,13 +315,12 @@ class BaseLink(Link):
             await trio.sleep_until(watch.deadline())
             # Where something has held up all tasks, an answer may wait to be read: that goes first.
             await trio.lowlevel.checkpoint()
-            now = trio.current_time()
+            now = self._look() if watch.wants_look else trio.current_time()
             match watch.due(now):
                 case "dead":
                     self._lose(f"no sign of life from the broker within {watch.interval:g} s")
-                case "ping" if not self._leaving:
-                    self._ping()
-                    watch.pinged(now)
+                case "ping":
+                    self._send_ping()
                 case _:
                     pass
 
@@ -284,6 +332,10 @@ def is_peers_doing(error: BaseException) -> bool:
     """
     cause = error.__cause__ or error
     return not isinstance(cause, OSError) or isinstance(cause, ConnectionError | ssl.SSLError)
+
+
+def _nothing() -> None:
+    """Before CONNACK there is no PINGREQ."""
 
 
 def filter_batches(filters: Sequence[TopicFilter]) -> list[list[str]]:

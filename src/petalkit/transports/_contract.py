@@ -11,6 +11,7 @@ Two rules hold everywhere:
 from __future__ import annotations
 
 import abc
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,6 +23,7 @@ import trio
 from .._errors import ConnectionLost, TransportError
 from .._messages import Message, Properties
 from .._topics import TopicFilter
+from ._patience import Patience
 
 OnDone = Callable[[TransportError | None], None]
 # What MQTT 5.0, section 3.2.2.3 takes for said where a CONNACK is silent.
@@ -41,11 +43,13 @@ class ConnectOptions:
         receive_maximum: unacknowledged QoS 1 messages that the broker may send (MQTT 5).
         publish_maximum: unacknowledged QoS 1 publishes that the link sends at once.
         payload_max: bytes; a larger message to be published is refused by the link.
+        packet_maximum: bytes of the longest packet that the broker may send, as CONNECT says it
+            (MQTT 5); 0 to say nothing.
         will: published by the broker when the link dies without DISCONNECT.
         will_delay: seconds that the broker waits before that, in which a new link of the session
             takes the will back (MQTT 5.0, section 3.1.3.2.2).
-        connect_timeout: for the connection, TLS and CONNACK together.
-        subscribe_timeout: for a SUBACK or UNSUBACK.
+        connect_timeout: longest silence on the way to CONNACK: the connection, TLS, CONNACK.
+        subscribe_timeout: longest silence while a SUBACK or UNSUBACK is awaited.
         disconnect_timeout: for DISCONNECT and closing, shielded.
     """
 
@@ -56,11 +60,28 @@ class ConnectOptions:
     receive_maximum: int = 100
     publish_maximum: int = 100
     payload_max: int = 128 * 1024
+    packet_maximum: int = 0
     will: Message | None = None
     will_delay: int = 0
     connect_timeout: float = 10.0
     subscribe_timeout: float = 10.0
     disconnect_timeout: float = 2.0
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a message is refused by whoever reads it, whatever it was meant to say.
+
+    Attributes:
+        text: for people.
+        too_large: it is as MQTT wants it, but was too large to be kept.
+        reason_code: of MQTT 5, for the connection that ends over it.
+        answer: of MQTT 5, for its PUBACK or PUBREC; 0 for a plain one.
+    """
+
+    text: str
+    too_large: bool = False
+    reason_code: int = 0x81
+    answer: int = 0x80
 
 
 class Delivery:
@@ -73,10 +94,13 @@ class Delivery:
         retain: True for a message that the broker had kept from before the subscription.
         dup: the broker says that it may have delivered it before.
         properties: of MQTT 5; None when the message had none.
+        fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
+            it cannot be read. To be acknowledged like any other. None for all good messages.
     """
 
     __slots__ = (
-        "_acked", "_packet_id", "_window", "dup", "payload", "properties", "qos", "retain", "topic",
+        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos", "retain",
+        "topic",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +114,7 @@ class Delivery:
         window: AckWindow | None = None,
         packet_id: int = 0,
         properties: Properties | None = None,
+        fault: Fault | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
@@ -97,11 +122,22 @@ class Delivery:
         self.retain = retain
         self.dup = dup
         self.properties = properties
+        self.fault = fault
         self._window = window
         self._packet_id = packet_id
         self._acked = False
         if window is not None:
             window._pending.append(self)
+
+    @property
+    def packet_id(self) -> int:
+        """The broker's number for it on its link; 0 for QoS 0."""
+        return self._packet_id & 0xFFFF  # above it the link keeps what it has to say
+
+    @property
+    def window(self) -> AckWindow | None:
+        """Where its acknowledgement waits for its turn; None for QoS 0."""
+        return self._window
 
     def ack(self) -> None:
         """Acknowledge to the broker, in this delivery's turn.
@@ -145,20 +181,29 @@ class AckWindow:
 
     Attributes:
         ready: whether `take_ready` has something to give.
+        unsent: packet IDs whose acknowledgement has never left, once it is closed: a session that
+            is kept delivers these again, for certain.
     """
 
-    __slots__ = ("_on_ready", "_pending", "ready")
+    __slots__ = ("_on_ready", "_pending", "ready", "unsent")
 
     def __init__(self, on_ready: Callable[[], object]) -> None:
         self._on_ready = on_ready
         self._pending: deque[Delivery] = deque()
         self.ready = False
+        self.unsent: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def _is_first(self, delivery: Delivery) -> bool:
         return bool(self._pending) and self._pending[0] is delivery
+
+    def drain(self) -> list[int]:
+        """`take_ready` at the end, when nothing that it gives is sent."""
+        ready = self.take_ready()
+        self.unsent |= frozenset(turn & 0xFFFF for turn in ready)
+        return ready
 
     def take_ready(self) -> list[int]:
         """The packet IDs whose turn has come, in order; they count as acknowledged."""
@@ -171,6 +216,7 @@ class AckWindow:
 
     def close(self) -> None:
         """The link is gone: what was owed on it is owed no more."""
+        self.unsent |= frozenset(each.packet_id for each in self._pending)
         self.ready = False
         self._pending.clear()
         self._on_ready = _nobody  # or it holds the link, which may be kept no longer
@@ -196,6 +242,18 @@ def fitted(message: Message, limits: Mapping[str, int]) -> Message:
     if (qos, retain) == (message.qos, message.retain):
         return message
     return msgspec.structs.replace(message, qos=qos, retain=retain)
+
+
+async def wait_within(done: trio.Event, patience: Patience) -> bool:
+    """Wait for it; False when patience is over before. See `Link.patience`."""
+    while not done.is_set():
+        with trio.move_on_at(patience.next_look(trio.current_time())):
+            await done.wait()
+        # Where something has held up all tasks, an answer may wait to be read: that goes first.
+        await trio.lowlevel.checkpoint()
+        if not done.is_set() and patience.is_over(trio.current_time()):
+            return False
+    return True
 
 
 class Link(abc.ABC):
@@ -264,7 +322,8 @@ class Link(abc.ABC):
 
         Raises:
             RejectedByBroker: the broker refused one of the filters.
-            ConnectionLost: the link is gone, or no answer came within `subscribe_timeout`.
+            ConnectionLost: the link is gone, or there was no answer, by the rule of `patience`
+                with `subscribe_timeout`.
         """
 
     @abc.abstractmethod
@@ -272,7 +331,7 @@ class Link(abc.ABC):
         """Unsubscribe and wait for the UNSUBACK.
 
         Raises:
-            ConnectionLost: the link is gone, or no answer came within `subscribe_timeout`.
+            ConnectionLost: as for `subscribe`.
         """
 
     @abc.abstractmethod
@@ -319,15 +378,39 @@ class Link(abc.ABC):
             ConnectionLost: the link is gone; `on_done` will not be called.
         """
 
-    async def publish(self, message: Message) -> None:
+    @property
+    def last_heard(self) -> float:
+        """When bytes of the broker last came, be it half a message; on Trio's clock.
+
+        Minus infinity where there are no bytes, as by default.
+        """
+        return -math.inf
+
+    def patience(self, limit: float, since: float | None = None) -> Patience:
+        """How long an answer of the broker on this link is waited for; by default a time.
+
+        On a line of bytes, which may be slow, the limit is one of silence; see `_patience`.
+
+        Args:
+            limit: seconds.
+            since: when it was asked for, on Trio's clock; None for now.
+        """
+        return Patience(limit, trio.current_time() if since is None else since)
+
+    async def publish(self, message: Message, *, limit: float = math.inf) -> None:
         """Publish and wait for the PUBACK.
 
-        For the few messages that have to be out before something else happens; has to be bounded
-        by its caller. Cancellation: the message may or may not have been sent.
+        For the few messages that have to be out before something else happens. Without a limit it
+        has to be bounded by its caller. Cancellation: the message may or may not have been sent.
+
+        Args:
+            message: see `publish_nowait`.
+            limit: seconds, by the rule of `patience`; who sets it has to read the link meanwhile.
 
         Raises:
             RejectedByBroker: see `publish_nowait`.
             ConnectionLost: the link was lost before the PUBACK.
+            trio.TooSlowError: there was no PUBACK.
         """
         outcome: list[TransportError | None] = []
         done = trio.Event()
@@ -336,13 +419,17 @@ class Link(abc.ABC):
             outcome.append(error)
             done.set()
 
-        while True:
-            try:
-                self.publish_nowait(message, on_done)
-                break
-            except trio.WouldBlock:
-                await self.wait_publishable()
-        await done.wait()
+        with trio.fail_after(limit):
+            while True:
+                try:
+                    self.publish_nowait(message, on_done)
+                    break
+                except trio.WouldBlock:
+                    await self.wait_publishable()
+        if math.isinf(limit):
+            await done.wait()
+        elif not await wait_within(done, self.patience(limit)):
+            raise trio.TooSlowError
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -388,10 +475,12 @@ __all__ = [
     "ConnectOptions",
     "ConnectionLost",
     "Delivery",
+    "Fault",
     "Link",
     "OnDone",
     "Transport",
     "WithdrawableDelivery",
     "fitted",
     "real_limits",
+    "wait_within",
 ]

@@ -21,7 +21,7 @@ from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import OnDone
 from ._mqtt5_events import Published
-from ._mqtt5_framing import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
+from ._violations import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
 
 Awaiting: TypeAlias = Literal["PUBACK", "PUBREC", "PUBCOMP"]
 
@@ -329,6 +329,7 @@ def reason_name(code: int, kind: Any) -> str:
         return f"reason code {code:#04x}"
 
 
-def reason_text(packet: Any) -> str:
-    """What the broker says, or the name of its code."""
-    return packet.reason_str or reason_name(int(packet.reason_code), type(packet.reason_code))
+def reason_text(packet: Any, code: int | None = None) -> str:
+    """What the broker says, or the name of its code, which is `code` if the packet's is not."""
+    code = int(packet.reason_code) if code is None else code
+    return packet.reason_str or reason_name(code, type(packet.reason_code))

@@ -21,15 +21,14 @@ import mqtt5
 from .._errors import RejectedByBroker
 from .._messages import Message, Properties
 from ._contract import ConnectOptions, OnDone, real_limits
-from ._mqtt5_events import Connected, Ended, Event, Refused, Subscribed, Unsubscribed
-from ._mqtt5_framing import (
-    PROTOCOL_ERROR,
-    UNSUPPORTED_PROTOCOL_VERSION,
-    PacketReader,
-    Violation,
-)
+from ._mqtt5_events import Connected, Ended, Event, Published, Refused, Subscribed, Unsubscribed
+from ._mqtt5_framing import PacketReader
 from ._mqtt5_publishing import FAILURE, Publishing, reason_name, reason_text
-from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Receiving, nobody
+from ._mqtt5_receiving import TOPIC_ALIAS_MAXIMUM, Mqtt5Receiving
+from ._mqtt5_unnamed import Unnamed
+from ._publish_reader import Publish
+from ._receiving import nobody
+from ._violations import PROTOCOL_ERROR, UNSUPPORTED_PROTOCOL_VERSION, Violation
 
 _PINGREQ = mqtt5.PingReqPacket().write()
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
@@ -49,18 +48,21 @@ class ClientSession:
     Attributes:
         state: of the connection. Intents other than `connect` need "connected".
         broker_limits: what the last CONNACK said; see `Link.broker_limits`.
+        pongs: how many PINGRESP have come, over all connections.
     """
 
     def __init__(self, *, strict: bool = True) -> None:
         self.state: State = "idle"
         self.broker_limits: Mapping[str, int] = {}
+        self.pongs = 0
         self._accepted = False  # by CONNACK, on this connection
         self._outgoing = bytearray()
         self._publishing = Publishing(self._outgoing)
-        self._receiving = Receiving(self._outgoing, strict=strict)
+        self._receiving = Mqtt5Receiving(strict=strict)
         self._handlers: dict[type, Callable[[Any], Event | None]] = {
             mqtt5.PublishPacket: self._receiving.on_publish,
-            mqtt5.PubRelPacket: self._receiving.on_pubrel,
+            Publish: self._receiving.take,  # which is to be refused
+            mqtt5.PubRelPacket: self._receiving.on_pubrel_packet,
             mqtt5.PubAckPacket: self._publishing.on_puback,
             mqtt5.PubRecPacket: self._publishing.on_pubrec,
             mqtt5.PubCompPacket: self._publishing.on_pubcomp,
@@ -68,6 +70,7 @@ class ClientSession:
             mqtt5.UnsubAckPacket: self._on_unsuback,
             mqtt5.PingRespPacket: self._on_pingresp,
             mqtt5.DisconnectPacket: self._on_disconnect,
+            Unnamed: self._on_unnamed,
         }
 
     @property
@@ -91,7 +94,7 @@ class ClientSession:
         self,
         options: ConnectOptions,
         *,
-        packet_maximum: int,
+        packet_limit: int,
         on_output: Callable[[], None] = nobody,
         username: str | None = None,
         password: str | None = None,
@@ -100,7 +103,10 @@ class ClientSession:
 
         Args:
             options: what it says, and the bounds of this side.
-            packet_maximum: bytes of the longest packet that the broker may send.
+            packet_limit: bytes of the longest packet that is read whole; see `PacketReader`. The
+                broker is not told of it, but of `options.packet_maximum`: a broker that drops what
+                is longer then may have defined a topic alias in it, which it goes on to use. So
+                none is allowed beside that.
             on_output: called when there is something to send that nothing here was called for: a
                 delivery was acknowledged.
             username: for the broker.
@@ -113,10 +119,13 @@ class ClientSession:
         if self.state != "idle":
             raise RuntimeError(f"this session has a connection already: it is {self.state}")
         if options.clean_start:
-            self._forget()
+            self.forget()
         self._options = options
-        self._reader = PacketReader(packet_maximum)
-        self._receiving.connect(options.receive_maximum, on_output)
+        self._reader = PacketReader(packet_limit)
+        receiving = self._receiving
+        without_aliases = options.packet_maximum or receiving.aliases_failed
+        receiving.alias_maximum = 0 if without_aliases else TOPIC_ALIAS_MAXIMUM
+        receiving.connect(self._outgoing, options.receive_maximum, on_output)
         # Packet identifier -> the kind of the answer, and how many codes it has.
         self._questions: dict[int, tuple[type, int]] = {}
         self._outgoing.clear()
@@ -130,8 +139,8 @@ class ClientSession:
                 keep_alive=options.keep_alive,
                 session_expiry_interval=options.session_expiry,
                 receive_max=options.receive_maximum,
-                topic_alias_max=TOPIC_ALIAS_MAXIMUM,
-                max_packet_size=packet_maximum,
+                topic_alias_max=receiving.alias_maximum,
+                max_packet_size=options.packet_maximum or None,
             ).write()
         except (ValueError, OverflowError) as error:
             raise RejectedByBroker(PROTOCOL_ERROR, f"CONNECT cannot be sent: {error}") from None
@@ -151,7 +160,8 @@ class ClientSession:
         self._accepted = False
         return self._publishing.lose_connection()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """The broker keeps nothing of the session; what was learned of the broker stays."""
         self._publishing.forget_session()
         self._receiving.forget_session()
 
@@ -215,17 +225,18 @@ class ClientSession:
 
     # -- CONNACK
 
-    def _on_first(self, packet: object) -> Event:
+    def _on_first(self, packet: Any) -> Event:
+        unnamed = None
+        if isinstance(packet, Unnamed):
+            packet, unnamed = packet.packet, packet.codes[0]
         if isinstance(packet, mqtt5.DisconnectPacket):
-            return self._on_disconnect(packet)
+            return self._on_disconnect(packet, unnamed)
         if not isinstance(packet, mqtt5.ConnAckPacket):
             raise _unexpected(packet)
-        if (code := int(packet.reason_code)) >= FAILURE:
+        code = int(packet.reason_code) if unnamed is None else unnamed
+        if code >= FAILURE:
             self.state = "ended"
-            text = reason_text(packet)
-            if packet.server_reference:
-                text = f"{text}; it names another server: {packet.server_reference}"
-            return Refused(code, text, packet.server_reference)
+            return Refused(code, _told(packet, code), packet.server_reference)
         # Section 3.2.2.1.1 wants more: a client without state is to refuse a session too. Ours
         # has none after a restart, and does not need it: that session holds subscriptions, and
         # commands that were sent meanwhile.
@@ -234,7 +245,7 @@ class ClientSession:
         self.state = "connected"
         self._accepted = True
         if not packet.session_present:
-            self._forget()
+            self.forget()
         self._publishing.connected(packet, self._options.publish_maximum)
         self.broker_limits = _limits(packet)
         keep_alive = packet.server_keep_alive
@@ -334,7 +345,7 @@ class ClientSession:
         self._outgoing += _PINGREQ
 
     def _on_pingresp(self, packet: mqtt5.PingRespPacket) -> None:
-        """Any byte shows that the peer lives."""
+        self.pongs += 1
 
     def disconnect(self, reason_code: int = 0) -> None:
         """Send DISCONNECT after all that is queued. With 0, the will is not published.
@@ -353,18 +364,36 @@ class ClientSession:
         self.state = "ended"
         self._receiving.lose_connection()
 
-    def _on_disconnect(self, packet: mqtt5.DisconnectPacket) -> Event:
+    def _on_disconnect(self, packet: mqtt5.DisconnectPacket, unnamed: int | None = None) -> Event:
         self._end()
-        text = reason_text(packet)
-        if packet.server_reference:
-            text = f"{text}; it names another server: {packet.server_reference}"
-        code = int(packet.reason_code)
-        text = f"the broker disconnected: {text} ({code:#04x})"
+        code = int(packet.reason_code) if unnamed is None else unnamed
+        text = f"the broker disconnected: {_told(packet, code)} ({code:#04x})"
         return Ended(code, text, by_server=True, server_reference=packet.server_reference)
+
+    def _on_unnamed(self, unnamed: Unnamed) -> Event | None:
+        packet, codes = unnamed.packet, unnamed.codes
+        if isinstance(packet, mqtt5.DisconnectPacket):
+            return self._on_disconnect(packet, codes[0])
+        handler = self._handlers.get(type(packet))
+        if handler is None:
+            raise _unexpected(packet)
+        event = handler(packet)
+        if isinstance(event, Published):
+            event.reason_code, event.text = codes[0], reason_text(packet, codes[0])
+        elif isinstance(event, Subscribed | Unsubscribed):
+            event.reason_codes = list(codes)
+        return event
 
     def _check_connected(self) -> None:
         if self.state != "connected":
             raise RuntimeError(f"the connection is {self.state}")
+
+
+def _told(packet: mqtt5.ConnAckPacket | mqtt5.DisconnectPacket, code: int) -> str:
+    text = reason_text(packet, code)
+    if packet.server_reference:
+        return f"{text}; it names another server: {packet.server_reference}"
+    return text
 
 
 def _limits(packet: mqtt5.ConnAckPacket) -> Mapping[str, int]:

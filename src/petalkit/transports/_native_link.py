@@ -26,13 +26,17 @@ from ._base_link import (
     filter_batches,
     is_peers_doing,
 )
-from ._contract import ConnectOptions, Delivery, OnDone, fitted
+from ._contract import ConnectOptions, Delivery, OnDone, fitted, wait_within
 from ._mqtt5_events import Connected, Ended, Event, Published, Refused
-from ._mqtt5_framing import PACKET_TOO_LARGE
 from ._mqtt5_publishing import WindowFull
 from ._mqtt5_session import ClientSession, filter_reason
+from ._send_queue import Outflow, outflow
+from ._violations import PACKET_TOO_LARGE
 
-WRITE_SIZE = 64 * 1024  # of a longer batch: after each piece the keep alive hears that it moves
+# Of a longer batch: after each piece the keep alive hears that it moves. A stream without a kernel
+# that can be asked gives no other sign, and a piece must leave within half a keep alive.
+WRITE_SIZE = 64 * 1024
+WRITE_SIZE_UNASKED = 8 * 1024
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
 
 UNTOLD_MAX = 10_000  # messages whose fate is known and told at the next flush
@@ -79,12 +83,14 @@ class NativeLink(BaseLink):
         self._decided = trio.Event()  # CONNACK, or none any more
         self._questions: dict[int, _Question] = {}
         self._sending = 0  # bytes on their way into the stream
+        self._piece = WRITE_SIZE if self._outflow() else WRITE_SIZE_UNASKED
+        self._pongs = session.pongs
         self._published = False  # since the last flush
         self._ping_waits = False  # for the next flush
         self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
         session.connect(
             options,
-            packet_maximum=self._packet_limit,
+            packet_limit=self._packet_limit,
             on_output=self._wake_writer,
             username=username,
             password=password,
@@ -110,8 +116,7 @@ class NativeLink(BaseLink):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read)
             nursery.start_soon(self._write)
-            with trio.move_on_at(deadline):
-                await self._decided.wait()
+            await self._wait_connack(self._decided, deadline)
             if not self._up:
                 self._lose(f"no CONNACK in time{MAYBE_3_1_1}")
             yield
@@ -183,12 +188,19 @@ class NativeLink(BaseLink):
                 return last_words
             else:
                 self._on_answer(event)
+        if self._session.pongs != self._pongs:
+            self._count_pongs()
         inbox.hand_over()
         if self._session.unsent:
             self._wake_writer()
             if self._session.unsent > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it
                 self._lose("the broker does not take the answers that it asks for")
         return b""
+
+    def _count_pongs(self) -> None:
+        while self._pongs < self._session.pongs:
+            self._pongs += 1
+            self._watch.echoed(trio.current_time())
 
     def _on_published(self, event: Published) -> None:
         self._wake_publishers()
@@ -251,9 +263,11 @@ class NativeLink(BaseLink):
         self._sending = len(data)
         rest = memoryview(data)
         try:
-            while len(rest) > WRITE_SIZE:
-                await self._stream.send_all(rest[:WRITE_SIZE])
-                rest = rest[WRITE_SIZE:]
+            piece = self._piece
+            while len(rest) > piece:
+                await self._stream.send_all(rest[:piece])
+                rest = rest[piece:]
+                self._sending = len(rest)
                 self._watch.sent(trio.current_time(), more=True)
             await self._stream.send_all(rest)
         except _Broken as error:
@@ -323,6 +337,12 @@ class NativeLink(BaseLink):
             self._ping_waits = True
             self._wake_writer()
 
+    def _outflow(self) -> Outflow | None:
+        return outflow(self._stream)
+
+    def _unsent(self) -> int:
+        return self._session.unsent + self._sending
+
     # -- asking
 
     async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
@@ -351,8 +371,7 @@ class NativeLink(BaseLink):
         self._asking += 1
         self._read_on()
         try:
-            with trio.move_on_after(self._options.subscribe_timeout):
-                await question.done.wait()
+            await wait_within(question.done, self.patience(self._options.subscribe_timeout))
         finally:
             self._asking -= 1
             self._questions.pop(packet_id, None)

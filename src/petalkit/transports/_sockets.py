@@ -8,6 +8,7 @@ Trio's own thread, and that holds nothing.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 import trio
@@ -15,7 +16,35 @@ import trio
 from .._errors import ConnectFailed
 from .._forks import not_in_child
 from ._proxy_tunnel import open_tunnel
+from ._send_queue import Outflow, queued
 from ._tls import Address
+
+# A handshake and a CONNECT have some ten thousand bytes at most: 10 s on a line of 1.2 kB/s. More
+# than a minute is a peer that trickles.
+CONNECT_FACTOR = 6  # times `connect_timeout`: the longest attempt in all
+
+
+class ConnectLimit:
+    """The limit of one attempt to connect: of silence, and of the whole.
+
+    Args:
+        timeout: seconds of silence.
+        deadline: of the whole, on Trio's clock; None for `CONNECT_FACTOR` times the timeout.
+
+    Attributes:
+        scope: to be put around what connects.
+        deadline: of the whole attempt, on Trio's clock.
+    """
+
+    def __init__(self, timeout: float, deadline: float | None = None) -> None:
+        now = trio.current_time()
+        self._timeout = timeout
+        self.deadline = now + CONNECT_FACTOR * timeout if deadline is None else deadline
+        self.scope = trio.CancelScope(deadline=min(now + timeout, self.deadline))
+
+    def moved(self) -> None:
+        """Bytes came or left."""
+        self.scope.deadline = min(trio.current_time() + self._timeout, self.deadline)
 
 
 async def open_plain_socket(address: Address) -> socket.socket:
@@ -71,11 +100,16 @@ class PlainStream(trio.abc.HalfCloseableStream):
 
     Args:
         sock: connected and non-blocking; owned from here on.
+
+    Attributes:
+        on_moved: called when bytes have come or left, while it is set.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sending = False
+        self._written = 0
+        self.on_moved: Callable[[], object] | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `trio.abc.ReceiveStream`."""
@@ -83,7 +117,10 @@ class PlainStream(trio.abc.HalfCloseableStream):
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
-                return self._sock.recv(max_bytes or 65_536)
+                data = self._sock.recv(max_bytes or 65_536)
+                if self.on_moved is not None:
+                    self.on_moved()
+                return data
             except (BlockingIOError, InterruptedError):
                 continue
             except OSError as error:
@@ -99,7 +136,11 @@ class PlainStream(trio.abc.HalfCloseableStream):
             rest = memoryview(data)
             while rest:
                 try:
-                    rest = rest[self._sock.send(rest) :]
+                    size = self._sock.send(rest)
+                    self._written += size
+                    rest = rest[size:]
+                    if self.on_moved is not None:
+                        self.on_moved()
                 except (BlockingIOError, InterruptedError):
                     await trio.lowlevel.wait_writable(self._sock)
                 except OSError as error:
@@ -120,6 +161,11 @@ class PlainStream(trio.abc.HalfCloseableStream):
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken(error) from error
+
+    def outflow(self) -> Outflow | None:
+        """See `_send_queue.outflow`."""
+        held = queued(self._sock)
+        return None if held is None else Outflow(self._written, held)
 
     async def aclose(self) -> None:
         """See `trio.abc.AsyncResource`."""

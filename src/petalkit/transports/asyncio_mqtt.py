@@ -3,6 +3,11 @@
     _tls               address and TLS context          no library
     _credentials       secrets that are renewed         knows Trio
     _keepalive         when to ping, when to give up    no library
+    _publish_reader    what a PUBLISH says              no library
+    _receiving         what is owed for messages to us  no library
+    _kept_sessions     what outlives a link             no library
+    _patience          when an answer is overdue        no library
+    _send_queue        what has really left             knows Trio
     _sockets           a connected socket               knows Trio
     _asyncio_socket    TLS on it, for paho              knows Trio
     _base_link         what all links have in common    knows Trio
@@ -29,7 +34,10 @@ from ._asyncio_socket import open_socket
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
 from ._credentials import BROKER_SECRETS, renew
+from ._kept_sessions import KeptSessions
+from ._receiving import Receiving
 from ._referrals import Referrals
+from ._sockets import CONNECT_FACTOR, ConnectLimit
 from ._tls import Address, broker_address, tls_context
 
 
@@ -43,6 +51,8 @@ class AsyncioMqttTransport(Transport):
             text = "cannot be asyncio-mqtt for ws:// and wss://: use native, which speaks MQTT 5"
             raise ConfigError("transport", text)
         self._referrals = Referrals(settings, self._address)
+        v5 = settings.protocol == "5"
+        self._sessions = KeptSessions(lambda: Receiving(v5=v5))
 
     def __repr__(self) -> str:
         return f"<AsyncioMqttTransport to {self._address}>"
@@ -50,7 +60,8 @@ class AsyncioMqttTransport(Transport):
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
-        deadline = trio.current_time() + options.connect_timeout
+        # Of the whole, with the servers that we are sent to.
+        deadline = trio.current_time() + CONNECT_FACTOR * options.connect_timeout
         async with AsyncExitStack() as stack:
             yield await self._referrals.enter(
                 stack, lambda address: self._open_link(address, options, deadline)
@@ -60,19 +71,26 @@ class AsyncioMqttTransport(Transport):
     async def _open_link(
         self, address: Address, options: ConnectOptions, deadline: float
     ) -> AsyncGenerator[Link]:
-        settings = await renew(self._settings, BROKER_SECRETS, deadline)
+        limit = ConnectLimit(options.connect_timeout, deadline)
+        settings = await renew(self._settings, BROKER_SECRETS, limit.scope.deadline)
         context = tls_context(settings) if address.tls else None
         with (
             self._referrals.attempt(address) as attempt,
-            closing(await open_socket(address, context, deadline)) as sock,
+            closing(await open_socket(address, context, limit)) as sock,
         ):
-            link = AsyncioLink(sock, address, settings, options)
+            session = self._sessions.lend(options.client_id)
+            link = AsyncioLink(sock, address, settings, options, session)
             try:
-                async with hold_link(link, deadline, options.disconnect_timeout):
+                async with hold_link(link, limit.deadline, options.disconnect_timeout):
                     attempt.up = trio.current_time()
                     yield link
             finally:
                 attempt.referral = link.referral
+                if not options.session_expiry:
+                    session.forget_session()
+                self._sessions.take_back(
+                    options.client_id, session, worth_keeping=not session.is_empty
+                )
 
 
 def create(settings: Settings) -> Transport:

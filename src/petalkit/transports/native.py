@@ -3,6 +3,12 @@
     _tls                address and TLS context             no library
     _credentials        secrets that are renewed            Trio
     _keepalive          when to ping, when to give up       no library
+    _publish_reader     what a PUBLISH says                 no library, no I/O
+    _receiving          what is owed for messages to us     no library, no I/O
+    _kept_sessions      what outlives a link                no library
+    _patience           when an answer is overdue           no library
+    _send_queue         what has really left                Trio
+    _mqtt5_unnamed      refusals with codes of their own    the codec, no I/O
     _mqtt5_framing      bytes -> packets                    the codec, no I/O
     _mqtt5_publishing   our messages on their way           the codec, no I/O
     _mqtt5_receiving    messages to us                      the codec, no I/O
@@ -29,14 +35,13 @@ from .._settings import Settings
 from ._base_link import hold_link
 from ._contract import ConnectOptions, Link, Transport
 from ._credentials import BROKER_SECRETS, renew
+from ._kept_sessions import KeptSessions
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
 from ._referrals import Attempt, Referrals
-from ._sockets import PlainStream, open_plain_socket
+from ._sockets import CONNECT_FACTOR, ConnectLimit, PlainStream, open_plain_socket
 from ._tls import Address, broker_address, tls_context
 from ._websocket_settings import offer_http, read_headers
-
-SESSIONS_KEPT = 16  # of client IDs that were used in turn
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
@@ -48,7 +53,7 @@ class NativeTransport(Transport):
         settings: where to, and as whom.
         open_stream: an async function of no arguments that makes the stream to the broker
             instead, such as one through a tunnel, or in memory for a test; called for every
-            link. It has `connect_timeout`. When it raises `OSError` or
+            link. It has `connect_timeout`, as a time. When it raises `OSError` or
             `trio.BrokenResourceError`, that is a failed connect, which is tried again; anything
             else is an error of the program, and comes out.
 
@@ -64,8 +69,8 @@ class NativeTransport(Transport):
         self._referrals = Referrals(settings, self._address, follow=open_stream is None)
         if self._address.resource is not None and open_stream is None:
             from . import _websocket_handshake  # noqa: F401 - missing packages are found now
-        self._sessions: dict[str, ClientSession] = {}
-        self._newest: dict[str, ClientSession] = {}  # of the links that live
+        # Not strict: what comes over the Receive Maximum is bounded by not reading.
+        self._sessions = KeptSessions(lambda: ClientSession(strict=False))
 
     def __repr__(self) -> str:
         return f"<NativeTransport to {self._name(self._address)}>"
@@ -76,7 +81,8 @@ class NativeTransport(Transport):
     @asynccontextmanager
     async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
         """See `Transport.connect`."""
-        deadline = trio.current_time() + options.connect_timeout
+        # Of the whole, with the servers that we are sent to.
+        deadline = trio.current_time() + CONNECT_FACTOR * options.connect_timeout
         async with AsyncExitStack() as stack:
             yield await self._referrals.enter(
                 stack, lambda address: self._open_link(address, options, deadline)
@@ -86,12 +92,11 @@ class NativeTransport(Transport):
     async def _open_link(
         self, address: Address, options: ConnectOptions, deadline: float
     ) -> AsyncGenerator[Link]:
+        limit = ConnectLimit(options.connect_timeout, deadline)
         with self._referrals.attempt(address) as attempt:
-            settings = await renew(self._settings, BROKER_SECRETS, deadline)
-            stream = await self._open_stream(address, settings, deadline)
-            async with self._hold_link(
-                stream, address, settings, options, deadline, attempt
-            ) as link:
+            settings = await renew(self._settings, BROKER_SECRETS, limit.scope.deadline)
+            stream = await self._open_stream(address, settings, limit)
+            async with self._hold_link(stream, address, settings, options, limit, attempt) as link:
                 yield link
 
     @asynccontextmanager
@@ -101,13 +106,11 @@ class NativeTransport(Transport):
         address: Address,
         settings: Settings,
         options: ConnectOptions,
-        deadline: float,
+        limit: ConnectLimit,
         attempt: Attempt,
     ) -> AsyncGenerator[Link]:
         link: NativeLink | None = None
-        # Not strict: what comes over the Receive Maximum is bounded by not reading.
-        session = self._sessions.pop(options.client_id, None) or ClientSession(strict=False)
-        self._newest[options.client_id] = session
+        session = self._sessions.lend(options.client_id)
         try:
             link = NativeLink(
                 stream,
@@ -117,43 +120,41 @@ class NativeTransport(Transport):
                 username=settings.username,
                 password=settings.password,
             )
-            async with hold_link(link, deadline, options.disconnect_timeout):
+            async with hold_link(link, limit.deadline, options.disconnect_timeout):
                 attempt.up = trio.current_time()
                 yield link
         finally:
             attempt.referral = None if link is None else link.referral
-            self._keep(session, options)
+            if not options.session_expiry:
+                session.forget()
+            # What was in flight is sent again as the same packets, if the broker kept the session.
+            self._sessions.take_back(options.client_id, session, worth_keeping=not session.is_empty)
             with trio.CancelScope(shield=True):  # it does not wait, and what was raised goes first
                 await trio.aclose_forcefully(stream)
 
-    def _keep(self, session: ClientSession, options: ConnectOptions) -> None:
-        """What was in flight is sent again as the same packets, if the broker kept the session."""
-        if self._newest.get(options.client_id) is not session:
-            return  # a link that was taken over by another of ours, which knows better
-        del self._newest[options.client_id]
-        if options.session_expiry and not session.is_empty:
-            self._sessions[options.client_id] = session
-            if len(self._sessions) > SESSIONS_KEPT:
-                del self._sessions[next(iter(self._sessions))]
-
     async def _open_stream(
-        self, address: Address, settings: Settings, deadline: float
+        self, address: Address, settings: Settings, limit: ConnectLimit
     ) -> trio.abc.Stream:
         name = self._name(address)
-        with trio.move_on_at(deadline):
+        with limit.scope:
             try:
                 if self._open is not None:
                     return await self._open()
-                return await self._connect(address, settings)
+                return await self._connect(address, settings, limit)
             except (OSError, trio.BrokenResourceError) as error:
                 raise ConnectFailed(f"no connection to {name}: {error}") from error
         raise ConnectFailed(f"no connection to {name} in time")
 
-    async def _connect(self, address: Address, settings: Settings) -> trio.abc.Stream:
+    async def _connect(
+        self, address: Address, settings: Settings, limit: ConnectLimit
+    ) -> trio.abc.Stream:
         """A stream of our own: plain, TLS on it, a WebSocket on either."""
         context = tls_context(settings) if address.tls else None
         headers = read_headers(settings.websocket_headers_file)
-        stream: trio.abc.Stream = PlainStream(await open_plain_socket(address))
+        plain = PlainStream(await open_plain_socket(address))
+        stream: trio.abc.Stream = plain
+        limit.moved()
+        plain.on_moved = limit.moved
         try:
             if context is not None:
                 if address.resource is not None and not settings.alpn:
@@ -163,6 +164,7 @@ class NativeTransport(Transport):
                 from ._websocket_handshake import open_websocket
 
                 stream = await open_websocket(stream, address, headers)
+            plain.on_moved = None
         except BaseException:
             with trio.CancelScope(shield=True):  # it does not wait
                 await trio.aclose_forcefully(stream)

@@ -95,6 +95,7 @@ class Case:
             receive_maximum=settings.receive_maximum,
             publish_maximum=settings.publish_maximum,
             payload_max=settings.payload_max,
+            packet_maximum=settings.packet_maximum,
             will=None,  # nothing is to be said when we go
             connect_timeout=settings.connect_timeout,
             subscribe_timeout=settings.subscribe_timeout,

@@ -181,8 +181,7 @@ async def _probe(
         started = trio.current_time()
         limit = min(case.settings.publish_timeout, case.settings.subscribe_timeout)
         try:
-            with trio.fail_after(limit):
-                await link.publish(Message(topic, payload))
+            await link.publish(Message(topic, payload), limit=limit)
         except (TransportError, trio.TooSlowError) as error:
             problem = error
         else:

@@ -7,7 +7,7 @@ is not good, a second handshake looks at it without trust; nothing is ever sent 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..._clocks import wall_clock_is_set
 from ..._errors import ConnectFailed
 from ..._settings import Settings
 from ...transports._credentials import CredentialsFailed, renew
-from ...transports._sockets import PlainStream, open_plain_socket
+from ...transports._sockets import ConnectLimit, PlainStream, open_plain_socket
 from ...transports._tls import Address, tls_context
 from ...transports._websocket_settings import offer_http
 from ._certificate import DAYS_WARNED, Validity, validity
@@ -53,11 +53,12 @@ async def check_tls(
     """
     shown: _Shown | None = None
     try:
-        with trio.move_on_after(settings.connect_timeout):
+        limit = ConnectLimit(settings.connect_timeout)
+        with limit.scope:
             context = await _context(settings)
             if address.resource is not None and not settings.alpn:
                 offer_http(context)
-            shown = await _shake_hands(address, context)
+            shown = await _shake_hands(address, context, limit.moved)
     except CredentialsFailed as error:
         return None, failed("tls", str(error), f"Mend {error.setting}.")
     except ConnectFailed as error:
@@ -77,11 +78,14 @@ async def _context(settings: Settings) -> ssl.SSLContext:
     return tls_context(await renew(settings, ("key_password",), deadline))
 
 
-async def _shake_hands(address: Address, context: ssl.SSLContext) -> _Shown:
+async def _shake_hands(
+    address: Address, context: ssl.SSLContext, on_moved: Callable[[], object] | None = None
+) -> _Shown:
     """What the server shows; errors come out as OpenSSL's own, where it has one."""
     async with PlainStream(await open_plain_socket(address)) as plain:
         stream = trio.SSLStream(plain, context, server_hostname=address.server_name)
         started = trio.current_time()
+        plain.on_moved = on_moved
         try:
             await stream.do_handshake()
             with trio.move_on_after(max(ALERT_WAIT, 2 * (trio.current_time() - started))):
