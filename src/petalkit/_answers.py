@@ -128,9 +128,7 @@ class Answers:
         Never raises: petals write these texts, and whoever answers has nobody to complain to.
         """
         timestamp = self.timestamps()
-        encode = functools.partial(
-            self.dialect.failure, retryable=retryable, remembered=remembered
-        )
+        encode = functools.partial(self.dialect.failure, retryable=retryable, remembered=remembered)
         if not isinstance(code, ErrorCode):
             code = printable(code)
         message = printable(message)

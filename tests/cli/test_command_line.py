@@ -248,10 +248,14 @@ def test_an_answered_error_is_exit_code_1(
 @pytest.mark.parametrize(
     ("retry", "advice"),
     [
-        ("same_id", "it was not started; to send it again, use the same --message-id again: "
-         "--message-id m"),
-        ("new_id", "it was started, and may have done part of its work; to repeat it, make a "
-         "new call"),
+        (
+            "same_id",
+            "it was not started; to send it again, use the same --message-id again: --message-id m",
+        ),
+        (
+            "new_id",
+            "it was started, and may have done part of its work; to repeat it, make a new call",
+        ),
     ],
 )
 def test_call_says_how_to_send_it_again(
