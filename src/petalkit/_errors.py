@@ -199,7 +199,8 @@ class CommandError(PetalkitError):
         message: for people; anything else than a string, such as an exception, is made one.
         retryable: whether the command can succeed when it is sent again. Since its handler was
             called, that takes a new `messageId`, and the response says so (`retry`).
-        details: more fields of the response. The envelope's own fields, and `retry`, cannot be set here.
+        details: more fields of the response. The envelope's own fields and `retry` cannot be set
+            here.
 
     Raises:
         TypeError: code or message are neither given nor attributes of the class.

@@ -10,8 +10,8 @@ The rules:
   What links seem to die of goes last (`_suspects`); what it means is in `_reason_codes`.
 * A PUBACK that a later one has overtaken will not come (MQTT 3.1.1 and 5.0, section 4.6). Its
   message keeps its place in flight until the next link, and says nothing against this one.
-* Of the events of one topic and `latest` key one is here that is not in flight: the newest. It takes
-  the older one's place; an older one that comes back from flight is forgotten.
+* Of the events of one topic and `latest` key one is here that is not in flight: the newest. It
+  takes the older one's place; an older one that comes back from flight is forgotten.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import msgspec
 
 from ._messages import Message
 
-
 # Topic, the topic's name where no identity was known, and the key of the publisher's own.
 LatestKey: TypeAlias = tuple[str, str | None, str]
 
