@@ -75,7 +75,9 @@ class MotorsPetal(Petal):
     async def _report(self):
         # A task of its own: publishing waits while the outbox is full, and motors do not wait.
         while True:
+            # Nobody wants the old ones after an outage: of those that wait, the newest is sent.
             await self.publish_message(
-                {"command": "/motors-petal/throttle", "data": {"throttle": self._throttle}}
+                {"command": "/motors-petal/throttle", "data": {"throttle": self._throttle}},
+                latest="throttle",
             )
             await trio.sleep(REPORT_PERIOD)

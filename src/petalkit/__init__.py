@@ -10,9 +10,10 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
     runtime      _waiting  _failures  _statistics  _terms  _identity  _journal_records
                  _journal_age  _journal_lock  _journal_schema  _journal_pruning  _journal_batch
                  _journal_rows  _journal_store  _journal_file  _journal_writer  _journal
-                 _journal_forms  _posts  _duplicates  _outgoing  _deferred  _suspects  _outbox
-                 _answers  _execution  _backlog  _unknown  _starts  _refused_lately  _endings
-                 _dispatcher  _refusals  _malformed  _freshness  _held  _recovery  _disk_backlog
+                 _journal_forms  _posts  _duplicates  _outgoing  _deferred  _suspects  _stale
+                 _outbox  _answers  _execution  _backlog  _unknown  _starts  _refused_lately
+                 _endings  _dispatcher  _refusals  _malformed  _freshness  _held  _recovery
+                 _disk_backlog
                  _copies  _intake  _link_terms  _supervisor  _restarts  _added_commands
                  _lifespans  _builtin  _watchdog  _runtime
     around it    _log_stream  _logs  _signals  _systemd  _run  client  _embedded_broker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -117,30 +118,32 @@ class Answers:
         message: str,
         *,
         retryable: bool | None = None,
+        remembered: bool = False,
         details: Mapping[str, Any] | None = None,
     ) -> bytes:
         """The response to a failure; details that cannot be sent are left out and logged.
 
+        `remembered`: whether it is recorded, as `Endings.finish` decides; see `Dialect.failure`.
+
         Never raises: petals write these texts, and whoever answers has nobody to complain to.
         """
-        encode, timestamp = self.dialect.failure, self.timestamps()
+        timestamp = self.timestamps()
+        encode = functools.partial(self.dialect.failure, retryable=retryable, remembered=remembered)
         if not isinstance(code, ErrorCode):
             code = printable(code)
         message = printable(message)
         if details:
             try:
-                payload = encode(
-                    message_id, timestamp, code, message, retryable=retryable, details=details
-                )
+                payload = encode(message_id, timestamp, code, message, details=details)
                 if len(payload) <= self._settings.payload_max:
                     return payload
                 logger.error("details of a %s error left out: too large", code)
             except Exception as error:  # also a property or a mapping of the petal's that raises
                 logger.error("details of a %s error left out: %s", code, text_of(error))
-        payload = encode(message_id, timestamp, code, message, retryable=retryable)
+        payload = encode(message_id, timestamp, code, message)
         if len(payload) > self._settings.payload_max:
             text = "the text of the error is too long to be sent"
-            payload = encode(message_id, timestamp, code, text, retryable=retryable)
+            payload = encode(message_id, timestamp, code, text)
         return payload
 
     def refuse(

@@ -133,7 +133,14 @@ class PetalHost(Protocol):
         """Wait until commands have been subscribed to once."""
 
     async def publish_event(
-        self, payload: Mapping[str, Any], *, topic: str, qos: int, expiry: float | None
+        self,
+        payload: Mapping[str, Any],
+        *,
+        topic: str,
+        qos: int,
+        expiry: float | None = None,
+        durable: bool = False,
+        latest: str | None = None,
     ) -> None:
         """Put an event into the outbox; waits while it is full."""
 

@@ -17,6 +17,8 @@ from ._messages import FAILED_STATUSES
 from ._settings import DialectName
 
 SERVICE_RECEIVED = "service-received"  # the host's own word in a receipt that `waitAck` asks for
+SAME_ID = "same_id"  # sent again with the same messageId, it is judged anew
+NEW_ID = "new_id"  # with the same messageId it gets the recorded answer again
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -70,7 +72,7 @@ class Dialect(abc.ABC):
         self.device_id = device_id
         # Said of a failure, or they would say something else of it.
         self._not_details = self._envelope | {
-            *("success", "error", "error_code", "retryable"),
+            *("success", "error", "error_code", "retryable", "retry"),
             *(self._outcome, self._text),
         }
 
@@ -95,9 +97,20 @@ class Dialect(abc.ABC):
         message: str,
         *,
         retryable: bool | None = None,
+        remembered: bool = False,
         details: Mapping[str, Any] = _NOTHING,
     ) -> bytes:
         """The response that says no. Fields of envelope and outcome in `details` are overruled.
+
+        Args:
+            message_id: of the command.
+            timestamp: now, as on the wire.
+            code: for programs.
+            message: for people.
+            retryable: whether the command can succeed when it is sent again; None: the code says.
+            remembered: whether its messageId gets this response for ever, so that only another one
+                runs it again.
+            details: more fields.
 
         Raises:
             PayloadError: something in `details` cannot be said in JSON.
@@ -109,6 +122,8 @@ class Dialect(abc.ABC):
         response[self._text] = message
         response["error_code"] = str(code)
         response["retryable"] = retryable
+        if retryable:
+            response["retry"] = NEW_ID if remembered else SAME_ID
         for key, value in details.items():
             if key not in self._not_details:
                 response[key] = value

@@ -380,7 +380,9 @@ class Dispatcher:
     def _end_cancelled(self, execution: Execution) -> None:
         code, text = execution.cancelled_as or timed_out(execution)
         execution.reason = text
-        response = self._answers.failure(execution.command.message_id, code, text)
+        response = self._answers.failure(
+            execution.command.message_id, code, text, remembered=execution.entered
+        )
         self._endings.leave_to_others(execution)
         self._end(execution, (response, code), trio.current_time())
 
@@ -476,7 +478,10 @@ class Dispatcher:
             self._endings.finish(
                 execution,
                 self._answers.failure(
-                    execution.command.message_id, ErrorCode.CANCELLED, "it was cancelled"
+                    execution.command.message_id,
+                    ErrorCode.CANCELLED,
+                    "it was cancelled",
+                    remembered=execution.entered,
                 ),
                 ErrorCode.CANCELLED,
                 trio.current_time(),

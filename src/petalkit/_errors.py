@@ -37,7 +37,7 @@ class ErrorCode(enum.StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether sending the same command again, later and unchanged, can succeed."""
+        """Whether the command can succeed when it is sent again; `retry` beside it says how."""
         return self in _RETRYABLE
 
 
@@ -205,8 +205,10 @@ class CommandError(PetalkitError):
         code: the petal's own code, for programs; UPPER_CASE by custom. Of a member of an
             enumeration its value.
         message: for people; anything else than a string, such as an exception, is made one.
-        retryable: whether the same command can succeed later.
-        details: more fields of the response. The envelope's own fields cannot be set here.
+        retryable: whether the command can succeed when it is sent again. Since its handler was
+            called, that takes a new `messageId`, and the response says so (`retry`).
+        details: more fields of the response. The envelope's own fields and `retry` cannot be set
+            here.
 
     Raises:
         TypeError: code or message are neither given nor attributes of the class.

@@ -229,7 +229,9 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
         if execution.scope is not None and execution.scope.cancel_called:
             # It turned its cancellation into an error: say what really happened.
             code, execution.reason = execution.cancelled_as or timed_out(execution)
-            response = answers.failure(execution.command.message_id, code, execution.reason)
+            response = answers.failure(
+                execution.command.message_id, code, execution.reason, remembered=True
+            )
             logger.warning(
                 "cancelled, and raised instead",
                 exc_info=showable(error),
@@ -279,7 +281,12 @@ def _answer_refusal(execution: Execution, refusal: CommandError, answers: Answer
         ) from error
     details = execution.spec.plain_details(details)
     response = answers.failure(
-        execution.command.message_id, code, message, retryable=retryable, details=details
+        execution.command.message_id,
+        code,
+        message,
+        retryable=retryable,
+        remembered=True,
+        details=details,
     )
     return response, code
 

@@ -146,9 +146,20 @@ class PetalLife:
         await self._supervisor.up.wait()
 
     async def publish_event(
-        self, payload: Mapping[str, Any], *, topic: str, qos: int, expiry: float | None
+        self,
+        payload: Mapping[str, Any],
+        *,
+        topic: str,
+        qos: int,
+        expiry: float | None = None,
+        durable: bool = False,
+        latest: str | None = None,
     ) -> None:
         """Put an event into the outbox."""
+        if durable and qos == 0:
+            raise ValueError("durable=True needs qos=1: at QoS 0 nobody says that it has arrived")
+        if latest is not None and not (isinstance(latest, str) and latest):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"latest must be a key, a text that is not empty, not {latest!r}")
         if expiry is not None and not expiry > 0:
             raise ValueError(f"expiry must be above 0, not {expiry!r}")
         await self._outbox.put_event(
@@ -157,6 +168,8 @@ class PetalLife:
             identity=self._waiter.current,
             name=self._topic_name(topic),
             expiry=math.inf if expiry is None else expiry,
+            durable=durable,
+            latest=latest,
         )
 
     def publish_event_nowait(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 import msgspec
@@ -245,8 +245,20 @@ class Response(Mapping[str, Any]):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same command can succeed later."""
+        """Whether the command can succeed when it is sent again: see `retry` for how."""
         return self.fields.get("retryable") is True
+
+    @property
+    def retry(self) -> Literal["same_id", "new_id"] | None:
+        """How to send a command again that can succeed then.
+
+        `"same_id"`: with the same `messageId`, which is safe: the command was not started, and its
+        answer is not recorded. `"new_id"`: with another one, since the same gets the same answer
+        again; it was started, and may have done part of its work. None when it is not `retryable`,
+        and from devices that do not say it.
+        """
+        said = self.fields.get("retry")
+        return said if self.retryable and said in ("same_id", "new_id") else None
 
     def __getitem__(self, key: str) -> Any:
         return self.fields[key]

@@ -10,6 +10,8 @@ The rules:
   What links seem to die of goes last (`_suspects`); what it means is in `_reason_codes`.
 * A PUBACK that a later one has overtaken will not come (MQTT 3.1.1 and 5.0, section 4.6). Its
   message keeps its place in flight until the next link, and says nothing against this one.
+* Of the events of one topic and `latest` key one is here that is not in flight: the newest. It
+  takes the older one's place; an older one that comes back from flight is forgotten.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ import trio
 from ._deferred import Deferred
 from ._errors import ConnectionLost, RejectedByBroker, TransportError
 from ._messages import MAX_EXPIRY, Identity, Message, Properties
-from ._outgoing import Entry, in_order
-from ._posts import EXPIRED, REJECTED, SET_ASIDE, Posts
+from ._outgoing import Entry, LatestKey, in_order
+from ._posts import EXPIRED, REJECTED, REPLACED, SET_ASIDE, Posts
 from ._reason_codes import Blame, Refusal, blame_of, refusal_of
 from ._settings import Settings
+from ._stale import StaleEvents
 from ._statistics import Counters
 from ._suspects import LOSSES_UNTIL_CONVICTED, LOSSES_UNTIL_SUSPECT, Suspects, soon
 from ._terms import Reply
@@ -102,6 +105,9 @@ class Outbox:
         self._confirmed = 0  # the turn of the last one that has its PUBACK
         self._deferred = Deferred(counters, jitter)
         self._suspects = Suspects()
+        self._stale = StaleEvents()
+        self._latest: dict[LatestKey, Entry] = {}  # the newest of each key; one per event, at most
+        self._asked = itertools.count(1)
         self._link: Link | None = None
         self._is_broker = True  # what the link leads to, and not to one that tries by itself
         self._identity: Identity | None = None
@@ -283,6 +289,8 @@ class Outbox:
         identity: Identity | None,
         name: str,
         expiry: float = math.inf,
+        durable: bool = False,
+        latest: str | None = None,
     ) -> None:
         """Put an event, waiting for room without a limit: the caller knows how long it can wait.
 
@@ -293,16 +301,23 @@ class Outbox:
 
         Args:
             payload: its bytes.
-            qos: 0 or 1. With a journal, one of QoS 1 outlives the process.
+            qos: 0 or 1.
             identity: under which it is published; None for that which is known when it leaves.
             name: its topic under the base topic.
             expiry: see above.
+            durable: with a journal, it outlives the process; of QoS 1 only.
+            latest: a key: it takes the place of an unsent event of that topic and key, and waits
+                for no room unless it is larger and that is too much.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         expires_at = trio.current_time() + expiry
+        asked = next(self._asked)
+        key = self._latest_key(identity, name, latest)
         # Behind those who wait already, or a fast publisher would starve them.
         waited = False
-        while not self._has_room(len(payload)) or (self._room and not waited):
+        while not self._may_replace(key, len(payload)) and (
+            not self._has_room(len(payload)) or (self._room and not waited)
+        ):
             waited = True
             self.on_pressure_soon()
             await self._room.park()
@@ -312,7 +327,10 @@ class Outbox:
             identity=identity,
             name=name,
             expires_at=expires_at,
+            durable=durable,
+            latest=latest,
             force=True,
+            asked=asked,
         )
         if self._room and self._has_room(0):
             self._room.unpark()
@@ -331,9 +349,17 @@ class Outbox:
         identity: Identity | None,
         name: str,
         expires_at: float = math.inf,
+        durable: bool = False,
+        latest: str | None = None,
         force: bool = False,
+        asked: int | None = None,
     ) -> bool:
-        """Put an event if there is room for it, and nobody waits for that room already."""
+        """Put an event if there is room for it, and nobody waits for that room already.
+
+        See `put_event`. `asked`: when, among the calls, if that was earlier.
+        """
+        key = self._latest_key(identity, name, latest)
+        force = force or self._may_replace(key, len(payload))
         if not force and (self._room or not self._has_room(len(payload))):
             return False
         topic = "" if identity is None else identity.topic(name)
@@ -345,11 +371,68 @@ class Outbox:
         message = Message(topic, payload, qos, False, properties)
         expires_at = min(expires_at, now + self._expiry)
         self._next_expiry = min(self._next_expiry, expires_at)
-        entry = Entry(message, expires_at, name=None if topic else name, event=True)
-        if qos and self._posts is not None:
+        entry = Entry(message, expires_at, name=None if topic else name, event=True, latest=key)
+        older = None
+        if key is not None:
+            entry.asked = next(self._asked) if asked is None else asked
+            older = self._find_unsent(key)
+            if older is not None and older.asked > entry.asked:  # it has waited for room too long
+                self._counters.events_replaced += 1
+                return True
+        if durable and qos and self._posts is not None:
             entry.number = self._posts.post(message, expires_at - now, name=entry.name)
+        if older is not None:
+            self._replace(older, entry)
+            return True
+        if key is not None:
+            self._latest[key] = entry
         self._put(entry, now)
         return True
+
+    # -- only the latest
+
+    def _latest_key(
+        self, identity: Identity | None, name: str, latest: str | None
+    ) -> LatestKey | None:
+        if latest is None:
+            return None
+        return ("", name, latest) if identity is None else (identity.topic(name), name, latest)
+
+    def _find_unsent(self, key: LatestKey) -> Entry | None:
+        """The event that one of this key replaces; also of when the identity was not known yet."""
+        for one in (key, ("", *key[1:])):
+            found = self._latest.get(one)
+            if found is not None and found not in self._in_flight:
+                return found
+        return None
+
+    def _may_replace(self, key: LatestKey | None, size: int) -> bool:
+        """Whether it needs no room of its own."""
+        older = None if key is None else self._find_unsent(key)
+        if older is None:
+            return False
+        more = size - older.size
+        return more <= 0 or self._events == 1 or self._bytes + more <= self._settings.outbox_bytes
+
+    def _replace(self, older: Entry, newer: Entry) -> None:
+        self._counters.events_replaced += 1
+        if older.number is not None and self._posts is not None:
+            self._posts.settle(older.number, REPLACED)
+        self._bytes += newer.size - older.size
+        assert older.latest is not None
+        assert newer.latest is not None
+        del self._latest[older.latest]
+        older.become(newer)
+        self._latest[newer.latest] = older
+        self._after_removal()  # it may be smaller
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        """Whether one that was in flight is to be sent again; forgets it where a newer one is."""
+        if entry.latest is None or self._latest.get(entry.latest) is entry:
+            return True
+        self._counters.events_replaced += 1
+        self._forget(entry, REPLACED)
+        return False
 
     # -- sending
 
@@ -363,9 +446,7 @@ class Outbox:
                 self._owed_to[entry.answers] = self._owed_to.get(entry.answers, 0) + 1
         message = entry.message
         self._bytes += len(message.payload)
-        properties = message.properties
-        if properties is not None and properties.message_expiry is not None:
-            entry.stale_at = entry.expires_at - properties.message_expiry + 1
+        entry.start_countdown()
         self._queue.append(entry)
         if self._link is not None and not self._stalled:
             self._pump(now)
@@ -380,6 +461,9 @@ class Outbox:
         # One place is left free: at a stop `offline` has to pass whatever waits for its PUBACK.
         self._window = self._window_max = max(1, link.publish_maximum - 1)
         self._suspects.link_up(now)
+        self._next_expiry = -math.inf  # all that is too old goes at once, and is told at once
+        self._drop_expired()
+        self._stale.say(now)
         self._pump(now)
 
     def hold(self) -> None:
@@ -415,7 +499,8 @@ class Outbox:
         self._in_flight.clear()
         if blame is not Blame.NONE and not blamed:
             again += self._suspects.clear()
-        self._suspects.add(suspects)
+        self._suspects.add([entry for entry in suspects if self._is_wanted(entry)])
+        again = [entry for entry in again if self._is_wanted(entry)]
         self._queue.extendleft(reversed(in_order(again)))
         self._next_expiry = -math.inf  # not known of those; found when somebody wants room
         self._after_removal()
@@ -445,6 +530,7 @@ class Outbox:
             stalled = self._send_all(now)
         finally:
             self._pumping = False
+        self._stale.say_due(now)
         if stalled and not self._stalled:
             self.on_pressure()
         self._stalled = stalled
@@ -535,6 +621,8 @@ class Outbox:
             self._take_refusal(entry, error)
             self._forget(entry, REJECTED)
             return
+        if not self._is_wanted(entry):
+            return
         now = self._clock.current_time()
         self._deferred.add(entry, error, now, pause=refusal is Refusal.ALL_LATER)
         self._next_expiry = -math.inf
@@ -555,7 +643,11 @@ class Outbox:
 
     def _expire(self, entry: Entry) -> None:
         self._counters.publish_expired += 1
-        logger.warning("a message for %r was too old to send", entry.message.topic)
+        topic = entry.message.topic or entry.name or ""
+        if entry.event:
+            self._stale.add(topic, trio.current_time(), away=self._link is None)
+        else:
+            logger.warning("a message for %r was too old to send", topic)
         self._forget(entry, EXPIRED)
         self._after_removal()
 
@@ -576,6 +668,7 @@ class Outbox:
         self._next_expiry = min((entry.expires_at for entry in waiting), default=math.inf)
         for entry in expired:
             self._expire(entry)
+        self._stale.say_due(now)
         return bool(expired)
 
     def _forget(self, entry: Entry, outcome: str | None) -> None:
@@ -583,6 +676,8 @@ class Outbox:
             self._posts.settle(entry.number, outcome)
         if entry.event:
             self._events -= 1
+            if entry.latest is not None and self._latest.get(entry.latest) is entry:
+                del self._latest[entry.latest]
         else:
             self._responses -= 1
             if entry.answers is not None:
@@ -627,7 +722,7 @@ class Outbox:
         if self._link is not link:
             return math.inf
         now = trio.current_time()
-        due = min(self._deferred.next_due, self._suspects.next_change(now))
+        due = min(self._deferred.next_due, self._suspects.next_change(now), self._stale.due)
         paused = self._deferred.paused_until
         return min(due, paused) if now < paused else due
 
@@ -646,6 +741,7 @@ class Outbox:
 
     def close(self) -> None:
         """The runtime ends: count and report what was not sent."""
+        self._stale.say(trio.current_time())
         entries = (*self._queue, *self._in_flight, *self._deferred, *self._suspects)
         kept = sum(entry.number is not None for entry in entries)
         if kept:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from typing import TypeAlias
 
 import attrs
 import msgspec
 
 from ._messages import Message
+
+# Topic, the topic's name where no identity was known, and the key of the publisher's own.
+LatestKey: TypeAlias = tuple[str, str | None, str]
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -27,11 +31,27 @@ class Entry(msgspec.Struct, eq=False):
     due: float = 0.0  # when it is sent again after such a refusal
     stale_at: float = math.inf  # when its Message Expiry Interval says too much
     number: int | None = None  # in the journal
+    latest: LatestKey | None = None  # of an event of which only the newest is wanted
+    asked: int = 0  # of such an event: its place among them, in the order of the calls
 
     @property
     def size(self) -> int:
         """Bytes of its payload."""
         return len(self.message.payload)
+
+    def start_countdown(self) -> None:
+        """Note when its Message Expiry Interval says too much, if it has one."""
+        properties = self.message.properties
+        self.stale_at = math.inf
+        if properties is not None and properties.message_expiry is not None:
+            self.stale_at = self.expires_at - properties.message_expiry + 1
+
+    def become(self, newer: Entry) -> None:
+        """Hold what another does, in this one's place."""
+        self.message, self.name = newer.message, newer.name
+        self.expires_at, self.number = newer.expires_at, newer.number
+        self.latest, self.asked = newer.latest, newer.asked
+        self.start_countdown()
 
     def count_down(self, now: float) -> None:
         """Say what is left of its expiry, when a second of it or more has passed here."""

@@ -177,16 +177,28 @@ class Petal:
         return await self.__petalkit_served__().wait_identity()
 
     async def publish_message(
-        self, payload: Mapping[str, Any], qos: int = 1, *, expiry: float | None = None
+        self,
+        payload: Mapping[str, Any],
+        qos: int = 1,
+        *,
+        expiry: float | None = None,
+        durable: bool = False,
+        latest: str | None = None,
     ) -> None:
         """Send an event to web clients, on `command/web`.
 
-        Returns once it is in the outbox, which keeps it while the broker is away; waits while
-        the outbox is full. Cancellation: it is in the outbox or it is not; never half.
+        Returns once it is in the outbox, which keeps it in memory while the broker is away; waits
+        while the outbox is full. Cancellation: it is in the outbox or it is not; never half.
 
         Args:
             payload: what JSON can say.
             qos: 1, kept until acknowledged; 0, sent once.
+            durable: write it into the journal too, where there is one, so that it is sent even
+                when this process ends before. For what is rare and must arrive, such as an alarm,
+                not for telemetry: each is written to the disk. QoS 1 only.
+            latest: a key, such as `"pose"`: of the unsent events of this topic with that key only
+                the newest is kept, in the place of the older one. For states of which nobody wants
+                the old ones: after an outage one is sent, not all.
             expiry: seconds after which nobody wants it any more, at most `response_expiry` of
                 the settings: it is not sent then, and with MQTT 5 the broker does not keep it
                 longer for clients that are away. None: the broker keeps it as it pleases.
@@ -194,15 +206,26 @@ class Petal:
         Raises:
             PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
             RuntimeError: no runtime serves this petal.
-            ValueError: `expiry` is not above 0.
+            ValueError: `expiry` is not above 0, `durable` is asked for at QoS 0, or `latest` is no
+                text or empty.
         """
-        await self.__petalkit_served__().publish_event(payload, topic=WEB, qos=qos, expiry=expiry)
+        await self.__petalkit_served__().publish_event(
+            payload, topic=WEB, qos=qos, expiry=expiry, durable=durable, latest=latest
+        )
 
     async def publish_debug(
-        self, payload: Mapping[str, Any], qos: int = 1, *, expiry: float | None = None
+        self,
+        payload: Mapping[str, Any],
+        qos: int = 1,
+        *,
+        expiry: float | None = None,
+        durable: bool = False,
+        latest: str | None = None,
     ) -> None:
         """Send a message to `debug`; like `publish_message` in everything else."""
-        await self.__petalkit_served__().publish_event(payload, topic=DEBUG, qos=qos, expiry=expiry)
+        await self.__petalkit_served__().publish_event(
+            payload, topic=DEBUG, qos=qos, expiry=expiry, durable=durable, latest=latest
+        )
 
     def add_command(
         self,

@@ -11,6 +11,7 @@ from ._terms import Reply
 EXPIRED = "expired"
 REJECTED = "rejected"
 SET_ASIDE = "set aside"
+REPLACED = "replaced"
 
 
 class Posts:

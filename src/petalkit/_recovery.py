@@ -166,7 +166,9 @@ class Recovery:
             for _ in range(reserved * (record.wait_response + len(replies))):
                 self._outbox.release()
             return
-        response = self._answers.failure(record.message_id, code, text, details=details)
+        response = self._answers.failure(
+            record.message_id, code, text, remembered=remembered, details=details
+        )
         journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
         messages = self._messages(record, replies, response)
         for _ in range(reserved * (record.wait_response + len(replies) - len(messages))):

@@ -288,6 +288,7 @@ class Runtime:
             publish_deferred=counters.publish_deferred,
             publish_set_aside=counters.publish_set_aside,
             publish_expired=counters.publish_expired,
+            events_replaced=counters.events_replaced,
             publish_unsent=counters.publish_unsent,
             journal_batches=counters.journal_batches,
             journal_operations=counters.journal_operations,

@@ -47,6 +47,7 @@ class Counters:
     publish_deferred: int = 0
     publish_set_aside: int = 0
     publish_expired: int = 0
+    events_replaced: int = 0
     publish_unsent: int = 0
     journal_batches: int = 0
     journal_operations: int = 0
@@ -126,6 +127,8 @@ class Statistics:
     three with nothing else in flight."""
     publish_expired: int
     """Responses and events that were too old to send."""
+    events_replaced: int
+    """Unsent events that a newer one of the same `latest` key has replaced."""
     publish_unsent: int
     """Responses and events still unsent when the runtime stopped."""
     journal_batches: int

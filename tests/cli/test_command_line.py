@@ -245,6 +245,33 @@ def test_an_answered_error_is_exit_code_1(
         assert json.loads(outcome.out) == {"retryable": True}
 
 
+@pytest.mark.parametrize(
+    ("retry", "advice"),
+    [
+        (
+            "same_id",
+            "it was not started; to send it again, use the same --message-id again: --message-id m",
+        ),
+        (
+            "new_id",
+            "it was started, and may have done part of its work; to repeat it, make a new call",
+        ),
+    ],
+)
+def test_call_says_how_to_send_it_again(
+    retry: str, advice: str, device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = {
+        "messageId": "m",
+        "success": False,
+        "error": "no",
+        "error_code": "BUSY",
+        "retryable": True,
+        "retry": retry,
+    }
+    assert run_cli("call", "p/x").err.splitlines()[1:] == [f"petalkit: error: {advice}"]
+
+
 HOST_HEAD = {"messageId": "m", "phase": "result", "timestamp": "t", "deviceId": "Instance-1"}
 
 

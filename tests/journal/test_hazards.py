@@ -262,7 +262,7 @@ async def test_a_journal_that_was_full_of_events_recovers_when_they_have_left(
     broker = MemoryBroker()
     async with open_harness(petal, settings=bounds, broker=broker, organization_id=None) as harness:
         for _ in range(40):
-            await petal.publish_message({"text": "x" * 100_000})
+            await petal.publish_message({"text": "x" * 100_000}, durable=True)
             await settle()
         await harness.set_organization("acme")
         await trio.sleep(3600)
@@ -287,7 +287,7 @@ async def test_events_while_the_disk_hangs_are_not_gathered_without_end(
     async with open_harness(petal, settings=bounds) as harness:
         gate = hang()
         for n in range(2000):
-            await petal.publish_message({"n": n})
+            await petal.publish_message({"n": n}, durable=True)
             if n % 10 == 0:
                 await settle()
         journal = harness.runtime._journal

@@ -227,7 +227,7 @@ async def test_an_event_that_did_not_leave_is_sent_by_the_next_run(
     broker = MemoryBroker()
     petal = Recorder()
     async with open_harness(petal, settings=settings(path), organization_id=None) as harness:
-        await petal.publish_message({"level": 1})
+        await petal.publish_message({"level": 1}, durable=True)
         await petal.publish_message({"level": 2}, qos=0)
         await settle()
         assert harness.statistics().outbox == 2

@@ -146,7 +146,7 @@ async def test_events_while_it_fails_are_not_gathered_without_end(
         await settle()
         with harness.events() as events:
             for n in range(100):
-                await petal.publish_message({"n": n})
+                await petal.publish_message({"n": n}, durable=True)
             await events.wait(100)
         journal = harness.runtime._journal
         assert journal is not None

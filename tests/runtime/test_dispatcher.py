@@ -476,6 +476,7 @@ async def test_command_error_is_the_petals_own_answer(autojump_clock: object) ->
             "error": "there is no map",
             "error_code": "NO_MAP",
             "retryable": True,
+            "retry": "new_id",
             "maps": 0,
         }
 

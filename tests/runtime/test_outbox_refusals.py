@@ -217,7 +217,7 @@ async def test_what_is_refused_at_a_stop_is_sent_by_the_next_run(
     petal = Sender()
     async with open_harness(petal, broker=broker, settings=settings):
         broker.reject_publish(WEB, 0x97)
-        await petal.send(1)
+        await petal.publish_message({"n": 1}, durable=True)
         await settle()
     broker.reject_publish(WEB, None)
     with broker.observe(WEB) as seen:

@@ -55,10 +55,11 @@ def own_words(dialect: Dialect, fields: dict[str, Any], code: str | None = None)
                 None, "now", ErrorCode.BUSY, "later", details={"running": {"command": "a/b"}}
             ),
             b'{"messageId":"unknown","timestamp":"now","success":false,"error":"later",'
-            b'"error_code":"BUSY","retryable":true,"running":{"command":"a/b"}}',
+            b'"error_code":"BUSY","retryable":true,"retry":"same_id",'
+            b'"running":{"command":"a/b"}}',
             b'{"messageId":"unknown","phase":"result","timestamp":"now","deviceId":"Instance-1",'
             b'"status":"error","message":"later","error_code":"BUSY","retryable":true,'
-            b'"running":{"command":"a/b"}}',
+            b'"retry":"same_id","running":{"command":"a/b"}}',
         ),
         (
             lambda dialect: dialect.failure("m", "now", "MINE", "no"),
@@ -111,6 +112,24 @@ def test_a_failure_says_whether_it_is_worth_another_try(
 ) -> None:
     payload = dialect.failure("m", "now", code, "no", retryable=retryable)
     assert read(payload)["retryable"] is said
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("code", "remembered", "said"),
+    [
+        (ErrorCode.BUSY, False, "same_id"),
+        (ErrorCode.TIMEOUT, True, "new_id"),
+        (ErrorCode.EXPIRED, True, None),
+        ("MINE", False, None),
+    ],
+)
+def test_a_failure_that_is_worth_another_try_says_under_which_message_id(
+    dialect: Dialect, code: str, remembered: bool, said: str | None
+) -> None:
+    details = {"retry": "the petal's own", "retryable": "too"}
+    payload = dialect.failure("m", "now", code, "no", remembered=remembered, details=details)
+    assert read(payload).get("retry") == said
 
 
 # -- a result

@@ -42,6 +42,23 @@ def test_a_response_is_a_mapping_and_its_truth_is_not_success() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"retryable": True, "retry": "same_id"}, "same_id"),
+        ({"retryable": True, "retry": "new_id"}, "new_id"),
+        ({"retryable": True}, None),
+        ({"retryable": True, "retry": "tomorrow"}, None),
+        ({"retryable": True, "retry": []}, None),
+        ({"retryable": False, "retry": "same_id"}, None),
+    ],
+)
+def test_a_response_says_how_to_send_its_command_again(
+    fields: dict[str, Any], said: str | None
+) -> None:
+    assert Response({"success": False, **fields}).retry == said
+
+
+@pytest.mark.parametrize(
     ("fields", "success", "error"),
     [
         ({"status": "success", "message": "hello"}, True, None),

@@ -81,6 +81,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
     if response is None:
         return EXIT_USAGE
     show_response(response, as_json=as_json)
+    _explain_retry(response)
     if response.error_code == ErrorCode.EXPIRED and expires_in is None:
         _explain_expired(response, timeout)
     return EXIT_OK if response.success else EXIT_ERROR
@@ -111,6 +112,16 @@ async def _call(
     except PayloadError as error:
         report(error.message)
     return None
+
+
+def _explain_retry(response: Response) -> None:
+    """What to do where another try can succeed."""
+    if response.retry == "same_id":
+        own = response.message_id
+        same = "" if own is None else f": --message-id {own}"
+        report(f"it was not started; to send it again, use the same --message-id again{same}")
+    elif response.retry == "new_id":
+        report("it was started, and may have done part of its work; to repeat it, make a new call")
 
 
 def _explain_expired(response: Response, timeout: float) -> None:

@@ -58,7 +58,7 @@ class MQTTProxy(BaseProxy):
     async def publish_message(self, payload: Mapping[str, Any], qos: int = 1) -> bool:
         """Send an event to web clients, on `command/web`.
 
-        Waits while the outbox is full, and is kept there while the broker is away.
+        Waits while the outbox is full, and is kept there, in memory, while the broker is away.
 
         Args:
             payload: what JSON can say.
