@@ -23,6 +23,7 @@ from .._journal_records import CommandRecord
 from .._logs import configure_logging, escape
 from ._errors import EXIT_OK, UsageError
 from ._journal_path import with_journal
+from ._variables import log_format, log_level
 from ._journal_words import as_json, moment, paragraphs, what_became
 from ._options import GENERAL, JournalSettings
 from ._settings_loading import load
@@ -52,7 +53,7 @@ class FileOptions:
             UsageError: there is none.
             JournalError: it is no journal, or cannot be opened.
         """
-        configure_logging("error", "text")
+        configure_logging(log_level(None, "error"), log_format(None))
         settings = with_journal(load((given or JournalSettings()).given(), config=self.config))
         if settings.journal is None:
             raise UsageError("the journal is off; name one: --journal FILE")

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
+from .._logs import configure_logging
 from .._petal import Petal
 from .._registry import CommandSpec, build_table
 from . import _settings_loading
@@ -22,6 +23,7 @@ from ._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from ._host_petals import known_commands
 from ._options import GENERAL, HostOptions
 from ._targets import find_petals
+from ._variables import log_format, log_level
 
 
 def list_commands(  # noqa: D417 - what is left out has its words elsewhere
@@ -38,6 +40,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     """
     if not targets:
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
+    configure_logging(log_level(None, "warning"), log_format(None))
     loaded = _settings_loading.load(config=config)
     opened = (host or HostOptions()).open(loaded)
     found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
