@@ -2,19 +2,19 @@
 
 The layers; an import goes only towards an earlier line (`tests/test_layers.py` holds it):
 
-    values       _version  _errors  _topics  _messages  _structuring  _clocks  _codec
+    values       _version  _errors  _topics  _messages  _types/  _structuring  _clocks  _codec
                  _settings_checks  _proxies  _server_references  _settings  _dialects  _files
                  _forks  _reason_codes
     transports   transports/
-    authoring    _context  _binding  _registry  _collecting  _petal
+    authoring    _context  _unknown_keys  _binding  _registry  _collecting  _petal
     runtime      _waiting  _failures  _statistics  _terms  _identity  _journal_records
                  _journal_age  _journal_lock  _journal_schema  _journal_pruning  _journal_batch
                  _journal_rows  _journal_store  _journal_file  _journal_writer  _journal
                  _journal_forms  _posts  _duplicates  _outgoing  _deferred  _suspects  _outbox
                  _answers  _execution  _backlog  _unknown  _starts  _refused_lately  _endings
                  _dispatcher  _refusals  _freshness  _held  _recovery  _disk_backlog  _copies
-                 _intake  _link_terms  _supervisor  _restarts  _added_commands  _lifespans
-                 _builtin  _watchdog  _runtime
+                 _intake  _link_terms  _supervisor  _restarts  _added_commands  _loggers
+                 _lifespans  _builtin  _watchdog  _runtime
     around it    _log_stream  _logs  _signals  _systemd  _run  client  _embedded_broker
                  testing/  compat/  cli/  __main__
 """

@@ -19,11 +19,18 @@ import cattrs
 from ._context import CommandContext
 from ._errors import ErrorCode, PayloadError, RegistrationError
 from ._messages import Command
-from ._structuring import field_errors
+from ._structuring import CannotBuild, Node, Structure, Types, types_of
+from ._types._hints import Unresolved, bind, lineage, resolve, type_name
+from ._types._invalid import MAX_REPORTED_ERRORS, Problem, add_problems
+from ._types._models import MISSING
+from ._unknown_keys import UnknownKeys, UnknownKeysRule
 
 Handler = Callable[..., Any]
 Binder = Callable[[Command, Callable[[], CommandContext]], dict[str, Any]]
 Refuse = Callable[..., RegistrationError]
+EMPTY = inspect.Parameter.empty
+_Whole = tuple[str, Structure | None]
+_Fields = tuple[tuple[str, Structure | None, bool], ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +43,7 @@ class Parameter:
         required: whether the key must be there.
         default: used when the key is absent; `inspect.Parameter.empty` when it is required.
         whole: True when it takes the whole of `data`.
+        node: what makes it from JSON; None when it is taken as it is.
     """
 
     name: str
@@ -43,6 +51,24 @@ class Parameter:
     required: bool
     default: Any
     whole: bool = False
+    node: Node | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Binding:
+    """How a handler is called, and what it says of itself.
+
+    Attributes:
+        parameters: those that are filled from `data`.
+        bind: makes the arguments of a command.
+        known: the keys of `data` that it has a use for; None when it may have one for any.
+        result: the annotation of what it returns; `EMPTY` when there is none that is known.
+    """
+
+    parameters: tuple[Parameter, ...]
+    bind: Binder
+    known: frozenset[str] | None
+    result: Any = EMPTY
 
 
 def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
@@ -66,87 +92,172 @@ def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
         raise refuse("is not async: write async def, or thread=True if it blocks")
 
 
-def _annotation(handler: Handler, parameter: inspect.Parameter, refuse: Refuse) -> Any:
-    annotation = parameter.annotation
-    if not isinstance(annotation, str):
-        return annotation
+def _annotation(handler: Handler, name: str, annotation: Any) -> Any:
+    """An annotation of a handler as a type.
+
+    Raises:
+        Unresolved: it cannot be resolved where the handler was written.
+    """
     plain: Any = inspect.unwrap(handler)
     while isinstance(plain, functools.partial):
         plain = plain.func
+    owner: Any = getattr(plain, "__self__", None)
     plain = getattr(plain, "__func__", plain)
     if not hasattr(plain, "__globals__"):
+        owner = plain
         plain = getattr(type(plain).__call__, "__func__", type(plain).__call__)
-    holder = type("_", (), {"__annotations__": {parameter.name: annotation}})
-    try:
-        return typing.get_type_hints(
-            holder, globalns=getattr(plain, "__globals__", {}), include_extras=True
-        )[parameter.name]
-    except Exception as error:
-        raise refuse(
-            f"the annotation {annotation!r} cannot be resolved ({error}); "
-            "the type has to be importable where the module is, not only for type checkers",
-            parameter.name,
-        ) from error
+    variables = {one.__name__: one for one in getattr(plain, "__type_params__", ())}
+    found = resolve(annotation, getattr(plain, "__globals__", {}), variables)
+    return found if owner is None else bind(found, _bound_in(owner, plain))
 
 
-def make_binder(
-    handler: Handler, converter: cattrs.Converter, refuse: Refuse
-) -> tuple[tuple[Parameter, ...], Binder]:
+def _bound_in(owner: Any, function: Any) -> dict[Any, Any]:
+    """What type variables stand for in a method that a class may have of a generic base."""
+    cls = owner if isinstance(owner, type) else type(owner)
+    for base, bound in lineage(cls):
+        for member in vars(base).values():
+            if inspect.unwrap(getattr(member, "__func__", member)) is function:
+                return dict(bound)
+    return {}
+
+
+def make_binding(
+    handler: Handler,
+    converter: cattrs.Converter,
+    refuse: Refuse,
+    *,
+    petal: str = "",
+    unknown_keys: UnknownKeysRule = "ignore",
+) -> Binding:
+    """Resolve how a handler is called.
+
+    Raises:
+        RegistrationError: made by `refuse`; it cannot be.
+    """
     context_name = command_name = None
-    whole: tuple[str, Callable[[Any, Any], Any] | None, Any] | None = None
-    fields: list[tuple[str, Callable[[Any, Any], Any] | None, Any, bool]] = []
-    parameters: list[Parameter] = []
+    whole: Parameter | None = None
+    fields: list[Parameter] = []
+    types = types_of(converter)
     try:
         signature = inspect.signature(handler)
     except (TypeError, ValueError) as error:
         raise refuse(f"has no signature that can be read: {error}") from error
     for parameter in signature.parameters.values():
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise refuse("is positional-only; arguments are passed by name", parameter.name)
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise refuse(
-                "cannot be bound; take the whole of the arguments as `data: dict`",
-                parameter.name,
-            )
-        annotation = _annotation(handler, parameter, refuse)
-        empty = annotation is parameter.empty
+        annotation = _checked_annotation(handler, parameter, refuse)
         if annotation is CommandContext:
             if context_name is not None:
                 raise refuse("is a second CommandContext", parameter.name)
             context_name = parameter.name
-            continue
-        if annotation is Command:
+        elif annotation is Command:
             if command_name is not None:
                 raise refuse("is a second Command", parameter.name)
             command_name = parameter.name
-            continue
-        if _mentions(annotation, (CommandContext, Command)):
-            raise refuse(
-                "is annotated with more than CommandContext or Command; write that alone, "
-                "or the sender would say what it is",
-                parameter.name,
-            )
-        hook = None
-        if not empty and annotation is not Any:
-            hook = _hook(converter, annotation, parameter.name, refuse)
-        required = parameter.default is parameter.empty
-        is_whole = parameter.name == "data"
-        if is_whole:
-            if annotation is dict:
-                hook = None
-            whole = (parameter.name, hook, annotation)
+        elif parameter.name == "data":
+            whole = _parameter(parameter, annotation, types, refuse)
         else:
-            fields.append((parameter.name, hook, annotation, required))
-        parameters.append(
-            Parameter(
-                name=parameter.name,
-                annotation=annotation,
-                required=required and not is_whole,
-                default=parameter.default,
-                whole=is_whole,
-            )
+            fields.append(_parameter(parameter, annotation, types, refuse))
+    known = None if command_name is not None else _known_keys(whole, fields)
+    strange = None if known is None else UnknownKeys(known, unknown_keys, petal)
+    parameters = tuple(fields) if whole is None else (*fields, whole)
+    order = list(signature.parameters)
+    return Binding(
+        parameters=tuple(sorted(parameters, key=lambda one: order.index(one.name))),
+        bind=_binder(
+            context_name,
+            command_name,
+            None if whole is None else (whole.name, _structure(whole)),
+            tuple((one.name, _structure(one), one.required) for one in fields),
+            strange,
+        ),
+        known=known,
+        result=_result(handler, signature),
+    )
+
+
+def _checked_annotation(handler: Handler, parameter: inspect.Parameter, refuse: Refuse) -> Any:
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise refuse("is positional-only; arguments are passed by name", parameter.name)
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise refuse(
+            "cannot be bound; take the whole of the arguments as `data: dict`", parameter.name
         )
-    return tuple(parameters), _binder(context_name, command_name, whole, tuple(fields))
+    if parameter.annotation is EMPTY:
+        return EMPTY
+    try:
+        annotation = _annotation(handler, parameter.name, parameter.annotation)
+    except Unresolved as error:
+        raise refuse(
+            f"{error}; the type has to be importable where the module is, not only for type "
+            "checkers",
+            parameter.name,
+        ) from error
+    wanted = (CommandContext, Command)
+    if annotation not in wanted and _mentions(annotation, wanted):
+        raise refuse(
+            "is annotated with more than CommandContext or Command; write that alone, "
+            "or the sender would say what it is",
+            parameter.name,
+        )
+    return annotation
+
+
+def _parameter(
+    parameter: inspect.Parameter, annotation: Any, types: Types, refuse: Refuse
+) -> Parameter:
+    node = None
+    if annotation is not EMPTY:
+        try:
+            node = types.node(annotation)
+        except CannotBuild as error:
+            raise refuse(_cannot(annotation, error), parameter.name) from error
+    is_whole = parameter.name == "data"
+    required = parameter.default is EMPTY
+    return Parameter(
+        name=parameter.name,
+        annotation=annotation,
+        required=required and not is_whole,
+        default=parameter.default,
+        whole=is_whole,
+        node=node,
+    )
+
+
+def _cannot(annotation: Any, error: CannotBuild) -> str:
+    """Where in the type, and what to write instead."""
+    name = type_name(annotation)
+    if not error.path:
+        return error.reason
+    return f"the type {name} cannot be made from JSON, at {name}{error.path}: {error.reason}"
+
+
+def _structure(parameter: Parameter) -> Structure | None:
+    node = parameter.node
+    if node is None or (parameter.whole and parameter.annotation in (dict, Any, object)):
+        return None
+    return node.structure
+
+
+def _known_keys(whole: Parameter | None, fields: list[Parameter]) -> frozenset[str] | None:
+    names = frozenset(one.name for one in fields)
+    if whole is None:
+        return names
+    if whole.node is None:
+        return None
+    for one in whole.node.members or (whole.node,):
+        if one.keys is None or one.closed:  # it takes all, or refuses them itself
+            return None
+        names |= one.keys
+    return names
+
+
+def _result(handler: Handler, signature: inspect.Signature) -> Any:
+    """What it returns. Not enforced, and so not refused either."""
+    if signature.return_annotation is EMPTY:
+        return EMPTY
+    try:
+        return _annotation(handler, "return", signature.return_annotation)
+    except Unresolved:
+        return EMPTY
 
 
 def _mentions(annotation: Any, wanted: tuple[type, ...]) -> bool:
@@ -161,59 +272,39 @@ def _arguments(annotation: Any) -> tuple[Any, ...]:
     return () if origin in (typing.Literal, Callable) else typing.get_args(annotation)
 
 
-def _hook(
-    converter: cattrs.Converter, annotation: Any, name: str, refuse: Refuse
-) -> Callable[[Any, Any], Any]:
-    reason = f"the type {annotation!r} cannot be made from JSON"
-    try:
-        hook = converter.get_structure_hook(annotation)
-    except Exception as error:
-        raise refuse(f"{reason} ({error}); register a hook on the petal's converter", name) from (
-            error
-        )
-    if _is_cattrs_own(hook, "_structure_optional"):
-        # It looks up the hook for X in `X | None` only when a value comes.
-        for member in typing.get_args(annotation):
-            _hook(converter, member, name, refuse)
-    if _is_cattrs_own(hook, "_structure_error"):
-        raise refuse(f"{reason}; register a hook on the petal's converter", name)
-    return hook
-
-
-def _is_cattrs_own(hook: Any, method: str) -> bool:
-    """Whether this is a fallback of cattrs, which would speak up only at the first command."""
-    return getattr(hook, "__name__", "") == method
-
-
 def _binder(
     context_name: str | None,
     command_name: str | None,
-    whole: tuple[str, Callable[[Any, Any], Any] | None, Any] | None,
-    fields: tuple[tuple[str, Callable[[Any, Any], Any] | None, Any, bool], ...],
+    whole: _Whole | None,
+    fields: _Fields,
+    strange: UnknownKeys | None,
 ) -> Binder:
+    known = None if strange is None else strange.known
+
     def bind(command: Command, context: Callable[[], CommandContext]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         data = command.data
-        errors: list[dict[str, str]] | None = None
+        problems: list[Problem] = []
         if whole is not None:
-            name, hook, annotation = whole
+            name, structure = whole
             try:
-                arguments[name] = data if hook is None else hook(data, annotation)
+                arguments[name] = data if structure is None else structure(data)
             except Exception as error:
-                errors = field_errors(error, "data")
-        for name, hook, annotation, required in fields:
+                add_problems(problems, "", error)
+        for name, structure, required in fields:
             if name in data:
                 try:
                     value = data[name]
-                    arguments[name] = value if hook is None else hook(value, annotation)
+                    arguments[name] = value if structure is None else structure(value)
                 except Exception as error:
-                    errors = (errors or []) + field_errors(error, f"data.{name}")
+                    add_problems(problems, f".{name}", error)
             elif required:
-                missing = {"path": f"data.{name}", "message": "is required"}
-                errors = [*(errors or []), missing]
-        if errors:
-            text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
-            raise PayloadError(ErrorCode.INVALID_DATA, text, errors)
+                problems.append(Problem(f".{name}", MISSING, MISSING))
+        if known is not None and not known.issuperset(data):
+            assert strange is not None
+            problems += strange.judge(command)
+        if problems:
+            raise invalid_data(problems)
         if context_name is not None:
             arguments[context_name] = context()
         if command_name is not None:
@@ -221,3 +312,12 @@ def _binder(
         return arguments
 
     return bind
+
+
+def invalid_data(problems: list[Problem]) -> PayloadError:
+    """What a sender is told whose `data` does not fit, and what the log is told."""
+    problems = problems[:MAX_REPORTED_ERRORS]
+    errors = [{"path": f"data{path}", "message": message} for path, message, _ in problems]
+    text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
+    log = "; ".join(f"data{path} {reason}" for path, _, reason in problems)
+    return PayloadError(ErrorCode.INVALID_DATA, text, errors, log=log)

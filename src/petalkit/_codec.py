@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ import msgspec
 from ._clocks import moment_of_text
 from ._errors import ErrorCode, PayloadError
 from ._messages import Command, Response
+from ._types._results import encode_other
 
 NO_MESSAGE_ID = "unknown"  # the guide's own word in a response to a command without one
 MAX_COMMAND_NAME = 256  # characters
@@ -27,13 +27,7 @@ MAX_COMMAND_NAME = 256  # characters
 _decode = msgspec.json.Decoder().decode
 
 
-def _encode_other(value: Any) -> Any:
-    if isinstance(value, pathlib.PurePath):
-        return str(value)
-    raise TypeError(f"there is no JSON for {type(value).__name__}")
-
-
-_encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
+_encode = msgspec.json.Encoder(enc_hook=encode_other).encode
 
 
 class InvalidEnvelope(PayloadError):
@@ -249,7 +243,7 @@ def printable(text: object) -> str:
 
 
 def _is_finite(value: Any) -> bool:
-    level: list[Any] = [msgspec.to_builtins(value, str_keys=True, enc_hook=_encode_other)]
+    level: list[Any] = [msgspec.to_builtins(value, str_keys=True, enc_hook=encode_other)]
     while level:
         one = level.pop()
         if isinstance(one, dict):

@@ -136,15 +136,23 @@ class PayloadError(PetalkitError):
         code: the code with which the sender is answered.
         message: a text for the sender; it never repeats the sender's values.
         errors: one `{"path", "message"}` per field, for `INVALID_DATA`.
+        log: the same as `message` for the device's log, without the texts of a petal's own checks,
+            which may repeat what was sent; None when it is safe as it is.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, errors: Sequence[Mapping[str, str]] = ()
+        self,
+        code: ErrorCode,
+        message: str,
+        errors: Sequence[Mapping[str, str]] = (),
+        *,
+        log: str | None = None,
     ) -> None:
         super().__init__(code, message, errors)
         self.code = code
         self.message = message
         self.errors = tuple(errors)
+        self.log = message if log is None else log
 
     def __str__(self) -> str:
         return self.message

@@ -183,7 +183,7 @@ async def call_handler(
             arguments = spec.bind(execution.command, execution.context)
         except PayloadError as error:
             details = {"errors": list(error.errors)}
-            execution.reason = error.message
+            execution.reason = error.log
             response = answers.failure(message_id, error.code, error.message, details=details)
             return response, error.code
         counters.started += 1
@@ -268,13 +268,15 @@ def _answer_refusal(execution: Execution, refusal: CommandError, answers: Answer
         code, message = code_text(refusal.code), str(refusal.message)
         if not code:
             raise ValueError("its code is empty")
-        retryable, details = bool(refusal.retryable), dict(refusal.details or {})
+        retryable = bool(refusal.retryable)
+        details: Mapping[str, Any] = dict(refusal.details or {})
     except Exception as error:
         cls = type(refusal).__name__
         raise TypeError(
             f"{cls} has no code or message that can be read: write super().__init__(code, "
             "message) in its __init__, or make them attributes of the class"
         ) from error
+    details = execution.spec.plain_details(details)
     response = answers.failure(
         execution.command.message_id, code, message, retryable=retryable, details=details
     )

@@ -27,7 +27,7 @@ from ._loggers import enable_again
 from ._messages import Identity
 from ._outbox import Outbox
 from ._petal import DEBUG, Petal, set_host
-from ._registry import CommandOptions, CommandTable, full_name, make_spec
+from ._registry import CommandOptions, CommandTable, full_name, make_spec, results_for
 from ._restarts import Restarts
 from ._settings import Settings
 from ._statistics import Counters
@@ -79,6 +79,7 @@ class PetalLife:
         counters: Counters,
     ) -> None:
         self.petal = petal
+        self._results = results_for(petal)
         self.failed = False  # its commands are answered `UNAVAILABLE`, until it is started again
         self._restarts = Restarts(petal.restart_policy, settings)
         self._counters = counters
@@ -172,7 +173,9 @@ class PetalLife:
     def _encode_event(self, payload: Mapping[str, Any], qos: int) -> bytes:
         if qos not in (0, 1):
             raise ValueError(f"qos must be 0 or 1, not {qos!r}")
-        encoded = encode_json(self._answers.dialect.event(payload))
+        # As results are made, so that one value is the same JSON in both.
+        plain = self._results(payload)
+        encoded = encode_json(self._answers.dialect.event(plain))
         if len(encoded) > self._settings.payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
@@ -197,7 +200,8 @@ class PetalLife:
 
     def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
         """Serve one more command from now on."""
-        self._added.add(make_spec(self.petal, options, handler))
+        rule = self._settings.unknown_keys
+        self._added.add(make_spec(self.petal, options, handler, unknown_keys=rule))
 
     def remove_command(self, name: str) -> None:
         """Serve a command no longer."""

@@ -19,6 +19,7 @@ from ._context import PetalHost
 from ._messages import Identity
 from ._registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
 from ._settings import RestartPolicy
+from ._unknown_keys import UnknownKeysRule
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +38,7 @@ def command(
     idempotent: bool = False,
     thread: bool = False,
     journal: bool = True,
+    unknown_keys: UnknownKeysRule | None = None,
 ) -> Callable[[F], F]:
     """Make a method of a `Petal` the handler of a command. Returns the function unchanged.
 
@@ -61,6 +63,9 @@ def command(
         journal: with a journal, whether it is recorded there. Not worth it for what comes many
             times a second and is worthless a moment later, such as a dead-man's renewal: that is
             held in memory, as all is without a journal.
+        unknown_keys: what to do with keys of `data` that the handler does not know: `"ignore"`
+            them, and name each in the log once, or `"refuse"` the command with `INVALID_DATA`.
+            None: as the petal says, or else the settings.
 
     Raises:
         TypeError: it was used without parentheses.
@@ -80,6 +85,7 @@ def command(
         idempotent=idempotent,
         thread=thread,
         journal=journal,
+        unknown_keys=unknown_keys,
     )
 
     def decorate(function: F) -> F:
@@ -107,6 +113,8 @@ class Petal:
             `"never"`; None for the setting `petal_restart`.
         converter: a `cattrs.Converter` of the petal's own, from `petalkit.make_converter()`;
             None for petalkit's strict one.
+        unknown_keys: `"ignore"` or `"refuse"`, for those of its commands that say nothing of it;
+            see `@command`. None for what the settings say.
     """
 
     name: str
@@ -114,6 +122,7 @@ class Petal:
     prefix: str | None = None
     restart_policy: RestartPolicy | None = None
     converter: cattrs.Converter | None = None
+    unknown_keys: UnknownKeysRule | None = None
     # Not for petals of users: for those whose commands are not known before they run.
     __petalkit_resolver__: CommandResolver | None = None
     # Whether its commands start at once; else they wait until it opens its line (`PetalHost`).
@@ -208,6 +217,7 @@ class Petal:
         idempotent: bool = False,
         thread: bool = False,
         journal: bool = True,
+        unknown_keys: UnknownKeysRule | None = None,
     ) -> None:
         """Serve one more command, from now on. The arguments are those of `@command`.
 
@@ -227,6 +237,7 @@ class Petal:
             idempotent=idempotent,
             thread=thread,
             journal=journal,
+            unknown_keys=unknown_keys,
         )
         if self.__petalkit_host__ is not None:
             self.__petalkit_host__.add_command(name, handler, options)

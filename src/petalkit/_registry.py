@@ -11,16 +11,17 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import attrs
 import cattrs
 
-from ._binding import Binder, Handler, Parameter, Refuse, check_kind, make_binder
+from ._binding import EMPTY, Binder, Handler, Parameter, Refuse, check_kind, make_binding
 from ._errors import RegistrationError
 from ._settings import RESTART_POLICIES, RestartPolicy
-from ._structuring import make_converter
+from ._structuring import PetalConverter, Results, make_converter, results_of
+from ._unknown_keys import RULES, UnknownKeysRule
 
 WhenBusy = Literal["refuse", "wait"]
 
@@ -43,6 +44,7 @@ class CommandOptions:
     thread: bool = False
     journal: bool = True
     when_busy: WhenBusy = "refuse"
+    unknown_keys: UnknownKeysRule | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -54,7 +56,8 @@ class CommandSpec:
     method: str
     handler: Handler
     bind: Binder
-    unstructure: Callable[[Any], Any]
+    results: Results
+    converter: cattrs.Converter
     parameters: tuple[Parameter, ...]
     doc: str
     timeout: float
@@ -65,17 +68,28 @@ class CommandSpec:
     thread: bool
     journal: bool = True
     when_busy: WhenBusy = "refuse"
+    unknown_keys: UnknownKeysRule = "ignore"
+    known_keys: frozenset[str] | None = None
+    result: Any = EMPTY
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
 
     def result_fields(self, result: Any) -> Mapping[str, Any]:
         """The fields of the response that a handler's result stands for."""
-        if type(result) is dict:
-            return result
         if result is None:
             return _NO_FIELDS
-        if attrs.has(type(result)):
-            result = self.unstructure(result)
-        return result if isinstance(result, Mapping) else {"result": result}
+        if type(result) is dict:
+            return self.results.of_dict(result)
+        is_fields = isinstance(result, Mapping) or attrs.has(type(result))
+        made = self.results(result)
+        return made if is_fields and isinstance(made, Mapping) else {"result": made}
+
+    def plain_details(self, details: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The details of an error, made as results are; as they are when that fails."""
+        try:
+            made = self.results(details)
+        except Exception:  # whoever encodes them says so in the log, and leaves them out
+            return details
+        return made if isinstance(made, Mapping) else details
 
 
 class CommandResolver(Protocol):
@@ -113,6 +127,7 @@ class CommandSource(Protocol):
     prefix: str | None
     converter: cattrs.Converter | None
     restart_policy: RestartPolicy | None
+    unknown_keys: UnknownKeysRule | None
     __petalkit_resolver__: CommandResolver | None
     __petalkit_builtin__: ClassVar[bool]
 
@@ -191,8 +206,14 @@ class CommandTable:
         return len(self._specs)
 
 
-def build_table(petals: Sequence[CommandSource]) -> CommandTable:
+def build_table(
+    petals: Sequence[CommandSource], *, unknown_keys: UnknownKeysRule = "ignore"
+) -> CommandTable:
     """The table of the commands of these petals.
+
+    Args:
+        petals: whose.
+        unknown_keys: the rule for those that say nothing of it.
 
     Raises:
         RegistrationError: see there; the first mistake found.
@@ -208,7 +229,7 @@ def build_table(petals: Sequence[CommandSource]) -> CommandTable:
             )
         names.add(petal.name)
         for options, handler in petal.__petalkit_declared__():
-            table.add(make_spec(petal, options, handler))
+            table.add(make_spec(petal, options, handler, unknown_keys=unknown_keys))
         resolver = petal.__petalkit_resolver__
         if resolver is not None and resolver not in table.resolvers:
             if any(resolver.name == other.name for other in table.resolvers):
@@ -237,16 +258,26 @@ def check_petal(petal: CommandSource) -> None:
         )
     if not isinstance(petal.version, str):
         raise RegistrationError("version must be a string", petal=name)
+    converter: object = petal.converter
+    if converter is not None and not isinstance(converter, cattrs.Converter):
+        text = "is petalkit's own name, for a cattrs.Converter; give the attribute another"
+        raise RegistrationError(f"'converter' {text}", petal=name)
+    if converter is not None and not isinstance(converter, PetalConverter):
+        raise RegistrationError(
+            "the converter has to be one of petalkit.make_converter(), and hooks are registered on "
+            'that: any other takes "false" for True',
+            petal=name,
+        )
+    if petal.unknown_keys not in (None, *RULES):
+        raise RegistrationError(
+            f"unknown_keys must be 'ignore' or 'refuse', not {petal.unknown_keys!r}", petal=name
+        )
     if petal.prefix is not None:
         _check_name(petal.prefix, "prefix", petal=name, method=None)
     if (petal.prefix or name).split("/", 1)[
         0
     ] == RESERVED_PREFIX and not petal.__petalkit_builtin__:
         raise RegistrationError(f"{RESERVED_PREFIX!r} is reserved", petal=name)
-    converter: object = petal.converter
-    if converter is not None and not isinstance(converter, cattrs.Converter):
-        text = "is petalkit's own name, for a cattrs.Converter; give the attribute another"
-        raise RegistrationError(f"'converter' {text}", petal=name)
     policy: object = petal.restart_policy
     if policy not in (None, *RESTART_POLICIES):
         choices = " or ".join(map(repr, RESTART_POLICIES))
@@ -278,8 +309,20 @@ def full_name(petal: CommandSource, name: str) -> str:
     return name if "/" in name else f"{petal.prefix or petal.name}/{name}"
 
 
-def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -> CommandSpec:
+def make_spec(
+    petal: CommandSource,
+    options: CommandOptions,
+    handler: Handler,
+    *,
+    unknown_keys: UnknownKeysRule = "ignore",
+) -> CommandSpec:
     """Check a handler and resolve how it is called.
+
+    Args:
+        petal: whose command it is.
+        options: what `@command` was told.
+        handler: what is called.
+        unknown_keys: the rule when neither the command nor its petal has one.
 
     Raises:
         RegistrationError: see there.
@@ -298,15 +341,20 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
     _check_options(options, refuse)
     check_kind(handler, options.thread, refuse)
     converter = petal.converter or _default_converter()
-    parameters, bind = make_binder(handler, converter, refuse)
+    rule = options.unknown_keys or petal.unknown_keys or unknown_keys
+    binding = make_binding(handler, converter, refuse, petal=petal.name, unknown_keys=rule)
     return CommandSpec(
         name=name,
         petal=petal.name,
         method=method,
         handler=handler,
-        bind=bind,
-        unstructure=converter.unstructure,
-        parameters=parameters,
+        bind=binding.bind,
+        results=results_for(petal),
+        converter=converter,
+        parameters=binding.parameters,
+        known_keys=binding.known,
+        unknown_keys=rule,
+        result=binding.result,
         doc=inspect.getdoc(handler) or "",
         timeout=options.timeout,
         concurrency=options.concurrency,
@@ -317,6 +365,11 @@ def make_spec(petal: CommandSource, options: CommandOptions, handler: Handler) -
         journal=options.journal,
         when_busy=options.when_busy,
     )
+
+
+def results_for(petal: CommandSource) -> Results:
+    """What makes the values of a petal plain, with the hooks of its converter."""
+    return results_of(petal.converter or _default_converter())
 
 
 @functools.cache
@@ -339,6 +392,8 @@ def _check_options(options: CommandOptions, refuse: Refuse) -> None:
         raise refuse(f"when_busy must be 'refuse' or 'wait', not {when_busy!r}")
     if when_busy == "wait" and exclusive is None:
         raise refuse("when_busy='wait' needs the exclusive group for which to wait")
+    if options.unknown_keys not in (None, *RULES):
+        raise refuse(f"unknown_keys must be 'ignore' or 'refuse', not {options.unknown_keys!r}")
     if options.urgent and (concurrency is not None or exclusive is not None):
         raise refuse(
             "urgent passes every limit, so it cannot have concurrency or exclusive beside it"

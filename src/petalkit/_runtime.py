@@ -85,7 +85,7 @@ class Runtime:
         names = [{"name": petal.name, "version": petal.version} for petal in petals]
         builtin = BuiltinPetal(names, self.statistics)
         served: list[Petal] = [*petals, builtin]
-        table = builtin.table = build_table(served)
+        table = builtin.table = build_table(served, unknown_keys=settings.unknown_keys)
         unknown = UnknownCommands(_answer_unknown(settings, petals), table)
         self._identity = IdentityWaiter(settings)
         timestamps = Timestamps(now)

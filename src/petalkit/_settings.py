@@ -46,6 +46,7 @@ WhenFull = Literal["refuse", "hold"]
 ClockUnset = Literal["accept", "refuse"]
 RestartPolicy = Literal["never", "on-failure"]
 RESTART_POLICIES: tuple[RestartPolicy, ...] = ("never", "on-failure")
+UnknownKeysRule = Literal["ignore", "refuse"]
 OrganizationSource = Callable[[], "str | Awaitable[str | None] | None"]
 SecretSource = Callable[[], "str | Awaitable[str | None] | None"]
 
@@ -436,6 +437,12 @@ class Settings:
             # Where such petals are served, their old host may run beside.
             "default": "all, with petals of the guide own",
         },
+    )
+    unknown_keys: UnknownKeysRule = _setting(
+        "ignore",
+        "What to do with keys of a command's data that its handler does not know: ignore them, and "
+        "name each in the log once, or refuse it. A petal and a command may say otherwise.",
+        check=one_of("ignore", "refuse"),
     )
     debug_rate: float = _setting(
         1.0,

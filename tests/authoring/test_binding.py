@@ -6,19 +6,22 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 
 import attrs
+import msgspec
 import pytest
 import trio
 
 from petalkit import (
     Command,
     CommandContext,
+    CommandError,
     ErrorCode,
     Identity,
     PayloadError,
     Petal,
+    Settings,
     command,
     forbid_extra_keys,
     make_converter,
@@ -49,11 +52,11 @@ class Closed:
     speed: float
 
 
-def spec_of(handler: Callable[..., Any], converter: Any = None) -> CommandSpec:
+def spec_of(handler: Callable[..., Any], converter: Any = None, **options: Any) -> CommandSpec:
     petal = Petal()
     petal.name = "p"
     petal.converter = converter
-    petal.add_command("do", handler)
+    petal.add_command("do", handler, **options)
     (spec,) = build_table([petal])
     return spec
 
@@ -197,7 +200,6 @@ async def typed(
         ("flag", "false", "expected true or false, got a string"),
         ("flag", 0, "expected true or false, got a number"),
         ("whole", 1.9, "expected a whole number"),
-        ("whole", 1.0, "expected a whole number"),
         ("whole", True, "expected a whole number, got a boolean"),
         ("whole", "1", "expected a whole number, got a string"),
         ("number", True, "expected a number, got a boolean"),
@@ -369,3 +371,230 @@ def test_the_table_describes_the_parameters() -> None:
     ]
     (whole,) = spec_of(whole_model).parameters
     assert (whole.name, whole.annotation, whole.whole) == ("data", Greeting, True)
+
+
+# -- a generic base petal, and methods whose annotations are text
+
+
+T = TypeVar("T")
+
+
+class Keeper(Petal, Generic[T]):
+    name = "keeper"
+
+    @command("keep")
+    async def keep(self, data: T) -> None: ...
+
+    @command("many")
+    async def many(self, items: list[T], first: T | None = None) -> None: ...
+
+
+class IntKeeper(Keeper[int], Generic[T]):
+    pass
+
+
+class GreetingKeeper(Keeper[Greeting]):
+    pass
+
+
+def bound_by(petal: Petal, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    spec = build_table([petal]).lookup(name)
+    assert spec is not None
+    return spec.bind(Command(command=name, data=data), lambda: None)  # type: ignore[arg-type,return-value]
+
+
+def test_a_generic_base_petal_has_the_types_of_its_subclass() -> None:
+    assert bound_by(GreetingKeeper(), "keeper/keep", {"name": "Ada"}) == {"data": Greeting("Ada")}
+    assert bound_by(IntKeeper(), "keeper/many", {"items": [1.0], "first": 2}) == {
+        "items": [1],
+        "first": 2,
+    }
+    with pytest.raises(PayloadError) as caught:
+        bound_by(IntKeeper(), "keeper/many", {"items": ["1"]})
+    assert caught.value.message == "data.items[0] expected a whole number, got a string"
+
+
+# -- ranges of parameters
+
+
+async def fly(
+    up: Annotated[float, msgspec.Meta(ge=-10, le=10)],
+    times: Annotated[int, msgspec.Meta(ge=1)] = 1,
+) -> None: ...
+
+
+def test_ranges_of_parameters_are_enforced_all_at_once() -> None:
+    assert bind(fly, {"up": 10}) == {"up": 10.0}
+    assert errors(fly, {"up": 10.5, "times": 0}) == {
+        "data.up": "must be at most 10",
+        "data.times": "must be at least 1",
+    }
+
+
+# -- unknown keys
+
+
+async def zoom(factor: float, smooth: bool = False) -> None: ...
+async def nothing() -> None: ...
+async def raw(command: Command, factor: float = 1.0) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "data"),
+    [(whole_plain, {"x": 1}), (whole_mapping, {"x": 1}), (raw, {"x": 1}), (zoom, {"factor": 1})],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_no_key_is_unknown_to_what_takes_all(
+    handler: Any, data: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    bind(handler, data, unknown_keys="refuse")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("handler", "data", "expected"),
+    [
+        (zoom, {"factor": 1, "smoth": True, "x": 1},
+         {"data.smoth": "is not a known field; did you mean 'smooth'?",
+          "data.x": "is not a known field"}),
+        (nothing, {"x": 1}, {"data.x": "is not a known field"}),
+        (whole_model, {"nam": 1}, {"data.nam": "is not a known field; did you mean 'name'?"}),
+        (whole_typed_dict, {"level": 1, "x": 1}, {"data.x": "is not a known field"}),
+        (zoom, {"smoth": True},
+         {"data.factor": "is required",
+          "data.smoth": "is not a known field; did you mean 'smooth'?"}),
+    ],
+)  # fmt: skip
+def test_unknown_keys_are_refused_where_that_is_wanted(
+    handler: Any, data: dict[str, Any], expected: dict[str, str]
+) -> None:
+    assert errors(handler, data, unknown_keys="refuse") == expected
+
+
+async def also_closed(data: Closed) -> None: ...
+
+
+def test_a_closed_model_tells_of_an_unknown_key_once() -> None:
+    assert errors(also_closed, {"speed": 1, "b": 1}, unknown_keys="refuse") == {
+        "data.b": "is not a known field"
+    }
+
+
+def test_an_unknown_key_is_named_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    spec = spec_of(zoom)
+    for _ in range(3):
+        request = Command(
+            command="p/do", message_id="m", data={"factor": 1, "smoth": True, "a\nb": 1}
+        )
+        assert spec.bind(request, lambda: None) == {"factor": 1.0}  # type: ignore[arg-type,return-value]
+    assert [record.getMessage() for record in caplog.records] == [
+        "ignored data.smoth, which the command does not know; did the sender mean 'smooth'?",
+        "ignored data.a\\nb, which the command does not know",
+    ]
+    first = caplog.records[0]
+    assert (first.levelname, first.__dict__["petal"], first.__dict__["command"]) == (
+        "WARNING",
+        "p",
+        "p/do",
+    )
+
+
+def test_the_keys_that_are_named_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    spec = spec_of(zoom)
+    for number in range(200):
+        data = {"factor": 1, f"key-{number}" + "x" * 100_000: 1}
+        spec.bind(Command(command="p/do", data=data), lambda: None)  # type: ignore[arg-type,return-value]
+    assert len(caplog.records) == 32
+    assert all(len(record.getMessage()) < 200 for record in caplog.records)
+    assert "no more of this command are named" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.trio
+async def test_the_nearest_rule_for_unknown_keys_wins(autojump_clock: object) -> None:
+    class Zoomer(Petal):
+        name = "zoomer"
+
+        @command("zoom")
+        async def zoom(self, factor: float = 1.0) -> None: ...
+
+        @command("lenient", unknown_keys="ignore")
+        async def lenient(self, factor: float = 1.0) -> None: ...
+
+    class Strict(Zoomer):
+        name = "strict"
+        unknown_keys = "refuse"
+
+    async def codes(petal: Petal, **settings: Any) -> list[str | None]:
+        async with open_harness(petal, settings=Settings(**settings)) as harness:
+            return [
+                (await harness.call(f"{petal.name}/{name}", {"factr": 1})).error_code
+                for name in ("zoom", "lenient")
+            ]
+
+    assert await codes(Zoomer()) == [None, None]
+    assert await codes(Strict()) == ["INVALID_DATA", None]
+    assert await codes(Zoomer(), unknown_keys="refuse") == ["INVALID_DATA", None]
+
+
+# -- a model's own code, through a runtime
+
+
+@dataclasses.dataclass
+class Buggy:
+    what: str
+
+    def __post_init__(self) -> None:
+        match self.what:
+            case "bug":
+                self.missing()  # type: ignore[attr-defined]
+            case "no":
+                raise CommandError("NOT_NOW", "the motors run", retryable=True)
+            case "secret":
+                raise ValueError(f"{self.what} is not allowed")
+            case _:
+                pass
+
+
+class Maker(Petal):
+    name = "maker"
+
+    @command("make")
+    async def make(self, data: Buggy) -> None: ...
+
+    @command("take")
+    async def take(self, altitude: float) -> None: ...
+
+
+@pytest.mark.trio
+async def test_a_bug_of_a_model_is_the_petals_and_its_no_is_the_answer(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with open_harness(Maker()) as harness:
+        bug = await harness.call("maker/make", {"what": "bug"})
+        no = await harness.call("maker/make", {"what": "no"})
+    assert bug.error_code == "HANDLER_ERROR"
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert record.exc_info[0] is AttributeError
+    assert bug["error_id"] in record.getMessage()
+    assert (no.error_code, no.error, no.retryable) == ("NOT_NOW", "the motors run", True)
+
+
+@pytest.mark.trio
+async def test_the_log_tells_path_and_reason_and_nothing_that_was_sent(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with open_harness(Maker()) as harness:
+        await harness.call("maker/take", {"altitude": "hunter2"})
+        secret = await harness.call("maker/make", {"what": "secret"})
+    assert secret.error == "data secret is not allowed"
+    lines = [one for one in caplog.records if hasattr(one, "error_code")]
+    assert [one.getMessage() for one in lines] == [
+        "answered: data.altitude expected a number, got a string",
+        "answered: data is refused by the petal's own check",
+    ]
+    assert {one.__dict__["error_code"] for one in lines} == {"INVALID_DATA"}
+    assert "hunter2" not in caplog.text
+    assert "secret" not in caplog.text

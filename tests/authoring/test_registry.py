@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from typing import Any
+from typing import Annotated, Any
 
+import annotated_types as at
 import attrs
+import cattrs
 import pytest
 import trio
 
@@ -253,6 +255,7 @@ def test_a_method_without_self_is_refused() -> None:
         ({"concurrency": True}, "concurrency must be"),
         ({"exclusive": ""}, "exclusive must be the name of a group, not ''"),
         ({"exclusive": True}, "exclusive must be"),
+        ({"unknown_keys": "drop"}, "unknown_keys must be 'ignore' or 'refuse', not 'drop'"),
         ({"urgent": True, "exclusive": "motor"}, "urgent passes every limit"),
         ({"urgent": True, "concurrency": 1}, "urgent passes every limit"),
     ],
@@ -285,6 +288,9 @@ async def modelled(data: Model) -> None: ...
 async def optional(tool: Opaque | None = None) -> None: ...
 async def missing(tool: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 async def nested(tool: list[Nowhere]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+async def late(tool: list[Opaque | None]) -> None: ...
+async def bounded(name: Annotated[str, at.Ge(5)]) -> None: ...
+async def mixed(tool: dict[str, Annotated[Opaque, "x"]]) -> None: ...
 async def contexts(one: CommandContext, two: CommandContext) -> None: ...
 async def commands(one: Command, two: Command) -> None: ...
 async def maybe(context: CommandContext | None = None) -> None: ...
@@ -303,6 +309,9 @@ async def raws(raw: list[Command]) -> None: ...
         (optional, "tool", "cannot be made from JSON"),
         (missing, "tool", "the annotation 'Nowhere' cannot be resolved"),
         (nested, "tool", "cannot be resolved"),
+        (late, "tool", "at list[Opaque | None][]: the type Opaque cannot be made from JSON"),
+        (mixed, "tool", "at dict[str, Opaque][...]: the type Opaque"),
+        (modelled, "data", "at Model.inner[]: the type Opaque cannot be made from JSON; register"),
         (contexts, "two", "is a second CommandContext"),
         (commands, "two", "is a second Command"),
         (maybe, "context", "write that alone"),
@@ -317,6 +326,24 @@ def test_a_parameter_that_cannot_be_bound_is_named(
     assert (error.petal, error.method, error.parameter) == ("p", handler.__name__, parameter)
     assert reason in error.reason
     assert str(error).startswith(f"petal 'p', {handler.__name__}(), parameter {parameter!r}: ")
+
+
+def test_a_condition_that_can_never_hold_is_refused() -> None:
+    error = refusal(petal_of(bounded))
+    assert error.parameter == "name"
+    assert "'must be at least 5' does not fit str" in error.reason
+
+
+def test_a_converter_that_is_not_strict_is_refused() -> None:
+    petal = Named()
+    petal.converter = cattrs.Converter()
+    assert "has to be one of petalkit.make_converter()" in str(refusal(petal))
+
+
+def test_the_rule_of_a_petal_for_unknown_keys_is_checked() -> None:
+    petal = Named()
+    petal.unknown_keys = "no"  # type: ignore[assignment]
+    assert "unknown_keys must be 'ignore' or 'refuse', not 'no'" in str(refusal(petal))
 
 
 # -- lifespans

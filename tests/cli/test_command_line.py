@@ -353,3 +353,107 @@ def test_main_takes_the_arguments_of_the_process(
     monkeypatch.setattr("sys.argv", ["petalkit", "--version"])
     assert main() == 0
     assert __version__ in capsys.readouterr().out
+
+
+CONTRACT = '''
+import enum
+from typing import Annotated
+import attrs
+import msgspec
+from petalkit import Petal, command
+
+class Mode(enum.Enum):
+    FAST = "fast"
+    SLOW = "slow"
+
+@attrs.frozen
+class Point:
+    x: Annotated[float, msgspec.Meta(ge=-10, le=10)]
+    y: float = 0.0
+
+@attrs.frozen
+class Report:
+    at: Point
+    done: bool
+
+class Mover(Petal):
+    name = "mover"
+    version = "1.2"
+
+    @command("move", unknown_keys="refuse")
+    async def move(self, to: Point, via: list[Point] = (), mode: Mode = Mode.FAST) -> Report:
+        """Move there."""
+
+    @command("count")
+    async def count(self) -> int: ...
+'''
+
+
+def test_list_shows_values_ranges_nested_fields_and_results(
+    run_cli: RunCli, tmp_path: Path
+) -> None:
+    (tmp_path / "mover.py").write_text(CONTRACT)
+    outcome = run_cli("list", "mover.py")
+    assert outcome.err == ""
+    assert outcome.out == (
+        "mover 1.2\n"
+        "\n"
+        "  mover/count  [timeout 60 s]\n"
+        "      -> int, as `result`\n"
+        "\n"
+        "  mover/move  [refuses unknown keys, timeout 60 s]\n"
+        "      Move there.\n"
+        "      to: Point (required)\n"
+        "          x: float (required), at least -10, at most 10\n"
+        "          y: float = 0.0\n"
+        "      via: list[Point] = ()\n"
+        "          Point:\n"
+        "              x: float (required), at least -10, at most 10\n"
+        "              y: float = 0.0\n"
+        "      mode: Mode = 'fast', one of 'fast', 'slow'\n"
+        "      -> Report\n"
+        "          at: Point (required)\n"
+        "              x: float (required), at least -10, at most 10\n"
+        "              y: float = 0.0\n"
+        "          done: bool (required)\n"
+        "\n"
+    )
+
+
+def test_list_gives_json_schema(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "mover.py").write_text(CONTRACT)
+    outcome = run_cli("list", "mover.py", "--json")
+    assert outcome.err == ""
+    (petal,) = json.loads(outcome.out)["petals"]
+    assert (petal["name"], petal["version"]) == ("mover", "1.2")
+    count, move = petal["commands"]
+    assert count["result"] == {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {"result": {"type": "integer"}},
+        "required": ["result"],
+    }
+    assert (move["name"], move["doc"]) == ("mover/move", "Move there.")
+    assert move["options"]["unknown_keys"] == "refuse"
+    point = {
+        "title": "Point",
+        "type": "object",
+        "properties": {
+            "x": {"type": "number", "minimum": -10, "maximum": 10},
+            "y": {"type": "number", "default": 0.0},
+        },
+        "required": ["x"],
+    }
+    assert move["data"] == {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "to": {"$ref": "#/$defs/Point"},
+            "via": {"type": "array", "items": {"$ref": "#/$defs/Point"}},
+            "mode": {"enum": ["fast", "slow"], "default": "fast"},
+        },
+        "required": ["to"],
+        "additionalProperties": False,
+        "$defs": {"Point": point},
+    }
+    assert move["result"]["$defs"]["Report"]["properties"]["at"] == {"$ref": "#/$defs/Point"}

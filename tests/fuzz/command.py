@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from petalkit import Command, ErrorCode, PayloadError, forbid_extra_keys, make_converter
-from petalkit._binding import make_binder
+from petalkit._binding import make_binding
 from petalkit._clocks import moment_of
 from petalkit._codec import (
     InvalidEnvelope,
@@ -217,13 +217,14 @@ def _refuse(text: str, parameter: str | None = None) -> NoReturn:
     raise AssertionError(f"{parameter}: {text}")
 
 
-_BINDERS = [make_binder(handler, _CONVERTER, _refuse) for handler in HANDLERS]
+_BINDINGS = [make_binding(handler, _CONVERTER, _refuse) for handler in HANDLERS]
 
 
 def arguments(data: bytes) -> None:
     """The first byte chooses a handler; the rest is the JSON of its arguments, or makes it."""
     reader = Reader(data)
-    parameters, bind = reader.choice(_BINDERS)
+    binding = reader.choice(_BINDINGS)
+    parameters, bind = binding.parameters, binding.bind
     try:
         values = msgspec.json.decode(reader.json_text(ARGUMENTS))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -254,6 +255,8 @@ def _says(value: Any, said: Any) -> bool:
     """Whether a plain value is what was said: a boolean is no number, and a number no text."""
     if isinstance(value, enum.Enum):
         value = value.value
+    if type(value) is int and type(said) is float:
+        return value == said  # 5.0 is a whole number
     if type(value) in (bool, int, str):
         return type(value) is type(said) and value == said
     if type(value) is float:

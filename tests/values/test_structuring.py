@@ -87,6 +87,10 @@ Meters = NewType("Meters", float)
 
 GOOD: list[tuple[Any, Any, Any]] = [
     (int, 5, 5),
+    (int, 5.0, 5),
+    (Level, 1.0, Level.HIGH),
+    (Literal["a", 1], 1.0, 1),
+    (int | None, 5.0, 5),
     (float, 5, 5.0),
     (float, 5.5, 5.5),
     (bool, True, True),
@@ -154,7 +158,7 @@ def test_what_fits_is_taken(cls: Any, value: Any, expected: Any) -> None:
 
 
 BAD: list[tuple[Any, Any]] = [
-    (int, True), (int, 1.0), (int, "1"), (int, None), (int, [1]),
+    (int, True), (int, 1.5), (int, "1"), (int, None), (int, [1]),
     (float, True), (float, "1.5"), (float, None), (float, 10**400),
     (bool, 1), (bool, 0), (bool, "false"), (bool, None),
     (str, 1), (str, None), (str, ["a"]),
@@ -162,14 +166,14 @@ BAD: list[tuple[Any, Any]] = [
     (decimal.Decimal, True), (decimal.Decimal, "x"), (decimal.Decimal, "NaN"),
     (dt.datetime, "yesterday"), (dt.datetime, 5),
     (uuid.UUID, "x"), (uuid.UUID, 5),
-    (Color, "green"), (Color, None), (Level, True), (Level, 1.0), (Level, "1"),
+    (Color, "green"), (Color, None), (Level, True), (Level, 1.5), (Level, "1"),
     (Level, 2), (Mode, "x"), (Old, "b"), (Old, 5), (Mode | None, "x"), (Count, "5"),
-    (Literal["a", 1], True), (Literal["a", 1], 1.0), (Literal["a", 1], "b"),
+    (Literal["a", 1], True), (Literal["a", 1], "b"),
     (list[int], "12"), (list[int], {"0": 1}), (list[int], None), (list[int], [True]),
     (list[str], "abc"), (list, "abc"), (set[str], "abc"), (tuple[str, ...], "abc"),
     (tuple[int, str], [1]), (tuple[int, str], [1, "a", 2]), (tuple[int, str], ["a", 1]),
     (dict[str, int], [["a", 1]]), (dict[str, int], {"a": "1"}), (dict, []), (dict, "x"),
-    (int | None, "5"), (int | None, 5.0), (int | None, True),
+    (int | None, "5"), (int | None, 5.5), (int | None, True),
     (float | None, "5"), (float | None, True),
     (bool | None, 1), (str | None, 1),
     (list[int] | None, "12"), (list[int] | None, ["1"]),

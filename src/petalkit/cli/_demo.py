@@ -22,10 +22,9 @@ from .._logs import configure_logging
 from .._runtime import serve
 from .._settings import Settings
 from ..client import Client, open_client
-from . import _example
+from . import _example, _variables
 from ._call import readable_json
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError, report
-from . import _variables
 from ._variables import LogFormat, LogLevel
 
 ORGANIZATION_ID = "acme"
@@ -58,9 +57,7 @@ def demo(
     """
     if importlib.util.find_spec("amqtt") is None:
         raise UsageError("demo: the embedded broker is missing: pip install 'petalkit[broker]'")
-    configure_logging(
-        _variables.log_level(log_level, "warning"), _variables.log_format(log_format)
-    )
+    configure_logging(_variables.log_level(log_level, "warning"), _variables.log_format(log_format))
     return trio.run(_demo, once)
 
 

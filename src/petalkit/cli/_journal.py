@@ -23,10 +23,10 @@ from .._journal_records import CommandRecord
 from .._logs import configure_logging, escape
 from ._errors import EXIT_OK, UsageError
 from ._journal_path import with_journal
-from ._variables import log_format, log_level
 from ._journal_words import as_json, moment, paragraphs, what_became
 from ._options import GENERAL, JournalSettings
 from ._settings_loading import load
+from ._variables import log_format, log_level
 
 State: TypeAlias = Literal["accepted", "started", "finished"]
 

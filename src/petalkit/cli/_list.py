@@ -1,42 +1,48 @@
-"""`petalkit list`: what a petal serves, without running it."""
+"""`petalkit list`: what a petal serves, without running it: for people, or as JSON Schema."""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
+import json
 import math
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import attrs
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
+from .._binding import EMPTY
 from .._logs import configure_logging
 from .._petal import Petal
-from .._registry import CommandSpec, build_table
+from .._registry import CommandSpec, CommandTable, build_table
 from . import _settings_loading
+from ._describing import field_lines, fields_of, model_lines
 from ._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from ._host_petals import known_commands
 from ._options import GENERAL, HostOptions
-from ._targets import find_petals
+from ._schemas import describe_command, is_merged, result_node
+from ._targets import Found, find_petals
 from ._variables import log_format, log_level
+
+_INDENT = "      "
 
 
 def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     *targets: Annotated[str, Parameter(name="TARGET", negative=())],
     config: Annotated[Path | None, Parameter(group=GENERAL)] = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
     host: HostOptions | None = None,
 ) -> int:
-    """Show the commands of petals with their parameters and docs. Nothing is connected.
+    """Show the commands of petals: parameters, ranges, results, docs. Nothing is connected.
 
     TARGET is as for run. Of a petal of the host it is shown what can be known without running it.
 
     Args:
         config: A TOML file whose [petals.NAME] tables reach the petals' constructors.
+        as_json: Print one JSON object, with the JSON Schema (2020-12) of every command's data and
+            result.
     """
     if not targets:
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
@@ -45,7 +51,11 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     opened = (host or HostOptions()).open(loaded)
     found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
     petals = found.petals
-    table = build_table(petals)
+    table = build_table(petals, unknown_keys=loaded.settings.unknown_keys)
+    if as_json:
+        described = [_as_json(petal, _specs_of(petal, table)) for petal in petals]
+        print(json.dumps({"petals": described}, indent=2))  # noqa: T201
+        return _report_wrong(found)
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     for petal in petals:
@@ -53,17 +63,38 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         if guide_petal is not None:
             lines = _describe_host_petal(petal, guide_petal)
         else:
-            specs = sorted((spec for spec in table if spec.petal == petal.name), key=_by_name)
-            lines = _describe(petal, specs)
+            lines = _describe(petal, _specs_of(petal, table))
         for line in lines:
             console.print(line)
+    return _report_wrong(found)
+
+
+def _report_wrong(found: Found) -> int:
     for one in found.wrong:
         report(f"{one.target}: {one.message}", details=one.details)
     return EXIT_USAGE if found.wrong else EXIT_OK
 
 
-def _by_name(spec: CommandSpec) -> str:
-    return spec.name
+def _specs_of(petal: Petal, table: CommandTable) -> list[CommandSpec]:
+    return sorted((one for one in table if one.petal == petal.name), key=lambda one: one.name)
+
+
+def _as_json(petal: Petal, specs: list[CommandSpec]) -> dict[str, Any]:
+    guide_petal: Any = getattr(petal, "guide_petal", None)
+    cls: Any = type(petal if guide_petal is None else guide_petal)
+    found = {"name": petal.name, "version": petal.version, "doc": _doc(cls)}
+    if guide_petal is None:
+        return {**found, "commands": [describe_command(spec) for spec in specs]}
+    # Of a petal of the host: what arguments its commands take, only it knows.
+    commands, complete = known_commands(guide_petal)
+    names = [
+        {"name": one.name, "doc": one.doc, "options": {"thread": one.thread}} for one in commands
+    ]
+    return {**found, "complete": complete, "commands": names}
+
+
+def _doc(cls: type) -> str:
+    return (inspect.getdoc(cls) or "") if cls.__doc__ else ""
 
 
 def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
@@ -85,8 +116,8 @@ def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
 
 def _title(petal: Petal, cls: type) -> Iterator[Text]:
     yield Text.assemble((petal.name, "bold"), " ", petal.version)
-    doc = inspect.getdoc(cls)
-    if doc and cls.__doc__:
+    doc = _doc(cls)
+    if doc:
         yield Text(f"  {doc.splitlines()[0]}", style="dim")
 
 
@@ -103,13 +134,8 @@ def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
         yield Text("")
         yield Text.assemble("  ", (spec.name, "bold cyan"), *_options(spec))
         yield from _doc_lines(spec.doc)
-        for name, annotation, default in _arguments(spec):
-            yield Text.assemble(
-                "      ",
-                (name, "green"),
-                "" if annotation is inspect.Parameter.empty else f": {type_name(annotation)}",
-                " (required)" if default is inspect.Parameter.empty else f" = {default!r}",
-            )
+        yield from _arguments(spec)
+        yield from _result(spec)
     yield Text("")
 
 
@@ -127,65 +153,29 @@ def _options(spec: CommandSpec) -> Iterator[str]:
         notes.append("idempotent")
     if not spec.journal:
         notes.append("not in the journal")
+    if spec.unknown_keys == "refuse" and spec.known_keys is not None:
+        notes.append("refuses unknown keys")
     notes.append("no timeout" if math.isinf(spec.timeout) else f"timeout {spec.timeout:g} s")
     yield f"  [{', '.join(notes)}]"
 
 
-def _arguments(spec: CommandSpec) -> Iterator[tuple[str, Any, Any]]:
-    """Every key of `data` that the command knows: name, type, default (or empty)."""
-    for parameter in spec.parameters:
-        fields = list(_fields(parameter.annotation)) if parameter.whole else []
-        if fields:
-            yield from fields
-        elif parameter.whole:
-            yield "data (the whole of it)", parameter.annotation, {}
+def _arguments(spec: CommandSpec) -> Iterator[Text]:
+    """Every key of `data` that the command knows."""
+    for one in spec.parameters:
+        if not one.whole:
+            yield from field_lines(
+                one.name, one.node, EMPTY if one.required else one.default, _INDENT
+            )
+        elif one.node is not None and one.node.keys is not None:
+            for name, node, default in fields_of(one.node):
+                yield from field_lines(name, node, default, _INDENT, (one.node,))
         else:
-            default = inspect.Parameter.empty if parameter.required else parameter.default
-            yield parameter.name, parameter.annotation, default
+            yield from field_lines("data (the whole of it)", one.node, {}, _INDENT)
 
 
-def _fields(model: Any) -> Iterator[tuple[str, Any, Any]]:
-    if not isinstance(model, type) or not (attrs.has(model) or dataclasses.is_dataclass(model)):
-        return
-    try:
-        hints = typing.get_type_hints(model)
-    except NameError:
-        hints = {}
-    fields: Any = attrs.fields(model) if attrs.has(model) else dataclasses.fields(_any(model))
-    for field in fields:
-        if field.init:
-            yield field.name, hints.get(field.name, field.type), _default(field)
-
-
-def _any(value: Any) -> Any:
-    return value
-
-
-_ATTRS_FACTORY: Any = attrs.Factory
-
-
-class _Made:
-    """A default that a factory makes."""
-
-    def __repr__(self) -> str:
-        return "(made anew)"
-
-
-def _default(field: Any) -> Any:
-    """The default of a field of attrs or of a dataclass."""
-    default: Any = field.default
-    factory: Any = getattr(field, "default_factory", dataclasses.MISSING)
-    if factory is not dataclasses.MISSING or isinstance(default, _ATTRS_FACTORY):
-        return _Made()
-    return (
-        inspect.Parameter.empty
-        if default is dataclasses.MISSING or default is attrs.NOTHING
-        else default
-    )
-
-
-def type_name(annotation: Any) -> str:
-    """A type as a user wrote it, without the module names."""
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__name__
-    return inspect.formatannotation(annotation).replace("typing.", "")
+def _result(spec: CommandSpec) -> Iterator[Text]:
+    node = result_node(spec)
+    if node is not None and node.name != "Any":
+        where = "" if is_merged(spec.result) else ", as `result`"
+        yield Text.assemble(_INDENT, ("->", "green"), f" {node.name}{where}")
+        yield from model_lines(node, _INDENT + "    ")

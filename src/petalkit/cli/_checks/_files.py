@@ -28,8 +28,8 @@ from ...transports._credentials import (
 )
 from ...transports._tls import tls_context
 from .._options import GeneralOptions, SettingsOptions
-from .._variables import config_file
 from .._settings_loading import Loaded
+from .._variables import config_file
 from ._case import user_name
 from ._certificate import DAYS_WARNED, validities
 from ._values import Check, Findings, failed
