@@ -27,7 +27,7 @@ from .._files import open_regular
 from .._proxies import Proxy
 from .._settings import RENEWABLE, Settings, environment_name, is_default_place, is_off
 from ._proxy_environment import with_environment_proxy
-from ._variables import config_file, warn_of_unknown
+from ._variables import CONFIG, config_file, warn_of_unknown
 
 CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
 
@@ -117,12 +117,18 @@ def load(
     given = dict(given or {})
     if "organization_id" in given and "organization_file" in given:
         raise ConfigError("organization_id", "cannot be given together with --organization-file")
+    by_variable = config is None
     config = config_file(config)
     table: Mapping[str, Any] = {}
     petals: Mapping[str, Mapping[str, Any]] = {}
     proxies: Mapping[str, str] = {}
     if config is not None:
-        table, petals, proxies = _read_config(config)
+        try:
+            table, petals, proxies = _read_config(config)
+        except ConfigError as error:
+            if not by_variable:
+                raise
+            raise ConfigError(error.setting, f"{error.reason} (from {CONFIG})") from None
     folder = config.parent if config is not None else None
     layers = [
         _Layer(0, DictLoader(dict(table)), lambda _: str(config), folder),
