@@ -13,8 +13,8 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
                  _journal_forms  _posts  _duplicates  _outgoing  _deferred  _suspects  _stale
                  _outbox  _answers  _execution  _backlog  _unknown  _starts  _refused_lately
                  _endings  _dispatcher  _refusals  _malformed  _freshness  _held  _recovery
-                 _disk_backlog
-                 _copies  _intake  _link_terms  _supervisor  _restarts  _added_commands
+                 _disk_backlog  _copies  _intake  _link_terms  _supervisor  _restarts
+                 _added_commands  _loggers
                  _lifespans  _builtin  _watchdog  _runtime
     around it    _log_stream  _logs  _signals  _systemd  _run  client  _embedded_broker
                  testing/  compat/  cli/  __main__

@@ -32,7 +32,11 @@ class JournalInUse(JournalError):
 
     def __init__(self, path: object, process: int | None) -> None:
         who = "another process" if process is None else f"process {process}"
-        super().__init__(path, f"{who} uses it; each runtime needs a journal of its own")
+        advice = (
+            "if it serves this device already, stop it, or give this one another device_id; "
+            "if it serves another device, name another file"
+        )
+        super().__init__(path, f"{who} uses it: {advice}")
         self.process = process
 
 

@@ -23,6 +23,7 @@ from ._context import NotServed
 from ._errors import ErrorCode, PayloadError
 from ._failures import hint_for, showable, single, split_foreign, text_of
 from ._identity import IdentityWaiter
+from ._loggers import enable_again
 from ._messages import Identity
 from ._outbox import Outbox
 from ._petal import DEBUG, Petal, set_host
@@ -348,6 +349,7 @@ class PetalLife:
             try:
                 async with self.petal.lifespan():
                     scope.deadline = math.inf
+                    enable_again(f"petal {self.petal.name!r}")
                     self._enter_service()
                     self._tell(task_status)
                     try:
@@ -361,6 +363,7 @@ class PetalLife:
             except BaseException as error:
                 scope.shield = False  # or no cancellation from outside would be seen here
                 why = "its lifespan raised" if self._entered else "it did not start"
+                enable_again(f"petal {self.petal.name!r}")
                 self._fail_with(why, error)
         if self._entered and not self._over.is_set() and not scope.cancelled_caught:
             # It took the cancellation of a scope or nursery of its own for an end.

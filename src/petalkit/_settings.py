@@ -62,11 +62,31 @@ T = TypeVar("T")
 
 
 JOURNAL_OFF = "off"
+_OFF_WORDS = frozenset({JOURNAL_OFF, "false", "no", "none", "0"})
+_ON_WORDS = frozenset({"on", "true", "yes", "1"})
+
+
+def is_off(value: object) -> bool:
+    """Whether a word says that there is no journal; none of them is a file's name."""
+    return str(value).lower() in _OFF_WORDS
+
+
+def is_default_place(value: object) -> bool:
+    """Whether a word says that there is a journal, and not where."""
+    return str(value).lower() in _ON_WORDS
+
+
+def _absolute(value: str | os.PathLike[str]) -> Path:
+    """The path as it is meant now: a petal may change the current folder between two uses."""
+    return Path(value).absolute()
 
 
 def _journal_path(value: Any) -> Path | None:
-    """A path; the word "off" is how a file or a command line says that there is none."""
-    return None if value is None or str(value) == JOURNAL_OFF else Path(value)
+    if value is None or is_off(value):
+        return None
+    if is_default_place(value):
+        raise ConfigError("journal", f"must be a file; only `petalkit run` takes {value!r}")
+    return _absolute(value)
 
 
 def _setting(
@@ -74,6 +94,14 @@ def _setting(
 ) -> T:
     metadata = {"help": text, "unit": unit, "secret": secret}
     field: T = attrs.field(default=default, validator=check, repr=not secret, metadata=metadata)
+    return field
+
+
+def _file_setting(default: None, text: str) -> Path | None:
+    metadata = {"help": text, "unit": "", "secret": False}
+    field: Path | None = attrs.field(
+        default=default, converter=attrs.converters.optional(_absolute), metadata=metadata
+    )
     return field
 
 
@@ -118,7 +146,7 @@ class Settings:
     )
     organization_file: Path = attrs.field(
         default=DEFAULT_ORGANIZATION_FILE,
-        converter=Path,
+        converter=_absolute,
         metadata={
             "help": "The file that the organization ID is read from.",
             "unit": "",
@@ -142,29 +170,29 @@ class Settings:
 
     # -- security
     username: str | None = _setting(None, "User name for the broker.", check=mqtt_text)
-    username_file: Path | None = _setting(
+    username_file: Path | None = _file_setting(
         None, "A file that holds the user name and nothing else; read at each connect."
     )
     username_source: SecretSource | None = _setting(
         None, "A callable that gives the user name, asked at each connect."
     )
     password: str | None = _setting(None, "Password for the broker.", check=mqtt_size, secret=True)
-    password_file: Path | None = _setting(
+    password_file: Path | None = _file_setting(
         None,
         "A file that holds the password for the broker and nothing else; read at each connect.",
     )
     password_source: SecretSource | None = _setting(
         None, "A callable that gives the password, asked at each connect."
     )
-    ca_file: Path | None = _setting(
+    ca_file: Path | None = _file_setting(
         None, "CA certificates (PEM) to trust in place of the system's."
     )
-    cert_file: Path | None = _setting(None, "Client certificate (PEM).")
-    key_file: Path | None = _setting(None, "Private key (PEM) of the client certificate.")
+    cert_file: Path | None = _file_setting(None, "Client certificate (PEM).")
+    key_file: Path | None = _file_setting(None, "Private key (PEM) of the client certificate.")
     key_password: str | None = _setting(
         None, "Password of an encrypted key_file.", check=mqtt_size, secret=True
     )
-    key_password_file: Path | None = _setting(
+    key_password_file: Path | None = _file_setting(
         None,
         "A file that holds the password of an encrypted key_file and nothing else; read at each "
         "connect.",
@@ -199,7 +227,7 @@ class Settings:
     proxy_credentials: str | None = _setting(
         None, "name:password for the proxy (Basic).", check=check_credentials, secret=True
     )
-    websocket_headers_file: Path | None = _setting(
+    websocket_headers_file: Path | None = _file_setting(
         None,
         "HTTP headers more to open a WebSocket with, such as Authorization: one a line; read at "
         "each connect.",
@@ -327,7 +355,7 @@ class Settings:
     sidecar_token: str | None = _setting(
         None, "A secret shared with that client: without it no message is taken.", secret=True
     )
-    sidecar_token_file: Path | None = _setting(
+    sidecar_token_file: Path | None = _file_setting(
         None, "A file that holds that secret and nothing else; read for each link."
     )
     sidecar_token_source: SecretSource | None = _setting(

@@ -181,10 +181,10 @@ def test_a_file_of_a_secret_that_is_a_pipe_or_missing(
             check = doctor(*options)["certificates"]
             outcome = run_cli("call", "x/y", *options)
         assert check["verdict"] == "failed"
-        assert f"{name}_file: {file}" in check["found"]
+        assert f"{name}_file: {Path(file).absolute()}" in check["found"]
         assert text in check["found"]
         assert outcome.code == 2
-        assert f"{name}_file: {file} cannot be read" in outcome.err
+        assert f"{name}_file: {Path(file).absolute()} cannot be read" in outcome.err
 
 
 @pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
@@ -217,10 +217,13 @@ def test_a_key_and_a_password_that_others_may_read(
     check = report["certificates"]
     assert check["verdict"] == "warning"
     assert f"key_file: {made.client_key} can be read by its group" in check["found"]
-    assert "password_file: password can be read by everybody (mode 0604)" in check["found"]
+    assert (
+        f"password_file: {Path('password').absolute()} can be read by everybody (mode 0604)"
+        in check["found"]
+    )
     assert [todo.split(",")[0] for todo in check["todo"]] == [
         f"chmod 600 {made.client_key}",
-        "chmod 600 password",
+        f"chmod 600 {Path('password').absolute()}",
     ]
     assert "s3cr3t" not in str(report)
 

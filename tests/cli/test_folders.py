@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from petalkit import Petal, Settings
-from petalkit.cli import _run
+from petalkit.cli import _options, _run
 from petalkit.cli._checks._petals import check_petals
 from petalkit.cli._errors import UsageError
 from petalkit.cli._options import HostOptions
@@ -148,7 +148,7 @@ def test_run_serves_the_rest_and_logs_the_others(
         return 0
 
     monkeypatch.setattr(_run, "run_as_process", run_as_process)
-    monkeypatch.setattr(_run, "configure_logging", lambda *args: None)
+    monkeypatch.setattr(_options, "configure_logging", lambda *args: None)
     outcome = run_cli("run", "petals", "--journal", "off")
     assert outcome.code == 0
     assert served == ["lamp", "left", "right"]

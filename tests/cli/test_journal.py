@@ -196,7 +196,7 @@ def test_vacuum(run_cli: RunCli, path: Path) -> None:
     ("arguments", "code", "text"),
     [
         (("list",), 2, "there is no journal"),
-        (("list", "--journal", "none"), 2, "there is no journal"),
+        (("list", "--journal", "missing"), 2, "there is no journal"),
         (("list", "--journal", "off"), 2, "the journal is off"),
         (("list", "--journal", "j"), 1, "is not an SQLite file"),
         (("list", "--journal", "db"), 1, "is an SQLite file of another program"),
@@ -282,15 +282,42 @@ def test_who_says_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
     assert loaded_journal(tmp_path) == path
     monkeypatch.setenv("PETALKIT_JOURNAL", "off")
     assert loaded_journal(tmp_path, 'journal = "j"') is None
-    assert loaded_journal(tmp_path, journal=Path("k")) == Path("k")
+    assert loaded_journal(tmp_path, journal=Path("k")) == Path("k").absolute()
     monkeypatch.setenv("PETALKIT_JOURNAL", "~/j")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert loaded_journal(tmp_path) == Path("/home/somebody/j")
     assert loaded_journal(tmp_path, journal=Path("off")) is None
     monkeypatch.delenv("PETALKIT_JOURNAL")
-    (tmp_path / "folder" / "p.toml").write_text("[petalkit]\njournal = false\n")
-    with pytest.raises(ConfigError, match="journal: must be a path, not False"):
-        load(config=tmp_path / "folder" / "p.toml")
+    with pytest.raises(ConfigError, match="journal: must be a path, not 7"):
+        loaded_journal(tmp_path, "journal = 7")
+
+
+@pytest.mark.parametrize("word", ["false", "no", "None", "0", "OFF"])
+def test_words_for_none_are_no_file(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded_journal(tmp_path, journal=Path(word)) is None
+    assert loaded_journal(tmp_path, f'journal = "{word}"') is None
+    assert Settings(journal=word).journal is None  # type: ignore[arg-type]
+    monkeypatch.setenv("PETALKIT_JOURNAL", word)
+    assert loaded_journal(tmp_path) is None
+
+
+@pytest.mark.parametrize("word", ["true", "Yes", "on", "1"])
+def test_words_for_one_are_the_default_place(
+    word: str, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded_journal(tmp_path, journal=Path(word)) == path
+    assert loaded_journal(tmp_path, f'journal = "{word}"') == path
+    monkeypatch.setenv("PETALKIT_JOURNAL", word)
+    assert loaded_journal(tmp_path, "journal = false") == path
+    with pytest.raises(ConfigError, match="only `petalkit run` takes"):
+        Settings(journal=word)  # type: ignore[arg-type]
+
+
+def test_true_and_false_of_a_file(tmp_path: Path, path: Path) -> None:
+    assert loaded_journal(tmp_path, "journal = false") is None
+    assert loaded_journal(tmp_path, "journal = true") == path
 
 
 def test_the_library_has_none_by_default() -> None:
@@ -307,9 +334,15 @@ def test_run_has_one_unless_told_otherwise(
         return 0
 
     monkeypatch.setattr(_run, "run_as_process", run_as_process)
-    for options in ((), ("--journal", "j"), ("--journal", "off")):
+    for options in (
+        (),
+        ("--journal", "j"),
+        ("--journal", "off"),
+        ("--journal", "No"),
+        ("--journal", "yes"),
+    ):
         assert run_cli("run", str(example_file), *WHO, *options).code == 0
-    assert seen == [path, Path("j"), None]
+    assert seen == [path, Path("j").absolute(), None, None, path]
     assert not path.parent.exists()  # that is the runtime's to do
 
 

@@ -11,7 +11,10 @@ import pytest
 from petalkit import ConfigError, Settings
 from petalkit.cli import _options, _settings_loading
 from petalkit.cli._settings_loading import load
+from petalkit.cli._variables import log_format, log_level
 from petalkit.transports._credentials import renew_from_files
+
+from .conftest import RunCli
 
 
 def config(tmp_path: Path, text: str) -> Path:
@@ -145,7 +148,7 @@ def test_paths_are_relative_to_the_file_they_stand_in(
     settings = load({"cert_file": Path("c.pem"), "key_file": Path("k.pem")}, config=file).settings
     assert settings.ca_file == folder / "ca.pem"
     assert settings.organization_file == Path("/abs/x.json")
-    assert settings.cert_file == Path("c.pem")
+    assert settings.cert_file == Path("c.pem").absolute()
 
 
 def test_the_password_comes_from_a_file_without_its_line_end(tmp_path: Path) -> None:
@@ -165,7 +168,7 @@ def test_a_secret_and_its_file_follow_their_layers(
     settings = load(config=file).settings
     assert (settings.password, settings.password_file) == ("environment", None)
     settings = load({"password_file": Path("given")}, config=file).settings
-    assert (settings.password, settings.password_file) == (None, Path("given"))
+    assert (settings.password, settings.password_file) == (None, Path("given").absolute())
     monkeypatch.setenv("PETALKIT_PASSWORD_FILE", "too")
     with pytest.raises(ConfigError, match=r"together with password \(from PETALKIT_PASSWORD_FILE"):
         load(config=file)
@@ -203,7 +206,7 @@ def test_an_organization_file_goes_before_an_id_of_a_lower_layer(
     monkeypatch.setenv("PETALKIT_ORGANIZATION_ID", "middle")
     settings = load({"organization_file": Path("f")}, config=file).settings
     assert settings.organization_id is None
-    assert settings.organization_file == Path("f")
+    assert settings.organization_file == Path("f").absolute()
 
 
 def test_a_file_on_the_command_line_takes_the_variable_out_of_the_way(
@@ -221,10 +224,71 @@ def test_a_slip_in_a_variables_name_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PETALKIT_GRCAE", "3")
-    monkeypatch.setenv("PETALKIT_PYTHON", "not a setting, and like none")
+    monkeypatch.setenv("PETALKIT_WHATEVER", "x")
+    monkeypatch.setenv("PETALKIT_CONFIG", "")
+    monkeypatch.setenv("PETALKIT_LOG_LEVEL", "info")
+    monkeypatch.setenv("PETALKIT_PYTHON", "of our own scripts")
     assert load().settings.grace == Settings().grace
     assert "PETALKIT_GRCAE is no setting, and ignored; did you mean PETALKIT_GRACE?" in caplog.text
-    assert "PETALKIT_PYTHON" not in caplog.text
+    assert "PETALKIT_WHATEVER is no setting, and ignored" in caplog.text
+    assert len(caplog.records) == 2
+
+
+def test_the_variables_of_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
+) -> None:
+    monkeypatch.setenv("PETALKIT_CONFIG", str(config(tmp_path, "[petalkit]\ngrace = 1\n")))
+    assert load().settings.grace == 1
+    other = tmp_path / "other.toml"
+    other.write_text("[petalkit]\ngrace = 2\n")
+    assert load(config=other).settings.grace == 2
+    monkeypatch.setenv("PETALKIT_LOG_LEVEL", "DEBUG")
+    assert log_level(None, "info") == "debug"
+    assert log_level("error", "info") == "error"
+    monkeypatch.setenv("PETALKIT_LOG_FORMAT", "json")
+    assert (log_format(None), log_format("text")) == ("json", "text")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("run", "x"), ("list", "x"), ("doctor",), ("call", "a/b"), ("journal", "list")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("variable", ["PETALKIT_LOG_LEVEL", "PETALKIT_LOG_FORMAT"])
+def test_a_wrong_value_of_a_variable_is_told_by_each_command(
+    command: tuple[str, ...], variable: str, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
+) -> None:
+    monkeypatch.setenv(variable, "loud")
+    outcome = run_cli(*command)
+    assert outcome.code == 2
+    assert f"not 'loud' (from {variable})" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_config_file_of_the_variable_that_is_missing_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETALKIT_CONFIG", str(tmp_path / "none.toml"))
+    with pytest.raises(ConfigError, match=r"none\.toml.*\(from PETALKIT_CONFIG\)"):
+        load()
+
+
+def test_paths_mean_the_folder_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two connects a petal may change the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pw").write_text("secret")
+    names = [name for name in _settings_loading.loadable_fields() if name.endswith("_file")]
+    settings = Settings(username="u", password_file=Path("pw"), journal=Path("j"))
+    assert renew_from_files(settings).password == "secret"
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert renew_from_files(settings).password == "secret"
+    assert settings.journal == tmp_path / "j"
+    for name in names:  # also of one that is made from another
+        made = attrs.evolve(Settings(username="u", cert_file="c", key_file="k"), **{name: "f"})
+        assert getattr(made, name) == tmp_path / "other" / "f", name
 
 
 # -- a list in the words of JSON

@@ -229,6 +229,7 @@ def test_one_runtime_at_a_time(path: Path) -> None:
         store.write(done(1))
         reason = refused(path, "uses it")
         assert reason.startswith(f"process {os.getpid()} uses it")
+        assert "if it serves this device already, stop it, or give this one another" in reason
         store.write(done(3))
     with opened(path) as store:
         assert len(store.load().remembered) == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
+import logging.config
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ import trio
 
 from petalkit import AllPetalsFailed, ConfigError, Petal, Settings, command
 from petalkit._lifespans import PetalLife
+from petalkit._loggers import enable_again
 from petalkit._run import run_until_signalled
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
@@ -471,3 +474,32 @@ async def test_a_start_that_leaves_disorder_ends_its_own_petal_only(
     async with open_harness(Disorderly(), Recorder()) as harness:
         assert (await harness.call("rec/note")).success
         assert harness.statistics().unavailable_petals == ("disorderly",)
+
+
+async def test_a_petal_that_configures_logging_silences_only_itself(
+    caplog: pytest.LogCaptureFixture, autojump_clock: object
+) -> None:
+    """`disable_existing_loggers` is true unless told otherwise."""
+
+    class Configures(Petal):
+        name = "configures"
+
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            logging.config.dictConfig({"version": 1, "incremental": False})
+            yield
+
+    try:
+        async with open_harness(Configures()):
+            ours = [
+                logger
+                for name, logger in logging.root.manager.loggerDict.items()
+                if name.startswith("petalkit.") and isinstance(logger, logging.Logger)
+            ]
+            assert len(ours) > 5
+            assert not [logger.name for logger in ours if logger.disabled]
+        (told,) = [one for one in caplog.records if "turned off" in one.getMessage()]
+        assert "petal 'configures' has turned off petalkit's loggers" in told.getMessage()
+        assert "disable_existing_loggers=False" in told.getMessage()
+    finally:
+        enable_again("the test")

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from .._codec import Timestamps
 from .._errors import ErrorCode, PayloadError, TransportError
-from .._logs import configure_logging, escape
+from .._logs import escape
 from .._messages import MAX_EXPIRY, Response
 from .._settings import Settings
 from ..client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
@@ -61,7 +61,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
         raise UsageError("call: which command? Write petalkit call example-petal/hello")
     general = general or GeneralOptions()
     loaded = general.load(settings or CallSettings())
-    configure_logging(general.log_level or "warning", general.log_format)
+    general.configure_logging("warning")
     if not 0 < timeout < math.inf:
         raise UsageError(f"--timeout must be seconds above 0, not {timeout}")
     if expires_in is not None and not (0 < expires_in <= MAX_EXPIRY or expires_in == math.inf):

@@ -22,10 +22,10 @@ from .._logs import configure_logging
 from .._runtime import serve
 from .._settings import Settings
 from ..client import Client, open_client
-from . import _example
+from . import _example, _variables
 from ._call import readable_json
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError, report
-from ._options import LogFormat, LogLevel
+from ._variables import LogFormat, LogLevel
 
 ORGANIZATION_ID = "acme"
 CALL_TIMEOUT = 10.0  # seconds
@@ -42,8 +42,8 @@ _SCENES: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
 def demo(
     *,
     once: Annotated[bool, Parameter(negative=())] = False,
-    log_level: LogLevel = "warning",
-    log_format: LogFormat = "text",
+    log_level: LogLevel | None = None,
+    log_format: LogFormat | None = None,
 ) -> int:
     """Show petalkit at work: an embedded broker, the example petal, a few commands.
 
@@ -57,7 +57,7 @@ def demo(
     """
     if importlib.util.find_spec("amqtt") is None:
         raise UsageError("demo: the embedded broker is missing: pip install 'petalkit[broker]'")
-    configure_logging(log_level, log_format)
+    configure_logging(_variables.log_level(log_level, "warning"), _variables.log_format(log_format))
     return trio.run(_demo, once)
 
 

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from .._logs import configure_logging, escape
+from .._logs import escape
 from ._call import read_data
 from ._checks._case import Call, Case
 from ._checks._files import check_certificates, load_settings
@@ -76,7 +76,7 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     if data is not None and call is None:
         raise UsageError("--data needs the command that it is for: --call COMMAND")
     general = general or GeneralOptions()
-    configure_logging(general.log_level or "error", general.log_format)
+    general.configure_logging("error")
     report = _Report(as_text=not as_json)
     loaded, check = load_settings(general, settings or RunSettings())
     report.show(check)

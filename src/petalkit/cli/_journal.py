@@ -26,6 +26,7 @@ from ._journal_path import with_journal
 from ._journal_words import as_json, moment, paragraphs, what_became
 from ._options import GENERAL, JournalSettings
 from ._settings_loading import load
+from ._variables import log_format, log_level
 
 State: TypeAlias = Literal["accepted", "started", "finished"]
 
@@ -52,7 +53,7 @@ class FileOptions:
             UsageError: there is none.
             JournalError: it is no journal, or cannot be opened.
         """
-        configure_logging("error", "text")
+        configure_logging(log_level(None, "error"), log_format(None))
         settings = with_journal(load((given or JournalSettings()).given(), config=self.config))
         if settings.journal is None:
             raise UsageError("the journal is off; name one: --journal FILE")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .._binding import EMPTY
+from .._logs import configure_logging
 from .._petal import Petal
 from .._registry import CommandSpec, CommandTable, build_table
 from . import _settings_loading
@@ -23,6 +24,7 @@ from ._host_petals import known_commands
 from ._options import GENERAL, HostOptions
 from ._schemas import describe_command, is_merged, result_node
 from ._targets import Found, find_petals
+from ._variables import log_format, log_level
 
 _INDENT = "      "
 
@@ -44,6 +46,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     """
     if not targets:
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
+    configure_logging(log_level(None, "warning"), log_format(None))
     loaded = _settings_loading.load(config=config)
     opened = (host or HostOptions()).open(loaded)
     found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)

@@ -11,18 +11,17 @@ import shlex
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 from cyclopts import Group, Parameter
 
+from .._logs import configure_logging
 from .._settings import environment_name
 from . import _settings_loading
 from ._errors import UsageError
 from ._host_petals import WITHOUT, HostPetals, ProxyTarget, open_host
-
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
-LogFormat: TypeAlias = Literal["text", "json"]
+from ._variables import CONFIG, LogFormat, LogLevel, log_format, log_level
 
 _SHOWN_FIRST = (
     "broker",
@@ -158,7 +157,8 @@ def advice(
         arguments += ["--host-compat", *as_arguments({"proxy": host.proxy})]
     arguments += as_arguments({"config": general.config, **settings.given()})
     command = shlex.join(["petalkit", "doctor", *arguments])
-    variables = [name for name in _settings_loading.setting_variables() if os.environ.get(name)]
+    names = [*_settings_loading.setting_variables(), CONFIG]
+    variables = [name for name in names if os.environ.get(name)]
     where = ", with the same PETALKIT_* variables," if variables else ""
     return f"`{command}`{where} looks for the cause"
 
@@ -174,8 +174,16 @@ class GeneralOptions:
     log_level: LogLevel | None = None
     """What to log, on stderr."""
 
-    log_format: LogFormat = "text"
+    log_format: LogFormat | None = None
     """Log lines for people, or one JSON object per line."""
+
+    def configure_logging(self, default: LogLevel) -> None:
+        """Log as these options, or the variables, say.
+
+        Raises:
+            ConfigError: a variable has another value.
+        """
+        configure_logging(log_level(self.log_level, default), log_format(self.log_format))
 
     def load(self, settings: SettingsOptions) -> _settings_loading.Loaded:
         """Load the settings from all layers; see `_settings_loading.load`."""

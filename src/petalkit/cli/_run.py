@@ -7,7 +7,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .._logs import configure_logging
 from .._run import run_as_process
 from ._errors import UsageError
 from ._journal_path import with_journal
@@ -47,7 +46,7 @@ def run(  # noqa: D417 - what is left out has its words elsewhere
         raise UsageError("run: which petal? Write petalkit run module:Petal or path/to/file.py")
     general = general or GeneralOptions()
     loaded = general.load(settings or RunSettings())
-    configure_logging(general.log_level or "info", general.log_format)
+    general.configure_logging("info")
     opened = (host or HostOptions()).open(loaded)
     found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened, strict=strict)
     for one in found.wrong:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 import os
 import tomllib
 import types
@@ -26,10 +25,9 @@ from typed_settings.loaders import DictLoader, EnvLoader
 from .._errors import ConfigError
 from .._files import open_regular
 from .._proxies import Proxy
-from .._settings import RENEWABLE, Settings, environment_name
+from .._settings import RENEWABLE, Settings, environment_name, is_default_place, is_off
 from ._proxy_environment import with_environment_proxy
-
-logger = logging.getLogger("petalkit.settings")
+from ._variables import CONFIG, config_file, warn_of_unknown
 
 CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration
 
@@ -111,7 +109,7 @@ def load(
     Args:
         given: what the command line gave, by setting; it goes before all else.
         config: a TOML file: a table `[petalkit]`, a table `[petals.NAME]` per petal, and a
-            table `[proxies]` for petals of the host.
+            table `[proxies]` for petals of the host. None: that of `PETALKIT_CONFIG`.
 
     Raises:
         ConfigError: something cannot be read or used; it names the setting and the origin.
@@ -119,24 +117,32 @@ def load(
     given = dict(given or {})
     if "organization_id" in given and "organization_file" in given:
         raise ConfigError("organization_id", "cannot be given together with --organization-file")
+    by_variable = config is None
+    config = config_file(config)
     table: Mapping[str, Any] = {}
     petals: Mapping[str, Mapping[str, Any]] = {}
     proxies: Mapping[str, str] = {}
     if config is not None:
-        table, petals, proxies = _read_config(config)
+        try:
+            table, petals, proxies = _read_config(config)
+        except ConfigError as error:
+            if not by_variable:
+                raise
+            raise ConfigError(error.setting, f"{error.reason} (from {CONFIG})") from None
     folder = config.parent if config is not None else None
     layers = [
         _Layer(0, DictLoader(dict(table)), lambda _: str(config), folder),
         _Layer(1, EnvLoader(prefix="PETALKIT_"), environment_name),
         _Layer(2, DictLoader(given), lambda name: "--" + name.replace("_", "-")),
     ]
-    _warn_of_slips()
+    warn_of_unknown(setting_variables())
     merged = typed_settings.load_settings(_LAYERED, layers)
     hints = setting_types()
     values = {
         name: _convert(field, hints[name], value)
         for name, field in loadable_fields().items()
         if (value := getattr(merged, name)) is not None
+        and not (name == "journal" and is_default_place(value.raw))
     }
     if _outranks(merged.organization_file, merged.organization_id):
         # A fixed ID goes before the file, but not before a file named in a higher layer.
@@ -158,18 +164,6 @@ def load(
     file = str(config) if config is not None else None
     settings, proxy = with_environment_proxy(settings, os.environ)
     return Loaded(settings, petals, proxies, file, frozenset(values), proxy)
-
-
-def _warn_of_slips() -> None:
-    """Name variables that look like a mistyped setting; others under the prefix are not ours."""
-    known = setting_variables()
-    for variable in os.environ:
-        if variable.startswith("PETALKIT_") and variable not in known:
-            close = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
-            if close:
-                logger.warning(
-                    "%s is no setting, and ignored; did you mean %s?", variable, close[0]
-                )
 
 
 # One attribute per loadable setting. No types: the values are converted here, strictly, where
@@ -268,7 +262,7 @@ def _table(value: Any, what: str, path: Path) -> dict[str, Any]:
 
 def _convert(field: attrs.Attribute[Any], hint: Any, value: _Value) -> Any:
     """Text or a TOML value to the field's type, strictly: 1.0 is no whole number, 1 is no bool."""
-    if str(value.raw) == field.metadata.get("off"):
+    if field.metadata.get("off") and is_off(value.raw):
         return value.raw  # a word that the field itself knows, and not relative to a folder
     try:
         return _to_type(value.raw, hint, value.folder)

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 import attrs
 
 from .._errors import PetalkitError
+from .._loggers import enable_again
 from .._petal import Petal
 from .._registry import build_table, check_petal
 from ._errors import UsageError
@@ -118,6 +119,7 @@ def find_petals(
     for target in targets:
         if not is_folder(target):
             made.append(maker.make(target))
+            enable_again(target)
             continue
         before = len(made), len(wrong)
         for file in petal_files(target):
@@ -131,6 +133,7 @@ def find_petals(
                 if strict:
                     raise UsageError(f"{file}: {error}", details=details) from None
                 wrong.append(Wrong(file, str(error), details))
+            enable_again(file)
         if (len(made), len(wrong)) == before:
             raise UsageError(f"{target!r} is a folder, and no file in it defines a petal")
     if not made:

@@ -29,6 +29,7 @@ from ...transports._credentials import (
 from ...transports._tls import tls_context
 from .._options import GeneralOptions, SettingsOptions
 from .._settings_loading import Loaded
+from .._variables import config_file
 from ._case import user_name
 from ._certificate import DAYS_WARNED, validities
 from ._values import Check, Findings, failed
@@ -53,12 +54,13 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
     findings = Findings("settings")
     for notice in notices:
         findings.warn(notice, "Mend the name of the variable.")
-    if general.config is None:
+    config = config_file(general.config)
+    if config is None:
         findings.ok("from the command line, the environment and the defaults; no --config file")
     else:
-        findings.ok(f"from {general.config}, beside command line and environment")
+        findings.ok(f"from {config}, beside command line and environment")
         secret = _holds_secret(loaded.settings)
-        check_mode(findings, "config", general.config, secret=secret)
+        check_mode(findings, "config", config, secret=secret)
     if loaded.environment_proxy is not None:
         findings.ok(f"the proxy {loaded.environment_proxy} from HTTPS_PROXY; --proxy off for none")
     gap = replay_gap(loaded.settings)
