@@ -84,6 +84,4 @@ def _call_all() -> None:
             call()
 
 
-os.register_at_fork(
-    before=_hold_signals, after_in_parent=_let_signals, after_in_child=_free_child
-)
+os.register_at_fork(before=_hold_signals, after_in_parent=_let_signals, after_in_child=_free_child)

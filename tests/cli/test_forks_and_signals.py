@@ -41,6 +41,7 @@ def test_a_child_that_is_ended_as_soon_as_it_is_there_does_not_stop_its_parent()
     )
     assert done.stdout.splitlines() == ["-15 []", "['SIGTERM']"], done.stderr
 
+
 WITHOUT_DESCRIPTORS = """
 import os, resource, signal
 import trio

@@ -163,7 +163,12 @@ def terminal() -> Iterator[tuple[int, int]]:
 def test_a_terminal_that_is_not_read_holds_up_nobody(terminal: tuple[int, int]) -> None:
     master, descriptor = terminal
     writer = LineWriter(descriptor)
-    assert in_thread(lambda: [writer.write(LINE) for _ in range(3000)])
+
+    def write() -> None:
+        for _ in range(3000):
+            writer.write(LINE)
+
+    assert in_thread(write)
     size = 3000 * (len(LINE) + 1)  # a terminal ends lines with two characters
     assert read_exactly(master, size) == 3000 * LINE.replace("\n", "\r\n").encode()
     writer.flush(PATIENCE)
@@ -175,9 +180,14 @@ def test_last_words_do_not_wait_for_a_terminal_that_has_room_for_some_of_them(
 ) -> None:
     _, descriptor = terminal
     stderr = os.dup(2)
+
+    def say() -> None:
+        for _ in range(3000):
+            last_words("x" * 99)
+
     os.dup2(descriptor, 2)
     try:
-        assert in_thread(lambda: [last_words("x" * 99) for _ in range(3000)])
+        assert in_thread(say)
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -212,10 +222,10 @@ def test_a_line_of_a_finalizer_starts_no_second_thread(
         if not made:
             made.append(threading.main_thread())
             writer.write("of a finalizer\n")
-        made.append(_Thread(**arguments))
+        made.append(real(**arguments))
         return made[-1]
 
-    _Thread = threading.Thread
+    real = threading.Thread
     monkeypatch.setattr(threading, "Thread", thread)
     writer.write("a line\n")
     assert len(made) == 2
