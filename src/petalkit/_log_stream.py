@@ -3,7 +3,9 @@
 The rule: writing a line never blocks the caller. What the descriptor does not take at once is kept,
 up to a bound, and written by a thread; what is beyond the bound is dropped, counted, and told when
 there is room again. The trap: a pipe that nobody empties and a terminal that was stopped (Ctrl-S)
-block in `write`, which would hold up the event loop, and with it the emergency stop.
+block in `write`, which would hold up the event loop, and with it the emergency stop. A terminal
+takes a line in part and waits for the rest, so it is written to by the thread alone. Another: a
+finalizer or a handler of a signal may write a line while this thread is in `write`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,6 @@ class LineWriter:
 
     Attributes:
         dropped: lines, since they were last told of.
-        close: to be called when no more is written.
     """
 
     def __init__(self, descriptor: int, *, kept_max: int = KEPT_MAX) -> None:
@@ -42,8 +43,12 @@ class LineWriter:
         self._kept_max = kept_max
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
+        self._is_pipe = not os.isatty(descriptor)  # or a file, or a socket: as good
         self._reset()
-        self.close = in_child(self._reset)
+
+    def close(self) -> None:
+        """No more is written."""
+        self._forget()
 
     def _reset(self) -> None:
         """Begin anew: in a forked child there is no thread, and the lines are the parent's."""
@@ -52,12 +57,15 @@ class LineWriter:
         self._size = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._draining = False  # there is a thread, or will be at once
+        self._forget = in_child(self._reset)  # in the child of a child, too
 
     def write(self, text: str) -> None:
         """Write a line now, or soon, or drop it."""
         data = text.encode(errors="backslashreplace")
         with self._changed:
-            if not self._kept and len(data) <= AT_ONCE_MAX and self._takes():
+            at_once = self._is_pipe and not self._kept and len(data) <= AT_ONCE_MAX
+            if at_once and self._takes():
                 with contextlib.suppress(OSError):  # nobody reads any more
                     data = data[os.write(self._descriptor, data) :]
                     if not data:
@@ -67,12 +75,19 @@ class LineWriter:
                 return
             self._kept.append(data)
             self._size += len(data)
-            if self._thread is None:
-                # It waits for the reader without a limit, and nobody waits for a daemon thread.
-                self._thread = threading.Thread(
-                    target=self._drain, name="petalkit log", daemon=True
-                )
-                self._thread.start()
+            if not self._draining:
+                self._draining = True
+                self._start()
+
+    def _start(self) -> None:
+        try:
+            # It waits for the reader without a limit, and nobody waits for a daemon thread.
+            thread = threading.Thread(target=self._drain, name="petalkit log", daemon=True)
+            thread.start()
+        except RuntimeError:  # no more threads, or the interpreter ends: the next line tries again
+            self._draining = False
+        else:
+            self._thread = thread
 
     def _takes(self) -> bool:
         return any(event & select.POLLOUT for _, event in self._poll.poll(0))
@@ -82,6 +97,7 @@ class LineWriter:
             with self._changed:
                 if not self._kept and not self.dropped:
                     self._thread = None
+                    self._draining = False
                     self._changed.notify_all()
                     return
                 if not self._kept:
@@ -89,19 +105,27 @@ class LineWriter:
                     self._size += len(self._kept[0])
                     self.dropped = 0
                 data = self._kept[0]
-            rest = data
-            with contextlib.suppress(OSError):
-                while rest:
-                    rest = rest[os.write(self._descriptor, rest) :]
+            self._write_all(data)
             with self._changed:
                 self._kept.popleft()
                 self._size -= len(data)
+
+    def _write_all(self, rest: bytes) -> None:
+        """In the thread. It may be somebody else who has made the descriptor non-blocking."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        with contextlib.suppress(OSError):  # nobody reads any more
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:
+                    poll.poll()
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> None:
         """Wait until all is written, for `timeout` seconds at most."""
         end = time.monotonic() + timeout
         with self._changed:
-            while self._thread is not None and (left := end - time.monotonic()) > 0:
+            while self._draining and (left := end - time.monotonic()) > 0:
                 self._changed.wait(left)
 
 

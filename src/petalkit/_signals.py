@@ -70,6 +70,8 @@ class _Watch:
         self._deadline: float | None = None  # of the stop, on the monotonic clock
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)  # as `set_wakeup_fd` demands
+        # Opened now: a process that has run out of descriptors has to be ended, too.
+        self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         # Not the event loop's, and it waits without a limit: nobody waits for a daemon thread.
         self._thread = threading.Thread(target=self._watch, name="petalkit signals", daemon=True)
 
@@ -87,11 +89,13 @@ class _Watch:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._others)
-        if self._deadline is not None:
-            faulthandler.cancel_dump_traceback_later()
         os.write(self._writer, bytes([_END]))
         self._thread.join(1.0)  # it ends at once; if it cannot, it must not hold us up
+        # Only now: until its end the thread may still take a signal, and set this.
+        if self._deadline is not None:
+            faulthandler.cancel_dump_traceback_later()
         os.close(self._writer)
+        os.close(self._nowhere)
 
     def leave_child(self) -> None:
         """In a forked child: a signal ends it, as it ends any process."""
@@ -99,8 +103,8 @@ class _Watch:
         for number in self._previous:
             ends = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, ends)
-        os.close(self._reader)
-        os.close(self._writer)
+        for descriptor in (self._reader, self._writer, self._nowhere):
+            os.close(descriptor)
 
     # -- in the thread
 
@@ -131,10 +135,9 @@ class _Watch:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._limit
             # A thread of C: for a handler that keeps Python's own lock for ever.
-            with open(os.devnull, "wb") as nowhere:
-                faulthandler.dump_traceback_later(
-                    self._limit + _PATIENCE, exit=True, file=os.dup(nowhere.fileno())
-                )
+            faulthandler.dump_traceback_later(
+                self._limit + _PATIENCE, exit=True, file=self._nowhere
+            )
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._begin, number.name)
         elif number not in _NEVER_SECOND:
@@ -154,8 +157,18 @@ def last_words(text: str) -> None:
     """Write to standard error if that does not block. No logging: its locks may be held."""
     if sys.__stderr__ is None:
         return  # it was closed at the start, and another file may have its number
+    words = f"petalkit: {text}\n".encode(errors="replace")[:_LONGEST_WORDS]
     with contextlib.suppress(OSError):
+        if os.isatty(2):
+            # A terminal that takes a byte does not take a line: only its own opening never waits.
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            terminal = os.open(os.ttyname(2), flags)
+            try:
+                os.write(terminal, words)
+            finally:
+                os.close(terminal)
+            return
         poll = select.poll()
         poll.register(2, select.POLLOUT)
         if any(event & select.POLLOUT for _, event in poll.poll(0)):
-            os.write(2, f"petalkit: {text}\n".encode(errors="replace")[:_LONGEST_WORDS])
+            os.write(2, words)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
+import pty
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from petalkit._log_stream import KEPT_MAX, LineWriter, line_writer
 from petalkit._logs import configure_logging
+from petalkit._signals import last_words
 
 LINE = "x" * 99 + "\n"
 PATIENCE = 30.0  # seconds for a thread to write what is read at once
@@ -137,3 +142,137 @@ def test_the_log_of_a_process_does_not_wait_for_its_reader(pipe: tuple[int, int]
     while text.count(b"\n") < 100:
         text += os.read(reader, KEPT_MAX)
     assert text.count(b"a line") == 100
+
+
+def in_thread(call: Callable[[], object]) -> bool:
+    """Whether a call returns at all."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(PATIENCE / 10)
+    return not thread.is_alive()
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    master, terminal = pty.openpty()
+    yield master, terminal
+    os.close(master)  # ends whoever waits
+    os.close(terminal)
+
+
+def test_a_terminal_that_is_not_read_holds_up_nobody(terminal: tuple[int, int]) -> None:
+    master, descriptor = terminal
+    writer = LineWriter(descriptor)
+
+    def write() -> None:
+        for _ in range(3000):
+            writer.write(LINE)
+
+    assert in_thread(write)
+    size = 3000 * (len(LINE) + 1)  # a terminal ends lines with two characters
+    assert read_exactly(master, size) == 3000 * LINE.replace("\n", "\r\n").encode()
+    writer.flush(PATIENCE)
+    writer.close()
+
+
+def test_last_words_do_not_wait_for_a_terminal_that_has_room_for_some_of_them(
+    terminal: tuple[int, int],
+) -> None:
+    _, descriptor = terminal
+    stderr = os.dup(2)
+
+    def say() -> None:
+        for _ in range(3000):
+            last_words("x" * 99)
+
+    os.dup2(descriptor, 2)
+    try:
+        assert in_thread(say)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def test_lines_to_a_pipe_that_somebody_made_non_blocking_are_not_lost(
+    pipe: tuple[int, int],
+) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    os.set_blocking(descriptor, False)
+    writer = LineWriter(descriptor)
+    for number in range(200):
+        writer.write(f"{number}\n")
+    writer.flush(0.05)
+    read_exactly(reader, filled)
+    writer.flush(PATIENCE)
+    expected = "".join(f"{number}\n" for number in range(200)).encode()
+    assert os.read(reader, 10_000) == expected
+    writer.close()
+
+
+def test_a_line_of_a_finalizer_starts_no_second_thread(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor)
+    made: list[threading.Thread] = []
+
+    def thread(**arguments: Any) -> threading.Thread:
+        if not made:
+            made.append(threading.main_thread())
+            writer.write("of a finalizer\n")
+        made.append(real(**arguments))
+        return made[-1]
+
+    real = threading.Thread
+    monkeypatch.setattr(threading, "Thread", thread)
+    writer.write("a line\n")
+    assert len(made) == 2
+    read_exactly(reader, filled)
+    assert read_exactly(reader, 22) == b"a line\nof a finalizer\n"
+    writer.flush(PATIENCE)
+    writer.close()
+
+
+def test_where_no_thread_can_be_started_the_next_line_tries_again(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor)
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        writer.write("first\n")
+    read_exactly(reader, filled)
+    writer.write("second\n")
+    writer.flush(PATIENCE)
+    assert os.read(reader, 100) == b"first\nsecond\n"
+    writer.close()
+
+
+@pytest.mark.process
+def test_the_child_of_a_child_begins_anew(pipe: tuple[int, int]) -> None:
+    _, descriptor = pipe
+    fill(descriptor)
+    writer = LineWriter(descriptor)
+
+    def in_child_of_child() -> int:
+        writer.write("of the child\n")
+        child = os.fork()
+        if child == 0:
+            os._exit(10 + len(writer._kept))
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            code = in_child_of_child()
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
+    writer.close()
