@@ -1,7 +1,8 @@
 """Events that were too old to send: told together, not one by one.
 
 The rule: what expires while there is no link is told once, when there is one again. In the
-meantime, and with a link, there is at most one line in `SAID_EVERY`. A loop of 20 Hz would fill the log else.
+meantime, and with a link, there is at most one line in `SAID_EVERY`. A loop of 20 Hz would fill the
+log else.
 """
 
 from __future__ import annotations
