@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from petalkit import Petal, Settings
+from petalkit import ErrorCode, Petal, Settings
+from petalkit._loggers import enable_again
 from petalkit.cli import _options, _run
 from petalkit.cli._checks._petals import check_petals
 from petalkit.cli._errors import UsageError
 from petalkit.cli._options import HostOptions
 from petalkit.cli._settings_loading import load
 from petalkit.cli._targets import find_petals, load_targets
+from petalkit.testing import open_harness
 
+from ..brokers import Mosquitto
 from .conftest import RunCli
+from .test_processes import WHO, Start, petalkit, start
+
+__all__ = ["start"]  # a fixture
 
 GOOD = """
 from petalkit import Petal, command
@@ -27,6 +34,32 @@ class {cls}(Petal):
     @command("go")
     async def go(self) -> None: ...
 """
+
+HEAD = """
+from __future__ import annotations
+import contextlib
+import logging.config
+from typing import Annotated
+import attrs
+import msgspec
+from petalkit import Petal, command
+"""
+
+
+def serving(
+    arguments: str = "",
+    *,
+    before: str = "",
+    option: str = "",
+    attribute: str = "",
+    body: str = "...",
+) -> str:
+    """A petal whose one command is as given; its name is put in by the fixture."""
+    return (
+        f'{HEAD}\n{before}\nclass P(Petal):\n    name = "NAME"\n    {attribute}\n'
+        f'    @command("go"{option})\n    async def go(self, {arguments}):\n        {body}\n'
+    )
+
 
 # Each with one mistake, and the words in which its author is told.
 MISTAKES = {
@@ -66,7 +99,111 @@ MISTAKES = {
         GOOD.format(cls="P", name="other").replace('"go"', '"lamp/go"'),
         "the command 'lamp/go' is already served by petal 'lamp'",
     ),
+    # -- types that cannot be made from JSON, or enforced
+    "unknown": (serving("home: Nowhere"), "'Nowhere' cannot be resolved"),
+    "model": (
+        serving("m: M", before="@attrs.frozen\nclass M:\n    a: Nowhere | None = None\n"),
+        "at M.a: the annotation 'Nowhere | None' cannot be resolved",
+    ),
+    "callable": (
+        serving("f: Callable[[], int]", before="from collections.abc import Callable"),
+        "cannot be made from JSON",
+    ),
+    "sockets": (serving("s: socket.socket | None = None", before="import socket"), "type socket"),
+    "key": (serving("a: dict[tuple[int, int], int]"), "cannot be the key of an object"),
+    "range": (serving("a: Annotated[str, msgspec.Meta(ge=3)]"), "str and int are not compared"),
+    "constraint": (
+        serving(
+            "a: Annotated[int, Odd()]",
+            before="import annotated_types\nclass Odd(annotated_types.BaseMetadata): ...",
+        ),
+        "looks like a constraint, and cannot be enforced",
+    ),
+    "union": (
+        serving(
+            "a: A | B",
+            before="@attrs.frozen\nclass A:\n    a: int\n@attrs.frozen\nclass B:\n    a: int\n",
+        ),
+        "cannot be told apart",
+    ),
+    "positional": (serving("a: int, /"), "is positional-only"),
+    "star": (serving("*args: int"), "cannot be bound"),
+    # -- handlers, lifespans, names, options
+    "override": (
+        GOOD.format(cls="B", name="base")
+        + 'class P(B):\n    name = "override"\n    def go(self): ...\nB = None\n',
+        "is not async",
+    ),
+    "twice": (
+        serving() + '    @command("go")\n    async def also(self): ...\n',
+        "is already served by petal 'twice', P.go()",
+    ),
+    "generator": (serving(body="yield 1"), "is a generator"),
+    "bad_name": (GOOD.format(cls="P", name="bad name/#"), "the name may have letters"),
+    "number": (GOOD.format(cls="P", name="x").replace('"x"', "5"), "has no name"),
+    "wildcard": (serving().replace('"go"', '"a/+/b"'), "'a/+/b' cannot be used"),
+    "timeout": (serving(option=", timeout=-1"), "timeout must be seconds above 0"),
+    "concurrency": (serving(option=", concurrency=0"), "concurrency must be a whole number above"),
+    "option": (serving(option=", exclusiv=True"), "unexpected keyword argument 'exclusiv'"),
+    "restart": (serving(attribute='restart_policy = "always"'), "'never' or 'on-failure'"),
+    "lifespan": (serving() + "    async def lifespan(self): ...\n", "asynccontextmanager over it"),
 }
+
+# Served, until the mistake happens: the code of the answer, and the words of the log.
+BUGS: dict[str, tuple[str, ErrorCode | None, str]] = {
+    "bug_handler": (serving(body="{}['x']"), ErrorCode.HANDLER_ERROR, "KeyError: 'x'"),
+    "bug_asyncio": (
+        serving(body="await __import__('asyncio').sleep(1)"),
+        ErrorCode.HANDLER_ERROR,
+        "Native petals run on Trio",
+    ),
+    "bug_cancelled": (
+        serving(body="raise __import__('asyncio').CancelledError"),
+        ErrorCode.HANDLER_ERROR,
+        "CancelledError",
+    ),
+    "bug_exit": (serving(body="raise SystemExit(3)"), ErrorCode.HANDLER_ERROR, "SystemExit: 3"),
+    "bug_error": (
+        serving(
+            before="from petalkit import CommandError\nclass Mine(CommandError):\n"
+            "    def __init__(self): pass\n",
+            body="raise Mine()",
+        ),
+        ErrorCode.HANDLER_ERROR,
+        "Mine",
+    ),
+    "bug_text": (
+        serving(
+            before="class E(Exception):\n    def __str__(self): raise ValueError\n", body="raise E"
+        ),
+        ErrorCode.HANDLER_ERROR,
+        "E",
+    ),
+    "bug_result": (serving(body="return object()"), ErrorCode.HANDLER_ERROR, "object"),
+    "bug_enters": (
+        serving() + "    @contextlib.asynccontextmanager\n    async def lifespan(self):\n"
+        '        raise OSError("no gimbal")\n        yield\n',
+        ErrorCode.UNAVAILABLE,
+        "petal 'bug-enters' is out of service: it did not start: OSError: no gimbal",
+    ),
+    "bug_background": (
+        serving(before="async def loop():\n    raise OSError('gone')\n")
+        + "    @contextlib.asynccontextmanager\n    async def lifespan(self):\n"
+        "        self.nursery.start_soon(loop)\n        yield\n",
+        ErrorCode.UNAVAILABLE,
+        "a background task raised: OSError: gone",
+    ),
+    "bug_logging": (
+        serving() + "    @contextlib.asynccontextmanager\n    async def lifespan(self):\n"
+        '        logging.config.dictConfig({"version": 1})\n        yield\n',
+        None,
+        "petal 'bug-logging' has turned off petalkit's loggers",
+    ),
+}
+
+
+def write(folder: Path, stem: str, text: str) -> None:
+    (folder / f"{stem}.py").write_text(text.replace("NAME", stem.replace("_", "-")))
 
 
 @pytest.fixture
@@ -75,7 +212,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "petals"
     folder.mkdir()
     for name, (text, _) in MISTAKES.items():
-        (folder / f"{name}.py").write_text(text)
+        write(folder, name, text)
     (folder / "lamp.py").write_text(GOOD.format(cls="Lamp", name="lamp") + "\nAlias = Lamp\n")
     (folder / "camera.py").write_text(
         GOOD.format(cls="Left", name="left") + GOOD.format(cls="Right", name="right")
@@ -102,9 +239,9 @@ def test_the_authors_own_traceback_is_kept(folder: Path) -> None:
 
 
 def test_strict_stops_at_the_first(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"constructor\.py"):
+    with pytest.raises(UsageError, match=r"bad_name\.py"):
         find_petals(["petals"], strict=True)
-    with pytest.raises(UsageError, match=r"constructor\.py"):
+    with pytest.raises(UsageError, match=r"bad_name\.py"):
         load_targets(["petals"])
 
 
@@ -154,11 +291,11 @@ def test_run_serves_the_rest_and_logs_the_others(
     assert served == ["lamp", "left", "right"]
     errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert len(errors) == len(MISTAKES)
-    assert "3 petals are served, 14 are not" in caplog.text
+    assert "3 petals are served, 35 are not" in caplog.text
     served.clear()
     outcome = run_cli("run", "petals", "--strict", "--journal", "off")
     assert (outcome.code, served) == (2, [])
-    assert "constructor.py" in outcome.err
+    assert "bad_name.py" in outcome.err
 
 
 def test_list_and_doctor_say_the_same(folder: Path, run_cli: RunCli) -> None:
@@ -173,3 +310,67 @@ def test_list_and_doctor_say_the_same(folder: Path, run_cli: RunCli) -> None:
         assert words in outcome.err
     for stem in MISTAKES:
         assert any(f"{stem}.py" in check.found for check in failures)
+
+
+@pytest.fixture
+def with_bugs(folder: Path) -> Path:
+    """Forty petals and more with a mistake each, and three without."""
+    for name, (text, _, _) in BUGS.items():
+        write(folder, name, text)
+    assert len(MISTAKES) + len(BUGS) >= 40
+    return folder
+
+
+FORMATTER = logging.Formatter()
+HEALTHY = ("lamp/go", "left/go", "right/go")
+
+
+@pytest.mark.trio
+async def test_what_goes_wrong_while_it_is_served_hurts_nobody_else(
+    with_bugs: Path, caplog: pytest.LogCaptureFixture, autojump_clock: object
+) -> None:
+    found = find_petals(["petals"])
+    assert {Path(one.target).stem for one in found.wrong} == MISTAKES.keys()
+    try:
+        async with open_harness(*found.petals) as harness:
+            for stem, (_, code, words) in BUGS.items():
+                response = await harness.call(f"{stem.replace('_', '-')}/go")
+                assert response.error_code == code, stem
+                told = "\n".join(map(FORMATTER.format, caplog.records))
+                assert words in told, stem
+                for name in HEALTHY:
+                    assert (await harness.call(name)).error_code is None
+    finally:
+        enable_again("the test")
+
+
+@pytest.mark.process
+@pytest.mark.broker
+def test_the_program_serves_the_rest(with_bugs: Path, start: Start, mosquitto: Mosquitto) -> None:
+    program = start(
+        "run",
+        "petals",
+        "--broker",
+        mosquitto.url,
+        *WHO,
+        "--journal",
+        "off",
+        "--petal-restart",
+        "never",
+    )
+    program.wait_line("connected")
+    for name in HEALTHY:
+        assert petalkit("call", name, "--broker", mosquitto.url, *WHO).returncode == 0
+    for stem, (_, code, _) in BUGS.items():
+        called = petalkit("call", f"{stem.replace('_', '-')}/go", "--broker", mosquitto.url, *WHO)
+        assert (called.returncode == 0) == (code is None), stem
+        assert code is None or code in called.stderr + called.stdout, stem
+    for name in HEALTHY:
+        assert petalkit("call", name, "--broker", mosquitto.url, *WHO).returncode == 0
+    program.process.terminate()
+    assert program.wait() == 0
+    log = "".join(program.lines)
+    for stem, (_, words) in MISTAKES.items():
+        assert re.search(rf"ERROR .*{stem}\.py is not served: .*{re.escape(words)}", log), stem
+    for stem, (_, _, words) in BUGS.items():
+        assert words in log, stem
