@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -281,13 +282,16 @@ def test_paths_mean_the_folder_of_the_start(
     (tmp_path / "pw").write_text("secret")
     names = [name for name in _settings_loading.loadable_fields() if name.endswith("_file")]
     settings = Settings(username="u", password_file=Path("pw"), journal=Path("j"))
-    assert renew_from_files(settings).password == "secret"
+    assert renew_from_files(settings, ("password",)).password == "secret"
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    assert renew_from_files(settings).password == "secret"
+    assert renew_from_files(settings, ("password",)).password == "secret"
     assert settings.journal == tmp_path / "j"
+    files: dict[str, Any] = {"cert_file": "c", "key_file": "k"}
     for name in names:  # also of one that is made from another
-        made = attrs.evolve(Settings(username="u", cert_file="c", key_file="k"), **{name: "f"})
+        user = {} if name == "username_file" else {"username": "u"}
+        whole = Settings(broker="wss://b.example", transport="native", **user, **files)
+        made = attrs.evolve(whole, **{name: "f"})
         assert getattr(made, name) == tmp_path / "other" / "f", name
 
 
