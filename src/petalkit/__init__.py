@@ -4,8 +4,8 @@ The layers; an import goes only towards an earlier line (`tests/test_layers.py` 
 
     values       _version  _errors  _topics  _messages  _types/  _structuring  _clocks  _codec
                  _settings_checks  _proxies  _server_references  _settings  _dialects  _files
-                 _forks  _reason_codes
-    transports   transports/
+                 _reason_codes
+    transports   _forks  transports/
     authoring    _context  _unknown_keys  _binding  _registry  _collecting  _petal
     runtime      _waiting  _failures  _statistics  _terms  _identity  _journal_records
                  _journal_age  _journal_lock  _journal_schema  _journal_pruning  _journal_batch

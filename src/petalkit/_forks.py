@@ -4,23 +4,17 @@ The rule: a child that a petal forks (`multiprocessing`, `os.fork`) has nothing 
 it swallows SIGTERM, keeps the connection to the broker open after its parent has died, and holds
 what the parent's successor needs. The trap: a descriptor that is closed in the child would be
 closed again by its Python object, maybe when it is another file's; so it is put to `/dev/null`.
-Another: a signal that ends the child as soon as it is there meets the handlers of its parent, and
-what they write goes to the parent, which would stop. So those signals wait until the child is free.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 from collections.abc import Callable
 
 _descriptors: dict[int, tuple[int, int]] = {}  # and device and inode, since numbers are used again
 _in_child: dict[int, Callable[[], object]] = {}
 _next = 0
-_WAITING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # until the child is free
-_masks = threading.local()  # each thread that forks has its own
 
 
 def in_child(call: Callable[[], object]) -> Callable[[], None]:
@@ -58,21 +52,6 @@ def _take_away(descriptor: int, identity: tuple[int, int]) -> None:
             os.close(nowhere)
 
 
-def _hold_signals() -> None:
-    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING)
-
-
-def _let_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
-
-
-def _free_child() -> None:
-    try:
-        _call_all()
-    finally:
-        _let_signals()
-
-
 def _call_all() -> None:
     calls, descriptors = list(_in_child.values()), dict(_descriptors)
     _in_child.clear()  # the child's own runtime, if it makes one, begins anew
@@ -84,4 +63,4 @@ def _call_all() -> None:
             call()
 
 
-os.register_at_fork(before=_hold_signals, after_in_parent=_let_signals, after_in_child=_free_child)
+os.register_at_fork(after_in_child=_call_all)

@@ -5,7 +5,9 @@ or the log does. So nothing here needs the main thread: Python writes the number
 a pipe as it comes (`signal.set_wakeup_fd`), and a thread of its own reads that. The traps: Trio has
 put its own socket there, which has to be told too; a Python handler runs only when the main thread
 comes back from whatever it is in; a word on a standard error that nobody reads blocks; and a
-forked child inherits all of it, and would swallow the signals that are meant to end it.
+forked child inherits all of it, and would swallow the signals that are meant to end it; what its
+parent's handlers write in it goes to the parent, which would stop. So they wait over a fork until
+the child is free.
 """
 
 from __future__ import annotations
@@ -142,6 +144,23 @@ class _Watch:
                 self._token.run_sync_soon(self._begin, number.name)
         elif number not in _NEVER_SECOND:
             _exit(EXIT_FORCED, f"{number.name} again: exit at once")
+
+
+# -- over a fork
+
+_masks = threading.local()  # each thread that forks has its own
+
+
+def _hold() -> None:
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+# In the child after the hook of `_forks`, which was registered before and frees it of its parent.
+os.register_at_fork(before=_hold, after_in_parent=_let, after_in_child=_let)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -287,11 +287,11 @@ def test_paths_mean_the_folder_of_the_start(
     monkeypatch.chdir(tmp_path / "other")
     assert renew_from_files(settings, ("password",)).password == "secret"
     assert settings.journal == tmp_path / "j"
-    for name in names:
-        fixed: dict[str, Any] = {"cert_file": "c", "key_file": "k"}
-        if name != "username_file":
-            fixed["username"] = "u"
-        made = Settings(**(fixed | {name: "f"}))
+    files: dict[str, Any] = {"cert_file": "c", "key_file": "k"}
+    for name in names:  # also of one that is made from another
+        user = {} if name == "username_file" else {"username": "u"}
+        whole = Settings(broker="wss://b.example", transport="native", **user, **files)
+        made = attrs.evolve(whole, **{name: "f"})
         assert getattr(made, name) == tmp_path / "other" / "f", name
 
 

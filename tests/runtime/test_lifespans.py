@@ -17,7 +17,6 @@ import trio
 
 from petalkit import AllPetalsFailed, ConfigError, Petal, Settings, command
 from petalkit._lifespans import PetalLife
-from petalkit._loggers import enable_again
 from petalkit._run import run_until_signalled
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
@@ -489,6 +488,8 @@ async def test_a_petal_that_configures_logging_silences_only_itself(
             logging.config.dictConfig({"version": 1, "incremental": False})
             yield
 
+    loggers = [one for one in logging.root.manager.loggerDict.values() if hasattr(one, "disabled")]
+    on = [logger for logger in loggers if not logger.disabled]
     try:
         async with open_harness(Configures()):
             ours = [
@@ -502,4 +503,5 @@ async def test_a_petal_that_configures_logging_silences_only_itself(
         assert "petal 'configures' has turned off petalkit's loggers" in told.getMessage()
         assert "disable_existing_loggers=False" in told.getMessage()
     finally:
-        enable_again("the test")
+        for logger in on:  # those of other tests too
+            logger.disabled = False

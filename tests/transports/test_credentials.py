@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -124,17 +126,20 @@ async def test_a_function_is_asked_each_time_plain_or_asynchronous() -> None:
         ("", "has none to give now"),
         (b"hunter2", "gave bytes, not a text"),
         (LookupError(SECRET), "raised LookupError"),
+        (asyncio.CancelledError(SECRET), "raised CancelledError"),
+        (SystemExit(SECRET), "raised SystemExit"),
     ],
 )
 async def test_a_function_without_a_secret_is_a_failed_connect(given: Any, text: str) -> None:
     def source() -> Any:
-        if isinstance(given, Exception):
+        if isinstance(given, BaseException):
             raise given
         return given
 
     with pytest.raises(CredentialsFailed) as caught:
         await renewed(username="u", password_source=source)()
     assert str(caught.value) == f"password_source: {text}"
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_function_has_as_long_as_the_connect(autojump_clock: MockClock) -> None:

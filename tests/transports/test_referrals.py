@@ -12,6 +12,7 @@ import trio
 from petalkit import ConfigError, ConnectFailed, ConnectionLost, RejectedByBroker, Settings
 from petalkit._server_references import Reference, is_allowed, read_references, referral_of
 from petalkit.transports import ConnectOptions, Transport, create_transport
+from petalkit.transports._credentials import CredentialsFailed
 from petalkit.transports._referrals import (
     HOPS_FORGOTTEN,
     HOPS_MAX,
@@ -98,12 +99,14 @@ class Way:
         said: tuple[int, str] | None = None,
         up: bool = False,
         lived: float = 0.0,
-        fail: bool = False,
+        fail: bool | Exception = False,
     ) -> str:
         """One attempt; where it went."""
         address = self.referrals.take_address()
         try:
             with self.referrals.attempt(address) as attempt:
+                if isinstance(fail, Exception):
+                    raise fail
                 if fail:
                     raise ConnectFailed("nobody there")
                 if up:
@@ -152,6 +155,15 @@ async def test_a_server_that_cannot_be_reached_is_given_up() -> None:
     way.go(said=(MOVED, "b:2"))
     went = [way.go(fail=True) for _ in range(MOVED_FAILURES_MAX + 1)]
     assert went == ["b:2"] * MOVED_FAILURES_MAX + ["home:1"]
+
+
+@pytest.mark.trio
+async def test_a_secret_that_cannot_be_read_says_nothing_of_the_server() -> None:
+    way = Way("b")
+    way.go(said=(MOVED, "b:2"))
+    missing = CredentialsFailed("password_file", "it cannot be read")
+    went = [way.go(fail=missing) for _ in range(MOVED_FAILURES_MAX + 1)]
+    assert went == ["b:2"] * (MOVED_FAILURES_MAX + 1)
 
 
 @pytest.mark.trio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from petalkit import Settings
 from petalkit.transports import _sidecar_server
 from petalkit.transports._sidecar_callback import CallbackApp
 from petalkit.transports._sidecar_server import CallbackServer
+from petalkit.transports.sidecar import SidecarTransport
 
 pytestmark = pytest.mark.trio
 
@@ -334,3 +337,21 @@ async def test_a_bug_is_logged_by_us_and_nothing_else_is_configured(
     assert {one.name for one in caplog.records} == {"petalkit.transport.http"}
     for name in ("hypercorn.error", "hypercorn.access", "petalkit.transport.http"):
         assert not logging.getLogger(name).handlers
+
+
+@pytest.mark.process
+async def test_a_forked_child_does_not_keep_the_port() -> None:
+    def kept_by_child() -> int:
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        kept = 0
+        for descriptor in range(3, 256):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as one:
+                kept += one.getsockname()[1:2] == (port,)
+        os._exit(kept)
+
+    transport = SidecarTransport(Settings(transport="sidecar", callback_listen="127.0.0.1:0"))
+    async with transport.open():
+        port = transport._port
+        assert kept_by_child() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,3 +188,20 @@ def test_what_a_sidecar_says_back_of_the_token_is_not_shown(said: str) -> None:
     with pytest.raises(NotTaken) as caught:
         check_answer(200, body)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("proxy", "http://127.0.0.1:3128"),
+        ("proxy_credentials", "user:hunter2"),
+        ("server_references", ("b.example",)),
+        ("websocket_headers_file", Path("headers")),
+    ],
+)
+def test_what_only_a_way_of_our_own_to_the_broker_has_is_refused(setting: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match="the sidecar's business") as caught:
+        sidecar_addresses(made(**{setting: value}))
+    assert caught.value.setting == setting
+    assert "hunter2" not in str(caught.value)
+    sidecar_addresses(made(proxy="off"))

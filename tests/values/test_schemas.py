@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import enum
@@ -15,7 +16,7 @@ import annotated_types as at
 import attrs
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from petalkit import forbid_extra_keys, make_converter
@@ -233,6 +234,16 @@ def _is_in_format(form: str, text: str) -> bool:
     return True
 
 
+def _spells_a_number_twice(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    numbers = []
+    for key in value:
+        with contextlib.suppress(ValueError):
+            numbers.append(float(key))
+    return len(set(numbers)) < len(numbers)
+
+
 @pytest.mark.parametrize("annotation", TYPES, ids=str)
 def test_what_fits_the_schema_is_taken_and_nothing_else(annotation: Any) -> None:
     node = types_of(make_converter()).node(annotation)
@@ -241,6 +252,7 @@ def test_what_fits_the_schema_is_taken_and_nothing_else(annotation: Any) -> None
     @settings(max_examples=50, deadline=None)
     @given(near(schema, schema) | JSON)
     def agree(value: Any) -> None:
+        assume(not _spells_a_number_twice(value))  # which is refused, and no schema can say
         try:
             node.structure(value)
             taken = True

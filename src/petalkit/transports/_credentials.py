@@ -26,6 +26,7 @@ from .._settings import Settings
 from .._settings_checks import MQTT_TEXT_MAX
 
 BROKER_SECRETS = ("username", "password", "key_password")
+_TRAVELS = (trio.Cancelled, KeyboardInterrupt)
 SIDECAR_SECRETS = ("sidecar_token", "key_password")
 
 
@@ -109,8 +110,14 @@ async def _ask(setting: str, source: Callable[[], Any], deadline: float) -> str:
             value = source()
             if inspect.isawaitable(value):
                 value = await value
-    except Exception as error:
-        raise CredentialsFailed(setting, f"raised {type(error).__name__}") from error
+    except BaseException as error:  # of whatever class: asyncio's CancelledError too
+        travels: BaseException | None = error if isinstance(error, _TRAVELS) else None
+        if isinstance(error, BaseExceptionGroup):
+            travels = error.subgroup(_TRAVELS)
+        if travels is not None:
+            raise travels from None
+        # Without a cause: a traceback would show its text.
+        raise CredentialsFailed(setting, f"raised {type(error).__name__}") from None
     if scope.cancelled_caught:
         raise CredentialsFailed(setting, "gave no answer in time (connect_timeout)")
     if value is None or value == "":

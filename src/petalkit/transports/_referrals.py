@@ -26,6 +26,7 @@ from .._server_references import (
 )
 from .._settings import Settings
 from ._contract import Link
+from ._credentials import CredentialsFailed
 from ._tls import Address, certificate_name, is_safe
 
 logger = logging.getLogger("petalkit.transport")
@@ -102,6 +103,8 @@ class Referrals:
         attempt = Attempt()
         try:
             yield attempt
+        except CredentialsFailed:
+            raise  # nobody was asked: that says nothing of the server
         except ConnectFailed:
             self._failed(address)
             raise

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import attrs
 
 from .._errors import ConfigError
+from .._proxies import PROXY_OFF
 from .._settings import Settings
 from ._credentials import CredentialsFailed
 from ._tls import host_of, is_loopback, server_name
@@ -24,6 +25,8 @@ _TARGET = re.compile("[!-~]*")  # they stand in the head of a request
 _NAME = re.compile("[A-Za-z0-9._-]+")
 _TOKEN = re.compile("[!-~]+")
 _NO_TOKEN = "must be printable ASCII without spaces"  # noqa: S105 - the text of an error
+# What leads to a broker, which is the sidecar's business.
+_NOT_OURS = ("proxy_credentials", "server_references", "websocket_headers_file")
 _TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "tls_server_name")
 
 
@@ -64,6 +67,11 @@ def sidecar_addresses(settings: Settings) -> Addresses:
         ConfigError: one of them cannot be read, or plain HTTP would leave this machine.
     """
     url = _http_url("sidecar_url", settings.sidecar_url)
+    for name in _NOT_OURS:
+        if getattr(settings, name):
+            raise ConfigError(name, "is the sidecar's business, which has the way to the broker")
+    if settings.proxy not in (None, PROXY_OFF):
+        raise ConfigError("proxy", "is the sidecar's business, which has the way to the broker")
     host = host_of("sidecar_url", settings.sidecar_url, url.hostname)
     if url.scheme == "http":
         _refuse_insecure(settings, "sidecar_url", host)

@@ -32,6 +32,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
+from .._forks import not_in_child
+
 logger = logging.getLogger("petalkit.transport")
 
 IDLE_MAX = 75.0  # seconds; above what clients keep idle connections for, so that they close first
@@ -278,6 +280,7 @@ class CallbackServer:
         async with trio.open_nursery() as connections:
             accepting = trio.CancelScope()
             for listener in listeners:
+                not_in_child(listener.socket.fileno())  # or its port is taken when we are gone
                 connections.start_soon(
                     self._accept,
                     listener,
@@ -347,7 +350,9 @@ class CallbackServer:
     async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
         while True:
             try:
-                return await listener.accept()
+                stream = await listener.accept()
+                not_in_child(stream.socket.fileno())
+                return stream
             except OSError as error:
                 if error.errno not in _NO_MORE:
                     raise
