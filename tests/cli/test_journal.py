@@ -298,7 +298,7 @@ def test_words_for_none_are_no_file(
 ) -> None:
     assert loaded_journal(tmp_path, journal=Path(word)) is None
     assert loaded_journal(tmp_path, f'journal = "{word}"') is None
-    assert Settings(journal=word).journal is None  # type: ignore[arg-type]
+    assert Settings(journal=word).journal is None
     monkeypatch.setenv("PETALKIT_JOURNAL", word)
     assert loaded_journal(tmp_path) is None
 
@@ -312,7 +312,7 @@ def test_words_for_one_are_the_default_place(
     monkeypatch.setenv("PETALKIT_JOURNAL", word)
     assert loaded_journal(tmp_path, "journal = false") == path
     with pytest.raises(ConfigError, match="only `petalkit run` takes"):
-        Settings(journal=word)  # type: ignore[arg-type]
+        Settings(journal=word)
 
 
 def test_true_and_false_of_a_file(tmp_path: Path, path: Path) -> None:
