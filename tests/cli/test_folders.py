@@ -330,7 +330,9 @@ async def test_what_goes_wrong_while_it_is_served_hurts_nobody_else(
 ) -> None:
     found = find_petals(["petals"])
     assert {Path(one.target).stem for one in found.wrong} == MISTAKES.keys()
-    loggers = [one for one in logging.root.manager.loggerDict.values() if hasattr(one, "disabled")]
+    loggers = [
+        one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)
+    ]
     on = [logger for logger in loggers if not logger.disabled]
     try:
         async with open_harness(*found.petals) as harness:

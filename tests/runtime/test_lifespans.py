@@ -488,7 +488,9 @@ async def test_a_petal_that_configures_logging_silences_only_itself(
             logging.config.dictConfig({"version": 1, "incremental": False})
             yield
 
-    loggers = [one for one in logging.root.manager.loggerDict.values() if hasattr(one, "disabled")]
+    loggers = [
+        one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)
+    ]
     on = [logger for logger in loggers if not logger.disabled]
     try:
         async with open_harness(Configures()):
