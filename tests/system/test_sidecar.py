@@ -164,7 +164,9 @@ async def test_a_sidecar_that_is_killed_and_started_again_loses_no_answer(
             sidecar.start()
             await sidecar.ready()
             await device.program.connected(number + 2)
-        assert (await observer.answer("a"))["waited"] == 2.0
+        await observer.wait(lambda: "a" in observer.answers())
+        # More than once where a kill came between a publish and the word of it: at least once.
+        assert {answer["waited"] for answer in observer.answers()["a"]} == {2.0}
         assert (await observer.call("work/echo", "b", n=5))["n"] == 5
         assert "set aside" not in device.program.text
 
