@@ -238,8 +238,10 @@ class JournalStore:
             JournalError: it cannot be read.
         """
         with explained(self.path):
-            found: float | None = one(self._reader, "SELECT max(finished_at) FROM results")
-        return found
+            # Not the highest: one that a clock made which was years ahead would stand for ever.
+            query = "SELECT finished_at FROM results ORDER BY ended DESC LIMIT 1"
+            found = self._reader.execute(query).fetchone()
+        return None if found is None else float(found[0])
 
     def load(self) -> Found:
         """All that a runtime has to know at its start. Before anything is written.

@@ -118,3 +118,16 @@ async def test_a_start_with_a_clock_years_ahead_forgets_no_duplicate(
         assert (await harness.call("rec/note", {"n": 1}, message_id="once")).success
         assert harness.statistics().remembered == 1
     assert petal.started == [1]
+
+
+async def test_a_second_start_with_such_a_clock_forgets_none_either(
+    autojump_clock: object, path: Path
+) -> None:
+    """The records of the first are years ahead, and stand for no clock that can be trusted."""
+    years = clock(5 * 365 * 86_400.0)
+    for now, name in ((None, "once"), (years, "ahead"), (None, "set again")):
+        how: dict[str, Any] = {} if now is None else {"now": now}
+        async with open_harness(Recorder(), settings=settings(path), **how) as harness:
+            assert (await harness.call("rec/note", {"n": 1}, message_id=name)).success
+    async with open_harness(Recorder(), settings=settings(path), now=years) as harness:
+        assert harness.statistics().remembered == 3
