@@ -453,11 +453,15 @@ class Dispatcher:
 
         Threads that were answered for are not waited for: nobody can stop them.
         """
-        while any(
-            not execution.finished and petal in (None, execution.spec.petal)
-            for execution in self._running
-        ):
+        while not self.is_quiet(petal=petal):
             await self._endings.wait_next()
+
+    def is_quiet(self, *, petal: str | None = None) -> bool:
+        """Whether every started command (of a petal) has its answer."""
+        return all(
+            execution.finished or petal not in (None, execution.spec.petal)
+            for execution in self._running
+        )
 
     def cancel_running(
         self,

@@ -20,7 +20,7 @@ import trio
 from ._added_commands import AddedCommands
 from ._codec import encode_json
 from ._context import NotServed
-from ._errors import ErrorCode, PayloadError
+from ._errors import ErrorCode, PayloadError, RegistrationError
 from ._failures import hint_for, showable, single, split_foreign, text_of
 from ._identity import IdentityWaiter
 from ._loggers import enable_again
@@ -31,6 +31,7 @@ from ._registry import CommandOptions, CommandTable, full_name, make_spec, resul
 from ._restarts import Restarts
 from ._settings import Settings
 from ._statistics import Counters
+from ._waiting import wait_any
 
 if TYPE_CHECKING:
     from ._answers import Answers
@@ -232,12 +233,16 @@ class PetalLife:
         try:
             await self._live(task_status)
             while await self._wait_restart():
-                self._counters.petals_restarted += 1
                 self._begin()
-                self._added.begin_again()
+                try:
+                    self._added.begin_again()
+                except RegistrationError as error:  # another petal has taken a name meanwhile
+                    self._fail("it cannot be started again", error)
+                    continue
+                self._counters.petals_restarted += 1
                 await self._live(task_status)
         finally:
-            if self.failed:
+            if self.failed and not self._stopping.is_set():  # a stop is no failure for good
                 self.out_of_service.set()
             self._tell(task_status)  # whatever happened, nobody is to wait for this petal
             self._added.forget()
@@ -255,14 +260,23 @@ class PetalLife:
             # Trio says so when a lifespan has left a cancel scope or a nursery of its own open.
             # This task is in the same disorder, so there is no other life in it.
             self._fail("its lifespan left its task in disorder", error, for_good=True)
-            self._restart_in = None
 
     async def _wait_restart(self) -> bool:
-        """Whether it is to be started again, once that is due."""
+        """Whether it is to be started again, once that is due and its handlers have ended."""
         if self._restart_in is None or self._stopping.is_set():
             return False
         with trio.move_on_after(self._restart_in):
             await self._stopping.wait()
+        if not self._stopping.is_set() and not self._dispatcher.is_quiet(petal=self.petal.name):
+            logger.error(
+                "petal %r is not started again yet: handlers of its last life do not end although "
+                "they are cancelled",
+                self.petal.name,
+                extra={"petal": self.petal.name},
+            )
+            # No limit: one that never ends holds up its own petal, and two lives at once could
+            # move what it holds.
+            await wait_any(self._wait_handlers, self._stopping.wait)
         return not self._stopping.is_set()
 
     def stop(self) -> None:
@@ -297,6 +311,7 @@ class PetalLife:
         """Commands are answered `UNAVAILABLE` from now on; the others go on."""
         self._over.set()
         if self._broken:
+            self._fail_again(why, error, for_good=for_good)
             return
         self._broken = self.failed = True
         if not for_good and not self._stopping.is_set():
@@ -314,18 +329,32 @@ class PetalLife:
                 f"{why}. It is started again in {self._restart_in:g} s "
                 f"(attempt {self._restarts.in_a_row} of {self._restarts.limit})"
             )
-        with contextlib.suppress(Exception):  # a log's handler of the program's own
-            logger.log(
-                level,
-                "petal %r is out of service: %s",
-                self.petal.name,
-                why,
-                exc_info=None if error is None else showable(error),
-                extra={"petal": self.petal.name},
-            )
+        self._log(level, f"is out of service: {why}", error)
         self._dispatcher.cancel_petal(
             self.petal.name, ErrorCode.UNAVAILABLE, f"petal {self.petal.name!r} failed"
         )
+
+    def _fail_again(self, why: str, error: BaseException | None, *, for_good: bool) -> None:
+        """It is out of service already, and its end goes wrong too."""
+        level, effect = logging.ERROR, "has failed again as it ended"
+        if for_good and self._restart_in is not None:
+            self._restart_in = None
+            self.out_of_service.set()
+            level, effect = logging.CRITICAL, "is not started again after all"
+        if error is not None:
+            error = single(error)
+            self._log(level, f"{effect}: {why}: {text_of(error)}{hint_for(error)}", error)
+
+    def _log(self, level: int, what: str, error: BaseException | None) -> None:
+        with contextlib.suppress(Exception):  # a log's handler of the program's own
+            logger.log(
+                level,
+                "petal %r %s",
+                self.petal.name,
+                what,
+                exc_info=None if error is None else showable(error),
+                extra={"petal": self.petal.name},
+            )
 
     def _enter_service(self) -> None:
         """The lifespan is entered."""

@@ -263,3 +263,134 @@ async def test_a_petal_that_left_its_task_in_disorder_is_not_started_again(
         await trio.sleep(1000)
         assert (await harness.call("rec/note")).success
         assert harness.statistics().petals_restarted == 0
+
+
+class Lamp(Petal):
+    """Notes its life, and fails when the test says."""
+
+    name = "lamp"
+
+    def __init__(self) -> None:
+        self.log: list[tuple[float, str]] = []
+        self.broken = trio.Event()
+
+    def note(self, what: str) -> None:
+        self.log.append((trio.current_time(), what))
+
+    async def watch(self) -> None:
+        await self.broken.wait()
+        raise OSError("the lamp is gone")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        self.note("enter")
+        self.broken = trio.Event()
+        self.nursery.start_soon(self.watch)
+        yield
+        self.note("leave")
+
+    @command("shared/blink", timeout=1000)
+    async def blink(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(30)
+            self.note("dark")
+
+
+async def test_there_is_no_second_life_while_a_handler_of_the_first_goes_on(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    petal = Lamp()
+    async with open_harness(petal, restarts=True) as harness:
+        harness.send("shared/blink")
+        await settle()
+        petal.broken.set()
+        await trio.sleep(20)
+        assert petal.log == [(0.0, "enter"), (5.0, "leave")]
+        assert "handlers of its last life do not end" in caplog.text
+        await trio.sleep(20)
+        assert petal.log[2:] == [(30.0, "dark"), (30.0, "enter")]
+
+
+async def test_a_stop_does_not_wait_for_that_handler_either(autojump_clock: object) -> None:
+    petal = Lamp()
+    settings = Settings(grace=0, cleanup_timeout=2)
+    async with open_harness(petal, settings=settings, restarts=True) as harness:
+        harness.send("shared/blink")
+        await settle()
+        petal.broken.set()
+        await trio.sleep(5)
+        assert len(petal.log) == 2
+    assert [what for _, what in petal.log] == ["enter", "leave", "dark"]
+
+
+async def test_a_name_that_another_has_taken_meanwhile_ends_nobody_else(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def blink() -> dict[str, str]:
+        return {"by": "other"}
+
+    petal, other = Lamp(), Recorder()
+    async with open_harness(petal, other, restarts=True) as harness:
+        petal.remove_command("shared/blink")
+        other.add_command("shared/blink", blink)
+        petal.broken.set()
+        await trio.sleep(2)
+        assert (await harness.call("shared/blink"))["by"] == "other"
+        assert harness.statistics().unavailable_petals == ("lamp",)
+        assert "it cannot be started again" in caplog.text
+        assert "'shared/blink' is already served by petal 'rec'" in caplog.text
+        other.remove_command("shared/blink")
+        await trio.sleep(10)
+        assert harness.statistics().unavailable_petals == ()
+        assert harness.statistics().petals_restarted == 1
+
+
+async def test_a_petal_that_is_not_started_again_after_all_says_so(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Disorderly(Lamp):
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            async with super().lifespan():
+                yield
+            trio.CancelScope().__enter__()
+
+    petal = Disorderly()
+    async with open_harness(petal, Recorder(), restarts=True) as harness:
+        petal.broken.set()
+        await trio.sleep(1000)
+        assert (await harness.call("rec/note")).success
+        assert harness.statistics().petals_restarted == 0
+    [critical] = [one for one in caplog.records if one.levelname == "CRITICAL"]
+    assert critical.getMessage().startswith("petal 'lamp' is not started again after all: ")
+
+
+async def test_an_error_on_the_way_out_is_told_too(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stubborn(Lamp):
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            async with super().lifespan():
+                yield
+            raise ValueError("the port cannot be closed")
+
+    petal = Stubborn()
+    async with open_harness(petal, restarts=True):
+        petal.broken.set()
+        await settle()
+        assert "failed again as it ended: its lifespan raised: ValueError: the port" in caplog.text
+        await trio.sleep(2)
+        assert [what for _, what in petal.log] == ["enter", "leave", "enter"]
+
+
+async def test_a_stop_before_the_next_start_is_no_failure(autojump_clock: object) -> None:
+    petal = Lamp()
+    async with open_harness(petal, restarts=True) as harness:
+        petal.broken.set()
+        await settle()
+        assert harness.statistics().unavailable_petals == ("lamp",)
+    assert not harness.runtime.all_failed
