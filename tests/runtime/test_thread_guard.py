@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -76,3 +79,89 @@ async def test_a_mock_clock_is_left_alone(mock_clock: Any) -> None:
     async with open_harness(Slow()) as harness:
         assert (await harness.call("slow/thread"))["result"] == "done"
         assert mock_clock.autojump_threshold == float("inf")
+
+
+class Reading(Petal):
+    """A petal with a thread that lives as long as it does."""
+
+    name = "reading"
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+
+    def read(self) -> None:
+        self.end.wait(30)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        self.nursery.start_soon(
+            functools.partial(trio.to_thread.run_sync, self.read, abandon_on_cancel=True)
+        )
+        try:
+            yield
+        finally:
+            self.end.set()
+
+    @command("nap")
+    async def nap(self) -> None:
+        await trio.sleep(1)
+
+
+async def test_a_thread_that_lives_with_its_petal_does_not_cost_that_time_at_each_jump(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_threads, "HOLD", 0.1)
+    async with open_harness(Reading(), Slow()) as harness:
+        for _ in range(50):
+            await harness.call("reading/nap")
+        assert [record.name for record in caplog.records].count("petalkit.testing") == 1
+        # For another thread it is.
+        assert (await harness.call("slow/to-thread"))["result"] == "done"
+
+
+async def test_a_clock_that_the_test_sets_itself_is_held_all_the_same(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    petal = Slow()
+    async with open_harness(petal) as harness:
+        harness.send("slow/hang")
+        await trio.testing.wait_all_tasks_blocked()
+        await harness.advance(1)
+        assert autojump_clock.autojump_threshold == _threads.HOLD
+        petal.release.set()
+    assert "the clock went on" not in caplog.text
+
+
+async def test_the_clock_waits_for_a_device_that_is_opened_and_closed_in_a_thread(
+    autojump_clock: object,
+) -> None:
+    class Opens(Petal):
+        name = "opens"
+
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            await trio.to_thread.run_sync(time.sleep, 0.05)
+            yield
+            await trio.to_thread.run_sync(time.sleep, 0.05)
+
+        @command("ping")
+        async def ping(self) -> None: ...
+
+    async with open_harness(Opens()):
+        assert trio.current_time() == 0.0
+    assert trio.current_time() == 0.0
+
+
+async def test_two_harnesses_leave_the_clock_as_it_was(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    petal = Slow()
+    async with open_harness(petal) as harness:
+        harness.send("slow/hang")
+        await trio.testing.wait_all_tasks_blocked()
+        async with open_harness(Reading()):
+            pass
+        assert autojump_clock.autojump_threshold == _threads.HOLD
+        petal.release.set()
+        await trio.sleep(1)
+        assert autojump_clock.autojump_threshold == 0.0

@@ -313,6 +313,7 @@ async def open_harness(
             wrong. None for one that agrees with `Harness.now`.
         restarts: whether a petal that fails is started again, as the settings say. Not so by
             default: a test is to see the failure, and `AllPetalsFailed` where no petal starts.
+            A petal with a `restart_policy` of its own keeps to that.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `petalkit.open_runtime`.
@@ -330,16 +331,17 @@ async def open_harness(
         settings = attrs.evolve(settings, petal_restart="never")
     broker = broker or MemoryBroker()
     base = EPOCH.timestamp()
-    async with open_runtime(
-        petals,
-        settings,
-        transport=MemoryTransport(broker, settings.protocol),
-        now=now or (lambda: base + trio.current_time()),
-        jitter=lambda: 1.0,
-    ) as runtime:
-        harness = Harness(broker, runtime, settings, source)
-        if connected and (settings.organization_id is not None or organization_id is not None):
-            with trio.fail_after(CONNECT_TIMEOUT):
-                await runtime.wait_connected()
-        with guard_threads(runtime.thread_limiter):
+    with guard_threads() as watch:
+        async with open_runtime(
+            petals,
+            settings,
+            transport=MemoryTransport(broker, settings.protocol),
+            now=now or (lambda: base + trio.current_time()),
+            jitter=lambda: 1.0,
+        ) as runtime:
+            watch(runtime.thread_limiter)
+            harness = Harness(broker, runtime, settings, source)
+            if connected and (settings.organization_id is not None or organization_id is not None):
+                with trio.fail_after(CONNECT_TIMEOUT):
+                    await runtime.wait_connected()
             yield harness
