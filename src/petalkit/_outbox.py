@@ -497,6 +497,11 @@ class Outbox:
             else:
                 again.append(entry)
         self._in_flight.clear()
+        # One that was to begin its trial, when the link took no more, has to wait like the others.
+        late = [entry for entry in self._queue if entry.losses >= LOSSES_UNTIL_SUSPECT]
+        for entry in late:
+            self._queue.remove(entry)
+        self._suspects.add(late)
         if blame is not Blame.NONE and not blamed:
             again += self._suspects.clear()
         self._suspects.add([entry for entry in suspects if self._is_wanted(entry)])
@@ -624,6 +629,7 @@ class Outbox:
         if not self._is_wanted(entry):
             return
         now = self._clock.current_time()
+        entry.losses = 0  # no link has died of it: this one lives, and the broker has read it
         self._deferred.add(entry, error, now, pause=refusal is Refusal.ALL_LATER)
         self._next_expiry = -math.inf
         self._changed.set()

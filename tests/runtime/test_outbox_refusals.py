@@ -17,6 +17,7 @@ from petalkit._outgoing import Entry
 from petalkit._statistics import Counters
 from petalkit._suspects import SOON, TRIAL_AFTER
 from petalkit.testing import Harness, MemoryBroker, open_harness
+from petalkit.transports.memory import MemoryLink
 
 from .petals import Recorder, settle, until
 from .test_outbox import BASE, Sender, numbers
@@ -409,6 +410,48 @@ async def test_a_suspect_is_sent_at_a_stop(autojump_clock: object) -> None:
         began = trio.current_time()
     assert trio.current_time() - began < 1
     assert harness.statistics().publish_unsent == 0
+
+
+async def test_a_suspect_that_the_broker_refuses_for_now_is_none_any_more(
+    autojump_clock: object,
+) -> None:
+    petal = Sender()
+    async with open_harness(petal, settings=Settings(**V5)) as harness:
+        await make_suspect(harness, petal)
+        harness.broker.reject_publish(WEB, 0x83)
+        await trio.sleep(TRIAL_AFTER + 0.1)
+        assert harness.statistics().publish_deferred == 1
+        harness.broker.reject_publish(WEB, None)
+        harness.broker.delay = 3.0
+        with harness.events() as events:
+            await events.wait(1)
+            await petal.send(2)
+            await settle()
+            assert numbers(events) == [1, 2]  # it is sent again like any other
+
+
+async def test_a_suspect_whose_trial_could_not_begin_waits_for_another(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    petal = Sender()
+    async with open_harness(petal, settings=Settings(**V5)) as harness:
+        await make_suspect(harness, petal)
+
+        def full(self: object, message: Message, on_done: object) -> None:
+            raise trio.WouldBlock
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryLink, "publish_nowait", full)
+            patch.setattr(MemoryLink, "wait_publishable", lambda _: trio.sleep_forever())
+            await trio.sleep(TRIAL_AFTER + 0.1)
+        with harness.events() as events:
+            harness.broker.drop_links(reason_code=0x8B)  # which says nothing of any message
+            await harness.wait_connected()
+            await petal.send(2)
+            await trio.sleep(TRIAL_AFTER - 0.1)
+            assert numbers(events) == [2]
+            await trio.sleep(0.2)
+            assert numbers(events) == [2, 1]
 
 
 # -- a PUBACK that does not come
