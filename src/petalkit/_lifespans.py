@@ -283,7 +283,7 @@ class PetalLife:
         """Leave the lifespan; `run` returns when that is done."""
         self._stopping.set()
         self._over.set()
-        self.abandon_start()
+        self._stop_start()
 
     def _tell(self, task_status: trio.TaskStatus[None]) -> None:
         """The start is over, well or not."""
@@ -294,11 +294,15 @@ class PetalLife:
     def abandon_start(self) -> None:
         """Do not wait for the lifespan to be entered, if it is not yet."""
         if not self._entered:
-            self._stopping.set()
             self._abandoned = True
-            self._scope.cancel()
+            self._stop_start()
             if self._broken:  # it waits to be started again, or is about to
                 self.out_of_service.set()
+
+    def _stop_start(self) -> None:
+        self._stopping.set()
+        if not self._entered:
+            self._scope.cancel()
 
     def _fail(
         self,
@@ -320,7 +324,8 @@ class PetalLife:
             error = single(error)
             why = f"{why}: {text_of(error)}{hint_for(error)}"
         if self._restart_in is None:
-            self.out_of_service.set()
+            if self._entered or self._abandoned or not self._stopping.is_set():
+                self.out_of_service.set()  # that a stop came before the next start is no failure
             if self._restarts.in_a_row:
                 why = f"{why}. It was started again {self._restarts.in_a_row} times in a row"
         else:
@@ -398,7 +403,7 @@ class PetalLife:
             # It took the cancellation of a scope or nursery of its own for an end.
             self._fail("its lifespan ended by itself")
         if scope.cancelled_caught:
-            if self._abandoned and not self._entered:
+            if self._stopping.is_set() and not self._entered:
                 self._fail("the runtime stops before it has started", level=logging.INFO)
             elif not self._entered:
                 limit = self._settings.startup_timeout

@@ -387,10 +387,26 @@ async def test_an_error_on_the_way_out_is_told_too(
         assert [what for _, what in petal.log] == ["enter", "leave", "enter"]
 
 
-async def test_a_stop_before_the_next_start_is_no_failure(autojump_clock: object) -> None:
-    petal = Lamp()
+@pytest.mark.parametrize("before", [fail_first, fail_and_enter_slowly])
+async def test_a_stop_before_the_next_start_is_no_failure(
+    before: Callable[[Any], Awaitable[None]], autojump_clock: object
+) -> None:
+    class Slow(Camera):
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            if self.log:
+                await trio.sleep_forever()
+            async with super().lifespan():
+                yield
+
+    petal = Slow()
     async with open_harness(petal, restarts=True) as harness:
-        petal.broken.set()
-        await settle()
-        assert harness.statistics().unavailable_petals == ("lamp",)
+        await before(petal)
+        assert harness.statistics().unavailable_petals == ("camera",)
+    assert not harness.runtime.all_failed  # or a process would end with 1 at SIGTERM
+
+
+async def test_nor_is_one_before_the_first(autojump_clock: object) -> None:
+    async with open_harness(Camera(OSError("no camera")), restarts=True) as harness:
+        assert harness.statistics().unavailable_petals == ("camera",)
     assert not harness.runtime.all_failed
