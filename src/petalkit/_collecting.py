@@ -68,7 +68,9 @@ def _check_names(petal: Named, ours: type) -> None:
     for name, own in vars(ours).items():
         if name.startswith("_") or not (callable(own) or isinstance(own, property)):
             continue
-        found = vars(petal).get(name) or inspect.getattr_static(type(petal), name)
+        found = vars(petal).get(name, own)
+        if found is own:
+            found = inspect.getattr_static(type(petal), name)
         if found is own:
             continue
         if _marks(found):
@@ -91,12 +93,23 @@ def _refused(petal: Named, attribute: str, reason: str) -> RegistrationError:
 
 def _marks(found: Any) -> list[Any]:
     """Over @staticmethod or @classmethod the mark is on the descriptor, under it inside."""
-    function = getattr(found, "__func__", None)
+    function = _attribute(found, "__func__")
     return [*_own_marks(found), *_own_marks(function)]
 
 
+def _attribute(found: Any, name: str) -> Any:
+    """None where it has no such attribute: what stands in a class may be anything.
+
+    A proxy of a library that is asked too early raises whatever it likes.
+    """
+    try:
+        return getattr(found, name, None)
+    except Exception:
+        return None
+
+
 def _own_marks(found: Any) -> list[Any]:
-    own = getattr(found, "__dict__", None)  # not of what it is an instance of
+    own = _attribute(found, "__dict__")  # not of what it is an instance of
     marks = own.get(MARK) if isinstance(own, dict) else None
     return marks if isinstance(marks, list) else []
 
@@ -123,7 +136,7 @@ def _hidden(found: Any) -> str | None:
         if found.fget is not None and _marks(found.fget):
             return "is a property, which is not called with arguments: remove @property"
         return None
-    inside = [getattr(found, name, None) for name in ("func", "__wrapped__")]
+    inside = [_attribute(found, name) for name in ("func", "__wrapped__")]
     if isinstance(found, FunctionType):
         for cell in found.__closure__ or ():
             try:
@@ -131,7 +144,7 @@ def _hidden(found: Any) -> str | None:
             except ValueError:  # not filled yet
                 continue
     elif not isinstance(found, type):
-        own = getattr(found, "__dict__", None)
+        own = _attribute(found, "__dict__")
         inside.extend(own.values() if isinstance(own, dict) else ())
     if any(_own_marks(one) for one in inside):
         return (

@@ -231,10 +231,32 @@ def test_a_public_name_of_petalkit_is_refused(attribute: str, value: object) -> 
     assert f"'{attribute}' is petalkit's own" in error.reason
 
 
-def test_an_attribute_of_the_instance_is_seen_too() -> None:
+@pytest.mark.parametrize("value", [80.0, None, 0])
+def test_an_attribute_of_the_instance_is_seen_too(value: object) -> None:
     petal = Base()
-    petal.lifespan = 80.0  # type: ignore[method-assign, assignment]
+    petal.lifespan = value  # type: ignore[method-assign, assignment]
     assert "'lifespan' is petalkit's own" in refusal(petal).reason
+
+
+class Proxy:
+    """Of a library: it knows nothing before there is a connection."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("working outside of a connection")
+
+
+class Opaque:
+    """The same, and not even its own attributes."""
+
+    @property
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override]
+        raise RuntimeError("working outside of a connection")
+
+
+@pytest.mark.parametrize("value", [Proxy(), Opaque()], ids=["proxy", "opaque"])
+def test_what_raises_when_it_is_looked_at_is_no_command(value: object) -> None:
+    cls = type("P", (Base,), {"camera": value})
+    assert names(cls()) == ["p/go"]
 
 
 def test_a_command_may_have_a_name_of_petalkits_but_not_its_method() -> None:
