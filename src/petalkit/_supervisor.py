@@ -36,6 +36,7 @@ from ._intake import Intake
 from ._link_terms import QOS_NOT_SUPPORTED, LinkTerms, hint_of
 from ._messages import Identity, Message
 from ._outbox import Outbox
+from ._reason_codes import Refusal, refusal_of
 from ._settings import Settings
 from ._statistics import Counters
 from ._topics import TopicFilter
@@ -52,6 +53,7 @@ ATTEMPTS_UNTIL_ADVICE = 2  # that failed in a row
 SHORT_LIVES_UNTIL_SUSPICION = 5  # links in a row that the broker ended soon after they were up
 SHORT_LIVES_WHEN_TOLD = 2  # the same when it said that another client took the session
 RETIRE_ATTEMPTS = 3  # connections tried to end the session of an identity that was left
+OFFLINE_AGAIN = 0.25  # seconds after which a refused `offline` is said again; then twice as long
 DRAIN_SILENCE = 0.2  # seconds without a delivery after which an old topic counts as drained
 
 
@@ -313,7 +315,7 @@ class Supervisor:
                         await wait_any(unsubscribe, self._leave.wait)
                     self._outbox.hold()  # so that the PUBACK of `offline` comes behind all others
                     with self._intake.reading_on():
-                        await self._publish_status(link, identity, "offline")
+                        await self._say_offline(link, identity)
                     nursery.cancel_scope.cancel()
         except TransportError as error:
             loss = error
@@ -337,7 +339,7 @@ class Supervisor:
             filters = self._topic_filters(identity)
             granted = await link.subscribe(filters)
             self._terms.subscribed(self.client_id(identity))
-            online = await self._publish_status(link, identity, "online")
+            online = await self._publish_status(link, identity, "online") is None
         self._up_at = trio.current_time()
         self._refused = 0
         self._counters.links += 1
@@ -366,15 +368,46 @@ class Supervisor:
             while True:
                 await trio.sleep(wait_after(tries, self._jitter))
                 with self._intake.reading_on():
-                    if await self._publish_status(link, identity, "online", quiet=True):
-                        logger.info("the broker takes the status message now")
-                        return
+                    refusal = await self._publish_status(link, identity, "online", quiet=True)
+                if refusal is None:
+                    logger.info("the broker takes the status message now")
+                    return
                 tries += 1
 
+    async def _say_offline(self, link: Link, identity: Identity) -> None:
+        """Say `offline`; again while the broker refuses it, and `disconnect_timeout` lasts.
+
+        It retains `online` else: the DISCONNECT that follows takes the will away.
+
+        Raises:
+            ConnectionLost: as `_publish_status`.
+        """
+        deadline = trio.current_time() + self._settings.disconnect_timeout
+        wait = OFFLINE_AGAIN
+        refusal = await self._publish_status(link, identity, "offline")
+        while refusal not in (None, Refusal.FINAL) and trio.current_time() + wait < deadline:
+            await trio.sleep(wait)
+            left = deadline - trio.current_time()
+            refusal = await self._publish_status(link, identity, "offline", quiet=True, limit=left)
+            wait *= 2
+
     async def _publish_status(
-        self, link: Link, identity: Identity, status: str, *, quiet: bool = False
-    ) -> bool:
-        """Say how it stands; False when the broker refused that.
+        self,
+        link: Link,
+        identity: Identity,
+        status: str,
+        *,
+        quiet: bool = False,
+        limit: float | None = None,
+    ) -> Refusal | None:
+        """Say how it stands; None when the broker has taken that.
+
+        Args:
+            link: where.
+            identity: of whom.
+            status: what.
+            quiet: whether a refusal is no line in the log.
+            limit: seconds for `offline`; None for `disconnect_timeout`.
 
         Raises:
             ConnectionLost: the link is gone, or there was no PUBACK in time.
@@ -382,9 +415,11 @@ class Supervisor:
         settings = self._settings
         # The one is a limit of silence: its PUBACK may stand behind a replayed session. The other
         # is a time, because a stop has to end.
-        silence, limit = settings.subscribe_timeout, math.inf
         if status == "offline":
-            silence, limit = math.inf, settings.disconnect_timeout
+            silence = math.inf
+            limit = settings.disconnect_timeout if limit is None else limit
+        else:
+            silence, limit = settings.subscribe_timeout, math.inf
         self._said = status
         try:
             with trio.fail_after(limit):
@@ -392,12 +427,12 @@ class Supervisor:
         except RejectedByBroker as error:
             if not quiet:
                 logger.warning("the broker refused the status message: %s", error)
-            return False
+            return refusal_of(error.reason_code)
         except trio.TooSlowError:
             raise ConnectionLost(
                 f"no PUBACK for {status!r} within {min(silence, limit):g} s"
             ) from None
-        return True
+        return None
 
     async def _wait_reason_to_leave(self, identity: Identity) -> None:
         """Wait until we stop or are another. No limit: that is the life of a link."""

@@ -62,6 +62,32 @@ async def test_nothing_says_online_behind_offline(autojump_clock: object) -> Non
     assert said == ["offline"]
 
 
+@pytest.mark.parametrize("code", [0x97, 0x80, 0x83])
+async def test_a_refused_offline_is_said_again_before_the_link_is_left(
+    code: int, autojump_clock: object, nursery: trio.Nursery
+) -> None:
+    broker = MemoryBroker()
+
+    async def relent() -> None:
+        await trio.sleep(1)
+        broker.reject_publish(f"{BASE}/status", None)
+
+    async with open_harness(Recorder(), broker=broker, settings=Settings(**V5)):
+        broker.reject_publish(f"{BASE}/status", code)
+        nursery.start_soon(relent)
+    assert broker.retained[f"{BASE}/status"].payload.startswith(b'{"status":"offline"')
+    assert trio.current_time() < Settings().disconnect_timeout
+
+
+@pytest.mark.parametrize(("code", "least"), [(0x97, 1.0), (0x87, 0.0)])
+async def test_a_stop_with_an_offline_that_is_always_refused_is_bounded(
+    code: int, least: float, autojump_clock: object
+) -> None:
+    async with open_harness(Recorder(), settings=Settings(**V5)) as harness:
+        harness.broker.reject_publish(f"{BASE}/status", code)
+    assert least <= trio.current_time() <= (Settings().disconnect_timeout if least else 0.0)
+
+
 async def test_one_refused_for_its_will_names_what_to_do(
     autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
