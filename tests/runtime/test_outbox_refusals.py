@@ -440,9 +440,12 @@ async def test_a_suspect_whose_trial_could_not_begin_waits_for_another(
         def full(self: object, message: Message, on_done: object) -> None:
             raise trio.WouldBlock
 
+        async def wait(self: object) -> None:
+            await trio.sleep_forever()
+
         with monkeypatch.context() as patch:
             patch.setattr(MemoryLink, "publish_nowait", full)
-            patch.setattr(MemoryLink, "wait_publishable", lambda _: trio.sleep_forever())
+            patch.setattr(MemoryLink, "wait_publishable", wait)
             await trio.sleep(TRIAL_AFTER + 0.1)
         with harness.events() as events:
             harness.broker.drop_links(reason_code=0x8B)  # which says nothing of any message
