@@ -75,7 +75,7 @@ def not_made(check_id: str, reason: str) -> Check:
     """
     if check_id != CALL:
         return skipped(check_id, reason)
-    todo = "Nothing was sent: the other checks say what is in the way."
+    todo = "The command was not sent: the other checks say what is in the way."
     return failed(check_id, f"not called: {reason}", todo)
 
 
