@@ -76,6 +76,9 @@ class Flight(Petal):
 
     @command("copy", exclusive="disk", thread=True)
     def copy(self, data): ...
+
+    @command("wipe", exclusive="disk", when_busy="wait")
+    async def wipe(self): ...
 '''
     )
     outcome = run_cli("list", "flight.py")
@@ -100,7 +103,13 @@ class Flight(Petal):
         "      altitude: float (required)\n"
         "      mode: str | None = None\n"
         "\n"
+        "  flight-log/wipe  [exclusive 'disk', waits for its turn, timeout 60 s]\n"
+        "\n"
     )
+    described = json.loads(run_cli("list", "flight.py", "--json").out)["petals"][0]["commands"]
+    waits = {one["name"]: one["options"]["when_busy"] for one in described}
+    assert waits["flight-log/wipe"] == "wait"
+    assert waits["flight-log/copy"] == "refuse"
 
 
 @pytest.mark.parametrize(

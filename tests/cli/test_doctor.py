@@ -23,7 +23,7 @@ from petalkit._topics import TopicFilter
 from petalkit.cli._checks import _network
 from petalkit.transports import ConnectOptions, create_transport
 
-from ..brokers import Certificates, Mosquitto
+from ..brokers import Certificates, Mosquitto, free_port
 from .doctor_kit import Doctor, quick
 from .test_processes import Program
 
@@ -123,11 +123,27 @@ def test_what_runs_is_not_what_is_here(
 def test_nothing_runs(doctor: Doctor, mosquitto: Mosquitto) -> None:
     common = ("--broker", mosquitto.url, *WHO)
     report = doctor(*common, "--call", "x/y")
-    assert (report.code, report.verdict) == (0, "warning")
     assert report["ping"]["verdict"] == "warning"
     assert "no retained status" in report["ping"]["found"]
     assert "petalkit run" in report["ping"]["todo"][0]
-    assert {"info", "call"} <= report.of("skipped")
+    assert report["info"]["verdict"] == "skipped"
+    # What was asked for was not done.
+    assert (report.code, report.of("failed")) == (1, {"call"})
+    assert report["call"]["found"] == "not called: no runtime has answered"
+    assert report["call"]["todo"]
+    report = doctor(*common)
+    assert (report.code, report.verdict) == (0, "warning")
+
+
+def test_a_call_without_settings_is_no_success(doctor: Doctor) -> None:
+    report = doctor("--transport", "pigeon", "--call", "x/y")
+    assert (report.code, report.of("failed")) == (1, {"settings", "call"})
+
+
+def test_a_call_without_a_broker_is_no_success(doctor: Doctor) -> None:
+    report = doctor("--broker", f"mqtt://127.0.0.1:{free_port()}", *WHO, "--call", "x/y")
+    assert (report.code, report.of("failed")) == (1, {"network", "call"})
+    assert report["call"]["found"] == "not called: the broker cannot be reached"
 
 
 @pytest.mark.parametrize(
@@ -532,7 +548,8 @@ def test_an_unknown_id_leaves_the_broker_to_be_checked(
     report = doctor(*where, "--device-id", "d", "--call", "x/y")
     assert report["organization"]["verdict"] == "failed"
     assert report["connect"]["verdict"] == "ok"
-    assert {"subscribe", "publish", "ping", "info", "call"} <= report.of("skipped")
+    assert {"subscribe", "publish", "ping", "info"} <= report.of("skipped")
+    assert report.of("failed") == {"organization", "call"}
 
 
 # -- for people

@@ -397,7 +397,7 @@ async def test_another_host_answers(monkeypatch: pytest.MonkeyPatch, autojump_cl
     ping, *rest = await ask(fields, monkeypatch)
     assert "another host answers" in ping.found
     assert ping.verdict == "warning"
-    assert [check.verdict for check in rest] == ["skipped", "skipped"]
+    assert [check.verdict for check in rest] == ["skipped", "failed"]
 
 
 async def test_a_device_says_no(monkeypatch: pytest.MonkeyPatch, autojump_clock: Any) -> None:

@@ -60,10 +60,10 @@ def test_settings_that_do_not_load_leave_nothing_to_check(doctor: Doctor, tmp_pa
     (tmp_path / "p.toml").write_text("[petalkit]\nkeep_alive = 0\n")
     report = doctor("--config", "p.toml", "--call", "x/y")
     assert (report.code, report.verdict) == (1, "failed")
-    assert report.of("failed") == {"settings"}
+    assert report.of("failed") == {"settings", "call"}
     assert "keep_alive: must be at least 1" in report["settings"]["found"]
     assert "keep_alive" in report["settings"]["todo"][0]
-    assert len(report.of("skipped")) == len(report.checks) - 1 == 16
+    assert len(report.of("skipped")) == len(report.checks) - 2 == 15
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_running_device_keeps_its_topics(
     assert before["subscriptions"]
     for what in ("subscriptions", "/subscribe", "/unsubscribe"):
         assert after.get(what) == before.get(what), what
-    assert report.of("failed") == report.of("warning") == set(), report
+    assert (report.of("failed"), report.of("warning")) == ({"call"}, set()), report
     assert "a petalkit or the guide's host runs there, with 2 topics" in report["callback"]["found"]
     assert "well if it is yours" in report["callback"]["todo"][0]
 
@@ -109,10 +109,10 @@ def test_what_is_not_asked_says_why(doctor: Doctor, web: Callable[..., Web]) -> 
     client = web({"status": "healthy", "broker": "up"})
     options = behind(client.url)
     report = doctor(*options, "--call", "example-petal/hello", "--as-device")
-    assert report.code == 0
+    assert (report.code, report.of("failed")) == (1, {"call"})  # it was asked for
     assert client.asked == [("GET", "/health", None)]
     assert '"broker": "up"' in report["sidecar"]["found"]
-    not_asked = {*BROKER, *DEVICE, "call", "client"} - {"clock"}
+    not_asked = {*BROKER, *DEVICE, "client"} - {"clock"}
     assert report.of("skipped") == {*not_asked, "certificates", "petals"}
     assert "external client" in report["connect"]["found"]
     assert "would take the topics" in report["subscribe"]["found"]

@@ -26,7 +26,7 @@ from ._checks._identity import check_device, check_organization, make_identity
 from ._checks._journal import check_journal
 from ._checks._petals import check_petals
 from ._checks._plan import BROKER, DEVICE, examine
-from ._checks._values import Check, Verdict, skipped, worst
+from ._checks._values import CALL, Check, Verdict, not_made, worst
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError
 from ._options import GENERAL, GeneralOptions, HostOptions, RunSettings
 
@@ -64,7 +64,8 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     Exit codes: 0 nothing failed, 1 something failed, 2 usage.
 
     Args:
-        call: A command to be called as well, such as example-petal/hello.
+        call: A command to be called as well, such as example-petal/hello; it has failed where it
+            could not be called.
         data: Its arguments, as a JSON object; @FILE reads them from a file.
         timeout: How long to wait for an answer of the device. [s]
         as_device: Connect under the device's own client ID, for brokers that allow no other. Only
@@ -82,8 +83,8 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     report.show(check)
     if loaded is None:
         rest = ["certificates", "organization", "device", "journal", "petals", *BROKER, *DEVICE]
-        for check_id in [*rest, *(["call"] if call is not None else [])]:
-            report.show(skipped(check_id, "there are no settings to check it with"))
+        for check_id in [*rest, *([CALL] if call is not None else [])]:
+            report.show(not_made(check_id, "there are no settings to check it with"))
         return report.end()
     wanted = None
     if call is not None:

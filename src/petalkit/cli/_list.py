@@ -146,7 +146,8 @@ def _options(spec: CommandSpec) -> Iterator[str]:
     if spec.thread:
         notes.append("in a thread")
     if spec.exclusive is not None:
-        notes.append(f"exclusive {spec.exclusive!r}")
+        waits = ", waits for its turn" if spec.when_busy == "wait" else ""
+        notes.append(f"exclusive {spec.exclusive!r}{waits}")
     if spec.concurrency is not None:
         notes.append(f"at most {spec.concurrency} at once")
     if spec.idempotent:

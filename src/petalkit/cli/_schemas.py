@@ -32,6 +32,7 @@ def describe_command(spec: CommandSpec) -> dict[str, Any]:
             "timeout": None if math.isinf(spec.timeout) else spec.timeout,
             "concurrency": spec.concurrency,
             "exclusive": spec.exclusive,
+            "when_busy": spec.when_busy,
             "urgent": spec.urgent,
             "idempotent": spec.idempotent,
             "thread": spec.thread,

@@ -17,7 +17,18 @@ from ...client import Client, open_client
 from ...transports import create_transport
 from ._case import RETAINED_WAIT, Call, Case
 from ._petals import Served
-from ._values import Check, Findings, counted, failed, listed, ok, shortened, skipped, warning
+from ._values import (
+    CALL,
+    Check,
+    Findings,
+    counted,
+    failed,
+    listed,
+    not_made,
+    ok,
+    shortened,
+    warning,
+)
 
 CLOCKS_APART = 5.0  # seconds from which on two clocks are said to differ
 
@@ -36,7 +47,7 @@ async def answers(case: Case, identity: Identity) -> bool:
 
 async def check_device(case: Case, identity: Identity, show: Callable[[Check], None]) -> None:
     """`ping`, `info`, and `call` where one is wanted; each is bounded by the case's timeout."""
-    left = ["info"] if case.call is None else ["info", "call"]
+    left = ["info"] if case.call is None else ["info", CALL]
     try:
         async with open_client(case.settings, identity=identity) as client:
             answered, check = await _ping(client, case)
@@ -53,7 +64,7 @@ async def check_device(case: Case, identity: Identity, show: Callable[[Check], N
         )
         show(warning("ping", text, todo))
     for check_id in left:
-        show(skipped(check_id, "no runtime has answered"))
+        show(not_made(check_id, "no runtime has answered"))
 
 
 # -- ping
@@ -216,21 +227,21 @@ async def _call(client: Client, call: Call, timeout: float) -> Check:
         response = await client.call(call.command, call.data, timeout=timeout)
     except trio.TooSlowError:
         return failed(
-            "call",
+            CALL,
             f"{call.command}: no answer within {timeout:g} s",
             "It may take longer: try --timeout. Else look for `received` and `answered` in the log "
             "of the runtime.",
         )
     except (TransportError, PayloadError) as error:
-        return failed("call", f"{call.command}: {shortened(str(error))}")
+        return failed(CALL, f"{call.command}: {shortened(str(error))}")
     elapsed = trio.current_time() - started
     if response.success:
-        return ok("call", f"{call.command} answered with success in {elapsed * 1000:.0f} ms")
+        return ok(CALL, f"{call.command} answered with success in {elapsed * 1000:.0f} ms")
     code = _code(response)
     todo = "`petalkit call` shows the whole answer."
     if response.error_code == ErrorCode.UNKNOWN_COMMAND:
         todo = "Compare the name with `petalkit list TARGET`; mind the prefix."
-    return failed("call", f"{call.command} answered {code} in {elapsed * 1000:.0f} ms", todo)
+    return failed(CALL, f"{call.command} answered {code} in {elapsed * 1000:.0f} ms", todo)
 
 
 def _code(response: Response) -> str:

@@ -18,7 +18,7 @@ from ._device import answers, check_device
 from ._network import check_network
 from ._rights import check_publish, check_subscribe
 from ._tls import check_clock, check_tls
-from ._values import Check, Verdict, ok, skipped, warning
+from ._values import CALL, Check, Verdict, not_made, ok, skipped, warning
 
 Show = Callable[[Check], None]
 
@@ -33,7 +33,7 @@ _WITH_A_SIDECAR = {
     **dict.fromkeys(("network", "tls", "connect", "limits", "queue"), _ITS_OWN),
     "subscribe": _NOT_TRIED,
     "publish": "not tried: what is published through the client reaches others",
-    **dict.fromkeys((*DEVICE, "call"), _FROM_OUTSIDE),
+    **dict.fromkeys((*DEVICE, CALL), _FROM_OUTSIDE),
 }
 
 
@@ -45,14 +45,14 @@ async def examine(case: Case, show: Show, *, certificates_failed: bool) -> None:
         show: takes each check when it is done.
         certificates_failed: so that no TLS is tried with them.
     """
-    asked = DEVICE if case.call is None else (*DEVICE, "call")
+    asked = DEVICE if case.call is None else (*DEVICE, CALL)
     if case.settings.transport == "sidecar":
         await _examine_sidecar(case, asked, show, certificates_failed=certificates_failed)
         return
 
     def skip_from(first: str, reason: str) -> None:
         for check_id in (*BROKER[BROKER.index(first) :], *asked):
-            show(skipped(check_id, reason))
+            show(not_made(check_id, reason))
 
     address, check = await check_network(case.settings)
     show(check)
@@ -106,7 +106,7 @@ async def _examine_sidecar(
         if check_id == "clock":
             show(check_clock(time.time(), None))
         else:
-            show(skipped(check_id, _WITH_A_SIDECAR[check_id]))
+            show(not_made(check_id, _WITH_A_SIDECAR[check_id]))
 
 
 async def _visit(

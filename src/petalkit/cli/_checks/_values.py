@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+CALL = "call"  # the check that is made only when it is asked for
 NAMES_SHOWN = 20  # of a list that a device or a file can make long
 TEXT_SHOWN = 500  # characters of a text that somebody else wrote
 
@@ -65,6 +66,17 @@ def failed(check_id: str, found: str, *todo: str) -> Check:
 def skipped(check_id: str, reason: str, *todo: str) -> Check:
     """It could not be checked, or there is nothing to check."""
     return Check(check_id, Verdict.SKIPPED, reason, todo)
+
+
+def not_made(check_id: str, reason: str) -> Check:
+    """A check of the device that cannot be made.
+
+    Those that we make unasked are skipped. A call was asked for, so without it there is no success.
+    """
+    if check_id != CALL:
+        return skipped(check_id, reason)
+    todo = "The command was not sent: the other checks say what is in the way."
+    return failed(check_id, f"not called: {reason}", todo)
 
 
 _RANKS = {Verdict.SKIPPED: 0, Verdict.OK: 1, Verdict.WARNING: 2, Verdict.FAILED: 3}
