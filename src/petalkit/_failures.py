@@ -13,6 +13,8 @@ from typing import cast
 
 import trio
 
+from ._types._invalid import one_line
+
 # Whoever asked the process to end means all of it.
 ENDS_PROCESS = (KeyboardInterrupt,)
 
@@ -39,8 +41,7 @@ def text_of(error: BaseException) -> str:
 
 def shortened(reason: str) -> str:
     """A reason as one line of a log has room for. It may hold text of the wire."""
-    if not reason.isprintable():
-        reason = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in reason)
+    reason = one_line(reason)
     return reason if len(reason) <= REASON_MAX else f"{reason[:REASON_MAX]}..."
 
 

@@ -43,7 +43,7 @@ class LineWriter:
         self._kept_max = kept_max
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
-        self._is_pipe = not os.isatty(descriptor)  # or a file, or a socket: as good
+        self._takes_whole = not os.isatty(descriptor)  # what it takes at all, if it is short
         self._reset()
 
     def close(self) -> None:
@@ -56,7 +56,6 @@ class LineWriter:
         self._kept: deque[bytes] = deque()
         self._size = 0
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
         self._draining = False  # there is a thread, or will be at once
         self._forget = in_child(self._reset)  # in the child of a child, too
 
@@ -64,7 +63,7 @@ class LineWriter:
         """Write a line now, or soon, or drop it."""
         data = text.encode(errors="backslashreplace")
         with self._changed:
-            at_once = self._is_pipe and not self._kept and len(data) <= AT_ONCE_MAX
+            at_once = self._takes_whole and not self._kept and len(data) <= AT_ONCE_MAX
             if at_once and self._takes():
                 with contextlib.suppress(OSError):  # nobody reads any more
                     data = data[os.write(self._descriptor, data) :]
@@ -82,12 +81,9 @@ class LineWriter:
     def _start(self) -> None:
         try:
             # It waits for the reader without a limit, and nobody waits for a daemon thread.
-            thread = threading.Thread(target=self._drain, name="petalkit log", daemon=True)
-            thread.start()
+            threading.Thread(target=self._drain, name="petalkit log", daemon=True).start()
         except RuntimeError:  # no more threads, or the interpreter ends: the next line tries again
             self._draining = False
-        else:
-            self._thread = thread
 
     def _takes(self) -> bool:
         return any(event & select.POLLOUT for _, event in self._poll.poll(0))
@@ -96,7 +92,6 @@ class LineWriter:
         while True:
             with self._changed:
                 if not self._kept and not self.dropped:
-                    self._thread = None
                     self._draining = False
                     self._changed.notify_all()
                     return

@@ -6,6 +6,7 @@ work while a petal blocks the event loop, which is when it is needed most.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -23,7 +24,7 @@ from ._signals import EXIT_ERROR, last_words, signals_stop
 from ._statistics import Statistics
 from ._supervisor import ADVICE
 from ._systemd import Systemd
-from ._waiting import wait_any
+from ._waiting import beside, wait_any
 from .transports._tls import check_files
 
 logger = logging.getLogger("petalkit.runtime")
@@ -74,22 +75,12 @@ async def run_until_signalled(
     systemd = Systemd.from_environment()
     limit = stop_limit(settings) + STOP_MARGIN
     stop = _Stop(systemd, limit)
-    outcome: BaseException | None = None
+    tell = functools.partial(systemd.keep_telling, stop.status)
     # Around the start, which has no runtime yet to stop; a started one stops by itself.
     with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit):
         # Also while it starts and stops: systemd would take a long stop for a hang.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(systemd.keep_telling, stop.status, name="systemd")
-            try:
-                await _serve(petals, settings, stop, advice)
-            except BaseException as error:
-                outcome = error  # raised outside of the nursery, so that it comes out as it is
-            nursery.cancel_scope.cancel()
-        if outcome is not None:
-            try:
-                raise outcome
-            finally:
-                del outcome  # or it holds this frame, which holds it
+        async with beside(tell, "systemd"):
+            await _serve(petals, settings, stop, advice)
     return EXIT_OK
 
 

@@ -662,6 +662,9 @@ class Settings:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
         if self.packet_maximum and self.transport == "sidecar":
             raise ConfigError("packet_maximum", "is the external client's to say: see its settings")
+        if self.server_references and self.transport != "sidecar" and not self.speaks_mqtt_5:
+            text = 'needs MQTT 5, in which brokers name other servers: protocol = "5"'
+            raise ConfigError("server_references", text)
         if self.packet_maximum and not self.speaks_mqtt_5:
             raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
         if self.will_delay:

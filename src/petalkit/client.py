@@ -37,6 +37,7 @@ from ._reason_codes import Refusal, refusal_of
 from ._settings import Settings
 from ._terms import whole_seconds
 from ._topics import TopicFilter
+from ._waiting import beside
 from .transports import ConnectOptions, Link, Transport, create_transport
 
 logger = logging.getLogger("petalkit.client")
@@ -424,25 +425,12 @@ async def open_client(
     async with transport.connect(_connect_options(settings)) as link:
         await link.subscribe([TopicFilter(identity.topic(settings.response_topic))])
         client = Client(link, identity, settings)
-        outcome: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client._take_responses, name="petalkit client responses")  # pyright: ignore[reportPrivateUsage]
+        take = client._take_responses  # pyright: ignore[reportPrivateUsage]
+        async with beside(take, "petalkit client responses"):
             try:
                 yield client
-            except BaseException as error:
-                # Kept, and raised outside of the nursery, so that it comes out as it is and not
-                # in a group. Cancelled travels the same way: its scope is further out.
-                outcome = error
-            client._close(trio.ClosedResourceError("the client's context has been left"))  # pyright: ignore[reportPrivateUsage]
-            # Shielded, so that a cancellation from outside cannot take the place of `outcome`;
-            # without a limit, because the one task in it ends at once.
-            nursery.cancel_scope.shield = True
-            nursery.cancel_scope.cancel()
-        if outcome is not None:
-            try:
-                raise outcome
             finally:
-                del outcome  # no cycle through the frame
+                client._close(trio.ClosedResourceError("the client's context has been left"))  # pyright: ignore[reportPrivateUsage]
 
 
 def _connect_options(settings: Settings) -> ConnectOptions:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -65,14 +66,14 @@ def test_what_a_server_reference_says(text: str, references: list[Reference]) ->
     ],
 )
 def test_whom_the_setting_allows(pattern: str, host: str, allowed: bool) -> None:
-    assert Settings(server_references=(pattern,)).server_references == (pattern,)
+    assert Settings(protocol="5", server_references=(pattern,)).server_references == (pattern,)
     assert is_allowed(Reference(host, 8883), (pattern,)) is allowed
 
 
 @pytest.mark.parametrize("pattern", ["*", "*.", "a:b", "mqtts://a", "a/b", "a b", "*.[::1]", ""])
 def test_what_names_no_server_is_refused(pattern: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Settings(server_references=(pattern,))
+        Settings(protocol="5", server_references=(pattern,))
     assert caught.value.setting == "server_references"
 
 
@@ -89,7 +90,9 @@ class Way:
     """The referrals of one transport, and a broker that says what a test tells it."""
 
     def __init__(self, *allowed: str, broker: str = "mqtts://home:1", insecure: bool = False):
-        settings = Settings(broker=broker, server_references=allowed, allow_insecure=insecure)
+        settings = Settings(
+            broker=broker, protocol="5", server_references=allowed, allow_insecure=insecure
+        )
         self.home = broker_address(settings)
         self.referrals = Referrals(settings, self.home)
 
@@ -113,7 +116,7 @@ class Way:
                     attempt.up = trio.current_time() - lived
                 if said is not None:
                     attempt.referral = referral_of(*said)
-        except ConnectFailed:
+        except (ConnectFailed, RejectedByBroker):
             pass
         return str(address)
 
@@ -155,6 +158,35 @@ async def test_a_server_that_cannot_be_reached_is_given_up() -> None:
     way.go(said=(MOVED, "b:2"))
     went = [way.go(fail=True) for _ in range(MOVED_FAILURES_MAX + 1)]
     assert went == ["b:2"] * MOVED_FAILURES_MAX + ["home:1"]
+
+
+@pytest.mark.trio
+async def test_a_server_that_refuses_us_for_good_is_given_up() -> None:
+    """Moved to where we are not authorized, the device would be off the net until a restart."""
+    way = Way("b")
+    way.go(said=(MOVED, "b:2"))
+    refusal = RejectedByBroker(0x87, "Not authorized")
+    went = [way.go(fail=refusal) for _ in range(MOVED_FAILURES_MAX + 1)]
+    assert went == ["b:2"] * MOVED_FAILURES_MAX + ["home:1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"server_references": ("b",)}, "server_references"),
+        (
+            {"server_references": ("b",), "protocol": "5", "broker": "unix:///x"},
+            "server_references",
+        ),
+        ({"proxy_credentials": "me:hunter2"}, "proxy_credentials"),
+    ],
+    ids=["3.1.1", "unix", "no proxy"],
+)
+def test_what_can_do_nothing_is_refused(settings: dict[str, Any], name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        broker_address(Settings(**settings))
+    assert refused.value.setting == name
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.trio
@@ -346,7 +378,7 @@ def test_a_reason_code_that_has_no_name_is_told_by_its_number(
 
 @pytest.mark.trio
 async def test_a_stream_of_the_users_is_left_to_the_user() -> None:
-    settings = Settings(server_references=("b",))
+    settings = Settings(protocol="5", server_references=("b",))
     referrals = Referrals(settings, broker_address(settings), follow=False)
     with referrals.attempt(referrals.take_address()) as attempt:
         attempt.referral = referral_of(MOVED, "b:2")
@@ -361,13 +393,15 @@ async def test_the_proxy_is_named_in_the_log_of_each_connect(
     settings = Settings(broker="mqtts://b:1", proxy="http://p:2", proxy_credentials="me:hunter2")
 
     @asynccontextmanager
-    async def refuse(address: Address) -> AsyncGenerator[None]:
+    async def refuse(
+        address: Address, options: ConnectOptions, deadline: float
+    ) -> AsyncGenerator[None]:
         raise ConnectFailed("nobody there")
         yield
 
-    async with AsyncExitStack() as stack:
-        with pytest.raises(ConnectFailed):
-            referrals = Referrals(settings, broker_address(settings))
-            await referrals.enter(stack, refuse)  # type: ignore[arg-type]
+    referrals = Referrals(settings, broker_address(settings))
+    with pytest.raises(ConnectFailed):
+        async with referrals.connect(ConnectOptions(client_id="c"), refuse):  # type: ignore[arg-type]
+            pass
     assert "connecting to b:1 through the proxy http://p:2" in caplog.text
     assert "hunter2" not in caplog.text

@@ -171,7 +171,9 @@ def _cut(part: object) -> str:
 
 def one_line(text: str) -> str:
     """A sender's text as a log can hold it, whoever writes that: nothing ends the line."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def unknown_field(path: str, name: object, near: str | None = None) -> Problem:

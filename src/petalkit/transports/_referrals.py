@@ -10,8 +10,14 @@ us to each other, for ever; so only so many references in a row are followed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -25,8 +31,9 @@ from .._server_references import (
     read_references,
 )
 from .._settings import Settings
-from ._contract import Link
+from ._contract import ConnectOptions, Link
 from ._credentials import CredentialsFailed
+from ._sockets import CONNECT_FACTOR
 from ._tls import Address, certificate_name, is_safe
 
 logger = logging.getLogger("petalkit.transport")
@@ -34,6 +41,8 @@ logger = logging.getLogger("petalkit.transport")
 HOPS_MAX = 4  # references in a row that are followed
 HOPS_FORGOTTEN = 60.0  # seconds: a link that lived so long was no hop on the way to another
 MOVED_FAILURES_MAX = 3  # in a row, at the server that the broker moved to
+
+OpenLink: TypeAlias = Callable[[Address, ConnectOptions, float], AbstractAsyncContextManager[Link]]
 
 
 @attrs.define
@@ -67,20 +76,26 @@ class Referrals:
         self._moved_failures = 0
         self._hops = 0
 
-    async def enter(
-        self,
-        stack: AsyncExitStack,
-        open_link: Callable[[Address], AbstractAsyncContextManager[Link]],
-    ) -> Link:
-        """Connect to where we are sent, until somebody takes us.
+    @asynccontextmanager
+    async def connect(self, options: ConnectOptions, open_link: OpenLink) -> AsyncGenerator[Link]:
+        """Connect to where we are sent, until somebody takes us; see `Transport.connect`.
 
         Args:
-            stack: keeps the link.
-            open_link: connects to one address. Has a deadline, within `attempt`.
+            options: of the link.
+            open_link: connects to one address, within `attempt`; gets the deadline of the whole.
 
         Raises:
             ConnectFailed, RejectedByBroker, ConfigError: of the last attempt.
         """
+        deadline = trio.current_time() + CONNECT_FACTOR * options.connect_timeout
+        async with AsyncExitStack() as stack:
+            yield await self._enter(stack, lambda address: open_link(address, options, deadline))
+
+    async def _enter(
+        self,
+        stack: AsyncExitStack,
+        open_link: Callable[[Address], AbstractAsyncContextManager[Link]],
+    ) -> Link:
         while True:
             address = self.take_address()
             if address.proxy is not None:
@@ -105,8 +120,9 @@ class Referrals:
             yield attempt
         except CredentialsFailed:
             raise  # nobody was asked: that says nothing of the server
-        except ConnectFailed:
-            self._failed(address)
+        except (ConnectFailed, RejectedByBroker):
+            if attempt.referral is None:
+                self._failed(address)
             raise
         finally:
             if attempt.referral is not None:
@@ -123,7 +139,7 @@ class Referrals:
         self._moved_failures += 1
         if self._moved_failures >= MOVED_FAILURES_MAX:
             logger.warning(
-                "%s, to which the broker moved, cannot be reached: going back to %s",
+                "%s, to which the broker moved, cannot be reached or refuses us: going back to %s",
                 address,
                 self._configured,
             )

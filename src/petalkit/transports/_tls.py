@@ -83,6 +83,8 @@ def broker_address(settings: Settings) -> Address:
             raise ConfigError("broker", f"{settings.broker!r} has to be unix:///path")
         if proxy is not None:
             raise ConfigError("proxy", "leads to no Unix socket")
+        if settings.server_references:
+            raise ConfigError("server_references", "lead to no other server from a Unix socket")
         return Address("localhost", _DEFAULT_PORTS["mqtt"], tls=False, path=url.path)
     if url.scheme not in _DEFAULT_PORTS:
         known = "mqtt://, mqtts://, ws://, wss:// or unix://"
@@ -126,6 +128,8 @@ def is_safe(address: Address, settings: Settings) -> bool:
 
 
 def _proxy(settings: Settings) -> Proxy | None:
+    if settings.proxy is None and settings.proxy_credentials is not None:
+        raise ConfigError("proxy_credentials", f"need a proxy beside them, or proxy = {PROXY_OFF}")
     if settings.proxy is None or settings.proxy == PROXY_OFF:
         return None
     return read_proxy(settings.proxy, settings.proxy_credentials)

@@ -23,7 +23,7 @@ more (S13).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 
 import trio
 
@@ -37,7 +37,7 @@ from ._credentials import BROKER_SECRETS, renew
 from ._kept_sessions import KeptSessions
 from ._receiving import Receiving
 from ._referrals import Referrals
-from ._sockets import CONNECT_FACTOR, ConnectLimit
+from ._sockets import ConnectLimit
 from ._tls import Address, broker_address, tls_context
 
 
@@ -57,15 +57,9 @@ class AsyncioMqttTransport(Transport):
     def __repr__(self) -> str:
         return f"<AsyncioMqttTransport to {self._address}>"
 
-    @asynccontextmanager
-    async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
+    def connect(self, options: ConnectOptions) -> AbstractAsyncContextManager[Link]:
         """See `Transport.connect`."""
-        # Of the whole, with the servers that we are sent to.
-        deadline = trio.current_time() + CONNECT_FACTOR * options.connect_timeout
-        async with AsyncExitStack() as stack:
-            yield await self._referrals.enter(
-                stack, lambda address: self._open_link(address, options, deadline)
-            )
+        return self._referrals.connect(options, self._open_link)
 
     @asynccontextmanager
     async def _open_link(
@@ -79,13 +73,14 @@ class AsyncioMqttTransport(Transport):
             closing(await open_socket(address, context, limit)) as sock,
         ):
             session = self._sessions.lend(options.client_id)
-            link = AsyncioLink(sock, address, settings, options, session)
+            link: AsyncioLink | None = None
             try:
+                link = AsyncioLink(sock, address, settings, options, session)
                 async with hold_link(link, limit.deadline, options.disconnect_timeout):
                     attempt.up = trio.current_time()
                     yield link
             finally:
-                attempt.referral = link.referral
+                attempt.referral = None if link is None else link.referral
                 if not options.session_expiry:
                     session.forget_session()
                 self._sessions.take_back(

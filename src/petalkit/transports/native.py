@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
@@ -39,7 +39,7 @@ from ._kept_sessions import KeptSessions
 from ._mqtt5_session import ClientSession
 from ._native_link import NativeLink
 from ._referrals import Attempt, Referrals
-from ._sockets import CONNECT_FACTOR, ConnectLimit, PlainStream, open_plain_socket
+from ._sockets import ConnectLimit, PlainStream, open_plain_socket
 from ._tls import Address, broker_address, tls_context
 from ._websocket_settings import offer_http, read_headers
 
@@ -78,15 +78,9 @@ class NativeTransport(Transport):
     def _name(self, address: Address) -> str:
         return str(address) if self._open is None else "the broker"
 
-    @asynccontextmanager
-    async def connect(self, options: ConnectOptions) -> AsyncGenerator[Link]:
+    def connect(self, options: ConnectOptions) -> AbstractAsyncContextManager[Link]:
         """See `Transport.connect`."""
-        # Of the whole, with the servers that we are sent to.
-        deadline = trio.current_time() + CONNECT_FACTOR * options.connect_timeout
-        async with AsyncExitStack() as stack:
-            yield await self._referrals.enter(
-                stack, lambda address: self._open_link(address, options, deadline)
-            )
+        return self._referrals.connect(options, self._open_link)
 
     @asynccontextmanager
     async def _open_link(
