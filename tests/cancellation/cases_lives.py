@@ -117,6 +117,7 @@ async def runtime_life_without_a_broker(ground: Place) -> None:
 
 class Broken(Petal):
     name = "broken"
+    restart_policy = "never"
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
@@ -130,6 +131,28 @@ async def runtime_life_of_a_petal_that_cannot_start(ground: Place) -> None:
     with pytest.raises(AllPetalsFailed):
         async with open_runtime([Broken()], SERVED, transport=ground.transport):
             raise AssertionError("it was entered")
+
+
+class Late(Petal):
+    """Its device is plugged in after the first attempt."""
+
+    name = "late"
+    attempts = 0
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise OSError("no such device")
+        yield
+
+
+@case(open_runtime, ground=place, again=is_free, others=4, errors=("petal 'late' is out of",))
+async def runtime_life_of_a_petal_that_is_started_again(ground: Place) -> None:
+    late = Late()
+    async with open_runtime([late], SERVED, transport=ground.transport):
+        while late.attempts < 2:
+            await trio.sleep(0.5)
 
 
 @case(serve, ground=place, again=is_free, others=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,21 @@ class Outcome:
 
 
 RunCli = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def signals_reach_programs() -> Iterator[None]:
+    """A program inherits what is ignored, as by nohup(1) and in the background of a shell."""
+    ignored = [
+        number
+        for number in (signal.SIGINT, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True)

@@ -191,15 +191,6 @@ def test_a_second_signal_ends_a_blocked_handler_with_a_log_that_nobody_reads(
         program.close()
 
 
-@pytest.fixture
-def hang_ups() -> Iterator[None]:
-    """As they are by default: whoever runs the tests may have started them by nohup(1)."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("hang_ups")
 def test_a_terminal_that_goes_away_stops_gracefully(
     start: Start, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
