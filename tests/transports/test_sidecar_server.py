@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import trio
+from hypercorn.events import Closed, RawData
+from hypercorn.typing import ConnectionState
 
 from petalkit import Settings
 from petalkit.transports import _sidecar_server
@@ -165,6 +167,50 @@ async def test_who_takes_no_answers_keeps_no_place(
         with trio.fail_after(6 * LIMIT):
             await ask_on()
             await ask(await reach(port))
+
+
+class SlowStart:
+    """Hypercorn's task group, while an application is being started."""
+
+    def __init__(self) -> None:
+        self.starting, self.gate = trio.Event(), trio.Event()
+        self.told: list[str] = []
+
+    async def spawn_app(self, *_: object) -> Callable[[Any], Awaitable[None]]:
+        self.starting.set()
+        await self.gate.wait()
+
+        async def put(message: Any) -> None:
+            self.told.append(message["type"])
+
+        return put
+
+
+async def test_an_application_that_starts_as_its_client_goes_is_told() -> None:
+    """Or it waits for the rest of its request for ever, and keeps the place."""
+    server, group = CallbackServer(1), SlowStart()
+
+    async def send(_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    http: Any = _sidecar_server._Http1(
+        App(),  # type: ignore[arg-type]
+        server.config,
+        server.context,
+        group,  # type: ignore[arg-type]
+        ConnectionState({}),
+        False,
+        None,
+        None,
+        send,  # type: ignore[arg-type]
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(http.handle, RawData(REQUEST))
+        await group.starting.wait()
+        await http.handle(Closed())  # the answer before it could not be written
+        group.gate.set()
+    await http.handle(RawData(REQUEST))  # nothing more is started
+    assert group.told == ["http.disconnect"]
 
 
 async def test_no_more_connections_than_allowed_and_busy_ones_are_left_alone(reach: Reach) -> None:

@@ -25,7 +25,8 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -142,7 +143,30 @@ class _IdleWatch:
 
 
 class _Http1(H11Protocol):
-    """Hypercorn's, that switches to nothing else."""
+    """Hypercorn's, that switches to nothing else, and starts nothing for who has gone.
+
+    The trap: an answer is written when the next request of the same client may be starting already.
+    If that fails, what is closed is the stream of that one, and its application may not be there
+    yet to be told; it would wait for the rest of its request for ever, and keep the place.
+    """
+
+    _gone = False
+    _untold: Any = None  # a stream that was closed before its application was there
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, Closed):
+            self._gone = True
+        await super().handle(event)
+
+    async def _close_stream(self) -> None:
+        # Taken first: while its application is told, another may take its place.
+        stream, self.stream = self.stream, None
+        if stream is None:
+            return
+        if getattr(stream, "app_put", None) is None:  # which Hypercorn sets with the application
+            self._untold = stream
+        else:
+            await stream.handle(StreamClosed(stream_id=STREAM_ID))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in _VERSIONS:
@@ -151,6 +175,8 @@ class _Http1(H11Protocol):
             raise trio.ClosedResourceError
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if self._gone:
+            raise trio.ClosedResourceError  # whoever reads it ends then
         # A server may leave that out of account: RFC 9110, section 7.8.
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         await super()._create_stream(
@@ -161,6 +187,9 @@ class _Http1(H11Protocol):
                 http_version=request.http_version,
             )
         )
+        untold, self._untold = self._untold, None
+        if untold is not None:
+            await untold.handle(StreamClosed(stream_id=STREAM_ID))
 
 
 class _Connection(TCPServer):
