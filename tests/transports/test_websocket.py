@@ -224,6 +224,34 @@ async def test_a_plain_close_is_the_end_of_the_stream(code: int) -> None:
         await ours.send_all(b"x")
 
 
+async def test_a_close_that_comes_during_a_write_is_answered_after_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, server = await open_pair()
+    gate = hold_sending(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_send_to_one_who_closes, ours, b"DISCONNECT")
+        await trio.testing.wait_all_tasks_blocked()
+        await server.send(CloseConnection(code=1000))
+        nursery.start_soon(_expect_the_end, ours)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+        while not server.gone:
+            await server.read()
+    assert server.received == b"DISCONNECT"
+    assert server.closes == [(1000, "")]
+
+
+async def _send_to_one_who_closes(stream: WebSocketStream, data: bytes) -> None:
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(data)
+
+
+async def _expect_the_end(stream: WebSocketStream) -> None:
+    assert await stream.receive_some() == b""
+    await stream.aclose()
+
+
 async def test_an_end_without_a_close_frame_is_the_end_of_the_stream() -> None:
     ours, server = await open_pair()
     await server.stream.aclose()

@@ -125,19 +125,23 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         self._ended = f"the broker broke the WebSocket protocol: {text}"
 
     async def _answer(self) -> None:
-        """Send a pong or a close frame, if the line takes it now; else with what is sent next."""
-        if self._lock.locked():
+        """Send a pong or a close frame, if the line takes it now; else with what is sent next.
+
+        A close frame is the last word: nothing comes next that could bring it, and whoever reads
+        closes the stream now, so it waits for its turn behind a write that is under way.
+        """
+        if self._lock.locked() and self._close is None:
             return
-        async with self._lock:
-            if not self._may_send():
-                self._pong = self._close = None
-                return
-            try:
-                with trio.move_on_after(ANSWER_PATIENCE):
+        with trio.move_on_after(ANSWER_PATIENCE):
+            async with self._lock:
+                if not self._may_send():
+                    self._pong = self._close = None
+                    return
+                try:
                     await self.transport_stream.wait_send_all_might_not_block()
                     await self._write(self._take_owed())
-            except trio.BrokenResourceError:
-                self._torn = True  # reading tells why
+                except trio.BrokenResourceError:
+                    self._torn = True  # reading tells why
 
     # -- sending
 
