@@ -18,27 +18,36 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+DISCONNECT = b"\xe0\x00"  # MQTT 5.0, section 3.14: a normal end
+
 
 class Bridge:
     """Where it listens, and what it has seen.
 
     Attributes:
-        closes: the close codes that clients have sent.
+        closes: the close codes that clients have sent, complete when the context has ended.
+        handlers: one for each connection so far.
     """
 
     def __init__(self, target: int) -> None:
         self.port = 0
         self.closes: list[int | None] = []
+        self.handlers: list[threading.Thread] = []
         self._target = target
 
     def handle(self, client: ServerConnection) -> None:
+        self.handlers.append(threading.current_thread())
         with socket.create_connection(("127.0.0.1", self._target)) as broker:
             broker.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            back = threading.Thread(target=self._pass_back, args=(broker, client), daemon=True)
+            leaving = threading.Event()
+            args = (broker, client, leaving)
+            back = threading.Thread(target=self._pass_back, args=args, daemon=True)
             back.start()
             try:
                 for message in client:
                     assert isinstance(message, bytes)
+                    if message.endswith(DISCONNECT):
+                        leaving.set()
                     broker.sendall(message)
             except (ConnectionClosed, OSError):
                 pass
@@ -49,11 +58,17 @@ class Bridge:
                 broker.shutdown(socket.SHUT_RDWR)
             back.join(10)
 
-    def _pass_back(self, broker: socket.socket, client: ServerConnection) -> None:
+    def _pass_back(
+        self, broker: socket.socket, client: ServerConnection, leaving: threading.Event
+    ) -> None:
         with contextlib.suppress(ConnectionClosed, OSError):
             while data := broker.recv(65_536):
                 client.send(data)
-            client.close()
+            # A client that leaves closes the WebSocket itself, and must not be overtaken: with TLS,
+            # `close` sets a timeout, which ends the other thread's read at once (Python's ssl takes
+            # one that is set during a blocking read as passed), and the client's frame is lost.
+            if not leaving.is_set():
+                client.close()
 
 
 @contextmanager
@@ -86,4 +101,5 @@ def open_bridge(
             yield bridge
         finally:
             server.shutdown()
-            thread.join(10)
+            for each in [thread, *bridge.handlers]:
+                each.join(10)
