@@ -36,9 +36,9 @@ from _common import (
 )
 from _petal import BenchPetal, Greeting
 from petalkit import Settings, open_runtime
-from petalkit._logs import configure_logging
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._serving.process.logs import configure_logging
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.compat import Petal as GuidePetal
 from petalkit.compat import adapt
 from petalkit.transports import ConnectOptions, Link

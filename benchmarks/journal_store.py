@@ -19,8 +19,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from _common import print_environment, print_table, spread
-from petalkit._journal_records import Accepted, Finished, Operation, Posted, Settled, Started
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.records import (
+    Accepted,
+    Finished,
+    Operation,
+    Posted,
+    Settled,
+    Started,
+)
+from petalkit._serving.ledger.journal.store import JournalStore
 
 MIB = 1024 * 1024
 PAYLOAD = b'{"command":"bench/echo","messageId":"0123456789","data":{"n":1}}'.ljust(200)

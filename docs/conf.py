@@ -18,7 +18,7 @@ from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
 
 import petalkit
-from petalkit._settings import environment_name
+from petalkit._values.settings.settings import environment_name
 
 project = "petalkit"
 author = "the petalkit maintainers"
@@ -110,7 +110,7 @@ def _statistics() -> Iterator[str]:
     """Every field of `Statistics` with the docstring that stands under it."""
     yield "| Field | Meaning |"
     yield "|---|---|"
-    docs = ModuleAnalyzer.for_module("petalkit._statistics").find_attr_docs()
+    docs = ModuleAnalyzer.for_module("petalkit._values.statistics").find_attr_docs()
     for field in attrs.fields(petalkit.Statistics):
         text = " ".join(docs["Statistics", field.name]).strip()
         yield f"| `{field.name}` | {text} |"

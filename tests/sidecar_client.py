@@ -31,9 +31,9 @@ import msgspec
 import trio
 
 from petalkit import Settings
-from petalkit._errors import TransportError
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import TransportError
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link, create_transport
 
 CONNECTIONS = 16  # callbacks under way at once

@@ -26,7 +26,7 @@ from petalkit import (
     forbid_extra_keys,
     make_converter,
 )
-from petalkit._registry import CommandSpec, build_table
+from petalkit._authoring.registry import CommandSpec, build_table
 from petalkit.testing import open_harness
 
 

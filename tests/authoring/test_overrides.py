@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from petalkit import Petal, RegistrationError, command
-from petalkit._registry import build_table
+from petalkit._authoring.registry import build_table
 from petalkit.testing import open_harness
 
 

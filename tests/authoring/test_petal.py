@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from petalkit import CommandError, Petal, RegistrationError, command
-from petalkit._registry import build_table
+from petalkit._authoring.registry import build_table
 from petalkit.testing import open_harness
 
 

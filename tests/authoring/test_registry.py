@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from petalkit import Command, CommandContext, Petal, RegistrationError, command
-from petalkit._registry import build_table
+from petalkit._authoring.registry import build_table
 from petalkit.testing import open_harness
 
 

@@ -23,7 +23,7 @@ from petalkit.compat import (
     adapt,
     get_organization_manager,
 )
-from petalkit.compat._loop import PetalLoop, open_petal_loop
+from petalkit.compat._loop.loop import PetalLoop, open_petal_loop
 from petalkit.testing import Harness, MemoryBroker, Observer, open_harness
 
 from .grounds import CONNECTED, LATE, WORKERS

@@ -19,10 +19,10 @@ import msgspec
 import trio
 
 from petalkit import Settings, open_runtime
-from petalkit._codec import Timestamps
-from petalkit._journal import Journal
-from petalkit._journal_records import Accepted, Finished
-from petalkit._statistics import Counters
+from petalkit._serving.ledger.journal.records import Accepted, Finished
+from petalkit._serving.ledger.journal.write_ahead import Journal
+from petalkit._values.codec import Timestamps
+from petalkit._values.statistics import Counters
 from petalkit.testing import MemoryBroker, MemoryTransport, Observer
 
 from .cases_lives import IDENTITY, SERVED

@@ -14,11 +14,11 @@ import trio
 
 from petalkit import ConnectFailed, Message, Settings, TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link, Transport
-from petalkit.transports._native_link import NativeLink
-from petalkit.transports._sidecar_link import SidecarLink
 from petalkit.transports.memory import MemoryBroker, MemoryLink, MemoryTransport
 from petalkit.transports.native import NativeTransport
+from petalkit.transports.native._link import NativeLink
 from petalkit.transports.sidecar import SidecarTransport
+from petalkit.transports.sidecar._link import SidecarLink
 
 from ..transports.scripted_peer import Network, publish
 from ..transports.test_sidecar_link import YES, Answer, FakeSidecar

@@ -17,12 +17,12 @@ import attrs
 import trio
 
 from petalkit import Message, Settings, TopicFilter
-from petalkit._embedded_broker import EmbeddedBroker, open_embedded_broker
+from petalkit.cli._embedded_broker import EmbeddedBroker, open_embedded_broker
 from petalkit.transports import ConnectOptions, Transport, create_transport
-from petalkit.transports._asyncio_link import AsyncioLink
-from petalkit.transports._native_link import NativeLink
 from petalkit.transports.asyncio_mqtt import AsyncioMqttTransport
+from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 from petalkit.transports.native import NativeTransport
+from petalkit.transports.native._link import NativeLink
 
 from ..brokers import Certificates
 from ..transports.fake_broker import (

@@ -23,7 +23,7 @@ CONNECTED = (
     "outbox",
     "publish watch",
     "petalkit memory link: sender",
-    "petalkit._waiting.wait_any",
+    "petalkit._serving.waiting.wait_any",
 )
 LATE = 0.05  # seconds by which the broker's packets are late
 

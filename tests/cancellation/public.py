@@ -27,8 +27,8 @@ MODULES = (
     "petalkit.transports.memory",
     "petalkit.transports.native",
     "petalkit.transports.sidecar",
-    "petalkit._embedded_broker",
-    "petalkit._journal",
+    "petalkit.cli._embedded_broker",
+    "petalkit._serving.ledger.journal.write_ahead",
 )
 _RETURNED = ("AbstractAsyncContextManager", "AsyncGenerator", "AsyncIterator", "Awaitable")
 

@@ -33,9 +33,9 @@ EXEMPT = {
     "compat._base.BaseProxy.stop": "abstract: what it does is the user's",
     "compat._organization.OrganizationManager.start": _NEVER,
     "compat._organization.OrganizationManager.stop": _NEVER,
-    "compat._proxy.MQTTProxy.start": _NEVER,
-    "compat._proxy.MQTTProxy.stop": _NEVER,
-    "compat._proxy.MQTTProxy.health_check": _NEVER,
+    "compat._petal.proxy.MQTTProxy.start": _NEVER,
+    "compat._petal.proxy.MQTTProxy.stop": _NEVER,
+    "compat._petal.proxy.MQTTProxy.health_check": _NEVER,
 }
 
 

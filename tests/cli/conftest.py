@@ -14,7 +14,10 @@ import attrs
 import pytest
 
 from petalkit.cli import main
-from petalkit.cli._checks import _broker, _device, _mqtt, _rights
+from petalkit.cli._checks.broker import broker as _broker
+from petalkit.cli._checks.broker import device as _device
+from petalkit.cli._checks.broker import mqtt as _mqtt
+from petalkit.cli._checks.broker import rights as _rights
 
 from .doctor_kit import Doctor, Report, quick
 

@@ -22,8 +22,8 @@ from petalkit import (
     RejectedByBroker,
     Settings,
 )
-from petalkit._messages import Message, Properties
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message, Properties
+from petalkit._values.topics import TopicFilter
 from petalkit.client import CallTimeout, Client, open_client
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports.memory import MemoryBroker, MemoryTransport

@@ -18,9 +18,9 @@ import trio
 import trustme
 
 from petalkit import Settings
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
-from petalkit.cli._checks import _network
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
+from petalkit.cli._checks.broker import network as _network
 from petalkit.transports import ConnectOptions, create_transport
 
 from ..brokers import Certificates, Mosquitto, free_port

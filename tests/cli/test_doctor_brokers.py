@@ -11,16 +11,20 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._messages import Identity, Message
-from petalkit._topics import TopicFilter
-from petalkit.cli._checks import _broker, _device, _mqtt, _plan, _rights
-from petalkit.cli._checks._broker import Visit, check_connect
-from petalkit.cli._checks._case import Call, Case
-from petalkit.cli._checks._plan import examine
-from petalkit.cli._checks._values import Check, ok
+from petalkit._values.messages import Identity, Message
+from petalkit._values.topics import TopicFilter
+from petalkit.cli._checks import plan as _plan
+from petalkit.cli._checks.broker import broker as _broker
+from petalkit.cli._checks.broker import device as _device
+from petalkit.cli._checks.broker import mqtt as _mqtt
+from petalkit.cli._checks.broker import rights as _rights
+from petalkit.cli._checks.broker.broker import Visit, check_connect
+from petalkit.cli._checks.case import Call, Case
+from petalkit.cli._checks.plan import examine
+from petalkit.cli._checks.values import Check, ok
 from petalkit.client import open_client
 from petalkit.transports import ConnectOptions, Link
-from petalkit.transports._tls import Address
+from petalkit.transports._connecting.tls import Address
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 from ..transports import fake_broker

@@ -16,18 +16,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from petalkit import Settings
-from petalkit._errors import RejectedByBroker
-from petalkit._messages import Identity
-from petalkit.cli._checks._broker import check_limits
-from petalkit.cli._checks._case import Case
-from petalkit.cli._checks._certificate import DAY, Validity, validities, validity
-from petalkit.cli._checks._device import compare, judge_clocks, read_status
-from petalkit.cli._checks._files import mode_problems, why_not_readable
-from petalkit.cli._checks._mqtt import connect_packet, speaker_of
-from petalkit.cli._checks._petals import Served
-from petalkit.cli._checks._reasons import connect_todo
-from petalkit.cli._checks._tls import check_clock, client_certificate_todo
-from petalkit.cli._checks._values import (
+from petalkit._values.errors import RejectedByBroker
+from petalkit._values.messages import Identity
+from petalkit.cli._checks.broker.broker import check_limits
+from petalkit.cli._checks.broker.device import compare, judge_clocks, read_status
+from petalkit.cli._checks.broker.mqtt import connect_packet, speaker_of
+from petalkit.cli._checks.broker.tls import check_clock, client_certificate_todo
+from petalkit.cli._checks.case import Case
+from petalkit.cli._checks.certificate import DAY, Validity, validities, validity
+from petalkit.cli._checks.machine.files import mode_problems, why_not_readable
+from petalkit.cli._checks.petals import Served
+from petalkit.cli._checks.reasons import connect_todo
+from petalkit.cli._checks.values import (
     Check,
     Findings,
     Verdict,

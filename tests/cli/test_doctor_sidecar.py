@@ -18,7 +18,7 @@ import pytest
 import trio
 import trustme
 
-from petalkit.cli._checks._plan import BROKER, DEVICE
+from petalkit.cli._checks.plan import BROKER, DEVICE
 
 from ..brokers import Mosquitto, free_port
 from ..sidecar_client import SidecarProcess
@@ -208,7 +208,7 @@ def test_an_address_that_is_taken(
 def test_an_address_that_is_taken_by_something_silent(
     doctor: Doctor, web: Callable[..., Web], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petalkit.cli._checks._sidecar.CALLBACK_TIMEOUT", 0.2)
+    monkeypatch.setattr("petalkit.cli._checks.broker.sidecar.CALLBACK_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         report = doctor(*behind(web().url, f"127.0.0.1:{silent.getsockname()[1]}"))
     assert "gives no health: no answer within 0.2 s" in report["callback"]["found"]
@@ -246,7 +246,7 @@ def test_without_its_packages_it_says_what_to_install(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(sys.modules):
-        if name.startswith(("petalkit.transports.sidecar", "petalkit.transports._sidecar")):
+        if name.startswith("petalkit.transports.sidecar"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "httpx", None)
     report = doctor("--transport", "sidecar", *WHO)

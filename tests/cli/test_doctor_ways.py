@@ -9,11 +9,14 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._messages import Identity
-from petalkit.cli._checks import _broker, _device, _mqtt, _rights
-from petalkit.cli._checks._case import Case
-from petalkit.cli._checks._plan import examine
-from petalkit.cli._checks._values import Check, Verdict
+from petalkit._values.messages import Identity
+from petalkit.cli._checks.broker import broker as _broker
+from petalkit.cli._checks.broker import device as _device
+from petalkit.cli._checks.broker import mqtt as _mqtt
+from petalkit.cli._checks.broker import rights as _rights
+from petalkit.cli._checks.case import Case
+from petalkit.cli._checks.plan import examine
+from petalkit.cli._checks.values import Check, Verdict
 
 from ..brokers import Certificates, Mosquitto, free_port
 from ..transports.scripted_proxy import ScriptedProxy, open_proxy

@@ -11,11 +11,11 @@ import pytest
 
 from petalkit import ErrorCode, Petal, Settings
 from petalkit.cli import _options, _run
-from petalkit.cli._checks._petals import check_petals
+from petalkit.cli._checks.petals import check_petals
 from petalkit.cli._errors import UsageError
 from petalkit.cli._options import HostOptions
-from petalkit.cli._settings_loading import load
-from petalkit.cli._targets import find_petals, load_targets
+from petalkit.cli._settings.loading import load
+from petalkit.cli._targets.targets import find_petals, load_targets
 from petalkit.testing import open_harness
 
 from ..brokers import Mosquitto

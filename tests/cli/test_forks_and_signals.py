@@ -14,7 +14,7 @@ ENDED_AT_ONCE = """
 import os, signal, time
 os.register_at_fork(after_in_child=lambda: time.sleep(0.2))
 import trio
-from petalkit._signals import signals_stop
+from petalkit._serving.process.signals import signals_stop
 
 async def main():
     told = []
@@ -45,7 +45,7 @@ def test_a_child_that_is_ended_as_soon_as_it_is_there_does_not_stop_its_parent()
 WITHOUT_DESCRIPTORS = """
 import os, resource, signal
 import trio
-from petalkit._signals import signals_stop
+from petalkit._serving.process.signals import signals_stop
 
 async def main():
     told = []

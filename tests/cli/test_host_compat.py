@@ -11,10 +11,10 @@ import pytest
 
 from petalkit import Petal, compat
 from petalkit.cli._errors import UsageError
-from petalkit.cli._host_petals import HostPetals, ProxyTarget, open_host
 from petalkit.cli._options import HostOptions
-from petalkit.cli._settings_loading import load
-from petalkit.cli._targets import load_targets
+from petalkit.cli._settings.loading import load
+from petalkit.cli._targets.host_petals import HostPetals, ProxyTarget, open_host
+from petalkit.cli._targets.targets import load_targets
 from petalkit.compat import _install
 
 from .conftest import RunCli

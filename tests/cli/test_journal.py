@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from petalkit import ConfigError, Settings
-from petalkit._journal_forms import command_extras
-from petalkit._journal_records import Settled
-from petalkit._journal_store import JournalStore
-from petalkit._messages import NO_PROPERTIES, Properties
-from petalkit._terms import Reply
+from petalkit._serving.ledger.journal.forms import command_extras
+from petalkit._serving.ledger.journal.records import Settled
+from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._values.messages import NO_PROPERTIES, Properties
+from petalkit._values.request import Reply
 from petalkit.cli import _run
-from petalkit.cli._journal_path import default_path, safe_name, with_journal
-from petalkit.cli._settings_loading import load
+from petalkit.cli._journal.path import default_path, safe_name, with_journal
+from petalkit.cli._settings.loading import load
 
 from ..runtime.journal_kit import MIB, accepted, done, finished, opened, posted, started
 

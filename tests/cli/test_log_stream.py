@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from petalkit._log_stream import KEPT_MAX, LineWriter, line_writer
-from petalkit._logs import configure_logging
-from petalkit._signals import last_words
+from petalkit._serving.process.log_stream import KEPT_MAX, LineWriter, line_writer
+from petalkit._serving.process.logs import configure_logging
+from petalkit._serving.process.signals import last_words
 
 LINE = "x" * 99 + "\n"
 PATIENCE = 30.0  # seconds for a thread to write what is read at once

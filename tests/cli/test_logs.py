@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from petalkit._context import log_scope
-from petalkit._logs import JsonFormatter, TextFormatter, configure_logging, escape
+from petalkit._authoring.context import log_scope
+from petalkit._serving.process.logs import JsonFormatter, TextFormatter, configure_logging, escape
 
 HOSTILE = "a\nb\r\x1b[2J\u2028\u202eevil\x9b\ud800"
 

@@ -345,9 +345,10 @@ def test_threads_that_a_petal_leaves_do_not_hold_up_the_end(start: Start, tmp_pa
 
 OWN_PROGRAM = """
 import sys, threading, time
-import petalkit, petalkit._run
+import petalkit, petalkit._serving.process.run
 
-petalkit._run.STOP_MARGIN = 0.01  # what ends the process of the command line, would do so at once
+# What ends the process of the command line, would do so at once.
+petalkit._serving.process.run.STOP_MARGIN = 0.01
 
 class Quiet(petalkit.Petal):
     name = "quiet"

@@ -10,10 +10,11 @@ import attrs
 import pytest
 
 from petalkit import ConfigError, Settings
-from petalkit.cli import _options, _settings_loading
-from petalkit.cli._settings_loading import load
-from petalkit.cli._variables import log_format, log_level
-from petalkit.transports._credentials import renew_from_files
+from petalkit.cli import _options
+from petalkit.cli._settings import loading as _settings_loading
+from petalkit.cli._settings.loading import load
+from petalkit.cli._settings.variables import log_format, log_level
+from petalkit.transports._connecting.credentials import renew_from_files
 
 from .conftest import RunCli
 

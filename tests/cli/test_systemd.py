@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._systemd import STATUS_INTERVAL, Systemd
+from petalkit._serving.process.systemd import STATUS_INTERVAL, Systemd
 
 
 class Listener:

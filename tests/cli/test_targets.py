@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from petalkit import Petal, RegistrationError
-from petalkit.cli import _targets
 from petalkit.cli._errors import UsageError
-from petalkit.cli._targets import load_targets
+from petalkit.cli._targets.importing import ENTRY_POINT_GROUP
+from petalkit.cli._targets.targets import load_targets
 
 Write = Callable[[str, str], Path]
 
@@ -112,7 +112,7 @@ def test_a_file_named_like_a_library_does_not_take_its_place(write: Write) -> No
 def test_an_entry_point_is_found(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("tuned.py", TUNED)
     monkeypatch.syspath_prepend(".")
-    entry = importlib.metadata.EntryPoint("my-tuned", "tuned:Tuned", _targets.ENTRY_POINT_GROUP)
+    entry = importlib.metadata.EntryPoint("my-tuned", "tuned:Tuned", ENTRY_POINT_GROUP)
 
     def entry_points(*, group: str) -> list[importlib.metadata.EntryPoint]:
         assert group == "petalkit.petals"
@@ -159,7 +159,7 @@ def test_an_error_in_the_users_file_shows_the_users_own_lines(target: str, write
         one(target)
     assert "ZeroDivisionError" in caught.value.message
     assert "in divide" in caught.value.details
-    assert "_targets.py" not in caught.value.details
+    assert "targets.py" not in caught.value.details
     assert "importlib" not in caught.value.details
 
 

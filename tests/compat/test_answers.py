@@ -368,7 +368,7 @@ async def test_a_handler_that_ends_itself_with_the_program_ends_nothing(
 async def test_too_many_handlers_that_go_on_are_refused(
     autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petalkit.compat._asking.LEFT_MAX", 3)
+    monkeypatch.setattr("petalkit.compat._petal.asking.LEFT_MAX", 3)
     gate = asyncio.Event()
 
     async def go_on(petal: HandlerPetal, message: Message) -> None:

@@ -15,8 +15,8 @@ import trio.testing
 
 from petalkit import Settings
 from petalkit.compat import adapt, get_organization_manager
-from petalkit.compat._loop import open_petal_loop
-from petalkit.compat._threads import run_in_own_loop
+from petalkit.compat._loop.loop import open_petal_loop
+from petalkit.compat._loop.threads import run_in_own_loop
 from petalkit.testing import Harness, open_harness
 
 from .petals import QUICK, GuidePetal, HandlerPetal, Message
@@ -91,7 +91,7 @@ async def test_a_task_made_by_hand_cannot_hang_the_stop(
 async def test_handlers_that_cannot_be_cancelled_are_counted_and_bounded(
     autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petalkit.compat._asking.LEFT_MAX", 3)
+    monkeypatch.setattr("petalkit.compat._petal.asking.LEFT_MAX", 3)
 
     async def hang(petal: HandlerPetal, message: Message) -> None:
         await swallow()
@@ -403,7 +403,7 @@ async def test_a_thread_that_sends_as_its_petal_ends_is_let_go(
             assert gate.wait(10)
         return crossing(made, loop)
 
-    monkeypatch.setattr("petalkit.compat._desk.asyncio.run_coroutine_threadsafe", cross_late)
+    monkeypatch.setattr("petalkit.compat._petal.desk.asyncio.run_coroutine_threadsafe", cross_late)
     petal = HandlerPetal(ignore)
 
     def send() -> None:

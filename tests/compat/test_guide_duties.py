@@ -530,7 +530,7 @@ async def test_a_descriptive_name_tells_two_petals_apart(autojump_clock: Any) ->
 async def test_what_a_petal_of_the_guide_logs_names_its_command(
     autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from petalkit._context import CommandLogFilter
+    from petalkit._authoring.context import CommandLogFilter
 
     caplog.handler.addFilter(CommandLogFilter())
     caplog.set_level(logging.INFO)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from petalkit import Settings
-from petalkit.cli._settings_loading import load
-from petalkit.transports._tls import broker_address
+from petalkit.cli._settings.loading import load
+from petalkit.transports._connecting.tls import broker_address
 
 from .conftest import EXAMPLES
 

@@ -112,7 +112,7 @@ def test_every_setting_has_what_its_table_needs() -> None:
 
 
 def test_the_limits_of_a_stop_are_those_of_the_docs() -> None:
-    from petalkit._run import STOP_MARGIN, stop_limit
+    from petalkit._serving.process.run import STOP_MARGIN, stop_limit
 
     text = (ROOT / "docs" / "lifetimes.md").read_text()
     assert f"a stop takes {stop_limit(Settings()):g} s at most" in text

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
-from petalkit._recovery import STARTS_MAX
+from petalkit._serving.intake.recovery import STARTS_MAX
 
 from .history import (
     Acknowledged,

@@ -29,13 +29,14 @@ import signal
 import sqlite3
 from collections.abc import Generator, Sequence
 
-from petalkit import _journal_schema, _journal_store
-from petalkit._journal import Journal
-from petalkit._journal_records import Accepted, Finished, Started
-from petalkit._posts import Posts
+from petalkit._serving.ledger.journal import schema as _journal_schema
+from petalkit._serving.ledger.journal import store as _journal_store
+from petalkit._serving.ledger.journal.records import Accepted, Finished, Started
+from petalkit._serving.ledger.journal.write_ahead import Journal
+from petalkit._serving.ledger.posts import Posts
 from petalkit.transports import Delivery
-from petalkit.transports._asyncio_link import AsyncioLink
-from petalkit.transports._native_link import NativeLink
+from petalkit.transports.asyncio_mqtt._link import AsyncioLink
+from petalkit.transports.native._link import NativeLink
 
 VARIABLE = "PETALKIT_TEST_CRASH"
 POINTS = (

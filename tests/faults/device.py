@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from petalkit import Settings
-from petalkit._run import stop_limit
+from petalkit._serving.process.run import stop_limit
 
 from .crash_points import VARIABLE
 from .petals import EFFECTS, INCARNATION

@@ -14,8 +14,8 @@ import msgspec
 import trio
 
 from petalkit import Settings, TransportError
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link, create_transport
 
 from .device import BASE

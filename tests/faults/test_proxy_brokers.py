@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from petalkit import ConnectionLost, RejectedByBroker, Settings, TransportError
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link, create_transport
 
 from ..brokers import Mosquitto

@@ -16,9 +16,9 @@ import attrs
 import msgspec
 
 from petalkit import Command, ErrorCode, PayloadError, forbid_extra_keys, make_converter
-from petalkit._binding import make_binding
-from petalkit._clocks import moment_of
-from petalkit._codec import (
+from petalkit._authoring.binding import make_binding
+from petalkit._values.clocks import moment_of
+from petalkit._values.codec import (
     InvalidEnvelope,
     Limits,
     decode_command,
@@ -26,8 +26,8 @@ from petalkit._codec import (
     encode_json,
     parse_expiry,
 )
-from petalkit._dialects import is_receipt, make_dialect, outcome_of
-from petalkit._structuring import MAX_REPORTED_ERRORS
+from petalkit._values.dialects import is_receipt, make_dialect, outcome_of
+from petalkit._values.structuring import MAX_REPORTED_ERRORS
 
 from .reader import Reader
 

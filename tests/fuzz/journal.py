@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from petalkit._journal_records import (
+from petalkit._serving.ledger.journal.records import (
     Accepted,
     CommandRecord,
     Finished,
@@ -13,7 +13,7 @@ from petalkit._journal_records import (
     Posted,
     Started,
 )
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from .reader import Reader
 from .scratch import scratch

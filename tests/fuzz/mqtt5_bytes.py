@@ -14,11 +14,11 @@ import mqtt5
 
 from petalkit import Message, Properties, RejectedByBroker, TransportError
 from petalkit.transports import ConnectOptions, Delivery
-from petalkit.transports._mqtt5_events import Connected, Ended, Event, Published, Refused
-from petalkit.transports._mqtt5_framing import PacketReader
-from petalkit.transports._mqtt5_publishing import WindowFull
-from petalkit.transports._mqtt5_session import ClientSession
-from petalkit.transports._violations import Violation
+from petalkit.transports._receiving.violations import Violation
+from petalkit.transports.native._events import Connected, Ended, Event, Published, Refused
+from petalkit.transports.native._framing import PacketReader
+from petalkit.transports.native._publishing import WindowFull
+from petalkit.transports.native._session import ClientSession
 
 from .mqtt5_packets import packet, stream
 from .reader import Reader

@@ -8,11 +8,15 @@ from typing import Any
 
 from petalkit import Settings
 from petalkit.transports import ConnectOptions
-from petalkit.transports._asyncio_client import HardenedClient, Wire, read_limits
-from petalkit.transports._publish_reader import head_to_keep, read_oversized, read_publish
-from petalkit.transports._receiving import Receiving
-from petalkit.transports._tls import Address
-from petalkit.transports._violations import Violation
+from petalkit.transports._connecting.tls import Address
+from petalkit.transports._receiving.publish_reader import (
+    head_to_keep,
+    read_oversized,
+    read_publish,
+)
+from petalkit.transports._receiving.receiving import Receiving
+from petalkit.transports._receiving.violations import Violation
+from petalkit.transports.asyncio_mqtt._client import HardenedClient, Wire, read_limits
 
 from .mqtt5_packets import stream
 from .reader import Reader

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import mqtt5
 
-from petalkit.transports._publish_reader import (
+from petalkit.transports._receiving.publish_reader import (
     Publish,
     head_to_keep,
     read_oversized,
     read_publish,
 )
-from petalkit.transports._violations import Violation
+from petalkit.transports._receiving.violations import Violation
 
 from .reader import Reader
 

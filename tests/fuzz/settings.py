@@ -11,15 +11,15 @@ import attrs
 from typed_settings import _core, cls_utils
 
 from petalkit import ConfigError, Identity, Settings
-from petalkit._identity import FILE_PLACES, FileSource, SourceError, client_id_of
-from petalkit._settings import environment_name
-from petalkit.cli._settings_loading import load, loadable_fields
+from petalkit._serving.identity import FILE_PLACES, FileSource, SourceError, client_id_of
+from petalkit._values.settings.settings import environment_name
+from petalkit.cli._settings.loading import load, loadable_fields
 from petalkit.client import _connect_options
 from petalkit.transports import create_transport
 from petalkit.transports._base_link import _PUBLISH_OVERHEAD, PACKET_BYTES_MIN
-from petalkit.transports._mqtt5_session import ClientSession
-from petalkit.transports._sidecar_addresses import callback_url, sidecar_addresses
-from petalkit.transports._tls import broker_address
+from petalkit.transports._connecting.tls import broker_address
+from petalkit.transports.native._session import ClientSession
+from petalkit.transports.sidecar._addresses import callback_url, sidecar_addresses
 
 from .reader import Reader
 from .scratch import scratch

@@ -8,8 +8,8 @@ import re
 import msgspec
 
 from petalkit import RejectedByBroker, Settings
-from petalkit.transports._sidecar_answers import NotTaken, check_answer, describe_answer
-from petalkit.transports._sidecar_callback import CallbackApp, _No
+from petalkit.transports.sidecar._answers import NotTaken, check_answer, describe_answer
+from petalkit.transports.sidecar._callback import CallbackApp, _No
 
 from .reader import Reader
 

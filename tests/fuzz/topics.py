@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from petalkit import Identity, TopicError, TopicFilter
-from petalkit._topics import check_segment, check_topic
+from petalkit._values.topics import check_segment, check_topic
 
 LONGEST = 65_535
 

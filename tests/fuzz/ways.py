@@ -9,14 +9,14 @@ import trio.testing
 from wsproto.connection import Connection, ConnectionType
 
 from petalkit import ConfigError, ConnectFailed, Settings
-from petalkit._proxies import Proxy, is_exempt, proxy_from_environment
-from petalkit._server_references import is_allowed, read_references
-from petalkit.transports._credentials import CredentialsFailed
-from petalkit.transports._proxy_tunnel import HEAD_MAX, TunnelRequest
-from petalkit.transports._tls import Address
-from petalkit.transports._websocket import READ_SIZE, WebSocketStream
-from petalkit.transports._websocket_handshake import open_websocket
-from petalkit.transports._websocket_settings import read_headers
+from petalkit._values.settings.proxies import Proxy, is_exempt, proxy_from_environment
+from petalkit._values.settings.server_references import is_allowed, read_references
+from petalkit.transports._connecting.credentials import CredentialsFailed
+from petalkit.transports._connecting.proxy_tunnel import HEAD_MAX, TunnelRequest
+from petalkit.transports._connecting.tls import Address
+from petalkit.transports._connecting.websocket import READ_SIZE, WebSocketStream
+from petalkit.transports._connecting.websocket_handshake import open_websocket
+from petalkit.transports._connecting.websocket_settings import read_headers
 
 from .reader import Reader
 from .scratch import scratch

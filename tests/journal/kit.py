@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from petalkit import Petal, Settings, command
-from petalkit._journal_records import JournalError, Operation
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.records import JournalError, Operation
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from ..runtime.petals import Recorder
 

@@ -14,15 +14,15 @@ import pytest
 import trio
 
 from petalkit import Petal, command, open_runtime
-from petalkit import _journal as journal_module
-from petalkit._codec import Timestamps
-from petalkit._journal import Journal
-from petalkit._journal_records import JournalError
-from petalkit._journal_store import JournalStore
-from petalkit._journal_writer import Job
-from petalkit._messages import Properties
-from petalkit._registry import CommandTable
-from petalkit._statistics import Counters
+from petalkit._authoring.registry import CommandTable
+from petalkit._serving.ledger.journal import write_ahead as journal_module
+from petalkit._serving.ledger.journal.records import JournalError
+from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.journal.write_ahead import Journal
+from petalkit._serving.ledger.journal.writer import Job
+from petalkit._values.codec import Timestamps
+from petalkit._values.messages import Properties
+from petalkit._values.statistics import Counters
 from petalkit.testing import open_harness
 from petalkit.testing._harness import EPOCH
 from petalkit.transports.memory import MemoryBroker, MemoryTransport

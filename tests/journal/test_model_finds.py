@@ -13,17 +13,17 @@ from typing import Any
 import attrs
 import pytest
 
-from petalkit._dispatcher import Dispatcher
-from petalkit._duplicates import RecordedWindow
-from petalkit._endings import Endings
-from petalkit._execution import Execution
-from petalkit._intake import Intake
-from petalkit._journal_records import Found
-from petalkit._journal_store import JournalStore
-from petalkit._outbox import Outbox
-from petalkit._recovery import Recovery
-from petalkit._starts import RecordedStarts
-from petalkit._terms import Terms
+from petalkit._serving.dispatch.dispatcher import Dispatcher
+from petalkit._serving.dispatch.execution import Execution
+from petalkit._serving.dispatch.finalization import Endings
+from petalkit._serving.dispatch.scheduler import RecordedStarts
+from petalkit._serving.intake.intake import Intake
+from petalkit._serving.intake.recovery import Recovery
+from petalkit._serving.ledger.duplicate_window import RecordedWindow
+from petalkit._serving.ledger.journal.records import Found
+from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.sending.outbox import Outbox
+from petalkit._values.request import Terms
 
 from .promises import BrokenPromiseError
 from .world import (
@@ -142,7 +142,7 @@ def test_the_model_finds_that_what_was_interrupted_is_run_again() -> None:
 
 def test_the_model_finds_that_what_kills_the_process_is_run_without_end() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("petalkit._recovery.STARTS_MAX", 99)
+        patch.setattr("petalkit._serving.intake.recovery.STARTS_MAX", 99)
 
     again = [Crash(), Pass(5)] * 4
     finds(take_out, "P2 gives up", [Send("again"), Settle(), *again])
@@ -221,7 +221,7 @@ def test_the_model_finds_that_unsent_answers_are_forgotten() -> None:
 
 def test_the_model_finds_a_finished_command_whose_answer_was_not_posted() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        from petalkit._posts import Posts
+        from petalkit._serving.ledger.posts import Posts
 
         post = Posts._post
 
@@ -238,7 +238,7 @@ def test_the_model_finds_a_finished_command_whose_answer_was_not_posted() -> Non
 
 def test_the_model_finds_that_a_copys_wish_is_not_recorded() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        from petalkit._disk_backlog import DiskBacklog
+        from petalkit._serving.intake.disk_backlog import DiskBacklog
 
         patch.setattr(DiskBacklog, "want", lambda *_: None)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from petalkit._codec import Timestamps
-from petalkit._journal import Journal
-from petalkit._journal_records import Forgotten
-from petalkit._statistics import Counters
+from petalkit._serving.ledger.journal.records import Forgotten
+from petalkit._serving.ledger.journal.write_ahead import Journal
+from petalkit._values.codec import Timestamps
+from petalkit._values.statistics import Counters
 from petalkit.testing import open_harness
 
 from ..runtime.petals import Recorder, settle, unacknowledged

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from petalkit._journal_records import JournalError
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.records import JournalError
+from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
 
 from ..runtime.petals import Recorder, settle, unacknowledged

@@ -25,8 +25,8 @@ import trio
 import trio.testing
 
 from petalkit import Command, CommandError, Petal, Properties, Settings, command, open_runtime
-from petalkit._errors import ConnectFailed
-from petalkit._runtime import Runtime
+from petalkit._serving.runtime import Runtime
+from petalkit._values.errors import ConnectFailed
 from petalkit.testing._harness import EPOCH
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from petalkit._journal_records import JournalError, Operation, Settled
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.records import JournalError, Operation, Settled
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from .journal_kit import MIB, accepted, done, finished, posted, started
 

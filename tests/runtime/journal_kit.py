@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from petalkit._journal_records import (
+from petalkit._serving.ledger.journal.records import (
     Accepted,
     Finished,
     Operation,
@@ -15,7 +15,7 @@ from petalkit._journal_records import (
     Settled,
     Started,
 )
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.store import JournalStore
 
 MIB = 1024 * 1024
 NOON = 1_800_000_000.25  # some moment after 2024

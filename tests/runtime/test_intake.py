@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import Petal, Settings, command
-from petalkit._messages import Message
+from petalkit._values.messages import Message
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from .petals import Recorder, settle, unacknowledged, until

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from petalkit._journal_records import JournalError
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.records import JournalError
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from .journal_child import STRIDE, commands_of
 from .journal_kit import MIB, done, opened

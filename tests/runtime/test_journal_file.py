@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from petalkit._journal_file import JournalFile
-from petalkit._journal_lock import JournalLock, lock_path
-from petalkit._journal_records import JournalError, Settled
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.file import JournalFile
+from petalkit._serving.ledger.journal.lock import JournalLock, lock_path
+from petalkit._serving.ledger.journal.records import JournalError, Settled
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from .journal_kit import RESPONSE, accepted, done, finished, opened, posted, started
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petalkit._journal_records import (
+from petalkit._serving.ledger.journal.records import (
     Accepted,
     CommandRecord,
     Finished,

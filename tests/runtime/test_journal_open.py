@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from petalkit import _journal_schema
-from petalkit._journal_lock import JournalLock, lock_path, refuse_mounted
-from petalkit._journal_records import JournalError
-from petalkit._journal_schema import STEPS
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal import schema as _journal_schema
+from petalkit._serving.ledger.journal.lock import JournalLock, lock_path, refuse_mounted
+from petalkit._serving.ledger.journal.records import JournalError
+from petalkit._serving.ledger.journal.schema import STEPS
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from .journal_kit import MIB, done, opened
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from petalkit._journal_batch import ROWS_MAX
-from petalkit._journal_records import (
+from petalkit._serving.ledger.journal.batch import ROWS_MAX
+from petalkit._serving.ledger.journal.records import (
     CommandRecord,
     Forgotten,
     Found,
@@ -23,7 +23,7 @@ from petalkit._journal_records import (
     Settled,
     Wanted,
 )
-from petalkit._journal_store import JournalStore
+from petalkit._serving.ledger.journal.store import JournalStore
 
 from .journal_kit import MIB, NOON, RESPONSE, accepted, done, finished, opened, posted, started
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from petalkit import ConfigError, Petal, Settings, command, open_runtime
-from petalkit._run import stop_limit
+from petalkit._serving.process.run import stop_limit
 from petalkit.testing import Harness, MemoryBroker, MemoryTransport, open_harness
 from petalkit.transports.memory import MemoryLink
 

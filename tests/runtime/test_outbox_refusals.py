@@ -10,12 +10,12 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._deferred import DEFER_MAX, DEFER_MIN, Deferred, wait_after
-from petalkit._errors import RejectedByBroker
-from petalkit._messages import Message
-from petalkit._outgoing import Entry
-from petalkit._statistics import Counters
-from petalkit._suspects import SOON, TRIAL_AFTER
+from petalkit._serving.sending.deferred import DEFER_MAX, DEFER_MIN, Deferred, wait_after
+from petalkit._serving.sending.outgoing import Entry
+from petalkit._serving.sending.suspects import SOON, TRIAL_AFTER
+from petalkit._values.errors import RejectedByBroker
+from petalkit._values.messages import Message
+from petalkit._values.statistics import Counters
 from petalkit.testing import Harness, MemoryBroker, open_harness
 from petalkit.transports.memory import MemoryLink
 

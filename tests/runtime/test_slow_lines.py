@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from petalkit import Petal, Settings, command, open_runtime
-from petalkit._messages import Identity
+from petalkit._values.messages import Identity
 
 from ..transports.scripted_peer import ACCEPTED, RESUMED, Peer
 from ..transports.slow_line import DOWN, UP, SlowNetwork

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import CommandError, Petal, Settings, Statistics, command
-from petalkit import _statistics as module
+from petalkit._values import statistics as module
 from petalkit.testing import open_harness
 
 from .petals import Recorder, settle

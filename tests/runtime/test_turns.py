@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import Petal, RegistrationError, Settings, command
-from petalkit._registry import build_table
+from petalkit._authoring.registry import build_table
 from petalkit.testing import open_harness
 
 from .petals import settle

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._waiting import beside
+from petalkit._serving.waiting import beside
 
 pytestmark = pytest.mark.trio
 

@@ -22,8 +22,8 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link, create_transport
 
 LIMIT = 30.0  # seconds for anything; only a test that fails gets near it

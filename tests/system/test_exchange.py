@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from petalkit import Settings, open_client
-from petalkit._embedded_broker import open_embedded_broker
+from petalkit.cli._embedded_broker import open_embedded_broker
 
 from ..brokers import Mosquitto, free_port
 from .conftest import GUIDE, Start

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import Settings, open_client
-from petalkit._messages import Message
+from petalkit._values.messages import Message
 from petalkit.transports import ConnectOptions, create_transport
 
 from ..brokers import Certificates, Mosquitto

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from petalkit import CommandContext, Message, Petal, Properties, Settings, command, open_runtime
-from petalkit._topics import TopicFilter
+from petalkit._values.topics import TopicFilter
 from petalkit.client import open_client
 from petalkit.transports import ConnectOptions, create_transport
 

@@ -15,9 +15,9 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._errors import ConnectFailed, ConnectionLost, TransportError
-from petalkit._messages import Message, Properties
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost, TransportError
+from petalkit._values.messages import Message, Properties
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link, Transport
 
 

@@ -8,8 +8,8 @@ import mqtt5
 
 from petalkit import TransportError
 from petalkit.transports import ConnectOptions
-from petalkit.transports._mqtt5_events import Event
-from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports.native._events import Event
+from petalkit.transports.native._session import ClientSession
 
 PACKET_MAXIMUM = 1000
 

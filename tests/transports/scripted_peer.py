@@ -14,8 +14,8 @@ import mqtt5
 import trio
 import trio.testing
 
-from petalkit._errors import TransportError
-from petalkit._settings import Settings
+from petalkit._values.errors import TransportError
+from petalkit._values.settings.settings import Settings
 from petalkit.transports import Delivery, Link
 from petalkit.transports.native import NativeTransport
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from petalkit.transports._send_queue import Outflow
+from petalkit.transports._line.send_queue import Outflow
 
 from .scripted_peer import Network
 

@@ -12,13 +12,13 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
-from petalkit.transports._asyncio_link import AsyncioLink
 from petalkit.transports.asyncio_mqtt import create
+from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 
 from ..brokers import Certificates, Mosquitto, free_port
 

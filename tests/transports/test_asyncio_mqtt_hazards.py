@@ -16,16 +16,16 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._errors import ConnectionLost, TransportError
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectionLost, TransportError
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports import _base_link as base_link
-from petalkit.transports._asyncio_client import HardenedClient, Wire
-from petalkit.transports._asyncio_link import AsyncioLink
-from petalkit.transports._tls import Address
+from petalkit.transports._connecting.tls import Address
 from petalkit.transports.asyncio_mqtt import create
+from petalkit.transports.asyncio_mqtt._client import HardenedClient, Wire
+from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 
 from ..brokers import Certificates
 from .fake_broker import (
@@ -97,7 +97,7 @@ async def test_s02_connecting_needs_no_thread_and_no_second_socket() -> None:
 
     async with open_fake_broker(polite) as broker:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("petalkit.transports.asyncio_mqtt.AsyncioLink", Watched)
+            patch.setattr("petalkit.transports.asyncio_mqtt._transport.AsyncioLink", Watched)
             async with create(Settings(broker=broker.url)).connect(OPTIONS) as link:
                 await link.subscribe([T])
         assert threads == {threading.get_ident()}
@@ -110,7 +110,7 @@ async def test_s03_packets_in_one_tls_record_are_all_read(
     certificates: Certificates, read_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Take out the loop over `pending()` in `receive_some`."""
-    monkeypatch.setattr("petalkit.transports._asyncio_link.READ_SIZE", read_size)
+    monkeypatch.setattr("petalkit.transports.asyncio_mqtt._link.READ_SIZE", read_size)
 
     async def script(peer: Peer) -> None:
         await peer.accept()

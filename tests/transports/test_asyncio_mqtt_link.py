@@ -7,15 +7,15 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports import _base_link as base_link
-from petalkit.transports._asyncio_link import AsyncioLink
-from petalkit.transports._asyncio_outgoing import Outgoing
 from petalkit.transports.asyncio_mqtt import create
+from petalkit.transports.asyncio_mqtt._link import AsyncioLink
+from petalkit.transports.asyncio_mqtt._outgoing import Outgoing
 
 from ..brokers import free_port
 from .fake_broker import (
@@ -519,7 +519,7 @@ async def test_what_is_published_together_leaves_together() -> None:
 
     async with open_fake_broker(script) as broker:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("petalkit.transports.asyncio_mqtt.AsyncioLink", Counted)
+            patch.setattr("petalkit.transports.asyncio_mqtt._transport.AsyncioLink", Counted)
             async with create(Settings(broker=broker.url)).connect(OPTIONS) as link:
                 sends.clear()
                 answered = trio.Event()

@@ -9,12 +9,12 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._errors import ConnectionLost
-from petalkit._messages import Properties
+from petalkit._values.errors import ConnectionLost
+from petalkit._values.messages import Properties
 from petalkit.transports import ConnectOptions, Delivery, Link, Transport
 from petalkit.transports import _base_link as base_link
-from petalkit.transports._asyncio_link import AsyncioLink
 from petalkit.transports.asyncio_mqtt import create
+from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 
 from .fake_broker import (
     CONNECT,

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from petalkit import ConnectionLost, RejectedByBroker, Settings, open_runtime
-from petalkit._messages import Message
+from petalkit._values.messages import Message
 from petalkit.transports import ConnectOptions, create_transport
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 

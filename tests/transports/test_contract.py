@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from petalkit._embedded_broker import open_embedded_broker
-from petalkit._settings import Protocol, Settings
+from petalkit._values.settings.settings import Protocol, Settings
+from petalkit.cli._embedded_broker import open_embedded_broker
 from petalkit.transports import create_transport
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 

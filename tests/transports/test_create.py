@@ -7,8 +7,8 @@ import sys
 import attrs
 import pytest
 
-from petalkit._errors import ConfigError
-from petalkit._settings import Settings
+from petalkit._values.errors import ConfigError
+from petalkit._values.settings.settings import Settings
 from petalkit.transports import create_transport
 from petalkit.transports.asyncio_mqtt import AsyncioMqttTransport
 from petalkit.transports.native import NativeTransport
@@ -44,7 +44,7 @@ def test_native_has_no_3_1_1() -> None:
 
 def test_native_without_its_codec_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if name.startswith(("petalkit.transports.native", "petalkit.transports._native")):
+        if name.startswith("petalkit.transports.native"):
             monkeypatch.delitem(sys.modules, name)
         if name.startswith("petalkit.transports._mqtt5"):
             monkeypatch.delitem(sys.modules, name)
@@ -58,7 +58,7 @@ def test_sidecar_without_its_packages_says_what_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(sys.modules):
-        if name.startswith(("petalkit.transports.sidecar", "petalkit.transports._sidecar")):
+        if name.startswith("petalkit.transports.sidecar"):
             monkeypatch.delitem(sys.modules, name)
         if name.split(".")[0] == missing:
             monkeypatch.delitem(sys.modules, name)

@@ -15,10 +15,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from petalkit._errors import ConfigError, ConnectFailed, RejectedByBroker
-from petalkit._settings import RENEWABLE, Settings
+from petalkit._values.errors import ConfigError, ConnectFailed, RejectedByBroker
+from petalkit._values.settings.settings import RENEWABLE, Settings
 from petalkit.transports import ConnectOptions, create_transport
-from petalkit.transports._credentials import CredentialsFailed, renew, renew_from_files
+from petalkit.transports._connecting.credentials import CredentialsFailed, renew, renew_from_files
 
 from ..brokers import Mosquitto
 from .fake_broker import Peer, connack, open_fake_broker

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import trio
 
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
-from petalkit.transports import ConnectOptions, _asyncio_link, create_transport
+from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
+from petalkit.transports import ConnectOptions, create_transport
+from petalkit.transports.asyncio_mqtt import _link as _asyncio_link
 from petalkit.transports.native import NativeTransport
 
 from ..brokers import Mosquitto

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from petalkit.transports._keepalive import KeepAlive
-from petalkit.transports._patience import LONGEST_WAIT, LinePatience
-from petalkit.transports._send_queue import Outflow
+from petalkit.transports._line.keepalive import KeepAlive
+from petalkit.transports._line.patience import LONGEST_WAIT, LinePatience
+from petalkit.transports._line.send_queue import Outflow
 
 
 def test_a_quiet_link_is_pinged_and_an_answer_starts_anew() -> None:

@@ -8,10 +8,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
-from petalkit._messages import Message, Properties
-from petalkit._settings import Protocol
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from petalkit._values.messages import Message, Properties
+from petalkit._values.settings.settings import Protocol
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 

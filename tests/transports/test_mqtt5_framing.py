@@ -13,9 +13,9 @@ import pytest
 
 from petalkit import Properties
 from petalkit.transports import Delivery
-from petalkit.transports._mqtt5_events import Ended, Event
-from petalkit.transports._mqtt5_framing import PacketReader, packet_size
-from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports.native._events import Ended, Event
+from petalkit.transports.native._framing import PacketReader, packet_size
+from petalkit.transports.native._session import ClientSession
 
 from .mqtt5_bytes import PACKET_MAXIMUM, incoming, session_up
 

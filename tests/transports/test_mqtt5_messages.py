@@ -9,8 +9,8 @@ import pytest
 
 from petalkit import Message, Properties, RejectedByBroker, TransportError
 from petalkit.transports import ConnectOptions, Delivery, OnDone
-from petalkit.transports._mqtt5_events import Ended, Event, Published
-from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports.native._events import Ended, Event, Published
+from petalkit.transports.native._session import ClientSession
 
 from .mqtt5_bytes import done, feed, ids_of, incoming, publish_of, session_up, wrote
 

@@ -6,8 +6,8 @@ import mqtt5
 import pytest
 
 from petalkit.transports import ConnectOptions, Delivery
-from petalkit.transports._mqtt5_events import Ended
-from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports.native._events import Ended
+from petalkit.transports.native._session import ClientSession
 
 from .mqtt5_bytes import PACKET_MAXIMUM, connack, incoming, session_up, wrote
 from .poison import POISON, publish

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from petalkit import Message, TransportError
 from petalkit.transports import ConnectOptions, Delivery, OnDone
-from petalkit.transports._mqtt5_events import Ended, Event, Published, Refused
-from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports.native._events import Ended, Event, Published, Refused
+from petalkit.transports.native._session import ClientSession
 
 from .mqtt5_bytes import PACKET_MAXIMUM, connack, done, incoming, session_up, wrote
 

@@ -10,7 +10,7 @@ import pytest
 
 from petalkit import Message, RejectedByBroker
 from petalkit.transports import ConnectOptions, Delivery
-from petalkit.transports._mqtt5_events import (
+from petalkit.transports.native._events import (
     Connected,
     Ended,
     Published,
@@ -18,7 +18,7 @@ from petalkit.transports._mqtt5_events import (
     Subscribed,
     Unsubscribed,
 )
-from petalkit.transports._mqtt5_session import ClientSession
+from petalkit.transports.native._session import ClientSession
 
 from .mqtt5_bytes import connack, done, feed, ids_of, incoming, publish_of, session_up, wrote
 

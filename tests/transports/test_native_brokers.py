@@ -13,16 +13,16 @@ import attrs
 import pytest
 import trio
 
-from petalkit._embedded_broker import open_embedded_broker
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
+from petalkit.cli._embedded_broker import open_embedded_broker
 from petalkit.transports import ConnectOptions, Delivery, Link, create_transport
-from petalkit.transports import _native_link as link_module
 from petalkit.transports._base_link import READ_SIZE
-from petalkit.transports._native_link import NativeLink
-from petalkit.transports._sockets import PlainStream
+from petalkit.transports._connecting.sockets import PlainStream
+from petalkit.transports.native import _link as link_module
+from petalkit.transports.native._link import NativeLink
 
 from ..brokers import Certificates, Mosquitto, free_port
 from .fake_broker import PUBLISH, Peer, connack, open_fake_broker, publish

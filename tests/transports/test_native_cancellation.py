@@ -7,13 +7,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions
-from petalkit.transports._mqtt5_events import Event
-from petalkit.transports._native_link import NativeLink
 from petalkit.transports.native import NativeTransport
+from petalkit.transports.native._events import Event
+from petalkit.transports.native._link import NativeLink
 
 from .scripted_peer import (
     ACCEPTED,

@@ -10,12 +10,12 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
-from petalkit._errors import ConnectionLost, RejectedByBroker, TransportError
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectionLost, RejectedByBroker, TransportError
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports import _base_link as base_module
-from petalkit.transports._native_link import LAST_WORDS, UNTOLD_MAX, WRITE_SIZE
+from petalkit.transports.native._link import LAST_WORDS, UNTOLD_MAX, WRITE_SIZE
 
 from .scripted_peer import (
     ACCEPTED,

@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
-from petalkit._errors import ConnectionLost, RejectedByBroker
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectionLost, RejectedByBroker
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions
 
 from .scripted_peer import (

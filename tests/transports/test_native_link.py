@@ -10,14 +10,14 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from petalkit._errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions
-from petalkit.transports import native as native_module
-from petalkit.transports._tls import Address
+from petalkit.transports._connecting.tls import Address
 from petalkit.transports.native import NativeTransport
+from petalkit.transports.native import _transport as native_module
 
 from .scripted_peer import (
     ACCEPTED,

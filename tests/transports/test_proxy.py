@@ -9,10 +9,15 @@ import pytest
 import trio
 
 from petalkit import ConfigError, ConnectFailed, Settings
-from petalkit._proxies import Proxy, is_exempt, proxy_from_environment, read_proxy
+from petalkit._values.settings.proxies import Proxy, is_exempt, proxy_from_environment, read_proxy
 from petalkit.transports import ConnectOptions, create_transport
-from petalkit.transports._proxy_tunnel import HEAD_MAX, TunnelRefused, TunnelRequest, open_tunnel
-from petalkit.transports._tls import broker_address
+from petalkit.transports._connecting.proxy_tunnel import (
+    HEAD_MAX,
+    TunnelRefused,
+    TunnelRequest,
+    open_tunnel,
+)
+from petalkit.transports._connecting.tls import broker_address
 
 from ..brokers import Certificates, free_port
 from .fake_broker import Peer, connack, open_fake_broker

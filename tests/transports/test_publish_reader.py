@@ -6,8 +6,12 @@ import mqtt5
 import pytest
 
 from petalkit import Properties
-from petalkit.transports._publish_reader import head_to_keep, read_oversized, read_publish
-from petalkit.transports._violations import Violation
+from petalkit.transports._receiving.publish_reader import (
+    head_to_keep,
+    read_oversized,
+    read_publish,
+)
+from petalkit.transports._receiving.violations import Violation
 
 from . import poison
 from .mqtt5_bytes import incoming

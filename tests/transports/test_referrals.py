@@ -11,16 +11,21 @@ import pytest
 import trio
 
 from petalkit import ConfigError, ConnectFailed, ConnectionLost, RejectedByBroker, Settings
-from petalkit._server_references import Reference, is_allowed, read_references, referral_of
+from petalkit._values.settings.server_references import (
+    Reference,
+    is_allowed,
+    read_references,
+    referral_of,
+)
 from petalkit.transports import ConnectOptions, Transport, create_transport
-from petalkit.transports._credentials import CredentialsFailed
-from petalkit.transports._referrals import (
+from petalkit.transports._connecting.credentials import CredentialsFailed
+from petalkit.transports._connecting.referrals import (
     HOPS_FORGOTTEN,
     HOPS_MAX,
     MOVED_FAILURES_MAX,
     Referrals,
 )
-from petalkit.transports._tls import Address, broker_address
+from petalkit.transports._connecting.tls import Address, broker_address
 
 from ..brokers import Certificates
 from .fake_broker import DISCONNECT, FakeBroker, Peer, connack, open_fake_broker, packet

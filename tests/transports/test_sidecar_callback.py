@@ -16,8 +16,8 @@ import trio.testing
 
 from petalkit import Settings
 from petalkit.transports import ConnectOptions, Delivery
-from petalkit.transports._sidecar_callback import CallbackApp
-from petalkit.transports._sidecar_link import SidecarLink
+from petalkit.transports.sidecar._callback import CallbackApp
+from petalkit.transports.sidecar._link import SidecarLink
 
 pytestmark = pytest.mark.trio
 

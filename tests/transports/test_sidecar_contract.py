@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link, OnDone, Transport, create_transport
 
 from ..brokers import Mosquitto, free_port

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from petalkit import ConnectFailed, ConnectionLost, RejectedByBroker, Settings, TopicFilter
-from petalkit._messages import Message
+from petalkit._values.messages import Message
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports.sidecar import SidecarTransport
 

@@ -13,8 +13,8 @@ import trio
 import trio.testing
 
 from petalkit import Petal, Runtime, Settings, command, open_runtime
-from petalkit.transports._sidecar_link import Offer
 from petalkit.transports.sidecar import SidecarTransport
+from petalkit.transports.sidecar._link import Offer
 
 from .test_sidecar_link import YES, Answer, Clock, FakeSidecar, sidecar
 

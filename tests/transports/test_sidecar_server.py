@@ -15,10 +15,10 @@ from hypercorn.events import Closed, RawData
 from hypercorn.typing import ConnectionState
 
 from petalkit import Settings
-from petalkit.transports import _sidecar_server
-from petalkit.transports._sidecar_callback import CallbackApp
-from petalkit.transports._sidecar_server import CallbackServer
 from petalkit.transports.sidecar import SidecarTransport
+from petalkit.transports.sidecar import _server as _sidecar_server
+from petalkit.transports.sidecar._callback import CallbackApp
+from petalkit.transports.sidecar._server import CallbackServer
 
 pytestmark = pytest.mark.trio
 

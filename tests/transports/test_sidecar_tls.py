@@ -15,10 +15,11 @@ import trio
 import trustme
 
 from petalkit import ConnectFailed, Settings
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
-from petalkit.transports import ConnectOptions, sidecar
-from petalkit.transports._sidecar_addresses import sidecar_addresses
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
+from petalkit.transports import ConnectOptions
+from petalkit.transports.sidecar import _transport as sidecar
+from petalkit.transports.sidecar._addresses import sidecar_addresses
 
 from .resolver import Resolver
 

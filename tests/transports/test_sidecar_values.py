@@ -10,9 +10,9 @@ import pytest
 
 from petalkit import ConfigError, RejectedByBroker, Settings
 from petalkit.transports import create_transport
-from petalkit.transports._sidecar_addresses import callback_url, sidecar_addresses
-from petalkit.transports._sidecar_answers import NotTaken, check_answer, describe_answer
-from petalkit.transports._sidecar_connection import read_plain_answer
+from petalkit.transports.sidecar._addresses import callback_url, sidecar_addresses
+from petalkit.transports.sidecar._answers import NotTaken, check_answer, describe_answer
+from petalkit.transports.sidecar._connection import read_plain_answer
 
 
 def made(**settings: Any) -> Settings:

@@ -10,13 +10,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from petalkit._errors import ConnectFailed, ConnectionLost
-from petalkit._messages import Message
-from petalkit._topics import TopicFilter
+from petalkit._values.errors import ConnectFailed, ConnectionLost
+from petalkit._values.messages import Message
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports import _base_link as base_module
-from petalkit.transports._patience import LONGEST_WAIT
-from petalkit.transports._sockets import CONNECT_FACTOR
+from petalkit.transports._connecting.sockets import CONNECT_FACTOR
+from petalkit.transports._line.patience import LONGEST_WAIT
 
 from .scripted_peer import RESUMED, Outcomes, Peer, collect, publish
 from .slow_line import DOWN, UP, SlowNetwork

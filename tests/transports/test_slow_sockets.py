@@ -11,12 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from petalkit._errors import ConnectionLost
-from petalkit._messages import Message
-from petalkit._settings import Settings
+from petalkit._values.errors import ConnectionLost
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
 from petalkit.transports import ConnectOptions, create_transport
-from petalkit.transports._send_queue import Outflow, outflow, queued
-from petalkit.transports._sockets import PlainStream
+from petalkit.transports._connecting.sockets import PlainStream
+from petalkit.transports._line.send_queue import Outflow, outflow, queued
 
 from ..brokers import Certificates
 from .fake_broker import PUBACK, PUBLISH, Peer, answer, connack, open_fake_broker

@@ -11,9 +11,9 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
-from petalkit._errors import ConnectFailed
-from petalkit.transports._sockets import PlainStream, open_plain_socket
-from petalkit.transports._tls import Address
+from petalkit._values.errors import ConnectFailed
+from petalkit.transports._connecting.sockets import PlainStream, open_plain_socket
+from petalkit.transports._connecting.tls import Address
 
 pytestmark = pytest.mark.trio
 

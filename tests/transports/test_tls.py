@@ -14,11 +14,11 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
 
-from petalkit._errors import ConfigError, ConnectFailed
-from petalkit._settings import Settings
+from petalkit._values.errors import ConfigError, ConnectFailed
+from petalkit._values.settings.settings import Settings
 from petalkit.transports import ConnectOptions, create_transport
-from petalkit.transports._credentials import CredentialsFailed
-from petalkit.transports._tls import (
+from petalkit.transports._connecting.credentials import CredentialsFailed
+from petalkit.transports._connecting.tls import (
     Address,
     broker_address,
     check_files,

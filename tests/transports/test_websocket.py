@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from petalkit.transports._websocket import (
+from petalkit.transports._connecting.websocket import (
     ANSWER_PATIENCE,
     CLOSE_PATIENCE,
     WebSocketStream,

@@ -12,11 +12,11 @@ from wsproto.utilities import generate_accept_token
 
 from petalkit import ConfigError, ConnectFailed, Settings
 from petalkit.transports import create_transport
-from petalkit.transports._credentials import CredentialsFailed
-from petalkit.transports._tls import Address, broker_address
-from petalkit.transports._websocket_handshake import open_websocket
-from petalkit.transports._websocket_refused import WebSocketRefused
-from petalkit.transports._websocket_settings import HEADERS_MAX, Headers, read_headers
+from petalkit.transports._connecting.credentials import CredentialsFailed
+from petalkit.transports._connecting.tls import Address, broker_address
+from petalkit.transports._connecting.websocket_handshake import open_websocket
+from petalkit.transports._connecting.websocket_refused import WebSocketRefused
+from petalkit.transports._connecting.websocket_settings import HEADERS_MAX, Headers, read_headers
 
 from .websocket_peer import HERE, ServerEnd, open_pair
 
@@ -181,14 +181,14 @@ def test_asyncio_mqtt_says_which_transport_has_websockets() -> None:
 
 
 def test_the_package_that_is_missing_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("wsproto", "petalkit.transports._websocket_handshake"):
+    for name in ("wsproto", "petalkit.transports._connecting.websocket_handshake"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
-    monkeypatch.delattr("petalkit.transports._websocket_handshake", raising=False)
+    monkeypatch.delattr("petalkit.transports._connecting.websocket_handshake", raising=False)
 
     def missing(*args: object) -> object:
         raise ModuleNotFoundError("No module named 'wsproto'", name="wsproto")
 
-    monkeypatch.setattr("petalkit.transports.native.NativeTransport", missing)
+    monkeypatch.setattr("petalkit.transports.native._transport.NativeTransport", missing)
     with pytest.raises(ConfigError, match=r"ws:// and wss:// need .*petalkit\[websocket\]"):
         create_transport(Settings(broker="ws://localhost", transport="native"))
 

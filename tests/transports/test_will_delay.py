@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import trio
 
-from petalkit._messages import Message
-from petalkit._settings import Settings
-from petalkit._topics import TopicFilter
+from petalkit._values.messages import Message
+from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, create_transport
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 

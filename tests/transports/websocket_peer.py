@@ -12,9 +12,9 @@ import trio.testing
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Request
 
-from petalkit.transports._tls import Address
-from petalkit.transports._websocket import WebSocketStream
-from petalkit.transports._websocket_handshake import open_websocket
+from petalkit.transports._connecting.tls import Address
+from petalkit.transports._connecting.websocket import WebSocketStream
+from petalkit.transports._connecting.websocket_handshake import open_websocket
 
 HERE = Address("broker.example", 80, tls=False, resource="/mqtt")
 Pair = tuple[WebSocketStream, "ServerEnd"]

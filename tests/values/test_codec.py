@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from petalkit import PayloadError
-from petalkit._codec import (
+from petalkit._values.codec import (
     InvalidEnvelope,
     Limits,
     Timestamps,

@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 from petalkit import make_converter
-from petalkit._structuring import CannotBuild, field_errors, types_of
+from petalkit._values.structuring import CannotBuild, field_errors, types_of
 
 converter = make_converter()
 

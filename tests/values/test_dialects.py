@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from petalkit import ErrorCode, PayloadError, Response
-from petalkit._dialects import Dialect, is_receipt, make_dialect, outcome_of
+from petalkit._values.dialects import Dialect, is_receipt, make_dialect, outcome_of
 
 GUIDE = make_dialect("guide", "Instance-1")
 HOST = make_dialect("host-0.2", "Instance-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petalkit import ConnectionLost
-from petalkit._reason_codes import Blame, Refusal, blame_of, refusal_of
+from petalkit.transports._reason_codes import Blame, Refusal, blame_of, refusal_of
 
 NOT_OURS = [0x00, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x93, 0x96, 0x97, 0x98, *range(0x9C, 0xA3), 0xFE]
 

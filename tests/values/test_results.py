@@ -17,8 +17,8 @@ import pydantic
 import pytest
 
 from petalkit import CommandError, Petal, command, make_converter
-from petalkit._codec import encode_json
-from petalkit._structuring import results_of, types_of
+from petalkit._values.codec import encode_json
+from petalkit._values.structuring import results_of, types_of
 from petalkit.testing import open_harness
 
 

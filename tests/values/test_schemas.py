@@ -20,9 +20,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from petalkit import forbid_extra_keys, make_converter
-from petalkit._structuring import types_of
-from petalkit._types._invalid import Invalid
-from petalkit._types._node import Schema, document
+from petalkit._values.structuring import types_of
+from petalkit._values.types.invalid import Invalid
+from petalkit._values.types.node import Schema, document
 
 
 class Level(enum.IntEnum):

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from petalkit import forbid_extra_keys, make_converter
-from petalkit._structuring import field_errors
+from petalkit._values.structuring import field_errors
 
 converter = make_converter()
 

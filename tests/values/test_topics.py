@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petalkit import Identity, TopicError, TopicFilter
-from petalkit._topics import check_segment, check_topic
+from petalkit._values.topics import check_segment, check_topic
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ import pytest
 import typing_extensions
 
 from petalkit import CommandError, forbid_extra_keys, make_converter
-from petalkit._structuring import CannotBuild, field_errors, types_of
+from petalkit._values.structuring import CannotBuild, field_errors, types_of
 
 converter = make_converter()
 T = TypeVar("T")

@@ -2,6 +2,21 @@
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
 of ours; a traceback means a bug in petalkit.
+
+    _errors            one line on stderr, and an exit code
+    _example           the petal of `demo`
+    _embedded_broker   a broker inside this program: amqtt
+    _settings/         from the command line, the environment and a file
+    _targets/          TARGET to petal
+    _options           the options, made from the fields of `Settings`
+    _journal/          `journal`
+    _run               `run`
+    _call              `call`
+    _listing/          `list`
+    _checks/           what `doctor` looks at
+    _doctor            `doctor`
+    _demo              `demo`
+    __main__           `python -m petalkit.cli`
 """
 
 from __future__ import annotations
@@ -14,14 +29,14 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
-from .._errors import ConfigError, PetalkitError, RegistrationError
-from .._version import __version__
+from .._values.errors import ConfigError, PetalkitError, RegistrationError
+from .._values.version import __version__
 from ._call import call
 from ._demo import demo
 from ._doctor import doctor
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._journal import make_app as make_journal_app
-from ._list import list_commands
+from ._journal.command import make_app as make_journal_app
+from ._listing.command import list_commands
 from ._options import GENERAL
 from ._run import run
 

@@ -14,11 +14,11 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
-from .._codec import Timestamps
-from .._errors import ErrorCode, PayloadError, TransportError
-from .._logs import escape
-from .._messages import MAX_EXPIRY, Response
-from .._settings import Settings
+from .._serving.process.logs import escape
+from .._values.codec import Timestamps
+from .._values.errors import ErrorCode, PayloadError, TransportError
+from .._values.messages import MAX_EXPIRY, Response
+from .._values.settings.settings import Settings
 from ..client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
 from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._options import GENERAL, CallSettings, GeneralOptions, advice

@@ -18,14 +18,15 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.syntax import Syntax
 
-from .._logs import configure_logging
-from .._runtime import serve
-from .._settings import Settings
+from .._serving.process.logs import configure_logging
+from .._serving.runtime import serve
+from .._values.settings.settings import Settings
 from ..client import Client, open_client
-from . import _example, _variables
+from . import _example
 from ._call import readable_json
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError, report
-from ._variables import LogFormat, LogLevel
+from ._settings import variables
+from ._settings.variables import LogFormat, LogLevel
 
 ORGANIZATION_ID = "acme"
 CALL_TIMEOUT = 10.0  # seconds
@@ -57,12 +58,12 @@ def demo(
     """
     if importlib.util.find_spec("amqtt") is None:
         raise UsageError("demo: the embedded broker is missing: pip install 'petalkit[broker]'")
-    configure_logging(_variables.log_level(log_level, "warning"), _variables.log_format(log_format))
+    configure_logging(variables.log_level(log_level, "warning"), variables.log_format(log_format))
     return trio.run(_demo, once)
 
 
 async def _demo(once: bool) -> int:
-    from .._embedded_broker import open_embedded_broker  # amqtt is an extra
+    from ._embedded_broker import open_embedded_broker  # amqtt is an extra
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with trio.CancelScope(deadline=trio.current_time() + START_TIMEOUT) as start:

@@ -18,15 +18,15 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from .._logs import escape
+from .._serving.process.logs import escape
 from ._call import read_data
-from ._checks._case import Call, Case
-from ._checks._files import check_certificates, load_settings
-from ._checks._identity import check_device, check_organization, make_identity
-from ._checks._journal import check_journal
-from ._checks._petals import check_petals
-from ._checks._plan import BROKER, DEVICE, examine
-from ._checks._values import CALL, Check, Verdict, not_made, worst
+from ._checks.case import Call, Case
+from ._checks.machine.files import check_certificates, load_settings
+from ._checks.machine.identity import check_device, check_organization, make_identity
+from ._checks.machine.journal import check_journal
+from ._checks.petals import check_petals
+from ._checks.plan import BROKER, DEVICE, examine
+from ._checks.values import CALL, Check, Verdict, not_made, worst
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError
 from ._options import GENERAL, GeneralOptions, HostOptions, RunSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from .._petal import Petal, command
+from .._authoring.petal import Petal, command
 
 
 @attrs.frozen

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 from cyclopts import Group, Parameter
 
-from .._logs import configure_logging
-from .._settings import environment_name
-from . import _settings_loading
+from .._serving.process.logs import configure_logging
+from .._values.settings.settings import environment_name
 from ._errors import UsageError
-from ._host_petals import WITHOUT, HostPetals, ProxyTarget, open_host
-from ._variables import CONFIG, LogFormat, LogLevel, log_format, log_level
+from ._settings import loading
+from ._settings.variables import CONFIG, LogFormat, LogLevel, log_format, log_level
+from ._targets.host_petals import WITHOUT, HostPetals, ProxyTarget, open_host
 
 _SHOWN_FIRST = (
     "broker",
@@ -100,8 +100,8 @@ def _as_typed(default: Any) -> str:
 
 
 def _make_options(class_name: str, names: Iterable[str]) -> Any:
-    fields = _settings_loading.loadable_fields()
-    hints = _settings_loading.setting_types()
+    fields = loading.loadable_fields()
+    hints = loading.setting_types()
     made: dict[str, Any] = {}
     for name in dict.fromkeys(names):
         if not fields[name].metadata["secret"]:
@@ -120,7 +120,7 @@ if TYPE_CHECKING:
     CallSettings = SettingsOptions
     JournalSettings = SettingsOptions
 else:
-    RunSettings = _make_options("RunSettings", (*_FIRST, *_settings_loading.loadable_fields()))
+    RunSettings = _make_options("RunSettings", (*_FIRST, *loading.loadable_fields()))
     CallSettings = _make_options("CallSettings", (*_FIRST, *_CALLER))
     JournalSettings = _make_options("JournalSettings", _JOURNAL)
 
@@ -157,7 +157,7 @@ def advice(
         arguments += ["--host-compat", *as_arguments({"proxy": host.proxy})]
     arguments += as_arguments({"config": general.config, **settings.given()})
     command = shlex.join(["petalkit", "doctor", *arguments])
-    names = [*_settings_loading.setting_variables(), CONFIG]
+    names = [*loading.setting_variables(), CONFIG]
     variables = [name for name in names if os.environ.get(name)]
     where = ", with the same PETALKIT_* variables," if variables else ""
     return f"`{command}`{where} looks for the cause"
@@ -185,14 +185,14 @@ class GeneralOptions:
         """
         configure_logging(log_level(self.log_level, default), log_format(self.log_format))
 
-    def load(self, settings: SettingsOptions) -> _settings_loading.Loaded:
-        """Load the settings from all layers; see `_settings_loading.load`."""
+    def load(self, settings: SettingsOptions) -> loading.Loaded:
+        """Load the settings from all layers; see `loading.load`."""
         given = settings.given()
         if "organization_file" in given:
             # Where no ID is set, the runtime looks into the environment before the file; what is
             # said on the command line goes before the environment.
             os.environ.pop(environment_name("organization_id"), None)
-        return _settings_loading.load(given, config=self.config)
+        return loading.load(given, config=self.config)
 
 
 @Parameter(name="*", group=_HOST)
@@ -209,7 +209,7 @@ class HostOptions:
     of an object, or of a class or function that is called once for each petal; none: they do
     without. Also as a table [proxies] in --config. May be repeated."""
 
-    def open(self, loaded: _settings_loading.Loaded) -> HostPetals | None:
+    def open(self, loaded: loading.Loaded) -> HostPetals | None:
         """Make the host's names importable, and load the proxies; None when not asked for.
 
         Raises:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .._run import run_as_process
+from .._serving.process.run import run_as_process
 from ._errors import UsageError
-from ._journal_path import with_journal
+from ._journal.path import with_journal
 from ._options import GeneralOptions, HostOptions, RunSettings, advice
-from ._targets import find_petals
+from ._targets.targets import find_petals
 
 logger = logging.getLogger("petalkit.petals")
 

@@ -7,14 +7,23 @@
 
 Such a petal is an asyncio class; it gets a loop of its own, on Trio, and everything of it belongs
 to it. `install()` makes the host's import names lead here, so that its module is unchanged too.
+
+    _loop/          the asyncio loop of one petal, its tasks and threads
+    _decorators     the host's decorators: they only mark
+    _errors         what compat raises of its own
+    models          the pydantic model of a command
+    _organization   `OrganizationManager`
+    _base           `Petal` and `BaseProxy`
+    _petal/         a petal of the guide while it is served
+    _install        `install()`
+
+`host_names/` is what `petal_app_manager` leads to: it may import this package, and nothing else.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._adapter import GuidePetal as GuidePetal
-from ._adapter import adapt as adapt
 from ._base import BaseProxy as BaseProxy
 from ._base import Petal as Petal
 from ._decorators import http_action as http_action
@@ -29,7 +38,9 @@ from ._organization import OrganizationInfo as OrganizationInfo
 from ._organization import OrganizationManager as OrganizationManager
 from ._organization import get_organization_manager as get_organization_manager
 from ._organization import set_organization_manager as set_organization_manager
-from ._proxy import MQTTProxy as MQTTProxy
+from ._petal.adapter import GuidePetal as GuidePetal
+from ._petal.adapter import adapt as adapt
+from ._petal.proxy import MQTTProxy as MQTTProxy
 
 if TYPE_CHECKING:
     from .models import MQTTMessage as MQTTMessage

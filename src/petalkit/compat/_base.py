@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ._decorators import MQTT_MARK
-from ._threads import call_handler
+from ._loop.threads import call_handler
 
 logger = logging.getLogger("petalkit.compat")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._errors import PetalkitError
+from .._values.errors import PetalkitError
 
 
 class ProxyNotAvailable(PetalkitError, KeyError):

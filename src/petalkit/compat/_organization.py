@@ -16,8 +16,8 @@ from typing import Any
 import attrs
 import trio
 
-from .._messages import Identity
-from ._loop import PetalLoop
+from .._values.messages import Identity
+from ._loop.loop import PetalLoop
 
 logger = logging.getLogger("petalkit.compat")
 

@@ -8,6 +8,10 @@
 The petal runs in the real runtime, on an in-process broker that can lose links, hold back
 packets and be refused; every wait is on Trio's clock, so a mock clock makes an hour take no time.
 With pytest the fixtures `petal_harness` and `memory_broker` are there without an import.
+
+    _threads        holds an autojump clock while a thread is under way
+    _harness        `open_harness`
+    pytest_plugin   the fixtures
 """
 
 from __future__ import annotations

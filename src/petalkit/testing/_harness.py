@@ -17,12 +17,12 @@ import msgspec
 import trio
 import trio.testing
 
-from .._codec import Limits, decode_response, encode_command
-from .._messages import Identity, Message, Properties, Response
-from .._petal import Petal
-from .._runtime import Runtime, open_runtime
-from .._settings import Settings
-from .._statistics import Statistics
+from .._authoring.petal import Petal
+from .._serving.runtime import Runtime, open_runtime
+from .._values.codec import Limits, decode_response, encode_command
+from .._values.messages import Identity, Message, Properties, Response
+from .._values.settings.settings import Settings
+from .._values.statistics import Statistics
 from ..transports.memory import MemoryBroker, MemoryTransport, Observer
 from ._threads import guard_threads
 

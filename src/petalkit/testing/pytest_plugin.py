@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from .._petal import Petal
+    from .._authoring.petal import Petal
     from ..transports.memory import MemoryBroker
     from ._harness import Harness
 

@@ -1,11 +1,19 @@
 """Transports: each knows the wire, none knows a petal.
 
+    _forks          what a forked child must not keep
+    _reason_codes   what the reason codes of MQTT 5 say of a message of ours
+    _line/          what has left, and is the peer alive
     _contract       Transport, Link, Delivery: what every transport keeps
-    asyncio_mqtt    the default: asyncio-mqtt on trio-asyncio
-    native          MQTT 5 on Trio's own streams, with the mqtt5 codec
-    sidecar         an external MQTT client, over HTTP
-    memory          an in-process broker, for tests
+    _connecting/    from an address to an open stream
+    _receiving/     PUBLISH packets on their way in
+    _base_link      what links to a broker have in common
+    _trio_asyncio   an asyncio loop on Trio
+    memory/         a broker in this process, for tests
+    native/         MQTT 5 on Trio's own streams
+    asyncio_mqtt/   the default: asyncio-mqtt on trio-asyncio
+    sidecar/        an external MQTT client, over HTTP
 
+It may import `_values`. Begin with `_contract`; a new transport is a folder beside the others.
 A transport is imported only when it is asked for: its libraries are its own business.
 """
 
@@ -14,7 +22,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .._errors import ConfigError
+from .._values.errors import ConfigError
 from ._contract import AckWindow as AckWindow
 from ._contract import ConnectOptions as ConnectOptions
 from ._contract import Delivery as Delivery
@@ -25,7 +33,7 @@ from ._contract import Transport as Transport
 from ._contract import WithdrawableDelivery as WithdrawableDelivery
 
 if TYPE_CHECKING:
-    from .._settings import Settings
+    from .._values.settings.settings import Settings
 
 # name -> module; the module has `create(settings) -> Transport`
 _TRANSPORTS = {

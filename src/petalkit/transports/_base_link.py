@@ -19,14 +19,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from .._errors import ConnectionLost, TransportError
-from .._server_references import Referral
-from .._topics import TopicFilter
+from .._values.errors import ConnectionLost, TransportError
+from .._values.settings.server_references import Referral
+from .._values.topics import TopicFilter
 from ._contract import ConnectOptions, Delivery, Link, OnDone, wait_within
-from ._inbox import Inbox
-from ._keepalive import KeepAlive
-from ._patience import LinePatience
-from ._send_queue import Outflow
+from ._line.keepalive import KeepAlive
+from ._line.patience import LinePatience
+from ._line.send_queue import Outflow
+from ._receiving.inbox import Inbox
 
 logger = logging.getLogger("petalkit.transport")
 

@@ -20,10 +20,10 @@ import attrs
 import msgspec
 import trio
 
-from .._errors import ConnectionLost, TransportError
-from .._messages import Message, Properties
-from .._topics import TopicFilter
-from ._patience import Patience
+from .._values.errors import ConnectionLost, TransportError
+from .._values.messages import Message, Properties
+from .._values.topics import TopicFilter
+from ._line.patience import Patience
 
 OnDone = Callable[[TransportError | None], None]
 # What MQTT 5.0, section 3.2.2.3 takes for said where a CONNACK is silent.

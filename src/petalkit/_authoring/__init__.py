@@ -1,0 +1,11 @@
+"""Authoring: what a petal is, before anything runs. It knows no runtime.
+
+    unknown_keys   keys of `data` that a handler has no use for
+    context        what a handler may ask for, and how a petal reaches its runtime
+    collecting     which methods of a class are commands, and who marked them
+    binding        how a handler's parameters are bound, resolved once
+    registry       the table of commands
+    petal          `Petal` and `@command`
+
+It may import `_values`. Begin with `petal`; a new option of `@command` goes through `collecting`.
+"""

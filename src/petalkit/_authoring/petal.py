@@ -1,0 +1,322 @@
+"""`Petal` and `@command`: what a user types.
+
+A petal is a plain class. It can be made, and its handlers called, without a runtime; only what
+needs one (`nursery`, `identity`, publishing) asks its host, and says so when there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import cattrs
+import trio
+
+from .._values.messages import Identity
+from .._values.settings.settings import RestartPolicy
+from .binding import Handler
+from .collecting import MARK, collect
+from .context import PetalHost
+from .registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
+from .unknown_keys import UnknownKeysRule
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WEB = "web"
+DEBUG = "debug"
+
+
+def command(
+    name: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    concurrency: int | None = None,
+    exclusive: str | None = None,
+    when_busy: WhenBusy = "refuse",
+    urgent: bool = False,
+    idempotent: bool = False,
+    thread: bool = False,
+    journal: bool = True,
+    unknown_keys: UnknownKeysRule | None = None,
+) -> Callable[[F], F]:
+    """Make a method of a `Petal` the handler of a command. Returns the function unchanged.
+
+    Args:
+        name: without a slash it gets the petal's prefix in front; with one it is taken as it is.
+        timeout: seconds until the handler is cancelled and the caller answered `TIMEOUT`;
+            `math.inf` for a handler that bounds itself.
+        concurrency: how many of this command run at once; more wait, without holding up the
+            petal's other commands. None: only the petal's own limit.
+        exclusive: name of a group, shared by all petals, of which one command runs at a time.
+            The next is answered `BUSY` with what is running, unless `when_busy` says otherwise.
+        when_busy: `"wait"`: it waits for its turn in the group, in the order of arrival, and holds
+            up no other command. Waiting counts as that of any accepted command, against the
+            channel's capacity and its `expiresAt`, and not against `timeout`.
+        urgent: passes every limit and every order, as an emergency stop must.
+        idempotent: running it twice does no harm. With a journal, one that was running when the
+            process died is run again (three times at most) and not answered `INTERRUPTED`; and its
+            start is not waited for, so it is answered sooner.
+        thread: the handler is a plain `def` that blocks; it runs in a worker thread. Timed out or
+            cancelled, it is answered for at once, but nobody can stop a thread: it keeps its slot
+            and group until it returns. `trio.from_thread.check_cancelled()` lets it end early.
+        journal: with a journal, whether it is recorded there. Not worth it for what comes many
+            times a second and is worthless a moment later, such as a dead-man's renewal: that is
+            held in memory, as all is without a journal.
+        unknown_keys: what to do with keys of `data` that the handler does not know: `"ignore"`
+            them, and name each in the log once, or `"refuse"` the command with `INVALID_DATA`.
+            None: as the petal says, or else the settings.
+
+    Raises:
+        TypeError: it was used without parentheses.
+        RegistrationError: when the table is built, not here.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f'@command needs the name of the command: write @command("name") over {name!r}'
+        )
+    options = CommandOptions(
+        name=name,
+        timeout=timeout,
+        concurrency=concurrency,
+        exclusive=exclusive,
+        when_busy=when_busy,
+        urgent=urgent,
+        idempotent=idempotent,
+        thread=thread,
+        journal=journal,
+        unknown_keys=unknown_keys,
+    )
+
+    def decorate(function: F) -> F:
+        own = getattr(function, "__dict__", None)
+        if not isinstance(own, dict):
+            raise TypeError(
+                f"@command({name!r}) has to stand over a function, not over "
+                f"{type(function).__name__} {function!r}"
+            )
+        # A list: one handler may serve several names. Not shared with what it was copied from.
+        own[MARK] = [*own.get(MARK, ()), options]
+        return function
+
+    return decorate
+
+
+class Petal:
+    """A class of commands. Subclass it, give it a `name`, decorate methods with `@command`.
+
+    Attributes:
+        name: what the petal is called on the wire and in logs. Letters, digits, `_`, `-`, `.`.
+        version: reported in the birth message.
+        prefix: what stands in front of the commands' names; None for `name`.
+        restart_policy: whether it is started again when it has failed: `"on-failure"` or
+            `"never"`; None for the setting `petal_restart`.
+        converter: a `cattrs.Converter` of the petal's own, from `petalkit.make_converter()`;
+            None for petalkit's strict one.
+        unknown_keys: `"ignore"` or `"refuse"`, for those of its commands that say nothing of it;
+            see `@command`. None for what the settings say.
+    """
+
+    name: str
+    version: str = "0"
+    prefix: str | None = None
+    restart_policy: RestartPolicy | None = None
+    converter: cattrs.Converter | None = None
+    unknown_keys: UnknownKeysRule | None = None
+    # Not for petals of users: for those whose commands are not known before they run.
+    __petalkit_resolver__: CommandResolver | None = None
+    # Whether its commands start at once; else they wait until it opens its line (`PetalHost`).
+    __petalkit_ready_at_once__: ClassVar[bool] = True
+    # Whether other programs may serve other commands of the same device, and answer for them.
+    __petalkit_beside_others__: ClassVar[bool] = False
+    __petalkit_builtin__: ClassVar[bool] = False
+
+    # On the class, so that a subclass may forget super().__init__(). Under names that no petal
+    # uses by chance, and set past a `__setattr__` that refuses: frozen petals are served too.
+    __petalkit_host__: PetalHost | None = None
+    __petalkit_added__: tuple[tuple[CommandOptions, Handler], ...] = ()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Brackets serving; override it, with `@contextlib.asynccontextmanager` over it.
+
+        Entered before the identity is known and before the first subscription, and left after the
+        last command. Code before `yield` is bounded by `startup_timeout`; when it raises, this
+        petal's commands are answered `UNAVAILABLE` and other petals go on. Code after `yield` runs
+        shielded from cancellation, bounded by `cleanup_timeout`.
+
+        A petal that fails is started again (`restart_policy`): the same instance enters its
+        lifespan anew, once the old one is left. What belongs to one life is made here, and not in
+        `__init__`. Commands that were added meanwhile are forgotten then, and when serving ends.
+        """
+        yield
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Owns the petal's background tasks; open from before `lifespan()` until after stop.
+
+        Its tasks are cancelled, and awaited, before the lifespan is left. A task that raises
+        ends this life of the petal (`UNAVAILABLE` until it is started again), and no other petal.
+
+        Raises:
+            RuntimeError: no runtime serves this petal.
+        """
+        return self.__petalkit_served__().nursery
+
+    @property
+    def identity(self) -> Identity | None:
+        """Organization and device ID now; None while they are not known, or outside a runtime."""
+        return None if self.__petalkit_host__ is None else self.__petalkit_host__.identity
+
+    async def wait_identity(self) -> Identity:
+        """Wait until the identity is known, and return it. No limit: it may come in a month.
+
+        Raises:
+            RuntimeError: no runtime serves this petal.
+        """
+        return await self.__petalkit_served__().wait_identity()
+
+    async def publish_message(
+        self,
+        payload: Mapping[str, Any],
+        qos: int = 1,
+        *,
+        expiry: float | None = None,
+        durable: bool = False,
+        latest: str | None = None,
+    ) -> None:
+        """Send an event to web clients, on `command/web`.
+
+        Returns once it is in the outbox, which keeps it in memory while the broker is away; waits
+        while the outbox is full. Cancellation: it is in the outbox or it is not; never half.
+
+        Args:
+            payload: what JSON can say.
+            qos: 1, kept until acknowledged; 0, sent once.
+            durable: write it into the journal too, where there is one, so that it is sent even
+                when this process ends before. For what is rare and must arrive, such as an alarm,
+                not for telemetry: each is written to the disk. QoS 1 only.
+            latest: a key, such as `"pose"`: of the unsent events of this topic with that key only
+                the newest is kept, in the place of the older one. For states of which nobody wants
+                the old ones: after an outage one is sent, not all.
+            expiry: seconds after which nobody wants it any more, at most `response_expiry` of
+                the settings: it is not sent then, and with MQTT 5 the broker does not keep it
+                longer for clients that are away. None: the broker keeps it as it pleases.
+
+        Raises:
+            PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
+            RuntimeError: no runtime serves this petal.
+            ValueError: `expiry` is not above 0, `durable` is asked for at QoS 0, or `latest` is no
+                text or empty.
+        """
+        await self.__petalkit_served__().publish_event(
+            payload, topic=WEB, qos=qos, expiry=expiry, durable=durable, latest=latest
+        )
+
+    async def publish_debug(
+        self,
+        payload: Mapping[str, Any],
+        qos: int = 1,
+        *,
+        expiry: float | None = None,
+        durable: bool = False,
+        latest: str | None = None,
+    ) -> None:
+        """Send a message to `debug`; like `publish_message` in everything else."""
+        await self.__petalkit_served__().publish_event(
+            payload, topic=DEBUG, qos=qos, expiry=expiry, durable=durable, latest=latest
+        )
+
+    def add_command(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        concurrency: int | None = None,
+        exclusive: str | None = None,
+        when_busy: WhenBusy = "refuse",
+        urgent: bool = False,
+        idempotent: bool = False,
+        thread: bool = False,
+        journal: bool = True,
+        unknown_keys: UnknownKeysRule | None = None,
+    ) -> None:
+        """Serve one more command, from now on. The arguments are those of `@command`.
+
+        What is added while the petal is served, in its lifespan too, is served until that ends or
+        the petal is started again; what is added before, in every lifespan.
+
+        Raises:
+            RegistrationError: as for a decorated method; before serving, when the table is built.
+        """
+        options = CommandOptions(
+            name=name,
+            timeout=timeout,
+            concurrency=concurrency,
+            exclusive=exclusive,
+            when_busy=when_busy,
+            urgent=urgent,
+            idempotent=idempotent,
+            thread=thread,
+            journal=journal,
+            unknown_keys=unknown_keys,
+        )
+        if self.__petalkit_host__ is not None:
+            self.__petalkit_host__.add_command(name, handler, options)
+        _set(self, added=(*self.__petalkit_added__, (options, handler)))
+
+    def remove_command(self, name: str) -> None:
+        """Serve a command no longer, as long as this life lasts. What was accepted is still run.
+
+        Raises:
+            KeyError: this petal serves no command of that name.
+        """
+        full = full_name(self, name)
+        kept = tuple(
+            pair for pair in self.__petalkit_added__ if full_name(self, pair[0].name) != full
+        )
+        if self.__petalkit_host__ is not None:
+            self.__petalkit_host__.remove_command(name)
+        elif len(kept) == len(self.__petalkit_added__):
+            raise KeyError(name)
+        _set(self, added=kept)
+
+    def __petalkit_declared__(self) -> Iterator[tuple[CommandOptions, Handler]]:
+        """Every command of this petal with its bound handler, in the order of definition."""
+        yield from collect(self, Petal)
+        yield from self.__petalkit_added__
+
+    async def __petalkit_wait_work_done__(self) -> None:
+        """Wait until nothing goes on of commands that have their answer; a stop's grace bounds it.
+
+        For petals whose handlers may answer before they end; those of users cannot.
+        """
+
+    def __petalkit_served__(self) -> PetalHost:
+        if self.__petalkit_host__ is None:
+            raise RuntimeError(
+                f"petal {getattr(self, 'name', type(self).__qualname__)!r} is not served by a "
+                "runtime; in a test use petalkit.testing.open_harness()"
+            )
+        return self.__petalkit_host__
+
+
+def _set(petal: Petal, *, added: tuple[tuple[CommandOptions, Handler], ...]) -> None:
+    object.__setattr__(petal, "__petalkit_added__", added)
+
+
+def set_host(petal: Petal, host: PetalHost | None) -> None:
+    """A petal is served from now on, or no longer.
+
+    Raises:
+        RuntimeError: it is served already.
+    """
+    if host is not None and petal.__petalkit_host__ is not None:
+        raise RuntimeError(f"petal {petal.name!r} is served by a runtime already")
+    object.__setattr__(petal, "__petalkit_host__", host)
+
+
+def keep_added(petal: Petal, added: tuple[tuple[CommandOptions, Handler], ...]) -> None:
+    """Forget what was added and removed since these were all that was added."""
+    _set(petal, added=added)

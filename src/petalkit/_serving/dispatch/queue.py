@@ -1,0 +1,218 @@
+"""The backlog: accepted commands that have not started, and the rule of which may start next.
+
+Commands come through one bounded memory channel and mostly start straight from it. One that may
+not start yet (its petal or its own command is at its limit, or it waits for its group) is set aside
+in its line, and whatever comes behind it in the same line waits there too: that is what keeps the
+order. Of several lines that wait for one group the oldest command is next. Everything here is
+synchronous, so a choice and the call of the handler can be one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import trio
+
+from ..._authoring.registry import CommandSpec
+from ..._values.settings.settings import Settings
+from .execution import Execution, Line, PetalState
+
+
+class Backlog:
+    """See the module. Counts slots too, because only they say what may start.
+
+    Args:
+        settings: the limits.
+        petals: names of the petals; each always has one slot of its own.
+    """
+
+    def __init__(self, settings: Settings, petals: Iterable[str]) -> None:
+        self._capacity = settings.channel_capacity
+        self._bytes = settings.channel_bytes
+        self._concurrency = settings.concurrency
+        self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
+        self._lines: dict[CommandSpec, Line] = {}
+        self.groups: dict[str, Execution] = {}  # who has each `exclusive` group that is taken
+        self._reserve = settings.channel_reserve
+        self._send, self._receive = trio.open_memory_channel[Execution](
+            settings.channel_capacity + self._reserve
+        )
+        self._in_channel = 0
+        self._set_aside: dict[Line, None] = {}  # lines with commands in them
+        self._look_again = False  # something changed since those lines were last looked at
+        self._running = 0
+        self.waiting = 0
+        self.waiting_bytes = 0
+
+    # -- lines
+
+    def serve(self, spec: CommandSpec) -> None:
+        """Give a command its line: its own when it may wait alone, else its petal's."""
+        state = self.petals[spec.petal]
+        group = spec.exclusive if spec.when_busy == "wait" else None
+        own = spec.concurrency is not None or group is not None
+        self._lines[spec] = Line(state, spec.concurrency, group) if own else state.line
+
+    def unserve(self, spec: CommandSpec) -> None:
+        """Forget a command's line; what waits in it is still run."""
+        self._lines.pop(spec, None)
+
+    def line_of(self, spec: CommandSpec) -> Line:
+        """The line of a command; its petal's when it was removed meanwhile."""
+        return self._lines.get(spec) or self.petals[spec.petal].line
+
+    def open(self, petal: str, find: Callable[[str], CommandSpec | None]) -> None:
+        """Let the commands of a petal start, which have waited for it, in order.
+
+        Args:
+            petal: its name.
+            find: who serves a name now. Of commands that somebody was only guessed to serve, it
+                may be another by now: they go to the line of that one, to their place in it.
+        """
+        self.petals[petal].ready = True
+        moved: list[Execution] = []
+        for execution in self.take(lambda one: one.spec.guessed):
+            with contextlib.suppress(Exception):  # a petal's own code may be asked
+                execution.spec = find(execution.spec.name) or execution.spec
+            moved.append(execution)
+        for execution in moved:
+            execution.line = self.line_of(execution.spec)
+            self._put_aside(execution)
+            self.waiting += 1
+            self.waiting_bytes += len(execution.payload)
+        for line in {execution.line for execution in moved}:
+            line.waiting = deque(sorted(line.waiting, key=_number))
+        self._look_again = True
+
+    # -- in and out
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further command can be accepted."""
+        return self.waiting >= self._capacity or self.waiting_bytes >= self._bytes
+
+    @property
+    def is_over_reserve(self) -> bool:
+        """Whether not even a command can be accepted that cannot wait on disk with the others."""
+        return (
+            self.waiting >= self._capacity + self._reserve or self.waiting_bytes >= 2 * self._bytes
+        )
+
+    @property
+    def may_have_next(self) -> bool:
+        """Whether `next` is worth a call."""
+        return self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+
+    def put(self, execution: Execution) -> None:
+        """Add a command, last. There must be room."""
+        execution.line = self.line_of(execution.spec)
+        self._send.send_nowait(execution)
+        self._in_channel += 1
+        self.waiting += 1
+        self.waiting_bytes += len(execution.payload)
+
+    def next(self) -> Execution | None:
+        """Take out the oldest command that may start now; None when there is none."""
+        if self._look_again and self._set_aside:
+            ready = [line for line in self._set_aside if self._may_start(line)]
+            if ready:
+                return self._out(self._take_from(min(ready, key=_oldest)))
+        self._look_again = False
+        while self._in_channel:
+            self._in_channel -= 1
+            execution = self._receive.receive_nowait()
+            line = execution.line
+            if not line.waiting and self._may_start(line):
+                self.waiting -= 1
+                self.waiting_bytes -= len(execution.payload)
+                return execution
+            self._put_aside(execution)
+        return None
+
+    def take_oldest(self) -> Execution | None:
+        """Take out the command that waits longest, whether it may start or not."""
+        self._empty_channel()
+        if not self._set_aside:
+            return None
+        return self._out(self._take_from(min(self._set_aside, key=_oldest)))
+
+    def take(self, which: Callable[[Execution], bool]) -> list[Execution]:
+        """Take out every command that `which` says, in order of arrival."""
+        self._empty_channel()
+        taken: list[Execution] = []
+        for line in list(self._set_aside):
+            chosen = [execution for execution in line.waiting if which(execution)]
+            for execution in chosen:
+                line.waiting.remove(execution)
+                taken.append(self._out(execution))
+            if not line.waiting:
+                del self._set_aside[line]
+        return sorted(taken, key=_number)
+
+    def __iter__(self) -> Iterator[Execution]:
+        """Everything that waits, line by line."""
+        self._empty_channel()
+        for line in self._set_aside:
+            yield from line.waiting
+
+    def _out(self, execution: Execution) -> Execution:
+        self.waiting -= 1
+        self.waiting_bytes -= len(execution.payload)
+        return execution
+
+    def _from_channel(self) -> Execution:
+        self._in_channel -= 1
+        return self._receive.receive_nowait()
+
+    def _put_aside(self, execution: Execution) -> None:
+        execution.line.waiting.append(execution)
+        self._set_aside[execution.line] = None
+
+    def _empty_channel(self) -> None:
+        """A channel gives out its first only; to see the others, set all aside."""
+        while self._in_channel:
+            self._put_aside(self._from_channel())
+        self._look_again = True
+
+    def _take_from(self, line: Line) -> Execution:
+        execution = line.waiting.popleft()
+        if not line.waiting:
+            del self._set_aside[line]
+        return execution
+
+    # -- slots
+
+    def _may_start(self, line: Line) -> bool:
+        petal = line.petal
+        return (
+            petal.ready
+            and (line.group is None or line.group not in self.groups)
+            and (line.limit is None or line.running < line.limit)
+            and (
+                petal.running == 0
+                or (petal.running < petal.limit and self._running < self._concurrency)
+            )
+        )
+
+    def enter(self, execution: Execution) -> None:
+        """A command takes its slots."""
+        self._running += 1
+        execution.line.running += 1
+        execution.line.petal.running += 1
+
+    def leave(self, execution: Execution) -> None:
+        """A command gives its slots back."""
+        self._running -= 1
+        execution.line.running -= 1
+        execution.line.petal.running -= 1
+        self._look_again = True
+
+
+def _oldest(line: Line) -> int:
+    return line.waiting[0].number
+
+
+def _number(execution: Execution) -> int:
+    return execution.number

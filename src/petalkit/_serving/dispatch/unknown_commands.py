@@ -1,0 +1,59 @@
+"""Commands that no petal serves: whether it is ours to say so, and what is served instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._authoring.context import NotServed
+from ..._authoring.registry import CommandTable
+from ..._values.settings.settings import AnswerUnknown
+
+
+class UnknownCommands:
+    """See the module.
+
+    Args:
+        rule: which are answered.
+        table: what is served.
+    """
+
+    def __init__(self, rule: AnswerUnknown, table: CommandTable) -> None:
+        self._rule = rule
+        self._table = table
+
+    def are_answered(self, name: str) -> bool:
+        """Whether a command of that name is answered."""
+        if self._rule != "own":
+            return self._rule == "all"
+        return self._is_under_own_prefix(name)
+
+    def may_be_anothers(self, name: str) -> bool:
+        """Whether a command of that name may be served by another program, and by nobody here.
+
+        Then that answers, and no failure of ours is to stand beside it.
+        """
+        if self._rule == "all" or self._is_under_own_prefix(name):
+            return False
+        spec = self._table.lookup(name)
+        return spec is None or spec.guessed
+
+    def _is_under_own_prefix(self, name: str) -> bool:
+        return any(name.startswith(prefix + "/") for prefix in self._table.prefixes())
+
+    @staticmethod
+    def text(name: str) -> str:
+        """For people; the guide's words."""
+        return f"Unknown command: {name}"
+
+    def details(self, name: str) -> dict[str, Any]:
+        """More fields of the answer. Looking for a near match is slow."""
+        near = self._table.near(name)
+        found: dict[str, Any] = {} if near is None else {"did_you_mean": near}
+        found["available_commands"] = self._table.public_names()
+        return found
+
+    def not_served(self, name: str) -> NotServed:
+        """For a handler to raise."""
+        answered = self.are_answered(name)
+        details = self.details(name) if answered else None
+        return NotServed(self.text(name), answered=answered, details=details)

@@ -1,0 +1,110 @@
+"""Reading exceptions that others have written.
+
+The rule: whoever reports an error has nobody to complain to, so nothing here raises. The trap: an
+exception is an object of a petal's or a library's own. Its text, its attributes and even its
+traceback can raise when they are asked for, and what is raised then takes the place of a report.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import cast
+
+import trio
+
+from .._values.types.invalid import one_line
+
+# Whoever asked the process to end means all of it.
+ENDS_PROCESS = (KeyboardInterrupt,)
+
+REASON_MAX = 300  # characters: an error in a list of a thousand is told a thousand times
+
+
+def single(error: BaseException) -> BaseException:
+    """The one error in a group; the group when there are more."""
+    # By its type everywhere here: `isinstance` asks the object too.
+    while issubclass(type(error), BaseExceptionGroup):
+        group = cast(BaseExceptionGroup[BaseException], error)
+        if len(group.exceptions) != 1:
+            break
+        error = group.exceptions[0]
+    return error
+
+
+def text_of(error: BaseException) -> str:
+    """Its type and its text."""
+    name = type(error).__name__
+    text = _asked(lambda: str(error), "its text cannot be read")
+    return f"{name}: {text}" if text else name
+
+
+def shortened(reason: str) -> str:
+    """A reason as one line of a log has room for. It may hold text of the wire."""
+    reason = one_line(reason)
+    return reason if len(reason) <= REASON_MAX else f"{reason[:REASON_MAX]}..."
+
+
+def showable(error: BaseException) -> BaseException:
+    """What a log can show with its traceback: the error, or else one that stands in for it."""
+    if _asked(lambda: "".join(traceback.format_exception(error)), ""):
+        return error
+    instead = RuntimeError(f"{text_of(error)} (it cannot be shown as it is)")
+    where = BaseException.__dict__["__traceback__"].__get__(error)
+    return instead.with_traceback(where)
+
+
+def split_foreign(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of an error has to travel on, and what is the business of the code that raised it.
+
+    Trio's `Cancelled` travels while a cancellation is under way here, and so does
+    `KeyboardInterrupt`. All else is an error, of whatever class: `SystemExit`, `CancelledError` of
+    asyncio, and a `Cancelled` that somebody kept and raised again later.
+    """
+    cancelled = trio.current_effective_deadline() == -float("inf")
+    travelling = (*ENDS_PROCESS, trio.Cancelled) if cancelled else ENDS_PROCESS
+    if not issubclass(type(error), BaseExceptionGroup):
+        return (error, None) if issubclass(type(error), travelling) else (None, error)
+    try:
+        return cast(BaseExceptionGroup[BaseException], error).split(travelling)
+    except Exception:  # a group with a `derive` of its own
+        return None, error
+
+
+def hint_for(error: BaseException) -> str:
+    """What to write instead, where an error is known to say too little; else nothing.
+
+    Of calls of asyncio in a native petal: its own error says that no loop runs, and Trio's that it
+    does not know what it was given.
+    """
+    text = _asked(lambda: _texts(error), "")
+    return _ASYNCIO if any(sign in text for sign in _SIGNS) else ""
+
+
+_SIGNS = (
+    "no running event loop",
+    "no current event loop",
+    "trio.run received unrecognized yield message",
+    "trio got unexpected",
+)
+_ASYNCIO = (
+    ". Native petals run on Trio, where asyncio does not: write trio.sleep for asyncio.sleep, a "
+    "nursery for create_task, and for a library made for asyncio trio_asyncio.aio_as_trio (see "
+    "'Calling an asyncio library' in petalkit's docs)"
+)
+
+
+def _texts(error: BaseException) -> str:
+    if not issubclass(type(error), BaseExceptionGroup):
+        return str(error)
+    group = cast(BaseExceptionGroup[BaseException], error)
+    return "\n".join(_texts(one) for one in group.exceptions)
+
+
+def _asked(ask: Callable[[], str], otherwise: str) -> str:
+    try:
+        return ask()
+    except ENDS_PROCESS:
+        raise
+    except BaseException:
+        return otherwise

@@ -1,0 +1,133 @@
+"""Commands that were read and are neither accepted nor acknowledged, because the channel is full.
+
+They are the broker's still: it has them, and delivers them again on the next link of the session.
+What is held here only lets urgent commands behind them be seen, and PUBACKs be read. There can be
+very many of them, as many as the broker and the kernel's buffers had under way: so only their bytes
+are kept, which are a third of a decoded command.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from ..._authoring.registry import CommandSpec
+from ..._values.codec import Limits, decode_command
+from ..._values.messages import Command, Identity
+from ..._values.request import Terms
+from ...transports import Delivery
+from .refusals import Request
+
+PACKET_IDS = 65_535  # unacknowledged deliveries that a link can have: MQTT 5.0, section 2.2.1
+
+
+class Held(msgspec.Struct, eq=False):
+    """One of them.
+
+    Args:
+        delivery: as it came.
+        spec: of its command.
+        identity: under which it came.
+        terms: on which it came.
+        comes_again: whether the session delivers it again, when this link is gone.
+        message_id: of its command.
+        wait_response: whether it, or a copy of it, wants an answer.
+        wait_ack: whether the sender of it, or of a copy of it, is to be told that it came.
+    """
+
+    delivery: Delivery
+    spec: CommandSpec
+    identity: Identity
+    terms: Terms | None
+    comes_again: bool
+    message_id: str | None
+    wait_response: bool
+    wait_ack: bool
+    _command: Command | None = None
+
+    @classmethod
+    def of(cls, request: Request, spec: CommandSpec, *, comes_again: bool) -> Held:
+        """Hold a request."""
+        command = request.command
+        return cls(
+            request.delivery,
+            spec,
+            request.identity,
+            request.terms,
+            comes_again,
+            command.message_id,
+            command.wait_response,
+            request.wait_ack,
+        )
+
+    def request(self, limits: Limits) -> Request:
+        """The request: its command decoded again, and then kept, since it is about to start."""
+        command = self._command
+        if command is None:
+            delivery = self.delivery
+            command = decode_command(delivery.payload, delivery.topic, limits)
+            if delivery.properties is not None:
+                command = msgspec.structs.replace(command, properties=delivery.properties)
+            self._command = command
+        if command.wait_response != self.wait_response:
+            command = msgspec.structs.replace(command, wait_response=self.wait_response)
+            self._command = command
+        return Request(self.delivery, self.identity, command, self.terms, self.wait_ack)
+
+
+class HeldLine:
+    """All of them, in order of arrival, and by `messageId`."""
+
+    def __init__(self) -> None:
+        self._line: deque[Held] = deque()
+        self._by_id: dict[str, Held] = {}
+        self.size = 0  # bytes of payloads and properties
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def add(self, held: Held) -> None:
+        """Add one, last."""
+        self._line.append(held)
+        self.size += _size(held)
+        if held.message_id is not None:
+            self._by_id[held.message_id] = held
+
+    def first(self) -> Held:
+        """The oldest; there must be one."""
+        return self._line[0]
+
+    def pop_first(self) -> Held:
+        """Take out the oldest; there must be one."""
+        return self._out(self._line.popleft())
+
+    def find(self, message_id: str) -> Held | None:
+        """The one of that ID."""
+        return self._by_id.get(message_id)
+
+    def session_ends(self) -> None:
+        """None of them comes again, and so nobody is to wait for their acknowledgement."""
+        for held in self._line:
+            held.comes_again = False
+            held.delivery.ack()
+
+    def take(self, which: Callable[[Held], bool]) -> list[Held]:
+        """Take out every one that `which` says, in order."""
+        taken = [self._out(held) for held in self._line if which(held)]
+        if taken:
+            gone = set(map(id, taken))
+            self._line = deque(held for held in self._line if id(held) not in gone)
+        return taken
+
+    def _out(self, held: Held) -> Held:
+        self.size -= _size(held)
+        if held.message_id is not None:
+            self._by_id.pop(held.message_id, None)
+        return held
+
+
+def _size(held: Held) -> int:
+    properties = held.delivery.properties
+    return len(held.delivery.payload) + (0 if properties is None else properties.size)

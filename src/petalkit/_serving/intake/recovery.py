@@ -1,0 +1,215 @@
+"""What an earlier run has left behind, taken up by this one.
+
+What had finished is answered. What was running when the process died is not run again, because
+nobody knows how far it had come: it is `INTERRUPTED`, unless it is declared `idempotent`. What had
+not started starts.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import msgspec
+import trio
+
+from ..._authoring.registry import CommandTable
+from ..._values.errors import ErrorCode
+from ..._values.messages import Message
+from ..._values.request import Reply, ResponseTopics
+from ..._values.settings.settings import Settings
+from ..._values.statistics import Counters
+from ..._values.topics import TopicError
+from ..dispatch.unknown_commands import UnknownCommands
+from ..ledger.journal.forms import extras_replies, identity_of, message_of, was_guessed
+from ..ledger.journal.records import (
+    CommandRecord,
+    Finished,
+    Forgotten,
+    Found,
+    MessageRecord,
+    Requeued,
+)
+from ..ledger.journal.write_ahead import Journal
+from ..ledger.posts import REJECTED, Posts
+from ..sending.outbox import Outbox, Restored
+from ..sending.responses import Answers
+
+logger = logging.getLogger("petalkit.journal")
+
+STARTS_MAX = 3  # of an idempotent command; one that kills the process each time has to end
+
+
+class Recovery:
+    """See the module.
+
+    Args:
+        settings: topics and limits.
+        table: says what may be run again.
+        answers: words and encodes.
+        outbox: takes what is to be sent.
+        counters: counts.
+        unknown: says which commands another program may answer.
+        journal: what the earlier run has written, and where endings are put down.
+        posts: the same of messages.
+        response_topics: says which are still allowed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: CommandTable,
+        answers: Answers,
+        outbox: Outbox,
+        counters: Counters,
+        unknown: UnknownCommands,
+        journal: Journal,
+        posts: Posts,
+        response_topics: ResponseTopics,
+    ) -> None:
+        self._response_topics = response_topics
+        self._settings = settings
+        self._table = table
+        self._answers = answers
+        self._outbox = outbox
+        self._counters = counters
+        self._unknown = unknown
+        self._journal = journal
+        self._posts = posts
+
+    def restore_messages(self, found: Found) -> None:
+        """Take up what was to be sent. It needs no petal."""
+        for record in found.messages:
+            try:
+                message, answers, is_reply = message_of(record)
+            except msgspec.MsgspecError:
+                self._give_up(record, "its record cannot be read")
+                continue
+            if is_reply and not self._response_topics.allows(message.topic):
+                self._give_up(record, "its Response Topic is not allowed any more")
+                continue
+            left = self._journal.seconds_until(record.expires_at)
+            restored = Restored(left, record.answers is None, record.name)
+            self._outbox.restore(message, answers, record.number, restored)
+
+    def _give_up(self, record: MessageRecord, reason: str) -> None:
+        self._counters.publish_rejected += 1
+        logger.error("a message of an earlier run is not sent: %s", reason)
+        self._posts.settle(record.number, REJECTED)
+
+    def take_up(self, found: Found) -> int:
+        """Take up what was running, and return how many commands are to be started.
+
+        When the lifespans are entered: a petal may add its commands there.
+        """
+        again = sum(self._take_up_running(record) for record in found.running)
+        waiting = found.not_started + again
+        self._counters.restored += waiting
+        if waiting or found.running or found.messages:
+            logger.warning(
+                "taken up from %s: %d commands to start, %d that were interrupted, %d messages "
+                "to send",
+                self._journal.path,
+                waiting,
+                len(found.running) - again,
+                len(found.messages),
+            )
+        return waiting
+
+    def _take_up_running(self, record: CommandRecord) -> bool:
+        """Whether it is to be started again."""
+        try:
+            spec = self._table.lookup(record.command)
+        except Exception:  # a petal's own code may be asked
+            logger.exception("nobody can say who serves %r", record.command)
+            spec = None
+        if spec is not None and spec.idempotent and record.starts < STARTS_MAX:
+            self._journal.add(Requeued(record.number))
+            return True
+        self._counters.interrupted += 1
+        text = f"{record.command} was running when the device's program ended"
+        self.end(record, ErrorCode.INTERRUPTED, text, remembered=True)
+        return False
+
+    def end(
+        self,
+        record: CommandRecord,
+        code: ErrorCode,
+        text: str,
+        *,
+        remembered: bool = False,
+        reserved: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Give a command its final state that is in no line, and was not started by this run.
+
+        Args:
+            record: of it.
+            code: why.
+            text: the same for people.
+            remembered: whether a later copy is a duplicate; else it is judged anew.
+            reserved: whether the places of its answers are. Else they pass the bound: for those
+                that were running, which are few.
+            details: more fields of the answer.
+        """
+        self._counters.count_failed(str(code))
+        journal = self._journal
+        fields = {"command": record.command, "message_id": record.message_id}
+        logger.info("ended: %s", code, extra={**fields, "error_code": str(code)})
+        if not remembered and record.message_id is not None:
+            journal.forget(record.message_id, record.number)
+        replies = self.replies(record)
+        if self._was_guessed(record) and self._unknown.may_be_anothers(record.command):
+            journal.add(Forgotten(record.number))
+            for _ in range(reserved * (record.wait_response + len(replies))):
+                self._outbox.release()
+            return
+        response = self._answers.failure(
+            record.message_id, code, text, remembered=remembered, details=details
+        )
+        journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
+        messages = self._messages(record, replies, response)
+        for _ in range(reserved * (record.wait_response + len(replies) - len(messages))):
+            self._outbox.release()
+        for message, reply in messages:
+            number = self._posts.post_response(message, record.number, reply)
+            key = record.message_id if reply is None else reply.key(record.message_id)
+            journal.when_written(functools.partial(self._put, message, key, number, reserved))
+
+    def _put(self, message: Message, key: Hashable, number: int, reserved: bool) -> None:
+        if reserved:
+            self._outbox.put_response(message, key, trio.current_time(), number)
+        else:
+            restored = Restored(self._settings.response_expiry, False, None)
+            self._outbox.restore(message, key, number, restored)
+
+    def replies(self, record: CommandRecord) -> tuple[Reply, ...]:
+        """The Response Topics that a command is still to be answered on."""
+        try:
+            replies = extras_replies(record.extras)
+        except msgspec.MsgspecError:
+            return ()
+        return tuple(one for one in replies if self._response_topics.allows(one.topic))
+
+    def _was_guessed(self, record: CommandRecord) -> bool:
+        try:
+            return was_guessed(record.extras)
+        except msgspec.MsgspecError:
+            return False
+
+    def _messages(
+        self, record: CommandRecord, replies: tuple[Reply, ...], response: bytes
+    ) -> list[tuple[Message, Reply | None]]:
+        found: list[tuple[Message, Reply | None]] = []
+        if record.wait_response:
+            try:
+                topic = identity_of(record).topic(self._settings.response_topic)
+            except TopicError as error:  # a byte of the disk has changed: nobody can be answered
+                logger.error("a command of the journal cannot be answered: %s", error)
+            else:
+                message = Message(topic, response, 1, False, self._answers.properties)
+                found.append((message, None))
+        found.extend((reply.message(response), reply) for reply in replies)
+        return found

@@ -1,0 +1,205 @@
+"""The duplicate window: which `messageId` is queued or running, and what the last ones became.
+
+Live commands are never forgotten, whatever the bounds; the bounds (number, age, bytes) are for
+finished ones, oldest out first. With a journal, its bounds take their place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from ..._values.messages import Command
+from .journal.records import FINISHED, CommandRecord
+from .journal.write_ahead import Journal
+
+NOTHING = b""  # recorded for a command whose copies are to be neither run nor answered
+
+
+class Live(Protocol):
+    """What the window needs of a queued or running command."""
+
+    command: Command
+    payload: bytes
+
+
+L = TypeVar("L", bound=Live)
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """A command that has its answer. Thousands live long, and refer to nothing that refers back."""
+
+    command: str
+    """Its name."""
+    payload: bytes
+    """The bytes it came as."""
+    response: bytes
+    """The bytes it was, or would have been, answered with."""
+    at: float
+    """When it finished, on the clock given to `finish`."""
+    size: int
+    """Bytes of both."""
+    number: int | None = None
+    """Of its record in the journal; None when it has none."""
+
+
+class DuplicateWindow(Generic[L]):
+    """Commands by `messageId`.
+
+    Args:
+        number: finished commands remembered, at most.
+        age: seconds they are remembered.
+        size: bytes of their payloads and responses, at most.
+    """
+
+    def __init__(self, number: int, age: float, size: int) -> None:
+        self._number = number
+        self._age = age
+        self._bound = size
+        self._size = 0
+        self._live: dict[str, L] = {}
+        self._finished: OrderedDict[str, Finished] = OrderedDict()
+        self._look_at = age  # when the oldest gets too old, or earlier
+
+    def __len__(self) -> int:
+        return len(self._finished)
+
+    def __contains__(self, message_id: str) -> bool:
+        """Whether anything is known of that ID, were it too old."""
+        return message_id in self._live or message_id in self._finished
+
+    def live(self, message_id: str) -> L | None:
+        """The queued or running command of that ID."""
+        return self._live.get(message_id)
+
+    def finished(self, message_id: str, now: float) -> Finished | None:
+        """The finished command of that ID, if it is still remembered."""
+        found = self._finished.get(message_id)
+        return None if found is None or found.at + self._age < now else found
+
+    def is_left(self, message_id: str) -> bool:
+        """Whether there is one of that ID that is neither live nor finished in this run."""
+        return False
+
+    def left(self, message_id: str) -> CommandRecord | None:
+        """What the journal knows of it."""
+        return None
+
+    def begin(self, message_id: str, live: L) -> None:
+        """A command is accepted."""
+        self._live[message_id] = live
+
+    def forget(self, message_id: str) -> None:
+        """A live command was refused before its start: a later copy is judged anew."""
+        self._live.pop(message_id, None)
+
+    def finish(self, message_id: str, response: bytes, now: float) -> None:
+        """A live command has its answer."""
+        live = self._live.pop(message_id, None)
+        if live is None:
+            return
+        finished = self._finished
+        again = finished.pop(message_id, None)
+        if again is not None:  # an ID used again after its age is the newest again
+            self._size -= again.size
+        size = len(live.payload) + len(response)
+        finished[message_id] = Finished(live.command.command, live.payload, response, now, size)
+        self._size += size
+        if len(finished) > self._number:  # by one
+            self._drop_oldest()
+        if self._size > self._bound or now > self._look_at:
+            self._shrink(now)
+
+    def _shrink(self, now: float) -> None:
+        """Drop from the oldest end what is too much or too old."""
+        while self._finished:
+            too_old = next(iter(self._finished.values())).at + self._age
+            if self._size <= self._bound and too_old >= now:
+                self._look_at = too_old
+                return
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, dropped = self._finished.popitem(last=False)
+        self._size -= dropped.size
+
+
+class RecordedWindow(DuplicateWindow[L]):
+    """The same with a journal: what is recorded there is looked up there.
+
+    Only what is not recorded is remembered here, within the bounds.
+
+    Args:
+        journal: where the others are.
+        number, age, size: see `DuplicateWindow`.
+    """
+
+    def __init__(self, journal: Journal, number: int, age: float, size: int) -> None:
+        super().__init__(number, age, size)
+        self._journal = journal
+
+    def __len__(self) -> int:
+        return super().__len__() + self._journal.remembered
+
+    def __contains__(self, message_id: str) -> bool:
+        return self._journal.knows(message_id) or super().__contains__(message_id)
+
+    def finished(self, message_id: str, now: float) -> Finished | None:
+        """See `DuplicateWindow`."""
+        if not self._journal.knows(message_id):
+            return super().finished(message_id, now)
+        record = self._journal.find(message_id)
+        if record is None or record.state != FINISHED:
+            return None
+        finished_at = record.finished_at or self._journal.wall()
+        at = now - max(0.0, self._journal.wall() - finished_at)
+        response = record.response or NOTHING
+        return Finished(record.command, record.payload, response, at, 0, record.number)
+
+    def is_left(self, message_id: str) -> bool:
+        """See `DuplicateWindow`. It is, until what becomes of it is written."""
+        return self._journal.knows(message_id)
+
+    def left(self, message_id: str) -> CommandRecord | None:
+        """See `DuplicateWindow`."""
+        return self._journal.find(message_id)
+
+    def finish(self, message_id: str, response: bytes, now: float) -> None:
+        """See `DuplicateWindow`."""
+        if self._journal.knows(message_id):
+            self._live.pop(message_id, None)
+        else:
+            super().finish(message_id, response, now)
+
+
+def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:
+    """Whether two envelopes ask for the same: command and data, not time stamp or spacing.
+
+    Args:
+        name: of the first.
+        payload: of the first, valid since it was accepted.
+        other: the second, decoded.
+        other_payload: of the second.
+    """
+    if payload == other_payload:
+        return True
+    if name != other.command:
+        return False
+    envelope = msgspec.json.decode(payload)
+    data = envelope.get("data")
+    if data is None:
+        data = envelope.get("payload")
+    return _equal({} if data is None else data, other.data)
+
+
+def _equal(one: object, two: object) -> bool:
+    """Equality of JSON values: to Python `True == 1 == 1.0`."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_equal(one[key], two[key]) for key in one)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(_equal, one, two))
+    return one == two

@@ -1,0 +1,261 @@
+# ruff: noqa: S608 - the SQL is put together from parts of our own
+"""Many operations as few SQL statements, since each step of SQLite costs a fight for the GIL.
+
+The writer's thread lets the GIL go at every step and gets it back only when the event loop's
+thread gives it up, which is up to 5 ms later. So rows are written many at a time, by one statement
+for each kind of operation.
+
+That reorders the operations of a batch, so what is about one command or message is put together
+first: a command that is accepted and started in one batch is one row, a message that is posted
+and settled in one is none. What is left has no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from .pruning import Owed
+from .records import (
+    Accepted,
+    Finished,
+    Forgotten,
+    Operation,
+    Posted,
+    Requeued,
+    Settled,
+    Started,
+    Wanted,
+)
+
+# Of a row in the table of commands: the places of what a batch changes before it is written.
+_STATE, _STARTS, _STARTED_AT, _WAIT_RESPONSE, _OUTCOME, _EXTRAS = 2, 3, 5, 7, 8, 14
+
+# Python's module takes int, float, str and bytearray as they are, and looks for an adapter for
+# each None, bool and bytes, which takes longer than all else here. So none of those is given:
+# where there is nothing, there is what the column never has.
+_NONE = 0
+_NO_TIME = ""
+_NULL = f"nullif(?, {_NONE})"
+_NULL_TIME = f"nullif(?, '{_NO_TIME}')"
+_COMMAND = [
+    *("?", _NULL, "?", "?", "?", "?", _NULL_TIME, "?", _NULL, "?", "?", "?", "?", "?", _NULL, "?"),
+]
+_RESULT = ["?", "?", "?", _NULL, "?", "?"]
+_MESSAGE = ["?", _NULL, "?", "?", _NULL, _NULL, _NULL, _NULL]
+
+# Rows of one statement: few sizes, so that SQLite's compiled ones are used again.
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+ROWS_MAX = _SIZES[-1]
+
+_ROW = 200  # bytes, about, of a row beside its payload
+
+Statement = tuple[str, Sequence[Any]]
+
+
+def _rows(row: Iterable[str], count: int) -> str:
+    return ", ".join([f"({', '.join(row)})"] * count)
+
+
+# OR REPLACE: a batch whose writing failed is written again, whatever became of it; and a batch is
+# filled up to one of the sizes by its last row again.
+def _insert(table: str, row: Sequence[str]) -> dict[int, str]:
+    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(row, size)}" for size in _SIZES}
+
+
+def _delete(table: str) -> dict[int, str]:
+    return {
+        size: f"DELETE FROM {table} WHERE number IN ({', '.join('?' * size)})" for size in _SIZES
+    }
+
+
+_ACCEPT = _insert("commands", _COMMAND)
+_FINISH = _insert("results", _RESULT)
+_POST = _insert("outbox", _MESSAGE)
+_START = {
+    size: "UPDATE commands SET state = v.column2, starts = starts + v.column3,"
+    f" started_at = coalesce({_NULL_TIME.replace('?', 'v.column4')}, started_at)"
+    f" FROM (VALUES {_rows('????', size)}) AS v WHERE number = v.column1"
+    for size in _SIZES
+}
+_OUTCOMES = {
+    size: "UPDATE commands SET outcome = v.column2"
+    f" FROM (VALUES {_rows('??', size)}) AS v WHERE number = v.column1"
+    for size in _SIZES
+}
+_WANT = f"UPDATE commands SET wait_response = ?, extras = {_NULL} WHERE number = ?"
+_SETTLE = _delete("outbox")
+_FORGET = (_delete("commands"), _delete("results"))
+
+
+def _many(sqls: Mapping[int, str], rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+    """Statements that write these rows."""
+    for start in range(0, len(rows), ROWS_MAX):
+        now = rows[start : start + ROWS_MAX]
+        size = next(size for size in _SIZES if size >= len(now))
+        filling = [now[-1]] * (size - len(now))
+        yield sqls[size], list(chain.from_iterable((*now, *filling)))
+
+
+class Batch:
+    """Operations, put together per command and message.
+
+    Args:
+        operations: in the order in which they were made.
+        ended: how many commands have finished so far; each that finishes here gets the next.
+        owed: the messages of the file.
+
+    Attributes:
+        accepted: rows of commands, by command.
+        started: of commands that were in the file before: the number, what their state becomes,
+            by how much `starts` grows, and `started_at`.
+        outcomes: of the same: their number and why a message was given up.
+        wanted: of the same: what is wanted, and their number.
+        forgotten: of the same: their number.
+        finished: rows of results, by command.
+        posted: rows of the outbox, by message: the second value is the command it answers, or 0.
+        settled: messages that were in the outbox before.
+        size: about how many bytes they add.
+    """
+
+    def __init__(self, operations: Sequence[Operation], ended: int, owed: Owed) -> None:
+        self.accepted: dict[int, list[Any]] = {}
+        self.started: dict[int, list[Any]] = {}
+        self.outcomes: dict[int, tuple[int, str]] = {}
+        self.wanted: list[tuple[int, Any, int]] = []
+        self.forgotten: list[tuple[int]] = []
+        self.finished: dict[int, tuple[Any, ...]] = {}
+        self.posted: dict[int, tuple[Any, ...]] = {}
+        self.settled: list[tuple[int]] = []
+        self.size = 0
+        self._owed = owed
+        accepted, finished = self.accepted, self.finished
+        for operation in operations:
+            # The usual ones first; types are compared since that is fast.
+            if type(operation) is Started:
+                row = accepted.get(operation.number)
+                if row is None:
+                    self._start_again(operation.number, operation.at)
+                else:
+                    row[_STATE] = 1
+                    row[_STARTS] += 1
+                    row[_STARTED_AT] = operation.at
+            elif type(operation) is Accepted:
+                self._accept(operation)
+            elif type(operation) is Finished:
+                ended += 1
+                finished[operation.number] = (
+                    operation.number,
+                    ended,
+                    operation.at,
+                    _NONE if operation.code is None else operation.code,
+                    1 if operation.remembered else 0,
+                    bytearray(operation.response),
+                )
+                self.size += len(operation.response) + _ROW
+            elif type(operation) is Posted:
+                self._post(operation)
+            elif type(operation) is Settled:
+                self._settle(operation)
+            elif type(operation) is Requeued:
+                self._requeue(operation.number)
+            elif type(operation) is Wanted:
+                self._want(operation)
+            elif type(operation) is Forgotten:
+                self._forget(operation.number)
+
+    def _accept(self, it: Accepted) -> None:
+        payload = it.payload
+        self.accepted[it.number] = [
+            it.number,
+            _NONE if it.message_id is None else it.message_id,
+            0,
+            0,
+            it.at,
+            it.at,  # of the size of what may follow
+            _NO_TIME if it.expires_at is None else it.expires_at,
+            1 if it.wait_response else 0,
+            _NONE,
+            it.command,
+            it.topic,
+            it.organization_id,
+            it.device_id,
+            it.base_topic,
+            _bytes(it.extras),
+            bytearray(payload),
+        ]
+        self.size += len(payload) + _ROW
+
+    def _post(self, it: Posted) -> None:
+        payload = it.payload
+        self.posted[it.number] = (
+            it.number,
+            _NONE if it.answers is None else it.answers,
+            it.expires_at,
+            it.qos,
+            _NONE if it.topic is None else it.topic,
+            _NONE if it.name is None else it.name,
+            _bytes(it.extras),
+            _bytes(payload),
+        )
+        self.size += _ROW if payload is None else _ROW + len(payload)
+
+    def _settle(self, it: Settled) -> None:
+        message = self.posted.pop(it.number, None)
+        if message is None:
+            self.settled.append((it.number,))
+        if it.outcome is None:
+            return
+        command = self._owed.command(it.number) if message is None else message[1]
+        if command:  # not of an event: nobody asks for that
+            row = self.accepted.get(command)
+            if row is None:
+                self.outcomes[command] = (command, it.outcome)
+            else:
+                row[_OUTCOME] = it.outcome
+
+    def _start_again(self, number: int, at: float) -> None:
+        """Start what was accepted in an earlier batch."""
+        before = self.started.get(number)
+        starts = 1 if before is None else before[2] + 1
+        self.started[number] = [number, 1, starts, at]
+
+    def _requeue(self, number: int) -> None:
+        row = self.accepted.get(number)
+        if row is not None:
+            row[_STATE] = 0
+        elif number in self.started:
+            self.started[number][1] = 0
+        else:
+            self.started[number] = [number, 0, 0, _NO_TIME]
+
+    def _want(self, it: Wanted) -> None:
+        wanted, extras = 1 if it.wait_response else 0, _bytes(it.extras)
+        row = self.accepted.get(it.number)
+        if row is None:
+            self.wanted.append((wanted, extras, it.number))
+        else:
+            row[_WAIT_RESPONSE], row[_EXTRAS] = wanted, extras
+
+    def _forget(self, number: int) -> None:
+        self.finished.pop(number, None)
+        if self.accepted.pop(number, None) is None:
+            self.forgotten.append((number,))
+
+    def statements(self) -> Iterator[Statement]:
+        """The SQL that writes it, with its parameters."""
+        yield from _many(_ACCEPT, list(self.accepted.values()))
+        yield from _many(_START, list(self.started.values()))
+        yield from _many(_FINISH, list(self.finished.values()))
+        yield from _many(_POST, list(self.posted.values()))
+        yield from _many(_SETTLE, self.settled)
+        yield from _many(_OUTCOMES, list(self.outcomes.values()))
+        for one in self.wanted:
+            yield _WANT, one
+        for sqls in _FORGET:
+            yield from _many(sqls, self.forgotten)
+
+
+def _bytes(value: bytes | None) -> Any:
+    return _NONE if value is None else bytearray(value)

@@ -1,0 +1,160 @@
+"""Commands and messages in the form in which the journal keeps them, and back.
+
+What most of them do not have (properties, Response Topics) is kept in one field, `extras`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import msgspec
+
+from ...._values.codec import Limits, decode_command
+from ...._values.messages import NO_PROPERTIES, Command, Identity, Message, Properties
+from ...._values.request import Reply, Terms
+from .records import Accepted, CommandRecord, MessageRecord
+
+
+class _CommandExtras(msgspec.Struct, array_like=True):
+    properties: Properties | None
+    replies: tuple[Reply, ...]
+    guessed: bool = False
+
+
+class _MessageExtras(msgspec.Struct, array_like=True):
+    properties: Properties | None
+    is_reply: bool
+    is_usual: bool
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_command = msgspec.msgpack.Decoder(_CommandExtras).decode
+_decode_message = msgspec.msgpack.Decoder(_MessageExtras).decode
+
+
+# -- commands
+
+
+def command_extras(
+    properties: Properties, replies: tuple[Reply, ...], *, guessed: bool
+) -> bytes | None:
+    """What else there is of a command.
+
+    Args:
+        properties: of MQTT 5.
+        replies: the Response Topics that it is answered on.
+        guessed: whether its petal was only guessed to serve it.
+    """
+    if properties is NO_PROPERTIES and not replies and not guessed:
+        return None
+    return _encode(_CommandExtras(properties, replies, guessed))
+
+
+def as_accepted(
+    number: int,
+    command: Command,
+    payload: bytes,
+    identity: Identity,
+    *,
+    wait_response: bool,
+    replies: tuple[Reply, ...],
+    guessed: bool,
+    expires_at: float | None,
+    at: float,
+) -> Accepted:
+    """A command as it is put down.
+
+    Args:
+        number: of it.
+        command: decoded.
+        payload: as it came.
+        identity: under which it came.
+        wait_response: whether it is answered on the usual topic.
+        replies: where else.
+        guessed: see `command_extras`.
+        expires_at: wall clock; None for never.
+        at: wall clock.
+    """
+    return Accepted(
+        number,
+        command.message_id,
+        command.command,
+        payload,
+        command.topic,
+        identity.organization_id,
+        identity.device_id,
+        identity.base_topic,
+        wait_response,
+        expires_at,
+        command_extras(command.properties, replies, guessed=guessed),
+        at,
+    )
+
+
+def command_of(record: Accepted | CommandRecord, limits: Limits) -> Command:
+    """The command again.
+
+    Raises:
+        InvalidEnvelope: the limits are narrower than when it came.
+    """
+    command = decode_command(record.payload, record.topic, limits)
+    properties = None if record.extras is None else _decode_command(record.extras).properties
+    if properties is not None:
+        command = msgspec.structs.replace(command, properties=properties)
+    return command
+
+
+def extras_replies(extras: bytes | None) -> tuple[Reply, ...]:
+    """Where else a command is answered, of its `extras`."""
+    return () if extras is None else _decode_command(extras).replies
+
+
+def was_guessed(extras: bytes | None) -> bool:
+    """Whether a command was only guessed to be served here, of its `extras`."""
+    return extras is not None and _decode_command(extras).guessed
+
+
+def identity_of(record: CommandRecord) -> Identity:
+    """Under which it came."""
+    # The topic is kept as it was, whatever scheme the settings have now.
+    return Identity(record.organization_id, record.device_id, base_topic=record.base_topic)
+
+
+def expiry_of(terms: Terms | None, wall: float, now: float) -> float | None:
+    """When it is over, on the wall clock; None for never.
+
+    Args:
+        terms: on which it came.
+        wall: the wall clock.
+        now: Trio's.
+    """
+    if terms is None:
+        return None
+    moment = min(terms.expires_at, terms.deadline - now + wall)
+    return None if moment == float("inf") else moment
+
+
+# -- messages
+
+
+def message_extras(message: Message, reply: Reply | None) -> bytes | None:
+    """What else there is of a message."""
+    if message.properties is None and reply is None:
+        return None
+    is_usual = reply is not None and reply.is_usual
+    return _encode(_MessageExtras(message.properties, reply is not None, is_usual))
+
+
+def message_of(record: MessageRecord) -> tuple[Message, Hashable, bool]:
+    """The message again, what the outbox knows it by, and whether it goes to a Response Topic.
+
+    Raises:
+        msgspec.MsgspecError: its `extras` cannot be read.
+    """
+    extras = None if record.extras is None else _decode_message(record.extras)
+    properties = None if extras is None else extras.properties
+    message = Message(record.topic or "", record.payload, record.qos, False, properties)
+    answers: Hashable = record.message_id
+    if extras is not None and extras.is_reply and properties is not None:
+        answers = Reply(message.topic, properties, extras.is_usual).key(record.message_id)
+    return message, answers, extras is not None and extras.is_reply

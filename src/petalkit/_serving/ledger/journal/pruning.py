@@ -1,0 +1,165 @@
+# ruff: noqa: S608 - the SQL is put together from parts of our own
+"""Which finished commands the journal lets go, when it has too many, too old or too large ones.
+
+What is owed stays: a command whose answer is not settled is never let go. Of the rest, the one
+that finished first goes first, not the one that came first: a copy of a command that ran for an
+hour must still find its answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Container, Iterable
+from itertools import islice
+
+from ...._values.clocks import CLOCK_SET_SINCE
+from .schema import one, transaction
+
+_THOSE = "WHERE number IN (SELECT value FROM json_each(?))"
+# One row for all, since each row takes a step, and each step lets the GIL go.
+_OLD = (
+    "SELECT json_array(json_group_array(number) FILTER (WHERE finished_at < ?),"
+    " min(finished_at) FILTER (WHERE finished_at >= ?))"
+    f" FROM results {_THOSE} AND finished_at >= ?"
+)
+LOOK_AGAIN = 60.0  # seconds until records are looked at again whose age is not known
+_NAMES = f"SELECT json_group_array(json_array(number, message_id)) FROM commands {_THOSE}"
+_DELETE_RESULTS = f"DELETE FROM results {_THOSE}"
+_DELETE_COMMANDS = f"DELETE FROM commands {_THOSE}"
+
+
+class Owed:
+    """How many messages that answer a command are not settled, by command.
+
+    `in` tells whether any is.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[int, int] = {}  # by message
+        self._count: dict[int, int] = {}
+
+    def __contains__(self, command: object) -> bool:
+        return command in self._count
+
+    def of(self, command: int) -> int:
+        """How many."""
+        return self._count.get(command, 0)
+
+    def command(self, message: int) -> int | None:
+        """The command that a message answers; None of another message."""
+        return self._answers.get(message)
+
+    def add(self, message: int, command: int) -> None:
+        """A message that answers a command is to be sent; again is nothing."""
+        if message in self._answers:
+            return
+        self._answers[message] = command
+        self._count[command] = self._count.get(command, 0) + 1
+
+    def settle(self, message: int) -> None:
+        """A message need not be sent any more; of one that answers nothing, this is nothing."""
+        command = self._answers.pop(message, None)
+        if command is not None:
+            left = self._count.pop(command) - 1
+            if left:
+                self._count[command] = left
+
+
+class FinishedCommands:
+    """The finished commands of a file, in the order in which they finished.
+
+    Args:
+        connection: that writes.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        # What nobody asks for again, and those whose copies are duplicates.
+        self._others: dict[int, None] = {}
+        self._remembered: dict[int, None] = {}
+        # The ages are not asked for at each call: for which moment they were, and what is next.
+        self._looked_at = self._next_look = 0.0
+
+    def load(self) -> None:
+        """Read them from the file."""
+        query = "SELECT number, remembered FROM results ORDER BY ended"
+        for number, remembered in self._connection.execute(query).fetchall():
+            self.add(number, remembered=remembered)
+
+    def add(self, number: int, *, remembered: bool) -> None:
+        """One more has finished."""
+        (self._remembered if remembered else self._others)[number] = None
+
+    def prune(
+        self,
+        *,
+        count: int,
+        before: float | None,
+        surplus: float,
+        limit: int,
+        owed: Container[int],
+    ) -> list[tuple[int, str | None]]:
+        """Delete as `JournalStore.prune` says, in one transaction.
+
+        Args:
+            count: as there.
+            before: the same.
+            surplus: which share of the file is too much.
+            limit: as there.
+            owed: those that stay.
+
+        Raises:
+            sqlite3.Error: nothing is deleted.
+        """
+        doomed = self._too_many(count, surplus, limit, owed)
+        if before is not None and len(doomed) < limit:
+            doomed += self._too_old(before, doomed, limit - len(doomed), owed)
+        return self._delete(doomed)
+
+    def _too_many(self, count: int, surplus: float, limit: int, owed: Container[int]) -> list[int]:
+        """By number of records, and by size: as if all were of one size."""
+        doomed: list[int] = []
+        excess = math.ceil((len(self._others) + len(self._remembered)) * surplus)
+        for line in (self._others, self._remembered):
+            # Of those beyond the count, what is owed stays without taking the place of another.
+            beyond = _oldest(islice(line, max(0, len(line) - count)), limit - len(doomed), owed)
+            wanted = min(limit, excess) - len(doomed)
+            doomed += beyond if len(beyond) >= wanted else _oldest(line, wanted, owed)
+        return doomed
+
+    def _too_old(
+        self, before: float, doomed: Iterable[int], limit: int, owed: Container[int]
+    ) -> list[int]:
+        if self._looked_at <= before < self._next_look:
+            return []
+        known = set(doomed)
+        found: list[int] = []
+        due = [before + LOOK_AGAIN]
+        for line in (self._others, self._remembered):
+            rest = (number for number in line if number not in known)
+            oldest = json.dumps(_oldest(rest, limit - len(found), owed))
+            parameters = (before, before, oldest, CLOCK_SET_SINCE)
+            old, next_due = json.loads(one(self._connection, _OLD, parameters))
+            found += old
+            due += [] if next_due is None else [next_due]
+        self._looked_at, self._next_look = before, before if found else min(due)
+        return found
+
+    def _delete(self, numbers: list[int]) -> list[tuple[int, str | None]]:
+        if not numbers:
+            return []
+        those = (json.dumps(numbers),)
+        with transaction(self._connection):
+            names: str = one(self._connection, _NAMES, those)
+            self._connection.execute(_DELETE_RESULTS, those)
+            self._connection.execute(_DELETE_COMMANDS, those)
+        for number in numbers:
+            self._others.pop(number, None)
+            self._remembered.pop(number, None)
+        return [(number, message_id) for number, message_id in json.loads(names)]
+
+
+def _oldest(line: Iterable[int], wanted: int, owed: Container[int]) -> list[int]:
+    return list(islice((number for number in line if number not in owed), max(0, wanted)))

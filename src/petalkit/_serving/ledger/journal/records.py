@@ -1,0 +1,230 @@
+"""What the journal is told and what it gives back, as values.
+
+An operation is one thing that happened to one command or one message. Operations are written in
+the order in which they were made, many in one transaction, and each is all there or not at all.
+
+Every moment here is wall-clock seconds since the epoch: nothing else means the same after a
+restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+import msgspec
+
+from ...._values.errors import PetalkitError
+
+NOT_STARTED = "accepted"
+RUNNING = "started"
+FINISHED = "finished"
+
+
+class JournalError(PetalkitError):
+    """The journal cannot be opened, or not be written.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong, and what to do about it.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"journal {str(path)!r}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Accepted(msgspec.Struct, gc=False):
+    """A command is accepted, and has not started.
+
+    Attributes:
+        number: its place in the order of arrival, and its key.
+        message_id: the caller's; None when it sent none.
+        command: its name.
+        payload: the bytes that it came as.
+        topic: where it came in.
+        organization_id: under which it came.
+        device_id: the same.
+        base_topic: the same: the topic that both make.
+        wait_response: whether it is answered on the usual topic.
+        expires_at: when nobody wants it any more; None for never.
+        extras: properties and Response Topics, encoded; None when there are none.
+        at: when.
+    """
+
+    number: int
+    message_id: str | None
+    command: str
+    payload: bytes
+    topic: str
+    organization_id: str
+    device_id: str
+    base_topic: str
+    wait_response: bool
+    expires_at: float | None
+    extras: bytes | None
+    at: float
+
+
+class Started(msgspec.Struct, gc=False):
+    """Its handler is about to be called. `starts` of the record grows by one."""
+
+    number: int
+    at: float
+
+
+class Requeued(msgspec.Struct, gc=False):
+    """A command that had started, in an earlier run, is to be started again."""
+
+    number: int
+
+
+class Wanted(msgspec.Struct, gc=False):
+    """A copy of a command that has no final state yet wants an answer that the first did not."""
+
+    number: int
+    wait_response: bool
+    extras: bytes | None
+
+
+class Finished(msgspec.Struct, gc=False):
+    """A command has its final state.
+
+    Attributes:
+        number: of the command.
+        code: its error code; None for a success.
+        response: the bytes it was, or would have been, answered with; empty for none.
+        remembered: whether a later copy is a duplicate. Not, if it was refused before its start.
+        at: when.
+    """
+
+    number: int
+    code: str | None
+    response: bytes
+    remembered: bool
+    at: float
+
+
+class Forgotten(msgspec.Struct, gc=False):
+    """A command is to leave no trace: it turned out not to be ours."""
+
+    number: int
+
+
+class Posted(msgspec.Struct, gc=False):
+    """A message is to be sent until it is acknowledged.
+
+    Attributes:
+        number: its place in the order of sending, and its key. Of the same count as those of
+            commands, so no two are equal.
+        answers: the number of the command that it answers; None for an event.
+        topic: the full topic; None for one that waits for the identity.
+        name: the topic under the base topic, of one that waits for the identity.
+        payload: its bytes; None when they are the response of the command that it answers.
+        qos: 0 or 1.
+        extras: its properties, encoded; None when there are none.
+        expires_at: when it is given up.
+    """
+
+    number: int
+    answers: int | None
+    topic: str | None
+    name: str | None
+    payload: bytes | None
+    qos: int
+    extras: bytes | None
+    expires_at: float
+
+
+class Settled(msgspec.Struct, gc=False):
+    """A message need not be sent any more.
+
+    Attributes:
+        number: of the message.
+        outcome: None when it was acknowledged; else why it was given up: "expired", "rejected",
+            "set aside" or "replaced". Kept in the record of the command that it answers.
+    """
+
+    number: int
+    outcome: str | None
+
+
+Operation: TypeAlias = (
+    Accepted | Started | Requeued | Wanted | Finished | Forgotten | Posted | Settled
+)
+
+
+@attrs.frozen(kw_only=True)
+class CommandRecord:
+    """What the journal knows of one command. Attributes as of the operations.
+
+    Attributes:
+        state: `"accepted"`, `"started"` or `"finished"`.
+        starts: how often its handler was about to be called.
+        response: None while there is none.
+        owed: messages that answer it and are not settled.
+        outcome: why a message that answered it was given up; None when none was.
+    """
+
+    number: int
+    message_id: str | None
+    command: str
+    payload: bytes = attrs.field(repr=False)
+    topic: str
+    organization_id: str
+    device_id: str
+    base_topic: str
+    wait_response: bool
+    expires_at: float | None
+    extras: bytes | None = attrs.field(repr=False)
+    state: str
+    starts: int
+    accepted_at: float
+    started_at: float | None
+    finished_at: float | None
+    code: str | None
+    response: bytes | None = attrs.field(repr=False)
+    remembered: bool
+    owed: int
+    outcome: str | None
+
+
+@attrs.frozen(kw_only=True)
+class MessageRecord:
+    """A message that is still to be sent, its payload filled in. Attributes as of `Posted`.
+
+    Attributes:
+        message_id: of the command that it answers; None for an event.
+    """
+
+    number: int
+    answers: int | None
+    message_id: str | None
+    topic: str | None
+    name: str | None
+    payload: bytes = attrs.field(repr=False)
+    qos: int
+    extras: bytes | None = attrs.field(repr=False)
+    expires_at: float
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What a journal held when it was opened.
+
+    Attributes:
+        last: the highest number that was ever used; 0 for none.
+        remembered: number by `messageId` of every command of which a copy is a duplicate: those
+            without a final state, and the finished ones with `remembered`.
+        running: commands that had started and have no final state, in order.
+        not_started: how many were accepted and had not started.
+        messages: what is still to be sent, in order.
+    """
+
+    last: int
+    remembered: Mapping[str, int]
+    running: tuple[CommandRecord, ...]
+    not_started: int
+    messages: tuple[MessageRecord, ...]

@@ -1,0 +1,111 @@
+"""Commands that were answered "not now": what to say when the same bytes come again.
+
+Such a command is not recorded, and a caller that sends it again is judged anew. But what comes
+again may be the broker's own second delivery, because the acknowledgement of the first was lost
+with its link, and then nobody has asked: to run it would be a second outcome of a command that has
+its answer. Nothing in MQTT tells the two apart for sure. So where it may be the broker's, it is not
+run; and where it may be the caller's, there is an answer: the same again.
+
+The same `messageId` with the same bytes, refused before:
+
+| it comes | DUP 1 | DUP 0 |
+|---|---|---|
+| on the same link | same refusal (a) | judged anew: nobody delivers twice on a link |
+| next link, same packet ID, our acknowledgement never left | nothing (b) | nothing (b, c) |
+| later link of the session, same packet ID | same refusal | same refusal (c) |
+| later link of the session, another packet ID | same refusal (a, d) | judged anew |
+| a link whose session is new, or QoS 0 | judged anew (e) | judged anew |
+
+(a) ejabberd sets DUP on what stood first in its line, though it never sent it: it may be a caller's
+second try. (b) It is the broker's for certain, and the answer to it is sent, or on its way. (c)
+aedes sets no DUP on what it delivers again. (d) RabbitMQ delivers again with other packet IDs. (e)
+The broker has forgotten the first.
+
+A caller whose second try looks like the broker's gets the refusal again, as `retryable` as it was;
+its next try, on this link, is judged anew. Other bytes under the same `messageId` are no second
+delivery.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from ...transports import AckWindow, Delivery
+
+REMEMBERED = 1000  # of them; far more than a broker has unacknowledged on a link
+ANSWER_MAX = 4096  # bytes of an answer that is kept with one
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """What was said, and to which delivery.
+
+    Attributes:
+        code: `error_code` of the answer.
+        text: of the answer, for people.
+        arrival: of the delivery; see `RefusedLately.arrival`.
+        answer: the answer itself, where there is no text of it.
+    """
+
+    code: str
+    text: str
+    arrival: int
+    answer: bytes | None = None
+
+
+class RefusedLately:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._messages: OrderedDict[tuple[str, int], Refused] = OrderedDict()
+        self._link = 0
+        self._window: AckWindow | None = None  # of the link, if something came on it
+        self._unsent: frozenset[int] = frozenset()  # packet IDs of the link before
+
+    def new_link(self, *, session_present: bool) -> None:
+        """A link begins. A broker that has kept no session has nothing to deliver again."""
+        self._link += 1
+        self._unsent = frozenset() if self._window is None else self._window.unsent
+        self._window = None
+        if not session_present:
+            self._messages.clear()
+
+    def arrival(self, delivery: Delivery) -> int:
+        """The number of the link that a delivery came on, and its packet identifier, as one."""
+        self._window = delivery.window
+        return self._link << 16 | delivery.packet_id
+
+    def note(self, message_id: str | None, payload: bytes, refused: Refused) -> None:
+        """One was refused; its answer is on its way, if it wants one."""
+        if message_id is not None:
+            if refused.answer is not None and len(refused.answer) > ANSWER_MAX:
+                refused = msgspec.structs.replace(refused, answer=None)
+            key = message_id, hash(payload)  # not the bytes, which may be many
+            self._messages[key] = refused
+            self._messages.move_to_end(key)
+            if len(self._messages) > REMEMBERED:
+                self._messages.popitem(last=False)
+
+    def forget(self, message_id: str | None, payload: bytes) -> None:
+        """It was accepted after all, and will have another answer."""
+        if self._messages and message_id is not None:
+            self._messages.pop((message_id, hash(payload)), None)
+
+    def find(self, message_id: str | None, delivery: Delivery) -> Refused | None:
+        """What to say again to a delivery; None when it is to be judged anew."""
+        if not self._messages or message_id is None or not delivery.qos:
+            return None
+        refused = self._messages.get((message_id, hash(delivery.payload)))
+        if refused is None or delivery.dup:
+            return refused
+        link, packet_id = refused.arrival >> 16, refused.arrival & 0xFFFF
+        again = link < self._link and packet_id == delivery.packet_id != 0
+        return refused if again else None
+
+    def is_certain(self, refused: Refused, delivery: Delivery) -> bool:
+        """Whether it is the broker's for certain, so that nobody waits for another answer."""
+        return (
+            refused.arrival == (self._link - 1) << 16 | delivery.packet_id
+            and delivery.packet_id in self._unsent
+        )

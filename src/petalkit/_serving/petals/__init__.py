@@ -1,0 +1,9 @@
+"""Petals while they are served: their lives, and the commands of every runtime.
+
+    restarts           when a failed petal is started again
+    added_commands     commands that a petal adds and removes while it is served
+    builtin_commands   the commands under `petalkit/`
+    lifespans          one petal's lives: lifespan, background tasks, end, and again
+
+Begin with `lifespans`.
+"""

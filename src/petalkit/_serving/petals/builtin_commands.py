@@ -1,0 +1,49 @@
+"""The commands that every runtime serves, under `petalkit/`: is it alive, what does it serve.
+
+They are served at intake like urgent ones, so they answer while everything else is full. Whoever
+may send commands to a device may ask these; they tell names and counters, no payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import attrs
+
+from ..._authoring.petal import Petal, command
+from ..._authoring.registry import RESERVED_PREFIX, CommandTable
+from ..._values.statistics import Statistics
+from ..._values.version import __version__
+
+
+class BuiltinPetal(Petal):
+    """Serves `petalkit/ping`, `petalkit/info` and `petalkit/statistics`."""
+
+    name = RESERVED_PREFIX
+    version = __version__
+    __petalkit_builtin__: ClassVar[bool] = True
+
+    def __init__(self, petals: list[dict[str, str]], statistics: Callable[[], Statistics]) -> None:
+        self._petals = petals
+        self._statistics = statistics
+        self.table: CommandTable | None = None
+
+    @command("ping", urgent=True, timeout=5.0, journal=False)
+    async def ping(self) -> None:
+        """Answer, and nothing else."""
+
+    @command("info", urgent=True, timeout=5.0, journal=False)
+    async def info(self) -> dict[str, Any]:
+        """The version of petalkit, the petals with their versions, and the commands."""
+        table = self.table
+        return {
+            "petalkit": __version__,
+            "petals": self._petals,
+            "commands": [] if table is None else table.public_names(),
+        }
+
+    @command("statistics", urgent=True, timeout=5.0, journal=False)
+    async def statistics(self) -> dict[str, Any]:
+        """The counters of `runtime.statistics()`."""
+        return {"statistics": attrs.asdict(self._statistics())}

@@ -1,0 +1,10 @@
+"""A whole process: what a service does beside serving.
+
+    log_stream   lines to a descriptor, without waiting for its reader
+    signals      the first one stops, the second one ends
+    systemd      ready, stopping, alive
+    logs         what log lines look like
+    run          signals, logging, exit codes around `serve`
+
+Begin with `run`.
+"""

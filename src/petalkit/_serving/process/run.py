@@ -1,0 +1,224 @@
+"""Serving as a whole process: signals, logging, exit codes.
+
+Signals are taken by a thread of their own (`_signals`), not by a Trio task: the second one has to
+work while a petal blocks the event loop, which is when it is needed most.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import trio
+
+from ..._authoring.petal import Petal
+from ..._values.errors import ConfigError, PetalkitError, RegistrationError
+from ..._values.settings.settings import Settings
+from ..._values.statistics import Statistics
+from ...transports._connecting.tls import check_files
+from ..runtime import AllPetalsFailed, Runtime, open_runtime
+from ..supervisor import ADVICE
+from ..waiting import beside, wait_any
+from .signals import EXIT_ERROR, last_words, signals_stop
+from .systemd import Systemd
+
+logger = logging.getLogger("petalkit.runtime")
+
+EXIT_OK = 0  # stopped by a signal, or by `runtime.stop()`
+# 1 is EXIT_ERROR: the runtime failed, no petal is left, or the stop took too long
+EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
+# 3 is EXIT_FORCED: a second signal
+# Seconds after which a thread that computes is asked to let another run. With Python's 5 ms the
+# event loop and the journal wait that long at each of their steps beside a thread=True handler.
+SWITCH_INTERVAL = 0.0005
+STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits, and for the process to end
+
+
+def stop_limit(settings: Settings) -> float:
+    """Seconds that a stop can take at most: the sum of the limits of its parts."""
+    return (
+        settings.grace
+        + 3 * settings.cleanup_timeout
+        + settings.flush_timeout
+        + 2 * settings.disconnect_timeout
+        + (0 if settings.journal is None else 3 * settings.journal_timeout)
+    )
+
+
+async def run_until_signalled(
+    petals: Sequence[Petal], settings: Settings, advice: str = ADVICE
+) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then stop gracefully; a second one exits at once.
+
+    What starts it as a service of systemd is told when it is ready, stops, and lives.
+
+    Call it in the main thread, where Python handles signals.
+
+    Args:
+        petals: as for `open_runtime`.
+        settings: the same.
+        advice: the same.
+
+    Raises:
+        RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
+            every petal has failed while it was served.
+    """
+    if sys.stderr is not None and sys.stderr.isatty():
+        # A person looks on, and is told at once of a file that is wrong. A service starts: the
+        # file may come or be renewed, and is read again for each connect.
+        check_files(settings)
+    systemd = Systemd.from_environment()
+    limit = stop_limit(settings) + STOP_MARGIN
+    stop = _Stop(systemd, limit)
+    tell = functools.partial(systemd.keep_telling, stop.status)
+    # Around the start, which has no runtime yet to stop; a started one stops by itself.
+    with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit):
+        # Also while it starts and stops: systemd would take a long stop for a hang.
+        async with beside(tell, "systemd"):
+            await _serve(petals, settings, stop, advice)
+    return EXIT_OK
+
+
+async def _serve(petals: Sequence[Petal], settings: Settings, stop: _Stop, advice: str) -> None:
+    async with open_runtime(petals, settings, advice=advice) as runtime:
+        stop.has_started(runtime)
+        await wait_any(runtime.wait_stopped, runtime.wait_all_failed)
+        failed = runtime.all_failed
+        stop.tell()
+    if failed:
+        # Whoever supervises the process can start it again; nobody in it can.
+        raise AllPetalsFailed("every petal is out of service")
+
+
+class _Stop:
+    """What the first signal ends, and what is told of it.
+
+    Args:
+        systemd: is told.
+        limit: seconds that a stop takes at most.
+    """
+
+    def __init__(self, systemd: Systemd, limit: float) -> None:
+        self.start = trio.CancelScope()
+        self._systemd = systemd
+        self._limit = limit
+        self._runtime: Runtime | None = None
+        self._told = False
+
+    def has_started(self, runtime: Runtime) -> None:
+        """There is a runtime now."""
+        self._runtime = runtime
+        self._systemd.ready(self.status() or "")
+
+    def begin(self, name: str) -> None:
+        """The first signal."""
+        logger.info("%s: stopping; once more to exit at once", name)
+        self.tell()
+        if self._runtime is None:
+            self.start.cancel()
+        else:
+            self._runtime.stop()
+
+    def tell(self) -> None:
+        """The stop has begun."""
+        if not self._told:
+            self._told = True
+            self._systemd.stopping(self._limit)
+
+    def status(self) -> str | None:
+        """A line for people; None while there is none."""
+        if self._runtime is None or self._told:
+            return None
+        return _in_words(self._runtime.statistics())
+
+
+def _in_words(statistics: Statistics) -> str:
+    if not statistics.identity_known:
+        link = "waiting for the organization ID"
+    else:
+        link = "connected" if statistics.connected else "not connected to the broker"
+    text = f"{link}; {statistics.running} commands running, {statistics.waiting} waiting"
+    if statistics.unavailable_petals:
+        text += f"; out of service: {', '.join(statistics.unavailable_petals)}"
+    return text
+
+
+def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = ADVICE) -> int:
+    """`run_until_signalled` as the last that this process does; returns its exit code.
+
+    Threads that petals leave running, and Python waits for, hold up the end of the process for
+    `STOP_MARGIN` seconds at most. So it is for a process that is ours, as that of the command line:
+    in another they may be whoever's.
+    """
+    code = EXIT_ERROR
+    try:
+        sys.setswitchinterval(min(SWITCH_INTERVAL, sys.getswitchinterval()))
+        code = trio.run(run_until_signalled, petals, settings, advice)
+    except (ConfigError, RegistrationError):
+        code = EXIT_USAGE
+        raise
+    finally:
+        _limit_exit(code)
+    return code
+
+
+_exit_code: int | None = None  # of the last run
+_leaving = threading.Event()  # the main thread is done, and Python waits for the others
+
+
+def _limit_exit(code: int) -> None:
+    global _exit_code
+    first, _exit_code = _exit_code is None, code
+    if not first:
+        return
+    # Not from now on: whoever called may have more to do. The public `atexit` comes too late, after
+    # the threads; of these hooks the last is called first, before the one that joins the threads
+    # of executors.
+    threading._register_atexit(_leaving.set)  # type: ignore[attr-defined]
+    threading.Thread(target=_end_process, name="petalkit exit", daemon=True).start()
+
+
+def _end_process() -> None:
+    _leaving.wait()  # no limit: nobody waits for a daemon thread
+    time.sleep(STOP_MARGIN)
+    left = [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread()
+    ]
+    if left and _exit_code is not None:
+        last_words(f"exit: threads that do not end are left behind: {', '.join(left)}")
+        os._exit(_exit_code)
+
+
+def run(*petals: Petal, settings: Settings | None = None) -> None:
+    """Serve petals until SIGTERM or SIGINT: the whole of a device's main program.
+
+    Sets up logging on stderr unless the program has done so already. Returns after a clean stop;
+    ends the process with an exit code otherwise: 1 when the runtime failed or no petal could be
+    started, 2 when a setting or a petal is wrong, 3 at a second signal. What the program does
+    after that is its own; Python waits for all threads that are no daemons, also those of petals.
+
+    Args:
+        petals: instances, with names of their own.
+        settings: None for the defaults.
+    """
+    from .logs import configure_logging
+
+    if not logging.getLogger().handlers:
+        configure_logging()
+    try:
+        code = trio.run(run_until_signalled, petals, settings or Settings())
+    except (ConfigError, RegistrationError) as error:
+        logger.critical("%s", error)
+        code = EXIT_USAGE
+    except PetalkitError as error:
+        logger.critical("%s", error)
+        code = EXIT_ERROR
+    if code != EXIT_OK:
+        sys.exit(code)

@@ -1,0 +1,277 @@
+"""Turns outcomes into responses: encodes them once, bounds them, and puts them into the outbox."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import msgspec
+import trio
+
+from ..._values.codec import (
+    NO_MESSAGE_ID,
+    InvalidEnvelope,
+    Timestamps,
+    encode_json,
+    printable,
+)
+from ..._values.dialects import SERVICE_RECEIVED, Dialect
+from ..._values.errors import ErrorCode, PayloadError
+from ..._values.messages import Identity, Message, Properties
+from ..._values.request import Reply, whole_seconds
+from ..._values.settings.settings import Settings
+from ..._values.statistics import Counters
+from ..failures import shortened, text_of
+from .outbox import RECEIPT, Outbox
+
+logger = logging.getLogger("petalkit.answers")
+
+DEBUG_BURST = 10  # reports of unreadable commands that may leave at once
+
+
+class Answers:
+    """See the module.
+
+    Args:
+        settings: topics and bounds.
+        outbox: where answers go.
+        timestamps: the wall clock of the wire.
+        counters: where refusals are counted.
+        dialect: how they are worded.
+
+    Attributes:
+        properties: of every answer on the usual topic: after `response_expiry` a broker need not
+            keep it either. None with MQTT 3.1.1.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        timestamps: Timestamps,
+        counters: Counters,
+        dialect: Dialect,
+    ) -> None:
+        self._settings = settings
+        self._payload_max = settings.payload_max
+        self._outbox = outbox
+        self.timestamps = timestamps
+        self._counters = counters
+        self.dialect = dialect
+        self.properties = (
+            Properties(message_expiry=whole_seconds(settings.response_expiry))
+            if settings.speaks_mqtt_5
+            else None
+        )
+        self._debug_tokens = float(DEBUG_BURST)
+        self._debug_at = -1.0
+        outbox.on_too_large = self._say_too_large
+
+    def _say_too_large(self, message: Message, answers: Hashable) -> None:
+        """A response was over the broker's own bound, which is less than `payload_max`."""
+        if answers is RECEIPT:
+            return
+        found: object = answers[0] if isinstance(answers, tuple) else answers  # see `Reply.key`
+        message_id = found if isinstance(found, str) else None
+        text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
+        payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
+        instead = msgspec.structs.replace(message, payload=payload)
+        if not self._outbox.put_refusal(instead, answers):
+            self._counters.unanswered += 1
+
+    def success(self, message_id: str | None, fields: Mapping[str, Any]) -> bytes:
+        """The response to a success.
+
+        Raises:
+            PayloadError: see `Dialect.success`; or TOO_LARGE, it is over `payload_max`.
+        """
+        payload = self.dialect.success(message_id, self.timestamps(), fields)
+        if len(payload) > self._payload_max:
+            raise self._too_large(payload)
+        return payload
+
+    def own_words(
+        self, message_id: str | None, fields: Mapping[str, Any], error_code: str | None
+    ) -> bytes:
+        """The response of a petal that words its own, of either outcome.
+
+        Raises:
+            PayloadError: see `Dialect.own_words`; or TOO_LARGE, it is over `payload_max`.
+        """
+        payload = self.dialect.own_words(message_id, self.timestamps(), fields, error_code)
+        if len(payload) > self._payload_max:
+            raise self._too_large(payload)
+        return payload
+
+    def _too_large(self, payload: bytes) -> PayloadError:
+        return PayloadError(
+            ErrorCode.TOO_LARGE,
+            f"the response has {len(payload)} bytes; {self._payload_max} are allowed",
+        )
+
+    def failure(
+        self,
+        message_id: str | None,
+        code: str,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        remembered: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """The response to a failure; details that cannot be sent are left out and logged.
+
+        `remembered`: whether it is recorded, as `Endings.finish` decides; see `Dialect.failure`.
+
+        Never raises: petals write these texts, and whoever answers has nobody to complain to.
+        """
+        timestamp = self.timestamps()
+        encode = functools.partial(self.dialect.failure, retryable=retryable, remembered=remembered)
+        if not isinstance(code, ErrorCode):
+            code = printable(code)
+        message = printable(message)
+        if details:
+            try:
+                payload = encode(message_id, timestamp, code, message, details=details)
+                if len(payload) <= self._settings.payload_max:
+                    return payload
+                logger.error("details of a %s error left out: too large", code)
+            except Exception as error:  # also a property or a mapping of the petal's that raises
+                logger.error("details of a %s error left out: %s", code, text_of(error))
+        payload = encode(message_id, timestamp, code, message)
+        if len(payload) > self._settings.payload_max:
+            text = "the text of the error is too long to be sent"
+            payload = encode(message_id, timestamp, code, text)
+        return payload
+
+    def refuse(
+        self,
+        identity: Identity,
+        code: ErrorCode,
+        text: str,
+        *,
+        command: str | None,
+        message_id: str | None,
+        answer: bool,
+        reply: Reply | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say no to a command that is not accepted, count it, and answer it if that is wanted.
+
+        Args:
+            identity: under which it came.
+            code: why.
+            text: the same for people.
+            command: its name, if it could be read.
+            message_id: its ID, if it could be read.
+            answer: whether to answer on the usual topic.
+            reply: where else to answer.
+            details: more fields of the answer.
+        """
+        self._counters.refused[str(code)] += 1
+        logger.info(
+            "refused: %s",
+            shortened(text),
+            extra={"command": command, "message_id": message_id, "error_code": str(code)},
+        )
+        if answer or reply is not None:
+            payload = self.failure(message_id, code, text, details=details)
+            if answer:
+                self.put_unreserved(identity, None, payload)
+            if reply is not None:
+                self.put_reply(reply, None, payload)
+
+    def put_unreserved(
+        self,
+        identity: Identity,
+        message_id: str | None,
+        payload: bytes,
+        command: int | None = None,
+    ) -> None:
+        """Answer where no place was reserved; counted when there is no room.
+
+        Args:
+            identity: under which the command came.
+            message_id: that it answers, if another answer to that may be on its way.
+            payload: the answer.
+            command: the number of the command in the journal whose answer it is again.
+        """
+        topic = identity.topic(self._settings.response_topic)
+        message = Message(topic, payload, 1, False, self.properties)
+        if not self._outbox.put_refusal(message, message_id, command):
+            self._counters.unanswered += 1
+
+    def put_reply(
+        self, reply: Reply, message_id: str | None, payload: bytes, command: int | None = None
+    ) -> None:
+        """The same to a Response Topic."""
+        message = reply.message(payload)
+        if not self._outbox.put_refusal(message, reply.key(message_id), command, reply):
+            self._counters.unanswered += 1
+
+    def acknowledge(
+        self,
+        identity: Identity,
+        message_id: str | None,
+        service: str,
+        ack_type: str = SERVICE_RECEIVED,
+        *,
+        reserved: bool = False,
+    ) -> bool:
+        """Send a receipt: the word that a command came. Never waits; in any dialect.
+
+        It takes the place of a response, and so it passes events, which may fill theirs for long.
+        It takes none of the allowance, which is for answers.
+
+        Args:
+            identity: under which the command came.
+            message_id: of the command.
+            service: who received it: the name of a petal.
+            ack_type: what has happened to it.
+            reserved: whether its place is reserved already.
+
+        Returns:
+            False when it was not sent: there was no place, or it is over `payload_max`. That is
+            counted.
+        """
+        payload = self.dialect.ack(
+            message_id, self.timestamps(), printable(service), printable(ack_type)
+        )
+        if len(payload) > self._payload_max:
+            if reserved:
+                self._outbox.release()
+        elif reserved or self._outbox.reserve():
+            topic = identity.topic(self._settings.ack_topic)
+            message = Message(topic, payload, 1, False, self.properties)
+            self._outbox.put_response(message, RECEIPT, trio.current_time())
+            return True
+        self._counters.acks_unsent += 1
+        return False
+
+    def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:
+        """Say on `debug`, at a bounded rate, that something came which nobody can be answered."""
+        now = trio.current_time()
+        elapsed = now - self._debug_at if self._debug_at >= 0 else 0.0
+        self._debug_at = now
+        self._debug_tokens = min(
+            DEBUG_BURST, self._debug_tokens + elapsed * self._settings.debug_rate
+        )
+        if self._debug_tokens >= 1:
+            report = {
+                "timestamp": self.timestamps(),
+                "error": error.message,
+                "error_code": str(error.code),
+                "topic": topic,
+                "messageId": error.message_id or NO_MESSAGE_ID,
+            }
+            if self._outbox.put_event_nowait(
+                encode_json(self.dialect.event(report)),
+                qos=0,
+                identity=identity,
+                name=self._settings.debug_topic,
+            ):
+                self._debug_tokens -= 1
+                return
+        self._counters.unanswered += 1

@@ -1,0 +1,19 @@
+"""Values: what things are, and how they are read and written. No Trio, no input or output.
+
+    types/        types of handlers and models <-> JSON
+    errors        the exception tree, and the error codes of the wire
+    clocks        wall clocks, and whether one can be right
+    topics        topics, topic filters and identity segments, checked at birth
+    files         opening files that somebody names, without waiting
+    version       the version of this package
+    structuring   one converter per petal, over types/
+    statistics    the counters
+    messages      messages of MQTT; commands and responses in them
+    codec         bytes <-> JSON <-> commands
+    settings/     every limit: name, unit, default, check
+    dialects      how responses, receipts and events are worded
+    request       what a sender asks for beside the command: until when, and where else to answer
+
+They are frozen. A new error code goes to `errors`, a new limit to `settings/`, a new member of the
+response to `messages` and `dialects`. Begin with `messages`.
+"""

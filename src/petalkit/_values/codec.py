@@ -1,0 +1,291 @@
+"""Bytes <-> values: JSON, the envelope of commands, time stamps. Knows nothing of who handles it.
+
+Decoding is msgspec's: exact integers, no NaN, no lone surrogates, no BOM, UTF-8 only. Bounds come
+first and cost little: the size before decoding, the depth by counting brackets, which can only be
+too many where the nesting might be too deep; then it is measured.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from .clocks import moment_of_text
+from .errors import ErrorCode, PayloadError
+from .messages import Command, Response
+from .types.results import encode_other
+
+NO_MESSAGE_ID = "unknown"  # the guide's own word in a response to a command without one
+MAX_COMMAND_NAME = 256  # characters
+
+_decode = msgspec.json.Decoder().decode
+
+
+_encode = msgspec.json.Encoder(enc_hook=encode_other).encode
+
+
+class InvalidEnvelope(PayloadError):
+    """A payload that is no command; holds what could be read of whom to answer.
+
+    Attributes:
+        message_id: None when it could not be read.
+        wait_response: whether the sender wants an answer; False when it could not be read.
+        command: the name, as far as it could be read.
+    """
+
+    message_id: str | None = None
+    wait_response: bool = False
+    command: str | None = None
+
+
+@attrs.frozen
+class Limits:
+    """The bounds of an envelope: bytes, levels of nesting, characters."""
+
+    payload_max: int
+    depth_max: int
+    message_id_max: int
+
+
+def decode_json(payload: bytes, limits: Limits) -> Any:
+    """Decode one JSON text.
+
+    Raises:
+        InvalidEnvelope: TOO_LARGE or INVALID_JSON.
+    """
+    if len(payload) > limits.payload_max:
+        raise InvalidEnvelope(
+            ErrorCode.TOO_LARGE,
+            f"the payload has {len(payload)} bytes; {limits.payload_max} are allowed",
+        )
+    try:
+        return _decode(payload)
+    except RecursionError:
+        raise InvalidEnvelope(ErrorCode.INVALID_JSON, "the JSON is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not UTF-8 at byte {error.start}") from None
+    except msgspec.DecodeError as error:
+        raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not JSON: {error}") from None
+
+
+def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
+    """Read a command's envelope.
+
+    Raises:
+        InvalidEnvelope: TOO_LARGE, INVALID_JSON or INVALID_COMMAND, with the `message_id` and
+            `wait_response` that could be read all the same.
+    """
+    envelope = decode_json(payload, limits)
+    if type(envelope) is not dict:
+        raise InvalidEnvelope(ErrorCode.INVALID_COMMAND, "a command is a JSON object")
+    # Counting brackets is cheap, and most commands have fewer in all than may be nested.
+    too_deep = payload.count(b"{") + payload.count(b"[") > limits.depth_max and _too_deep(
+        envelope, limits.depth_max
+    )
+    name = envelope.pop("command", None)
+    message_id = envelope.pop("messageId", None)
+    wait_response = envelope.pop("waitResponse", False)
+    if wait_response is None:  # as absent, like every other null of the envelope
+        wait_response = False
+    data = envelope.pop("data", None)
+    if data is None:
+        data = envelope.pop("payload", None)
+        if data is None:
+            data = {}
+    timestamp = envelope.pop("timestamp", None)
+    if (
+        type(name) is not str
+        or not 0 < len(name) <= MAX_COMMAND_NAME
+        or (message_id is not None and type(message_id) is not str)
+        or (message_id is not None and not 0 < len(message_id) <= limits.message_id_max)
+        or type(wait_response) is not bool
+        or type(data) is not dict
+        or too_deep
+    ):
+        raise _what_is_wrong(_decode(payload), data, payload, limits)
+    # What is left of the envelope is nobody's.
+    return Command(name, message_id, wait_response, data, timestamp, topic, envelope)
+
+
+def _too_deep(value: Any, bound: int) -> bool:
+    level = [value]
+    for _ in range(bound):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _what_is_wrong(
+    envelope: Mapping[str, Any], data: Any, payload: bytes, limits: Limits
+) -> InvalidEnvelope:
+    name = envelope.get("command")
+    message_id = envelope.get("messageId")
+    wait_response = envelope.get("waitResponse")
+    if wait_response is None:
+        wait_response = False
+    good_id = type(message_id) is str and 0 < len(message_id) <= limits.message_id_max
+    errors: list[dict[str, str]] = []
+    if "command" not in envelope:
+        errors.append({"path": "command", "message": "is required"})
+    elif type(name) is not str or not 0 < len(name) <= MAX_COMMAND_NAME:
+        errors.append(
+            {"path": "command", "message": f"expected a string of 1 to {MAX_COMMAND_NAME}"}
+        )
+    if message_id is not None and not good_id:
+        errors.append(
+            {
+                "path": "messageId",
+                "message": f"expected a string of 1 to {limits.message_id_max}",
+            }
+        )
+    if type(wait_response) is not bool:
+        errors.append({"path": "waitResponse", "message": "expected true or false"})
+    if type(data) is not dict:
+        path = "data" if envelope.get("data") is not None else "payload"
+        errors.append({"path": path, "message": "expected an object"})
+    if _too_deep(envelope, limits.depth_max):
+        errors.append({"path": "", "message": f"is nested deeper than {limits.depth_max} levels"})
+    text = "; ".join(f"{error['path']} {error['message']}".strip() for error in errors)
+    refusal = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"not a command: {text}", errors)
+    readable_id = message_id is None or good_id
+    if readable_id:
+        refusal.message_id = message_id  # told on `debug` too, where nobody can be answered
+        refusal.wait_response = wait_response is True
+    refusal.command = name if type(name) is str and len(name) <= MAX_COMMAND_NAME else None
+    return refusal
+
+
+def parse_expiry(command: Command) -> float | None:
+    """The command's `expiresAt` as seconds since the epoch, None when it has none.
+
+    Raises:
+        InvalidEnvelope: INVALID_COMMAND, it is not an RFC 3339 time with an offset.
+    """
+    text = command.extra.get("expiresAt")
+    if text is None:
+        return None
+    moment = moment_of_text(text)
+    if moment is None:
+        refusal = InvalidEnvelope(
+            ErrorCode.INVALID_COMMAND,
+            "not a command: expiresAt expected an RFC 3339 time with its offset",
+            [{"path": "expiresAt", "message": "expected an RFC 3339 time with its offset"}],
+        )
+        refusal.message_id = command.message_id
+        refusal.wait_response = command.wait_response
+        refusal.command = command.command
+        raise refusal
+    return moment
+
+
+class Timestamps:
+    """The time stamps of the wire: RFC 3339, UTC, milliseconds.
+
+    Args:
+        now: wall-clock seconds since the epoch. The one place where it is asked.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.now = now
+        self._millisecond = self._second = -1
+        self._text = self._seconds_text = ""
+
+    def __call__(self) -> str:
+        moment = self.now()
+        # The last one is kept: under load many fall into one.
+        return self._text if int(moment * 1000) == self._millisecond else self.text(moment)
+
+    def text(self, moment: float) -> str:
+        """A moment as on the wire."""
+        millisecond = int(moment * 1000)
+        if millisecond != self._millisecond:
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                utc = dt.datetime.fromtimestamp(second, dt.UTC)
+                self._second, self._seconds_text = second, utc.strftime("%Y-%m-%dT%H:%M:%S")
+            self._millisecond, self._text = millisecond, f"{self._seconds_text}.{rest:03d}Z"
+        return self._text
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode one JSON text.
+
+    Raises:
+        PayloadError: it holds something JSON has no words for; the text says what.
+    """
+    try:
+        encoded = _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise PayloadError(ErrorCode.HANDLER_ERROR, f"cannot be said in JSON: {error}") from error
+    # msgspec writes NaN as null; only where there is a null can there have been one.
+    if b"null" in encoded and not _is_finite(value):
+        raise PayloadError(
+            ErrorCode.HANDLER_ERROR, "cannot be said in JSON: it has no NaN and no infinity"
+        )
+    return encoded
+
+
+def printable(text: object) -> str:
+    """A petal's own text as JSON can carry it, whatever the petal took for a text."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def _is_finite(value: Any) -> bool:
+    level: list[Any] = [msgspec.to_builtins(value, str_keys=True, enc_hook=encode_other)]
+    while level:
+        one = level.pop()
+        if isinstance(one, dict):
+            level.extend(one.values())
+        elif isinstance(one, list | tuple):
+            level.extend(one)
+        elif isinstance(one, float) and not math.isfinite(one):
+            return False
+    return True
+
+
+def encode_command(
+    name: str,
+    data: Mapping[str, Any],
+    *,
+    message_id: str,
+    timestamp: str,
+    wait_response: bool,
+) -> bytes:
+    """A command's envelope, as the guide writes it.
+
+    Raises:
+        PayloadError: `data` cannot be said in JSON.
+    """
+    return encode_json(
+        {
+            "command": name,
+            "messageId": message_id,
+            "waitResponse": wait_response,
+            "data": data,
+            "timestamp": timestamp,
+        }
+    )
+
+
+def decode_response(payload: bytes, limits: Limits) -> Response:
+    """Read a response.
+
+    Raises:
+        InvalidEnvelope: TOO_LARGE, INVALID_JSON, or INVALID_DATA when it is no JSON object.
+    """
+    fields = decode_json(payload, limits)
+    if type(fields) is not dict:
+        raise InvalidEnvelope(ErrorCode.INVALID_DATA, "a response is a JSON object")
+    return Response(fields)

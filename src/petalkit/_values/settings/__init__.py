@@ -1,0 +1,9 @@
+"""Settings as one frozen value.
+
+    checks              what cannot be used is refused by its setting's name
+    proxies             an HTTP proxy, and what the environment says of it
+    server_references   another server that a broker names, and which may be followed
+    settings            the fields
+
+Begin with `settings`.
+"""

@@ -1,0 +1,172 @@
+"""Counters: what happened, counted where it happens, read as one frozen value.
+
+P5 says that nothing is dropped without a code and a counter; the counters are here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import attrs
+
+from .errors import ErrorCode
+
+CODES_MAX = 200  # error codes of petals that are counted by themselves
+CODE_LENGTH_MAX = 100  # characters of such a code
+OTHER = "OTHER"  # what the rest is counted under
+_OWN_CODES = frozenset([*map(str, ErrorCode), OTHER])
+
+
+@attrs.define
+class Counters:
+    """The running totals of one runtime. Only ever counted up."""
+
+    received: int = 0
+    accepted: int = 0
+    started: int = 0
+    succeeded: int = 0
+    failed: Counter[str] = attrs.field(factory=Counter)
+    refused: Counter[str] = attrs.field(factory=Counter)
+    duplicates_joined: int = 0
+    duplicates_answered: int = 0
+    unexpected_topic: int = 0
+    malformed: int = 0
+    given_back: int = 0
+    unanswered: int = 0
+    expiry_unjudged: int = 0
+    response_topics_refused: int = 0
+    acks_unsent: int = 0
+    unencodable: int = 0
+    links: int = 0
+    links_lost: int = 0
+    sessions_lost: int = 0
+    connects_failed: int = 0
+    published: int = 0
+    publish_rejected: int = 0
+    publish_deferred: int = 0
+    publish_set_aside: int = 0
+    publish_expired: int = 0
+    events_replaced: int = 0
+    publish_unsent: int = 0
+    journal_batches: int = 0
+    journal_operations: int = 0
+    journal_failures: int = 0
+    restored: int = 0
+    interrupted: int = 0
+    petals_restarted: int = 0
+
+    def count_failed(self, code: str) -> None:
+        """Count one more in `failed`; a petal can invent codes without end."""
+        if code not in _OWN_CODES and code not in self.failed:
+            full = len(self.failed.keys() - _OWN_CODES) >= CODES_MAX
+            if full or len(code) > CODE_LENGTH_MAX:
+                code = OTHER
+        self.failed[code] += 1
+
+
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """What `runtime.statistics()` returns: totals since the start, and how it stands now."""
+
+    received: int
+    """Deliveries handed over by the link, of every kind."""
+    accepted: int
+    """Commands taken into the channel, or started at once because they are urgent."""
+    started: int
+    """Commands whose handler was called."""
+    succeeded: int
+    """Commands whose handler returned a result that could be sent."""
+    failed: Mapping[str, int]
+    """Accepted commands that ended otherwise, by `error_code`. Of codes that petals invent, 200
+    have a key of their own; the others, and those of more than 100 characters, count as `OTHER`."""
+    refused: Mapping[str, int]
+    """Deliveries that were never accepted, by `error_code`."""
+    duplicates_joined: int
+    """Copies of a command that was queued or running; it answers for them."""
+    duplicates_answered: int
+    """Copies of a finished command, answered from the record and not run; and what may be the
+    broker's second delivery of one that was refused: it gets the same refusal again."""
+    unexpected_topic: int
+    """Deliveries on a topic that this identity does not serve: acknowledged, not run. All of them,
+    on a broker that takes a dot in an ID for a slash."""
+    malformed: int
+    """Deliveries that break MQTT, as properties that are not UTF-8 do: acknowledged, not run. The
+    first such message ends its link and is not counted here."""
+    given_back: int
+    """Deliveries that were held, or came while stopping, and are left to the broker, which has them
+    unacknowledged and delivers them again."""
+    unanswered: int
+    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    expiry_unjudged: int
+    """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
+    clock was not set: see `clock_unset`."""
+    response_topics_refused: int
+    """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
+    acks_unsent: int
+    """Receipts (`waitAck`) for which there was no place in the outbox, or which were too large."""
+    unencodable: int
+    """Results of handlers that could not be sent: envelope overwritten, or no JSON for them."""
+    links: int
+    """Links that were subscribed and ready."""
+    links_lost: int
+    """Links that were lost, not left."""
+    sessions_lost: int
+    """Sessions that the broker should have kept, and had not at the next link: what was sent
+    meanwhile is lost."""
+    connects_failed: int
+    """Attempts to connect or subscribe that failed."""
+    published: int
+    """Responses and events acknowledged by the broker (QoS 0: handed over)."""
+    publish_rejected: int
+    """Responses and events that the broker refused for good."""
+    publish_deferred: int
+    """Times that the broker refused a response or an event for now. It is sent again later."""
+    publish_set_aside: int
+    """Responses and events given up because five links died soon after they were sent, the last
+    three with nothing else in flight."""
+    publish_expired: int
+    """Responses and events that were too old to send."""
+    events_replaced: int
+    """Unsent events that a newer one of the same `latest` key has replaced."""
+    publish_unsent: int
+    """Responses and events still unsent when the runtime stopped."""
+    journal_batches: int
+    """Transactions that the journal has written, each with one wait for the disk."""
+    journal_operations: int
+    """What was in them: beginnings and endings of commands and messages."""
+    journal_failures: int
+    """Attempts to write the journal that failed. What they held is tried again."""
+    restored: int
+    """Commands of an earlier run that were taken up again, to be started."""
+    interrupted: int
+    """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
+    petals_restarted: int
+    """Times that a petal which had failed was started again, well or not."""
+    connected: bool
+    """Whether a link is up and subscribed."""
+    clock_set: bool
+    """Whether the device's clock can be right; not while it says a day before 2025."""
+    identity_known: bool
+    """Whether the organization ID is known."""
+    waiting: int
+    """Commands accepted and not started."""
+    waiting_bytes: int
+    """Their payload bytes."""
+    held: int
+    """Commands read but neither accepted nor acknowledged, because the channel is full."""
+    waiting_on_disk: int
+    """Accepted commands in the journal only, because the channel is full."""
+    journal_failing: bool
+    """Whether the journal cannot be written now, so that commands are answered `UNAVAILABLE`."""
+    running: int
+    """Commands whose handler runs now, urgent ones and abandoned threads included."""
+    outbox: int
+    """Responses and events not yet acknowledged by the broker."""
+    outbox_bytes: int
+    """Their payload bytes."""
+    remembered: int
+    """Finished commands in the duplicate window; with a journal, commands in its memory."""
+    unavailable_petals: tuple[str, ...]
+    """Petals that have failed, and are not in service again; their commands are answered
+    `UNAVAILABLE`."""

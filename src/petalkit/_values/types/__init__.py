@@ -1,0 +1,21 @@
+"""Types of handlers and models <-> JSON: what is declared is enforced, or refused at registration.
+
+A type is walked once. What comes of it is a `Node`: a closure that takes a JSON value or refuses
+it, the JSON Schema that says the same, and a name for people. Nothing of the walk is left for the
+time when commands come.
+
+    invalid       what is wrong with a value: path, text, and text for the log
+    hints         annotations as types: forward references, type variables, aliases
+    node          what a type becomes
+    containers    arrays and objects
+    models/       types with fields
+    constraints   ranges, lengths, patterns
+    scalars       numbers, texts, times, addresses
+    results       values -> what JSON can hold
+    unions        one of several
+    metadata      what stands in `Annotated`, and attrs' validators, as constraints
+    choices       enums, flags, literals
+    build         the walk
+
+Begin with `node`, then `build`.
+"""

@@ -1,0 +1,257 @@
+"""Ranges, lengths, patterns and other conditions on a value, as checks and as JSON Schema.
+
+The rule: what is declared is enforced, or refused where it is declared. A condition that does not
+fit its type, such as a length of a number, would refuse every value as the sender's mistake.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import operator
+import re
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from .invalid import Invalid, problems_of
+from .node import ARRAY, NUMBER, OBJECT, STRING, CannotBuild, Defs, Node, Schema
+
+Check = Callable[[Any], bool]
+_NUMBERS = (int, float, decimal.Decimal)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Constraint:
+    """One condition.
+
+    Attributes:
+        told: what the sender is told: `"must be at most 10"`.
+        check: whether a structured value holds it.
+        bound: what values are compared with, None for what needs none.
+        kinds: which JSON types it can be a condition of; None for all.
+        schema: keywords of JSON Schema that say the same; by the JSON type, where it depends.
+        log: the text for the log, where `told` may hold what was sent.
+    """
+
+    told: str
+    check: Check
+    bound: Any = None
+    kinds: frozenset[str] | None = None
+    schema: Callable[[frozenset[str]], Schema] = lambda _: {}
+    log: str | None = None
+
+
+_ORDER: dict[str, tuple[Callable[[Any, Any], bool], str, str]] = {
+    "ge": (operator.ge, "must be at least", "minimum"),
+    "gt": (operator.gt, "must be above", "exclusiveMinimum"),
+    "le": (operator.le, "must be at most", "maximum"),
+    "lt": (operator.lt, "must be below", "exclusiveMaximum"),
+}
+
+
+def order(name: str, bound: Any) -> Constraint:
+    """A bound: `"ge"`, `"gt"`, `"le"` or `"lt"`."""
+    compare, told, keyword = _ORDER[name]
+    in_schema = isinstance(bound, int | float) and not isinstance(bound, bool)
+    return Constraint(
+        told=f"{told} {bound}",
+        check=lambda value: compare(value, bound),
+        bound=bound,
+        schema=lambda _: {keyword: bound} if in_schema else {},
+    )
+
+
+def multiple_of(step: Any) -> Constraint:
+    """A multiple, judged by the digits that are written: 0.3 is one of 0.1."""
+    exact = decimal.Decimal(str(step))
+    if not exact > 0:
+        raise CannotBuild(f"multiple_of must be above 0, not {step!r}")
+
+    def check(value: Any) -> bool:
+        try:
+            return decimal.Decimal(str(value)) % exact == 0
+        except (decimal.InvalidOperation, ValueError):  # too long to be divided so
+            return bool(value % step == 0)
+
+    return Constraint(
+        told=f"must be a multiple of {step}",
+        check=check,
+        bound=step,
+        kinds=frozenset({NUMBER}),
+        schema=lambda _: {"multipleOf": step} if isinstance(step, int | float) else {},
+    )
+
+
+_LENGTHS = {
+    STRING: ("Length", "characters"),
+    ARRAY: ("Items", "elements"),
+    OBJECT: ("Properties", "keys"),
+}
+
+
+def length(least: int | None, most: int | None) -> list[Constraint]:
+    """Bounds of `len()`."""
+    found: list[Constraint] = []
+    for word, bound, compare, text in (
+        ("min", least, operator.ge, "at least"),
+        ("max", most, operator.le, "at most"),
+    ):
+        if bound is not None:
+            found.append(_length(word, bound, compare, text))
+    return found
+
+
+def _length(word: str, bound: int, compare: Callable[[Any, Any], bool], text: str) -> Constraint:
+    def schema(kinds: frozenset[str]) -> Schema:
+        return {word + name: bound for kind, (name, _) in _LENGTHS.items() if kind in kinds}
+
+    return Constraint(
+        told=f"must have a length of {text} {bound}",
+        check=lambda value: compare(len(value), bound),
+        kinds=frozenset(_LENGTHS),
+        schema=schema,
+    )
+
+
+def pattern(text: str | re.Pattern[str], *, full: bool = False) -> Constraint:
+    """A regular expression, found anywhere in the text, or fitting the whole of it."""
+    try:
+        compiled = re.compile(text)
+    except re.error as error:
+        raise CannotBuild(f"the pattern {text!r} cannot be compiled: {error}") from None
+    match = compiled.fullmatch if full else compiled.search
+    written = f"^(?:{compiled.pattern})$" if full else compiled.pattern
+    return Constraint(
+        told=f"must match the pattern {compiled.pattern!r}",
+        check=lambda value: match(value) is not None,
+        kinds=frozenset({STRING}),
+        schema=lambda _: {"pattern": written},
+    )
+
+
+def one_of(options: Any, shown: str) -> Constraint:
+    """Membership, as attrs' `in_` asks for it."""
+    return Constraint(told=f"must be one of {shown}", check=lambda value: _contains(options, value))
+
+
+def _contains(options: Any, value: Any) -> bool:
+    try:
+        return value in options
+    except TypeError:  # of what cannot be compared, such as a list with a set
+        return False
+
+
+def in_utc() -> Constraint:
+    """A moment told in UTC."""
+    return Constraint(
+        told="must be in UTC", check=lambda value: value.utcoffset() == dt.timedelta(0), bound=None
+    )
+
+
+def predicate(function: Callable[[Any], Any], *, wanted: bool = True) -> Constraint:
+    """A function of the petal's own that says whether a value will do."""
+    name: str = getattr(function, "__name__", "") or type(function).__name__
+    name = "" if name == "<lambda>" else f" ({'' if wanted else 'not '}{name})"
+    return Constraint(
+        told=f"is not allowed{name}", check=lambda value: bool(function(value)) is wanted
+    )
+
+
+def constrained(node: Node, constraints: list[Constraint]) -> Node:
+    """A type with conditions on its values.
+
+    Raises:
+        CannotBuild: one of them does not fit it.
+    """
+    if not constraints:
+        return node
+    for one in constraints:
+        _check_fit(node, one)
+    inner = node.call()
+    checks = [(one.check, one) for one in constraints]
+
+    def structure(value: Any) -> Any:
+        result = inner(value)
+        for check, _ in checks:
+            try:
+                held = check(result)
+            except (ValueError, TypeError) as error:  # of a predicate
+                raise Invalid.of(problems_of(error)) from error
+            if not held:
+                raise _broken(checks, result)
+        return result
+
+    def schema(defs: Defs) -> Schema:
+        own: Schema = {}
+        rest: list[Schema] = []
+        base = node.schema(defs)
+        for one in constraints:
+            keywords = one.schema(node.kinds)
+            if own.keys() & keywords.keys() or base.keys() & keywords.keys():
+                rest.append(keywords)  # two patterns: both hold
+            else:
+                own |= keywords
+        found = {**base, **own}
+        return {**found, "allOf": [*found.get("allOf", []), *rest]} if rest else found
+
+    notes = (
+        *node.notes,
+        *(one.told.removeprefix("must be ").removeprefix("must ") for one in constraints),
+    )
+    return attrs.evolve(node, structure=structure, schema=schema, notes=notes, exact=None)
+
+
+def _broken(checks: list[tuple[Check, Constraint]], value: Any) -> Invalid:
+    """All that a value breaks, at once."""
+    found = Invalid("")
+    found.problems = []
+    for check, one in checks:
+        try:
+            held = check(value)
+        except (ValueError, TypeError):  # the first one has told the sender already
+            continue
+        if not held:
+            found.problems.extend(Invalid(one.told, one.log).problems)
+    return found
+
+
+def _check_fit(node: Node, constraint: Constraint) -> None:
+    kinds = constraint.kinds
+    if kinds is not None and not (node.kinds <= kinds and _has_length(node, constraint)):
+        raise CannotBuild(f"{constraint.told!r} does not fit {node.name}")
+    bound = constraint.bound
+    if bound is None:
+        return
+    if not node.values:
+        raise CannotBuild(
+            f"{constraint.told!r} cannot be enforced, because nobody knows what {node.name} gives"
+        )
+    for cls in node.values:
+        if not _comparable(cls, bound):
+            raise CannotBuild(
+                f"{constraint.told!r} does not fit {node.name}: {cls.__name__} and "
+                f"{type(bound).__name__} are not compared"
+            )
+
+
+def _has_length(node: Node, constraint: Constraint) -> bool:
+    if constraint.told.startswith("must have a length"):
+        return all(hasattr(cls, "__len__") for cls in node.values)
+    if constraint.kinds == frozenset({STRING}):
+        return all(issubclass(cls, str) for cls in node.values)
+    return True
+
+
+def _comparable(cls: type, bound: Any) -> bool:
+    if isinstance(bound, bool) or issubclass(cls, bool):
+        return False
+    if issubclass(cls, _NUMBERS):
+        return isinstance(bound, _NUMBERS)
+    if issubclass(cls, dt.datetime):
+        # Every moment has an offset, and cannot be compared with one that has none.
+        return isinstance(bound, dt.datetime) and bound.tzinfo is not None
+    if issubclass(cls, dt.time):
+        return False  # some have an offset
+    return isinstance(bound, cls) and any("__lt__" in vars(one) for one in cls.__mro__[:-1])

@@ -1,0 +1,245 @@
+"""Arrays and objects: what is in them goes through the closures of their elements.
+
+The rule: the JSON type is asked for first, since to Python a string is a list of strings. An
+object's keys are texts in JSON: what is declared as a number, a date or an enum is read from them.
+"""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .invalid import (
+    MAX_REPORTED_ERRORS,
+    Invalid,
+    Problem,
+    add_problems,
+    expected,
+    key_segment,
+)
+from .node import (
+    ARRAY,
+    BOOLEAN,
+    NUMBER,
+    OBJECT,
+    STRING,
+    CannotBuild,
+    Defs,
+    Node,
+    Schema,
+    Structure,
+)
+
+_Set: Any = set
+SEQUENCES: dict[Any, Callable[[list[Any]], Any]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    collections.deque: collections.deque,
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Iterable: list,
+    collections.abc.Collection: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+}
+MAPPINGS: dict[Any, Callable[[], Any]] = {
+    dict: dict,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+    collections.OrderedDict: collections.OrderedDict,
+    collections.defaultdict: dict,  # made into one at the end
+}
+
+
+def array(name: str, element: Node, build: Callable[[list[Any]], Any], values: type) -> Node:
+    """An array of any length."""
+    is_set = build in (set, frozenset)
+    if is_set and not element.hashable:
+        raise CannotBuild(f"{element.name} cannot be an element of a set; write list[...]")
+    convert = element.call()
+
+    def structure(value: Any) -> Any:
+        if type(value) is not list and not isinstance(value, list | tuple):
+            raise expected("an array", value)
+        try:
+            return build([convert(item) for item in value])
+        except Exception:
+            return build(_each_one(value, [convert] * len(value)))
+
+    def schema(defs: Defs) -> Schema:
+        return {"type": "array", "items": element.schema(defs)}
+
+    return Node(
+        name=name,
+        structure=structure,
+        kinds=frozenset({ARRAY}),
+        schema=schema,
+        values=(values,),
+        parts=(element,),
+        hashable=build in (frozenset, tuple) and element.hashable,
+    )
+
+
+def _each_one(values: Iterable[Any], converts: list[Structure]) -> list[Any]:
+    """Again, with the place of each problem."""
+    problems: list[Problem] = []
+    result: list[Any] = []
+    for index, (value, convert) in enumerate(zip(values, converts, strict=True)):
+        try:
+            result.append(convert(value))
+        except Exception as error:
+            add_problems(problems, f"[{index}]", error)
+            if len(problems) >= MAX_REPORTED_ERRORS:
+                break
+    if problems:
+        raise Invalid.of(problems)
+    return result
+
+
+def fixed_array(
+    name: str, elements: list[Node], build: Callable[[list[Any]], Any], values: type, least: int
+) -> Node:
+    """An array with a type for each place, such as a tuple; those after `least` may be absent."""
+    converts = [one.call() for one in elements]
+    count = len(elements)
+    told = str(count) if least == count else f"{least} to {count}"
+
+    def structure(value: Any) -> Any:
+        if type(value) is not list and not isinstance(value, list | tuple):
+            raise expected("an array", value)
+        if not least <= len(value) <= count:
+            raise Invalid(f"expected {told} elements, got {len(value)}")
+        return build(_each_one(value, converts[: len(value)]))
+
+    def schema(defs: Defs) -> Schema:
+        found: Schema = {"type": "array", "minItems": least, "maxItems": count}
+        if elements:
+            found["prefixItems"] = [one.schema(defs) for one in elements]
+        return found
+
+    return Node(
+        name=name,
+        structure=structure,
+        kinds=frozenset({ARRAY}),
+        schema=schema,
+        values=(values,),
+        parts=tuple(elements),
+        hashable=all(one.hashable for one in elements),
+    )
+
+
+def mapping(name: str, key: Node | None, value: Node, make: Callable[[], Any], cls: type) -> Node:
+    """An object of any keys; `key` is None for those that are taken as they are."""
+    convert, key_convert = value.call(), None if key is None else as_key(key)
+
+    def structure(given: Any) -> Any:
+        if type(given) is not dict and not isinstance(given, Mapping):
+            raise expected("an object", given)
+        result: Any = make()
+        problems: list[Problem] = []
+        for name, item in given.items():
+            try:
+                made = name if key_convert is None else key_convert(name)
+                if key_convert is not None and made in result:
+                    raise Invalid("is there twice, written in two ways")
+                result[made] = convert(item)
+            except Exception as error:
+                add_problems(problems, f"[{key_segment(name)}]", error)
+                if len(problems) >= MAX_REPORTED_ERRORS:
+                    break
+        if problems:
+            raise Invalid.of(problems)
+        return result
+
+    def schema(defs: Defs) -> Schema:
+        found: Schema = {"type": "object"}
+        inner = value.schema(defs)
+        if inner:
+            found["additionalProperties"] = inner
+        if key is not None:
+            found["propertyNames"] = key_schema(key, defs)
+        return found
+
+    return Node(
+        name=name,
+        structure=structure,
+        kinds=frozenset({OBJECT}),
+        schema=schema,
+        values=(cls,),
+        parts=(value,),
+        greedy=True,
+        hashable=False,
+    )
+
+
+NUMBER_TEXT = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+WHOLE_TEXT = r"-?(?:0|[1-9][0-9]*)(?:\.0+)?"
+_WORDS = {"true": True, "false": False}
+
+
+def as_key(node: Node) -> Structure:
+    """What reads a type from the text of a key.
+
+    Raises:
+        CannotBuild: it has none.
+    """
+    if not node.kinds & {STRING, NUMBER, BOOLEAN} or not node.hashable:
+        raise CannotBuild(f"{node.name} cannot be the key of an object", "[key]")
+    convert = node.call()
+    number = re.compile(_number_text(node))
+
+    def structure(text: Any) -> Any:
+        readings: list[Any] = []
+        if NUMBER in node.kinds and number.fullmatch(text):
+            readings.append(_number(text))
+        if BOOLEAN in node.kinds and text in _WORDS:
+            readings.append(_WORDS[text])
+        if STRING in node.kinds or not readings:
+            readings.append(text)
+        for place, reading in enumerate(readings, 1):
+            try:
+                return convert(reading)
+            except Invalid as error:
+                if place == len(readings):
+                    told = str(error).removesuffix(", got a string")
+                    raise Invalid(f"as a key: {told}", f"as a key: {_log(error)}") from None
+        raise AssertionError
+
+    return convert if node.kinds == {STRING} else structure
+
+
+def _number_text(node: Node) -> str:
+    is_whole = bool(node.values) and all(issubclass(cls, int) for cls in node.values)
+    return WHOLE_TEXT if is_whole else NUMBER_TEXT
+
+
+def _log(error: Invalid) -> str:
+    return "; ".join(one.log for one in error.problems).removesuffix(", got a string")
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text) if "." in text or "e" in text or "E" in text else int(text)
+    except ValueError:  # more digits than Python reads
+        return text
+
+
+def key_schema(node: Node, defs: Defs) -> Schema:
+    """The schema of a key's text, as far as JSON Schema can say it of a text."""
+    schema = node.schema(defs)
+    if "enum" in schema:
+        return {"enum": [_key_text(one) for one in schema["enum"]]}
+    if node.kinds == {STRING}:
+        return {name: value for name, value in schema.items() if name != "type"}
+    if node.kinds == {NUMBER}:
+        return {"pattern": f"^{_number_text(node)}$"}
+    return {}
+
+
+def _key_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,118 @@
+"""Models of pydantic: structured by its own validation, as if it had read the JSON itself.
+
+pydantic is not needed: whoever has such a model has imported it. What it takes is its own business,
+also where that is less strict than petalkit (`strict=True` in the model's config changes that).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import msgspec
+
+from ..invalid import Invalid, pydantic_problems
+from ..node import (
+    ANY_KIND,
+    ARRAY,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    CannotBuild,
+    Defs,
+    Node,
+    Schema,
+)
+
+_KINDS = {
+    "null": NULL, "boolean": BOOLEAN, "integer": NUMBER, "number": NUMBER, "string": STRING,
+    "array": ARRAY, "object": OBJECT,
+}  # fmt: skip
+
+
+def is_of_pydantic(annotation: Any) -> bool:
+    """Whether it is a model, or another type that pydantic alone can make."""
+    return isinstance(annotation, type) and (
+        "__pydantic_validator__" in vars(annotation)
+        or hasattr(annotation, "__get_pydantic_core_schema__")
+    )
+
+
+def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
+    """A type that pydantic makes.
+
+    Args:
+        annotation: the type.
+        result: whether the schema is that of what is written, not of what is read.
+
+    Raises:
+        CannotBuild: pydantic cannot.
+    """
+    pydantic: Any = importlib.import_module("pydantic")
+    name = annotation.__name__
+    try:
+        adapter = pydantic.TypeAdapter(annotation)
+        validate = adapter.validator.validate_json
+        text = "#/$defs/" + name + ".{model}"
+        own: Schema = adapter.json_schema(
+            ref_template=text, mode="serialization" if result else "validation"
+        )
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CannotBuild(f"pydantic cannot make {name} from JSON: {first}") from error
+    refused = pydantic.ValidationError
+
+    def structure(value: Any) -> Any:
+        try:
+            return validate(msgspec.json.encode(value))
+        except refused as error:
+            raise Invalid.of(pydantic_problems(error)) from error
+
+    def schema(defs: Defs) -> Schema:
+        def make() -> Schema:
+            document = {**own}
+            for inner, found in document.pop("$defs", {}).items():
+                defs.found[f"{name}.{inner}"] = found
+            return document
+
+        return defs.refer(annotation, name, make)
+
+    return Node(
+        name=name,
+        structure=structure,
+        kinds=_kinds(own),
+        schema=schema,
+        values=(annotation,),
+        keys=_keys(annotation),
+        closed=getattr(annotation, "model_config", {}).get("extra") == "forbid",
+        hashable=getattr(annotation, "__hash__", None) is not None,
+    )
+
+
+def _kinds(schema: Schema) -> frozenset[str]:
+    reference = schema.get("$ref", "").rpartition(".")[2]
+    schema = schema.get("$defs", {}).get(reference, schema)
+    kind = schema.get("type")
+    return frozenset({_KINDS[kind]}) if kind in _KINDS else ANY_KIND
+
+
+def _keys(model: Any) -> frozenset[str] | None:
+    """Its names on the wire; None when it takes any, or they are not plain names."""
+    fields: Any = getattr(model, "model_fields", None)
+    config: Any = getattr(model, "model_config", {})
+    if not isinstance(fields, dict) or config.get("extra") == "allow" or "root" in fields:
+        return None
+    found: set[str] = set()
+    for name, field in fields.items():
+        alias = field.validation_alias or field.alias
+        if alias is None:
+            found.add(name)
+        elif isinstance(alias, str):
+            found.add(alias)
+            if config.get("populate_by_name") or config.get("validate_by_name"):
+                found.add(name)
+        else:
+            return None
+    return frozenset(found)

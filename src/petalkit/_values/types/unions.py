@@ -1,0 +1,201 @@
+"""One of several types: chosen by the JSON type of the value, then by what each of them says.
+
+The rule: if one of them fits, that is taken; if several do, the one whose type is exactly that of
+the value (5.0 is a float before it is an int), then the more special one (a date before a string,
+a model before a mapping), then, of models, the one that knows the most of the keys. Models that
+carry a tag, or a field that only takes values of its own, are known by that, and their errors told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .constraints import Constraint, constrained
+from .invalid import MAX_REPORTED_ERRORS, Invalid, Problem, kind_of
+from .node import (
+    ARRAY,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    CannotBuild,
+    Defs,
+    Node,
+    Schema,
+    Structure,
+)
+
+_OF_PYTHON = {
+    type(None): NULL,
+    bool: BOOLEAN,
+    int: NUMBER,
+    float: NUMBER,
+    str: STRING,
+    list: ARRAY,
+    tuple: ARRAY,
+    dict: OBJECT,
+}
+
+
+def union(members: Sequence[Node], name: str) -> Node:
+    """One of several.
+
+    Raises:
+        CannotBuild: two of them cannot be told apart.
+    """
+    flat: list[Node] = []
+    for one in members:
+        flat.extend(inner for inner in (one.members or (one,)) if inner not in flat)
+    _check_models(flat)
+    by_type: dict[type, Structure] = {
+        cls: _choose(kind, cls, flat, name) for cls, kind in _OF_PYTHON.items()
+    }
+    by_other = by_type[str]  # what is not out of JSON: a time of a configuration file
+
+    def structure(value: Any) -> Any:
+        return by_type.get(type(value), by_other)(value)
+
+    def schema(defs: Defs) -> Schema:
+        return {"anyOf": [one.schema(defs) for one in flat]}
+
+    return Node(
+        name=name,
+        structure=structure,
+        kinds=frozenset(kind for one in flat for kind in one.kinds),
+        schema=schema,
+        values=tuple(cls for one in flat for cls in one.values),
+        members=tuple(flat),
+        parts=tuple(flat),
+        notes=tuple(dict.fromkeys(note for one in flat for note in one.notes)),
+        greedy=any(one.greedy for one in flat),
+        hashable=all(one.hashable for one in flat),
+    )
+
+
+def with_constraints(node: Node, constraints: list[Constraint]) -> Node:
+    """A type with conditions; those on a choice hold for each of it, and null has none.
+
+    Raises:
+        CannotBuild: one of them does not fit.
+    """
+    if not constraints or not node.members:
+        return constrained(node, constraints)
+    members = [
+        one if one.kinds == {NULL} else constrained(one, constraints) for one in node.members
+    ]
+    return union(members, node.name)
+
+
+def _check_models(members: Sequence[Node]) -> None:
+    seen: dict[Any, Node] = {}
+    for one in members:
+        if one.shape is not None:
+            other = seen.setdefault(one.shape, one)
+            if other is not one:
+                raise CannotBuild(
+                    f"{other.name} and {one.name} cannot be told apart, they have the same fields; "
+                    "give each a field such as `kind: Literal[...]` with a value of its own"
+                )
+
+
+def _choose(kind: str, cls: type, members: Sequence[Node], name: str) -> Structure:
+    candidates = [one for one in members if kind in one.kinds]
+    if not candidates:
+        return _refuse(members, name)
+    # Stable, so that else it is the order in which they are written.
+    candidates.sort(key=lambda one: (one.greedy, cls not in one.values))
+    if len(candidates) == 1:
+        return candidates[0].call()
+    if kind == OBJECT:
+        models = [one for one in candidates if one.keys is not None]
+        others = [one for one in candidates if one.keys is None]
+        if len(models) > 1:
+            return _one_of_models(models, others, name)
+    return _first(candidates, name)
+
+
+def _refuse(members: Sequence[Node], name: str) -> Structure:
+    others = [one for one in members if one.kinds != {NULL}]
+    if len(others) == 1:
+        return others[0].call()  # it says what it expects
+
+    def refuse(value: Any) -> Any:
+        raise Invalid(f"expected {_or_names(members)}, got {kind_of(value)}")
+
+    return refuse
+
+
+def _or_names(members: Sequence[Node]) -> str:
+    return " or ".join(one.name for one in members)
+
+
+def _first(candidates: Sequence[Node], name: str) -> Structure:
+    converts = [one.call() for one in candidates]
+    told = f"fits none of {', '.join(one.name for one in candidates)}"
+
+    def structure(value: Any) -> Any:
+        for convert in converts:
+            try:
+                return convert(value)
+            except Invalid:
+                pass
+        raise Invalid(told)
+
+    return structure
+
+
+def _one_of_models(models: Sequence[Node], others: Sequence[Node], name: str) -> Structure:
+    tagged = _common_tag(models)
+    rest = _first(others, name) if others else None
+    told = f"fits none of {', '.join(one.name for one in (*models, *others))}"
+
+    def structure(value: Any) -> Any:
+        if tagged is not None and tagged[0] in value:
+            tag, by_value = tagged
+            try:
+                found = by_value.get(_tag(value[tag]))
+            except TypeError:  # no value that can be looked up
+                found = None
+            if found is not None:
+                return found.structure(value)
+        fits: list[tuple[int, Any]] = []
+        misfits: list[tuple[int, int, Node, list[Problem]]] = []
+        for one in models:
+            known = len(one.keys & value.keys()) if one.keys else 0
+            try:
+                fits.append((known, one.structure(value)))
+            except Invalid as error:
+                misfits.append((known, -len(error.problems), one, error.problems))
+        if fits:
+            return max(fits, key=lambda fit: fit[0])[1]
+        if rest is not None:
+            return rest(value)
+        raise _none_of(told, misfits)
+
+    return structure
+
+
+def _none_of(told: str, misfits: list[tuple[int, int, Node, list[Problem]]]) -> Invalid:
+    """It fits none; and what is wrong with it as the one that it most looks like."""
+    _, _, node, problems = max(misfits, key=lambda one: one[:2])
+    found = [Problem("", told, told)]
+    for path, message, log in problems[: MAX_REPORTED_ERRORS - 1]:
+        found.append(Problem(path, f"{message} (as {node.name})", f"{log} (as {node.name})"))
+    return Invalid.of(found)
+
+
+def _tag(value: Any) -> Any:
+    return type(value) is bool, value
+
+
+def _common_tag(models: Sequence[Node]) -> tuple[str, Mapping[Any, Node]] | None:
+    """A field that each has, with values of its own, and which model each of them means."""
+    for field in models[0].tags:
+        if all(field in one.tags for one in models):
+            pairs = [(_tag(value), one) for one in models for value in one.tags[field]]
+            found = dict(pairs)
+            if len(found) == len(pairs):
+                return field, found
+    return None

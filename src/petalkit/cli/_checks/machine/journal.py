@@ -1,0 +1,112 @@
+"""The journal of `petalkit run`: where it is, whether it can be used, and what is in it.
+
+The trap: opening an SQLite file in the usual way makes files beside it. So what no runtime uses is
+read without that; only what a crash has left is opened as the next start will.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ...._serving.identity import resolve_device_id
+from ...._serving.ledger.journal.file import JournalFile, Summary
+from ...._serving.ledger.journal.lock import JournalInUse, check_unused, exists
+from ...._serving.ledger.journal.records import FINISHED, JournalError
+from ...._values.errors import ConfigError
+from ...._values.settings.settings import JOURNAL_OFF
+from ..._journal.path import with_journal
+from ..._settings.loading import Loaded
+from ..case import user_name
+from ..values import Check, Findings, counted, failed, skipped
+from .files import check_mode
+
+FREE_MIN = 4 * 1024 * 1024  # bytes on the disk: what a WAL may need
+FULL = 0.95  # of its bound; below it the oldest records make room
+
+_NAME = f"Name a file that it can be: journal; or go without one: journal = {JOURNAL_OFF!r}."
+_MOVE = "Move it away together with what stands beside it (-wal), and keep both to look into."
+
+
+def check_journal(loaded: Loaded) -> Check:
+    """Whether the next `petalkit run` can use its journal. Nothing is changed."""
+    try:
+        settings = with_journal(loaded)
+        device_id = resolve_device_id(settings)
+    except ConfigError as error:
+        return failed("journal", str(error), _NAME)
+    if settings.journal is None:
+        return skipped("journal", "off: what is accepted does not outlive the process")
+    path = Path(os.path.abspath(settings.journal))
+    findings = Findings("journal")
+    try:
+        _look(findings, path, device_id, settings.journal_size)
+    except JournalError as error:
+        what = _MOVE if "move it away" in error.reason else _NAME
+        findings.fail(f"{path}: {error.reason}", what)
+    return findings.check(nothing="")
+
+
+def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None:
+    if not exists(path):
+        _check_makeable(findings, path)
+        return
+    check_mode(findings, "journal", path, secret=True)
+    for place in (path, path.parent):
+        if not os.access(place, os.W_OK, effective_ids=True):
+            findings.fail(
+                f"{place} cannot be written by {user_name()}",
+                f"Let the user that `petalkit run` runs as write {path}, and into its folder.",
+            )
+            return
+    who = ""
+    try:
+        check_unused(path)
+    except JournalInUse as error:
+        who = f", in use by process {error.process or '?'}"
+    left_over = path.with_name(path.name + "-wal").exists()
+    with JournalFile.open(path, untouched=not who and not left_over) as file:
+        if not who:
+            file.check()
+        summary = file.summary()
+    if summary.device_id != device_id:
+        findings.fail(
+            f"{path} belongs to the device {summary.device_id!r}",
+            "Each device has a journal of its own: name another file, or mend device_id.",
+        )
+        return
+    findings.ok(f"{path}{who}: {_content(summary)}")
+    free = shutil.disk_usage(path.parent).free
+    if free < FREE_MIN:
+        findings.warn(
+            f"its disk has {free} bytes left",
+            "Make room: while the journal cannot be written, commands are answered UNAVAILABLE.",
+        )
+    if summary.used > FULL * size_max:
+        findings.warn(
+            f"it is nearly full: {summary.used} of {size_max} bytes",
+            "Raise journal_size. What is not finished, or owed, is never dropped to make room: "
+            "look for what holds it up with `petalkit journal list`.",
+        )
+
+
+def _content(summary: Summary) -> str:
+    finished = summary.commands[FINISHED]
+    left = sum(summary.commands.values()) - finished
+    parts = [f"{counted(finished, 'finished command')}, {left} not finished"]
+    parts.append(f"{counted(summary.owed + summary.events, 'message')} to be sent")
+    parts.append(f"{summary.size} bytes")
+    return ", ".join(parts)
+
+
+def _check_makeable(findings: Findings, path: Path) -> None:
+    if os.path.lexists(path):
+        findings.fail(f"{path} is a link to nothing", _NAME)
+        return
+    folder = next(one for one in path.parents if os.path.lexists(one))
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        findings.ok(f"none yet; `petalkit run` will make {path}")
+        return
+    what = "cannot be written by " + user_name() if folder.is_dir() else "is no folder"
+    findings.fail(f"{path} cannot be made: {folder} {what}", _NAME)

@@ -1,0 +1,150 @@
+"""The petals of the TARGETs: does each load, what does it serve, and do they go together?
+
+Loading runs the user's code, as `petalkit run` would: what it does and how long it takes is its own
+affair. What it prints goes to stderr, since stdout is the report's. All are loaded at once, so that
+each is made once; only when that fails is each asked for by itself, to say which it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from ..._authoring.petal import Petal
+from ..._authoring.registry import build_table
+from ..._values.errors import PetalkitError
+from .._errors import UsageError
+from .._options import HostOptions
+from .._settings.loading import Loaded
+from .._targets.host_petals import HostPetals, known_commands, required_proxies
+from .._targets.targets import find_petals, load_targets
+from .values import Check, Findings, counted, failed, listed, ok, shortened, skipped
+
+_HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
+_TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
+
+
+@attrs.frozen
+class Served:
+    """What `petalkit run` would serve.
+
+    Attributes:
+        petals: (name, version) of each.
+        commands: their names.
+    """
+
+    petals: tuple[tuple[str, str], ...]
+    commands: tuple[str, ...]
+
+
+def check_petals(
+    targets: Sequence[str], loaded: Loaded, options: HostOptions
+) -> tuple[Served | None, list[Check]]:
+    """Load the TARGETs and build their table; None where that cannot be done."""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            host = options.open(loaded)
+        except UsageError as error:
+            return None, [failed("petals", _line(error.message), _HOST_TODO)]
+        if not targets:
+            return None, [skipped("petals", "no TARGET was given")]
+        try:
+            found = find_petals(targets, loaded.petals, origin=loaded.origin, host=host)
+        except (UsageError, PetalkitError) as error:
+            return None, _tell_which(targets, loaded, host, error)
+        petals = found.petals
+        checks = [_describe(petal) for petal in petals]
+        checks += [
+            failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
+        ]
+        try:
+            table = build_table(petals)
+        except PetalkitError as error:
+            todo = "Two things have one name: rename one, or leave one TARGET out."
+            return None, [*checks, failed("petals", _line(str(error)), todo)]
+    checks += [check for petal in petals for check in _check_proxies(petal, host)]
+    if any(check.verdict == "failed" for check in checks):
+        return None, [*checks, skipped("petals", "not every petal can start")]
+    names = tuple(table.public_names())
+    served = Served(tuple((petal.name, petal.version) for petal in petals), names)
+    return served, [*checks, _together(petals)]
+
+
+def _together(petals: Sequence[Petal]) -> Check:
+    """Whether they get in each other's way, which petals of the host may."""
+    findings = Findings("petals")
+    findings.ok(f"{counted(len(petals), 'petal')} can be served together")
+    served: dict[str, str] = {}
+    for petal in petals:
+        guide_petal: Any = getattr(petal, "guide_petal", None)
+        known = [] if guide_petal is None else known_commands(guide_petal)[0]
+        for name in [command.name for command in known]:
+            first = served.setdefault(name, petal.name)
+            if first != petal.name:
+                text = f"{name} of {petal.name} is never asked for: {first} was given first"
+                findings.warn(text, "Rename one of the two commands, or leave one petal out.")
+    return findings.check(nothing="")
+
+
+def _describe(petal: Petal) -> Check:
+    guide_petal: Any = getattr(petal, "guide_petal", None)
+    if guide_petal is not None:  # of the host: what it serves is its own affair, until it runs
+        known, complete = known_commands(guide_petal)
+        text = _told(petal, [command.name for command in known])
+        return ok("petal", text if complete else f"{text}; more may be known when it runs")
+    try:
+        names = build_table([petal]).public_names()
+    except PetalkitError as error:
+        return failed("petal", _line(str(error)), _TODO)
+    return ok("petal", _told(petal, names))
+
+
+def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
+    """What a petal of the host says that it needs, and nobody supplies."""
+    guide_petal: Any = getattr(petal, "guide_petal", None)
+    if guide_petal is None or host is None:
+        return []
+    supplied = {"mqtt", *host.proxies, *host.factories}
+    missing = [name for name in required_proxies(guide_petal) if name not in supplied]
+    if not missing:
+        return []
+    text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
+    todo = f"--proxy {missing[0]}=module:name, or --proxy {missing[0]}=none to do without."
+    return [failed("petal", text, todo)]
+
+
+def _told(petal: Petal, names: Sequence[str]) -> str:
+    commands = f"{counted(len(names), 'command')}{': ' if names else ''}{listed(names)}"
+    return f"{petal.name} {petal.version}, {commands}"
+
+
+def _tell_which(
+    targets: Sequence[str], loaded: Loaded, host: HostPetals | None, error: Exception
+) -> list[Check]:
+    """Each target by itself; when all of them load, it is what they have in common."""
+    checks: list[Check] = []
+    for target in targets:
+        try:
+            petals = load_targets([target], loaded.petals, origin=loaded.origin, host=host)
+        except UsageError as one:
+            # The other targets' tables are nobody's here, which is found when all is loaded.
+            if "no petal of that name" in one.message and len(targets) > 1:
+                checks.append(ok("petal", f"{target!r} can be loaded"))
+            else:
+                checks.append(failed("petal", _line(one.message), _TODO))
+        except PetalkitError as one:
+            checks.append(failed("petal", f"{target!r}: {_line(str(one))}", _TODO))
+        else:
+            checks += [_describe(petal) for petal in petals]
+    if any(check.verdict == "failed" for check in checks):
+        return [*checks, skipped("petals", "not every TARGET can be loaded")]
+    text = error.message if isinstance(error, UsageError) else str(error)
+    return [*checks, failed("petals", _line(text), _TODO)]
+
+
+def _line(text: str) -> str:
+    return shortened(" ".join(text.split()))

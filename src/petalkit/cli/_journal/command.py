@@ -1,0 +1,258 @@
+"""`petalkit journal`: look into the journal of a device, forget from it, make it smaller.
+
+It works while `petalkit run` uses the file. What a caller sent and got is a user's own data: it is
+shown only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import attrs
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..._serving.ledger.journal.file import JournalFile, Summary
+from ..._serving.ledger.journal.records import CommandRecord
+from ..._serving.process.logs import configure_logging, escape
+from .._errors import EXIT_OK, UsageError
+from .._options import GENERAL, JournalSettings
+from .._settings.loading import load
+from .._settings.variables import log_format, log_level
+from .path import with_journal
+from .words import as_json, moment, paragraphs, what_became
+
+State: TypeAlias = Literal["accepted", "started", "finished"]
+
+_STYLES = {"accepted": "yellow", "started": "cyan", "finished": ""}
+_WIDE = 100_000  # columns: a pipe has no width, and nothing is to be cut off
+
+
+@Parameter(name="*", group=GENERAL)
+@attrs.frozen(kw_only=True)
+class FileOptions:
+    """Which journal, and how to show it."""
+
+    config: Path | None = None
+    """A TOML file with a table [petalkit], as for run."""
+
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
+    """Print one JSON document."""
+
+    @contextlib.contextmanager
+    def open(self, given: JournalSettings | None) -> Iterator[JournalFile]:
+        """Open the journal that is meant: the one that is named, or that of the device.
+
+        Raises:
+            UsageError: there is none.
+            JournalError: it is no journal, or cannot be opened.
+        """
+        configure_logging(log_level(None, "error"), log_format(None))
+        settings = with_journal(load((given or JournalSettings()).given(), config=self.config))
+        if settings.journal is None:
+            raise UsageError("the journal is off; name one: --journal FILE")
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(JournalFile.open(settings.journal))
+            except FileNotFoundError:
+                raise UsageError(
+                    f"there is no journal {str(settings.journal)!r}; name one: --journal FILE, or "
+                    "the device that it is of: --device-id ID"
+                ) from None
+            yield file
+
+
+def make_app() -> App:
+    """The sub-commands."""
+    app = App(
+        name="journal",
+        help="Look into the journal of a device, also while it runs.",
+        group_parameters=GENERAL,
+    )
+    app.command(list_records, name="list", usage="Usage: petalkit journal list [OPTIONS]")
+    app.command(show, usage="Usage: petalkit journal show ID [OPTIONS]")
+    app.command(forget, usage="Usage: petalkit journal forget ID [OPTIONS]")
+    app.command(vacuum, usage="Usage: petalkit journal vacuum [OPTIONS]")
+    return app
+
+
+def list_records(  # noqa: D417 - what is left out has its words elsewhere
+    *,
+    limit: Annotated[int, Parameter(group=GENERAL)] = 50,
+    state: Annotated[State | None, Parameter(group=GENERAL)] = None,
+    petal: Annotated[str | None, Parameter(group=GENERAL)] = None,
+    message_id: Annotated[str | None, Parameter(group=GENERAL)] = None,
+    file: FileOptions | None = None,
+    settings: Annotated[JournalSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Show the commands in the journal, the newest first.
+
+    Exit codes: 0, 1 it cannot be read, 2 there is no journal, or usage.
+
+    Args:
+        limit: How many at most; 0 for all.
+        state: Only these.
+        petal: Only commands NAME/...
+        message_id: Only those whose messageId starts so.
+    """
+    if limit < 0:
+        raise UsageError(f"--limit must be 0 or more, not {limit}")
+    file = file or FileOptions()
+    with file.open(settings) as journal:
+        records = journal.commands(
+            state=state, petal=petal, message_id=message_id, limit=limit or None
+        )
+        summary = journal.summary()
+        used_by = journal.used_by()
+    if file.as_json:
+        _print_json(
+            journal=str(journal.path),
+            device_id=summary.device_id,
+            process=used_by,
+            counts=summary.commands,
+            owed=summary.owed,
+            events=summary.events,
+            size=summary.size,
+            used=summary.used,
+            commands=[as_json(record, data=False) for record in records],
+        )
+        return EXIT_OK
+    console = _console()
+    if records:
+        console.print(_table(records))
+    console.print(Text(_summary(journal, summary, used_by), "dim"))
+    return EXIT_OK
+
+
+def _summary(journal: JournalFile, summary: Summary, used_by: int | None) -> str:
+    parts = [
+        *(f"{count} {state}" for state, count in summary.commands.items()),
+        f"{summary.owed} answers and {summary.events} events to be sent",
+        f"{summary.size} bytes",
+        "not in use" if used_by is None else f"in use by process {used_by or '?'}",
+    ]
+    return f"{escape(str(journal.path))}: {', '.join(parts)}"
+
+
+def show(  # noqa: D417 - what is left out has its words elsewhere
+    message_id: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    payload: Annotated[bool, Parameter(negative=(), group=GENERAL)] = False,
+    file: FileOptions | None = None,
+    settings: Annotated[JournalSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Tell all that is known of one command, and what a copy of it is answered.
+
+    An ID that was used again is there once for each time, the newest first.
+
+    Exit codes: 0, 1 it cannot be read, 2 there is no such ID or journal, or usage.
+
+    Args:
+        message_id: The messageId of the command.
+        payload: Show what the caller sent, and what it was answered.
+    """
+    file = file or FileOptions()
+    with file.open(settings) as journal:
+        records = journal.find(message_id)
+        running = journal.used_by() is not None
+    if not records:
+        raise _unknown(message_id, journal)
+    if file.as_json:
+        commands = [as_json(record, data=payload) for record in records]
+        _print_json(journal=str(journal.path), commands=commands)
+        return EXIT_OK
+    console = _console()
+    for place, record in enumerate(records):
+        for line in paragraphs(record, data=payload, newest=place == 0, running=running):
+            console.print(line)
+    return EXIT_OK
+
+
+def forget(  # noqa: D417 - what is left out has its words elsewhere
+    message_id: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    file: FileOptions | None = None,
+    settings: Annotated[JournalSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Forget a command, so that a copy of it is a new one and runs again.
+
+    While petalkit run uses the journal only a finished one. An answer that is still owed is sent.
+
+    Exit codes: 0, 1 it is not finished or the journal cannot be written, 2 there is no such ID or
+    journal, or usage.
+
+    Args:
+        message_id: The messageId of the command.
+    """
+    file = file or FileOptions()
+    with file.open(settings) as journal:
+        count = journal.forget(message_id)
+    if not count:
+        raise _unknown(message_id, journal)
+    if file.as_json:
+        _print_json(journal=str(journal.path), forgotten=count)
+    else:
+        times = "" if count == 1 else f", which was there {count} times"
+        _console().print(Text(f"forgot {escape(message_id)}{times}"))
+    return EXIT_OK
+
+
+def vacuum(
+    *,
+    file: FileOptions | None = None,
+    settings: Annotated[JournalSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Give what is free in the file back to the disk.
+
+    It needs as much free space again as the file has; petalkit run waits until it is done.
+
+    Exit codes: 0, 1 it cannot be done now, 2 there is no journal, or usage.
+    """
+    file = file or FileOptions()
+    with file.open(settings) as journal:
+        before, after = journal.vacuum()
+    if file.as_json:
+        _print_json(journal=str(journal.path), before=before, after=after)
+    else:
+        text = f"{escape(str(journal.path))}: {before} bytes before, {after} now"
+        _console().print(Text(text))
+    return EXIT_OK
+
+
+def _unknown(message_id: str, journal: JournalFile) -> UsageError:
+    return UsageError(f"{str(journal.path)!r} knows no command of the ID {message_id!r}")
+
+
+def _console() -> Console:
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
+
+
+def _table(records: Sequence[CommandRecord]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("accepted", "state", "command", "messageId", "starts", "result"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("accepted", "state"))
+    for record in records:
+        table.add_row(
+            Text(moment(record.accepted_at)),
+            Text(record.state, _STYLES[record.state]),
+            Text(escape(record.command)),
+            Text("-" if record.message_id is None else escape(record.message_id)),
+            Text(str(record.starts)),
+            Text(what_became(record)),
+        )
+    return table
+
+
+def _print_json(**document: Any) -> None:
+    print(json.dumps(document))  # noqa: T201

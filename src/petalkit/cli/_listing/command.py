@@ -1,0 +1,182 @@
+"""`petalkit list`: what a petal serves, without running it: for people, or as JSON Schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from ..._authoring.binding import EMPTY
+from ..._authoring.petal import Petal
+from ..._authoring.registry import CommandSpec, CommandTable, build_table
+from ..._serving.process.logs import configure_logging
+from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
+from .._options import GENERAL, HostOptions
+from .._settings import loading
+from .._settings.variables import log_format, log_level
+from .._targets.host_petals import known_commands
+from .._targets.targets import Found, find_petals
+from .describing import field_lines, fields_of, model_lines
+from .schemas import describe_command, is_merged, result_node
+
+_INDENT = "      "
+
+
+def list_commands(  # noqa: D417 - what is left out has its words elsewhere
+    *targets: Annotated[str, Parameter(name="TARGET", negative=())],
+    config: Annotated[Path | None, Parameter(group=GENERAL)] = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
+    host: HostOptions | None = None,
+) -> int:
+    """Show the commands of petals: parameters, ranges, results, docs. Nothing is connected.
+
+    TARGET is as for run. Of a petal of the host it is shown what can be known without running it.
+
+    Args:
+        config: A TOML file whose [petals.NAME] tables reach the petals' constructors.
+        as_json: Print one JSON object, with the JSON Schema (2020-12) of every command's data and
+            result.
+    """
+    if not targets:
+        raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
+    configure_logging(log_level(None, "warning"), log_format(None))
+    loaded = loading.load(config=config)
+    opened = (host or HostOptions()).open(loaded)
+    found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
+    petals = found.petals
+    table = build_table(petals, unknown_keys=loaded.settings.unknown_keys)
+    if as_json:
+        described = [_as_json(petal, _specs_of(petal, table)) for petal in petals]
+        print(json.dumps({"petals": described}, indent=2))  # noqa: T201
+        return _report_wrong(found)
+    # Not wrapped: a pipe has no width, and a terminal wraps by itself.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    for petal in petals:
+        guide_petal: Any = getattr(petal, "guide_petal", None)
+        if guide_petal is not None:
+            lines = _describe_host_petal(petal, guide_petal)
+        else:
+            lines = _describe(petal, _specs_of(petal, table))
+        for line in lines:
+            console.print(line)
+    return _report_wrong(found)
+
+
+def _report_wrong(found: Found) -> int:
+    for one in found.wrong:
+        report(f"{one.target}: {one.message}", details=one.details)
+    return EXIT_USAGE if found.wrong else EXIT_OK
+
+
+def _specs_of(petal: Petal, table: CommandTable) -> list[CommandSpec]:
+    return sorted((one for one in table if one.petal == petal.name), key=lambda one: one.name)
+
+
+def _as_json(petal: Petal, specs: list[CommandSpec]) -> dict[str, Any]:
+    guide_petal: Any = getattr(petal, "guide_petal", None)
+    cls: Any = type(petal if guide_petal is None else guide_petal)
+    found = {"name": petal.name, "version": petal.version, "doc": _doc(cls)}
+    if guide_petal is None:
+        return {**found, "commands": [describe_command(spec) for spec in specs]}
+    # Of a petal of the host: what arguments its commands take, only it knows.
+    commands, complete = known_commands(guide_petal)
+    names = [
+        {"name": one.name, "doc": one.doc, "options": {"thread": one.thread}} for one in commands
+    ]
+    return {**found, "complete": complete, "commands": names}
+
+
+def _doc(cls: type) -> str:
+    return (inspect.getdoc(cls) or "") if cls.__doc__ else ""
+
+
+def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
+    """A petal of the host: names and docs; what arguments its commands take, only it knows."""
+    yield from _title(petal, type(guide_petal))
+    commands, complete = known_commands(guide_petal)
+    for command in commands:
+        yield Text("")
+        notes = "  [in a thread]" if command.thread else ""
+        yield Text.assemble("  ", (command.name, "bold cyan"), notes)
+        yield from _doc_lines(command.doc)
+    if not complete:
+        text = "more commands may be" if commands else "its commands are"
+        yield Text(f"  ({text} known when it runs)")
+    elif not commands:
+        yield Text("  (no commands)")
+    yield Text("")
+
+
+def _title(petal: Petal, cls: type) -> Iterator[Text]:
+    yield Text.assemble((petal.name, "bold"), " ", petal.version)
+    doc = _doc(cls)
+    if doc:
+        yield Text(f"  {doc.splitlines()[0]}", style="dim")
+
+
+def _doc_lines(doc: str) -> Iterator[Text]:
+    for line in doc.splitlines():
+        yield Text(f"      {line}" if line else "", style="dim")
+
+
+def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
+    yield from _title(petal, type(petal))
+    if not specs:
+        yield Text("  (no commands)")
+    for spec in specs:
+        yield Text("")
+        yield Text.assemble("  ", (spec.name, "bold cyan"), *_options(spec))
+        yield from _doc_lines(spec.doc)
+        yield from _arguments(spec)
+        yield from _result(spec)
+    yield Text("")
+
+
+def _options(spec: CommandSpec) -> Iterator[str]:
+    notes: list[str] = []
+    if spec.urgent:
+        notes.append("urgent")
+    if spec.thread:
+        notes.append("in a thread")
+    if spec.exclusive is not None:
+        waits = ", waits for its turn" if spec.when_busy == "wait" else ""
+        notes.append(f"exclusive {spec.exclusive!r}{waits}")
+    if spec.concurrency is not None:
+        notes.append(f"at most {spec.concurrency} at once")
+    if spec.idempotent:
+        notes.append("idempotent")
+    if not spec.journal:
+        notes.append("not in the journal")
+    if spec.unknown_keys == "refuse" and spec.known_keys is not None:
+        notes.append("refuses unknown keys")
+    notes.append("no timeout" if math.isinf(spec.timeout) else f"timeout {spec.timeout:g} s")
+    yield f"  [{', '.join(notes)}]"
+
+
+def _arguments(spec: CommandSpec) -> Iterator[Text]:
+    """Every key of `data` that the command knows."""
+    for one in spec.parameters:
+        if not one.whole:
+            yield from field_lines(
+                one.name, one.node, EMPTY if one.required else one.default, _INDENT
+            )
+        elif one.node is not None and one.node.keys is not None:
+            for name, node, default in fields_of(one.node):
+                yield from field_lines(name, node, default, _INDENT, (one.node,))
+        else:
+            yield from field_lines("data (the whole of it)", one.node, {}, _INDENT)
+
+
+def _result(spec: CommandSpec) -> Iterator[Text]:
+    node = result_node(spec)
+    if node is not None and node.name != "Any":
+        where = "" if is_merged(spec.result) else ", as `result`"
+        yield Text.assemble(_INDENT, ("->", "green"), f" {node.name}{where}")
+        yield from model_lines(node, _INDENT + "    ")

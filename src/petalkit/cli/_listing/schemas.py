@@ -1,0 +1,121 @@
+"""Commands as JSON Schema (2020-12): what `data` may be, and what is answered.
+
+The rule: a schema says what is enforced, made of the same nodes that enforce it. What no schema can
+say, such as a petal's own checks, is not in it: a schema never refuses what the device takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, TypeVar
+
+from ..._authoring.binding import EMPTY
+from ..._authoring.registry import CommandSpec
+from ..._values.structuring import CannotBuild, Node, Types, result_types_of
+from ..._values.types.hints import plain_class
+from ..._values.types.models.objects import with_default
+from ..._values.types.node import Defs, Schema
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def describe_command(spec: CommandSpec) -> dict[str, Any]:
+    """A command with its options and schemas, as JSON has it."""
+    return {
+        "name": spec.name,
+        "doc": spec.doc,
+        "options": {
+            "timeout": None if math.isinf(spec.timeout) else spec.timeout,
+            "concurrency": spec.concurrency,
+            "exclusive": spec.exclusive,
+            "when_busy": spec.when_busy,
+            "urgent": spec.urgent,
+            "idempotent": spec.idempotent,
+            "thread": spec.thread,
+            "journal": spec.journal,
+            "unknown_keys": spec.unknown_keys,
+        },
+        "data": data_schema(spec),
+        "result": result_schema(spec),
+    }
+
+
+def data_schema(spec: CommandSpec) -> Schema:
+    """What `data` may be."""
+    defs = Defs()
+    parts: list[Schema] = []
+    properties: dict[str, Schema] = {}
+    required: list[str] = []
+    for one in spec.parameters:
+        schema: Schema = {} if one.node is None else one.node.schema(defs)
+        if one.whole:
+            parts.append(schema)
+        else:
+            default = EMPTY if one.required else one.default
+            properties[one.name] = with_default(schema, default)
+            if one.required:
+                required.append(one.name)
+    own: Schema = {"type": "object"}
+    if properties:
+        own["properties"] = properties
+    if required:
+        own["required"] = required
+    refuses = spec.unknown_keys == "refuse" and spec.known_keys is not None
+    if not parts:
+        found = {**own, "additionalProperties": False} if refuses else own
+    else:
+        found = {"allOf": [*parts, own]} if properties else {**own, **parts[0]}
+        if refuses:
+            found = {**found, "unevaluatedProperties": False}
+    return _document(found, defs)
+
+
+def _document(schema: Mapping[str, Any], defs: Defs) -> Schema:
+    found: Schema = {"$schema": DIALECT, **schema}
+    return {**found, "$defs": defs.found} if defs.found else found
+
+
+def result_node(spec: CommandSpec) -> Node | None:
+    """What a command says that it returns; None when it does not, or nobody knows what that is."""
+    if spec.result is EMPTY or spec.result is None or spec.result is type(None):
+        return None
+    try:
+        return result_types_of(spec.converter).node(spec.result)
+    except CannotBuild:
+        return None
+
+
+def result_schema(spec: CommandSpec) -> Schema:
+    """The fields that an answer has beside those of the envelope, when it is a success."""
+    defs = Defs()
+    return _document(_answer(spec.result, result_types_of(spec.converter), defs), defs)
+
+
+def _answer(annotation: Any, types: Types, defs: Defs) -> Schema:
+    origin: Any = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _answer(typing.get_args(annotation)[0], types, defs)
+    if origin is typing.Union or origin is UnionType:
+        members = [_answer(one, types, defs) for one in typing.get_args(annotation)]
+        return {"type": "object"} if {"type": "object"} in members else {"anyOf": members}
+    if annotation in (EMPTY, Any, object, None, type(None)) or isinstance(annotation, TypeVar):
+        return {"type": "object"}
+    try:
+        schema = types.node(annotation).schema(defs)
+    except CannotBuild:
+        return {"type": "object"}
+    if is_merged(annotation):
+        return schema
+    return {"type": "object", "properties": {"result": schema}, "required": ["result"]}
+
+
+def is_merged(annotation: Any) -> bool:
+    """Whether a result is the fields of the answer, and not its `result`."""
+    cls = plain_class(annotation)
+    if not inspect.isclass(cls):
+        return False
+    return issubclass(cls, Mapping) or hasattr(cls, "__attrs_attrs__")

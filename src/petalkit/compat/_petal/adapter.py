@@ -1,0 +1,234 @@
+"""A petal of the guide as a petal of petalkit.
+
+The rule: the petal's start is over before its commands are judged unknown, and nothing of it, hook,
+handler or task, outlives it or holds up anybody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import attrs
+import trio
+
+from ..._authoring.context import CommandContext, OwnWords, PetalHost
+from ..._authoring.petal import Petal as NativePetal
+from ..._authoring.registry import CommandOptions, CommandResolver, CommandSpec, make_spec
+from ..._values.messages import Command
+from ..._values.settings.settings import RestartPolicy
+from .._errors import HookFailed
+from .._loop.loop import open_petal_loop
+from .asking import Asking
+from .desk import Desk
+from .exchange import Claim, Exchange
+from .hooks import Hooks
+from .proxies import Supplies
+from .routes import Routes
+
+logger = logging.getLogger("petalkit.compat")
+
+SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
+# Of `cleanup_timeout`: for each call of the petal that is cancelled at the end, and for the tasks
+# that are left after its hooks.
+CANCEL_SHARE = 0.05
+TASKS_SHARE = 0.25
+
+
+class GuidePetal(NativePetal):
+    """See the module. Made by `adapt`.
+
+    Attributes:
+        guide_petal: the petal of the guide.
+        settled: its start is over, well or not, and its commands may start.
+    """
+
+    __petalkit_beside_others__: ClassVar[bool] = True
+    __petalkit_ready_at_once__: ClassVar[bool] = False
+    __petalkit_resolver__: CommandResolver | None
+    restart_policy: RestartPolicy | None = (
+        "never"  # as their host does: they were not written to start twice
+    )
+
+    def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
+        self.guide_petal = petal
+        self.name = getattr(petal, "name", None) or type(petal).__name__
+        self.version = str(getattr(petal, "version", "0"))
+        self.__petalkit_resolver__ = routes
+        self.settled = trio.Event()
+        self._routes = routes
+        self._supplies = supplies
+        self._desk = Desk(self.name)
+        self._asking: Asking | None = None
+        self._template: CommandSpec | None = None
+        self._specs: dict[str, CommandSpec] = {}
+        self._prefixes: set[str] = set()
+        self._prefixes_of = -1  # the number of keys that they are made of
+        routes.add(self)
+
+    # -- what routing needs
+
+    def key_names(self) -> Collection[str]:
+        """The commands that it has handlers for, now."""
+        return [key for table in self._tables() for key in list(table) if isinstance(key, str)]
+
+    def has_key(self, name: str) -> bool:
+        """Whether it has a handler for that command, now."""
+        return any(name in table for table in self._tables())
+
+    def _tables(self) -> Iterator[Mapping[Any, Any]]:
+        for attribute in ("_command_handlers", "_mqtt_command_handlers"):
+            try:
+                table = getattr(self.guide_petal, attribute, None)
+            except Exception:  # a property of the petal's
+                logger.debug("petal %r: no table %s", self.name, attribute, exc_info=True)
+                continue
+            if isinstance(table, Mapping):
+                yield table
+
+    def prefixes(self) -> set[str]:
+        """What its commands start with, without the slash."""
+        keys = self.key_names()
+        if len(keys) != self._prefixes_of:  # asked for every command that nobody has as a key
+            self._prefixes = {self.name, *(key.rpartition("/")[0] for key in keys if "/" in key)}
+            self._prefixes_of = len(keys)
+        return self._prefixes
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it is in service."""
+        return (
+            self._asking is not None
+            and self.__petalkit_host__ is not None
+            and not self.__petalkit_host__.failed
+        )
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is in service, and its commands wait for the rest of its start."""
+        return self.is_served and not self.settled.is_set()
+
+    @property
+    def may_know(self) -> bool:
+        """Whether it is in service and has handlers, or is still getting them."""
+        return self.is_served and (bool(self._desk.registrations) or not self.settled.is_set())
+
+    def spec(self, name: str) -> CommandSpec | None:
+        """What the runtime needs to run a command in its name; None while it is not served."""
+        spec = self._specs.get(name)
+        if spec is None and self._template is not None:
+            known = self.has_key(name)
+            spec = attrs.evolve(self._template, name=name, guessed=not known)
+            if known:  # other names are made up by senders, without end
+                if len(self._specs) >= SPECS_MAX:
+                    self._specs.clear()
+                self._specs[name] = spec
+        return spec
+
+    def begin(self, command: Command, context: CommandContext, claim: Claim) -> Exchange:
+        """Give it a command; see `Asking.begin`."""
+        if self._asking is None:  # it has just ended
+            return Exchange(command, claim, context.identity)
+        return self._asking.begin(command, context, claim)
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Wait for its answer, or its silence; see `Asking.finish`."""
+        if self._asking is not None:
+            await self._asking.finish(exchange, has_keys=bool(self.key_names()))
+
+    async def __petalkit_wait_work_done__(self) -> None:
+        """Wait until no handler runs on after its answer."""
+        if self._asking is not None:
+            await self._asking.wait_left()
+
+    async def _serve(self, command: Command, context: CommandContext) -> OwnWords | None:
+        return await self._routes.serve(self, self.__petalkit_served__(), command, context)
+
+    # -- life
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Open the loop, call the first hooks, serve; at the end the hooks of the end."""
+        host = self.__petalkit_served__()
+        settings = host.settings
+        options = CommandOptions(name=self.name, timeout=settings.compat_timeout)
+        self._template = make_spec(self, options, self._serve)
+        self._specs.clear()
+        self.settled = trio.Event()
+        self._routes.serve_with(host)
+        async with open_petal_loop(self.name, TASKS_SHARE * settings.cleanup_timeout) as loop:
+            self._desk.open(host, loop)
+            hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
+            try:
+                await hooks.begin()
+                self._asking = Asking(self._desk, loop, settings)
+                first = functools.partial(self._routes.is_first, self)
+                self.nursery.start_soon(self._go_on, host, hooks, name=f"start of {self.name}")
+                self.nursery.start_soon(hooks.watch_organization, first, name="organization ID")
+                self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
+                yield
+            finally:
+                loop.cancel_limit = CANCEL_SHARE * settings.cleanup_timeout
+                if self._asking is not None:
+                    await self._asking.end_left()
+                await hooks.end()
+                self._asking = None
+                self._desk.close()
+                self._settle(host)
+
+    async def _go_on(self, host: PetalHost, hooks: Hooks) -> None:
+        """The rest of the start; then the commands start that have waited for it.
+
+        When it fails, they are answered for first, and it is settled where the lifespan is left.
+        """
+        await hooks.go_on()
+        for name, other in self._routes.also_served_by(self).items():
+            text = "petal %r: the command %r is served by petal %r, which was given first"
+            logger.warning(text, self.name, name, other, extra={"petal": self.name})
+        if self._desk.takes_commands:
+            with trio.move_on_after(host.settings.compat_hook_timeout):
+                await self._desk.registered.wait()
+        self._settle(host)
+
+    def _settle(self, host: PetalHost) -> None:
+        if not self.settled.is_set():
+            self.settled.set()
+            host.open_line(self.name)
+
+    async def _watch_loop(self, loop: Any) -> None:
+        """A petal that stops its own loop is out of service. No limit: most never do."""
+        await loop.wait_stopped()
+        raise HookFailed("loop.stop", "was called: the petal's asyncio loop has ended")
+
+
+def adapt(
+    *petals: Any,
+    proxies: Mapping[str, Any] | None = None,
+    proxy_factories: Mapping[str, Callable[[], Any]] | None = None,
+) -> list[NativePetal]:
+    """Petals written for the guide, or for its host, as petals that petalkit serves.
+
+    Serve all of one process from one call: they share the routing of commands::
+
+        petalkit.run(*adapt(FlightLogPetal(), CameraPetal()), NativePetal())
+
+    Args:
+        petals: instances; what derives from `petalkit.compat.Petal`, or has its methods.
+        proxies: further proxies by name, as they are; None for one that petals do without.
+        proxy_factories: the same, made anew for each petal in its loop; what has `start` and
+            `stop` is started before the petal, and stopped after it.
+
+    Raises:
+        TypeError: one is a class, or no petal of the guide.
+    """
+    for petal in petals:
+        if isinstance(petal, type):
+            raise TypeError(f"adapt() takes instances: write {petal.__name__}()")
+        if not all(callable(getattr(petal, hook, None)) for hook in ("inject_proxies", "startup")):
+            raise TypeError(f"adapt() takes petals of the guide, and not {type(petal).__name__}")
+    supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
+    routes = Routes()
+    return [GuidePetal(petal, routes, supplies) for petal in petals]

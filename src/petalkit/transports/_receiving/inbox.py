@@ -1,0 +1,86 @@
+"""What has come on a link, until whoever receives takes it.
+
+The rule: nothing that came before the loss of the link is lost with it; the loss is told after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from ..._values.errors import ConnectionLost
+from .._contract import Delivery
+
+
+class Inbox:
+    """See the module. Its bound is the link's: that stops reading.
+
+    Args:
+        loss: why nothing more comes, as a new exception; None while something may.
+        on_taken: called whenever all of it has been taken.
+
+    Attributes:
+        deliveries: what is here; add to it, then call `hand_over` once.
+        size: bytes of their payloads, as far as they were added to it.
+    """
+
+    def __init__(
+        self, loss: Callable[[], ConnectionLost | None], on_taken: Callable[[], object]
+    ) -> None:
+        self._loss = loss
+        self._on_taken = on_taken
+        self.deliveries: list[Delivery] = []
+        self.size = 0
+        self._receiver = trio.lowlevel.ParkingLot()
+        self._sink: Callable[[Sequence[Delivery]], bool] | None = None
+
+    def hand_over(self) -> None:
+        """Give what is here to whoever waits for it, if somebody does."""
+        if not (self.deliveries and self._receiver):
+            return
+        if self._sink is None:
+            self._receiver.unpark()
+        elif not self._sink(self._take()):
+            self._sink = None
+            self._receiver.unpark()
+
+    def tell_loss(self) -> None:
+        """Let whoever waits see that the link is lost."""
+        self._receiver.unpark_all()
+
+    def _take(self) -> list[Delivery]:
+        batch, self.deliveries, self.size = self.deliveries, [], 0
+        self._on_taken()
+        return batch
+
+    async def receive(self) -> Sequence[Delivery]:
+        """See `Link.receive`."""
+        if self._receiver:
+            raise trio.BusyResourceError("another task receives from this link already")
+        if self.deliveries:
+            await trio.lowlevel.checkpoint()
+        while not self.deliveries:
+            await self._park()
+        return self._take()
+
+    async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
+        """See `Link.deliver`."""
+        if not sink(await self.receive()):
+            return
+        self._sink = sink
+        try:
+            while self._sink is not None:
+                if self.deliveries:  # came with the loss, or while nobody was parked
+                    if not sink(self._take()):
+                        return
+                else:
+                    await self._park()
+        finally:
+            self._sink = None
+
+    async def _park(self) -> None:
+        loss = self._loss()
+        if loss is not None:
+            raise loss
+        await self._receiver.park()

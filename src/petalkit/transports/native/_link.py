@@ -1,0 +1,381 @@
+"""One live connection of the native transport: a stream, a session, and the tasks between them.
+
+Three Trio tasks: one reads, one writes, one watches the clock. The protocol is the session's
+business (`_mqtt5_session`), which knows no I/O; here is only when to read, when to write, and whom
+to tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from ..._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, TransportError
+from ..._values.messages import Message
+from ..._values.settings.server_references import referral_of
+from ..._values.topics import TopicFilter
+from .._base_link import (
+    FAILURE,
+    MAYBE_3_1_1,
+    OUTGOING_BYTES,
+    READ_SIZE,
+    BaseLink,
+    filter_batches,
+    is_peers_doing,
+)
+from .._contract import ConnectOptions, Delivery, OnDone, fitted, wait_within
+from .._line.send_queue import Outflow, outflow
+from .._receiving.violations import PACKET_TOO_LARGE
+from ._events import Connected, Ended, Event, Published, Refused
+from ._publishing import WindowFull
+from ._session import ClientSession, filter_reason
+
+# Of a longer batch: after each piece the keep alive hears that it moves. A stream without a kernel
+# that can be asked gives no other sign, and a piece must leave within half a keep alive.
+WRITE_SIZE = 64 * 1024
+WRITE_SIZE_UNASKED = 8 * 1024
+LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
+
+UNTOLD_MAX = 10_000  # messages whose fate is known and told at the next flush
+
+_Broken = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class _Question:
+    """A SUBSCRIBE or UNSUBSCRIBE that waits for its answer."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.codes: Sequence[int] | None = None
+
+
+class NativeLink(BaseLink):
+    """A `Link` over one stream. Made and driven by `NativeTransport.connect`.
+
+    Args:
+        stream: connected; closed by whoever opened it.
+        session: of the client ID; nobody else uses it meanwhile.
+        options: what CONNECT says, and the bounds.
+        name: of the broker, for messages.
+        username: for the broker.
+        password: the same.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        session: ClientSession,
+        options: ConnectOptions,
+        name: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        super().__init__(options)
+        self._stream = stream
+        self._session = session
+        self._name = name
+        self._session_present = False
+        self._refused: Refused | None = None
+        self._decided = trio.Event()  # CONNACK, or none any more
+        self._questions: dict[int, _Question] = {}
+        self._sending = 0  # bytes on their way into the stream
+        self._piece = WRITE_SIZE if self._outflow() else WRITE_SIZE_UNASKED
+        self._pongs = session.pongs
+        self._published = False  # since the last flush
+        self._ping_waits = False  # for the next flush
+        self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
+        session.connect(
+            options,
+            packet_limit=self._packet_limit,
+            on_output=self._wake_writer,
+            username=username,
+            password=password,
+        )
+
+    def __repr__(self) -> str:
+        return f"<NativeLink to {self._name}, {self._state()}>"
+
+    @property
+    def session_present(self) -> bool:
+        """See `Link.session_present`."""
+        return self._session_present
+
+    @property
+    def publish_maximum(self) -> int:
+        """See `Link.publish_maximum`."""
+        return self._session.publish_maximum
+
+    # -- life
+
+    @asynccontextmanager
+    async def _open(self, deadline: float) -> AsyncGenerator[None]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._write)
+            await self._wait_connack(self._decided, deadline)
+            if not self._up:
+                self._lose(f"no CONNACK in time{MAYBE_3_1_1}")
+            yield
+
+    def _connect_error(self) -> TransportError:
+        if self._refused is not None:
+            return RejectedByBroker(self._refused.reason_code, self._refused.text)
+        return ConnectFailed(f"no link to {self._name}: {self._lost}")
+
+    async def leave(self) -> None:
+        """See `BaseLink.leave`."""
+        if self._lost is not None or not self._up:
+            return
+        self._leaving = True
+        self._session.disconnect()
+        self._room.set()
+        self._writer.unpark_all()
+        await self._ended.wait()
+
+    def _take_owed(self) -> Iterable[OnDone]:
+        self._decided.set()
+        for question in self._questions.values():
+            question.done.set()
+        soon, self._soon = self._soon, []
+        for on_done, error in soon:
+            on_done(error or self._gone())  # it never left
+        return self._session.lose_connection()
+
+    def _check_up(self) -> None:
+        super()._check_up()
+        if self._session.state != "connected":
+            raise ConnectionLost("the connection is ending")
+
+    # -- reading
+
+    async def _read(self) -> None:
+        while self._lost is None:
+            if self._full() and not self._leaving:
+                await self._wait_for_room()
+            try:
+                data = await self._stream.receive_some(READ_SIZE)
+            except _Broken as error:
+                cause = error.__cause__ or error
+                self._lose_stream(f"reading failed: {cause}", cause, speaks_mqtt_5=True)
+                return
+            if not data:
+                self._lose_stream("the broker closed the connection", None, speaks_mqtt_5=True)
+                return
+            self._watch.heard(trio.current_time())
+            if not self._leaving:
+                last_words = self._take(self._session.receive_data(data))
+                if last_words:
+                    await self._send_last(last_words)
+
+    def _take(self, events: list[Event]) -> bytes:
+        """Tell everybody what has happened; what is to be sent on a link that is lost now."""
+        inbox = self._inbox
+        for event in events:
+            kind = type(event)
+            if kind is Delivery:
+                inbox.deliveries.append(event)  # type: ignore[arg-type]
+                inbox.size += len(event.payload)  # type: ignore[union-attr]
+            elif kind is Published:
+                self._on_published(event)  # type: ignore[arg-type]
+            elif isinstance(event, Ended):
+                last_words = b"" if event.by_server else self._session.data_to_send()
+                self.referral = referral_of(event.reason_code, event.server_reference)
+                self._lose(event.text, reason_code=event.reason_code if event.by_server else None)
+                return last_words
+            else:
+                self._on_answer(event)
+        if self._session.pongs != self._pongs:
+            self._count_pongs()
+        inbox.hand_over()
+        if self._session.unsent:
+            self._wake_writer()
+            if self._session.unsent > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it
+                self._lose("the broker does not take the answers that it asks for")
+        return b""
+
+    def _count_pongs(self) -> None:
+        while self._pongs < self._session.pongs:
+            self._pongs += 1
+            self._watch.echoed(trio.current_time())
+
+    def _on_published(self, event: Published) -> None:
+        self._wake_publishers()
+        if event.reason_code >= FAILURE:
+            event.on_done(RejectedByBroker(event.reason_code, event.text))
+        else:
+            event.on_done(None)
+
+    def _on_answer(self, event: Event) -> None:
+        if isinstance(event, Connected):
+            self._up = True
+            self._session_present = event.session_present
+            self._accept_limits(self._session.broker_limits)
+            # 0 turns it off; pinging all the same is allowed, and finds a dead peer.
+            keep_alive = event.keep_alive or self._options.keep_alive
+            self._watch.interval = min(self._watch.interval, keep_alive)
+            self._decided.set()
+        elif isinstance(event, Refused):
+            self._refused = event
+            self.referral = referral_of(event.reason_code, event.server_reference)
+            self._lose(event.text)
+        elif not isinstance(event, Delivery | Published | Ended):
+            question = self._questions.pop(event.packet_id, None)
+            if question is not None:
+                question.codes = event.reason_codes
+                question.done.set()
+
+    async def _send_last(self, data: bytes) -> None:
+        """The DISCONNECT that says what the broker did wrong; the link is lost already."""
+        if self._sending:
+            return  # in the middle of a packet that the broker does not take
+        with trio.move_on_after(self._options.disconnect_timeout, shield=True):
+            with contextlib.suppress(*_Broken):  # nobody there to be told
+                await self._stream.send_all(data)
+
+    # -- writing
+
+    async def _write(self) -> None:
+        session = self._session
+        while self._lost is None:
+            if not (session.wants_to_send or self._soon):
+                await self._writer.park()
+                if not (self._published or self._leaving):
+                    # Acknowledgements: the answer is mostly one step behind, and leaves with them.
+                    await trio.lowlevel.checkpoint()
+            else:
+                # More came meanwhile, maybe by `on_done`, and sending need not be a checkpoint.
+                await trio.lowlevel.checkpoint()
+            self._published = self._ping_waits = False
+            self._report_soon()
+            data = session.data_to_send()
+            if data and not await self._send(data):
+                return
+            if self._leaving and not session.wants_to_send:
+                await self._half_close()
+                return
+            self._wake_publishers()
+
+    async def _send(self, data: bytes) -> bool:
+        self._sending = len(data)
+        rest = memoryview(data)
+        try:
+            piece = self._piece
+            while len(rest) > piece:
+                await self._stream.send_all(rest[:piece])
+                rest = rest[piece:]
+                self._sending = len(rest)
+                self._watch.sent(trio.current_time(), more=True)
+            await self._stream.send_all(rest)
+        except _Broken as error:
+            # The broker may have said why before it closed: a DISCONNECT that waits to be read.
+            self._room.set()
+            with trio.move_on_after(LAST_WORDS):
+                await self._ended.wait()
+            text = f"writing failed: {error.__cause__ or error}"
+            self._lose(text, closed=is_peers_doing(error))
+            return False
+        finally:
+            self._sending = 0
+        self._watch.sent(trio.current_time(), more=self._ping_waits)
+        return True
+
+    async def _half_close(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            try:
+                await self._stream.send_eof()
+            except _Broken as error:
+                self._lose(f"writing failed: {error.__cause__ or error}")
+
+    def _publishable(self) -> bool:
+        return self._session.publishable and not self._stuffed()
+
+    def _stuffed(self) -> bool:
+        """Whether so much waits for the writer that not even QoS 0 may be added."""
+        waiting = self._session.unsent + self._sending
+        return waiting >= OUTGOING_BYTES or len(self._soon) >= UNTOLD_MAX
+
+    def publish_nowait(self, message: Message, on_done: OnDone) -> None:
+        """See `Link.publish_nowait`."""
+        session = self._session
+        # The session of a lost link may be connected again, over another.
+        if self._lost is not None or session.state != "connected":
+            self._check_up()
+        if self._stuffed():
+            raise trio.WouldBlock
+        if not self._fits_all:
+            message = fitted(message, self._broker_limits)
+        size = len(message.payload)
+        try:
+            if size > self._options.payload_max:
+                text = f"Packet too large ({size} bytes of payload)"
+                raise RejectedByBroker(PACKET_TOO_LARGE, text)
+            session.publish(message, on_done)
+        except WindowFull:
+            raise trio.WouldBlock from None
+        except RejectedByBroker as error:
+            self._soon.append((on_done, error))
+        else:
+            if not message.qos:
+                self._soon.append((on_done, None))
+        self._published = True
+        self._wake_writer()
+
+    def _report_soon(self) -> None:
+        """Tell who may not be told inside `publish_nowait`."""
+        if self._soon:
+            soon, self._soon = self._soon, []
+            for on_done, error in soon:
+                on_done(error)
+
+    def _ping(self) -> None:
+        if self._session.state == "connected":
+            self._session.ping()
+            self._ping_waits = True
+            self._wake_writer()
+
+    def _outflow(self) -> Outflow | None:
+        return outflow(self._stream)
+
+    def _unsent(self) -> int:
+        return self._session.unsent + self._sending
+
+    # -- asking
+
+    async def subscribe(self, filters: Sequence[TopicFilter]) -> Sequence[int]:
+        """See `Link.subscribe`."""
+        granted: list[int] = []
+        for batch in filter_batches(filters):
+            codes = await self._ask(self._session.subscribe, batch, "SUBACK")
+            for text, code in zip(batch, codes, strict=True):
+                if code >= FAILURE:
+                    raise RejectedByBroker(code, f"{filter_reason(code)} to filter {text!r}")
+                granted.append(code)
+        return granted
+
+    async def unsubscribe(self, filters: Sequence[TopicFilter]) -> None:
+        """See `Link.unsubscribe`."""
+        for batch in filter_batches(filters):
+            await self._ask(self._session.unsubscribe, batch, "UNSUBACK")
+
+    async def _ask(
+        self, send: Callable[[Sequence[str]], int], filters: list[str], answer: str
+    ) -> Sequence[int]:
+        self._check_up()
+        packet_id = send(filters)
+        question = self._questions[packet_id] = _Question()
+        self._wake_writer()
+        self._asking += 1
+        self._read_on()
+        try:
+            await wait_within(question.done, self.patience(self._options.subscribe_timeout))
+        finally:
+            self._asking -= 1
+            self._questions.pop(packet_id, None)
+        if question.codes is None:
+            self._lose(f"no {answer} in time")
+            raise self._gone()
+        return question.codes
