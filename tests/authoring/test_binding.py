@@ -536,6 +536,62 @@ async def test_the_nearest_rule_for_unknown_keys_wins(autojump_clock: object) ->
     assert await codes(Zoomer(), unknown_keys="refuse") == ["INVALID_DATA", None]
 
 
+class Zoomed(Petal):
+    name = "zoomed"
+
+    @command("zoom")
+    async def zoom(self, factor: float = 1.0, smooth: bool = False) -> dict[str, Any]:
+        if factor == 0:
+            raise CommandError("NO_ZOOM", "there is none", details={"factor": 0})
+        if factor == 13:
+            raise RuntimeError
+        return {"unknown_keys": "mine"} if factor == 2 else {"factor": factor}
+
+
+IGNORED = [{"path": "data.smoth", "message": "is not a known field; did you mean 'smooth'?"}]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("dialect", ["guide", "host-0.2"])
+@pytest.mark.parametrize(
+    ("factor", "code", "beside"),
+    [
+        (1.5, None, {"factor": 1.5}),
+        (0, "NO_ZOOM", {"factor": 0}),
+        (13, "HANDLER_ERROR", {}),
+        ("x", "INVALID_DATA", {}),
+    ],
+)
+async def test_every_response_tells_the_sender_of_ignored_keys(
+    factor: Any, code: str | None, beside: dict[str, Any], dialect: Any, autojump_clock: object
+) -> None:
+    async with open_harness(Zoomed(), settings=Settings(dialect=dialect)) as harness:
+        for _ in range(2):  # not only once, as in the log
+            response = await harness.call("zoomed/zoom", {"factor": factor, "smoth": True})
+            assert response.error_code == code
+            assert response.get("unknown_keys") == IGNORED
+            assert beside.items() <= response.items()
+        assert "unknown_keys" not in await harness.call("zoomed/zoom", {"factor": factor})
+
+
+@pytest.mark.trio
+async def test_what_was_ignored_takes_nothing_from_a_result(autojump_clock: object) -> None:
+    async with open_harness(Zoomed(), settings=Settings(payload_max=150)) as harness:
+        own = await harness.call("zoomed/zoom", {"factor": 2, "smoth": 1})
+        assert own["unknown_keys"] == "mine"
+        long = await harness.call("zoomed/zoom", {"smoth": 1})
+        assert (long.success, "unknown_keys" in long) == (True, False)
+
+
+@pytest.mark.trio
+async def test_ignored_keys_that_are_told_are_bounded(autojump_clock: object) -> None:
+    async with open_harness(Zoomed()) as harness:
+        response = await harness.call("zoomed/zoom", {f"{n}" + "x" * 1000: 1 for n in range(50)})
+    told = response["unknown_keys"]
+    assert len(told) == 20
+    assert max(len(one["path"]) for one in told) < 80
+
+
 # -- a model's own code, through a runtime
 
 

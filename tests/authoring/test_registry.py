@@ -391,3 +391,16 @@ async def test_a_runtime_refuses_in_the_same_words(petal: Any, autojump_clock: o
         async with open_harness(petal):
             pytest.fail("it was served")
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("attribute", ["name", "version", "prefix", "converter", "unknown_keys"])
+def test_an_attribute_that_raises_is_its_petals_mistake_alone(attribute: str) -> None:
+    """It ended `petalkit list` of a whole folder with a traceback."""
+
+    def raising(_: object) -> Any:
+        raise RuntimeError("no camera")
+
+    cls = type("Camera", (Petal,), {"name": "camera", attribute: property(raising)})
+    assert str(refusal(cls())) == (
+        f"petal 'Camera': reading its {attribute!r} raises RuntimeError; make it a plain attribute"
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from petalkit._serving.loggers import watch_handler
 from petalkit.cli import main
 from petalkit.cli._checks.broker import broker as _broker
 from petalkit.cli._checks.broker import device as _device
@@ -61,10 +62,13 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     modules = set(sys.modules)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
+    watch_handler(None)
+    logging.getLogger("petalkit").setLevel(logging.NOTSET)
     root.handlers[:], _ = handlers, root.setLevel(level)
     for name in set(sys.modules) - modules:
         file = getattr(sys.modules[name], "__file__", None)

@@ -281,6 +281,33 @@ def test_call_says_how_to_send_it_again(
     assert run_cli("call", "p/x").err.splitlines()[1:] == [f"petalkit: error: {advice}"]
 
 
+def test_call_names_the_keys_that_the_device_ignored(device: FakeClient, run_cli: RunCli) -> None:
+    device.outcome = {
+        "success": True,
+        "unknown_keys": [
+            {"path": "data.smoth", "message": "is not a known field; did you mean 'smooth'?"},
+            {"path": "data.\x1b[2J", "message": "is not a known field"},
+        ],
+    }
+    outcome = run_cli("call", "p/x", '{"smoth": true}')
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err.splitlines() == [
+        "petalkit: warning: the device ignored data.smoth, which is not a known field; "
+        "did you mean 'smooth'?",
+        "petalkit: warning: the device ignored data.\\x1b[2J, which is not a known field",
+    ]
+    assert json.loads(run_cli("call", "p/x", "--json").out) == device.outcome
+
+
+@pytest.mark.parametrize("own", [3, ["a"], [{"path": "x"}], {"path": "x", "message": "y"}])
+def test_a_result_may_hold_unknown_keys_of_its_own(
+    own: Any, device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = {"success": True, "unknown_keys": own}
+    outcome = run_cli("call", "p/x")
+    assert (json.loads(outcome.out), outcome.err) == ({"unknown_keys": own}, "")
+
+
 HOST_HEAD = {"messageId": "m", "phase": "result", "timestamp": "t", "deviceId": "Instance-1"}
 
 

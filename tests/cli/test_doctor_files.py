@@ -385,6 +385,18 @@ def test_a_petal_that_cannot_be_loaded_is_named(
     assert report["petals"]["verdict"] == "skipped"
 
 
+def test_a_petal_with_a_mistake_is_not_told_of_two_names(doctor: Doctor, tmp_path: Path) -> None:
+    text = "from petalkit import Petal, command\nclass P(Petal):\n    name = 'p'\n"
+    text += "    @command('go')\n    async def go(self, x: Ellipsis) -> None: ...\n"
+    (tmp_path / "p.py").write_text(text)
+    petal, petals = (
+        one for one in doctor("p.py", *NOWHERE).checks if one["id"].startswith("petal")
+    )
+    assert (petal["verdict"], "'x'" in petal["found"]) == ("failed", True)
+    assert petal["todo"][0].startswith("`petalkit list TARGET`")
+    assert (petals["verdict"], petals["todo"]) == ("skipped", [])
+
+
 def test_two_petals_of_one_name(doctor: Doctor, example_file: Path) -> None:
     report = doctor(str(example_file), str(example_file), *NOWHERE, *WHO)
     assert [check["verdict"] for check in report.checks if check["id"] == "petal"] == ["ok", "ok"]

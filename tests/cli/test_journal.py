@@ -14,11 +14,12 @@ import pytest
 
 from petalkit import ConfigError, Settings
 from petalkit._serving.ledger.journal.forms import command_extras
-from petalkit._serving.ledger.journal.records import Settled
+from petalkit._serving.ledger.journal.records import JournalError, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply
 from petalkit.cli import _run
+from petalkit.cli._checks.machine import journal as _checks_journal
 from petalkit.cli._journal.path import default_path, safe_name, with_journal
 from petalkit.cli._settings.loading import load
 
@@ -378,6 +379,67 @@ def test_the_doctor_looks_at_it_and_changes_nothing(doctor: Any, path: Path) -> 
     }
 
 
+IN_USE = (
+    "Another `petalkit run` with it would be refused: if it serves this device already, stop it, "
+    "or give this one another device_id; if it serves another device, name another file."
+)
+
+
+def test_the_doctor_says_what_to_do_about_a_journal_in_use(
+    doctor: Any, path: Path, tmp_path: Path
+) -> None:
+    def check(*options: str) -> dict[str, Any]:
+        found: dict[str, Any] = doctor("--broker", "mqtts://127.0.0.1:1", *WHO, *options)["journal"]
+        return found
+
+    (tmp_path / "link").symlink_to(path)
+    with opened(path):
+        for options in ((), ("--journal", "link")):  # the lock is beside the file itself
+            found = check(*options)
+            assert (found["verdict"], found["todo"]) == ("ok", [IN_USE])
+            assert f"{path}, in use by process {os.getpid()}: " in found["found"]
+    assert check()["todo"] == []
+    with opened(tmp_path / "theirs", device_id="e"):
+        found = check("--journal", "theirs")
+    assert f"in use by process {os.getpid()} belongs to the device 'e'" in found["found"]
+
+
+def test_the_doctor_has_nothing_against_a_file_that_the_next_run_makes_a_journal(
+    doctor: Any, tmp_path: Path, run_cli: RunCli
+) -> None:
+    (tmp_path / "empty").touch(0o600)
+    found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO, "--journal", "empty")["journal"]
+    assert (found["verdict"], "is empty: no runtime has used it yet" in found["found"]) == (
+        "ok",
+        True,
+    )
+    assert "start it, or name another" in run_cli("journal", "list", "--journal", "empty").err
+
+
+@pytest.mark.parametrize(
+    ("reason", "todo"),
+    [
+        ("is mounted as a single file; mount the folder", "Mount the folder"),
+        ("is of version 9, from a newer petalkit; this one knows 2", "Install that version again"),
+        ("files cannot be locked there; use a folder on a disk", "on a disk of this machine"),
+        ("has no room: the disk is full", "Make room"),
+        ("is an SQLite file of another program", "Name a file that it can be"),
+    ],
+)
+def test_the_doctor_has_advice_for_each_reason(
+    reason: str, todo: str, doctor: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise JournalError(path, reason)
+
+    monkeypatch.setattr(_checks_journal, "refuse_mounted", refuse)
+    with opened(path):
+        pass
+    found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
+    assert (found["verdict"], reason in found["found"]) == ("failed", True)
+    assert todo in found["todo"][0]
+
+
 def test_the_doctor_reads_what_a_crash_has_left(doctor: Any, path: Path, tmp_path: Path) -> None:
     with opened(tmp_path / "other") as store:
         store.write([*done(1), accepted(3)])
@@ -404,7 +466,8 @@ def test_the_doctor_finds_what_is_wrong(doctor: Any, path: Path, tmp_path: Path)
     found = check("--journal", "text/folder/j")
     assert (found["verdict"], "text is no folder" in found["found"]) == ("failed", True)
     (tmp_path / "link").symlink_to("nowhere")
-    assert "is a link to nothing" in check("--journal", "link")["found"]
+    found = check("--journal", "link")  # the file that it leads to is made, as by a run
+    assert (found["verdict"], f"will make {tmp_path / 'nowhere'}" in found["found"]) == ("ok", True)
     with opened(tmp_path / "theirs", device_id="e"):
         pass
     found = check("--journal", "theirs")

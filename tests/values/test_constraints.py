@@ -190,3 +190,23 @@ def test_a_bug_in_a_predicate_is_no_mistake_of_the_senders_but_a_value_error_is(
         raise ValueError("is odd")
 
     assert told(Annotated[int, at.Predicate(odd)], 5) == ["data is odd"]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Annotated[int, msgspec.Meta(ge=10, le=5)],
+        Annotated[float, at.Gt(1), at.Lt(1)],
+        Annotated[float, at.Ge(1), at.Lt(1)],
+        Annotated[Annotated[int, at.Ge(10)], at.Le(5)],
+        Annotated[int | None, msgspec.Meta(gt=10, lt=5)],
+        Annotated[str, msgspec.Meta(min_length=3, max_length=2)],
+    ],
+)
+def test_bounds_with_nothing_between_them_are_refused(annotation: Any) -> None:
+    """Else every value would be the sender's mistake."""
+    assert "no value" in refusal(annotation)
+
+
+def test_bounds_with_one_value_between_them_are_good() -> None:
+    assert take(Annotated[int, msgspec.Meta(ge=5, le=5)], 5) == 5

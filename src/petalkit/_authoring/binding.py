@@ -11,7 +11,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import cattrs
@@ -19,6 +19,7 @@ import cattrs
 from .._values.errors import ErrorCode, PayloadError, RegistrationError
 from .._values.messages import Command
 from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
+from .._values.types.defaults import default_problem
 from .._values.types.hints import Unresolved, bind, lineage, resolve, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.objects import MISSING
@@ -26,11 +27,38 @@ from .context import CommandContext
 from .unknown_keys import UnknownKeys, UnknownKeysRule
 
 Handler = Callable[..., Any]
-Binder = Callable[[Command, Callable[[], CommandContext]], dict[str, Any]]
 Refuse = Callable[..., RegistrationError]
 EMPTY = inspect.Parameter.empty
 _Whole = tuple[str, Structure | None]
 _Fields = tuple[tuple[str, Structure | None, bool], ...]
+
+
+class Caller(Protocol):
+    """Whoever has arguments bound.
+
+    Attributes:
+        ignored: set to what was ignored, when something was.
+    """
+
+    ignored: tuple[Problem, ...]
+
+
+class Binder(Protocol):
+    """Makes the arguments of a command."""
+
+    def __call__(
+        self,
+        command: Command,
+        context: Callable[[], CommandContext],
+        caller: Caller | None = None,
+        /,
+    ) -> dict[str, Any]:
+        """The arguments.
+
+        Raises:
+            PayloadError: `data` does not fit.
+        """
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -211,6 +239,10 @@ def _parameter(
         except CannotBuild as error:
             raise refuse(_cannot(annotation, error), parameter.name) from error
     is_whole = parameter.name == "data"
+    if node is not None and not is_whole:  # that one is always there: `{}` when it is absent
+        problem = default_problem(node, parameter.default)
+        if problem is not None:
+            raise refuse(problem, parameter.name)
     required = parameter.default is EMPTY
     return Parameter(
         name=parameter.name,
@@ -281,7 +313,12 @@ def _binder(
 ) -> Binder:
     known = None if strange is None else strange.known
 
-    def bind(command: Command, context: Callable[[], CommandContext]) -> dict[str, Any]:
+    def bind(
+        command: Command,
+        context: Callable[[], CommandContext],
+        caller: Caller | None = None,
+        /,
+    ) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         data = command.data
         problems: list[Problem] = []
@@ -302,7 +339,11 @@ def _binder(
                 problems.append(Problem(f".{name}", MISSING, MISSING))
         if known is not None and not known.issuperset(data):
             assert strange is not None
-            problems += strange.judge(command)
+            found = strange.judge(command)
+            if strange.refuses:
+                problems += found
+            elif caller is not None:
+                caller.ignored = tuple(found)
         if problems:
             raise invalid_data(problems)
         if context_name is not None:

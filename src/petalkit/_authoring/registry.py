@@ -249,6 +249,8 @@ def check_petal(petal: CommandSource) -> None:
         cls = petal.__qualname__
         raise RegistrationError(f"is a class; give an instance: {cls}()", petal=cls)
     cls = type(petal).__qualname__
+    for attribute in _OWN_ATTRIBUTES:
+        _check_readable(petal, attribute, cls)
     name: object = getattr(petal, "name", None)
     if not isinstance(name, str) or not name:
         raise RegistrationError(f'class {cls} has no name: write name = "my-petal"', petal=cls)
@@ -287,6 +289,19 @@ def check_petal(petal: CommandSource) -> None:
         raise RegistrationError(
             "write @contextlib.asynccontextmanager over it", petal=name, method="lifespan"
         )
+
+
+# What is read of a petal, here and later.
+_OWN_ATTRIBUTES = ("name", "version", "prefix", "converter", "unknown_keys", "restart_policy")
+
+
+def _check_readable(petal: CommandSource, attribute: str, cls: str) -> None:
+    """A property of the petal's own is its own code: what it raises is its mistake alone."""
+    try:
+        getattr(petal, attribute, None)
+    except Exception as error:
+        text = f"reading its {attribute!r} raises {type(error).__name__}; make it a plain attribute"
+        raise RegistrationError(text, petal=cls) from error
 
 
 def _check_name(name: object, what: str, *, petal: str, method: str | None) -> None:

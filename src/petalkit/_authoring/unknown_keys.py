@@ -3,22 +3,26 @@
 The default is to ignore them. Commands come from clients that are updated at other times than
 devices, and those of the guide put more into `data` than a petal declares: to refuse would stop
 what works today. But a misspelt optional argument must not vanish without a word, so each unknown
-key of each command is named in the log, once, with the known key that it may have meant.
+key of each command is named in the log, once, with the known key that it may have meant; and the
+sender is told of those of its own command in each response.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from typing import Any
 
 from .._values.messages import Command
 from .._values.settings.settings import UnknownKeysRule as UnknownKeysRule
-from .._values.types.invalid import MAX_KEY, Problem, one_line
+from .._values.types.invalid import MAX_KEY, MAX_REPORTED_ERRORS, Problem, one_line, unknown_field
 from .._values.types.models.objects import near_key, unknown_keys
 
 logger = logging.getLogger("petalkit.commands")
 
 RULES = ("ignore", "refuse")
 MAX_NAMED = 32  # different keys of one command that the log names
+IGNORED_FIELD = "unknown_keys"  # of a response
 
 
 class UnknownKeys:
@@ -28,30 +32,39 @@ class UnknownKeys:
         known: the keys that the handler has a use for.
         rule: what to do with others.
         petal: whose command it is.
+
+    Attributes:
+        refuses: whether what is found is the sender's mistake.
     """
 
     def __init__(self, known: frozenset[str], rule: UnknownKeysRule, petal: str) -> None:
         self.known = known
-        self._rule = rule
+        self.refuses = rule == "refuse"
         self._petal = petal
-        self._named: set[str] = set()
+        self._named: dict[str, Problem] = {}
 
     def judge(self, command: Command) -> list[Problem]:
-        """What the sender is told of a command that has unknown keys; nothing is for the log."""
-        if self._rule == "refuse":
+        """What the sender is told of a command that has unknown keys, whether refused or not."""
+        if self.refuses:
             return unknown_keys(command.data, self.known)
+        found: list[Problem] = []
         for key in command.data:
-            if len(self._named) >= MAX_NAMED:
-                break
+            if key in self.known:
+                continue
             # Cut: these are kept, and a sender chooses how long they are.
             name = key[:MAX_KEY]
-            if key not in self.known and name not in self._named:
-                self._named.add(name)
-                self._name(command, name)
-        return []
+            problem = self._named.get(name)
+            if problem is None and len(self._named) < MAX_NAMED:
+                near = near_key(name, self.known)
+                # Kept: to look for a near one takes longer than all else here.
+                problem = self._named[name] = unknown_field("", name, near)
+                self._name(command, name, near)
+            found.append(problem or unknown_field("", name))
+            if len(found) >= MAX_REPORTED_ERRORS:
+                break
+        return found
 
-    def _name(self, command: Command, name: str) -> None:
-        near = near_key(name, self.known)
+    def _name(self, command: Command, name: str, near: str | None) -> None:
         hint = "" if near is None else f"; did the sender mean {near!r}?"
         more = "; no more of this command are named" if len(self._named) == MAX_NAMED else ""
         logger.warning(
@@ -65,3 +78,8 @@ class UnknownKeys:
                 "message_id": command.message_id,
             },
         )
+
+
+def ignored_fields(ignored: Iterable[Problem]) -> dict[str, Any]:
+    """What a response says of keys that were ignored, in the form of `errors`."""
+    return {IGNORED_FIELD: [{"path": f"data{path}", "message": text} for path, text, _ in ignored]}

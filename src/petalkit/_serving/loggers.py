@@ -1,31 +1,130 @@
-"""Our own loggers, kept on.
+"""Our own loggers, kept on, whoever configures logging and whenever.
 
-The trap: `logging.config` turns off every logger that exists and that it does not name, so that a
-petal that configures its own logging would silence all that petalkit has to tell.
+The rule: what petalkit has to tell is told; where logging is configured so that it would not be, it
+says so once and goes on. Code that turns off one of our loggers by itself means it, and is left
+alone. The trap: `logging.config` turns off every logger that exists and that it does not name, and
+with `basicConfig(force=True)` takes the handlers of the root logger away. A petal may do so in a
+handler or a thread, long after its start, when nobody looks. So our loggers refuse to be turned off
+by it, which costs nothing while they are read; and they look at the handlers when they write.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
+from types import FrameType
+from typing import Any
+
+_ADVICE = "configure logging with disable_existing_loggers=False"
+
+
+class _Kept(logging.Logger):
+    """A logger that `logging.config` cannot turn off."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "disabled" and value and _by_logging_config(sys._getframe(1)):
+            _watch.turned_off_at = _place(sys._getframe(1))
+            return
+        super().__setattr__(name, value)
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name
+        """Hand over a record; and tell first if something was done to the log."""
+        if _watch.turned_off_at is not None:
+            enable_again(f"the code at {_watch.turned_off_at}")
+        if _watch.handler is not None and _watch.handler not in logging.root.handlers:
+            _watch.tell_of_handlers()
+        super().callHandlers(record)
+
+
+class _Watch:
+    """What was done to the log, and was not told yet."""
+
+    def __init__(self) -> None:
+        self.turned_off_at: str | None = None  # file and line
+        self.handler: logging.Handler | None = None  # which has to be on the root logger
+
+    def tell_of_handlers(self) -> None:
+        """Ours is not there any more: say so where it writes, or put it back if nobody else is."""
+        with logging._lock:  # type: ignore[attr-defined]  # or it may be half done, in a thread
+            handler, root = self.handler, logging.root
+            if handler is None or handler in root.handlers:
+                return
+            if root.handlers:
+                self.handler = None
+                text = (
+                    "the handlers of the root logger were replaced, and have petalkit's lines from "
+                    "now on; this is the last one here. To keep them, give your handlers to a "
+                    "logger of your own"
+                )
+            else:
+                root.addHandler(handler)
+                text = (
+                    "the handlers of the root logger were removed, and petalkit's is put back: "
+                    "give a logger of your own the handlers that you want"
+                )
+        logger = logging.getLogger("petalkit.petals")
+        record = logger.makeRecord(logger.name, logging.WARNING, __file__, 0, text, (), None)
+        handler.handle(record)
+
+
+_watch = _Watch()
+
+
+def keep_on() -> None:
+    """Let no `logging.config` turn off petalkit's loggers, of those that exist by now."""
+    for logger in _ours():
+        if not isinstance(logger, _Kept):
+            try:
+                logger.__class__ = _kept(type(logger))
+            except TypeError:  # a class of the program's own that is laid out otherwise
+                continue
+
+
+def watch_handler(handler: logging.Handler | None) -> None:
+    """Tell once when this one is taken from the root logger; None watches none."""
+    _watch.handler = handler
+    keep_on()
 
 
 def enable_again(who: str) -> None:
     """Let petalkit be heard again where code of a petal has turned its loggers off.
 
-    `logging.config.dictConfig` and `fileConfig` turn off what they do not name, unless told not to.
-
     Args:
         who: has done it, most likely; for the one line that tells of it.
     """
-    found = False
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        ours = name == "petalkit" or name.startswith("petalkit.")
-        if ours and isinstance(logger, logging.Logger) and logger.disabled:
+    place, _watch.turned_off_at = _watch.turned_off_at, None
+    found = place is not None
+    for logger in _ours():
+        # One that is kept was turned off by a program that means it.
+        if logger.disabled and not isinstance(logger, _Kept):
             logger.disabled = False
             found = True
+    keep_on()
     if found:
         logging.getLogger("petalkit.petals").warning(
-            "%s has turned off petalkit's loggers, which are on again: configure logging with "
-            "disable_existing_loggers=False",
-            who,
+            "%s has turned off petalkit's loggers, which stay on: %s", who, _ADVICE
         )
+
+
+def _ours() -> list[logging.Logger]:
+    return [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if (name == "petalkit" or name.startswith("petalkit."))
+        and isinstance(logger, logging.Logger)
+    ]
+
+
+def _kept(cls: type[logging.Logger]) -> type[logging.Logger]:
+    return _Kept if cls is logging.Logger else type(f"Kept{cls.__name__}", (_Kept, cls), {})
+
+
+def _by_logging_config(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") == "logging.config"
+
+
+def _place(frame: FrameType | None) -> str:
+    """Where logging was configured."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("logging"):
+        frame = frame.f_back
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

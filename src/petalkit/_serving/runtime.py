@@ -31,6 +31,7 @@ from .._values.dialects import make_dialect
 from .._values.errors import ConfigError, ErrorCode, PetalkitError
 from .._values.messages import Identity
 from .._values.request import ResponseTopics
+from .._values.settings.reach import without_effect
 from .._values.settings.settings import AnswerUnknown, Settings
 from .._values.statistics import Counters, Statistics
 from ..transports import Transport, create_transport
@@ -48,6 +49,7 @@ from .ledger.journal.records import Found, JournalError
 from .ledger.journal.write_ahead import Journal
 from .ledger.posts import Posts
 from .ledger.recent_refusals import RefusedLately
+from .loggers import keep_on
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
 from .sending.outbox import Outbox
@@ -512,7 +514,11 @@ async def open_runtime(
         JournalError: the journal cannot be used.
     """
     settings = settings or Settings()
-    transport = transport or create_transport(settings)
+    if transport is None:
+        transport = create_transport(settings)
+        for text in without_effect(settings):
+            logger.warning("%s", text)
+    keep_on()  # with all that is imported by now
     runtime = Runtime(petals, settings, transport, now=now, jitter=jitter, advice=advice)
     from_block: Exception | None = None
     from_runtime: BaseException | None = None

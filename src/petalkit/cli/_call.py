@@ -14,6 +14,7 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from .._authoring.unknown_keys import IGNORED_FIELD
 from .._serving.process.logs import escape
 from .._values.codec import Timestamps
 from .._values.errors import ErrorCode, PayloadError, TransportError
@@ -81,6 +82,7 @@ def call(  # noqa: D417 - what is left out has its words in its class
     if response is None:
         return EXIT_USAGE
     show_response(response, as_json=as_json)
+    _name_ignored(response)
     _explain_retry(response)
     if response.error_code == ErrorCode.EXPIRED and expires_in is None:
         _explain_expired(response, timeout)
@@ -112,6 +114,26 @@ async def _call(
     except PayloadError as error:
         report(error.message)
     return None
+
+
+def _name_ignored(response: Response) -> None:
+    """The keys of DATA-JSON that the device had no use for: most likely misspelt."""
+    for path, text in _ignored(response):
+        report(f"the device ignored {path}, which {text}", kind="warning")
+
+
+def _ignored(response: Response) -> list[tuple[str, str]]:
+    """Path and text of each; none where another device, or a result, says something else there."""
+    try:
+        found = msgspec.convert(response.get(IGNORED_FIELD), list[_Ignored])
+    except msgspec.ValidationError:
+        return []
+    return [(one.path, one.message) for one in found]
+
+
+class _Ignored(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    message: str
 
 
 def _explain_retry(response: Response) -> None:
@@ -182,6 +204,8 @@ def show_response(response: Response, *, as_json: bool = False) -> None:
 def _not_shown(response: Response) -> set[str]:
     """The fields that say nothing more: the envelope, and what the first line has said."""
     hidden = set(_ENVELOPE)
+    if _ignored(response):  # has a line of its own
+        hidden.add(IGNORED_FIELD)
     if response.get("phase") == "result" and "deviceId" in response:  # the dialect host-0.2
         hidden |= _HOST_ENVELOPE
         if response.get("status") in ("success", "error"):

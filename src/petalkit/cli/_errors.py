@@ -26,8 +26,8 @@ class UsageError(Exception):
         self.details = details
 
 
-def report(message: str, *, details: str = "") -> None:
-    """Print an error as one line on stderr, with its details under it."""
-    print(f"petalkit: error: {escape(message)}", file=sys.stderr)  # noqa: T201
+def report(message: str, *, details: str = "", kind: str = "error") -> None:
+    """Print an error, or a warning, as one line on stderr, with its details under it."""
+    print(f"petalkit: {kind}: {escape(message)}", file=sys.stderr)  # noqa: T201
     if details:
         print(details.rstrip("\n"), file=sys.stderr)  # noqa: T201

@@ -22,10 +22,12 @@ import trio
 
 from ..._authoring.context import CommandContext, NotServed, OwnWords
 from ..._authoring.registry import CommandSpec
+from ..._authoring.unknown_keys import ignored_fields
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.messages import Command, Identity
 from ..._values.request import Reply, Terms, wants_usual
 from ..._values.statistics import Counters
+from ..._values.types.invalid import Problem
 from ...transports import Delivery
 from ..failures import ENDS_PROCESS, hint_for, shortened, showable, single, split_foreign
 from ..sending.responses import Answers
@@ -102,6 +104,7 @@ class Execution(msgspec.Struct, eq=False):
     deadline: float = math.inf
     cancelled_as: tuple[ErrorCode, str] | None = None
     reason: str | None = None  # why it was not done, for the log: never values of its sender's
+    ignored: tuple[Problem, ...] = ()  # keys of its data that nobody declared, by its binder
 
     def set_terms(self, terms: Terms) -> None:
         """It came on terms; before it is accepted."""
@@ -181,9 +184,9 @@ async def call_handler(
     message_id = execution.command.message_id
     try:
         try:
-            arguments = spec.bind(execution.command, execution.context)
+            arguments = spec.bind(execution.command, execution.context, execution)
         except PayloadError as error:
-            details = {"errors": list(error.errors)}
+            details = {**_ignored(execution), "errors": list(error.errors)}
             execution.reason = error.log
             response = answers.failure(message_id, error.code, error.message, details=details)
             return response, error.code
@@ -196,7 +199,10 @@ async def call_handler(
             if type(result) is OwnWords:
                 words = answers.own_words(message_id, result.fields, result.error_code)
                 return words, result.error_code
-            return answers.success(message_id, spec.result_fields(result)), None
+            fields = spec.result_fields(result)
+            if execution.ignored:
+                return _success_with_ignored(execution, fields, answers), None
+            return answers.success(message_id, fields), None
         except PayloadError as error:
             counters.unencodable += 1
             if error.code is not ErrorCode.TOO_LARGE:
@@ -218,6 +224,20 @@ async def call_handler(
             raise travels from None  # without the errors, which are dealt with
         assert answer is not None
         return answer
+
+
+def _ignored(execution: Execution) -> Mapping[str, Any]:
+    return ignored_fields(execution.ignored) if execution.ignored else {}
+
+
+def _success_with_ignored(
+    execution: Execution, fields: Mapping[str, Any], answers: Answers
+) -> bytes:
+    """The result, and what was ignored unless that makes it too large. A petal's own word wins."""
+    message_id = execution.command.message_id
+    with contextlib.suppress(PayloadError):  # else it is about the result, which raises again
+        return answers.success(message_id, {**_ignored(execution), **fields})
+    return answers.success(message_id, fields)
 
 
 def _answer_error(execution: Execution, error: BaseException, answers: Answers) -> Answer:
@@ -256,7 +276,7 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
         execution.command.message_id,
         ErrorCode.HANDLER_ERROR,
         f"{execution.spec.name} failed; the device's log has the reason under error ID {error_id}",
-        details={"error_id": error_id},
+        details={**_ignored(execution), "error_id": error_id},
     )
     return response, ErrorCode.HANDLER_ERROR
 
@@ -279,7 +299,7 @@ def _answer_refusal(execution: Execution, refusal: CommandError, answers: Answer
             f"{cls} has no code or message that can be read: write super().__init__(code, "
             "message) in its __init__, or make them attributes of the class"
         ) from error
-    details = execution.spec.plain_details(details)
+    details = {**_ignored(execution), **execution.spec.plain_details(details)}
     response = answers.failure(
         execution.command.message_id,
         code,

@@ -19,6 +19,7 @@ from typing import Any, Literal, TextIO
 
 from ..._authoring.context import CommandLogFilter
 from ..._values.codec import Timestamps
+from ..loggers import watch_handler
 from .log_stream import line_writer
 
 # attribute of the record -> its name in the line
@@ -177,7 +178,10 @@ def configure_logging(
         root.removeHandler(old)
         old.close()
     root.addHandler(handler)
+    watch_handler(handler)
     root.setLevel(level.upper())
+    # Its own too: a petal that configures the root logger sets the level of all else.
+    logging.getLogger("petalkit").setLevel(level.upper())
     chatty = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)
     for library in ("asyncio", "mqtt", "amqtt", "transitions", "passlib", "httpx", "httpcore"):
         logging.getLogger(library).setLevel(chatty)

@@ -35,6 +35,7 @@ from .checks import (
     topic_filters,
 )
 from .proxies import PROXY_OFF, check_credentials, check_proxy
+from .reach import refuse_without_effect
 from .server_references import check_patterns
 
 Overflow = Literal["wait", "reject", "drop-oldest"]
@@ -660,8 +661,7 @@ class Settings:
             raise ConfigError(key_password, "needs a key_file beside it")
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
-        if self.packet_maximum and self.transport == "sidecar":
-            raise ConfigError("packet_maximum", "is the external client's to say: see its settings")
+        refuse_without_effect(self)
         if self.server_references and self.transport != "sidecar" and not self.speaks_mqtt_5:
             text = 'needs MQTT 5, in which brokers name other servers: protocol = "5"'
             raise ConfigError("server_references", text)

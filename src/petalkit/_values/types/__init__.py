@@ -8,13 +8,14 @@ time when commands come.
     hints         annotations as types: forward references, type variables, aliases
     node          what a type becomes
     containers    arrays and objects
-    models/       types with fields
     constraints   ranges, lengths, patterns
+    metadata      what stands in `Annotated`, and attrs' validators, as constraints
+    models/       types with fields
     scalars       numbers, texts, times, addresses
     results       values -> what JSON can hold
     unions        one of several
-    metadata      what stands in `Annotated`, and attrs' validators, as constraints
     choices       enums, flags, literals
+    defaults      defaults that nobody could send
     build         the walk
 
 Begin with `node`, then `build`.

@@ -8,6 +8,7 @@ any depth.
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import pathlib
 import types
@@ -20,6 +21,7 @@ import attrs
 from .choices import enumeration, literal
 from .constraints import Constraint
 from .containers import MAPPINGS, SEQUENCES, array, fixed_array, mapping
+from .defaults import default_problem
 from .hints import Unresolved, bind, plain_class, type_name
 from .invalid import or_own
 from .metadata import constraints_of, of_validator
@@ -199,13 +201,16 @@ class Types:
 
     def _field(self, field: Field) -> Node:
         node = self._below(f".{field.wire}", field.annotation)
-        if field.validator is None or field.converted:
+        if field.converted:
             return node
-        constraints = of_validator(field.validator)
-        try:
-            return with_constraints(node, constraints or [])
-        except CannotBuild:  # the model asks it all the same, when it is made
-            return node
+        if field.validator is not None:
+            # One that does not fit, the model asks all the same, when it is made.
+            with contextlib.suppress(CannotBuild):
+                node = with_constraints(node, of_validator(field.validator) or [])
+        problem = None if self._results else default_problem(node, field.default)
+        if problem is not None:
+            raise CannotBuild(problem, f".{field.wire}")
+        return node
 
     def _named_tuple(self, cls: Any, fields: tuple[Field, ...], nodes: list[Node]) -> Node:
         made = plain_class(cls)

@@ -150,4 +150,4 @@ def literal(annotation: Any) -> Node:
     choices = typing.get_args(annotation)
     pairs = [(one.value if isinstance(one, enum.Enum) else one, one) for one in choices]
     found = choice(f"Literal[{', '.join(map(repr, choices))}]", pairs)
-    return attrs.evolve(found, notes=())  # its name says it
+    return attrs.evolve(found, notes=(), choices=choices)  # its name says it

@@ -30,6 +30,8 @@ class Constraint:
         told: what the sender is told: `"must be at most 10"`.
         check: whether a structured value holds it.
         bound: what values are compared with, None for what needs none.
+        side: 1 where the bound is the least, -1 where it is the most, 0 for no such bound.
+        open: whether the bound itself is outside.
         kinds: which JSON types it can be a condition of; None for all.
         schema: keywords of JSON Schema that say the same; by the JSON type, where it depends.
         log: the text for the log, where `told` may hold what was sent.
@@ -38,9 +40,18 @@ class Constraint:
     told: str
     check: Check
     bound: Any = None
+    side: int = 0
+    open: bool = False
     kinds: frozenset[str] | None = None
     schema: Callable[[frozenset[str]], Schema] = lambda _: {}
     log: str | None = None
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value holds it, so far as that can be said of a value that nobody has sent."""
+        try:
+            return self.check(value)
+        except Exception:  # a predicate of somebody's, about another kind of value
+            return True
 
 
 _ORDER: dict[str, tuple[Callable[[Any, Any], bool], str, str]] = {
@@ -59,6 +70,8 @@ def order(name: str, bound: Any) -> Constraint:
         told=f"{told} {bound}",
         check=lambda value: compare(value, bound),
         bound=bound,
+        side=1 if name.startswith("g") else -1,
+        open=name.endswith("t"),
         schema=lambda _: {keyword: bound} if in_schema else {},
     )
 
@@ -94,6 +107,8 @@ _LENGTHS = {
 def length(least: int | None, most: int | None) -> list[Constraint]:
     """Bounds of `len()`."""
     found: list[Constraint] = []
+    if least is not None and most is not None and least > most:
+        raise CannotBuild(f"a length of at least {least} and at most {most} has no value")
     for word, bound, compare, text in (
         ("min", least, operator.ge, "at least"),
         ("max", most, operator.le, "at most"),
@@ -169,6 +184,7 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
         return node
     for one in constraints:
         _check_fit(node, one)
+    _check_possible(node, [*node.constraints, *constraints])
     inner = node.call()
     checks = [(one.check, one) for one in constraints]
 
@@ -200,7 +216,14 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
         *node.notes,
         *(one.told.removeprefix("must be ").removeprefix("must ") for one in constraints),
     )
-    return attrs.evolve(node, structure=structure, schema=schema, notes=notes, exact=None)
+    return attrs.evolve(
+        node,
+        structure=structure,
+        schema=schema,
+        notes=notes,
+        constraints=(*node.constraints, *constraints),
+        exact=None,
+    )
 
 
 def _broken(checks: list[tuple[Check, Constraint]], value: Any) -> Invalid:
@@ -234,6 +257,18 @@ def _check_fit(node: Node, constraint: Constraint) -> None:
                 f"{constraint.told!r} does not fit {node.name}: {cls.__name__} and "
                 f"{type(bound).__name__} are not compared"
             )
+
+
+def _check_possible(node: Node, constraints: list[Constraint]) -> None:
+    """Two bounds with nothing between them would refuse every value as the sender's mistake."""
+    for least in constraints:
+        for most in constraints:
+            if least.side == 1 and most.side == -1:
+                is_open = least.open or most.open
+                if least.bound > most.bound or (is_open and least.bound == most.bound):
+                    raise CannotBuild(
+                        f"{least.told!r} and {most.told!r} leave no value that {node.name} could be"
+                    )
 
 
 def _has_length(node: Node, constraint: Constraint) -> bool:

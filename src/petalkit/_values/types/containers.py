@@ -129,6 +129,7 @@ def fixed_array(
         schema=schema,
         values=(values,),
         parts=tuple(elements),
+        lengths=(least, count),
         hashable=all(one.hashable for one in elements),
     )
 

@@ -80,6 +80,9 @@ class Node:
         parts: what it is made of: the elements of an array, the values of an object.
         fields: of a model: each with its node.
         notes: conditions on its values, for people: `"at most 10"`.
+        constraints: the same as they are checked.
+        choices: of a Literal: its values; None for all others.
+        lengths: of a fixed array: how many elements at least and at most.
         exact: values of this Python type are taken as they are, without a call.
         keys: of a model: its names on the wire.
         closed: of a model: whether it refuses other keys itself.
@@ -98,6 +101,9 @@ class Node:
     parts: tuple[Node, ...] = ()
     fields: tuple[tuple[Any, Node], ...] = ()
     notes: tuple[str, ...] = ()
+    constraints: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] | None = None
+    lengths: tuple[int, int] | None = None
     exact: type | None = None
     keys: frozenset[str] | None = None
     closed: bool = False

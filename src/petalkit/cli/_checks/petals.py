@@ -61,6 +61,8 @@ def check_petals(
         checks += [
             failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
         ]
+        if any(check.verdict == "failed" for check in checks):
+            return None, [*checks, skipped("petals", "not every petal can start")]
         try:
             table = build_table(petals)
         except PetalkitError as error:

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..._serving.ledger.journal.file import JournalFile, Summary
-from ..._serving.ledger.journal.records import CommandRecord
+from ..._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
+from ..._serving.ledger.journal.records import CommandRecord, JournalError
 from ..._serving.process.logs import configure_logging, escape
 from .._errors import EXIT_OK, UsageError
 from .._options import GENERAL, JournalSettings
@@ -60,6 +60,11 @@ class FileOptions:
         with contextlib.ExitStack() as stack:
             try:
                 file = stack.enter_context(JournalFile.open(settings.journal))
+            except JournalNotReady:
+                raise
+            except JournalError as error:
+                text = f"{error.reason}. `petalkit doctor --journal FILE` says what to do"
+                raise JournalError(error.path, text) from None
             except FileNotFoundError:
                 raise UsageError(
                     f"there is no journal {str(settings.journal)!r}; name one: --journal FILE, or "
@@ -228,7 +233,10 @@ def vacuum(
 
 
 def _unknown(message_id: str, journal: JournalFile) -> UsageError:
-    return UsageError(f"{str(journal.path)!r} knows no command of the ID {message_id!r}")
+    return UsageError(
+        f"{str(journal.path)!r} knows no command of the ID {message_id!r}; `petalkit journal list` "
+        "shows those that it knows, and --device-id or --journal name another one"
+    )
 
 
 def _console() -> Console:

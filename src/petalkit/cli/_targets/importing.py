@@ -7,7 +7,6 @@ ours.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -25,6 +24,7 @@ from ..._serving.failures import ENDS_PROCESS, showable, text_of
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
 from .._settings.loading import near_match
+from .neighbours import claims
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -138,7 +138,7 @@ def _import_file(path: Path, target: str) -> ModuleType:
     inside = _name_in_package(path)
     if inside is not None:
         return _import_from_package(path, *inside, target)
-    _refuse_others_neighbours(path, target)
+    claims().claim(path, path.parent, target)
     # As `python path/to/file.py` does: the file's neighbours can be imported by it.
     _importable(str(path.parent))
     name = path.stem
@@ -170,57 +170,6 @@ def _import_file(path: Path, target: str) -> ModuleType:
     return module
 
 
-def _refuse_others_neighbours(path: Path, target: str) -> None:
-    """Refuse a file that would import the neighbours of another TARGET under the names of its own.
-
-    Python has one module for each name, so the second `import helpers` gives the first one's.
-
-    Raises:
-        UsageError: it imports one whose name is taken; the text has both paths.
-    """
-    seen: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        if file in seen:
-            continue
-        seen.add(file)
-        for name in _imported_by(file):
-            own = _neighbour(path.parent, name)
-            if own is None:
-                continue
-            loaded = getattr(sys.modules.get(name), "__file__", None)
-            if loaded is not None and Path(loaded).resolve() != own.resolve():
-                raise UsageError(
-                    f"{target!r} imports {name!r}, which is {str(own)!r} beside it, and another "
-                    f"{name!r} is imported already: {loaded!r}. Rename one of them, or make each "
-                    "folder a package (with an __init__.py) and write `from . import ...`"
-                )
-            waiting.append(own)
-
-
-def _neighbour(folder: Path, name: str) -> Path | None:
-    for path in (folder / name / "__init__.py", folder / f"{name}.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-def _imported_by(file: Path) -> set[str]:
-    """The first names of what a file imports, anywhere in it; nothing if it cannot be read."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return set()  # importing it says more
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names
-
-
 def _name_in_package(path: Path) -> tuple[Path, str] | None:
     """For a file of a package: the folder to import from, and the name there. None otherwise."""
     parts = [] if path.name == "__init__.py" else [path.stem]
@@ -240,6 +189,7 @@ def _name_in_package(path: Path) -> tuple[Path, str] | None:
 
 def _import_from_package(path: Path, root: Path, name: str, target: str) -> ModuleType:
     """Import a file under its full name, so that `from . import logger` works in it."""
+    claims().claim(path, path.parent, target, last=True)
     _importable(str(root))
     if str(path.parent) not in sys.path:
         # A file in a package may import its neighbours by their plain names all the same, but
@@ -265,6 +215,7 @@ def _import_module(name: str, target: str, groups: Sequence[str]) -> ModuleType:
             f"{target!r} is neither module:Petal, path/to/file.py:Petal nor the name of an "
             f"entry point of the group {' or '.join(groups)}"
         )
+    _claim_beside(Path.cwd(), name, target)
     try:
         module: ModuleType = guarded(target, importlib.import_module, name)
         return module
@@ -273,6 +224,15 @@ def _import_module(name: str, target: str, groups: Sequence[str]) -> ModuleType:
             hint = _module_hint(name, groups)
             raise UsageError(f"{target!r}: there is no module {missing.name!r}{hint}") from None
         raise UsageError(missing.message, details=missing.details) from None
+
+
+def _claim_beside(folder: Path, name: str, target: str) -> None:
+    """What a module of the current folder imports from there is its own, too."""
+    place = folder.joinpath(*name.split("."))
+    for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        if file.is_file():
+            claims().claim(file.resolve(), folder, target)
+            return
 
 
 def _module_hint(name: str, groups: Sequence[str]) -> str:
@@ -305,6 +265,7 @@ class _Missing(UsageError):
 
 def guarded(target: str, call: Any, *arguments: Any) -> Any:
     """Run the user's code; its errors become a `UsageError` with the user's part of the trace."""
+    path, entries = sys.path, list(sys.path)
     try:
         return call(*arguments)
     except (UsageError, PetalkitError):
@@ -320,6 +281,22 @@ def guarded(target: str, call: Any, *arguments: Any) -> Any:
             message += _missing_hint(error.name or "")
             raise _Missing(message, details=details, name=error.name) from None
         raise UsageError(message, details=details) from None
+    finally:
+        _put_back(target, path, entries)
+
+
+def _put_back(target: str, path: list[str], entries: Sequence[str]) -> None:
+    """What others import is not one petal's to take away."""
+    gone = [entry for entry in entries if entry not in sys.path]
+    if gone:
+        logger.warning(
+            "%s has taken %d entries from sys.path, which are put back: add to it, and leave the "
+            "others",
+            target,
+            len(gone),
+        )
+        path[:] = [*sys.path, *gone]
+        sys.path = path
 
 
 def _missing_hint(name: str) -> str:

@@ -62,6 +62,10 @@ class Summary:
     size: int
 
 
+class JournalNotReady(JournalError):
+    """The next runtime makes what there is into a journal that can be looked at."""
+
+
 class JournalFile:
     """A journal that some other process may be using. Made by `open`.
 
@@ -86,17 +90,18 @@ class JournalFile:
             FileNotFoundError: there is none.
             JournalError: it is none, or cannot be opened.
         """
-        path = Path(os.path.abspath(path))
+        path = Path(os.path.realpath(path))  # its lock is beside the file, whatever leads there
         check_sqlite(path)
         if not exists(path):
             raise FileNotFoundError(path)
         with contextlib.closing(connect(path, untouched=untouched)) as connection, explained(path):
             version = check_version(connection, path, newest=len(STEPS))
             if version == 0:
-                raise JournalError(path, "is empty: no runtime has used it yet")
+                text = "is empty: no runtime has used it yet; start it, or name another file"
+                raise JournalNotReady(path, text)
             if version < len(STEPS):
                 reason = f"is of version {version}; start the runtime once, which brings it up"
-                raise JournalError(path, f"{reason} to version {len(STEPS)}")
+                raise JournalNotReady(path, f"{reason} to version {len(STEPS)}")
             connection.execute("PRAGMA secure_delete = ON").fetchall()
             yield cls(path, connection)
 

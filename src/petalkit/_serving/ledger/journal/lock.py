@@ -23,6 +23,12 @@ _FILE_MODE = 0o600
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE)
 
 
+IN_USE_ADVICE = (
+    "if it serves this device already, stop it, or give this one another device_id; "
+    "if it serves another device, name another file"
+)
+
+
 class JournalInUse(JournalError):
     """Another process holds the lock of a journal.
 
@@ -32,11 +38,7 @@ class JournalInUse(JournalError):
 
     def __init__(self, path: object, process: int | None) -> None:
         who = "another process" if process is None else f"process {process}"
-        advice = (
-            "if it serves this device already, stop it, or give this one another device_id; "
-            "if it serves another device, name another file"
-        )
-        super().__init__(path, f"{who} uses it: {advice}")
+        super().__init__(path, f"{who} uses it: {IN_USE_ADVICE}")
         self.process = process
 
 

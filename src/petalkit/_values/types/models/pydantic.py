@@ -6,12 +6,16 @@ also where that is less strict than petalkit (`strict=True` in the model's confi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import typing
 from typing import Any
 
 import msgspec
 
+from ..constraints import Constraint
 from ..invalid import Invalid, pydantic_problems
+from ..metadata import constraints_of
 from ..node import (
     ANY_KIND,
     ARRAY,
@@ -62,6 +66,8 @@ def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotBuild(f"pydantic cannot make {name} from JSON: {first}") from error
+    if not result:
+        _check_defaults(annotation, set())
     refused = pydantic.ValidationError
 
     def structure(value: Any) -> Any:
@@ -89,6 +95,40 @@ def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
         closed=getattr(annotation, "model_config", {}).get("extra") == "forbid",
         hashable=getattr(annotation, "__hash__", None) is not None,
     )
+
+
+def _check_defaults(annotation: Any, seen: set[Any]) -> None:
+    """Pydantic enforces a range of what is sent, and not of a default, unless it is told to.
+
+    Raises:
+        CannotBuild: a default is outside the range of its field.
+    """
+    if annotation in seen:
+        return
+    seen.add(annotation)
+    fields: Any = getattr(annotation, "__pydantic_fields__", None)
+    if fields is None:  # before pydantic 2.10
+        fields = getattr(annotation, "model_fields", {})
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        if field.default is not None and field.default_factory is None and not field.is_required():
+            for one in _constraints(field.metadata):
+                if not one.holds(field.default):
+                    text = f"the default {field.default!r} {one.told}; write one that is, or None"
+                    raise CannotBuild(text, f".{name}")
+        for inner in (field.annotation, *typing.get_args(field.annotation)):
+            if isinstance(inner, type) and hasattr(inner, "__pydantic_validator__"):
+                try:
+                    _check_defaults(inner, seen)
+                except CannotBuild as error:
+                    raise error.below(f".{name}") from None
+
+
+def _constraints(metadata: Any) -> list[Constraint]:
+    found: list[Constraint] = []
+    for one in metadata:
+        with contextlib.suppress(CannotBuild):  # what only pydantic can ask
+            found += constraints_of(one)
+    return found
 
 
 def _kinds(schema: Schema) -> frozenset[str]:

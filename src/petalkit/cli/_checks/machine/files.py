@@ -18,6 +18,7 @@ import attrs
 from ...._serving.intake.freshness import replay_gap
 from ...._values.errors import ConfigError
 from ...._values.files import open_regular
+from ...._values.settings.reach import without_effect
 from ...._values.settings.settings import RENEWABLE, Settings, environment_name
 from ....transports import create_transport
 from ....transports._connecting.credentials import (
@@ -63,6 +64,8 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         check_mode(findings, "config", config, secret=secret)
     if loaded.environment_proxy is not None:
         findings.ok(f"the proxy {loaded.environment_proxy} from HTTPS_PROXY; --proxy off for none")
+    for text in without_effect(loaded.settings):
+        findings.warn(text, "Leave it out, or keep it for when the other setting changes.")
     gap = replay_gap(loaded.settings)
     if gap is not None:
         findings.warn(gap, "Raise that age, or lower command_age_max or clock_skew_max.")

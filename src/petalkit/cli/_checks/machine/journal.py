@@ -11,8 +11,14 @@ import shutil
 from pathlib import Path
 
 from ...._serving.identity import resolve_device_id
-from ...._serving.ledger.journal.file import JournalFile, Summary
-from ...._serving.ledger.journal.lock import JournalInUse, check_unused, exists
+from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
+from ...._serving.ledger.journal.lock import (
+    IN_USE_ADVICE,
+    JournalInUse,
+    check_unused,
+    exists,
+    refuse_mounted,
+)
 from ...._serving.ledger.journal.records import FINISHED, JournalError
 from ...._values.errors import ConfigError
 from ...._values.settings.settings import JOURNAL_OFF
@@ -27,6 +33,18 @@ FULL = 0.95  # of its bound; below it the oldest records make room
 
 _NAME = f"Name a file that it can be: journal; or go without one: journal = {JOURNAL_OFF!r}."
 _MOVE = "Move it away together with what stands beside it (-wal), and keep both to look into."
+# What the reason says, and what to do; for all else the file is the wrong one.
+_ADVICE = {
+    "move it away": _MOVE,
+    "from a newer petalkit": f"Install that version again. Or: {_MOVE}",
+    "single file": "Mount the folder that it is in, or name a file in a folder that is mounted.",
+    "cannot be locked": "Name a file on a disk of this machine: journal.",
+    "kept it busy": "Try again in a while: something else, such as a vacuum, is working on it.",
+    "is read-only": "Let the user that `petalkit run` runs as write the file and its folder.",
+    "has no room": "Make room on the disk that it is on.",
+    "reported an error": "Look into the kernel's log: the disk may have to be replaced.",
+    "needs SQLite": "Run petalkit with a Python that was built with that SQLite.",
+}
 
 
 def check_journal(loaded: Loaded) -> Check:
@@ -38,12 +56,14 @@ def check_journal(loaded: Loaded) -> Check:
         return failed("journal", str(error), _NAME)
     if settings.journal is None:
         return skipped("journal", "off: what is accepted does not outlive the process")
-    path = Path(os.path.abspath(settings.journal))
+    path = Path(os.path.realpath(settings.journal))  # its lock is beside the file itself
     findings = Findings("journal")
     try:
         _look(findings, path, device_id, settings.journal_size)
+    except JournalNotReady as error:
+        findings.ok(f"{path}: {error.reason}")
     except JournalError as error:
-        what = _MOVE if "move it away" in error.reason else _NAME
+        what = next((todo for word, todo in _ADVICE.items() if word in error.reason), _NAME)
         findings.fail(f"{path}: {error.reason}", what)
     return findings.check(nothing="")
 
@@ -60,11 +80,14 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
                 f"Let the user that `petalkit run` runs as write {path}, and into its folder.",
             )
             return
+    refuse_mounted(path)
     who = ""
+    todo: tuple[str, ...] = ()
     try:
         check_unused(path)
     except JournalInUse as error:
         who = f", in use by process {error.process or '?'}"
+        todo = (f"Another `petalkit run` with it would be refused: {IN_USE_ADVICE}.",)
     left_over = path.with_name(path.name + "-wal").exists()
     with JournalFile.open(path, untouched=not who and not left_over) as file:
         if not who:
@@ -72,11 +95,11 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
         summary = file.summary()
     if summary.device_id != device_id:
         findings.fail(
-            f"{path} belongs to the device {summary.device_id!r}",
+            f"{path}{who} belongs to the device {summary.device_id!r}",
             "Each device has a journal of its own: name another file, or mend device_id.",
         )
         return
-    findings.ok(f"{path}{who}: {_content(summary)}")
+    findings.ok(f"{path}{who}: {_content(summary)}", *todo)
     free = shutil.disk_usage(path.parent).free
     if free < FREE_MIN:
         findings.warn(
@@ -101,9 +124,6 @@ def _content(summary: Summary) -> str:
 
 
 def _check_makeable(findings: Findings, path: Path) -> None:
-    if os.path.lexists(path):
-        findings.fail(f"{path} is a link to nothing", _NAME)
-        return
     folder = next(one for one in path.parents if os.path.lexists(one))
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         findings.ok(f"none yet; `petalkit run` will make {path}")

@@ -1,0 +1,139 @@
+"""Defaults that a sender could not send: refused where they are declared.
+
+The rule: what is declared is enforced or refused, so a default has the type, the range and the
+choices that its annotation says. Not looked at is what only running somebody's code would tell:
+factories are not called, a field with a converter takes what that takes, and a model with a
+constructor of its own has checked itself. None is let through, for any type: it is how Python says
+that nothing was given, and no sender can send it. The trap: whoever trusts `ge=10` in a handler
+gets a 3 that nobody has sent.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, cast
+
+from .models.fields import NO_DEFAULT, Made
+from .node import ANY_KIND, ARRAY, OBJECT, Node
+
+_MAX_DEPTH = 20  # of models and lists in one default
+
+
+def default_problem(node: Node, default: Any) -> str | None:
+    """What is wrong with a default, and what to write instead; None for nothing."""
+    if default is NO_DEFAULT or default is None or isinstance(default, Made):
+        return None
+    found = next(_problems(node, default, 0), None)
+    if found is None:
+        return None
+    path, text = found
+    at = f" at {path}" if path else ""
+    return f"the default {_shown(default)} {text}{at}; write one that a sender could send, or None"
+
+
+def _problems(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
+    if node.kinds == ANY_KIND or depth > _MAX_DEPTH:
+        return  # whoever makes such values is asked by nobody
+    if node.members:
+        yield from _of_union(node, value, depth)
+    elif not _is_of(node, value):
+        yield "", f"is no {node.name}"
+    elif not _is_choice(node, value):
+        yield "", f"is not {node.notes[0] if node.notes else f'of {node.name}'}"
+    elif node.lengths is not None and not node.lengths[0] <= len(value) <= node.lengths[1]:
+        yield "", f"is no {node.name}, by its length"
+    else:
+        yield from _missing(node, value)
+        yield from (("", one.told) for one in node.constraints if not one.holds(value))
+        yield from _of_parts(node, value, depth + 1)
+
+
+def _of_union(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
+    fits = [one for one in node.members if one.kinds == ANY_KIND or _is_of(one, value)]
+    if not fits:
+        yield "", f"is no {node.name}"
+        return
+    found = [next(_problems(one, value, depth + 1), None) for one in fits]
+    if None not in found:
+        yield from (one for one in found[:1] if one is not None)
+
+
+def _is_of(node: Node, value: Any) -> bool:
+    """Whether it is of a type that comes of what is declared, or may stand for it."""
+    if not node.values or any(map(_is_made_of_another, node.values)):
+        return True
+    if node.kinds == {OBJECT} and (dict in node.values or any(map(_is_typed_dict, node.values))):
+        return isinstance(value, Mapping)
+    if node.kinds == {ARRAY} and not any(hasattr(one, "_fields") for one in node.values):
+        # Also () for a list, since nobody can change it.
+        is_text = isinstance(value, str | bytes | bytearray)
+        return isinstance(value, Sequence | AbstractSet) and not is_text
+    if isinstance(value, bool):
+        return bool in node.values
+    wanted = (*node.values, int) if float in node.values else node.values  # PEP 484
+    return isinstance(value, wanted)
+
+
+def _is_typed_dict(cls: type) -> bool:
+    return hasattr(cls, "__required_keys__")
+
+
+def _is_made_of_another(cls: type) -> bool:
+    """Of pydantic, and no model: of an `EmailStr` comes a string."""
+    return hasattr(cls, "__get_pydantic_core_schema__") and not hasattr(
+        cls, "__pydantic_validator__"
+    )
+
+
+def _is_choice(node: Node, value: Any) -> bool:
+    """Of a Literal: its values have types, and are a few of those."""
+    if node.choices is None:
+        return True
+    return any(value == one and type(value) is type(one) for one in node.choices)
+
+
+def _missing(node: Node, value: Any) -> Iterator[tuple[str, str]]:
+    """Keys of a TypedDict; every other model has them."""
+    if isinstance(value, Mapping):
+        for field, _ in node.fields:
+            if field.default is NO_DEFAULT and field.wire not in value:
+                yield f".{field.wire}", "lacks what is required"
+
+
+def _of_parts(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
+    parts: list[tuple[str, Node, Any]] = []
+    if node.fields:
+        for field, inner in node.fields:
+            one = _field_of(value, field.attribute)
+            if not field.converted:
+                parts.append((f".{field.wire}", inner, one))
+    elif node.kinds == {OBJECT} and len(node.parts) == 1 and isinstance(value, Mapping):
+        given: Mapping[Any, Any] = value
+        parts = [(f"[{key!r}]", node.parts[0], one) for key, one in given.items()]
+    elif node.kinds == {ARRAY} and isinstance(value, list | tuple):
+        elements = list(cast("list[Any]", value))
+        inners = node.parts * len(elements) if len(node.parts) == 1 else node.parts
+        parts = [
+            (f"[{index}]", inner, one)
+            for index, (inner, one) in enumerate(zip(inners, elements, strict=False))
+        ]
+    for segment, inner, one in parts:
+        if one is not None:
+            yield from ((segment + path, text) for path, text in _problems(inner, one, depth))
+
+
+def _field_of(value: Any, name: str) -> Any:
+    try:
+        return value.get(name) if isinstance(value, Mapping) else getattr(value, name)
+    except Exception:  # it is not there, or a property of somebody's
+        return None
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value.value if isinstance(value, enum.Enum) else value)
+    except Exception:  # of somebody's own
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
