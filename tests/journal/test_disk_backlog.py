@@ -115,6 +115,29 @@ async def test_the_oldest_is_dropped_when_that_is_the_rule(
     assert petal.started == [0, 5, 6, 7, 8, 9]
 
 
+async def test_what_is_held_is_on_disk_before_the_session_of_an_old_organization_ends(
+    autojump_clock: object, path: Path
+) -> None:
+    """It is acknowledged then, also where that is done with the answer else, and comes no more."""
+    petal = Recorder()
+    options = narrow(path, acknowledge="handled")
+    async with open_harness(petal, settings=options) as harness:
+        for n in range(5):
+            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+        await settle()
+        assert harness.statistics().held > 0
+        await harness.set_organization("other")
+        await trio.sleep(0.1)
+        assert unacknowledged(harness) == 0
+        crashed = after_crash(path)
+        petal.open()
+    second = Recorder()
+    second.open()
+    async with open_harness(second, settings=narrow(crashed)):
+        await until(lambda: len(second.ended) == 4)
+    assert second.started == [1, 2, 3, 4]  # the first was running
+
+
 async def test_one_that_expires_on_disk_is_not_run(autojump_clock: object, path: Path) -> None:
     petal = Recorder()
     async with open_harness(petal, settings=narrow(path)) as harness:

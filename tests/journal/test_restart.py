@@ -196,6 +196,30 @@ async def test_a_stop_leaves_what_waits_to_the_next_start(
     assert second.started == [1, 2]
 
 
+@pytest.mark.parametrize("after", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+async def test_a_stop_while_an_organization_is_left_acknowledges_nothing_that_it_cannot_answer(
+    after: float, autojump_clock: object, path: Path
+) -> None:
+    """A refusal is in no journal. What comes when none leaves any more stays with its session."""
+    broker, sent = MemoryBroker(window=1), 10
+    async with open_harness(Recorder(), settings=settings(path), broker=broker) as harness:
+        broker.delay = 0.2
+        with broker.observe("org/acme/device/Instance-1/response") as seen:
+            for n in range(sent):
+                harness.send("rec/note", {"n": n}, message_id=f"m{n}")
+            await harness.set_organization("other")
+            await trio.sleep(0.3)
+            await harness.set_organization("acme")
+            await settle()
+            await harness.set_organization("other")
+            await trio.sleep(after)
+            harness.runtime.stop()
+            await harness.runtime.wait_stopped()
+            assert harness.statistics().publish_unsent == 0
+            session = broker.sessions["petalkit-acme-Instance-1"]
+            assert len(seen) <= sent - session.queued - session.unacknowledged
+
+
 async def test_a_response_that_did_not_leave_is_sent_by_the_next_run(
     autojump_clock: object, path: Path
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
+import json
 import logging
 import random
 from pathlib import Path
@@ -128,6 +131,82 @@ async def test_a_newer_event_that_is_too_large_for_the_outbox_waits_like_others(
             await petal.publish_message({"text": "x" * 9_000}, latest="pose")
         assert scope.cancelled_caught
         assert harness.statistics().outbox_bytes <= 10_000
+
+
+async def test_what_has_waited_for_room_is_not_sent_behind_a_newer_one_that_has_left(
+    autojump_clock: object,
+) -> None:
+    """One task waits with a large event; another replaces what is there with a small one."""
+    petal = Recorder()
+    bounds = Settings(outbox_bytes=10_000)
+    async with open_harness(petal, settings=bounds) as harness:
+        with harness.events() as events:
+            harness.broker.stop()
+            await settle()
+            await petal.publish_message({"n": 1}, latest="pose")
+            await petal.publish_message({"n": 2, "text": "x" * 9_000})
+            async with trio.open_nursery() as nursery:
+                large = {"n": 3, "text": "x" * 9_000}
+                publish = functools.partial(petal.publish_message, large, latest="pose")
+                nursery.start_soon(publish)
+                await settle()
+                await petal.publish_message({"n": 4}, latest="pose")
+                harness.broker.start()
+            await trio.sleep(60)
+            assert numbers(events) == [4, 2]
+            assert harness.statistics().events_replaced == 2
+        assert harness.runtime._outbox._asking == {}
+
+
+async def test_nor_when_it_was_published_before_the_identity_was_known(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    bounds = Settings(outbox_bytes=10_000)
+    async with open_harness(petal, settings=bounds, organization_id=None) as harness:
+        harness.broker.stop()
+        with harness.broker.observe(WEB) as seen:
+            await petal.publish_message({"n": 1}, latest="pose")
+            await petal.publish_message({"n": 2, "text": "x" * 9_000})
+            async with trio.open_nursery() as nursery:
+                large = {"n": 3, "text": "x" * 9_000}
+                nursery.start_soon(functools.partial(petal.publish_message, large, latest="pose"))
+                await settle()
+                await harness.set_organization("acme")
+                await petal.publish_message({"n": 4}, latest="pose")
+                harness.broker.start()
+            await trio.sleep(60)
+            assert [json.loads(message.payload)["n"] for message in seen] == [4, 2]
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_the_states_of_one_key_leave_in_the_order_in_which_tasks_have_published_them(
+    seed: int, autojump_clock: object
+) -> None:
+    """Through an outbox of a few places, which others fill too, and in sizes of all kinds."""
+    chance = random.Random(seed)
+    petal = Recorder()
+    bounds = Settings(event_capacity=2, outbox_bytes=2_000, publish_maximum=2)
+    published = itertools.count(1)
+
+    async def publish(wait: float, key: str | None, size: int) -> None:
+        await trio.sleep(wait)
+        with trio.move_on_after(chance.choice((0.2, 500))):
+            event = {"n": next(published), "key": key, "text": "x" * size}
+            await petal.publish_message(event, latest=key)
+
+    async with open_harness(petal, settings=bounds) as harness:
+        harness.broker.delay = 0.05
+        with harness.events() as events:
+            async with trio.open_nursery() as nursery:
+                for _ in range(60):
+                    wait, key = chance.randrange(20) * 0.05, chance.choice(("a", "b", None))
+                    nursery.start_soon(publish, wait, key, chance.choice((0, 500, 1_500)))
+            await trio.sleep(60)
+            for key in "ab":
+                seen = [event["n"] for event in events if event["key"] == key]
+                assert seen == sorted(seen)
+        assert harness.runtime._outbox._asking == {}
 
 
 async def test_one_in_flight_is_left_alone_and_not_sent_again_before_a_newer_one(

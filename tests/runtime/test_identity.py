@@ -438,6 +438,59 @@ async def test_an_organization_that_goes_and_comes_back_is_served(autojump_clock
 
 
 @pytest.mark.trio
+async def test_an_organization_that_comes_back_while_it_is_left_is_served_again_at_once(
+    autojump_clock: object,
+) -> None:
+    """And nobody is told in between that its topics are subscribed."""
+    async with open_harness(Recorder()) as harness:
+        await harness.set_organization("other")
+        await settle()
+        await harness.set_organization("acme")
+        assert not harness.statistics().connected
+        await harness.wait_connected()
+        assert trio.current_time() < 0.05
+        assert (await harness.call("rec/note")).success
+
+
+@pytest.mark.parametrize("after", [0.1, 0.3, 0.7, 0.9])
+@pytest.mark.trio
+async def test_wherever_it_stands_when_the_organization_comes_back_no_time_is_lost(
+    after: float, autojump_clock: object
+) -> None:
+    """UNSUBSCRIBE takes 0.2 s, the drain 0.4 s, `offline` 0.2 s; and the new link 0.6 s."""
+    async with open_harness(Recorder()) as harness:
+        harness.broker.delay = 0.2
+        await harness.set_organization("other")
+        await trio.sleep(after)
+        await harness.set_organization("acme")
+        back = trio.current_time()
+        await harness.wait_connected()
+        assert trio.current_time() - back < 1.0
+        assert (await harness.call("rec/note")).success
+
+
+@pytest.mark.trio
+async def test_what_is_not_drained_when_the_organization_comes_back_and_goes_again_is_answered(
+    autojump_clock: object,
+) -> None:
+    broker = MemoryBroker(window=1)
+    async with open_harness(Recorder(), broker=broker) as harness:
+        broker.delay = 0.2
+        with broker.observe(f"{OLD}/response") as seen:
+            for n in range(8):
+                harness.send("rec/note", {"n": n}, message_id=f"m{n}")
+            await harness.set_organization("other")
+            await trio.sleep(0.3)
+            await harness.set_organization("acme")
+            await settle()
+            await harness.set_organization("other")
+            await trio.sleep(60)
+            answered = sorted(json.loads(message.payload)["messageId"] for message in seen)
+        assert answered == [f"m{n}" for n in range(8)]
+        assert broker.clients == ("petalkit-other-Instance-1",)
+
+
+@pytest.mark.trio
 async def test_a_change_while_the_broker_is_away_is_made_when_it_is_back(
     autojump_clock: object,
 ) -> None:

@@ -121,6 +121,59 @@ async def send_all(chance: random.Random, harness: Harness, protocol: str) -> se
     return wanting
 
 
+def changing_settings(chance: random.Random) -> Settings:
+    pick = chance.choice
+    return Settings(
+        protocol=pick(("3.1.1", "5")),
+        client_id=pick((None, None, "thing")),
+        petal_concurrency=pick((1, 2, 16)),
+        channel_capacity=pick((1, 2, 1000)),
+        channel_reserve=pick((0, 2, 32)),
+        acknowledge=pick(("accepted", "handled")),
+        receive_maximum=pick((1, 3, 100)),
+        reconnect_delay_min=pick((0.01, 0.5)),
+    )
+
+
+async def change_organization(chance: random.Random, harness: Harness) -> None:
+    """To another and back within a moment, some times; the other now and then stays."""
+    for _ in range(chance.randrange(1, 4)):
+        await trio.sleep(chance.random() * 0.3)
+        await harness.set_organization(chance.choice(("other", "third")))
+        await trio.sleep(chance.random() * chance.choice((0, 0.05, 0.2, 0.6)))
+        await harness.set_organization("acme")
+    if chance.random() < 0.3:
+        await trio.sleep(chance.random() * 0.2)
+        await harness.set_organization("other")
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_what_is_sent_to_an_organization_that_is_served_is_answered_though_it_changes(
+    seed: int, autojump_clock: object
+) -> None:
+    chance = random.Random(seed)
+    broker, petal = MemoryBroker(window=chance.choice((1, 3, 20))), Stormy()
+    broker.delay = chance.choice((0.0, 0.01, 0.05, 0.2))
+    sent: list[str] = []
+    async with open_harness(petal, settings=changing_settings(chance), broker=broker) as harness:
+        with broker.observe("org/+/device/+/response") as seen:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(change_organization, random.Random(~seed), harness)
+                for number in range(40):
+                    if harness.is_connected:
+                        seconds = chance.choice((0, 0, 0.05, 1))
+                        data = {"number": number, "seconds": seconds, "events": 0, "size": 0}
+                        sent.append(harness.send("stormy/work", data))
+                    await trio.sleep(chance.choice((0, 0.001, 0.02, 0.1)))
+            await harness.wait_connected()
+            nothing = {"number": -1, "seconds": 0, "events": 0, "size": 0}
+            assert (await harness.call("stormy/work", nothing)).success
+            await trio.sleep(100)
+            answered = Counter(msgspec.json.decode(one.payload)["messageId"] for one in seen)
+    assert set(sent) <= set(answered)
+    assert set(answered.values()) == set(petal.started.values()) == {1}
+
+
 async def quiet(harness: Harness) -> None:
     while True:
         await trio.sleep(30)

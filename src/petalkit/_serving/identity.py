@@ -263,6 +263,11 @@ class IdentityWaiter:
             await self._changed.wait()
         return self._current
 
+    async def wait_same(self, known: Identity) -> None:
+        """Wait until the identity is `known` again. No limit: it may never be."""
+        while self._current != known:
+            await self._changed.wait()
+
     async def run(self) -> None:
         """Ask until cancelled; returns only when the source can never change."""
         while True:

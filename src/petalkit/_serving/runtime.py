@@ -422,7 +422,7 @@ class Runtime:
         logger.info(
             "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
         )
-        if self.serving != self.identity:
+        if self._supervisor.link_of != self.identity:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
         kept = self._intake.session_kept
@@ -440,7 +440,7 @@ class Runtime:
         await self._within(2 * settings.cleanup_timeout, self._wait_lives)
         if self._journal is not None:
             await self._within(settings.journal_timeout, self._journal.wait_written)
-        if self.serving is not None:
+        if self._supervisor.link_of is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
 

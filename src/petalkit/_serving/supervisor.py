@@ -3,7 +3,9 @@
 Losing a link cancels its intake and its watchers, and nothing else: commands go on, responses
 wait in the outbox. A change of identity retires the session of the old one (unsubscribe, read what
 was still on its way, publish `offline`, end the session) before the new one begins, because will,
-client ID and authorization belong to CONNECT.
+client ID and authorization belong to CONNECT. The trap: the old identity can come back meanwhile.
+Then nothing is drained or ended, and there is a new link at once: until that is subscribed, what is
+sent to the device reaches nobody.
 """
 
 from __future__ import annotations
@@ -104,7 +106,9 @@ class Supervisor:
         self._taken_over = False
         self._session_of: Identity | None = None  # whose session the broker may keep
         self._retirements = 0
+        self._came_back = False  # the identity of the present link, before all was drained
         self.serving: Identity | None = None  # whose topics are subscribed on a live link
+        self.link_of: Identity | None = None  # the same, until that link is left
         self.up = trio.Event()  # set once, when the first link is ready
         self.down = trio.Event()  # set while there is no link
         self.down.set()
@@ -112,7 +116,7 @@ class Supervisor:
     def leave(self) -> None:
         """Leave the broker politely; `run` returns when that is done."""
         self._leave.set()
-        if self.serving is None:
+        if self.link_of is None:
             self._attempt.cancel()
 
     async def run(self) -> None:
@@ -133,6 +137,7 @@ class Supervisor:
         """Connect once, serve until the link is lost or has to be left, and wait if need be."""
         self._up_at = -1.0
         left = False
+        self._came_back = False
         try:
             async with self._transport.connect(self._options(identity)) as link:
                 self._session_of = identity
@@ -150,6 +155,9 @@ class Supervisor:
             self._report(error)
         if self._leave.is_set():
             return
+        if left and (self._came_back or identity == self._waiter.current):
+            self._retirements = 0
+            return  # nothing has failed; and if it is gone again, its session is not drained
         if identity == self._waiter.current:
             self._retirements = 0
             # Sleep, but not through a change of identity.
@@ -311,6 +319,7 @@ class Supervisor:
                     await self._wait_reason_to_leave(identity)
                     again.cancel()
                     if not self._leave.is_set():
+                        self.serving = None
                         unsubscribe = functools.partial(self._unsubscribe, link, identity)
                         await wait_any(unsubscribe, self._leave.wait)
                     self._outbox.hold()  # so that the PUBACK of `offline` comes behind all others
@@ -321,7 +330,7 @@ class Supervisor:
             loss = error
             raise
         finally:
-            self.serving = None
+            self.serving = self.link_of = None
             if self._said == "online" and loss is None:
                 # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
                 with contextlib.suppress(trio.WouldBlock, ConnectionLost):
@@ -343,7 +352,7 @@ class Supervisor:
         self._up_at = trio.current_time()
         self._refused = 0
         self._counters.links += 1
-        self.serving = identity
+        self.serving = self.link_of = identity
         self.down = trio.Event()
         self._outbox.attach(link, identity)
         self.up.set()
@@ -452,7 +461,12 @@ class Supervisor:
             enough = functools.partial(
                 wait_within, trio.Event(), link.patience(self._settings.grace)
             )
-            await wait_any(drained, enough)
+            await wait_any(drained, enough, functools.partial(self._wait_back, identity))
+
+    async def _wait_back(self, identity: Identity) -> None:
+        """Wait until the device is what it was: what is left comes over the next link, then."""
+        await self._waiter.wait_same(identity)
+        self._came_back = True
 
     async def _wait_drained(self, link: Link, silence: float) -> None:
         """Wait until nothing has come for so long; on a slow line half a command counts, too."""

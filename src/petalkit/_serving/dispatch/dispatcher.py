@@ -416,18 +416,34 @@ class Dispatcher:
 
     # -- stopping
 
-    def cancel_petal(self, petal: str, code: ErrorCode, text: str) -> None:
-        """A petal failed: end what runs, and answer what waits."""
-        self.backlog.petals[petal].failed = True
+    def cancel_petal(
+        self, petal: str, code: ErrorCode, text: str, *, restarts: bool = False
+    ) -> None:
+        """A petal failed: end what runs, and answer what waits.
+
+        Args:
+            petal: its name.
+            code: for both.
+            text: the same.
+            restarts: whether it is to be started again. Then what is in the journal waits for that,
+                as it would for the next start of the process.
+        """
+        state = self.backlog.petals[petal]
+        state.failed, state.awaited = True, restarts
         self._open_followers()
-        for execution in self.backlog.take(lambda one: one.spec.petal == petal):
+        for execution in self.backlog.take(
+            lambda one: one.spec.petal == petal and not (restarts and one.recorded)
+        ):
             self._refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
         self._pass_on()
 
     def restore_petal(self, petal: str) -> None:
-        """It is in service again."""
-        self.backlog.petals[petal].failed = False
+        """It is in service again; what has waited for that starts, if it is still served."""
+        for execution in self.backlog.restore(petal, self._table.lookup):
+            text = f"petal {petal!r} was started again, and serves {execution.spec.name} no longer"
+            self._refuse(execution, ErrorCode.UNKNOWN_COMMAND, text)
+        self._pass_on()
 
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
         """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says comes again."""

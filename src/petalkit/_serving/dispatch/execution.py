@@ -39,7 +39,7 @@ _numbers = itertools.count()
 class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
-    __slots__ = ("failed", "limit", "line", "name", "ready", "running", "starting")
+    __slots__ = ("awaited", "failed", "limit", "line", "name", "ready", "running", "starting")
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
@@ -49,6 +49,7 @@ class PetalState:
         self.starting: dict[Execution, bool] = {}
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
+        self.awaited = False  # it failed and is started again: what is in the journal waits
         self.line = Line(self, None)
 
 

@@ -72,11 +72,37 @@ class Backlog:
                 may be another by now: they go to the line of that one, to their place in it.
         """
         self.petals[petal].ready = True
-        moved: list[Execution] = []
-        for execution in self.take(lambda one: one.spec.guessed):
+        self._look_up(lambda one: one.spec.guessed, find)
+
+    def restore(self, petal: str, find: Callable[[str], CommandSpec | None]) -> list[Execution]:
+        """Let the commands of a petal start that have waited for its next life, in order.
+
+        They go to what that life serves: a handler of the last one may know only what that had.
+
+        Args:
+            petal: its name.
+            find: who serves a name now.
+
+        Returns:
+            Those that nobody serves any more, taken out.
+        """
+        self.petals[petal].failed = self.petals[petal].awaited = False
+        unserved = self._look_up(lambda one: one.spec.petal == petal, find)
+        return self.take(unserved.__contains__)
+
+    def _look_up(
+        self, which: Callable[[Execution], bool], find: Callable[[str], CommandSpec | None]
+    ) -> set[Execution]:
+        """Give those that `which` says to who serves them now; returns those whom nobody does."""
+        unserved: set[Execution] = set()
+        moved = self.take(which)
+        for execution in moved:
             with contextlib.suppress(Exception):  # a petal's own code may be asked
-                execution.spec = find(execution.spec.name) or execution.spec
-            moved.append(execution)
+                spec = find(execution.spec.name)
+                if spec is None:
+                    unserved.add(execution)
+                else:
+                    execution.spec = spec
         for execution in moved:
             execution.line = self.line_of(execution.spec)
             self._put_aside(execution)
@@ -85,6 +111,7 @@ class Backlog:
         for line in {execution.line for execution in moved}:
             line.waiting = deque(sorted(line.waiting, key=_number))
         self._look_again = True
+        return unserved
 
     # -- in and out
 
@@ -188,6 +215,7 @@ class Backlog:
         petal = line.petal
         return (
             petal.ready
+            and not petal.awaited
             and (line.group is None or line.group not in self.groups)
             and (line.limit is None or line.running < line.limit)
             and (

@@ -205,6 +205,7 @@ class Intake:
         """What this link has delivered will not come again: keep it when the link is left."""
         self._session_kept = False
         self._draining = True
+        self._admit_held()  # to the journal, where there is one
         self._held.session_ends()
         self._dispatcher.session_ends()
 
@@ -316,7 +317,9 @@ class Intake:
             known = self._copies.may_exist(command.message_id) and self._copies.take(
                 request, self._now, closed=True
             )
-            if not known and self._comes_again(request.delivery):
+            # Nor is one acknowledged whose answer would not leave any more.
+            unsaid = request.delivery.qos > 0 and not self._outbox.is_sending
+            if not known and (unsaid or self._comes_again(request.delivery)):
                 self._counters.given_back += 1
             elif not known:
                 self._refusals.stopping(request)
@@ -341,8 +344,7 @@ class Intake:
         if spec is None:
             self._refusals.unknown(request)
         elif self._backlog.petals[spec.petal].failed:
-            text = f"petal {spec.petal!r} is not available"
-            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, text)
+            self._refuse_unavailable(request, spec)
         elif spec.urgent:
             self._start_urgent(request, spec)
         elif self._cannot_record(spec):
@@ -351,6 +353,11 @@ class Intake:
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
+
+    def _refuse_unavailable(self, request: Request, spec: CommandSpec) -> None:
+        """Its petal has failed: its sender, who waits, is told at once."""
+        text = f"petal {spec.petal!r} is not available"
+        self._refusals.refuse(request, ErrorCode.UNAVAILABLE, text)
 
     def _refuse_retained(self, request: Request) -> None:
         if self._copies.is_known(request.command.message_id, self._now):
@@ -598,7 +605,8 @@ class Intake:
         """Accept it, to wait on disk, if it may."""
         disk = self._disk
         # What is acknowledged only when it has been handled fills the broker's window anyway.
-        if disk is None or not disk.has_room or not (spec.journal and self._acks_at_once):
+        at_once = self._acks_at_once or self._draining
+        if disk is None or not disk.has_room or not (spec.journal and at_once):
             return False
         self._counters.accepted += 1
         disk.add(request, guessed=spec.guessed)
@@ -648,6 +656,9 @@ class Intake:
                 if (objection := self.freshness.judge_held(request.terms)) is not None:
                     self._held.pop_first()
                     self._refusals.refuse(request, *objection)
+                elif self._backlog.petals[held.spec.petal].failed:
+                    self._held.pop_first()
+                    self._refuse_unavailable(request, held.spec)
                 elif self._waits_on_disk(request, held.spec):
                     self._held.pop_first()
                 elif not self._is_behind(held.spec) and self._has_room(request, held.spec):

@@ -312,7 +312,7 @@ class PetalLife:
         level: int = logging.CRITICAL,
         for_good: bool = False,
     ) -> None:
-        """Commands are answered `UNAVAILABLE` from now on; the others go on."""
+        """Commands that come are answered `UNAVAILABLE` from now on; the others go on."""
         self._over.set()
         if self._broken:
             self._fail_again(why, error, for_good=for_good)
@@ -335,8 +335,15 @@ class PetalLife:
                 f"(attempt {self._restarts.in_a_row} of {self._restarts.limit})"
             )
         self._log(level, f"is out of service: {why}", error)
+        self._cancel_commands()
+
+    def _cancel_commands(self) -> None:
+        self._added.expect(comes=self._restart_in is not None)
         self._dispatcher.cancel_petal(
-            self.petal.name, ErrorCode.UNAVAILABLE, f"petal {self.petal.name!r} failed"
+            self.petal.name,
+            ErrorCode.UNAVAILABLE,
+            f"petal {self.petal.name!r} failed",
+            restarts=self._restart_in is not None,
         )
 
     def _fail_again(self, why: str, error: BaseException | None, *, for_good: bool) -> None:
@@ -345,6 +352,7 @@ class PetalLife:
         if for_good and self._restart_in is not None:
             self._restart_in = None
             self.out_of_service.set()
+            self._cancel_commands()
             level, effect = logging.CRITICAL, "is not started again after all"
         if error is not None:
             error = single(error)

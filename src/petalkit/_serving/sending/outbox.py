@@ -16,13 +16,14 @@ The rules:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 
 import attrs
 import msgspec
@@ -62,6 +63,19 @@ class Restored:
     left: float
     event: bool
     name: str | None
+
+
+@attrs.define
+class Asking:
+    """The tasks that wait with an event of one `latest` key.
+
+    Attributes:
+        tasks: how many.
+        newest: `asked` of the newest that was put meanwhile; 0 for none.
+    """
+
+    tasks: int = 0
+    newest: int = 0
 
 
 class Outbox:
@@ -108,6 +122,7 @@ class Outbox:
         self._stale = StaleEvents()
         self._latest: dict[LatestKey, Entry] = {}  # the newest of each key; one per event, at most
         self._asked = itertools.count(1)
+        self._asking: dict[LatestKey, Asking] = {}  # of those who wait for room
         self._link: Link | None = None
         self._is_broker = True  # what the link leads to, and not to one that tries by itself
         self._identity: Identity | None = None
@@ -130,6 +145,11 @@ class Outbox:
     def __len__(self) -> int:
         elsewhere = len(self._deferred) + len(self._suspects)
         return len(self._queue) + len(self._in_flight) + elsewhere
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is a link over which what is put here leaves."""
+        return self._link is not None
 
     @property
     def size(self) -> int:
@@ -315,23 +335,28 @@ class Outbox:
         key = self._latest_key(identity, name, latest)
         # Behind those who wait already, or a fast publisher would starve them.
         waited = False
-        while not self._may_replace(key, len(payload)) and (
-            not self._has_room(len(payload)) or (self._room and not waited)
-        ):
-            waited = True
-            self.on_pressure_soon()
-            await self._room.park()
-        self.put_event_nowait(
-            payload,
-            qos=qos,
-            identity=identity,
-            name=name,
-            expires_at=expires_at,
-            durable=durable,
-            latest=latest,
-            force=True,
-            asked=asked,
-        )
+        with self._ask(key):
+            while not self._may_replace(key, len(payload)) and (
+                not self._has_room(len(payload)) or (self._room and not waited)
+            ):
+                waited = True
+                self.on_pressure_soon()
+                await self._room.park()
+            late = self._is_late(key, asked)
+        if late:
+            self._counters.events_replaced += 1
+        else:
+            self.put_event_nowait(
+                payload,
+                qos=qos,
+                identity=identity,
+                name=name,
+                expires_at=expires_at,
+                durable=durable,
+                latest=latest,
+                force=True,
+                asked=asked,
+            )
         if self._room and self._has_room(0):
             self._room.unpark()
         if not waited:
@@ -374,11 +399,9 @@ class Outbox:
         entry = Entry(message, expires_at, name=None if topic else name, event=True, latest=key)
         older = None
         if key is not None:
-            entry.asked = next(self._asked) if asked is None else asked
             older = self._find_unsent(key)
-            if older is not None and older.asked > entry.asked:  # it has waited for room too long
-                self._counters.events_replaced += 1
-                return True
+            if self._asking:
+                self._tell_asking(key, next(self._asked) if asked is None else asked)
         if durable and qos and self._posts is not None:
             entry.number = self._posts.post(message, expires_at - now, name=entry.name)
         if older is not None:
@@ -405,6 +428,30 @@ class Outbox:
             if found is not None and found not in self._in_flight:
                 return found
         return None
+
+    @contextlib.contextmanager
+    def _ask(self, key: LatestKey | None) -> Generator[None]:
+        """Note what is put under a key inside this block."""
+        if key is None:
+            yield
+            return
+        asking = self._asking.setdefault(key, Asking())
+        asking.tasks += 1
+        try:
+            yield
+        finally:
+            asking.tasks -= 1
+            if not asking.tasks:
+                del self._asking[key]
+
+    def _tell_asking(self, key: LatestKey, asked: int) -> None:
+        for one in (key, ("", *key[1:])):
+            if one in self._asking:
+                self._asking[one].newest = max(self._asking[one].newest, asked)
+
+    def _is_late(self, key: LatestKey | None, asked: int) -> bool:
+        """Whether it has waited for room so long that a newer one of its key was put."""
+        return key is not None and self._asking[key].newest > asked
 
     def _may_replace(self, key: LatestKey | None, size: int) -> bool:
         """Whether it needs no room of its own."""

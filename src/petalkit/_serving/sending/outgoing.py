@@ -32,7 +32,6 @@ class Entry(msgspec.Struct, eq=False):
     stale_at: float = math.inf  # when its Message Expiry Interval says too much
     number: int | None = None  # in the journal
     latest: LatestKey | None = None  # of an event of which only the newest is wanted
-    asked: int = 0  # of such an event: its place among them, in the order of the calls
 
     @property
     def size(self) -> int:
@@ -50,7 +49,7 @@ class Entry(msgspec.Struct, eq=False):
         """Hold what another does, in this one's place."""
         self.message, self.name = newer.message, newer.name
         self.expires_at, self.number = newer.expires_at, newer.number
-        self.latest, self.asked = newer.latest, newer.asked
+        self.latest = newer.latest
         self.start_countdown()
 
     def count_down(self, now: float) -> None:
