@@ -592,6 +592,43 @@ async def test_ignored_keys_that_are_told_are_bounded(autojump_clock: object) ->
     assert max(len(one["path"]) for one in told) < 80
 
 
+@attrs.frozen
+class Bag:
+    items: list[int] = []  # noqa: RUF008 - attrs lets it be
+
+
+class Collects(Petal):
+    name = "collects"
+
+    @command("add")
+    async def add(
+        self,
+        items: list[int] = [],  # noqa: B006 - as people write it
+        table: dict[str, list[int]] = {"a": []},  # noqa: B006
+    ) -> dict[str, Any]:
+        items.append(1)
+        table["a"].append(2)
+        return {"items": items, "table": table}
+
+    @command("pack")
+    async def pack(self, bag: Bag, data: Bag) -> dict[str, Any]:
+        bag.items.append(1)
+        data.items.append(2)
+        return {"bag": bag.items, "data": data.items}
+
+
+@pytest.mark.trio
+async def test_what_one_command_puts_into_a_default_is_not_there_for_the_next(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Collects()) as harness:
+        for _ in range(2):
+            response = await harness.call("collects/add")
+            assert (response["items"], response["table"]) == ([1], {"a": [2]})
+            response = await harness.call("collects/pack", {"bag": {}})
+            assert (response["bag"], response["data"]) == ([1], [2])
+
+
 # -- a model's own code, through a runtime
 
 

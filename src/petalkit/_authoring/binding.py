@@ -19,7 +19,7 @@ import cattrs
 from .._values.errors import ErrorCode, PayloadError, RegistrationError
 from .._values.messages import Command
 from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
-from .._values.types.defaults import default_problem
+from .._values.types.defaults import default_problem, renewed
 from .._values.types.hints import Unresolved, bind, lineage, resolve, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.objects import MISSING
@@ -30,7 +30,8 @@ Handler = Callable[..., Any]
 Refuse = Callable[..., RegistrationError]
 EMPTY = inspect.Parameter.empty
 _Whole = tuple[str, Structure | None]
-_Fields = tuple[tuple[str, Structure | None, bool], ...]
+# Name, what makes it, whether it is required, and what makes its default anew, if that has to be.
+_Fields = tuple[tuple[str, Structure | None, bool, Callable[[], Any] | None], ...]
 
 
 class Caller(Protocol):
@@ -194,7 +195,9 @@ def make_binding(
             context_name,
             command_name,
             None if whole is None else (whole.name, _structure(whole)),
-            tuple((one.name, _structure(one), one.required) for one in fields),
+            tuple(
+                (one.name, _structure(one), one.required, renewed(one.default)) for one in fields
+            ),
             strange,
         ),
         known=known,
@@ -328,7 +331,7 @@ def _binder(
                 arguments[name] = data if structure is None else structure(data)
             except Exception as error:
                 add_problems(problems, "", error)
-        for name, structure, required in fields:
+        for name, structure, required, default in fields:
             if name in data:
                 try:
                     value = data[name]
@@ -337,6 +340,8 @@ def _binder(
                     add_problems(problems, f".{name}", error)
             elif required:
                 problems.append(Problem(f".{name}", MISSING, MISSING))
+            elif default is not None:
+                arguments[name] = default()
         if known is not None and not known.issuperset(data):
             assert strange is not None
             found = strange.judge(command)

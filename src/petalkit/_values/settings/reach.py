@@ -14,14 +14,15 @@ import attrs
 
 from ..errors import ConfigError
 
-_CLIENTS = "the external client's to say: see its settings"
+_CLIENTS = "it is set at the external client"
+_SESSION = "the session is the external client's, and set there"
 # With the sidecar. The will and what MQTT 5 alone has need protocol 5, which it has not.
 _REFUSED = {
     "status_retain": "its HTTP has no retained flag, so status is never retained",
     "packet_maximum": _CLIENTS,
     "client_id": _CLIENTS,
-    "clean_start": f"the session is {_CLIENTS}",
-    "session_expiry": f"the session is {_CLIENTS}",
+    "clean_start": _SESSION,
+    "session_expiry": _SESSION,
     "keep_alive": f"{_CLIENTS}; sidecar_probe_interval says how often we look for it",
     "receive_maximum": f"{_CLIENTS}; callback_connections bounds what it may send at once",
     "username": _CLIENTS,
@@ -30,7 +31,7 @@ _REFUSED = {
     "password": _CLIENTS,
     "password_file": _CLIENTS,
     "password_source": _CLIENTS,
-    "alpn": "it is for brokers, and so the external client's",
+    "alpn": "it is for the way to a broker, which is the external client's",
 }
 # Of MQTT 5: the bounds of what 3.1.1 has not, and what its brokers decide by themselves.
 _IDLE_WITH_3_1_1 = ("session_expiry", "receive_maximum", "properties_max", "reply_topics")

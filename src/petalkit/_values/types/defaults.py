@@ -10,8 +10,11 @@ gets a 3 that nobody has sent.
 
 from __future__ import annotations
 
+import copy
+import datetime as dt
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
@@ -33,6 +36,22 @@ def default_problem(node: Node, default: Any) -> str | None:
     return f"the default {_shown(default)} {text}{at}; write one that a sender could send, or None"
 
 
+def renewed(default: Any) -> Callable[[], Any] | None:
+    """What makes a default anew for each command; None for one that nobody can change.
+
+    Python makes it once, so what a handler puts into its list would be there for the next sender.
+    """
+    if type(default) not in (list, dict, set):
+        return None
+    if not default:
+        return type(default)
+    try:
+        copy.deepcopy(default)
+    except Exception:  # something in it cannot be
+        return functools.partial(copy.copy, default)
+    return functools.partial(copy.deepcopy, default)
+
+
 def _problems(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
     if node.kinds == ANY_KIND or depth > _MAX_DEPTH:
         return  # whoever makes such values is asked by nobody
@@ -42,6 +61,8 @@ def _problems(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
         yield "", f"is no {node.name}"
     elif not _is_choice(node, value):
         yield "", f"is not {node.notes[0] if node.notes else f'of {node.name}'}"
+    elif dt.datetime in node.values and _is_naive(value):
+        yield "", "has no offset, as every time on the wire has: give it a tzinfo"
     elif node.lengths is not None and not node.lengths[0] <= len(value) <= node.lengths[1]:
         yield "", f"is no {node.name}, by its length"
     else:
@@ -74,6 +95,10 @@ def _is_of(node: Node, value: Any) -> bool:
         return bool in node.values
     wanted = (*node.values, int) if float in node.values else node.values  # PEP 484
     return isinstance(value, wanted)
+
+
+def _is_naive(value: Any) -> bool:
+    return isinstance(value, dt.datetime) and value.tzinfo is None
 
 
 def _is_typed_dict(cls: type) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from ..defaults import renewed
 from ..invalid import (
     MAX_REPORTED_ERRORS,
     Invalid,
@@ -29,6 +30,9 @@ from ..node import CannotBuild, Defs, Node, Schema, Structure
 from .fields import NO_DEFAULT, Field, Made, Model
 
 MISSING = "is required"
+# Name on the wire and in the constructor, what is taken as it is, what makes it, whether it is
+# required, and what makes its default anew, if that has to be.
+_Entry = tuple[str, str, type | None, Structure, bool, Callable[[], Any] | None]
 _MAX_NEAR = 64  # characters of a key that is compared with the known ones
 
 
@@ -57,7 +61,10 @@ def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
     """
     _check_constructor(model)
     fields = tuple(
-        (one.wire, one.name, inner.exact, inner.call(), one.default is NO_DEFAULT)
+        (
+            *(one.wire, one.name, inner.exact, inner.call(), one.default is NO_DEFAULT),
+            renewed(one.default),
+        )
         for one, inner in zip(model.fields, nodes, strict=True)
     )
     known = frozenset(one.wire for one in model.fields) | (
@@ -75,7 +82,7 @@ def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
 
 def _structure(
     model: Model,
-    fields: tuple[tuple[str, str, type | None, Structure, bool], ...],
+    fields: tuple[_Entry, ...],
     known: frozenset[str],
 ) -> Structure:
     construct: Callable[..., Any] = dict if model.kind == "TypedDict" else model.cls
@@ -86,7 +93,7 @@ def _structure(
             raise expected("an object", value)
         arguments: dict[str, Any] = {}
         problems: list[Problem] | None = None
-        for wire, name, exact, convert, required in fields:
+        for wire, name, exact, convert, required, default in fields:
             if wire in value:
                 try:
                     item = value[wire]
@@ -97,6 +104,8 @@ def _structure(
             elif required:
                 problems = problems or []
                 problems.append(Problem(f".{wire}", MISSING, MISSING))
+            elif default is not None:
+                arguments[name] = default()
         if closed and not known.issuperset(value):
             problems = (problems or []) + unknown_keys(value, known)
         if tag is not None and value.get(tag[0], tag[1]) != tag[1]:
