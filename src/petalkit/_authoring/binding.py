@@ -19,9 +19,9 @@ import cattrs
 from .._values.errors import ErrorCode, PayloadError, RegistrationError
 from .._values.messages import Command
 from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
-from .._values.types.defaults import default_problem, renewed
 from .._values.types.hints import Unresolved, bind, lineage, resolve, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
+from .._values.types.models.defaults import default_problem, renewed
 from .._values.types.models.objects import MISSING
 from .context import CommandContext
 from .unknown_keys import UnknownKeys, UnknownKeysRule

@@ -15,7 +15,6 @@ time when commands come.
     results       values -> what JSON can hold
     unions        one of several
     choices       enums, flags, literals
-    defaults      defaults that nobody could send
     build         the walk
 
 Begin with `node`, then `build`.

@@ -21,10 +21,10 @@ import attrs
 from .choices import enumeration, literal
 from .constraints import Constraint
 from .containers import MAPPINGS, SEQUENCES, array, fixed_array, mapping
-from .defaults import default_problem
 from .hints import Unresolved, bind, plain_class, type_name
 from .invalid import or_own
 from .metadata import constraints_of, of_validator
+from .models.defaults import default_problem
 from .models.fields import NO_DEFAULT, Field, Kind, kind_of_model, read_model
 from .models.objects import finish_model
 from .models.pydantic import is_of_pydantic, pydantic_node

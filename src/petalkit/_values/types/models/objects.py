@@ -16,7 +16,6 @@ from typing import Any
 
 import attrs
 
-from ..defaults import renewed
 from ..invalid import (
     MAX_REPORTED_ERRORS,
     Invalid,
@@ -27,6 +26,7 @@ from ..invalid import (
     unknown_field,
 )
 from ..node import CannotBuild, Defs, Node, Schema, Structure
+from .defaults import renewed
 from .fields import NO_DEFAULT, Field, Made, Model
 
 MISSING = "is required"

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
-from .models.fields import NO_DEFAULT, Made
-from .node import ANY_KIND, ARRAY, OBJECT, Node
+from ..node import ANY_KIND, ARRAY, OBJECT, Node
+from .fields import NO_DEFAULT, Made
 
 _MAX_DEPTH = 20  # of models and lists in one default
 
