@@ -349,6 +349,7 @@ class Supervisor:
             granted = await link.subscribe(filters)
             self._terms.subscribed(self.client_id(identity))
             online = await self._publish_status(link, identity, "online") is None
+        self._intake.announced()
         self._up_at = trio.current_time()
         self._refused = 0
         self._counters.links += 1

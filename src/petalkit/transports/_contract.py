@@ -11,6 +11,7 @@ Two rules hold everywhere:
 from __future__ import annotations
 
 import abc
+import itertools
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -92,7 +93,8 @@ class Delivery:
         payload: its bytes.
         qos: as it was delivered, 0 or 1.
         retain: True for a message that the broker had kept from before the subscription.
-        dup: the broker says that it may have delivered it before.
+        dup: it may have been delivered before: the broker says so, or whoever reads it knows that
+            this broker does not.
         properties: of MQTT 5; None when the message had none.
         fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
             it cannot be read. To be acknowledged like any other. None for all good messages.
@@ -152,6 +154,16 @@ class Delivery:
                 window.ready = True
                 window._on_ready()
 
+    def when_left(self, then: Callable[[], object]) -> None:
+        """Call `then` when its acknowledgement has left, or the link is gone; see `AckWindow`.
+
+        At once where that is so already, and for QoS 0.
+        """
+        if self._window is None:
+            then()
+        else:
+            self._window.when_left(self, then)
+
     def __repr__(self) -> str:
         return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
 
@@ -176,8 +188,8 @@ class AckWindow:
     """The QoS 1 deliveries of one link whose acknowledgement has not left, in order of arrival.
 
     Args:
-        on_ready: called when some of them may leave, until `take_ready` has taken them; must not
-            raise.
+        on_ready: called when some of them may leave, until `take_ready` has taken them, which
+            `sent` follows; must not raise.
 
     Attributes:
         ready: whether `take_ready` has something to give.
@@ -185,11 +197,17 @@ class AckWindow:
             is kept delivers these again, for certain.
     """
 
-    __slots__ = ("_on_ready", "_pending", "ready", "unsent")
+    __slots__ = (
+        "_awaited", "_leaving", "_on_ready", "_pending", "_taken", "ready", "unsent",
+    )  # fmt: skip
 
     def __init__(self, on_ready: Callable[[], object]) -> None:
         self._on_ready = on_ready
         self._pending: deque[Delivery] = deque()
+        self._taken = False  # and not sent
+        # Who waits for an acknowledgement to leave: of what is pending, and of what was taken.
+        self._awaited: dict[Delivery, Callable[[], object]] = {}
+        self._leaving: list[Callable[[], object]] = []
         self.ready = False
         self.unsent: frozenset[int] = frozenset()
 
@@ -209,17 +227,58 @@ class AckWindow:
         """The packet IDs whose turn has come, in order; they count as acknowledged."""
         self.ready = False
         pending = self._pending
+        if self._awaited:  # which is rare
+            self._note_leaving()
         taken: list[int] = []
         while pending and pending[0]._acked:
             taken.append(pending.popleft()._packet_id)
+        self._taken = True
         return taken
+
+    def _note_leaving(self) -> None:
+        for delivery in itertools.takewhile(lambda one: one._acked, self._pending):
+            if (then := self._awaited.pop(delivery, None)) is not None:
+                self._leaving.append(then)
+
+    def sent(self) -> None:
+        """What `take_ready` gave is out: the kernel has it, and sends it though the process dies.
+
+        (For all that a process can know. What a dead network has swallowed comes again.)
+        """
+        self._taken = False
+        if self._leaving:
+            self._tell_left()
+
+    def _tell_left(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for then in leaving:
+            then()
+
+    def when_left(self, delivery: Delivery, then: Callable[[], object]) -> None:
+        """Call `then`, which must not raise, when the acknowledgement of a delivery is `sent`.
+
+        Or when this is closed: then it never will be. At once where either is so already.
+
+        Args:
+            delivery: of this window; only one waits for each.
+            then: called once.
+        """
+        if delivery in self._pending:
+            self._awaited[delivery] = then
+        elif self._taken:
+            self._leaving.append(then)
+        else:
+            then()
 
     def close(self) -> None:
         """The link is gone: what was owed on it is owed no more."""
         self.unsent |= frozenset(each.packet_id for each in self._pending)
-        self.ready = False
+        self.ready = self._taken = False
         self._pending.clear()
         self._on_ready = _nobody  # or it holds the link, which may be kept no longer
+        self._leaving.extend(self._awaited.values())
+        self._awaited.clear()
+        self._tell_left()
 
 
 def real_limits(said: Mapping[str, int | None]) -> Mapping[str, int]:

@@ -4,6 +4,7 @@
     unknown_commands   commands that no petal serves
     queue              accepted commands that have not started; order and limits
     finalization       the one final state: recorded, answered, acknowledged
+    redelivered        one that may have killed the process before, and what protects the next
     scheduler          which command starts next, and what must be on disk before
     dispatcher         a bounded memory channel in, worker tasks, outcomes out
 

@@ -33,6 +33,7 @@ from ..sending.responses import Answers
 from .execution import NO_LINE, Answer, Execution, call_handler, timed_out
 from .finalization import Endings
 from .queue import Backlog
+from .redelivered import SafeUrgent, wait_acknowledged
 from .scheduler import RecordedStarts, Starts
 
 logger = logging.getLogger("petalkit.dispatcher")
@@ -94,6 +95,8 @@ class Dispatcher:
             else RecordedStarts(self.backlog, self._admit, journal)
         )
         self._starts.on_ready = self._pass_on
+        self._starts.acknowledge = self._acknowledge_first
+        self._safe_urgent = SafeUrgent(settings.urgent_redelivery_wait)
 
     # -- petals that are not ready at once
 
@@ -144,7 +147,11 @@ class Dispatcher:
             self._wake_worker()
 
     def start_urgent(self, execution: Execution) -> bool:
-        """Start a command at once, past every limit but the one on urgent ones themselves."""
+        """Start a command at once, past every limit but the one on urgent ones themselves.
+
+        One that may have been delivered before, and may have killed the process, waits a little;
+        see `redelivered`.
+        """
         if self._running_urgent >= self._settings.urgent_concurrency or self._nursery is None:
             return False
         self._counters.accepted += 1
@@ -152,10 +159,14 @@ class Dispatcher:
             self._duplicates.begin(execution.command.message_id, execution)
         self._running_urgent += 1
         self._running[execution] = None
-        execution.entered = True
+        execution.entered = execution.again is None
+        then = None
+        if execution.again is not None:
+            self._safe_urgent.expect(execution)
+            then = functools.partial(self._safe_urgent.written, execution)
         if execution.recorded and self._journal is not None:
             # Not waited for: an emergency stop is worth more than its running once.
-            self._journal.add(Started(execution.number, self._journal.wall()))
+            self._journal.add(Started(execution.number, self._journal.wall()), then)
         self._spawn(self._run_urgent, execution, name=f"urgent {execution.spec.name}")
         return True
 
@@ -200,7 +211,8 @@ class Dispatcher:
     def _is_unwanted(self, execution: Execution) -> bool:
         """Whether one that has its slots is not to be called after all: a disk can take long."""
         terms = execution.terms
-        if terms is not None and self._journal is not None and execution.cancelled_as is None:
+        may_wait = self._journal is not None or execution.again is not None
+        if terms is not None and may_wait and execution.cancelled_as is None:
             wall, now = self._answers.timestamps.now(), trio.current_time()
             objection = terms.objection(wall, now, "it expired while its start was recorded")
             if objection is not None:
@@ -232,6 +244,17 @@ class Dispatcher:
         self.backlog.leave(execution)
         if execution.spec.exclusive is not None:
             del self.backlog.groups[execution.spec.exclusive]
+
+    def _acknowledge_first(self, execution: Execution) -> None:
+        """Of one that may have been delivered before: it is called when that has left."""
+
+        async def wait() -> None:
+            # The limit after which the link counts as dead, if it is ours that is not taken.
+            await wait_acknowledged(execution, self._settings.publish_timeout)
+            self._starts.acknowledged(execution)
+
+        if self._nursery is not None:  # else nothing is called any more
+            self._spawn(wait, name=f"acknowledge {execution.spec.name}")
 
     # -- workers
 
@@ -352,6 +375,8 @@ class Dispatcher:
         try:
             with trio.CancelScope() as scope:
                 execution.scope = scope
+                if execution.again is not None and not await self._may_be_called(execution):
+                    return
                 scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
                 log_scope.set(execution)
                 answer = await call_handler(
@@ -366,6 +391,21 @@ class Dispatcher:
             logger.error("a handler left its task in disorder", exc_info=showable(error))
         if not execution.finished:
             self._end_cancelled(execution)
+
+    async def _may_be_called(self, execution: Execution) -> bool:
+        """Wait until an urgent one that came again may be called; False if it is unwanted then."""
+        if not await self._safe_urgent.wait(execution):
+            logger.warning(
+                "%s came again, and is called before that is safe: its record or its "
+                "acknowledgement took longer than urgent_redelivery_wait",
+                execution.spec.name,
+                extra=execution.log_fields(),
+            )
+        if self._is_unwanted(execution):
+            self._end_cancelled(execution)
+            return False
+        execution.entered = True
+        return True
 
     # -- endings
 
@@ -403,14 +443,16 @@ class Dispatcher:
             self._refuse(execution, code, text)
         for execution in list(filter(is_meant, self._running)):
             execution.recorded = False
-            if execution.starting:
+            if execution.starting and execution.line is not NO_LINE:
                 self._starts.take_back(execution)
                 execution.entered = False
                 response = self._answers.failure(execution.command.message_id, code, text)
                 self._endings.leave_to_others(execution)
                 self._end(execution, (response, code), trio.current_time())
-            elif self._settings.acknowledge == "accepted":
+                continue
+            if self._settings.acknowledge == "accepted":
                 execution.acknowledge()
+            self._safe_urgent.written(execution)
         self._starts.fail()
         self._pass_on()
 

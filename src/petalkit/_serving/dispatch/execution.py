@@ -45,7 +45,8 @@ class PetalState:
         self.name = name
         self.limit = limit
         self.running = 0
-        # Of those, they that wait until a start is on disk: in order, and whether it is.
+        # Of those, they that wait until a start is on disk or an acknowledgement has left: in
+        # order, and whether it is.
         self.starting: dict[Execution, bool] = {}
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
@@ -93,7 +94,8 @@ class Execution(msgspec.Struct, eq=False):
     recorded: bool = False  # in the journal, or about to be
     on_disk: bool = False  # it is there
     restarted: bool = False  # it was running when an earlier run died, or may have been
-    starting: bool = False  # it has its slots, and is called when its start is there
+    again: Delivery | None = None  # what brought it, if that may have been delivered before
+    starting: bool = False  # it has its slots, and is called when that is safe
     posts: Mapping[Reply | None, int] | None = None  # numbers there of its responses, once finished
     line: Line = NO_LINE  # by the dispatcher, when accepted
     entered: bool = False  # the handler was called, or is about to be

@@ -284,7 +284,8 @@ class DiskBacklog:
             number=record.number,
             recorded=True,
             on_disk=True,
-            restarted=record.starts > 0,
+            # A start that nobody waited for may be missing in what an earlier run has left.
+            restarted=record.starts > 0 or record.number <= self._journal.earlier_to,
         )
         execution.terms = self._terms.get(record.number)
         if execution.terms is None and record.expires_at is not None:

@@ -83,6 +83,8 @@ class Intake:
         self._session_kept = settings.keeps_session  # until a link tells better
         self._acks_at_once = settings.acknowledge == "accepted"
         self._logged = True  # whether each command has its lines in the log
+        self._replayed = False  # what comes now may have been delivered to an earlier process
+        self._may_be_replayed = True  # until a link of this process has got past that
         self._held = HeldLine()
         self._refusals = Refusals(unknown, answers, lately)
         self._malformed = MalformedMessages(answers, counters)
@@ -135,6 +137,7 @@ class Intake:
             self._dots_told = False
         self._session_kept = self._settings.keeps_session and link.session_expiry > 0
         self._draining = False
+        self._replayed = link.session_present and self._may_be_replayed
         self._lately.new_link(session_present=link.session_present)
         try:
             while True:
@@ -149,6 +152,9 @@ class Intake:
         self._now = self._clock.current_time()
         self._counters.received += len(batch)
         self._logged = commands_logger.isEnabledFor(logging.INFO)
+        if self._replayed:
+            for delivery in batch:  # not every broker sets it
+                delivery.dup = delivery.qos > 0
         for delivery in batch:
             try:
                 self.take(delivery, identity)
@@ -157,6 +163,10 @@ class Intake:
                 logger.exception("could not judge a message on %r", delivery.topic)
                 delivery.ack()
         return not self._must_pause()
+
+    def announced(self) -> None:
+        """The link is subscribed, and so what an earlier process was given has come again."""
+        self._replayed = self._may_be_replayed = False
 
     @contextlib.contextmanager
     def reading_on(self) -> Generator[None]:
@@ -494,13 +504,14 @@ class Intake:
             delivery.ack()
         elif delivery.qos:
             execution.deliveries = (delivery,)
+        if delivery.dup:
+            # It may have been here before, and killed the process.
+            execution.restarted, execution.again = True, delivery
         return execution
 
     def _record(self, execution: Execution, delivery: Delivery, journal: Journal) -> None:
         """Put an accepted command down, if it is to be, and acknowledge it when that is written."""
         execution.number = journal.next_number()
-        # It may have been here before, and killed the process: so its start is waited for.
-        execution.restarted = delivery.dup
         if execution.spec.journal and journal.takes_more:
             execution.recorded = True
             wall = self._answers.timestamps.now()

@@ -557,6 +557,14 @@ class Settings:
     urgent_concurrency: int = _setting(
         64, "Urgent and built-in commands running at once, beside all others.", check=count
     )
+    urgent_redelivery_wait: float = _setting(
+        1.0,
+        "Longest wait of an urgent command that the broker may have delivered before, for its "
+        "record or its acknowledgement to be safe: it may have killed the process. A first delivery "
+        "starts at once.",
+        unit="s",
+        check=seconds,
+    )
 
     # -- outbox
     response_capacity: int = _setting(

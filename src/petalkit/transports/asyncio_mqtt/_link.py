@@ -253,11 +253,12 @@ class AsyncioLink(BaseLink):
             self._outgoing.flush()
             if not self._send():
                 await trio.lowlevel.wait_writable(self._sock)
-            elif self._leaving:
+                continue
+            self._outgoing.window.sent()
+            if self._leaving:
                 self._half_close()
                 return
-            else:
-                self._wake_publishers()
+            self._wake_publishers()
 
     def _send(self) -> bool:
         """Send what is on the wire; False when the socket has no more room."""

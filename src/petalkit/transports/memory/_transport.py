@@ -272,9 +272,11 @@ class MemoryLink(Link):
         return deliveries
 
     def _send_acks(self) -> None:
-        assert self._window is not None
-        packet_ids = self._window.take_ready()
+        window = self._window
+        assert window is not None
+        packet_ids = window.take_ready()
         self._broker._receive_acks(self._connection, packet_ids)  # pyright: ignore[reportPrivateUsage]
+        window.sent()
 
     # -- publishing
 

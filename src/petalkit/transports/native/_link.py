@@ -252,8 +252,10 @@ class NativeLink(BaseLink):
             self._published = self._ping_waits = False
             self._report_soon()
             data = session.data_to_send()
-            if data and not await self._send(data):
-                return
+            if data:
+                if not await self._send(data):
+                    return
+                session.sent()
             if self._leaving and not session.wants_to_send:
                 await self._half_close()
                 return

@@ -175,6 +175,10 @@ class ClientSession:
         self._outgoing.clear()
         return data
 
+    def sent(self) -> None:
+        """What `data_to_send` gave has left; to be called before it is asked again."""
+        self._receiving.window.sent()
+
     @property
     def wants_to_send(self) -> bool:
         """Whether `data_to_send` has something to return."""

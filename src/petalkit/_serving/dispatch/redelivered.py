@@ -1,0 +1,83 @@
+"""A command that the broker may have delivered before: it may have killed the process.
+
+The rule: it is called only when the next death would not bring it again. That is so when its start
+is on disk and the next run knows it by its `messageId`; else when its acknowledgement has left. A
+command that comes for the first time waits for none of that, and most do.
+
+So a command that kills whatever calls it kills the first time, perhaps before anything of it was
+safe, and once more. The trap: acknowledgements leave in order of arrival, so one can stand behind
+another command that is not handled yet. Hence each wait has a limit.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from .execution import Execution
+
+
+def is_known_by_record(execution: Execution) -> bool:
+    """Whether its record is enough, with which the next run does not start what comes again."""
+    return execution.recorded and execution.command.message_id is not None
+
+
+async def wait_acknowledged(execution: Execution, limit: float) -> bool:
+    """Acknowledge it, and wait until that has left, or its link is gone.
+
+    Also with `acknowledge="handled"`: nothing else would bound how often it comes.
+
+    Args:
+        execution: delivered before, perhaps.
+        limit: seconds.
+
+    Returns:
+        False when the limit was reached.
+    """
+    delivery = execution.again
+    if delivery is None:
+        return True
+    left = trio.Event()
+    delivery.ack()
+    delivery.when_left(left.set)
+    if left.is_set():
+        return True
+    with trio.move_on_after(limit):
+        await left.wait()
+    return left.is_set()
+
+
+class SafeUrgent:
+    """The same for urgent commands: a task each, and one short limit for all that is waited for.
+
+    Args:
+        limit: seconds; then it is called all the same.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._waiting: dict[Execution, trio.Event] = {}
+
+    def expect(self, execution: Execution) -> None:
+        """One was taken that came again: it is `starting` until `wait` is over."""
+        execution.starting = True
+        self._waiting[execution] = trio.Event()
+
+    def written(self, execution: Execution) -> None:
+        """Its start is on disk, or never will be."""
+        if (waiting := self._waiting.get(execution)) is not None:
+            waiting.set()
+
+    async def wait(self, execution: Execution) -> bool:
+        """Wait until it may be called; False when the limit was reached first."""
+        try:
+            with trio.move_on_after(self._limit):
+                if execution.recorded:
+                    await self._waiting[execution].wait()
+                # It may be recorded no more: the disk has failed.
+                return is_known_by_record(execution) or await wait_acknowledged(
+                    execution, self._limit
+                )
+            return False
+        finally:
+            execution.starting = False
+            del self._waiting[execution]
