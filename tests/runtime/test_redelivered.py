@@ -16,11 +16,11 @@ import msgspec
 import pytest
 import trio
 
-from petalkit import Settings, command, open_runtime
+from petalkit import Runtime, Settings, command, open_runtime
 
 from ..journal.kit import Disk, after_crash
 from ..transports.mqtt5_bytes import QOS
-from ..transports.scripted_peer import ACCEPTED, GRANTED, RESUMED, Network
+from ..transports.scripted_peer import ACCEPTED, RESUMED, Network, Peer
 from .petals import Recorder, settle
 from .test_second_deliveries import COMMAND, Broker, asks
 
@@ -30,18 +30,7 @@ URGENT_WAIT = 1.0  # seconds; the default of `urgent_redelivery_wait`
 
 
 class Killer(Recorder):
-    """Notes how many acknowledgements had come to the broker when a handler is called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.acknowledged: list[int] = []
-        self.broker: Broker | None = None
-
-    @command("look")
-    async def look(self, n: int = 0) -> None:
-        assert self.broker is not None
-        self.started.append(n)
-        self.acknowledged.append(len(self.broker.acknowledged()))
+    """A recorder with more kinds of commands."""
 
     @command("again", idempotent=True)
     async def again(self, n: int = 0) -> None:
@@ -49,10 +38,6 @@ class Killer(Recorder):
 
     @command("renew", journal=False)
     async def renew(self, n: int = 0) -> None:
-        self.started.append(n)
-
-    @command("threaded", thread=True)
-    def threaded(self, n: int = 0) -> None:
         self.started.append(n)
 
 
@@ -68,18 +53,58 @@ class Stuck:
         await settle()
 
 
+class StuckBroker(Broker):
+    """The same from the beginning of a link on: only CONNECT gets through."""
+
+    def __init__(self, network: Network, runtime: Runtime, gate: trio.Event) -> None:
+        super().__init__(network, runtime)
+        self._gate = gate
+
+    def get_stuck(self) -> None:
+        """All links from now on."""
+        self._gate = get_stuck(self.network)
+
+    async def let_go(self) -> None:
+        self._gate.set()
+        await settle()
+
+
+def get_stuck(network: Network) -> trio.Event:
+    """Let nothing but CONNECT through on new links, until the event is set."""
+    gate = trio.Event()
+
+    def pair() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+        ours, theirs = trio.testing.memory_stream_pair()
+        writes = 0
+
+        async def write() -> None:
+            nonlocal writes
+            writes += 1
+            if writes > 1:
+                await gate.wait()
+
+        Peer(ours, theirs, polite=False).on_write(write)
+        return ours, theirs
+
+    network.pair = pair
+    return gate
+
+
 @asynccontextmanager
 async def serving(
     nursery: trio.Nursery,
-    petal: Killer,
+    petal: Recorder,
     *greeting: mqtt5.Packet,
-    polite: bool = True,
+    stuck: bool = False,
     **settings: Any,
-) -> AsyncGenerator[Broker]:
-    """Until it is connected, unless the broker is not `polite` and answers nothing by itself."""
+) -> AsyncGenerator[StuckBroker]:
+    """Until it is connected; or, if what the device writes is `stuck`, until it waits for that."""
     network = Network(nursery)
-    network.polite = polite
+    network.polite = True
     network.greet(*(greeting or (ACCEPTED,)))
+    gate = get_stuck(network)
+    if not stuck:
+        gate.set()
     chosen = Settings(
         organization_id="acme",
         device_id="Instance-1",
@@ -90,8 +115,8 @@ async def serving(
         **settings,
     )
     async with open_runtime([petal], chosen, transport=network.transport) as runtime:
-        petal.broker = broker = Broker(network, runtime)
-        await (broker.connected(1) if polite else settle())
+        broker = StuckBroker(network, runtime, gate)
+        await (settle() if stuck else broker.connected(1))
         yield broker
 
 
@@ -240,23 +265,22 @@ async def test_one_that_expires_while_it_waits_is_not_called(
 # -- brokers that do not set DUP
 
 
+@pytest.mark.parametrize("name", ["note", "stop"])
 async def test_what_a_kept_session_delivers_first_may_have_come_before(
-    nursery: trio.Nursery, autojump_clock: object
+    nursery: trio.Nursery, autojump_clock: object, name: str
 ) -> None:
     """aedes sets no DUP on what it delivers again."""
     petal = Killer()
-    replayed = delivery(asks("look", "m1", 1), 1), delivery(asks("look", "m2", 2), 2)
-    async with serving(nursery, petal, RESUMED, *replayed, polite=False) as broker:
-        assert petal.started == [1, 2]
-        assert petal.acknowledged == [2, 2]
-        # What comes behind the answers to SUBSCRIBE and `online` is new.
-        peer = broker.network.peer
-        peer.polite = True
-        await peer.send(mqtt5.SubAckPacket(peer.of(mqtt5.SubscribePacket)[0].packet_id, [GRANTED] * 2))
+    greeting = RESUMED, delivery(asks(name, "m1", 1), 1)
+    async with serving(nursery, petal, *greeting, stuck=True) as broker:
+        assert petal.started == []
+        await broker.let_go()
         await broker.connected(1)
+        assert len(petal.started) == 1
+        # What comes when it is subscribed, and has said so, is new.
         stuck = Stuck(broker)
-        await broker.deliver(asks("note", "m3", 3), 3)
-        assert petal.started == [1, 2, 3]
+        await broker.deliver(asks("note", "m2", 2), 2)
+        assert petal.started[1:] == [2]
         await stuck.let_go()
 
 
@@ -264,11 +288,10 @@ async def test_what_a_new_session_delivers_first_has_not_come_before(
     nursery: trio.Nursery, autojump_clock: object
 ) -> None:
     petal = Killer()
-    first = delivery(asks("look", "m1", 1), 1)
-    async with serving(nursery, petal, ACCEPTED, first, polite=False) as broker:
-        broker.network.peer.polite = True
+    greeting = ACCEPTED, delivery(asks("note", "m1", 1), 1)
+    async with serving(nursery, petal, *greeting, stuck=True) as broker:
         assert petal.started == [1]
-        assert petal.acknowledged == [0]
+        await broker.let_go()
 
 
 async def test_what_a_later_link_of_a_process_delivers_first_has_not_killed_it(
@@ -276,11 +299,12 @@ async def test_what_a_later_link_of_a_process_delivers_first_has_not_killed_it(
 ) -> None:
     petal = Killer()
     async with serving(nursery, petal) as broker:
-        broker.network.greet(RESUMED, delivery(asks("look", "m1", 1), 1))
+        broker.network.greet(RESUMED, delivery(asks("note", "m1", 1), 1))
+        broker.get_stuck()
         await broker.network.peer.close()
-        await broker.connected(2)
+        await trio.sleep(1)
         assert petal.started == [1]
-        assert petal.acknowledged == [0]
+        await broker.let_go()
 
 
 # -- with a journal: its record
