@@ -260,6 +260,31 @@ async def redelivers_to_the_next_link_what_was_not_acknowledged(rig: Rig) -> Non
 
 
 @check
+async def tells_when_an_acknowledgement_has_left(rig: Rig) -> None:
+    async with rig.transport.connect(DEVICE) as link:
+        await link.subscribe(COMMANDS)
+        await send(link, "1", "2", "3")
+        one, two, three = await collect(link, 3, ack=False)
+        left, gone = trio.Event(), trio.Event()
+        two.ack()
+        two.when_left(left.set)
+        three.when_left(gone.set)
+        await flushed(link)
+        assert not left.is_set(), "it is behind another"
+        one.ack()
+        await left.wait()
+        after: list[str] = []
+        one.when_left(lambda: after.append("one"))
+        two.when_left(lambda: after.append("two"))
+        assert after == ["one", "two"], "what has left is told at once"
+        assert not gone.is_set()
+        rig.cut()
+        await gone.wait()
+        three.when_left(lambda: after.append("three"))
+        assert after == ["one", "two", "three"]
+
+
+@check
 async def an_ack_from_a_dead_link_does_nothing(rig: Rig) -> None:
     async with rig.transport.connect(DEVICE) as link:
         await link.subscribe(COMMANDS)

@@ -40,6 +40,7 @@ LACKS = {
     "connects_and_leaves_and_finds_its_session": _SESSION,
     "acknowledges_in_order_of_arrival_whatever_the_order_of_the_calls": _SESSION,
     "redelivers_to_the_next_link_what_was_not_acknowledged": _SESSION,
+    "tells_when_an_acknowledgement_has_left": "each message has an answer of its own, in no order",
     "an_ack_from_a_dead_link_does_nothing": _SESSION,
     "a_burst_sent_during_absence_is_delivered_whole": _SESSION,
     "a_takeover_ends_the_older_link": _SESSION,

@@ -559,9 +559,9 @@ class Settings:
     )
     urgent_redelivery_wait: float = _setting(
         1.0,
-        "Longest wait of an urgent command that the broker may have delivered before, for its "
-        "record or its acknowledgement to be safe: it may have killed the process. A first delivery "
-        "starts at once.",
+        "Longest wait of an urgent command that the broker may have delivered before, until its "
+        "record or its acknowledgement is safe: it may have killed the process. One that comes for "
+        "the first time waits for nothing.",
         unit="s",
         check=seconds,
     )
