@@ -290,7 +290,7 @@ async def test_events_while_the_disk_hangs_are_not_gathered_without_end(
             await petal.publish_message({"n": n}, durable=True)
             if n % 10 == 0:
                 await settle()
-        journal = harness.runtime._journal
+        journal = harness.runtime._ledger._journal
         assert journal is not None
         gathered = len(journal._queue)
         gate.set()
@@ -367,7 +367,7 @@ async def test_taking_up_what_is_left_does_not_hold_up_the_event_loop(
     async with open_harness(
         Recorder("new"), settings=settings(crashed), broker=broker, organization_id=None
     ) as harness:
-        disk = harness.runtime._disk
+        disk = harness.runtime._backlog
         assert disk is not None
         refill = disk.refill
 
@@ -670,7 +670,7 @@ async def test_what_is_taken_back_is_not_counted_as_open(
         await settle()
         disk.error = None
         await trio.sleep(60)
-        journal = harness.runtime._journal
+        journal = harness.runtime._ledger._journal
         assert journal is not None
         assert journal._open == 0
 
@@ -689,7 +689,7 @@ async def test_a_copy_of_what_is_given_back_is_answered_too(
             harness.send("rec/hold", {"n": 9}, message_id="m")
             await settle()
             codes = [response["error_code"] for response in responses]
-            wanted = dict(harness.runtime._disk._wanted)  # type: ignore[union-attr]
+            wanted = dict(harness.runtime._backlog._wanted)  # type: ignore[union-attr]
         disk.error = None
         petal.open()
         await trio.sleep(60)
@@ -748,7 +748,7 @@ async def test_urgent_commands_while_the_disk_hangs_are_not_gathered_without_end
             harness.send("rec/stop", {"n": n}, qos=0, waitResponse=False)
             if n % 4 == 3:
                 await settle()
-        journal = harness.runtime._journal
+        journal = harness.runtime._ledger._journal
         assert journal is not None
         gathered = len(journal._queue)
         gate.set()

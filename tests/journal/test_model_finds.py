@@ -7,6 +7,7 @@ so that this is quick and always the same; `test_model.py` searches.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,12 +15,10 @@ import attrs
 import pytest
 
 from petalkit._serving.dispatch.dispatcher import Dispatcher
-from petalkit._serving.dispatch.execution import Execution
-from petalkit._serving.dispatch.finalization import Endings
-from petalkit._serving.dispatch.scheduler import RecordedStarts
-from petalkit._serving.intake.intake import Intake
+from petalkit._serving.intake.admission import Admission
 from petalkit._serving.intake.recovery import Recovery
-from petalkit._serving.ledger.duplicate_window import RecordedWindow
+from petalkit._serving.ledger.acknowledgement import Acknowledgements
+from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal.records import Found
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.sending.outbox import Outbox
@@ -76,45 +75,45 @@ def finds(
 
 def test_the_model_finds_an_acknowledgement_before_the_command_is_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Intake, "_owe", lambda self, execution, delivery: delivery.ack())
+        patch.setattr(Acknowledgements, "owe", lambda self, command, delivery: delivery.ack())
 
     finds(take_out, "P1", [Crash("before a write"), Send("quick"), Settle()])
 
 
 def test_the_model_finds_a_start_that_is_not_recorded() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        def put_down(self: Any, execution: Any, then: Any) -> None:
+        def start(self: Any, entry: Any, then: Any) -> None:
             if then is not None:
-                self._journal.when_written(then)
+                self._journal.when_written(functools.partial(then, entry))
 
-        patch.setattr(RecordedStarts, "_put_down", put_down)
+        patch.setattr(DiskLedger, "start", start)
 
     finds(take_out, "P2", [Send("hold"), Settle(), Crash()])
 
 
 def test_the_model_finds_a_start_before_its_record_is_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        put_down = RecordedStarts._put_down
+        start = DiskLedger.start
 
-        def at_once(self: Any, execution: Any, then: Any) -> None:
-            put_down(self, execution, None)
+        def at_once(self: Any, entry: Any, then: Any) -> None:
+            start(self, entry, None)
             if then is not None:
-                then()
+                then(entry)
 
-        patch.setattr(RecordedStarts, "_put_down", at_once)
+        patch.setattr(DiskLedger, "start", at_once)
 
     finds(take_out, "P2", [Crash("before a write"), Send("hold"), Settle()])
 
 
 def test_the_model_finds_an_answer_before_it_is_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        record = Endings._record
+        finish = DiskLedger.finish
 
-        def at_once(self: Any, execution: Any, *outcome: Any) -> None:
-            record(self, execution, *outcome)
-            self._written(execution.number)
+        def at_once(self: Any, entry: Any, *outcome: Any) -> None:
+            finish(self, entry, *outcome)
+            self._finished(entry.number)
 
-        patch.setattr(Endings, "_record", at_once)
+        patch.setattr(DiskLedger, "finish", at_once)
 
     finds(take_out, "P3", [Send("hold"), Settle(), DiskFails(), Release(0), Settle(), Crash()])
 
@@ -129,11 +128,11 @@ def test_the_model_finds_that_what_was_interrupted_is_run_again() -> None:
                 def lookup(name: str) -> Any:
                     return attrs.evolve(table.lookup(name), idempotent=True)
 
-            table, self._table = self._table, Table
+            table, self.catalog.table = self.catalog.table, Table  # type: ignore[assignment]
             try:
                 return take_up(self, record)
             finally:
-                self._table = table
+                self.catalog.table = table
 
         patch.setattr(Recovery, "_take_up_running", as_idempotent)
 
@@ -162,7 +161,7 @@ def test_the_model_finds_that_duplicates_are_forgotten_at_a_restart() -> None:
 
 def test_the_model_finds_that_a_copy_of_what_runs_is_run() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(RecordedWindow, "__contains__", lambda self, message_id: False)
+        patch.setattr(DiskLedger, "__contains__", lambda self, message_id: False)
 
     finds(take_out, "P2", [Send("hold"), Settle(), Copy(0)])
 
@@ -183,7 +182,7 @@ def test_the_model_finds_a_disk_backlog_out_of_order() -> None:
 
 def test_the_model_finds_that_new_commands_pass_what_waits_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Intake, "_is_behind", lambda self, spec: False)
+        patch.setattr(Admission, "_is_behind", lambda self, spec: False)
 
     full = [Send("hold"), Settle(), Send("quick"), Settle()]
     # There is room again, while those that had none are on their way to the disk.
@@ -221,16 +220,16 @@ def test_the_model_finds_that_unsent_answers_are_forgotten() -> None:
 
 def test_the_model_finds_a_finished_command_whose_answer_was_not_posted() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        from petalkit._serving.ledger.posts import Posts
+        from petalkit._serving.ledger.posts import RecordedPosts
 
-        post = Posts._post
+        post = RecordedPosts._post
 
         def without_response(self: Any, message: Any, payload: Any, *others: Any) -> int:
             if payload is None:
                 return self._journal.next_number()
             return post(self, message, payload, *others)
 
-        patch.setattr(Posts, "_post", without_response)
+        patch.setattr(RecordedPosts, "_post", without_response)
 
     story = [Send("hold"), Settle(), LinkLost(), Release(0), Settle(), Crash()]
     finds(take_out, "P1, P4", story)
@@ -238,9 +237,7 @@ def test_the_model_finds_a_finished_command_whose_answer_was_not_posted() -> Non
 
 def test_the_model_finds_that_a_copys_wish_is_not_recorded() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        from petalkit._serving.intake.disk_backlog import DiskBacklog
-
-        patch.setattr(DiskBacklog, "want", lambda *_: None)
+        patch.setattr(DiskLedger, "want", lambda *_: None)
 
     finds(take_out, "P1, P4", [Send("hold", wait=False), Settle(), Copy(0), Settle(), Crash()])
 
@@ -298,6 +295,6 @@ def test_the_model_finds_an_answer_without_an_effect() -> None:
 
 def test_the_model_finds_what_is_never_acknowledged() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Execution, "acknowledge", lambda self: None)
+        patch.setattr(Acknowledgements, "settle", staticmethod(lambda command: None))
 
     finds(take_out, "everything ends", [Send("hold"), Settle()])

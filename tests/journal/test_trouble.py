@@ -148,7 +148,7 @@ async def test_events_while_it_fails_are_not_gathered_without_end(
             for n in range(100):
                 await petal.publish_message({"n": n}, durable=True)
             await events.wait(100)
-        journal = harness.runtime._journal
+        journal = harness.runtime._ledger._journal
         assert journal is not None
         assert len(journal._queue) == 0
         disk.error = None

@@ -635,7 +635,7 @@ class World:
         begun = now.accepted + now.restored + now.interrupted
         ended = now.succeeded + sum(now.failed.values())
         promises.require(begun == ended, "P5 everything is counted", now)
-        promises.require(not runtime._duplicates._live, "nothing is live", runtime._duplicates)
+        promises.require(not runtime._ledger.window._live, "nothing is live", runtime._ledger)
 
     def _is_idle(self) -> bool:
         runtime = self.process.runtime

@@ -215,7 +215,7 @@ async def test_a_result_cannot_say_which_device_it_is_of(autojump_clock: object)
 async def test_own_words_are_sent_within_the_bound_of_a_payload(autojump_clock: object) -> None:
     settings = attrs.evolve(HOST, payload_max=1000)
     async with open_harness(Talker(), settings=settings) as harness:
-        answers = harness.runtime._answers
+        answers = harness.runtime._responses
         response = msgspec.json.decode(answers.own_words("m", {"job": 1}, None))
         assert without_time(response) == {
             "messageId": "m",
@@ -471,7 +471,7 @@ async def test_what_is_delivered_again_after_a_lost_link_is_acknowledged_again(
 async def test_a_receipt_outlives_its_link_and_keeps_its_identity(autojump_clock: object) -> None:
     settings = attrs.evolve(HOST, ack_topic="notes/receipts")
     async with open_harness(Recorder(), settings=settings) as harness:
-        acknowledge = harness.runtime._answers.acknowledge
+        acknowledge = harness.runtime._responses.acknowledge
         with observe(harness, "notes/receipts") as seen:
             harness.drop_link()
             await settle()
@@ -529,7 +529,7 @@ async def test_what_has_no_place_for_its_receipt_is_counted_and_goes_on_without(
             assert harness.statistics().acks_unsent == 1
             assert (await harness.call("rec/stop", waitAck=True)).success
             assert harness.statistics().acks_unsent == 2
-            assert not harness.runtime._answers.acknowledge(
+            assert not harness.runtime._responses.acknowledge(
                 Identity("acme", "Instance-1"), "m", "rec"
             )
             assert harness.statistics().acks_unsent == 3

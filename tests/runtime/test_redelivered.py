@@ -125,9 +125,7 @@ def anonymous(name: str, n: int) -> bytes:
 
 
 def delivery(payload: bytes, packet_id: int, *, dup: bool = False) -> mqtt5.PublishPacket:
-    return mqtt5.PublishPacket(
-        COMMAND, payload, qos=QOS[1], packet_id=packet_id, duplicate=dup
-    )
+    return mqtt5.PublishPacket(COMMAND, payload, qos=QOS[1], packet_id=packet_id, duplicate=dup)
 
 
 # -- without a journal: its acknowledgement

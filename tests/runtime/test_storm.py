@@ -203,8 +203,12 @@ async def test_a_storm_leaves_nothing_behind(seed: int, autojump_clock: object) 
             outbox = runtime._outbox
             assert (outbox._reserved, outbox._responses, outbox._events, outbox.size) == (0,) * 4
             assert not outbox._owed_to
-            assert not runtime._duplicates._live
-            assert runtime._intake._held.size == runtime._intake._backlog.waiting_bytes == 0
+            assert not runtime._ledger.window._live
+            assert (
+                runtime._intake.admission.parked.size
+                == runtime._dispatcher.backlog.waiting_bytes
+                == 0
+            )
             assert all(count == 1 for count in petal.started.values())
             results: defaultdict[str, set[bytes]] = defaultdict(set)
             answered: set[str] = set()

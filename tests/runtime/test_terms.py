@@ -423,7 +423,7 @@ async def test_the_bytes_of_held_commands_count_their_properties(autojump_clock:
         await settle()
         harness.send("rec/hold")
         await settle()
-        line = harness.runtime._intake._held
+        line = harness.runtime._intake.admission.parked
         harness.send_raw(LIVE.encode() + b"}", properties=reply_to())
         await settle()
         assert line.size == len(LIVE) + 1 + len(MINE) + 1

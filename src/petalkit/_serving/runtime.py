@@ -26,34 +26,39 @@ import trio
 from .._authoring.petal import Petal
 from .._authoring.registry import build_table, check_petal
 from .._values.clocks import wall_clock_is_set
-from .._values.codec import Limits, Timestamps
+from .._values.codec import Timestamps
 from .._values.dialects import make_dialect
 from .._values.errors import ConfigError, ErrorCode, PetalkitError
 from .._values.messages import Identity
-from .._values.request import ResponseTopics
 from .._values.settings.reach import without_effect
 from .._values.settings.settings import AnswerUnknown, Settings
 from .._values.statistics import Counters, Statistics
 from ..transports import Transport, create_transport
+from .dispatch.catalog import Catalog
 from .dispatch.dispatcher import Dispatcher
 from .dispatch.execution import Execution
-from .dispatch.finalization import Endings
-from .dispatch.unknown_commands import UnknownCommands
+from .dispatch.finalization import Finalization
 from .failures import single
 from .identity import IdentityWaiter
+from .intake.backlog import Backlog
 from .intake.disk_backlog import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
-from .ledger.duplicate_window import DuplicateWindow, RecordedWindow
+from .intake.refusals import Refusals
+from .ledger.acknowledgement import Acknowledgements
+from .ledger.contract import Ledger
+from .ledger.disk import DiskLedger
+from .ledger.duplicate_window import DuplicateWindow
 from .ledger.journal.records import Found, JournalError
 from .ledger.journal.write_ahead import Journal
-from .ledger.posts import Posts
-from .ledger.recent_refusals import RefusedLately
+from .ledger.memory import MemoryLedger
+from .ledger.posts import Posts, RecordedPosts
+from .ledger.recent_refusals import RecentRefusals
 from .loggers import keep_on
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
 from .sending.outbox import Outbox
-from .sending.responses import Answers
+from .sending.responses import Responses
 from .supervisor import ADVICE, Supervisor
 from .waiting import wait_any
 from .watchdog import watch_event_loop
@@ -88,40 +93,23 @@ class Runtime:
         builtin = BuiltinPetal(names, self.statistics)
         served: list[Petal] = [*petals, builtin]
         table = builtin.table = build_table(served, unknown_keys=settings.unknown_keys)
-        unknown = UnknownCommands(_answer_unknown(settings, petals), table)
+        catalog = Catalog(_answer_unknown(settings, petals), table)
         self._identity = IdentityWaiter(settings)
         timestamps = Timestamps(now)
-        device_id = self._identity.device_id
-        journal: Journal | None = None
-        posts: Posts | None = None
-        if settings.journal is not None:
-            journal = Journal(settings, device_id, self._counters, timestamps)
-            posts = Posts(journal, settings.response_expiry)
-        self._journal = journal
+        journal = self._make_journal(timestamps)
+        self._ledger, posts = _make_ledger(settings, journal)
         self._outbox = Outbox(settings, self._counters, posts, jitter=jitter)
-        dialect = make_dialect(settings.dialect, device_id)
-        self._answers = Answers(settings, self._outbox, timestamps, self._counters, dialect)
-        self._duplicates = _make_window(settings, journal)
-        lately = RefusedLately()
-        self._endings = Endings(
-            self._duplicates,
-            self._answers,
-            self._outbox,
-            self._counters,
-            unknown,
-            lately,
-            journal,
-            posts,
+        dialect = make_dialect(settings.dialect, self._identity.device_id)
+        responses = Responses(settings, self._outbox, timestamps, self._counters, dialect)
+        self._responses = responses
+        refusals = Refusals(catalog, responses, RecentRefusals())
+        acknowledgements = Acknowledgements(settings, self._ledger.acknowledge)
+        finalization = Finalization(
+            self._ledger, acknowledgements, responses, catalog, refusals.recent
         )
+        names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
         self._dispatcher = Dispatcher(
-            settings,
-            table,
-            [*(petal.name for petal in served), *(one.name for one in table.resolvers)],
-            self._duplicates,
-            self._answers,
-            self._endings,
-            self._counters,
-            journal,
+            settings, table, names_served, self._ledger, responses, finalization
         )
         for petal in petals:
             if not petal.__petalkit_ready_at_once__:
@@ -129,46 +117,15 @@ class Runtime:
         for resolver in table.resolvers:
             theirs = [petal.name for petal in petals if petal.__petalkit_resolver__ is resolver]
             self._dispatcher.hold_petal(resolver.name, until=theirs)
-        limits = Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
         self._recovery: Recovery | None = None
-        self._disk: DiskBacklog | None = None
-        if journal is not None and posts is not None:
-            self._recovery = Recovery(
-                settings,
-                table,
-                self._answers,
-                self._outbox,
-                self._counters,
-                unknown,
-                journal,
-                posts,
-                ResponseTopics(settings, self._counters),
+        self._backlog = Backlog()
+        if journal is not None:
+            assert isinstance(posts, RecordedPosts)
+            self._recovery = Recovery(settings, catalog, responses, journal, posts)
+            self._backlog = DiskBacklog(
+                settings, self._dispatcher, self._recovery, journal, lambda: self.identity
             )
-            self._disk = DiskBacklog(
-                settings,
-                limits,
-                table,
-                self._dispatcher,
-                self._outbox,
-                self._recovery,
-                unknown,
-                journal,
-                lambda: self.identity,
-            )
-        self._intake = Intake(
-            settings,
-            table,
-            self._dispatcher,
-            self._duplicates,
-            self._answers,
-            self._outbox,
-            self._counters,
-            unknown,
-            limits,
-            lately,
-            journal,
-            self._disk,
-        )
+        self._intake = Intake(settings, self._dispatcher, self._ledger, self._backlog, refusals)
         self._supervisor = Supervisor(
             settings,
             transport,
@@ -176,7 +133,7 @@ class Runtime:
             self._intake,
             self._outbox,
             self._dispatcher,
-            self._answers,
+            self._responses,
             self._counters,
             names,
             jitter=jitter,
@@ -191,8 +148,8 @@ class Runtime:
                 table,
                 self._dispatcher,
                 self._supervisor,
-                self._answers,
-                unknown,
+                self._responses,
+                catalog,
                 self._counters,
             )
             for petal in petals
@@ -202,6 +159,11 @@ class Runtime:
         self._stopped = trio.Event()
         self._served = False
         self._crash: Exception | None = None
+
+    def _make_journal(self, timestamps: Timestamps) -> Journal | None:
+        if self.settings.journal is None:
+            return None
+        return Journal(self.settings, self._identity.device_id, self._counters, timestamps)
 
     # -- what users see
 
@@ -299,17 +261,17 @@ class Runtime:
             interrupted=counters.interrupted,
             petals_restarted=counters.petals_restarted,
             connected=self.serving is not None,
-            clock_set=wall_clock_is_set(self._answers.timestamps.now()),
+            clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
             waiting_bytes=self._dispatcher.backlog.waiting_bytes,
             held=self._intake.held,
-            waiting_on_disk=0 if self._disk is None else self._disk.count,
-            journal_failing=self._journal is not None and self._journal.failing,
+            waiting_on_disk=self._backlog.count,
+            journal_failing=self._ledger.failing,
             running=self._dispatcher.running,
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
-            remembered=len(self._duplicates),
+            remembered=self._ledger.remembered,
             unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
         )
 
@@ -324,10 +286,12 @@ class Runtime:
             AllPetalsFailed: none could be started.
             ConfigError: the transport cannot work with these settings.
         """
-        self._intake.freshness.announce()
+        self._intake.admission.freshness.announce()
         with trio.CancelScope(shield=True):
             try:
-                async with self._open_journal() as found:
+                async with self._ledger.open(self._hurry.wait) as found:
+                    if self._recovery is not None and found is not None:
+                        self._recovery.restore_messages(found)
                     await self._serve(found, task_status)
             except JournalError:
                 if not self._hurry.is_set():  # else the start was cut short, which is said below
@@ -385,16 +349,6 @@ class Runtime:
         finally:
             self._dispatcher.answer_stuck()
 
-    @contextlib.asynccontextmanager
-    async def _open_journal(self) -> AsyncGenerator[Found | None]:
-        """Open the journal, if there is one, and take up what was to be sent."""
-        if self._journal is None or self._recovery is None:
-            yield None
-            return
-        async with self._journal.open(self._hurry.wait) as found:
-            self._recovery.restore_messages(found)
-            yield found
-
     async def _supervise(self, left: int) -> None:
         """Whatever ends the supervisor, the stop sequence still runs.
 
@@ -405,7 +359,7 @@ class Runtime:
         try:
             if left:
                 await wait_any(self._identity.wait, self._stop_requested.wait)
-                self._intake.take_up(left)
+                self._intake.admission.restore(left)
             await self._supervisor.run()
         except Exception as error:
             self._crash = error
@@ -438,8 +392,7 @@ class Runtime:
         for life in self._lives:
             life.stop()
         await self._within(2 * settings.cleanup_timeout, self._wait_lives)
-        if self._journal is not None:
-            await self._within(settings.journal_timeout, self._journal.wait_written)
+        await self._within(settings.journal_timeout, self._ledger.wait_written)
         if self._supervisor.link_of is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
@@ -466,9 +419,14 @@ class Runtime:
             await wait_any(wait, *([self._hurry.wait] if hurried else []))
 
 
-def _make_window(settings: Settings, journal: Journal | None) -> DuplicateWindow[Execution]:
+def _make_ledger(settings: Settings, journal: Journal | None) -> tuple[Ledger[Execution], Posts]:
     bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
-    return DuplicateWindow(*bounds) if journal is None else RecordedWindow(journal, *bounds)
+    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds)
+    if journal is None:
+        memory = MemoryLedger(window)
+        return memory, memory.posts
+    posts = RecordedPosts(journal, settings.response_expiry)
+    return DiskLedger(window, journal, posts), posts
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:

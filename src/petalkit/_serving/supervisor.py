@@ -44,7 +44,7 @@ from .identity import IdentityWaiter, client_id_of
 from .intake.intake import Intake
 from .sending.deferred import wait_after
 from .sending.outbox import Outbox
-from .sending.responses import Answers
+from .sending.responses import Responses
 from .waiting import wait_any
 
 logger = logging.getLogger("petalkit.link")
@@ -75,7 +75,7 @@ class Supervisor:
         intake: Intake,
         outbox: Outbox,
         dispatcher: Dispatcher,
-        answers: Answers,
+        answers: Responses,
         counters: Counters,
         petals: list[dict[str, str]],
         *,

@@ -1,7 +1,7 @@
 """Dispatch: accepted commands become calls of handlers, in order, and each gets one final state.
 
     execution          one accepted command, and the call of its handler
-    unknown_commands   commands that no petal serves
+    catalog            what is served, and what is said of what is not
     queue              accepted commands that have not started; order and limits
     finalization       the one final state: recorded, answered, acknowledged
     redelivered        one that may have killed the process before, and what protects the next

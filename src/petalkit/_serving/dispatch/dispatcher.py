@@ -24,17 +24,14 @@ from ..._authoring.registry import CommandTable
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
-from ..._values.statistics import Counters
 from ..failures import showable
-from ..ledger.duplicate_window import DuplicateWindow
-from ..ledger.journal.records import Started
-from ..ledger.journal.write_ahead import Journal
-from ..sending.responses import Answers
+from ..ledger.contract import Ledger
+from ..sending.responses import Responses
 from .execution import NO_LINE, Answer, Execution, call_handler, timed_out
-from .finalization import Endings
+from .finalization import Finalization
 from .queue import Backlog
 from .redelivered import SafeUrgent, wait_acknowledged
-from .scheduler import RecordedStarts, Starts
+from .scheduler import Scheduler
 
 logger = logging.getLogger("petalkit.dispatcher")
 
@@ -49,11 +46,9 @@ class Dispatcher:
         settings: limits.
         table: the commands; lookups see its changes.
         petals: names of the petals; each always has one slot of its own.
-        duplicates: told of every beginning and end.
-        answers: encodes responses.
-        endings: gives each command its final state.
-        counters: counts them.
-        journal: what has to be told of every start; None for none.
+        ledger: told of every start.
+        answers: encodes responses, and counts.
+        finalization: gives each command its final state.
     """
 
     def __init__(
@@ -61,19 +56,17 @@ class Dispatcher:
         settings: Settings,
         table: CommandTable,
         petals: Iterable[str],
-        duplicates: DuplicateWindow[Execution],
-        answers: Answers,
-        endings: Endings,
-        counters: Counters,
-        journal: Journal | None,
+        ledger: Ledger[Execution],
+        answers: Responses,
+        finalization: Finalization,
     ) -> None:
         self._settings = settings
         self._table = table
-        self._duplicates = duplicates
+        self._ledger = ledger
         self._answers = answers
-        self._endings = endings
-        self._counters = counters
-        self._journal = journal
+        self._finalization = finalization
+        self.acknowledgements = finalization.acknowledgements
+        self._counters = answers.counters
         self._held_until: dict[str, Collection[str]] = {}
         # Called when a command has left the backlog, if somebody waits for that.
         self.on_room: Callable[[], None] | None = None
@@ -89,13 +82,9 @@ class Dispatcher:
         self.thread_limiter = trio.CapacityLimiter(
             settings.concurrency + settings.urgent_concurrency + len(self.backlog.petals)
         )
-        self._starts = (
-            Starts(self.backlog, self._admit)
-            if journal is None
-            else RecordedStarts(self.backlog, self._admit, journal)
-        )
-        self._starts.on_ready = self._pass_on
-        self._starts.acknowledge = self._acknowledge_first
+        self._scheduler = Scheduler(self.backlog, self._admit, ledger)
+        self._scheduler.on_ready = self._pass_on
+        self._scheduler.acknowledge = self._acknowledge_first
         self._safe_urgent = SafeUrgent(settings.urgent_redelivery_wait)
 
     # -- petals that are not ready at once
@@ -132,19 +121,17 @@ class Dispatcher:
     def accept(self, execution: Execution) -> None:
         """Take a command into the backlog. There must be room, and a place for its response."""
         self._counters.accepted += 1
-        self.take_up(execution)
+        self.backlog.put(execution)
+        self._scheduler.begin()
+        if not self._waking:
+            self._pass_on()
 
     def take_up(self, execution: Execution) -> None:
-        """The same with a command that was accepted before."""
-        message_id = execution.command.message_id
-        if message_id is not None:
-            self._duplicates.begin(message_id, execution)
+        """The same with a command that was accepted before, and waited in the ledger only."""
+        self._ledger.take_up(execution)
         self.backlog.put(execution)
-        if self._journal is not None:
-            self._starts.begin()
-            self._pass_on()
-        elif not self._waking:
-            self._wake_worker()
+        self._scheduler.begin()
+        self._pass_on()
 
     def start_urgent(self, execution: Execution) -> bool:
         """Start a command at once, past every limit but the one on urgent ones themselves.
@@ -155,18 +142,15 @@ class Dispatcher:
         if self._running_urgent >= self._settings.urgent_concurrency or self._nursery is None:
             return False
         self._counters.accepted += 1
-        if execution.command.message_id is not None:
-            self._duplicates.begin(execution.command.message_id, execution)
         self._running_urgent += 1
         self._running[execution] = None
         execution.entered = execution.again is None
         then = None
         if execution.again is not None:
             self._safe_urgent.expect(execution)
-            then = functools.partial(self._safe_urgent.written, execution)
-        if execution.recorded and self._journal is not None:
-            # Not waited for: an emergency stop is worth more than its running once.
-            self._journal.add(Started(execution.number, self._journal.wall()), then)
+            then = self._safe_urgent.written
+        # Not waited for: an emergency stop is worth more than its running once.
+        self._ledger.start(execution, then)
         self._spawn(self._run_urgent, execution, name=f"urgent {execution.spec.name}")
         return True
 
@@ -209,9 +193,9 @@ class Dispatcher:
         return True
 
     def _is_unwanted(self, execution: Execution) -> bool:
-        """Whether one that has its slots is not to be called after all: a disk can take long."""
+        """Whether one that has its slots is not to be called after all: a ledger can take long."""
         terms = execution.terms
-        may_wait = self._journal is not None or execution.again is not None
+        may_wait = self._ledger.may_wait or execution.again is not None
         if terms is not None and may_wait and execution.cancelled_as is None:
             wall, now = self._answers.timestamps.now(), trio.current_time()
             objection = terms.objection(wall, now, "it expired while its start was recorded")
@@ -230,8 +214,8 @@ class Dispatcher:
         """Answer a command that was taken out of the backlog and will not start."""
         execution.reason = text
         response = self._answers.failure(execution.command.message_id, code, text, details=details)
-        self._endings.leave_to_others(execution)
-        self._endings.finish(execution, response, code, trio.current_time())
+        self._finalization.leave_to_others(execution)
+        self._finalization.finish(execution, response, code, trio.current_time())
         if self.on_room is not None:
             self.on_room()
 
@@ -251,7 +235,7 @@ class Dispatcher:
         async def wait() -> None:
             # The limit after which the link counts as dead, if it is ours that is not taken.
             await wait_acknowledged(execution, self._settings.publish_timeout)
-            self._starts.acknowledged(execution)
+            self._scheduler.acknowledged(execution)
 
         if self._nursery is not None:  # else nothing is called any more
             self._spawn(wait, name=f"acknowledge {execution.spec.name}")
@@ -278,7 +262,7 @@ class Dispatcher:
 
     def _pass_on(self) -> None:
         """Wake one worker if there is something that could start, and none is on its way."""
-        if not self._waking and self._starts.may_have_next:
+        if not self._waking and self._scheduler.may_have_next:
             self._wake_worker()
 
     def _wake_worker(self) -> None:
@@ -327,7 +311,7 @@ class Dispatcher:
         budget = CHECKPOINT_INTERVAL
         now = clock.current_time()
         while True:
-            execution = self._starts.next() if budget else None
+            execution = self._scheduler.next() if budget else None
             if execution is None:
                 if trio.current_effective_deadline() != deadline:
                     return  # a handler has left a cancel scope open, or all is cancelled
@@ -412,7 +396,7 @@ class Dispatcher:
     def _end(self, execution: Execution, answer: Answer, now: float) -> None:
         execution.scope = None
         try:
-            self._endings.finish(execution, *answer, now)
+            self._finalization.finish(execution, *answer, now)
         finally:  # whatever goes wrong with an answer, its slot is free
             if not execution.in_thread:
                 self._leave(execution)
@@ -423,13 +407,13 @@ class Dispatcher:
         response = self._answers.failure(
             execution.command.message_id, code, text, remembered=execution.entered
         )
-        self._endings.leave_to_others(execution)
+        self._finalization.leave_to_others(execution)
         self._end(execution, (response, code), trio.current_time())
 
     # -- what cannot be recorded
 
     def take_back(self, numbers: Collection[int], code: ErrorCode, text: str) -> None:
-        """The journal fails: of what is not in it yet, refuse what has not been called.
+        """The ledger fails: of what is not safe in it yet, refuse what has not been called.
 
         What has been, because it waits for no disk, goes on without a record.
         """
@@ -437,23 +421,21 @@ class Dispatcher:
         def is_meant(execution: Execution) -> bool:
             return execution.number in numbers
 
-        self._endings.take_back(numbers)
         for execution in self.backlog.take(is_meant):
             execution.recorded = False
             self._refuse(execution, code, text)
         for execution in list(filter(is_meant, self._running)):
             execution.recorded = False
             if execution.starting and execution.line is not NO_LINE:
-                self._starts.take_back(execution)
+                self._scheduler.take_back(execution)
                 execution.entered = False
                 response = self._answers.failure(execution.command.message_id, code, text)
-                self._endings.leave_to_others(execution)
+                self._finalization.leave_to_others(execution)
                 self._end(execution, (response, code), trio.current_time())
                 continue
-            if self._settings.acknowledge == "accepted":
-                execution.acknowledge()
+            self.acknowledgements.unrecorded(execution)
             self._safe_urgent.written(execution)
-        self._starts.fail()
+        self._scheduler.fail()
         self._pass_on()
 
     # -- stopping
@@ -490,14 +472,13 @@ class Dispatcher:
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
         """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says comes again."""
         for execution in self.backlog.take(keep):
-            self._endings.give_back(execution)
+            self._finalization.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
             self._refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
 
     def session_ends(self) -> None:
         """Nothing comes again, and so nobody is to wait for an acknowledgement."""
-        for execution in (*self.backlog, *self._running):
-            execution.acknowledge()
+        self.acknowledgements.settle_all((*self.backlog, *self._running))
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""
@@ -512,7 +493,7 @@ class Dispatcher:
         Threads that were answered for are not waited for: nobody can stop them.
         """
         while not self.is_quiet(petal=petal):
-            await self._endings.wait_next()
+            await self._finalization.wait_next()
 
     def is_quiet(self, *, petal: str | None = None) -> bool:
         """Whether every started command (of a petal) has its answer."""
@@ -537,7 +518,7 @@ class Dispatcher:
         """Answer for handlers that do not end although they are cancelled; their names."""
         stuck = [execution for execution in self._running if not execution.finished]
         for execution in stuck:
-            self._endings.finish(
+            self._finalization.finish(
                 execution,
                 self._answers.failure(
                     execution.command.message_id,

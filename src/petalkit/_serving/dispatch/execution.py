@@ -30,7 +30,7 @@ from ..._values.statistics import Counters
 from ..._values.types.invalid import Problem
 from ...transports import Delivery
 from ..failures import ENDS_PROCESS, hint_for, shortened, showable, single, split_foreign
-from ..sending.responses import Answers
+from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
@@ -89,10 +89,10 @@ class Execution(msgspec.Struct, eq=False):
     terms: Terms | None = None
     replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
     number: int = msgspec.field(default_factory=_numbers.__next__)  # the order of arrival
-    arrival: int = 0  # of what brought it: see `RefusedLately.arrival`
+    arrival: int = 0  # of what brought it: see `RecentRefusals.arrival`
     deliveries: Sequence[Delivery] = ()  # acknowledged when it is finished
-    recorded: bool = False  # in the journal, or about to be
-    on_disk: bool = False  # it is there
+    recorded: bool = False  # the ledger keeps it beyond the process, or is about to
+    on_disk: bool = False  # that is done
     restarted: bool = False  # it was running when an earlier run died, or may have been
     again: Delivery | None = None  # what brought it, if that may have been delivered before
     starting: bool = False  # it has its slots, and is called when that is safe
@@ -115,12 +115,6 @@ class Execution(msgspec.Struct, eq=False):
         if terms.reply is not None:
             self.replies = (terms.reply,)
             self.wait_response = wants_usual(self.command, terms)
-
-    def acknowledge(self) -> None:
-        """Acknowledge what brought it, and copies of it."""
-        for delivery in self.deliveries:
-            delivery.ack()
-        self.deliveries = ()
 
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
@@ -163,7 +157,7 @@ Answer = tuple[bytes, str | None]
 
 async def call_handler(
     execution: Execution,
-    answers: Answers,
+    answers: Responses,
     counters: Counters,
     limiter: trio.CapacityLimiter,
     leave: Callable[[Execution], None],
@@ -234,7 +228,7 @@ def _ignored(execution: Execution) -> Mapping[str, Any]:
 
 
 def _success_with_ignored(
-    execution: Execution, fields: Mapping[str, Any], answers: Answers
+    execution: Execution, fields: Mapping[str, Any], answers: Responses
 ) -> bytes:
     """The result, and what was ignored unless that makes it too large. A petal's own word wins."""
     message_id = execution.command.message_id
@@ -243,7 +237,7 @@ def _success_with_ignored(
     return answers.success(message_id, fields)
 
 
-def _answer_error(execution: Execution, error: BaseException, answers: Answers) -> Answer:
+def _answer_error(execution: Execution, error: BaseException, answers: Responses) -> Answer:
     """What an error is answered. Never raises: nobody else would answer."""
     try:
         refusal = single(error)
@@ -284,7 +278,7 @@ def _answer_error(execution: Execution, error: BaseException, answers: Answers) 
     return response, ErrorCode.HANDLER_ERROR
 
 
-def _answer_refusal(execution: Execution, refusal: CommandError, answers: Answers) -> Answer:
+def _answer_refusal(execution: Execution, refusal: CommandError, answers: Responses) -> Answer:
     """The petal's "no". It is an object of the petal's own making: reading it may raise."""
     if isinstance(refusal, NotServed):
         execution.not_served = refusal

@@ -1,67 +1,54 @@
-"""The one final state of each command: recorded, answered, acknowledged, in that order.
+"""The one final state of each command: put down, answered, acknowledged, in that order.
 
-With a journal the record comes first and the rest when it is on disk: whoever has seen an answer
-sees no other one after a crash. The command keeps its `messageId` until then, so that a copy
-that comes in between joins it.
+Answer and acknowledgement come when the ledger says so: whoever has seen an answer sees no other
+one after a crash. The command keeps its `messageId` until then, so that a copy that comes in
+between joins it.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 
 import trio
 
 from ..._values.errors import ErrorCode
 from ..._values.messages import Message
 from ..._values.request import Reply
-from ..._values.statistics import Counters
-from ..ledger.duplicate_window import NOTHING, DuplicateWindow
-from ..ledger.journal.records import Finished, Forgotten
-from ..ledger.journal.write_ahead import Journal
-from ..ledger.posts import Posts
-from ..ledger.recent_refusals import Refused, RefusedLately
-from ..sending.outbox import Outbox
-from ..sending.responses import Answers
+from ..ledger.acknowledgement import Acknowledgements
+from ..ledger.contract import Ending, Ledger
+from ..ledger.duplicate_window import NOTHING
+from ..ledger.recent_refusals import RecentRefusals, Refused
+from ..sending.responses import Responses
+from .catalog import Catalog
 from .execution import Execution
-from .unknown_commands import UnknownCommands
 
 
-class Endings:
+class Finalization:
     """See the module.
 
     Args:
-        duplicates: told of every end.
-        answers: has the properties of responses.
-        outbox: takes them, in places that were reserved.
-        counters: counts them.
+        ledger: told of every end.
+        acknowledgements: of what brought the command.
+        responses: has the properties of responses, the outbox with their places, and the counters.
         unknown: says which commands another program may answer.
-        lately: told of commands that were refused before their start.
-        journal: None for none.
-        posts: the same.
+        refusals: told of commands that were refused before their start.
     """
 
     def __init__(
         self,
-        duplicates: DuplicateWindow[Execution],
-        answers: Answers,
-        outbox: Outbox,
-        counters: Counters,
-        unknown: UnknownCommands,
-        lately: RefusedLately,
-        journal: Journal | None,
-        posts: Posts | None,
+        ledger: Ledger[Execution],
+        acknowledgements: Acknowledgements,
+        responses: Responses,
+        unknown: Catalog,
+        refusals: RecentRefusals,
     ) -> None:
-        self._duplicates = duplicates
-        self._answers = answers
-        self._outbox = outbox
-        self._counters = counters
+        self._ledger = ledger
+        self.acknowledgements = acknowledgements
+        self._responses = responses
+        self._outbox = responses.outbox
+        self._counters = responses.counters
         self._unknown = unknown
-        self._lately = lately
-        self._journal = journal
-        self._posts = posts
-        # Finished, and not on disk: what is still to be done.
-        self._unwritten: dict[int, tuple[Execution, Callable[[], None]]] = {}
+        self._refusals = refusals
         self._progress: trio.Event | None = None  # set at the next end, if somebody waits
 
     async def wait_next(self) -> None:
@@ -90,113 +77,48 @@ class Endings:
         if execution.silent or (not_served is not None and not not_served.answered):
             self._release_places(execution)
             response = NOTHING
-        if execution.recorded:
-            self._record(execution, response, code, remembered)
-        else:
-            self._conclude(execution, response, code, now, remembered)
+        code = None if code is None else str(code)
+        ending = Ending(response, code, remembered, now)
+        self._ledger.finish(execution, ending, self._answers, self._conclude)
         if self._progress is not None:
             self._progress.set()
             self._progress = None
 
-    def _record(
-        self, execution: Execution, response: bytes, code: str | None, remembered: bool
-    ) -> None:
-        journal, posts = self._journal, self._posts
-        assert journal is not None
-        assert posts is not None
-        conclude = functools.partial(self._conclude_recorded, execution, response, code, remembered)
-        self._unwritten[execution.number] = execution, conclude
-        then = functools.partial(self._written, execution.number)
-        if response == NOTHING and not remembered:
-            journal.add(Forgotten(execution.number), then)  # it was not ours
-            return
-        code = None if code is None else str(code)
-        journal.add(Finished(execution.number, code, response, remembered, journal.wall()), then)
-        messages: list[tuple[Message, Reply | None]] = [
-            (reply.message(response), reply) for reply in execution.replies
-        ]
-        if execution.wait_response:
-            messages.insert(0, (self._usual(execution, response), None))
-        execution.posts = {
-            reply: posts.post_response(message, execution.number, reply)
-            for message, reply in messages
-        }
-
-    def _written(self, number: int) -> None:
-        unwritten = self._unwritten.pop(number, None)
-        if unwritten is not None:
-            unwritten[1]()
-
-    def take_back(self, numbers: Iterable[int]) -> None:
-        """These cannot be recorded: answer those of them that are finished without that."""
-        for number in numbers:
-            unwritten = self._unwritten.get(number)
-            if unwritten is not None:
-                unwritten[0].posts = None  # they are in no journal either
-                self._written(number)
-
-    def _conclude_recorded(
-        self, execution: Execution, response: bytes, code: str | None, remembered: bool
-    ) -> None:
-        assert self._journal is not None
+    def _conclude(self, execution: Execution, ending: Ending, now: float) -> None:
+        """Its final state is safe: say it to everybody who waits for it."""
+        response, code = ending.response, ending.code
         message_id = execution.command.message_id
-        if message_id is not None and not remembered:
-            self._journal.forget(message_id, execution.number)
-        self._conclude(execution, response, code, trio.current_time(), remembered)
-
-    def _conclude(
-        self,
-        execution: Execution,
-        response: bytes,
-        code: str | None,
-        now: float,
-        remembered: bool,
-    ) -> None:
-        message_id = execution.command.message_id
-        if message_id is not None:
-            if remembered:
-                self._duplicates.finish(message_id, response, now)
-            else:
-                self._duplicates.forget(message_id)
-                if response != NOTHING and code is not None:
-                    text = "it came before, and was refused"
-                    refused = Refused(code, text, execution.arrival, response)
-                    self._lately.note(message_id, execution.payload, refused)
+        if not ending.remembered and response != NOTHING and code is not None:
+            text = "it came before, and was refused"
+            refused = Refused(code, text, execution.arrival, response)
+            self._refusals.note(message_id, execution.payload, refused)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile
-        if execution.wait_response:
-            message = self._usual(execution, response)
-            number = self._number(execution, message, None)
-            self._outbox.put_response(message, message_id, now, number)
-        for reply in execution.replies:
-            message = reply.message(response)
-            number = self._number(execution, message, reply)
-            self._outbox.put_response(message, reply.key(message_id), now, number)
+        for message, reply in self._answers(execution, response):
+            key = message_id if reply is None else reply.key(message_id)
+            number = self._ledger.post_of(execution, message, reply)
+            self._outbox.put_response(message, key, now, number)
         if execution.logged:
             execution.log_answer(code)
-        execution.acknowledge()
+        self.acknowledgements.settle(execution)
 
-    def _usual(self, execution: Execution, response: bytes) -> Message:
-        properties = self._answers.properties
-        return Message(execution.response_topic, response, 1, False, properties)
-
-    def _number(self, execution: Execution, message: Message, reply: Reply | None) -> int | None:
-        """Of a response in the journal. What is not there yet, a copy wants that came since."""
-        if execution.posts is None:
-            return None
-        assert self._posts is not None
-        return execution.posts.get(reply) or self._posts.post_response(
-            message, execution.number, reply
-        )
+    def _answers(
+        self, execution: Execution, response: bytes
+    ) -> Iterator[tuple[Message, Reply | None]]:
+        """The messages that answer a command: on the usual topic, and where else it asked for."""
+        if execution.wait_response:
+            properties = self._responses.properties
+            yield Message(execution.response_topic, response, 1, False, properties), None
+        for reply in execution.replies:
+            yield reply.message(response), reply
 
     def give_back(self, execution: Execution) -> None:
-        """A command that has not started is the broker's, or the journal's, to bring again."""
+        """A command that has not started is the broker's, or the ledger's, to bring again."""
         execution.finished = True
-        if execution.command.message_id is not None:
-            self._duplicates.forget(execution.command.message_id)
+        self._ledger.give_back(execution)
         self._release_places(execution)
         if execution.on_disk:  # not of both, or it is run twice
-            execution.acknowledge()
+            self.acknowledgements.settle(execution)
 
     def _release_places(self, execution: Execution) -> None:
         """It will not be answered."""

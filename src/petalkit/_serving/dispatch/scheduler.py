@@ -15,23 +15,22 @@ its acknowledgement has left; see `redelivered`.
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable
 
-from ..ledger.journal.records import Started
-from ..ledger.journal.write_ahead import Journal
+from ..ledger.contract import Ledger
 from .execution import Execution, PetalState
 from .queue import Backlog
 from .redelivered import is_known_by_record
 
 
-class Starts:
-    """See the module; this one is without a journal.
+class Scheduler:
+    """See the module.
 
     Args:
         backlog: where commands come from.
         admit: takes the slots of a command; False when it was answered instead.
+        ledger: where starts are put down.
 
     Attributes:
         on_ready: called when there is a next one that there was not before.
@@ -39,10 +38,14 @@ class Starts:
             that has left, or after its limit.
     """
 
-    def __init__(self, backlog: Backlog, admit: Callable[[Execution], bool]) -> None:
+    def __init__(
+        self, backlog: Backlog, admit: Callable[[Execution], bool], ledger: Ledger[Execution]
+    ) -> None:
         self._backlog = backlog
         self._admit = admit
+        self._ledger = ledger
         self._ready: deque[Execution] = deque()  # what they had to wait for is done
+        self._beginning = False
         self.on_ready: Callable[[], None] = lambda: None
         self.acknowledge: Callable[[Execution], object] = self.acknowledged
 
@@ -51,25 +54,18 @@ class Starts:
         """Whether `next` is worth a call."""
         return bool(self._ready) or self._backlog.may_have_next
 
-    def begin(self) -> None:
-        """A command has come: begin what has to be done before it may start."""
-
-    def fail(self) -> None:
-        """The journal cannot be written from now on."""
-
     def next(self) -> Execution | None:
         """The next command to be called, its slots taken; None when there is none."""
+        if self._ledger.may_wait:
+            self.begin()
+            return self._ready.popleft() if self._ready else None
         while not self._ready:
             execution = self._next_admitted()
             if execution is None:
                 return None
-            again = execution.again is not None
-            if not again and not execution.line.petal.starting:
+            if execution.again is None and not execution.line.petal.starting:
                 return execution
-            self._line_up(execution, waits=again)
-            if again:
-                self.acknowledge(execution)
-            # Else those before it are waited for.
+            self._begin_one(execution)
         return self._ready.popleft()
 
     def _next_admitted(self) -> Execution | None:
@@ -80,9 +76,44 @@ class Starts:
 
     # -- those that wait
 
-    def _line_up(self, execution: Execution, *, waits: bool) -> None:
+    def begin(self) -> None:
+        """Begin what has to be done before those may start that have come.
+
+        At once, so that acceptance and start are safe together.
+        """
+        if self._beginning or not self._ledger.may_wait:
+            return  # a slot that is taken makes room, and what comes then comes here
+        self._beginning = True
+        try:
+            while (execution := self._next_admitted()) is not None:
+                self._begin_one(execution)
+        finally:
+            self._beginning = False
+
+    def _begin_one(self, execution: Execution) -> None:
+        recorded = execution.recorded
+        waits = recorded and (execution.restarted or not execution.spec.idempotent)
+        again = not recorded and execution.again is not None
+        petal = execution.line.petal
+        if not (waits or again) and (not petal.starting or self._passes(execution)):
+            self._ledger.start(execution, None)
+            self._ready.append(execution)
+            return
         execution.starting = True
-        execution.line.petal.starting[execution] = not waits
+        petal.starting[execution] = not (waits or again)
+        if recorded:
+            self._ledger.start(execution, self._started)
+        elif again:
+            self.acknowledge(execution)
+
+    def _started(self, execution: Execution) -> None:
+        """Its start is safe."""
+        if not execution.starting:
+            return
+        if execution.again is None or is_known_by_record(execution):
+            self.acknowledged(execution)
+        else:
+            self.acknowledge(execution)  # it is safe, and so may be acknowledged
 
     def acknowledged(self, execution: Execution) -> None:
         """The acknowledgement of one that is `starting` has left; nothing else is waited for."""
@@ -93,8 +124,8 @@ class Starts:
             self._let_go(execution.line.petal)
 
     def _passes(self, execution: Execution) -> bool:
-        """Whether it need not keep its order."""
-        return False
+        """Whether it need not keep its order: for hours nothing may be put down."""
+        return self._ledger.failing and not execution.recorded
 
     def _call_past_others(self, execution: Execution) -> None:
         execution.starting = False
@@ -114,81 +145,19 @@ class Starts:
         if len(self._ready) > before:
             self.on_ready()
 
-    def take_back(self, execution: Execution) -> None:
-        """One that is `starting` is not to be called."""
-        execution.starting = False
-        petal = execution.line.petal
-        del petal.starting[execution]
-        self._let_go(petal)
-
-
-class RecordedStarts(Starts):
-    """The same with a journal.
-
-    Args:
-        backlog: see `Starts`.
-        admit: see `Starts`.
-        journal: where starts are put down.
-    """
-
-    def __init__(
-        self, backlog: Backlog, admit: Callable[[Execution], bool], journal: Journal
-    ) -> None:
-        super().__init__(backlog, admit)
-        self._journal = journal
-        self._beginning = False
-
-    def begin(self) -> None:
-        """See `Starts`."""
-        if self._beginning:  # a slot that is taken makes room, and what comes then comes here
-            return
-        self._beginning = True
-        try:
-            self._begin()
-        finally:
-            self._beginning = False
-
-    def _begin(self) -> None:
-        while (execution := self._next_admitted()) is not None:
-            recorded = execution.recorded
-            waits = recorded and (execution.restarted or not execution.spec.idempotent)
-            again = not recorded and execution.again is not None
-            petal = execution.line.petal
-            if not (waits or again) and (not petal.starting or self._passes(execution)):
-                if recorded:
-                    self._put_down(execution, None)
-                self._ready.append(execution)
-                continue
-            self._line_up(execution, waits=waits or again)
-            if recorded:
-                self._put_down(execution, functools.partial(self._written, execution))
-            elif again:
-                self.acknowledge(execution)
-
-    def _passes(self, execution: Execution) -> bool:
-        """Whether it need not keep its order: for hours nothing may be written."""
-        return self._journal.failing and not execution.recorded
+    # -- a ledger that fails
 
     def fail(self) -> None:
-        """See `Starts`."""
+        """The ledger takes nothing from now on."""
         for petal in list(self._backlog.petals.values()):
             for execution, may_be_called in list(petal.starting.items()):
                 if may_be_called and self._passes(execution):
                     self._call_past_others(execution)
         self.on_ready()
 
-    def _put_down(self, execution: Execution, then: Callable[[], None] | None) -> None:
-        self._journal.add(Started(execution.number, self._journal.wall()), then)
-
-    def _written(self, execution: Execution) -> None:
-        if not execution.starting:
-            return
-        if execution.again is None or is_known_by_record(execution):
-            self.acknowledged(execution)
-        else:
-            self.acknowledge(execution)  # it is on disk, and so may be acknowledged
-
-    def next(self) -> Execution | None:
-        """See `Starts`."""
-        self.begin()
-        return self._ready.popleft() if self._ready else None
+    def take_back(self, execution: Execution) -> None:
+        """One that is `starting` is not to be called."""
+        execution.starting = False
+        petal = execution.line.petal
+        del petal.starting[execution]
+        self._let_go(petal)

@@ -2,12 +2,15 @@
 
     recovery       what an earlier run has left, taken up by this one
     malformed      messages that break MQTT
-    refusals       saying no: counted, answered, acknowledged
+    refusals       what is said at once: no, or that it came
     parked         read, and neither accepted nor acknowledged: the channel is full
     freshness      whether a command has come in time
-    disk_backlog   accepted, waiting on disk only
+    backlog        accepted, waiting in the ledger only
+    disk_backlog   the same, on disk
     redelivery     copies: the first runs, once, and answers for all
-    intake         reads one link and judges every delivery
+    admission      room, order, overflow
+    judging        from a delivery to a command that may be accepted
+    intake         reads one link, and knows when to stop reading
 
-Begin with `intake`.
+Begin with `intake`, then `judging` and `admission`.
 """

@@ -17,8 +17,8 @@ import attrs
 import msgspec
 import trio
 
-from ..._authoring.registry import CommandSpec, CommandTable
-from ..._values.codec import InvalidEnvelope, Limits
+from ..._authoring.registry import CommandSpec
+from ..._values.codec import InvalidEnvelope
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
 from ..._values.request import REPLIES_MAX, Terms, wants_usual
@@ -26,7 +26,6 @@ from ..._values.settings.settings import Settings
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..dispatch.execution import logger as commands_logger
-from ..dispatch.unknown_commands import UnknownCommands
 from ..ledger.journal.forms import (
     as_accepted,
     command_extras,
@@ -38,7 +37,8 @@ from ..ledger.journal.forms import (
 )
 from ..ledger.journal.records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
 from ..ledger.journal.write_ahead import Journal
-from ..sending.outbox import Outbox
+from .backlog import Backlog, Waiting
+from .parked import limits_of
 from .recovery import Recovery
 from .refusals import Request
 
@@ -47,8 +47,6 @@ logger = logging.getLogger("petalkit.journal")
 READ_AT_ONCE = 64  # commands read from disk by one query
 TAKEN_UP_AT_ONCE = 128  # in one step of the event loop
 IDENTITIES_MAX = 16  # that were left and are remembered
-
-Waiting = Accepted | CommandRecord
 
 
 @attrs.frozen
@@ -60,43 +58,31 @@ class _Ending:
     details: Mapping[str, Any] | None = None
 
 
-class DiskBacklog:
-    """See the module.
+class DiskBacklog(Backlog):
+    """See the module, and `Backlog`.
 
     Args:
         settings: bounds and topics.
-        limits: of an envelope.
-        table: who serves what.
         dispatcher: takes commands up.
-        outbox: has the places of their responses.
         recovery: ends those that cannot be taken up.
-        unknown: says what to say of commands that nobody serves.
         journal: where they wait.
         identity: who the device is now; until that is known nothing is taken up.
-
-    Attributes:
-        count: commands that wait.
     """
 
     def __init__(
         self,
         settings: Settings,
-        limits: Limits,
-        table: CommandTable,
         dispatcher: Dispatcher,
-        outbox: Outbox,
         recovery: Recovery,
-        unknown: UnknownCommands,
         journal: Journal,
         identity: Callable[[], Identity | None],
     ) -> None:
         self._settings = settings
-        self._limits = limits
-        self._table = table
+        self._limits = limits_of(settings)
         self._dispatcher = dispatcher
-        self._outbox = outbox
         self._recovery = recovery
-        self._unknown = unknown
+        self._catalog = recovery.catalog
+        self._outbox = recovery.responses.outbox
         self._journal = journal
         self._identity = identity
         self.count = 0
@@ -179,8 +165,8 @@ class DiskBacklog:
 
     # -- copies
 
-    def find(self, message_id: str) -> Waiting | None:
-        """The one of that ID that waits here."""
+    def find(self, message_id: str) -> Accepted | CommandRecord | None:
+        """See `Backlog`."""
         number = self._journal.number_of(message_id) if self.count else None
         if number is None:
             return None
@@ -190,7 +176,8 @@ class DiskBacklog:
         return record if record is not None and record.state == NOT_STARTED else None
 
     def join(self, waiting: Waiting, request: Request) -> bool:
-        """Let a copy share its answer, wherever it wants it; False when those are too many."""
+        """See `Backlog`."""
+        assert isinstance(waiting, Accepted | CommandRecord)
         wanted = self._wanted.get(waiting.number, waiting)
         replies = extras_replies(wanted.extras)
         terms = request.terms
@@ -308,11 +295,11 @@ class DiskBacklog:
             command = command_of(record, self._limits)
         except InvalidEnvelope as error:
             return _Ending(error.code, error.message)
-        spec = self._table.lookup(command.command)
+        spec = self._catalog.table.lookup(command.command)
         if spec is None:
             name = command.command
-            details = self._unknown.details(name)
-            return _Ending(ErrorCode.UNKNOWN_COMMAND, self._unknown.text(name), details)
+            details = self._catalog.details(name)
+            return _Ending(ErrorCode.UNKNOWN_COMMAND, self._catalog.text(name), details)
         return command, spec, identity_of(record)
 
     def _needs_clock(self, record: CommandRecord, spec: CommandSpec) -> bool:

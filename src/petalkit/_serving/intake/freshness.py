@@ -94,8 +94,8 @@ class Freshness:
             self._counters.expiry_unjudged += 1
         return objection
 
-    def judge_held(self, terms: Terms | None) -> Objection | None:
-        """The same of one that was held meanwhile, when there is room for it."""
+    def judge_parked(self, terms: Terms | None) -> Objection | None:
+        """The same of one that was parked meanwhile, when there is room for it."""
         if terms is None:
             return None
         late = "it expired before it could be accepted"

@@ -13,9 +13,8 @@ import trio
 from ..._values.codec import InvalidEnvelope
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity
-from ..._values.statistics import Counters
 from ...transports import Delivery, Fault
-from ..sending.responses import Answers
+from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -27,19 +26,17 @@ class MalformedMessages:
     """See the module.
 
     Args:
-        answers: reports them on `debug`, since nobody can be answered.
-        counters: counts them.
+        responses: reports them on `debug`, since nobody can be answered, and counts them.
     """
 
-    def __init__(self, answers: Answers, counters: Counters) -> None:
-        self._answers = answers
-        self._counters = counters
+    def __init__(self, responses: Responses) -> None:
+        self._responses = responses
         self._warned_at: float | None = None
         self._since = 0
 
     def refuse(self, delivery: Delivery, identity: Identity, fault: Fault) -> None:
         """Deal with one; in its turn it is acknowledged, with a reason code where there is one."""
-        self._counters.malformed += 1
+        self._responses.counters.malformed += 1
         self._since += 1
         topic = delivery.topic[:TOPIC_SHOWN]
         now = trio.current_time()
@@ -49,5 +46,5 @@ class MalformedMessages:
             self._warned_at = now
             self._since = 0
         error = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"no message of MQTT: {fault.text}")
-        self._answers.report_unreadable(identity, topic, error)
+        self._responses.report_unreadable(identity, topic, error)
         delivery.ack()

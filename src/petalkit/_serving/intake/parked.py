@@ -1,7 +1,7 @@
 """Commands that were read and are neither accepted nor acknowledged, because the channel is full.
 
 They are the broker's still: it has them, and delivers them again on the next link of the session.
-What is held here only lets urgent commands behind them be seen, and PUBACKs be read. There can be
+What is parked here only lets urgent commands behind them be seen, and PUBACKs be read. There can be
 very many of them, as many as the broker and the kernel's buffers had under way: so only their bytes
 are kept, which are a third of a decoded command.
 """
@@ -17,13 +17,14 @@ from ..._authoring.registry import CommandSpec
 from ..._values.codec import Limits, decode_command
 from ..._values.messages import Command, Identity
 from ..._values.request import Terms
+from ..._values.settings.settings import Settings
 from ...transports import Delivery
 from .refusals import Request
 
 PACKET_IDS = 65_535  # unacknowledged deliveries that a link can have: MQTT 5.0, section 2.2.1
 
 
-class Held(msgspec.Struct, eq=False):
+class Parked(msgspec.Struct, eq=False):
     """One of them.
 
     Args:
@@ -48,8 +49,8 @@ class Held(msgspec.Struct, eq=False):
     _command: Command | None = None
 
     @classmethod
-    def of(cls, request: Request, spec: CommandSpec, *, comes_again: bool) -> Held:
-        """Hold a request."""
+    def of(cls, request: Request, spec: CommandSpec, *, comes_again: bool) -> Parked:
+        """Park a request."""
         command = request.command
         return cls(
             request.delivery,
@@ -77,57 +78,62 @@ class Held(msgspec.Struct, eq=False):
         return Request(self.delivery, self.identity, command, self.terms, self.wait_ack)
 
 
-class HeldLine:
+def limits_of(settings: Settings) -> Limits:
+    """The limits of an envelope."""
+    return Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
+
+
+class ParkedLine:
     """All of them, in order of arrival, and by `messageId`."""
 
     def __init__(self) -> None:
-        self._line: deque[Held] = deque()
-        self._by_id: dict[str, Held] = {}
+        self._line: deque[Parked] = deque()
+        self._by_id: dict[str, Parked] = {}
         self.size = 0  # bytes of payloads and properties
 
     def __len__(self) -> int:
         return len(self._line)
 
-    def add(self, held: Held) -> None:
+    def add(self, parked: Parked) -> None:
         """Add one, last."""
-        self._line.append(held)
-        self.size += _size(held)
-        if held.message_id is not None:
-            self._by_id[held.message_id] = held
+        self._line.append(parked)
+        self.size += _size(parked)
+        if parked.message_id is not None:
+            self._by_id[parked.message_id] = parked
 
-    def first(self) -> Held:
+    def first(self) -> Parked:
         """The oldest; there must be one."""
         return self._line[0]
 
-    def pop_first(self) -> Held:
+    def pop_first(self) -> Parked:
         """Take out the oldest; there must be one."""
         return self._out(self._line.popleft())
 
-    def find(self, message_id: str) -> Held | None:
+    def find(self, message_id: str) -> Parked | None:
         """The one of that ID."""
         return self._by_id.get(message_id)
 
     def session_ends(self) -> None:
         """None of them comes again, and so nobody is to wait for their acknowledgement."""
-        for held in self._line:
-            held.comes_again = False
-            held.delivery.ack()
+        for parked in self._line:
+            parked.comes_again = False
+            parked.delivery.ack()
 
-    def take(self, which: Callable[[Held], bool]) -> list[Held]:
+    def take(self, which: Callable[[Parked], bool]) -> list[Parked]:
         """Take out every one that `which` says, in order."""
-        taken = [self._out(held) for held in self._line if which(held)]
+        taken = [self._out(parked) for parked in self._line if which(parked)]
         if taken:
             gone = set(map(id, taken))
-            self._line = deque(held for held in self._line if id(held) not in gone)
+            self._line = deque(parked for parked in self._line if id(parked) not in gone)
         return taken
 
-    def _out(self, held: Held) -> Held:
-        self.size -= _size(held)
-        if held.message_id is not None:
-            self._by_id.pop(held.message_id, None)
-        return held
+    def _out(self, parked: Parked) -> Parked:
+        self.size -= _size(parked)
+        if parked.message_id is not None:
+            self._by_id.pop(parked.message_id, None)
+        return parked
 
 
-def _size(held: Held) -> int:
-    properties = held.delivery.properties
-    return len(held.delivery.payload) + (0 if properties is None else properties.size)
+def _size(parked: Parked) -> int:
+    properties = parked.delivery.properties
+    return len(parked.delivery.payload) + (0 if properties is None else properties.size)

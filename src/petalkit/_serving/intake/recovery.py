@@ -15,14 +15,12 @@ from typing import Any
 import msgspec
 import trio
 
-from ..._authoring.registry import CommandTable
 from ..._values.errors import ErrorCode
 from ..._values.messages import Message
 from ..._values.request import Reply, ResponseTopics
 from ..._values.settings.settings import Settings
-from ..._values.statistics import Counters
 from ..._values.topics import TopicError
-from ..dispatch.unknown_commands import UnknownCommands
+from ..dispatch.catalog import Catalog
 from ..ledger.journal.forms import extras_replies, identity_of, message_of, was_guessed
 from ..ledger.journal.records import (
     CommandRecord,
@@ -33,9 +31,9 @@ from ..ledger.journal.records import (
     Requeued,
 )
 from ..ledger.journal.write_ahead import Journal
-from ..ledger.posts import REJECTED, Posts
-from ..sending.outbox import Outbox, Restored
-from ..sending.responses import Answers
+from ..ledger.posts import REJECTED, RecordedPosts
+from ..sending.outbox import Restored
+from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.journal")
 
@@ -47,35 +45,26 @@ class Recovery:
 
     Args:
         settings: topics and limits.
-        table: says what may be run again.
-        answers: words and encodes.
-        outbox: takes what is to be sent.
-        counters: counts.
-        unknown: says which commands another program may answer.
+        catalog: says what may be run again, and which commands another program may answer.
+        responses: words, encodes, counts; has the outbox, which takes what is to be sent.
         journal: what the earlier run has written, and where endings are put down.
         posts: the same of messages.
-        response_topics: says which are still allowed.
     """
 
     def __init__(
         self,
         settings: Settings,
-        table: CommandTable,
-        answers: Answers,
-        outbox: Outbox,
-        counters: Counters,
-        unknown: UnknownCommands,
+        catalog: Catalog,
+        responses: Responses,
         journal: Journal,
-        posts: Posts,
-        response_topics: ResponseTopics,
+        posts: RecordedPosts,
     ) -> None:
-        self._response_topics = response_topics
+        self.catalog = catalog
+        self.responses = responses
         self._settings = settings
-        self._table = table
-        self._answers = answers
-        self._outbox = outbox
-        self._counters = counters
-        self._unknown = unknown
+        self._outbox = responses.outbox
+        self._counters = responses.counters
+        self._response_topics = ResponseTopics(settings, responses.counters)
         self._journal = journal
         self._posts = posts
 
@@ -121,7 +110,7 @@ class Recovery:
     def _take_up_running(self, record: CommandRecord) -> bool:
         """Whether it is to be started again."""
         try:
-            spec = self._table.lookup(record.command)
+            spec = self.catalog.table.lookup(record.command)
         except Exception:  # a petal's own code may be asked
             logger.exception("nobody can say who serves %r", record.command)
             spec = None
@@ -161,12 +150,12 @@ class Recovery:
         if not remembered and record.message_id is not None:
             journal.forget(record.message_id, record.number)
         replies = self.replies(record)
-        if self._was_guessed(record) and self._unknown.may_be_anothers(record.command):
+        if self._was_guessed(record) and self.catalog.may_be_anothers(record.command):
             journal.add(Forgotten(record.number))
             for _ in range(reserved * (record.wait_response + len(replies))):
                 self._outbox.release()
             return
-        response = self._answers.failure(
+        response = self.responses.failure(
             record.message_id, code, text, remembered=remembered, details=details
         )
         journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
@@ -209,7 +198,7 @@ class Recovery:
             except TopicError as error:  # a byte of the disk has changed: nobody can be answered
                 logger.error("a command of the journal cannot be answered: %s", error)
             else:
-                message = Message(topic, response, 1, False, self._answers.properties)
+                message = Message(topic, response, 1, False, self.responses.properties)
                 found.append((message, None))
         found.extend((reply.message(response), reply) for reply in replies)
         return found

@@ -1,4 +1,4 @@
-"""Saying no to what came: counted, answered where that is wanted, and acknowledged."""
+"""What is said at once to what came: no, or only that it came. Refusals are acknowledged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
 from ..._values.request import Reply, Terms, wants_usual
 from ...transports import Delivery
-from ..dispatch.unknown_commands import UnknownCommands
-from ..ledger.recent_refusals import Refused, RefusedLately
-from ..sending.responses import Answers
+from ..dispatch.catalog import Catalog
+from ..ledger.recent_refusals import RecentRefusals, Refused
+from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -41,15 +41,15 @@ class Refusals:
     """See the module.
 
     Args:
-        unknown: what to say of commands that nobody serves.
-        answers: encodes, counts and sends.
-        lately: told of what was refused.
+        catalog: what to say of commands that nobody serves.
+        responses: encodes, counts and sends.
+        recent: told of what was refused.
     """
 
-    def __init__(self, unknown: UnknownCommands, answers: Answers, lately: RefusedLately) -> None:
-        self._unknown = unknown
-        self._answers = answers
-        self._lately = lately
+    def __init__(self, catalog: Catalog, responses: Responses, recent: RecentRefusals) -> None:
+        self.catalog = catalog
+        self.responses = responses
+        self.recent = recent
 
     def refuse(
         self,
@@ -60,8 +60,8 @@ class Refusals:
     ) -> None:
         """Say no; without a word to the sender where another program may answer."""
         command, terms = request.command, request.terms
-        ours = not self._unknown.may_be_anothers(command.command)
-        self._answers.refuse(
+        ours = not self.catalog.may_be_anothers(command.command)
+        self.responses.refuse(
             request.identity,
             code,
             text,
@@ -71,31 +71,46 @@ class Refusals:
             reply=terms.reply if ours and terms is not None else None,
             details={"errors": list(errors)} if errors else None,
         )
-        refused = Refused(code, text, self._lately.arrival(request.delivery))
-        self._lately.note(command.message_id, request.delivery.payload, refused)
+        refused = Refused(code, text, self.recent.arrival(request.delivery))
+        self.recent.note(command.message_id, request.delivery.payload, refused)
         request.delivery.ack()
 
     def again(self, request: Request, refused: Refused) -> None:
-        """Say the same once more, unless nobody waits for that; see `_refused_lately`."""
+        """Say the same once more, unless nobody waits for that; see `recent_refusals`."""
         command, terms = request.command, request.terms
-        certain = self._lately.is_certain(refused, request.delivery)
+        certain = self.recent.is_certain(refused, request.delivery)
         logger.info(
             "refused %s again: it may be a second delivery by the broker",
             refused.code,
             extra={"command": command.command, "message_id": command.message_id},
         )
-        if not (certain or self._unknown.may_be_anothers(command.command)):
-            answer = refused.answer or self._answers.failure(
+        if not (certain or self.catalog.may_be_anothers(command.command)):
+            answer = refused.answer or self.responses.failure(
                 command.message_id, refused.code, refused.text
             )
             if wants_usual(command, terms):
-                self._answers.put_unreserved(request.identity, None, answer)
+                self.responses.put_unreserved(request.identity, None, answer)
             if terms is not None and terms.reply is not None:
-                self._answers.put_reply(terms.reply, None, answer)
-        arrival = self._lately.arrival(request.delivery)
+                self.responses.put_reply(terms.reply, None, answer)
+        arrival = self.recent.arrival(request.delivery)
         refused = msgspec.structs.replace(refused, arrival=arrival)
-        self._lately.note(command.message_id, request.delivery.payload, refused)
+        self.recent.note(command.message_id, request.delivery.payload, refused)
         request.delivery.ack()
+
+    def receipt(self, request: Request, petal: str | None, *, reserved: bool = False) -> None:
+        """Tell the sender, on `ack`, that its command came, or a copy of it.
+
+        Args:
+            request: what came.
+            petal: that serves it; None when that has to be looked up.
+            reserved: whether there is a place for it in the outbox.
+        """
+        command = request.command
+        if petal is None:
+            spec = self.catalog.table.lookup(command.command)
+            # It may be served no longer; its prefix is the next best name.
+            petal = command.command.partition("/")[0] if spec is None else spec.petal
+        self.responses.acknowledge(request.identity, command.message_id, petal, reserved=reserved)
 
     def reused(self, request: Request) -> None:
         """Its ID belongs to another."""
@@ -114,18 +129,18 @@ class Refusals:
         """No petal serves it. Answered as it is set, with what is served."""
         command, terms = request.command, request.terms
         name = command.command
-        answered = self._unknown.are_answered(name)
+        answered = self.catalog.are_answered(name)
         usual = answered and wants_usual(command, terms)
         reply = terms.reply if answered and terms is not None else None
-        self._answers.refuse(
+        self.responses.refuse(
             request.identity,
             ErrorCode.UNKNOWN_COMMAND,
-            self._unknown.text(name),
+            self.catalog.text(name),
             command=name,
             message_id=command.message_id,
             answer=usual,
             reply=reply,
-            details=self._unknown.details(name) if usual or reply is not None else None,
+            details=self.catalog.details(name) if usual or reply is not None else None,
         )
         request.delivery.ack()
 
@@ -133,7 +148,7 @@ class Refusals:
         self, delivery: Delivery, identity: Identity, error: InvalidEnvelope, reply: Reply | None
     ) -> None:
         """It is no command; answered as far as it could be read, else told on `debug`."""
-        self._answers.refuse(
+        self.responses.refuse(
             identity,
             error.code,
             error.message,
@@ -146,5 +161,5 @@ class Refusals:
         # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
         is_attempt = delivery.payload or delivery.fault is not None
         if not error.wait_response and reply is None and is_attempt:
-            self._answers.report_unreadable(identity, delivery.topic, error)
+            self.responses.report_unreadable(identity, delivery.topic, error)
         delivery.ack()

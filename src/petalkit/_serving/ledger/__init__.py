@@ -1,9 +1,14 @@
-"""The ledger: what became of each command, and what is still owed.
+"""The ledger: what became of each command, and what is still owed, under one contract.
 
     journal/           the same on disk: written ahead, recovered after a crash
-    recent_refusals    commands that were answered "not now", when the same bytes come again
-    posts              messages that are owed to the broker, as the journal is told of them
     duplicate_window   which `messageId` is queued, running, or finished with which answer
+    recent_refusals    commands that were answered "not now", when the same bytes come again
+    posts              messages that are owed to the broker
+    acknowledgement    when a delivery is acknowledged: the one place that decides it
+    contract           what every ledger keeps
+    memory             without a journal
+    disk               with one
 
-It knows nothing of links and handlers. Begin with `duplicate_window`.
+It knows nothing of links and handlers. Begin with `contract`; a ledger of another kind is a module
+beside `memory` and `disk`.
 """

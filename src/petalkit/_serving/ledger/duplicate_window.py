@@ -1,7 +1,7 @@
 """The duplicate window: which `messageId` is queued or running, and what the last ones became.
 
 Live commands are never forgotten, whatever the bounds; the bounds (number, age, bytes) are for
-finished ones, oldest out first. With a journal, its bounds take their place.
+finished ones, oldest out first. What a journal records it remembers itself, within its own bounds.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from ..._values.messages import Command
-from .journal.records import FINISHED, CommandRecord
-from .journal.write_ahead import Journal
 
 NOTHING = b""  # recorded for a command whose copies are to be neither run nor answered
 
@@ -79,14 +77,6 @@ class DuplicateWindow(Generic[L]):
         found = self._finished.get(message_id)
         return None if found is None or found.at + self._age < now else found
 
-    def is_left(self, message_id: str) -> bool:
-        """Whether there is one of that ID that is neither live nor finished in this run."""
-        return False
-
-    def left(self, message_id: str) -> CommandRecord | None:
-        """What the journal knows of it."""
-        return None
-
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
         self._live[message_id] = live
@@ -124,54 +114,6 @@ class DuplicateWindow(Generic[L]):
     def _drop_oldest(self) -> None:
         _, dropped = self._finished.popitem(last=False)
         self._size -= dropped.size
-
-
-class RecordedWindow(DuplicateWindow[L]):
-    """The same with a journal: what is recorded there is looked up there.
-
-    Only what is not recorded is remembered here, within the bounds.
-
-    Args:
-        journal: where the others are.
-        number, age, size: see `DuplicateWindow`.
-    """
-
-    def __init__(self, journal: Journal, number: int, age: float, size: int) -> None:
-        super().__init__(number, age, size)
-        self._journal = journal
-
-    def __len__(self) -> int:
-        return super().__len__() + self._journal.remembered
-
-    def __contains__(self, message_id: str) -> bool:
-        return self._journal.knows(message_id) or super().__contains__(message_id)
-
-    def finished(self, message_id: str, now: float) -> Finished | None:
-        """See `DuplicateWindow`."""
-        if not self._journal.knows(message_id):
-            return super().finished(message_id, now)
-        record = self._journal.find(message_id)
-        if record is None or record.state != FINISHED:
-            return None
-        finished_at = record.finished_at or self._journal.wall()
-        at = now - max(0.0, self._journal.wall() - finished_at)
-        response = record.response or NOTHING
-        return Finished(record.command, record.payload, response, at, 0, record.number)
-
-    def is_left(self, message_id: str) -> bool:
-        """See `DuplicateWindow`. It is, until what becomes of it is written."""
-        return self._journal.knows(message_id)
-
-    def left(self, message_id: str) -> CommandRecord | None:
-        """See `DuplicateWindow`."""
-        return self._journal.find(message_id)
-
-    def finish(self, message_id: str, response: bytes, now: float) -> None:
-        """See `DuplicateWindow`."""
-        if self._journal.knows(message_id):
-            self._live.pop(message_id, None)
-        else:
-            super().finish(message_id, response, now)
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

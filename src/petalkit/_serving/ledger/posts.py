@@ -15,7 +15,39 @@ REPLACED = "replaced"
 
 
 class Posts:
-    """See the module.
+    """See the module; this one keeps nothing, and no message has a number."""
+
+    def post(self, message: Message, left: float, *, name: str | None = None) -> int | None:
+        """An event is to be sent. Its number; None when it is not kept.
+
+        Args:
+            message: the event.
+            left: seconds until it is given up.
+            name: its topic under the base topic, where the identity is not known.
+        """
+        return None
+
+    def post_again(self, message: Message, command: int, reply: Reply | None) -> int | None:
+        """A finished command is answered again. The number of that; None when it is not kept.
+
+        Args:
+            message: the response.
+            command: the number of its command.
+            reply: which Response Topic it goes to; None for the usual topic.
+        """
+        return None
+
+    def settle(self, number: int, outcome: str | None = None) -> None:
+        """A message need not be sent any more.
+
+        Args:
+            number: of it.
+            outcome: why it was given up; None when it was acknowledged.
+        """
+
+
+class RecordedPosts(Posts):
+    """The same, in a journal.
 
     Args:
         journal: where it is put down.
@@ -27,13 +59,7 @@ class Posts:
         self._expiry = expiry
 
     def post(self, message: Message, left: float, *, name: str | None = None) -> int | None:
-        """An event is to be sent. Its number; None when it cannot be recorded now.
-
-        Args:
-            message: the event.
-            left: seconds until it is given up.
-            name: its topic under the base topic, where the identity is not known.
-        """
+        """See `Posts`; None when it cannot be recorded now."""
         if not self._journal.takes_more:
             return None
         return self._post(message, message.payload, left, None, name, None)
@@ -49,7 +75,7 @@ class Posts:
         return self._post(message, None, self._expiry, command, None, reply)
 
     def post_again(self, message: Message, command: int, reply: Reply | None) -> int | None:
-        """The same for a copy of a command that has its answer; None when it cannot be recorded."""
+        """See `Posts`; None when it cannot be recorded now."""
         if self._journal.failing:  # what copies ask for in such a time has no bound
             return None
         return self.post_response(message, command, reply)
@@ -72,10 +98,5 @@ class Posts:
         return number
 
     def settle(self, number: int, outcome: str | None = None) -> None:
-        """A message need not be sent any more.
-
-        Args:
-            number: of it.
-            outcome: why it was given up; None when it was acknowledged.
-        """
+        """See `Posts`."""
         self._journal.add_lazily(Settled(number, outcome))

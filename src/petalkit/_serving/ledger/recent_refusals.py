@@ -44,7 +44,7 @@ class Refused(msgspec.Struct, frozen=True):
     Attributes:
         code: `error_code` of the answer.
         text: of the answer, for people.
-        arrival: of the delivery; see `RefusedLately.arrival`.
+        arrival: of the delivery; see `RecentRefusals.arrival`.
         answer: the answer itself, where there is no text of it.
     """
 
@@ -54,7 +54,7 @@ class Refused(msgspec.Struct, frozen=True):
     answer: bytes | None = None
 
 
-class RefusedLately:
+class RecentRefusals:
     """See the module."""
 
     def __init__(self) -> None:

@@ -34,9 +34,9 @@ from .added_commands import AddedCommands
 from .restarts import Restarts
 
 if TYPE_CHECKING:
+    from ..dispatch.catalog import Catalog
     from ..dispatch.dispatcher import Dispatcher
-    from ..dispatch.unknown_commands import UnknownCommands
-    from ..sending.responses import Answers
+    from ..sending.responses import Responses
     from ..supervisor import Supervisor
 
 logger = logging.getLogger("petalkit.petals")
@@ -75,8 +75,8 @@ class PetalLife:
         table: CommandTable,
         dispatcher: Dispatcher,
         supervisor: Supervisor,
-        answers: Answers,
-        unknown: UnknownCommands,
+        answers: Responses,
+        unknown: Catalog,
         counters: Counters,
     ) -> None:
         self.petal = petal

@@ -84,7 +84,7 @@ class Outbox:
     Args:
         settings: the bounds.
         counters: where it counts.
-        posts: tells the journal; None for none.
+        posts: told of what has to outlive the process.
         jitter: a random number in [0, 1), for waits.
 
     Attributes:
@@ -98,7 +98,7 @@ class Outbox:
         self,
         settings: Settings,
         counters: Counters,
-        posts: Posts | None = None,
+        posts: Posts,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -261,9 +261,7 @@ class Outbox:
         """
         if not self._has_allowance():
             return False
-        number = None
-        if command is not None and self._posts is not None:
-            number = self._posts.post_again(message, command, reply)
+        number = None if command is None else self._posts.post_again(message, command, reply)
         now = trio.current_time()
         self._put(Entry(message, now + self._expiry, answers=answers, number=number), now)
         return True
@@ -402,7 +400,7 @@ class Outbox:
             older = self._find_unsent(key)
             if self._asking:
                 self._tell_asking(key, next(self._asked) if asked is None else asked)
-        if durable and qos and self._posts is not None:
+        if durable and qos:
             entry.number = self._posts.post(message, expires_at - now, name=entry.name)
         if older is not None:
             self._replace(older, entry)
@@ -463,7 +461,7 @@ class Outbox:
 
     def _replace(self, older: Entry, newer: Entry) -> None:
         self._counters.events_replaced += 1
-        if older.number is not None and self._posts is not None:
+        if older.number is not None:
             self._posts.settle(older.number, REPLACED)
         self._bytes += newer.size - older.size
         assert older.latest is not None
@@ -725,7 +723,7 @@ class Outbox:
         return bool(expired)
 
     def _forget(self, entry: Entry, outcome: str | None) -> None:
-        if entry.number is not None and self._posts is not None:
+        if entry.number is not None:
             self._posts.settle(entry.number, outcome)
         if entry.event:
             self._events -= 1

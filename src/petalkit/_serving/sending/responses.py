@@ -31,7 +31,7 @@ logger = logging.getLogger("petalkit.answers")
 DEBUG_BURST = 10  # reports of unreadable commands that may leave at once
 
 
-class Answers:
+class Responses:
     """See the module.
 
     Args:
@@ -42,6 +42,7 @@ class Answers:
         dialect: how they are worded.
 
     Attributes:
+        outbox, timestamps, counters, dialect: as given; whoever answers needs them too.
         properties: of every answer on the usual topic: after `response_expiry` a broker need not
             keep it either. None with MQTT 3.1.1.
     """
@@ -56,9 +57,10 @@ class Answers:
     ) -> None:
         self._settings = settings
         self._payload_max = settings.payload_max
-        self._outbox = outbox
+        self.outbox = outbox
         self.timestamps = timestamps
-        self._counters = counters
+        self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
+        self.counters = counters
         self.dialect = dialect
         self.properties = (
             Properties(message_expiry=whole_seconds(settings.response_expiry))
@@ -78,8 +80,14 @@ class Answers:
         text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
         payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
         instead = msgspec.structs.replace(message, payload=payload)
-        if not self._outbox.put_refusal(instead, answers):
-            self._counters.unanswered += 1
+        if not self.outbox.put_refusal(instead, answers):
+            self.counters.unanswered += 1
+
+    def topic(self, identity: Identity) -> str:
+        """The usual topic of responses."""
+        if identity is not self._topic_of[0]:
+            self._topic_of = (identity, identity.topic(self._settings.response_topic))
+        return self._topic_of[1]
 
     def success(self, message_id: str | None, fields: Mapping[str, Any]) -> bytes:
         """The response to a success.
@@ -123,7 +131,8 @@ class Answers:
     ) -> bytes:
         """The response to a failure; details that cannot be sent are left out and logged.
 
-        `remembered`: whether it is recorded, as `Endings.finish` decides; see `Dialect.failure`.
+        `remembered`: whether a copy gets it too, as `Finalization.finish` decides; see
+        `Dialect.failure`.
 
         Never raises: petals write these texts, and whoever answers has nobody to complain to.
         """
@@ -170,7 +179,7 @@ class Answers:
             reply: where else to answer.
             details: more fields of the answer.
         """
-        self._counters.refused[str(code)] += 1
+        self.counters.refused[str(code)] += 1
         logger.info(
             "refused: %s",
             shortened(text),
@@ -198,18 +207,17 @@ class Answers:
             payload: the answer.
             command: the number of the command in the journal whose answer it is again.
         """
-        topic = identity.topic(self._settings.response_topic)
-        message = Message(topic, payload, 1, False, self.properties)
-        if not self._outbox.put_refusal(message, message_id, command):
-            self._counters.unanswered += 1
+        message = Message(self.topic(identity), payload, 1, False, self.properties)
+        if not self.outbox.put_refusal(message, message_id, command):
+            self.counters.unanswered += 1
 
     def put_reply(
         self, reply: Reply, message_id: str | None, payload: bytes, command: int | None = None
     ) -> None:
         """The same to a Response Topic."""
         message = reply.message(payload)
-        if not self._outbox.put_refusal(message, reply.key(message_id), command, reply):
-            self._counters.unanswered += 1
+        if not self.outbox.put_refusal(message, reply.key(message_id), command, reply):
+            self.counters.unanswered += 1
 
     def acknowledge(
         self,
@@ -241,13 +249,13 @@ class Answers:
         )
         if len(payload) > self._payload_max:
             if reserved:
-                self._outbox.release()
-        elif reserved or self._outbox.reserve():
+                self.outbox.release()
+        elif reserved or self.outbox.reserve():
             topic = identity.topic(self._settings.ack_topic)
             message = Message(topic, payload, 1, False, self.properties)
-            self._outbox.put_response(message, RECEIPT, trio.current_time())
+            self.outbox.put_response(message, RECEIPT, trio.current_time())
             return True
-        self._counters.acks_unsent += 1
+        self.counters.acks_unsent += 1
         return False
 
     def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:
@@ -266,7 +274,7 @@ class Answers:
                 "topic": topic,
                 "messageId": error.message_id or NO_MESSAGE_ID,
             }
-            if self._outbox.put_event_nowait(
+            if self.outbox.put_event_nowait(
                 encode_json(self.dialect.event(report)),
                 qos=0,
                 identity=identity,
@@ -274,4 +282,4 @@ class Answers:
             ):
                 self._debug_tokens -= 1
                 return
-        self._counters.unanswered += 1
+        self.counters.unanswered += 1

@@ -1,4 +1,4 @@
-"""Commands that no petal serves: whether it is ours to say so, and what is served instead."""
+"""What is served here, and what is said of a command that no petal serves."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..._authoring.registry import CommandTable
 from ..._values.settings.settings import AnswerUnknown
 
 
-class UnknownCommands:
+class Catalog:
     """See the module.
 
     Args:
-        rule: which are answered.
-        table: what is served.
+        rule: which unknown ones are answered.
+        table: what is served; its changes are seen.
     """
 
     def __init__(self, rule: AnswerUnknown, table: CommandTable) -> None:
         self._rule = rule
-        self._table = table
+        self.table = table
 
     def are_answered(self, name: str) -> bool:
         """Whether a command of that name is answered."""
@@ -34,11 +34,11 @@ class UnknownCommands:
         """
         if self._rule == "all" or self._is_under_own_prefix(name):
             return False
-        spec = self._table.lookup(name)
+        spec = self.table.lookup(name)
         return spec is None or spec.guessed
 
     def _is_under_own_prefix(self, name: str) -> bool:
-        return any(name.startswith(prefix + "/") for prefix in self._table.prefixes())
+        return any(name.startswith(prefix + "/") for prefix in self.table.prefixes())
 
     @staticmethod
     def text(name: str) -> str:
@@ -47,9 +47,9 @@ class UnknownCommands:
 
     def details(self, name: str) -> dict[str, Any]:
         """More fields of the answer. Looking for a near match is slow."""
-        near = self._table.near(name)
+        near = self.table.near(name)
         found: dict[str, Any] = {} if near is None else {"did_you_mean": near}
-        found["available_commands"] = self._table.public_names()
+        found["available_commands"] = self.table.public_names()
         return found
 
     def not_served(self, name: str) -> NotServed:

@@ -1,0 +1,332 @@
+"""Admission: what has been judged is accepted, parked, left to wait in the ledger, or refused.
+
+The rule: a command is accepted when the channel, the ledger and the outbox have room for it, and
+nothing stands before it that could not be accepted. Else `overflow` says what becomes of it. An
+urgent command passes all limits but its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import trio
+
+from ..._authoring.registry import CommandSpec
+from ..._values.errors import ErrorCode
+from ..._values.messages import Identity
+from ..._values.request import wants_usual
+from ..._values.settings.settings import Settings
+from ...transports import Delivery, WithdrawableDelivery
+from ..dispatch.dispatcher import Dispatcher
+from ..dispatch.execution import Execution
+from ..ledger.contract import Ledger
+from .backlog import Backlog
+from .freshness import Freshness
+from .parked import PACKET_IDS, Parked, ParkedLine, limits_of
+from .refusals import Refusals, Request
+
+CANNOT_RECORD = "the device cannot write its journal"
+
+
+class Admission:
+    """See the module.
+
+    Args:
+        settings: bounds and rules.
+        dispatcher: takes what is accepted.
+        ledger: the same, before.
+        backlog: what waits there only.
+        refusals: says no.
+
+    Attributes:
+        freshness: whether a command has come in time.
+        parked: what was read, and is neither accepted nor acknowledged.
+        closed: only urgent commands are accepted any more.
+        deaf: not even they.
+        now: when what is judged was read; of what was parked, when it is accepted.
+        logged: whether each command has its lines in the log.
+        reading_on: how many need the link to be read, though nothing can be accepted.
+        on_change: called when reading may have to go on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        ledger: Ledger[Execution],
+        backlog: Backlog,
+        refusals: Refusals,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._queue = dispatcher.backlog
+        self.acknowledgements = dispatcher.acknowledgements
+        self._ledger = ledger
+        self._backlog = backlog
+        self._refusals = refusals
+        self._table = refusals.catalog.table
+        self._responses = refusals.responses
+        self._outbox = refusals.responses.outbox
+        self._limits = limits_of(settings)
+        self._clock = trio.lowlevel.current_clock()
+        self._admitting = False
+        self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
+        self.parked = ParkedLine()
+        self.closed = self.deaf = False
+        self.now = 0.0
+        self.logged = True
+        self.reading_on = 0
+        self.on_change: Callable[[], None] = lambda: None
+        ledger.on_room = self.take_up_waiting
+        ledger.on_failing = self._take_back
+
+    def admit(self, request: Request, spec: CommandSpec) -> None:
+        """Accept a command that may be accepted, if there is room for it."""
+        if self._queue.petals[spec.petal].failed:
+            self._refuse_unavailable(request, spec)
+        elif spec.urgent:
+            self._start_urgent(request, spec)
+        elif self._ledger.failing and self._ledger.takes(spec):
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        elif self.parked or self._is_behind(spec) or not self._has_room(request, spec):
+            self._overflow(request, spec)
+        else:
+            self._accept(request, spec)
+
+    def is_urgent(self, name: str) -> bool:
+        """Whether it is served although this is closed: what runs in the grace can fly."""
+        spec = self._table.lookup(name)
+        return spec is not None and spec.urgent and not self.deaf
+
+    def _refuse_unavailable(self, request: Request, spec: CommandSpec) -> None:
+        """Its petal has failed: its sender, who waits, is told at once."""
+        text = f"petal {spec.petal!r} is not available"
+        self._refusals.refuse(request, ErrorCode.UNAVAILABLE, text)
+
+    # -- there is room
+
+    def _is_behind(self, spec: CommandSpec) -> bool:
+        """Whether others wait in the backlog, which are first; not for what cannot wait there."""
+        return self._backlog.count > 0 and self._ledger.takes(spec)
+
+    def _has_room(self, request: Request, spec: CommandSpec) -> bool:
+        """Whether it can be accepted now; then the places of its answers are reserved."""
+        if not self._ledger.takes(spec):
+            # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
+            if self._queue.is_over_reserve:
+                return False
+        elif self._queue.is_full or not self._ledger.has_room:
+            return False
+        command, terms = request.command, request.terms
+        reply = terms is not None and terms.reply is not None
+        if reply or request.wait_ack:
+            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, terms))
+        return not command.wait_response or self._outbox.reserve()
+
+    def _accept(self, request: Request, spec: CommandSpec) -> None:
+        """There is room, and the places of response and receipt are reserved."""
+        execution = self._execution(request, spec)
+        self._dispatcher.accept(execution)
+        if request.wait_ack:
+            self._refusals.receipt(request, spec.petal, reserved=True)
+        if self.logged:
+            execution.log_received()
+
+    def _start_urgent(self, request: Request, spec: CommandSpec) -> None:
+        command, terms = request.command, request.terms
+        places = int(wants_usual(command, terms)) + (terms is not None and terms.reply is not None)
+        if places and not self._outbox.reserve(places, force=True):
+            self._refusals.no_place(request)
+            return
+        execution = self._execution(request, spec)
+        if self._dispatcher.start_urgent(execution):
+            if request.wait_ack:  # without a place of its own: that is no reason to refuse it
+                self._refusals.receipt(request, spec.petal)
+            if self.logged:
+                execution.log_received()
+            return
+        for _ in range(places):
+            self._outbox.release()
+        self._ledger.withdraw(execution)
+        text = f"{self._settings.urgent_concurrency} urgent commands are running already"
+        self._refusals.refuse(request, ErrorCode.BUSY, text)
+
+    def _execution(self, request: Request, spec: CommandSpec) -> Execution:
+        delivery, command = request.delivery, request.command
+        execution = Execution(
+            command,
+            delivery.payload,
+            spec,
+            request.identity,
+            self._responses.topic(request.identity),
+            self.now,
+            self._clock,
+            wait_response=command.wait_response,
+            logged=self.logged,
+        )
+        if request.terms is not None:
+            execution.set_terms(request.terms)
+        self._refusals.recent.forget(command.message_id, delivery.payload)
+        execution.arrival = self._refusals.recent.arrival(delivery)
+        if delivery.dup:
+            # It may have been here before, and killed the process.
+            execution.restarted, execution.again = True, delivery
+        self._ledger.accept(execution, self.acknowledgements.accepted)
+        self.acknowledgements.owe(execution, delivery)
+        return execution
+
+    # -- there is none
+
+    def _overflow(self, request: Request, spec: CommandSpec) -> None:
+        if not self.parked and self._waits_in_backlog(request, spec):
+            return
+        takes = self._ledger.takes(spec)
+        # To park what cannot wait in the backlog would stop the reading behind it.
+        rule = self._settings.overflow if takes else "reject"
+        if rule == "drop-oldest" and self._ledger.has_room:
+            while self._queue.is_full and self._dispatcher.drop_oldest():
+                if self._waits_in_backlog(request, spec):
+                    return
+            if not self._is_behind(spec) and self._has_room(request, spec):
+                self._accept(request, spec)
+                return
+        if rule != "wait" or self._is_over_reserve():
+            self._refusals.refuse(request, ErrorCode.BUSY, "too many commands are waiting")
+            return
+        again = self.acknowledgements.comes_again(request.delivery)
+        self.parked.add(Parked.of(request, spec, comes_again=again))
+        if isinstance(request.delivery, WithdrawableDelivery):
+            request.delivery.on_withdrawn = self._withdrawn
+        self.watch_room()
+        self.acknowledgements.owe_parked(request.delivery)
+
+    def _waits_in_backlog(self, request: Request, spec: CommandSpec) -> bool:
+        """Accept it, to wait there, if it may."""
+        # What is acknowledged only when it has been handled fills the broker's window anyway.
+        at_once = self.acknowledgements.at_once
+        if not (self._backlog.has_room and at_once and self._ledger.takes(spec)):
+            return False
+        self._responses.counters.accepted += 1
+        self._backlog.add(request, guessed=spec.guessed)
+        if request.wait_ack:
+            self._refusals.receipt(request, spec.petal)
+        self.watch_room()
+        return True
+
+    def _is_over_reserve(self) -> bool:
+        """Whether reading had to go on although the reserve is full, and cannot for ever."""
+        if not (self.reading_on or self._outbox.must_read):
+            return False  # one of the batch after which reading pauses
+        # The answer that is waited for may stand behind all that the broker has sent already, and
+        # its window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
+        parked = self.parked
+        return len(parked) >= PACKET_IDS or parked.size >= self._settings.channel_bytes
+
+    def _withdrawn(self, delivery: Delivery) -> None:
+        """The transport has told the sender that it was not taken: it is parked no more."""
+        if self.parked.take(lambda parked: parked.delivery is delivery):
+            self._responses.counters.refused[str(ErrorCode.BUSY)] += 1
+            self._changed()
+
+    # -- there is room again
+
+    def watch_room(self) -> None:
+        """Be told of room while something is parked, and only then: that is rare, and room not."""
+        waits = self.take_up_waiting if self.parked or self._backlog.count else None
+        self._dispatcher.on_room = self._outbox.on_place = waits
+
+    def _changed(self) -> None:
+        self.watch_room()
+        self.on_change()
+
+    def take_up_waiting(self) -> None:
+        """There is room: for what waits in the backlog first, and then for what is parked."""
+        if not self.closed:
+            self._backlog.refill()
+        if self.parked:
+            self.admit_parked()
+        else:
+            self.watch_room()
+
+    def restore(self, count: int) -> None:
+        """Take up so many commands that an earlier run has left."""
+        if count:
+            self._backlog.restore(count)
+            self.take_up_waiting()
+
+    def admit_parked(self) -> None:
+        """Accept what was parked, in order, as far as there is room now."""
+        if self._admitting:  # what is done here makes room, which is told here
+            return
+        self._admitting = True
+        self.now = self._clock.current_time()
+        try:
+            while self.parked and not self.closed and self._admit_first():
+                pass
+        finally:
+            self._admitting = False
+        self._changed()
+
+    def _admit_first(self) -> bool:
+        """Deal with the first that is parked; False when there is no room for it."""
+        parked = self.parked.first()
+        request = parked.request(self._limits)
+        if (objection := self.freshness.judge_parked(request.terms)) is not None:
+            self.parked.pop_first()
+            self._refusals.refuse(request, *objection)
+        elif self._queue.petals[parked.spec.petal].failed:
+            self.parked.pop_first()
+            self._refuse_unavailable(request, parked.spec)
+        elif self._waits_in_backlog(request, parked.spec):
+            self.parked.pop_first()
+        elif not self._is_behind(parked.spec) and self._has_room(request, parked.spec):
+            self.parked.pop_first()
+            spec = parked.spec
+            if spec.guessed:  # who serves it may be known by now
+                spec = self._table.lookup(spec.name) or spec
+            self._accept(request, spec)
+        else:
+            return False
+        return True
+
+    # -- ends
+
+    def close(self) -> None:
+        """Accept only urgent commands from now on. The rest is left to the session, or refused."""
+        self.closed = True
+        for parked in self.parked.take(lambda _: True):
+            if parked.comes_again:
+                self._responses.counters.given_back += 1
+            else:
+                self._refusals.stopping(parked.request(self._limits))
+        self._changed()
+
+    def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
+        """The device is another now, and has waited long enough: refuse what is still parked."""
+        for parked in self.parked.take(lambda one: one.identity == identity):
+            self._refusals.refuse(parked.request(self._limits), code, text)
+        self._backlog.end_identity(identity)
+        self._changed()
+
+    def session_ends(self) -> None:
+        """What is parked will not come again: nobody is to wait for it."""
+        self.parked.session_ends()
+        self._dispatcher.session_ends()
+
+    def link_gone(self) -> None:
+        """What the session keeps comes again; only what it does not keep stays parked."""
+        gone = self.parked.take(lambda parked: parked.comes_again)
+        self._responses.counters.given_back += len(gone)
+        self.watch_room()
+
+    def _take_back(self, numbers: Collection[int]) -> None:
+        """The ledger fails: what is not in it yet is refused, so that others get through.
+
+        Acknowledgements leave in order, and one that is withheld holds up all behind it.
+        """
+        self._dispatcher.take_back(numbers, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        requests = self._backlog.take_back(numbers)
+        parked = self.parked.take(lambda one: self._ledger.takes(one.spec))
+        for request in (*requests, *(one.request(self._limits) for one in parked)):
+            self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        self._changed()

@@ -1,0 +1,74 @@
+"""Commands that wait in the ledger only: accepted, and too many for the channel.
+
+Backlog      none: a ledger in memory has no more room than the channel
+DiskBacklog  see `disk_backlog`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from ..._values.messages import Identity
+from .refusals import Request
+
+
+class Waiting(Protocol):
+    """What is known of one of them."""
+
+    @property
+    def number(self) -> int:
+        """The order of arrival."""
+
+    @property
+    def command(self) -> str:
+        """Its name."""
+
+    @property
+    def payload(self) -> bytes:
+        """As it came."""
+
+
+class Backlog:
+    """See the module. Commands are taken up in their order, as room comes.
+
+    Attributes:
+        count: how many wait.
+        has_room: whether one more may wait here.
+    """
+
+    count = 0
+
+    @property
+    def has_room(self) -> bool:
+        return False
+
+    def restore(self, count: int) -> None:
+        """So many wait here since an earlier run."""
+
+    def add(self, request: Request, *, guessed: bool) -> None:
+        """Let a command wait here. There must be room. It is acknowledged when it is safe.
+
+        Args:
+            request: it.
+            guessed: whether its petal is only guessed to serve it.
+        """
+        raise NotImplementedError
+
+    def take_back(self, numbers: Collection[int]) -> list[Request]:
+        """The ledger fails: give back those of them that are not safe."""
+        return []
+
+    def find(self, message_id: str) -> Waiting | None:
+        """The one of that ID that waits here."""
+        return None
+
+    def join(self, waiting: Waiting, request: Request) -> bool:
+        """Let a copy share its answer, wherever it wants it; False when those are too many."""
+        raise NotImplementedError
+
+    def end_identity(self, identity: Identity) -> None:
+        """The device is another now, and has waited long enough."""
+
+    def refill(self) -> None:
+        """Take up what there is room for, some of it now and the rest in a moment."""

@@ -1,0 +1,222 @@
+"""What every ledger keeps: what is known of each command, and which messages are still owed.
+
+    accept -> start -> finish
+
+The rule: each step puts something down, and calls `then` when that is as safe as this ledger makes
+it: in memory at once, with a journal after the commit. So nobody may assume that `then` has been
+called when the step returns, nor that it has not. What is put down without a checkpoint in between
+is safe together or not at all.
+
+Nobody above asks which ledger it is. What differs is a question of the contract: has it room, is
+it failing, does it take commands of this kind, may `then` come later.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from ..._authoring.registry import CommandSpec
+from ..._values.messages import Command, Identity, Message
+from ..._values.request import Reply, Terms
+from ...transports import Delivery
+from .duplicate_window import DuplicateWindow, Finished
+from .journal.records import CommandRecord, Found
+from .posts import Posts
+
+AnswerMessages: TypeAlias = Iterable[tuple[Message, Reply | None]]
+"""Messages that answer a command, and the Response Topic of each; None for the usual topic."""
+
+
+class Entry(Protocol):
+    """What a ledger needs of an accepted command; `Execution` has it.
+
+    Attributes:
+        number: the order of arrival; given by `accept`.
+        recorded: whether this ledger keeps it beyond the process, or is about to.
+        on_disk: whether that is done: it is safe.
+        posts: numbers of the messages that answer it, once it is finished.
+    """
+
+    command: Command
+    payload: bytes
+    identity: Identity
+    spec: CommandSpec
+    wait_response: bool
+    replies: tuple[Reply, ...]
+    terms: Terms | None
+    number: int
+    recorded: bool
+    on_disk: bool
+    posts: Mapping[Reply | None, int] | None
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Ending(msgspec.Struct, frozen=True, gc=False):
+    """The final state of a command."""
+
+    response: bytes
+    """What it is, or would be, answered with; `NOTHING` for one that is not ours."""
+    code: str | None
+    """Its error code; None for a success."""
+    remembered: bool
+    """Whether a later copy is a duplicate. Not, if it was refused before its start."""
+    at: float
+    """When, on Trio's clock."""
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A command that neither waits nor runs in this process: an earlier one has left it."""
+
+    record: CommandRecord | None
+    """What is known of it; None when that cannot be read yet."""
+
+
+class Ledger(ABC, Generic[E]):
+    """See the module.
+
+    Args:
+        window: what is queued, running, or finished and remembered in memory.
+        posts: what is put down of messages.
+
+    Attributes:
+        on_room: called when more can be accepted than before.
+        on_failing: called when nothing can be put down from now on, with the numbers of the
+            commands that are accepted and not safe: nothing more is put down of them.
+        may_wait: whether `then` may be called later than the step.
+    """
+
+    may_wait: bool
+
+    def __init__(self, window: DuplicateWindow[E], posts: Posts) -> None:
+        self.window = window
+        self.posts = posts
+        self.on_room: Callable[[], object] = lambda: None
+        self.on_failing: Callable[[Collection[int]], object] = lambda _: None
+
+    # -- how it stands
+
+    @property
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Whether one more command can be accepted now."""
+
+    @property
+    @abstractmethod
+    def failing(self) -> bool:
+        """Whether nothing can be put down for now."""
+
+    @abstractmethod
+    def takes(self, spec: CommandSpec) -> bool:
+        """Whether commands like this one are kept as others are; not with `journal=False`."""
+
+    # -- what is known
+
+    @property
+    def remembered(self) -> int:
+        """How many finished commands it knows by their `messageId`, at most."""
+        return len(self.window)
+
+    def __contains__(self, message_id: str) -> bool:
+        """Whether `find` is worth a call: it may cost a look at the disk."""
+        return message_id in self.window
+
+    @abstractmethod
+    def find(self, message_id: str, now: float) -> E | Finished | Left | None:
+        """The command of that ID: queued or running, finished, or left by an earlier process.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
+    # -- a command's life
+
+    @abstractmethod
+    def accept(self, entry: E, then: Callable[[E], object]) -> None:
+        """A command is accepted; it has its number when this returns."""
+
+    def take_up(self, entry: E) -> None:
+        """One that was accepted before, and waited elsewhere, is in the line now."""
+        if entry.command.message_id is not None:
+            self.window.begin(entry.command.message_id, entry)
+
+    @abstractmethod
+    def start(self, entry: E, then: Callable[[E], object] | None) -> None:
+        """The handler of a recorded command is about to be called; after `then`, if there is one.
+
+        Nobody waits for what is not recorded.
+        """
+
+    @abstractmethod
+    def want(self, entry: E, replies: tuple[Reply, ...]) -> None:
+        """A copy of a command that is not finished wants an answer that the first did not."""
+
+    @abstractmethod
+    def finish(
+        self,
+        entry: E,
+        ending: Ending,
+        answers: Callable[[E, bytes], AnswerMessages],
+        then: Callable[[E, Ending, float], object],
+    ) -> None:
+        """A command has its final state; `then` answers and acknowledges it.
+
+        It keeps its `messageId` until then, so that a copy that comes in between joins it.
+
+        Args:
+            entry: it.
+            ending: its final state.
+            answers: makes the messages that answer it, of it and its response.
+            then: called with it, the ending, and the time.
+        """
+
+    @abstractmethod
+    def withdraw(self, entry: E) -> None:
+        """It was accepted, and is refused without a trace after all."""
+
+    def give_back(self, entry: E) -> None:
+        """It has not started, and comes again, from the broker or from here."""
+        if entry.command.message_id is not None:
+            self.window.forget(entry.command.message_id)
+
+    @abstractmethod
+    def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
+        """The number of a message that answers a finished command; None where none is kept."""
+
+    @abstractmethod
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Acknowledge a delivery when all that was put down so far is safe, or this is failing."""
+
+    # -- life
+
+    @abstractmethod
+    def open(
+        self, give_up: Callable[[], Awaitable[object]]
+    ) -> AbstractAsyncContextManager[Found | None]:
+        """Keep what is put down until the block is left; what an earlier process has left.
+
+        Args:
+            give_up: returns when what is not open yet is not to be waited for any more.
+
+        Raises:
+            JournalError: it cannot be opened.
+        """
+
+    @abstractmethod
+    async def wait_written(self) -> None:
+        """Wait until everything that was put down is safe. The caller bounds it."""
+
+    def _remember(self, entry: E, ending: Ending, now: float) -> None:
+        message_id = entry.command.message_id
+        if message_id is None:
+            return
+        if ending.remembered:
+            self.window.finish(message_id, ending.response, now)
+        else:
+            self.window.forget(message_id)

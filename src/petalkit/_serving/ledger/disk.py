@@ -1,0 +1,218 @@
+"""The ledger of a device with a journal: what is put down is safe when it is on disk.
+
+What has `journal=False`, and what comes while the journal takes no more, is known in memory only.
+The trap: a disk can begin to fail between a step and its `then`. What is accepted and not on disk
+is given back then, once, by `on_failing`; what is finished and not on disk is concluded as if it
+had never been recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+
+import trio
+
+from ..._authoring.registry import CommandSpec
+from ..._values.messages import Message
+from ..._values.request import Reply
+from ...transports import Delivery
+from .contract import AnswerMessages, E, Ending, Ledger, Left
+from .duplicate_window import NOTHING, DuplicateWindow
+from .duplicate_window import Finished as Remembered
+from .journal.forms import as_accepted, command_extras, expiry_of
+from .journal.records import FINISHED, Finished, Forgotten, Found, Started, Wanted
+from .journal.write_ahead import Journal
+from .posts import RecordedPosts
+
+
+class DiskLedger(Ledger[E]):
+    """See the module, and `Ledger`.
+
+    Args:
+        window: what is known of commands that are not recorded.
+        journal: where the others are.
+        posts: the same of messages.
+    """
+
+    may_wait = True
+
+    def __init__(self, window: DuplicateWindow[E], journal: Journal, posts: RecordedPosts) -> None:
+        super().__init__(window, posts)
+        self._posts = posts
+        self._journal = journal
+        # Finished, and not on disk: what is still to be done.
+        self._unwritten: dict[int, tuple[E, Callable[[], None]]] = {}
+        journal.on_room = lambda: self.on_room()
+        journal.on_failing = self._take_back
+
+    # -- how it stands
+
+    @property
+    def has_room(self) -> bool:
+        return self._journal.has_room
+
+    @property
+    def failing(self) -> bool:
+        return self._journal.failing
+
+    def takes(self, spec: CommandSpec) -> bool:
+        """See `Ledger`."""
+        return spec.journal
+
+    # -- what is known
+
+    @property
+    def remembered(self) -> int:
+        """See `Ledger`."""
+        return super().remembered + self._journal.remembered
+
+    def __contains__(self, message_id: str) -> bool:
+        return self._journal.knows(message_id) or super().__contains__(message_id)
+
+    def find(self, message_id: str, now: float) -> E | Remembered | Left | None:
+        """See `Ledger`."""
+        live = self.window.live(message_id)
+        if live is not None:
+            return live
+        if not self._journal.knows(message_id):
+            return self.window.finished(message_id, now)
+        record = self._journal.find(message_id)
+        if record is not None and record.state == FINISHED:
+            wall = self._journal.wall()
+            at = now - max(0.0, wall - (record.finished_at or wall))
+            response = record.response or NOTHING
+            return Remembered(record.command, record.payload, response, at, 0, record.number)
+        # It is left until what becomes of it is written; somebody may have made it forget.
+        return Left(record) if self._journal.knows(message_id) else None
+
+    # -- a command's life
+
+    def accept(self, entry: E, then: Callable[[E], object]) -> None:
+        """See `Ledger`."""
+        journal = self._journal
+        entry.number = journal.next_number()
+        if entry.command.message_id is not None:
+            self.window.begin(entry.command.message_id, entry)
+        if not (entry.spec.journal and journal.takes_more):
+            then(entry)
+            return
+        entry.recorded = True
+        wall = journal.wall()
+        journal.add(
+            as_accepted(
+                entry.number,
+                entry.command,
+                entry.payload,
+                entry.identity,
+                wait_response=entry.wait_response,
+                replies=entry.replies,
+                guessed=entry.spec.guessed,
+                expires_at=expiry_of(entry.terms, wall, trio.current_time()),
+                at=wall,
+            ),
+            functools.partial(self._accepted, entry, then),
+        )
+
+    def _accepted(self, entry: E, then: Callable[[E], object]) -> None:
+        entry.on_disk = True
+        then(entry)
+
+    def start(self, entry: E, then: Callable[[E], object] | None) -> None:
+        """See `Ledger`."""
+        if not entry.recorded:
+            return
+        told = None if then is None else functools.partial(then, entry)
+        self._journal.add(Started(entry.number, self._journal.wall()), told)
+
+    def want(self, entry: E, replies: tuple[Reply, ...]) -> None:
+        """See `Ledger`."""
+        if entry.recorded:
+            properties = entry.command.properties
+            extras = command_extras(properties, replies, guessed=entry.spec.guessed)
+            self._journal.add(Wanted(entry.number, entry.wait_response, extras))
+
+    def finish(
+        self,
+        entry: E,
+        ending: Ending,
+        answers: Callable[[E, bytes], AnswerMessages],
+        then: Callable[[E, Ending, float], object],
+    ) -> None:
+        """See `Ledger`."""
+        if not entry.recorded:
+            self._remember(entry, ending, ending.at)
+            then(entry, ending, ending.at)
+            return
+        journal, number = self._journal, entry.number
+        self._unwritten[number] = entry, functools.partial(self._conclude, entry, ending, then)
+        told = functools.partial(self._finished, number)
+        if ending.response == NOTHING and not ending.remembered:
+            journal.add(Forgotten(number), told)  # it was not ours
+            return
+        code, response = ending.code, ending.response
+        journal.add(Finished(number, code, response, ending.remembered, journal.wall()), told)
+        entry.posts = {
+            reply: self._posts.post_response(message, number, reply)
+            for message, reply in answers(entry, response)
+        }
+
+    def _finished(self, number: int) -> None:
+        unwritten = self._unwritten.pop(number, None)
+        if unwritten is not None:
+            unwritten[1]()
+
+    def _conclude(
+        self, entry: E, ending: Ending, then: Callable[[E, Ending, float], object]
+    ) -> None:
+        now = trio.current_time()
+        message_id = entry.command.message_id
+        if message_id is not None:
+            if not ending.remembered:
+                self._journal.forget(message_id, entry.number)
+            if self._journal.knows(message_id):
+                self.window.forget(message_id)  # the journal remembers it
+            else:
+                self._remember(entry, ending, now)
+        then(entry, ending, now)
+
+    def withdraw(self, entry: E) -> None:
+        """See `Ledger`."""
+        self.give_back(entry)
+        if entry.recorded:
+            if entry.command.message_id is not None:
+                self._journal.forget(entry.command.message_id, entry.number)
+            self._journal.add(Forgotten(entry.number))
+
+    def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
+        """See `Ledger`. What is not there yet, a copy wants that has come since."""
+        if entry.posts is None:
+            return None
+        known = entry.posts.get(reply)
+        return known or self._posts.post_response(message, entry.number, reply)
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """See `Ledger`."""
+        self._journal.acknowledge(delivery)
+
+    def _take_back(self, numbers: Collection[int]) -> None:
+        """These cannot be recorded: what is finished is concluded without that."""
+        for number in numbers:
+            unwritten = self._unwritten.get(number)
+            if unwritten is not None:
+                unwritten[0].posts = None  # they are in no journal either
+                self._finished(number)
+        self.on_failing(numbers)
+
+    # -- life
+
+    @contextlib.asynccontextmanager
+    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
+        """See `Ledger`."""
+        async with self._journal.open(give_up) as found:
+            yield found
+
+    async def wait_written(self) -> None:
+        """See `Ledger`."""
+        await self._journal.wait_written()
