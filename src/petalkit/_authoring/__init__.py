@@ -3,6 +3,8 @@
     unknown_keys   keys of `data` that a handler has no use for
     context        what a handler may ask for, and how a petal reaches its runtime
     collecting     which methods of a class are commands, and who marked them
+    handlers       what a handler is, and its annotations as types
+    declared       what a petal says of itself, and what of it cannot be used
     binding        how a handler's parameters are bound, resolved once
     registry       the table of commands
     petal          `Petal` and `@command`

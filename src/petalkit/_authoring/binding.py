@@ -7,7 +7,6 @@ every command can be called.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -19,15 +18,14 @@ import cattrs
 from .._values.errors import ErrorCode, PayloadError, RegistrationError
 from .._values.messages import Command
 from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
-from .._values.types.hints import Unresolved, bind, lineage, resolve, type_name
+from .._values.types.hints import Unresolved, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.defaults import default_problem, renewed
 from .._values.types.models.objects import MISSING
 from .context import CommandContext
+from .handlers import Handler, Refuse, annotation_of
 from .unknown_keys import UnknownKeys, UnknownKeysRule
 
-Handler = Callable[..., Any]
-Refuse = Callable[..., RegistrationError]
 EMPTY = inspect.Parameter.empty
 _Whole = tuple[str, Structure | None]
 # Name, what makes it, whether it is required, and what makes its default anew, if that has to be.
@@ -100,56 +98,6 @@ class Binding:
     result: Any = EMPTY
 
 
-def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
-    if not callable(handler):
-        raise refuse("is not callable")
-    plain: Any = handler
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    call = plain if inspect.isroutine(plain) else type(plain).__call__
-    if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
-        raise refuse("is a generator; a command has one answer: return it")
-    is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call)
-    if not is_async and inspect.iscoroutinefunction(inspect.unwrap(plain)):
-        raise refuse(
-            "has a decorator that hides that it is async: inside it, write async def, and await "
-            "the handler"
-        )
-    if is_async and thread:
-        raise refuse("is async, so it needs no thread: write def, or drop thread=True")
-    if not is_async and not thread:
-        raise refuse("is not async: write async def, or thread=True if it blocks")
-
-
-def _annotation(handler: Handler, name: str, annotation: Any) -> Any:
-    """An annotation of a handler as a type.
-
-    Raises:
-        Unresolved: it cannot be resolved where the handler was written.
-    """
-    plain: Any = inspect.unwrap(handler)
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    owner: Any = getattr(plain, "__self__", None)
-    plain = getattr(plain, "__func__", plain)
-    if not hasattr(plain, "__globals__"):
-        owner = plain
-        plain = getattr(type(plain).__call__, "__func__", type(plain).__call__)
-    variables = {one.__name__: one for one in getattr(plain, "__type_params__", ())}
-    found = resolve(annotation, getattr(plain, "__globals__", {}), variables)
-    return found if owner is None else bind(found, _bound_in(owner, plain))
-
-
-def _bound_in(owner: Any, function: Any) -> dict[Any, Any]:
-    """What type variables stand for in a method that a class may have of a generic base."""
-    cls = owner if isinstance(owner, type) else type(owner)
-    for base, bound in lineage(cls):
-        for member in vars(base).values():
-            if inspect.unwrap(getattr(member, "__func__", member)) is function:
-                return dict(bound)
-    return {}
-
-
 def make_binding(
     handler: Handler,
     converter: cattrs.Converter,
@@ -215,7 +163,7 @@ def _checked_annotation(handler: Handler, parameter: inspect.Parameter, refuse: 
     if parameter.annotation is EMPTY:
         return EMPTY
     try:
-        annotation = _annotation(handler, parameter.name, parameter.annotation)
+        annotation = annotation_of(handler, parameter.name, parameter.annotation)
     except Unresolved as error:
         raise refuse(
             f"{error}; the type has to be importable where the module is, not only for type "
@@ -290,7 +238,7 @@ def _result(handler: Handler, signature: inspect.Signature) -> Any:
     if signature.return_annotation is EMPTY:
         return EMPTY
     try:
-        return _annotation(handler, "return", signature.return_annotation)
+        return annotation_of(handler, "return", signature.return_annotation)
     except Unresolved:
         return EMPTY
 

@@ -15,10 +15,11 @@ import trio
 
 from .._values.messages import Identity
 from .._values.settings.settings import RestartPolicy
-from .binding import Handler
 from .collecting import MARK, collect
 from .context import PetalHost
-from .registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
+from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
+from .handlers import Handler
+from .registry import CommandResolver
 from .unknown_keys import UnknownKeysRule
 
 F = TypeVar("F", bound=Callable[..., Any])

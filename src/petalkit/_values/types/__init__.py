@@ -11,7 +11,7 @@ time when commands come.
     constraints   ranges, lengths, patterns
     metadata      what stands in `Annotated`, and attrs' validators, as constraints
     models/       types with fields
-    scalars       numbers, texts, times, addresses
+    scalars/      numbers, texts, times, addresses
     results       values -> what JSON can hold
     unions        one of several
     choices       enums, flags, literals

@@ -29,7 +29,7 @@ from .models.fields import NO_DEFAULT, Field, Kind, kind_of_model, read_model
 from .models.objects import finish_model
 from .models.pydantic import is_of_pydantic, pydantic_node
 from .node import ANY_KIND, OBJECT, CannotBuild, Node, unfinished
-from .scalars import SCALARS, anything
+from .scalars.nodes import SCALARS, anything
 from .unions import union, with_constraints
 
 HookOf = Callable[[Any], Callable[[Any, Any], Any] | None]
