@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import attrs
 import cattrs
 
-from .._values.errors import ErrorCode, PayloadError, RegistrationError
+from .._values.errors import ErrorCode, PayloadError
 from .._values.messages import Command
 from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
 from .._values.types.hints import Unresolved, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.defaults import default_problem, renewed
 from .._values.types.models.objects import MISSING
+from .._values.types.node import OBJECT
 from .context import CommandContext
 from .handlers import Handler, Refuse, annotation_of
 from .unknown_keys import UnknownKeys, UnknownKeysRule
@@ -190,6 +191,13 @@ def _parameter(
         except CannotBuild as error:
             raise refuse(_cannot(annotation, error), parameter.name) from error
     is_whole = parameter.name == "data"
+    if is_whole and node is not None and OBJECT not in node.kinds:
+        raise refuse(
+            "takes the whole of the arguments, which is a JSON object and never "
+            f"{type_name(annotation)}: write dict or a model; for one key of it, give the "
+            "parameter the name of the key",
+            parameter.name,
+        )
     if node is not None and not is_whole:  # that one is always there: `{}` when it is absent
         problem = default_problem(node, parameter.default)
         if problem is not None:

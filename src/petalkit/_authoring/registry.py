@@ -33,6 +33,7 @@ from .declared import (
 from .handlers import Handler, check_kind
 from .unknown_keys import UnknownKeysRule
 
+
 @attrs.frozen(kw_only=True, eq=False)
 class CommandSpec:
     """One command, ready to be called."""
@@ -280,5 +281,3 @@ def results_for(petal: CommandSource) -> Results:
 @functools.cache
 def _default_converter() -> cattrs.Converter:
     return make_converter()
-
-
