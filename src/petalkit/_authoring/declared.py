@@ -5,7 +5,6 @@ The rule: whatever can be told when the table is built is told there, with what 
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal, Protocol
@@ -17,6 +16,7 @@ from .._values.errors import RegistrationError
 from .._values.settings.settings import RESTART_POLICIES, RestartPolicy
 from .._values.structuring import PetalConverter
 from .handlers import Handler, Refuse
+from .mistakes import check_spelling, lifespan_objection
 from .unknown_keys import RULES, UnknownKeysRule
 
 WhenBusy = Literal["refuse", "wait"]
@@ -72,6 +72,7 @@ def check_petal(petal: Declared) -> None:
     for attribute in _OWN_ATTRIBUTES:
         _check_readable(petal, attribute, cls)
     name: object = getattr(petal, "name", None)
+    check_spelling(petal, name if name and isinstance(name, str) else cls, _OWN_ATTRIBUTES)
     if not isinstance(name, str) or not name:
         raise RegistrationError(f'class {cls} has no name: write name = "my-petal"', petal=cls)
     if not _SEGMENT.fullmatch(name):
@@ -104,11 +105,9 @@ def check_petal(petal: Declared) -> None:
     if policy not in (None, *RESTART_POLICIES):
         choices = " or ".join(map(repr, RESTART_POLICIES))
         raise RegistrationError(f"restart_policy must be {choices}, not {policy!r}", petal=name)
-    lifespan = inspect.getattr_static(type(petal), "lifespan")
-    if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
-        raise RegistrationError(
-            "write @contextlib.asynccontextmanager over it", petal=name, method="lifespan"
-        )
+    objection = lifespan_objection(petal)
+    if objection is not None:
+        raise RegistrationError(objection, petal=name, method="lifespan")
 
 
 # What is read of a petal, here and later.

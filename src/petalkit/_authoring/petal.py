@@ -15,10 +15,11 @@ import trio
 
 from .._values.messages import Identity
 from .._values.settings.settings import RestartPolicy
-from .collecting import MARK, collect
+from .collecting import collect
 from .context import PetalHost
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .handlers import Handler
+from .marks import mark
 from .registry import CommandResolver
 from .unknown_keys import UnknownKeysRule
 
@@ -90,14 +91,11 @@ def command(
     )
 
     def decorate(function: F) -> F:
-        own = getattr(function, "__dict__", None)
-        if not isinstance(own, dict):
+        if not mark(function, options):
             raise TypeError(
                 f"@command({name!r}) has to stand over a function, not over "
                 f"{type(function).__name__} {function!r}"
             )
-        # A list: one handler may serve several names. Not shared with what it was copied from.
-        own[MARK] = [*own.get(MARK, ()), options]
         return function
 
     return decorate

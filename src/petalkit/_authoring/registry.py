@@ -71,11 +71,12 @@ class CommandSpec:
         return made if is_fields and isinstance(made, Mapping) else {"result": made}
 
     def plain_details(self, details: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The details of an error, made as results are; as they are when that fails."""
-        try:
-            made = self.results(details)
-        except Exception:  # whoever encodes them says so in the log, and leaves them out
-            return details
+        """The details of an error, made as results are.
+
+        Raises:
+            Exception: a hook's or a mapping's own, or ValueError: two keys are one in JSON.
+        """
+        made = self.results(details)
         return made if isinstance(made, Mapping) else details
 
 

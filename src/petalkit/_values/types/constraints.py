@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from .invalid import Invalid, problems_of
+from .invalid import OWN_TEXT, Invalid, problems_of
 from .node import ARRAY, NUMBER, OBJECT, STRING, CannotBuild, Defs, Node, Schema
 
 Check = Callable[[Any], bool]
@@ -30,6 +31,7 @@ class Constraint:
         told: what the sender is told: `"must be at most 10"`.
         check: whether a structured value holds it.
         bound: what values are compared with, None for what needs none.
+        length: what its length is compared with, None for what is no bound of a length.
         side: 1 where the bound is the least, -1 where it is the most, 0 for no such bound.
         open: whether the bound itself is outside.
         kinds: which JSON types it can be a condition of; None for all.
@@ -40,11 +42,19 @@ class Constraint:
     told: str
     check: Check
     bound: Any = None
+    length: int | None = None
     side: int = 0
     open: bool = False
     kinds: frozenset[str] | None = None
     schema: Callable[[frozenset[str]], Schema] = lambda _: {}
     log: str | None = None
+
+    @property
+    def note(self) -> str:
+        """What is said of it where nothing has been sent: `"at most 10"`."""
+        if self.told == OWN_TEXT:
+            return "checked by the petal"
+        return self.told.removeprefix("must be ").removeprefix("must ")
 
     def holds(self, value: Any) -> bool:
         """Whether a value holds it, so far as that can be said of a value that nobody has sent."""
@@ -65,6 +75,8 @@ _ORDER: dict[str, tuple[Callable[[Any, Any], bool], str, str]] = {
 def order(name: str, bound: Any) -> Constraint:
     """A bound: `"ge"`, `"gt"`, `"le"` or `"lt"`."""
     compare, told, keyword = _ORDER[name]
+    if isinstance(bound, int | float | decimal.Decimal) and not _can_hold(name, bound):
+        raise CannotBuild(f"{told} {bound}: no number is")
     in_schema = isinstance(bound, int | float) and not isinstance(bound, bool)
     return Constraint(
         told=f"{told} {bound}",
@@ -76,10 +88,18 @@ def order(name: str, bound: Any) -> Constraint:
     )
 
 
+def _can_hold(name: str, bound: float | decimal.Decimal) -> bool:
+    """Nothing is above infinity, JSON has no infinity itself, and nothing compares with NaN."""
+    if isinstance(bound, int) or (isinstance(bound, float) and math.isfinite(bound)):
+        return True
+    exact = decimal.Decimal(bound)
+    return exact.is_finite() or (exact.is_infinite() and (exact > 0) is name.startswith("l"))
+
+
 def multiple_of(step: Any) -> Constraint:
     """A multiple, judged by the digits that are written: 0.3 is one of 0.1."""
     exact = decimal.Decimal(str(step))
-    if not exact > 0:
+    if not (exact.is_finite() and exact > 0):
         raise CannotBuild(f"multiple_of must be above 0, not {step!r}")
 
     def check(value: Any) -> bool:
@@ -107,8 +127,6 @@ _LENGTHS = {
 def length(least: int | None, most: int | None) -> list[Constraint]:
     """Bounds of `len()`."""
     found: list[Constraint] = []
-    if least is not None and most is not None and least > most:
-        raise CannotBuild(f"a length of at least {least} and at most {most} has no value")
     for word, bound, compare, text in (
         ("min", least, operator.ge, "at least"),
         ("max", most, operator.le, "at most"),
@@ -122,9 +140,13 @@ def _length(word: str, bound: int, compare: Callable[[Any, Any], bool], text: st
     def schema(kinds: frozenset[str]) -> Schema:
         return {word + name: bound for kind, (name, _) in _LENGTHS.items() if kind in kinds}
 
+    if bound < 0 and word == "max":
+        raise CannotBuild(f"a length of at most {bound} has no value")
     return Constraint(
         told=f"must have a length of {text} {bound}",
         check=lambda value: compare(len(value), bound),
+        length=bound,
+        side=1 if word == "min" else -1,
         kinds=frozenset(_LENGTHS),
         schema=schema,
     )
@@ -168,10 +190,9 @@ def in_utc() -> Constraint:
 def predicate(function: Callable[[Any], Any], *, wanted: bool = True) -> Constraint:
     """A function of the petal's own that says whether a value will do."""
     name: str = getattr(function, "__name__", "") or type(function).__name__
-    name = "" if name == "<lambda>" else f" ({'' if wanted else 'not '}{name})"
-    return Constraint(
-        told=f"is not allowed{name}", check=lambda value: bool(function(value)) is wanted
-    )
+    negation = "" if wanted else "not "
+    told = OWN_TEXT if name == "<lambda>" else f"must {negation}satisfy {name}"
+    return Constraint(told=told, check=lambda value: bool(function(value)) is wanted)
 
 
 def constrained(node: Node, constraints: list[Constraint]) -> Node:
@@ -214,7 +235,7 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
 
     notes = (
         *node.notes,
-        *(one.told.removeprefix("must be ").removeprefix("must ") for one in constraints),
+        *(one.note for one in constraints),
     )
     return attrs.evolve(
         node,
@@ -260,15 +281,32 @@ def _check_fit(node: Node, constraint: Constraint) -> None:
 
 
 def _check_possible(node: Node, constraints: list[Constraint]) -> None:
-    """Two bounds with nothing between them would refuse every value as the sender's mistake."""
+    """Conditions that leave no value would refuse each one as the sender's mistake."""
+    whole = bool(node.values) and all(issubclass(one, int) for one in node.values)
     for least in constraints:
         for most in constraints:
-            if least.side == 1 and most.side == -1:
-                is_open = least.open or most.open
-                if least.bound > most.bound or (is_open and least.bound == most.bound):
-                    raise CannotBuild(
-                        f"{least.told!r} and {most.told!r} leave no value that {node.name} could be"
-                    )
+            if least.side == 1 and most.side == -1 and _leave_nothing(least, most, whole):
+                raise CannotBuild(
+                    f"{least.told!r} and {most.told!r} leave no value that {node.name} could be"
+                )
+    if node.choices is not None and not any(
+        all(one.holds(choice) for one in constraints) for choice in node.choices
+    ):
+        told = " and ".join(repr(one.told) for one in constraints)
+        raise CannotBuild(f"{told}: none of {node.name} is")
+
+
+def _leave_nothing(least: Constraint, most: Constraint, whole: bool) -> bool:
+    if least.length is not None and most.length is not None:
+        return least.length > most.length
+    if least.bound is None or most.bound is None:
+        return False
+    low, high = least.bound, most.bound
+    if whole and all(map(math.isfinite, (low, high))):
+        low = math.floor(low) + 1 if least.open else math.ceil(low)
+        high = math.ceil(high) - 1 if most.open else math.floor(high)
+        return bool(low > high)
+    return bool(low > high or ((least.open or most.open) and low == high))
 
 
 def _has_length(node: Node, constraint: Constraint) -> bool:

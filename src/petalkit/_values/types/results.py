@@ -93,7 +93,30 @@ class Results:
         return value
 
     def _mapping(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
-        return {self._key(key): self(item) for key, item in value.items()}
+        found = {self._key(key): self(item) for key, item in value.items()}
+        if len(found) < len(value) or len(set(map(type, found))) > 1:
+            self._check_keys(value)
+        return found
+
+    def _check_keys(self, value: Mapping[Any, Any]) -> None:
+        """Two keys of one text would be one key for whoever reads the JSON.
+
+        Raises:
+            ValueError: there are two.
+        """
+        seen: dict[str, Any] = {}
+        for key in value:
+            made = self._key(key)
+            if type(made) is not str:
+                try:
+                    made = next(iter(msgspec.to_builtins({made: None}, str_keys=True)))
+                except TypeError:  # whoever encodes it says what is wrong with it
+                    continue
+            other = seen.setdefault(made, key)
+            if other is not key:
+                raise ValueError(
+                    f"the keys {other!r} and {key!r} of a mapping are both {made!r} in JSON"
+                )
 
     def _key(self, key: Any) -> Any:
         made = self(key)
