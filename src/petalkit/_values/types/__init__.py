@@ -9,6 +9,7 @@ time when commands come.
     node          what a type becomes
     containers    arrays and objects
     constraints   ranges, lengths, patterns
+    constrained   a type with conditions on its values
     metadata      what stands in `Annotated`, and attrs' validators, as constraints
     models/       types with fields
     scalars/      numbers, texts, times, addresses

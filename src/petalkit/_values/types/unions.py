@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .constraints import Constraint, constrained
+from .constrained import constrained
+from .constraints import Constraint
 from .invalid import MAX_REPORTED_ERRORS, Invalid, Problem, kind_of
 from .node import (
     ARRAY,
