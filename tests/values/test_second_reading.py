@@ -84,7 +84,7 @@ def test_what_else_cannot_be_decoded_is_refused_in_true_words(payload: bytes, wo
 
 def test_where_too_much_stands_in_it_to_find_what_is_wrong_its_sender_is_answered_still() -> None:
     error = refusal(command('{"v": [' + "[]," * 15_000 + "1e400]}"))
-    assert error.message == "cannot be read: Number out of range"
+    assert error.message.startswith("cannot be read: Number out of range")
     assert (error.code, error.message_id) == ("INVALID_JSON", "m")
 
 
