@@ -7,6 +7,7 @@
     handlers       what a handler is, and its annotations as types
     mistakes       what Python lets pass in the class of a petal, and has no effect
     declared       what a petal says of itself, and what of it cannot be used
+    returning      what a handler declares that it returns, and whether it does
     binding        how a handler's parameters are bound, resolved once
     registry       the table of commands
     petal          `Petal` and `@command`

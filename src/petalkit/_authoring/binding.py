@@ -25,9 +25,10 @@ from .._values.types.models.objects import MISSING
 from .._values.types.node import OBJECT
 from .context import CommandContext
 from .handlers import Handler, Refuse, annotation_of
+from .returning import EMPTY as EMPTY
+from .returning import Returning, returning
 from .unknown_keys import UnknownKeys, UnknownKeysRule
 
-EMPTY = inspect.Parameter.empty
 _Whole = tuple[str, Structure | None]
 # Name, what makes it, whether it is required, and what makes its default anew, if that has to be.
 _Fields = tuple[tuple[str, Structure | None, bool, Callable[[], Any] | None], ...]
@@ -90,13 +91,13 @@ class Binding:
         parameters: those that are filled from `data`.
         bind: makes the arguments of a command.
         known: the keys of `data` that it has a use for; None when it may have one for any.
-        result: the annotation of what it returns; `EMPTY` when there is none that is known.
+        returning: what it returns.
     """
 
     parameters: tuple[Parameter, ...]
     bind: Binder
     known: frozenset[str] | None
-    result: Any = EMPTY
+    returning: Returning
 
 
 def make_binding(
@@ -106,6 +107,7 @@ def make_binding(
     *,
     petal: str = "",
     unknown_keys: UnknownKeysRule = "ignore",
+    check_result: bool = True,
 ) -> Binding:
     """Resolve how a handler is called.
 
@@ -150,7 +152,7 @@ def make_binding(
             strange,
         ),
         known=known,
-        result=_result(handler, signature),
+        returning=returning(handler, signature, converter, refuse, enforced=check_result),
     )
 
 
@@ -239,16 +241,6 @@ def _known_keys(whole: Parameter | None, fields: list[Parameter]) -> frozenset[s
             return None
         names |= one.keys
     return names
-
-
-def _result(handler: Handler, signature: inspect.Signature) -> Any:
-    """What it returns. Not enforced, and so not refused either."""
-    if signature.return_annotation is EMPTY:
-        return EMPTY
-    try:
-        return annotation_of(handler, "return", signature.return_annotation)
-    except Unresolved:
-        return EMPTY
 
 
 def _mentions(annotation: Any, wanted: tuple[type, ...]) -> bool:

@@ -41,6 +41,7 @@ class CommandOptions:
     journal: bool = True
     when_busy: WhenBusy = "refuse"
     unknown_keys: UnknownKeysRule | None = None
+    check_result: bool = True
 
 
 class Declared(Protocol):

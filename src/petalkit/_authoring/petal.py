@@ -41,6 +41,7 @@ def command(
     thread: bool = False,
     journal: bool = True,
     unknown_keys: UnknownKeysRule | None = None,
+    check_result: bool = True,
 ) -> Callable[[F], F]:
     """Make a method of a `Petal` the handler of a command. Returns the function unchanged.
 
@@ -68,6 +69,8 @@ def command(
         unknown_keys: what to do with keys of `data` that the handler does not know: `"ignore"`
             them, and name each in the log once, or `"refuse"` the command with `INVALID_DATA`.
             None: as the petal says, or else the settings.
+        check_result: whether a result has to be what its annotation says, or is answered
+            `HANDLER_ERROR`. False: the annotation is for Python alone.
 
     Raises:
         TypeError: it was used without parentheses.
@@ -88,6 +91,7 @@ def command(
         thread=thread,
         journal=journal,
         unknown_keys=unknown_keys,
+        check_result=check_result,
     )
 
     def decorate(function: F) -> F:
@@ -240,6 +244,7 @@ class Petal:
         thread: bool = False,
         journal: bool = True,
         unknown_keys: UnknownKeysRule | None = None,
+        check_result: bool = True,
     ) -> None:
         """Serve one more command, from now on. The arguments are those of `@command`.
 
@@ -260,6 +265,7 @@ class Petal:
             thread=thread,
             journal=journal,
             unknown_keys=unknown_keys,
+            check_result=check_result,
         )
         if self.__petalkit_host__ is not None:
             self.__petalkit_host__.add_command(name, handler, options)

@@ -18,7 +18,7 @@ import cattrs
 
 from .._values.errors import RegistrationError
 from .._values.structuring import Results, make_converter, results_of
-from .binding import EMPTY, Binder, Parameter, make_binding
+from .binding import Binder, Parameter, make_binding
 from .declared import (
     MAX_NAME,
     RESERVED_PREFIX,
@@ -31,6 +31,7 @@ from .declared import (
     full_name,
 )
 from .handlers import Handler, check_kind
+from .returning import NOT_DECLARED, Returning
 from .unknown_keys import UnknownKeysRule
 
 
@@ -57,11 +58,24 @@ class CommandSpec:
     when_busy: WhenBusy = "refuse"
     unknown_keys: UnknownKeysRule = "ignore"
     known_keys: frozenset[str] | None = None
-    result: Any = EMPTY
+    returning: Returning = NOT_DECLARED
+    check_result: bool = True
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
 
+    @property
+    def result(self) -> Any:
+        """The annotation of its result; `EMPTY` when there is none that says anything."""
+        return self.returning.annotation
+
     def result_fields(self, result: Any) -> Mapping[str, Any]:
-        """The fields of the response that a handler's result stands for."""
+        """The fields of the response that a handler's result stands for.
+
+        Raises:
+            PayloadError: HANDLER_ERROR, it is not what is declared.
+        """
+        check = self.returning.check
+        if check is not None and type(result) not in self.returning.good:
+            check(result)
         if result is None:
             return _NO_FIELDS
         if type(result) is dict:
@@ -249,7 +263,14 @@ def make_spec(
     check_kind(handler, options.thread, refuse)
     converter = petal.converter or _default_converter()
     rule = options.unknown_keys or petal.unknown_keys or unknown_keys
-    binding = make_binding(handler, converter, refuse, petal=petal.name, unknown_keys=rule)
+    binding = make_binding(
+        handler,
+        converter,
+        refuse,
+        petal=petal.name,
+        unknown_keys=rule,
+        check_result=options.check_result,
+    )
     return CommandSpec(
         name=name,
         petal=petal.name,
@@ -261,7 +282,8 @@ def make_spec(
         parameters=binding.parameters,
         known_keys=binding.known,
         unknown_keys=rule,
-        result=binding.result,
+        returning=binding.returning,
+        check_result=options.check_result,
         doc=inspect.getdoc(handler) or "",
         timeout=options.timeout,
         concurrency=options.concurrency,

@@ -14,6 +14,7 @@ time when commands come.
     models/       types with fields
     scalars/      numbers, texts, times, addresses
     results       values -> what JSON can hold
+    checking      results as they are declared
     unions        one of several
     choices       enums, flags, literals
     build         the walk

@@ -15,6 +15,7 @@ import collections.abc
 import dataclasses
 import datetime as dt
 import enum
+import inspect
 import ipaddress
 import numbers
 import operator
@@ -50,6 +51,31 @@ _ARRAYS = (
     collections.abc.Set,
     collections.abc.Sequence,
 )
+
+
+_MADE = (*_ARRAYS, *_TEXTS, collections.abc.Mapping, numbers.Real, enum.Enum, msgspec.Raw)
+_ABSTRACT = ("collections.abc", "typing", "types")
+
+
+def is_array_like(cls: Any) -> bool:
+    """Whether it is a Struct that is written as an array."""
+    config: Any = getattr(cls, "__struct_config__", None)
+    return config is not None and bool(config.array_like)
+
+
+def is_written(cls: Any) -> bool:
+    """Whether there may be JSON for values of a class that is no model and no plain one.
+
+    An abstract class may stand for models.
+    """
+    if not isinstance(cls, type) or issubclass(cls, memoryview | range):
+        return False
+    if is_array_like(cls) or issubclass(cls, _MADE):
+        return True
+    if cls.__module__ in _ABSTRACT:  # a Callable, an Iterator
+        return False
+    is_open = inspect.isabstract(cls) or getattr(cls, "_is_protocol", False) is True
+    return is_open or (hasattr(cls, "dtype") and hasattr(cls, "tolist"))
 
 
 class Results:

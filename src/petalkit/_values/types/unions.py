@@ -40,8 +40,13 @@ _OF_PYTHON = {
 }
 
 
-def union(members: Sequence[Node], name: str) -> Node:
+def union(members: Sequence[Node], name: str, *, read: bool = True) -> Node:
     """One of several.
+
+    Args:
+        members: which.
+        name: of the type.
+        read: whether it is read from JSON, so that models have to be told apart.
 
     Raises:
         CannotBuild: two of them cannot be told apart.
@@ -49,7 +54,8 @@ def union(members: Sequence[Node], name: str) -> Node:
     flat: list[Node] = []
     for one in members:
         flat.extend(inner for inner in (one.members or (one,)) if inner not in flat)
-    _check_models(flat)
+    if read:
+        _check_models(flat)
     by_type: dict[type, Structure] = {
         cls: _choose(kind, cls, flat, name) for cls, kind in _OF_PYTHON.items()
     }
@@ -86,7 +92,7 @@ def with_constraints(node: Node, constraints: list[Constraint]) -> Node:
     members = [
         one if one.kinds == {NULL} else constrained(one, constraints) for one in node.members
     ]
-    return union(members, node.name)
+    return union(members, node.name, read=False)  # it was asked before
 
 
 def _check_models(members: Sequence[Node]) -> None:

@@ -189,5 +189,6 @@ def _result(spec: CommandSpec) -> Iterator[Text]:
     node = result_node(spec)
     if node is not None and node.name != "Any":
         where = "" if is_merged(spec.result) else ", as `result`"
+        where += "" if spec.check_result else " (not checked)"
         yield Text.assemble(_INDENT, ("->", "green"), f" {node.name}{where}")
         yield from model_lines(node, _INDENT + "    ")

@@ -54,13 +54,14 @@ def near_key(key: str, known: frozenset[str]) -> str | None:
     return near[0] if near else None
 
 
-def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
+def finish_model(node: Node, model: Model, nodes: list[Node], *, read: bool = True) -> None:
     """Give a model's node its closure and its schema, now that its fields have theirs.
 
     Raises:
         CannotBuild: its constructor does not take its fields.
     """
-    _check_constructor(model)
+    if read:
+        _check_constructor(model)
     fields = tuple(
         (
             *(one.wire, one.name, inner.exact, inner.call(), one.default is NO_DEFAULT),
