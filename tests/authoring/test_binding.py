@@ -6,10 +6,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Generic, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import attrs
 import msgspec
+import pydantic
 import pytest
 import trio
 
@@ -21,6 +22,7 @@ from petalkit import (
     Identity,
     PayloadError,
     Petal,
+    RegistrationError,
     Settings,
     command,
     forbid_extra_keys,
@@ -40,6 +42,11 @@ class Greeting:
 class Waypoint:
     altitude: float
     hold: bool = False
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
 
 
 class Filter(TypedDict):
@@ -383,7 +390,7 @@ class Keeper(Petal, Generic[T]):
     name = "keeper"
 
     @command("keep")
-    async def keep(self, data: T) -> None: ...
+    async def keep(self, data: T | dict[str, T]) -> None: ...
 
     @command("many")
     async def many(self, items: list[T], first: T | None = None) -> None: ...
@@ -691,3 +698,40 @@ async def test_the_log_tells_path_and_reason_and_nothing_that_was_sent(
     assert {one.__dict__["error_code"] for one in lines} == {"INVALID_DATA"}
     assert "hunter2" not in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        int,
+        str,
+        None,
+        list[int],
+        list[int] | None,
+        tuple[int, ...],
+        Annotated[list[int], msgspec.Meta(min_length=1)],
+        Literal["a"],
+        Pair,
+        pydantic.RootModel[list[int]],
+        pydantic.RootModel[list[int] | int],
+    ],
+)
+def test_the_whole_of_data_cannot_be_declared_as_what_is_no_object(annotation: Any) -> None:
+    async def do(data: Any) -> None: ...
+
+    do.__annotations__["data"] = annotation
+    with pytest.raises(RegistrationError, match="takes the whole of the arguments") as caught:
+        spec_of(do)
+    assert caught.value.parameter == "data"
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [dict[str, int], list[int] | dict[str, Any], Waypoint | None, Any, Filter,
+     pydantic.RootModel[dict[str, int]], pydantic.RootModel[dict[str, int] | int]],
+)  # fmt: skip
+def test_the_whole_of_data_may_be_whatever_an_object_can_be(annotation: Any) -> None:
+    async def do(data: Any) -> None: ...
+
+    do.__annotations__["data"] = annotation
+    spec_of(do)

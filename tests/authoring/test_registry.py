@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Annotated, Any
 
 import annotated_types as at
@@ -366,6 +368,101 @@ def test_a_lifespan_without_its_decorator_is_refused() -> None:
         assert str(refusal(petal)) == (
             "petal 'p', lifespan(): write @contextlib.asynccontextmanager over it"
         )
+
+
+def made(lifespan: Any) -> Petal:
+    return type("Made", (Petal,), {"name": "p", "lifespan": lifespan})()  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def sync_lifespan(self: Any) -> Iterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def needs_more(self: Any, x: int) -> AsyncIterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager  # type: ignore[arg-type]
+async def has_no_yield(self: Any) -> None:
+    pass
+
+
+@contextlib.asynccontextmanager  # type: ignore[arg-type]
+def over_a_plain_one(self: Any) -> Iterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def has_no_self() -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("lifespan", "words"),
+    [
+        (sync_lifespan, "is a plain generator, which cannot await: write @contextlib.async"),
+        (over_a_plain_one, "is a plain generator"),
+        (needs_more, "is called without arguments (missing a required argument: 'x'): write"),
+        (has_no_yield, "has no yield: write"),
+        (has_no_self, "has no self: write"),
+    ],
+)
+def test_a_lifespan_that_cannot_be_entered_is_refused_with_what_to_write(
+    lifespan: Any, words: str
+) -> None:
+    assert f"petal 'p', lifespan(): {words}" in str(refusal(made(lifespan)))
+
+
+@contextlib.asynccontextmanager
+async def with_default(self: Any, x: int = 1) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    "lifespan",
+    [
+        with_default,
+        staticmethod(contextlib.asynccontextmanager(has_no_self.__wrapped__)),  # type: ignore[attr-defined]
+        lambda self: contextlib.nullcontext(),
+        functools.partial(contextlib.nullcontext),
+    ],
+)
+def test_a_lifespan_of_another_form_is_not_taken_for_a_mistake(lifespan: Any) -> None:
+    build_table([made(lifespan)])
+
+
+# -- attributes that have no effect
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "meant"),
+    [
+        ("unknown_key", "refuse", "unknown_keys"),
+        ("unkown_keys", "refuse", "unknown_keys"),
+        ("on_unknown", "ignore", "unknown_keys"),
+        ("unknown_keyz", True, "unknown_keys"),
+        ("restart", "never", "restart_policy"),
+        ("restart_polizy", 3, "restart_policy"),
+        ("verison", "1.0", "version"),
+        ("perfix", "x", "prefix"),
+        ("nmae", "x", "name"),
+    ],
+)
+def test_a_misspelt_attribute_of_a_petal_is_refused(attribute: str, value: Any, meant: str) -> None:
+    fields = {attribute: value} if meant == "name" else {"name": "p", attribute: value}
+    told = str(refusal(type("Made", (Petal,), fields)()))
+    assert f"the attribute {attribute!r} has no effect: did you mean {meant!r}?" in told
+
+
+def test_attributes_of_a_petals_own_are_its_own() -> None:
+    fields = {
+        "name": "p", "names": "x", "named": "x", "fname": "x", "VERSION": "1", "Version_": 1,
+        "revision": "1", "restart_count": 3, "mode": "never", "on_error": "ignore",
+        "unknown": 0, "keys": "x", "_unknown_key": "refuse", "versions": ("1",), "fix": "x",
+    }  # fmt: skip
+    build_table([type("Made", (Petal,), fields)()])
 
 
 # -- the table

@@ -73,15 +73,20 @@ def command(data: bytes) -> None:
 
 
 def _check_refusal(error: InvalidEnvelope, payload: bytes, limits: Limits) -> None:
-    assert error.code in (ErrorCode.TOO_LARGE, ErrorCode.INVALID_JSON, ErrorCode.INVALID_COMMAND)
+    assert error.code in (
+        *(ErrorCode.TOO_LARGE, ErrorCode.INVALID_JSON),
+        *(ErrorCode.INVALID_COMMAND, ErrorCode.INVALID_DATA),
+    )
     assert (error.code == ErrorCode.TOO_LARGE) is (len(payload) > limits.payload_max)
     # All of it goes into a response.
     encode_json({"error": error.message, "errors": error.errors, "messageId": error.message_id})
     assert error.message_id is None or 0 < len(error.message_id) <= limits.message_id_max
     assert error.wait_response in (True, False)
     assert error.command is None or len(error.command) <= 256
-    if error.code == ErrorCode.INVALID_COMMAND:
-        _as_python_reads_it(payload)
+    if error.code in (ErrorCode.INVALID_COMMAND, ErrorCode.INVALID_DATA):
+        # It is JSON, also where msgspec does not take it.
+        document = json.loads(payload.decode(), parse_constant=_no_constant, parse_int=float)
+        assert isinstance(document, dict) or error.message_id is None
 
 
 def _check_expiry(found: Command) -> None:

@@ -453,6 +453,10 @@ class Errors(Petal):
     async def overwriting_details(self) -> None:
         raise CommandError("NO", "no", details={"messageId": "x", "success": True})
 
+    @command("double-details")
+    async def double_details(self) -> None:
+        raise CommandError("NO", "no", details={"counts": {1: "a", "1": "b"}})
+
     @command("number-as-code")
     async def number_as_code(self) -> None:
         raise CommandError(404, 404, retryable="yes")  # type: ignore[arg-type]
@@ -522,6 +526,30 @@ async def test_a_command_error_that_cannot_be_sent_as_it_is_does_not_hurt_anybod
         assert not response.success
         assert code is None or response.error_code == code
         assert (await harness.call("errors/fine")).success
+
+
+async def test_details_that_petalkit_writes_itself_are_named_in_the_log(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_harness(Errors()) as harness:
+        await harness.call("errors/overwriting-details")
+        assert (
+            "details of NO that petalkit writes itself are not sent: messageId, success"
+            in caplog.text
+        )
+
+
+async def test_details_with_two_keys_that_are_one_in_json_are_left_out_and_logged(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_harness(Errors()) as harness:
+        response = await harness.call("errors/double-details")
+        assert response.error_code == "NO"
+        assert "counts" not in response
+        assert (
+            "details of a NO error left out: ValueError: the keys 1 and '1' of a mapping"
+            in caplog.text
+        )
 
 
 # -- results

@@ -27,6 +27,9 @@ TIGHT: dict[str, Any] = {
 }
 
 
+ASKED = b'{"messageId": "m", "waitResponse": true, "command": "rec/note", "data": {"n": %s}}'
+
+
 def hold(harness: Harness, count: int, *, first: int = 0) -> None:
     for n in range(first, first + count):
         harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
@@ -274,6 +277,24 @@ async def test_acknowledged_at_once_by_default(autojump_clock: object) -> None:
             True,
         ),
         (b"[" * 100_000, "INVALID_JSON", False),
+        (ASKED % b"1e400", "INVALID_DATA", True),
+        (ASKED % (b"1" * 4400), "INVALID_DATA", True),
+        (ASKED % rb'"\ud800"', "INVALID_DATA", True),
+        (ASKED % rb'[{"\udfff": 1}]', "INVALID_DATA", True),
+        (ASKED % b"NaN", "INVALID_JSON", True),
+        (ASKED % b"-Infinity", "INVALID_JSON", True),
+        (ASKED % b"1e400, }", "INVALID_JSON", False),
+        (
+            rb'{"messageId": "\ud800", "waitResponse": true, "command": "rec/note"}',
+            "INVALID_COMMAND",
+            False,
+        ),
+        (
+            rb'{"messageId": "m", "waitResponse": true, "command": "\ud800"}',
+            "INVALID_COMMAND",
+            True,
+        ),
+        (b"1e400", "INVALID_COMMAND", False),
         (b'{"a": "' + b"x" * 200_000 + b'"}', "TOO_LARGE", False),
     ],
 )
@@ -287,8 +308,7 @@ async def test_what_cannot_be_run_is_refused_with_a_code_a_counter_and_an_acknow
             await settle()
             assert unacknowledged(harness) == 0
             sinks = (responses, debug) if answered else (debug, responses)
-            # Nothing at all is how MQTT clears a retained message: counted, not reported.
-            assert [report["error_code"] for report in sinks[0]] == [code] * bool(payload)
+            assert [report["error_code"] for report in sinks[0]] == [code]
             assert len(sinks[1]) == 0
         statistics = harness.statistics()
         assert {**statistics.refused, **statistics.failed} == {code: 1}

@@ -87,7 +87,7 @@ def test_data_may_be_called_payload_and_the_rest_is_extra(
         (b'{"a": Infinity}', "INVALID_JSON"),
         (b'\xef\xbb\xbf{"command": "a"}', "INVALID_JSON"),
         (b'{"a": "\xff"}', "INVALID_JSON"),
-        (b'{"a": "\\ud800"}', "INVALID_JSON"),
+        (b'{"a": "\\ud800"}', "INVALID_COMMAND"),
         (b"[" * 4000, "INVALID_JSON"),
         (b'{"a":' * 800, "INVALID_JSON"),
         (b'"' + b"x" * 5000 + b'"', "TOO_LARGE"),
@@ -120,7 +120,7 @@ def test_integers_of_thousands_of_digits_are_read_or_refused(digits: int) -> Non
     try:
         decode_command(payload, "t", limits)
     except InvalidEnvelope as error:
-        assert error.code == "INVALID_JSON"  # noqa: PT017
+        assert error.code == "INVALID_DATA"  # noqa: PT017
 
 
 def test_a_refusal_holds_whom_to_answer() -> None:

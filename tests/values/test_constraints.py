@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from typing import Annotated, Any, NewType
+import functools
+import math
+import re
+from typing import Annotated, Any, Literal, NewType
 
 import annotated_types as at
 import attrs
@@ -64,9 +67,9 @@ ENFORCED: list[tuple[Any, Any, Any, str]] = [
     (Annotated[list[int], at.Len(1, 2)], [1], [1, 2, 3], "must have a length of at most 2"),
     (Annotated[dict[str, int], at.MinLen(1)], {"a": 1}, {}, "must have a length of at least 1"),
     (Annotated[set[int], at.MaxLen(1)], [1, 1], [1, 2], "must have a length of at most 1"),
-    (Annotated[int, at.Predicate(even)], 2, 3, "is not allowed (even)"),
-    (Annotated[int, at.Predicate(at.Not(even))], 3, 2, "is not allowed (not even)"),
-    (at.LowerCase[str], "a", "A", "is not allowed (islower)"),
+    (Annotated[int, at.Predicate(even)], 2, 3, "must satisfy even"),
+    (Annotated[int, at.Predicate(at.Not(even))], 3, 2, "must not satisfy even"),
+    (at.LowerCase[str], "a", "A", "must satisfy islower"),
     (Annotated[dt.datetime, at.Timezone(dt.UTC)], "2026-01-01T00:00:00Z",
      "2026-01-01T00:00:00+01:00", "must be in UTC"),
     (Annotated[dt.datetime, at.Ge(NEW_YEAR)], "2026-01-01T00:00:00Z", "2025-01-01T00:00:00Z",
@@ -127,6 +130,15 @@ class Ours:
         self.__dict__.update(named)
 
 
+def as_attrs_calls_it(instance: Any, attribute: Any, value: int) -> None:
+    raise ValueError
+
+
+class AsAttrsCallsIt:
+    def __call__(self, instance: Any, attribute: Any, value: int) -> None:
+        raise ValueError
+
+
 class OurKind(at.BaseMetadata):
     pass
 
@@ -163,6 +175,12 @@ class OurGroup(at.GroupedMetadata):
         (Annotated[int, OurGroup()], "cannot be enforced"),
         (Annotated[int, Ours(ge=1)], "cannot be enforced"),
         (Annotated[int, Ours(validate=even)], "cannot be enforced"),
+        (Annotated[int, even], "annotated_types.Predicate(function)"),
+        (Annotated[int, lambda value: value > 3], "annotated_types.Predicate(function)"),
+        (Annotated[float, math.isfinite], "annotated_types.Predicate(function)"),
+        (Annotated[int, functools.partial(even)], "annotated_types.Predicate(function)"),
+        (Annotated[int, as_attrs_calls_it], "a validator of attrs belongs on a field"),
+        (Annotated[int, AsAttrsCallsIt()], "a validator of attrs belongs on a field"),
     ],
     ids=lambda one: str(one)[:60],
 )
@@ -175,7 +193,7 @@ def test_what_cannot_be_enforced_is_refused(annotation: Any, words: str) -> None
     "metadata",
     ["metres", 5, None, ("a", "b"), {"unit": "m"}, at.doc("Metres."), at.Unit("m"), Ours(unit="m"),
      Ours(ge=None), pydantic.Field(description="Metres."), pydantic.Field(strict=True),
-     msgspec.Meta(title="Metres", extra={"unit": "m"}), even, list],
+     msgspec.Meta(title="Metres", extra={"unit": "m"}), list],
     ids=lambda one: type(one).__name__,
 )  # fmt: skip
 def test_what_is_no_constraint_passes(metadata: Any) -> None:
@@ -198,6 +216,17 @@ def test_a_bug_in_a_predicate_is_no_mistake_of_the_senders_but_a_value_error_is(
         Annotated[int, msgspec.Meta(ge=10, le=5)],
         Annotated[float, at.Gt(1), at.Lt(1)],
         Annotated[float, at.Ge(1), at.Lt(1)],
+        Annotated[float, at.Ge(math.nan)],
+        Annotated[float, at.Lt(math.nan)],
+        Annotated[decimal.Decimal, at.Ge(decimal.Decimal("NaN"))],
+        Annotated[float, at.Ge(math.inf)],
+        Annotated[float, at.Le(-math.inf)],
+        Annotated[float, at.MultipleOf(math.nan)],
+        Annotated[int, at.Gt(1), at.Lt(2)],
+        Annotated[int, at.Ge(1.2), at.Le(1.8)],
+        Annotated[str, at.MinLen(5), at.MaxLen(3)],
+        Annotated[list[int], at.MaxLen(-1)],
+        Annotated[Literal[1, 2], at.Ge(5)],
         Annotated[Annotated[int, at.Ge(10)], at.Le(5)],
         Annotated[int | None, msgspec.Meta(gt=10, lt=5)],
         Annotated[str, msgspec.Meta(min_length=3, max_length=2)],
@@ -205,7 +234,24 @@ def test_a_bug_in_a_predicate_is_no_mistake_of_the_senders_but_a_value_error_is(
 )
 def test_bounds_with_nothing_between_them_are_refused(annotation: Any) -> None:
     """Else every value would be the sender's mistake."""
-    assert "no value" in refusal(annotation)
+    assert re.search("no value|no number is|must be above 0|none of", refusal(annotation))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "notes"),
+    [
+        (Annotated[float, at.Predicate(math.isfinite)], ("satisfy isfinite",)),
+        (Annotated[float, at.Predicate(at.Not(math.isnan))], ("not satisfy isnan",)),
+        (Annotated[float, at.Predicate(lambda value: value > 3)], ("checked by the petal",)),
+    ],
+)
+def test_a_predicate_is_listed_as_what_a_value_has_to_be(annotation: Any, notes: Any) -> None:
+    assert types_of(converter).node(annotation).notes == notes
+
+
+def test_bounds_that_hold_every_number_or_one_are_good() -> None:
+    assert take(Annotated[float, at.Lt(math.inf), at.Gt(-math.inf)], 5) == 5
+    assert take(Annotated[int, at.Gt(0), at.Lt(2)], 1) == 1
 
 
 def test_bounds_with_one_value_between_them_are_good() -> None:

@@ -9,6 +9,7 @@ import enum
 import ipaddress
 import numbers
 import pathlib
+import uuid
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ import pytest
 
 from petalkit import CommandError, Petal, command, make_converter
 from petalkit._values.codec import encode_json
-from petalkit._values.structuring import results_of, types_of
+from petalkit._values.structuring import Results, results_of, types_of
 from petalkit.testing import open_harness
 
 
@@ -153,6 +154,33 @@ def test_keys_are_texts(key: Any, expected: str) -> None:
 def test_plain_results_are_given_back_as_they_are() -> None:
     for value in ({"a": 1, "b": "x"}, [1, None, 2.5], {}, ()):
         assert results(value) is value
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        {True: "a", "true": "b"},
+        {None: 1, "null": 2},
+        {Level.LOW: 1, "1": 2},
+        {uuid.UUID(int=0): 1, str(uuid.UUID(int=0)): 2},
+        {1.5: 1, "1.5": 2},
+    ],
+)
+def test_two_keys_that_are_one_in_json_are_refused_and_none_is_lost(value: Any) -> None:
+    for outer in (value, [value], {"inner": value}):
+        with pytest.raises(ValueError, match="of a mapping are both"):
+            Results()(outer)
+
+
+def test_keys_of_different_types_with_texts_of_their_own_are_all_written() -> None:
+    value = {1: "a", "2": "b", None: "c", False: "d"}
+    written = msgspec.json.decode(encode_json(Results()(value)))
+    assert written == {"1": "a", "2": "b", "null": "c", "false": "d"}
 
 
 def test_what_nobody_knows_is_refused() -> None:

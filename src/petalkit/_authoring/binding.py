@@ -7,7 +7,6 @@ every command can be called.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -16,19 +15,20 @@ from typing import Any, Protocol
 import attrs
 import cattrs
 
-from .._values.errors import ErrorCode, PayloadError, RegistrationError
+from .._values.errors import ErrorCode, PayloadError
 from .._values.messages import Command
 from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
-from .._values.types.hints import Unresolved, bind, lineage, resolve, type_name
+from .._values.types.hints import Unresolved, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.defaults import default_problem, renewed
 from .._values.types.models.objects import MISSING
+from .._values.types.node import OBJECT
 from .context import CommandContext
+from .handlers import Handler, Refuse, annotation_of
+from .returning import EMPTY as EMPTY
+from .returning import Returning, returning
 from .unknown_keys import UnknownKeys, UnknownKeysRule
 
-Handler = Callable[..., Any]
-Refuse = Callable[..., RegistrationError]
-EMPTY = inspect.Parameter.empty
 _Whole = tuple[str, Structure | None]
 # Name, what makes it, whether it is required, and what makes its default anew, if that has to be.
 _Fields = tuple[tuple[str, Structure | None, bool, Callable[[], Any] | None], ...]
@@ -91,63 +91,13 @@ class Binding:
         parameters: those that are filled from `data`.
         bind: makes the arguments of a command.
         known: the keys of `data` that it has a use for; None when it may have one for any.
-        result: the annotation of what it returns; `EMPTY` when there is none that is known.
+        returning: what it returns.
     """
 
     parameters: tuple[Parameter, ...]
     bind: Binder
     known: frozenset[str] | None
-    result: Any = EMPTY
-
-
-def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
-    if not callable(handler):
-        raise refuse("is not callable")
-    plain: Any = handler
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    call = plain if inspect.isroutine(plain) else type(plain).__call__
-    if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
-        raise refuse("is a generator; a command has one answer: return it")
-    is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call)
-    if not is_async and inspect.iscoroutinefunction(inspect.unwrap(plain)):
-        raise refuse(
-            "has a decorator that hides that it is async: inside it, write async def, and await "
-            "the handler"
-        )
-    if is_async and thread:
-        raise refuse("is async, so it needs no thread: write def, or drop thread=True")
-    if not is_async and not thread:
-        raise refuse("is not async: write async def, or thread=True if it blocks")
-
-
-def _annotation(handler: Handler, name: str, annotation: Any) -> Any:
-    """An annotation of a handler as a type.
-
-    Raises:
-        Unresolved: it cannot be resolved where the handler was written.
-    """
-    plain: Any = inspect.unwrap(handler)
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    owner: Any = getattr(plain, "__self__", None)
-    plain = getattr(plain, "__func__", plain)
-    if not hasattr(plain, "__globals__"):
-        owner = plain
-        plain = getattr(type(plain).__call__, "__func__", type(plain).__call__)
-    variables = {one.__name__: one for one in getattr(plain, "__type_params__", ())}
-    found = resolve(annotation, getattr(plain, "__globals__", {}), variables)
-    return found if owner is None else bind(found, _bound_in(owner, plain))
-
-
-def _bound_in(owner: Any, function: Any) -> dict[Any, Any]:
-    """What type variables stand for in a method that a class may have of a generic base."""
-    cls = owner if isinstance(owner, type) else type(owner)
-    for base, bound in lineage(cls):
-        for member in vars(base).values():
-            if inspect.unwrap(getattr(member, "__func__", member)) is function:
-                return dict(bound)
-    return {}
+    returning: Returning
 
 
 def make_binding(
@@ -157,6 +107,7 @@ def make_binding(
     *,
     petal: str = "",
     unknown_keys: UnknownKeysRule = "ignore",
+    check_result: bool = True,
 ) -> Binding:
     """Resolve how a handler is called.
 
@@ -201,7 +152,7 @@ def make_binding(
             strange,
         ),
         known=known,
-        result=_result(handler, signature),
+        returning=returning(handler, signature, converter, refuse, enforced=check_result),
     )
 
 
@@ -215,7 +166,7 @@ def _checked_annotation(handler: Handler, parameter: inspect.Parameter, refuse: 
     if parameter.annotation is EMPTY:
         return EMPTY
     try:
-        annotation = _annotation(handler, parameter.name, parameter.annotation)
+        annotation = annotation_of(handler, parameter.name, parameter.annotation)
     except Unresolved as error:
         raise refuse(
             f"{error}; the type has to be importable where the module is, not only for type "
@@ -242,6 +193,13 @@ def _parameter(
         except CannotBuild as error:
             raise refuse(_cannot(annotation, error), parameter.name) from error
     is_whole = parameter.name == "data"
+    if is_whole and node is not None and OBJECT not in node.kinds:
+        raise refuse(
+            "takes the whole of the arguments, which is a JSON object and never "
+            f"{type_name(annotation)}: write dict or a model; for one key of it, give the "
+            "parameter the name of the key",
+            parameter.name,
+        )
     if node is not None and not is_whole:  # that one is always there: `{}` when it is absent
         problem = default_problem(node, parameter.default)
         if problem is not None:
@@ -283,16 +241,6 @@ def _known_keys(whole: Parameter | None, fields: list[Parameter]) -> frozenset[s
             return None
         names |= one.keys
     return names
-
-
-def _result(handler: Handler, signature: inspect.Signature) -> Any:
-    """What it returns. Not enforced, and so not refused either."""
-    if signature.return_annotation is EMPTY:
-        return EMPTY
-    try:
-        return _annotation(handler, "return", signature.return_annotation)
-    except Unresolved:
-        return EMPTY
 
 
 def _mentions(annotation: Any, wanted: tuple[type, ...]) -> bool:

@@ -13,8 +13,8 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from .._values.errors import RegistrationError
+from .marks import MADE, MARK, lost
 
-MARK = "__petalkit_commands__"
 # How Python code calls the instance, when it is not `self`.
 _SELVES = frozenset({"this", "me", "petal"})
 
@@ -43,8 +43,9 @@ def collect(petal: Named, ours: type) -> Iterator[tuple[Any, Callable[..., Any]]
     for base in reversed(cls.__mro__):
         if base is ours:
             continue
+        _check_lost(petal, base)
         for attribute in list(vars(base)):
-            if attribute in seen or attribute == MARK:
+            if attribute in seen or attribute in (MARK, MADE):
                 continue
             seen.add(attribute)
             # Without calling properties.
@@ -89,6 +90,26 @@ def _check_names(petal: Named, ours: type) -> None:
 def _refused(petal: Named, attribute: str, reason: str) -> RegistrationError:
     method = f"{type(petal).__qualname__}.{attribute}"
     return RegistrationError(reason, petal=petal.name, method=method)
+
+
+def _check_lost(petal: Named, cls: type) -> None:
+    for made, line in lost(cls, _all_marks):
+        where = f" at line {made.line}" if made.line else ""
+        text = f"the command {made.options.name!r}{where} is lost: "
+        if line:
+            text += f"{made.attribute}() is defined again at line {line}; give one another name"
+        else:
+            text += f"{made.attribute!r} is something else now; does a decorator return nothing?"
+        raise RegistrationError(
+            text, petal=petal.name, method=f"{cls.__qualname__}.{made.attribute}"
+        )
+
+
+def _all_marks(found: Any) -> list[Any]:
+    """Also those that are hidden, which are refused in other words."""
+    if isinstance(found, property):
+        return _marks(found.fget)
+    return [*_marks(found), *(mark for one in _inside(found) for mark in _own_marks(one))]
 
 
 def _marks(found: Any) -> list[Any]:
@@ -136,6 +157,16 @@ def _hidden(found: Any) -> str | None:
         if found.fget is not None and _marks(found.fget):
             return "is a property, which is not called with arguments: remove @property"
         return None
+    if any(_own_marks(one) for one in _inside(found)):
+        return (
+            "has a decorator above @command that hides it: write @command on top of the others, "
+            "or functools.wraps inside that decorator"
+        )
+    return None
+
+
+def _inside(found: Any) -> list[Any]:
+    """What a decorator of somebody's may have put away."""
     inside = [_attribute(found, name) for name in ("func", "__wrapped__")]
     if isinstance(found, FunctionType):
         for cell in found.__closure__ or ():
@@ -146,12 +177,7 @@ def _hidden(found: Any) -> str | None:
     elif not isinstance(found, type):
         own = _attribute(found, "__dict__")
         inside.extend(own.values() if isinstance(own, dict) else ())
-    if any(_own_marks(one) for one in inside):
-        return (
-            "has a decorator above @command that hides it: write @command on top of the others, "
-            "or functools.wraps inside that decorator"
-        )
-    return None
+    return inside
 
 
 def _check_self(petal: Named, cls: type, attribute: str, found: Any) -> None:

@@ -15,10 +15,12 @@ import trio
 
 from .._values.messages import Identity
 from .._values.settings.settings import RestartPolicy
-from .binding import Handler
-from .collecting import MARK, collect
+from .collecting import collect
 from .context import PetalHost
-from .registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
+from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
+from .handlers import Handler
+from .marks import mark
+from .registry import CommandResolver
 from .unknown_keys import UnknownKeysRule
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +41,7 @@ def command(
     thread: bool = False,
     journal: bool = True,
     unknown_keys: UnknownKeysRule | None = None,
+    check_result: bool = True,
 ) -> Callable[[F], F]:
     """Make a method of a `Petal` the handler of a command. Returns the function unchanged.
 
@@ -66,6 +69,8 @@ def command(
         unknown_keys: what to do with keys of `data` that the handler does not know: `"ignore"`
             them, and name each in the log once, or `"refuse"` the command with `INVALID_DATA`.
             None: as the petal says, or else the settings.
+        check_result: whether a result has to be what its annotation says, or is answered
+            `HANDLER_ERROR`. False: the annotation is for Python alone.
 
     Raises:
         TypeError: it was used without parentheses.
@@ -86,17 +91,15 @@ def command(
         thread=thread,
         journal=journal,
         unknown_keys=unknown_keys,
+        check_result=check_result,
     )
 
     def decorate(function: F) -> F:
-        own = getattr(function, "__dict__", None)
-        if not isinstance(own, dict):
+        if not mark(function, options):
             raise TypeError(
                 f"@command({name!r}) has to stand over a function, not over "
                 f"{type(function).__name__} {function!r}"
             )
-        # A list: one handler may serve several names. Not shared with what it was copied from.
-        own[MARK] = [*own.get(MARK, ()), options]
         return function
 
     return decorate
@@ -241,6 +244,7 @@ class Petal:
         thread: bool = False,
         journal: bool = True,
         unknown_keys: UnknownKeysRule | None = None,
+        check_result: bool = True,
     ) -> None:
         """Serve one more command, from now on. The arguments are those of `@command`.
 
@@ -261,6 +265,7 @@ class Petal:
             thread=thread,
             journal=journal,
             unknown_keys=unknown_keys,
+            check_result=check_result,
         )
         if self.__petalkit_host__ is not None:
             self.__petalkit_host__.add_command(name, handler, options)

@@ -23,8 +23,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import trio
 
+from .._authoring.declared import check_petal
 from .._authoring.petal import Petal
-from .._authoring.registry import build_table, check_petal
+from .._authoring.registry import build_table
 from .._values.clocks import wall_clock_is_set
 from .._values.codec import Timestamps
 from .._values.dialects import make_dialect

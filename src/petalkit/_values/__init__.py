@@ -9,6 +9,7 @@
     structuring   one converter per petal, over types/
     statistics    the counters
     messages      messages of MQTT; commands and responses in them
+    envelopes/    the envelopes of commands, and payloads that have none
     codec         bytes <-> JSON <-> commands
     settings/     every limit: name, unit, default, check
     dialects      how responses, receipts and events are worded

@@ -13,16 +13,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
 import msgspec
 
 from .clocks import moment_of_text
+from .envelopes.envelope import MAX_COMMAND_NAME, too_deep_for, undecodable, what_is_wrong
+from .envelopes.envelope import InvalidEnvelope as InvalidEnvelope
+from .envelopes.envelope import Limits as Limits
 from .errors import ErrorCode, PayloadError
 from .messages import Command, Response
 from .types.results import encode_other
 
 NO_MESSAGE_ID = "unknown"  # the guide's own word in a response to a command without one
-MAX_COMMAND_NAME = 256  # characters
 
 _decode = msgspec.json.Decoder().decode
 
@@ -30,34 +31,12 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(enc_hook=encode_other).encode
 
 
-class InvalidEnvelope(PayloadError):
-    """A payload that is no command; holds what could be read of whom to answer.
-
-    Attributes:
-        message_id: None when it could not be read.
-        wait_response: whether the sender wants an answer; False when it could not be read.
-        command: the name, as far as it could be read.
-    """
-
-    message_id: str | None = None
-    wait_response: bool = False
-    command: str | None = None
-
-
-@attrs.frozen
-class Limits:
-    """The bounds of an envelope: bytes, levels of nesting, characters."""
-
-    payload_max: int
-    depth_max: int
-    message_id_max: int
-
-
 def decode_json(payload: bytes, limits: Limits) -> Any:
     """Decode one JSON text.
 
     Raises:
-        InvalidEnvelope: TOO_LARGE or INVALID_JSON.
+        InvalidEnvelope: TOO_LARGE, INVALID_JSON, or INVALID_DATA or INVALID_COMMAND for JSON that
+            holds what cannot be taken, such as `1e400`.
     """
     if len(payload) > limits.payload_max:
         raise InvalidEnvelope(
@@ -71,7 +50,7 @@ def decode_json(payload: bytes, limits: Limits) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not UTF-8 at byte {error.start}") from None
     except msgspec.DecodeError as error:
-        raise InvalidEnvelope(ErrorCode.INVALID_JSON, f"not JSON: {error}") from None
+        raise undecodable(payload, limits, error) from None
 
 
 def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
@@ -85,7 +64,7 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
     if type(envelope) is not dict:
         raise InvalidEnvelope(ErrorCode.INVALID_COMMAND, "a command is a JSON object")
     # Counting brackets is cheap, and most commands have fewer in all than may be nested.
-    too_deep = payload.count(b"{") + payload.count(b"[") > limits.depth_max and _too_deep(
+    too_deep = payload.count(b"{") + payload.count(b"[") > limits.depth_max and too_deep_for(
         envelope, limits.depth_max
     )
     name = envelope.pop("command", None)
@@ -108,63 +87,9 @@ def decode_command(payload: bytes, topic: str, limits: Limits) -> Command:
         or type(data) is not dict
         or too_deep
     ):
-        raise _what_is_wrong(_decode(payload), data, payload, limits)
+        raise what_is_wrong(_decode(payload), data, payload, limits)
     # What is left of the envelope is nobody's.
     return Command(name, message_id, wait_response, data, timestamp, topic, envelope)
-
-
-def _too_deep(value: Any, bound: int) -> bool:
-    level = [value]
-    for _ in range(bound):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
-            return False
-    return True
-
-
-def _what_is_wrong(
-    envelope: Mapping[str, Any], data: Any, payload: bytes, limits: Limits
-) -> InvalidEnvelope:
-    name = envelope.get("command")
-    message_id = envelope.get("messageId")
-    wait_response = envelope.get("waitResponse")
-    if wait_response is None:
-        wait_response = False
-    good_id = type(message_id) is str and 0 < len(message_id) <= limits.message_id_max
-    errors: list[dict[str, str]] = []
-    if "command" not in envelope:
-        errors.append({"path": "command", "message": "is required"})
-    elif type(name) is not str or not 0 < len(name) <= MAX_COMMAND_NAME:
-        errors.append(
-            {"path": "command", "message": f"expected a string of 1 to {MAX_COMMAND_NAME}"}
-        )
-    if message_id is not None and not good_id:
-        errors.append(
-            {
-                "path": "messageId",
-                "message": f"expected a string of 1 to {limits.message_id_max}",
-            }
-        )
-    if type(wait_response) is not bool:
-        errors.append({"path": "waitResponse", "message": "expected true or false"})
-    if type(data) is not dict:
-        path = "data" if envelope.get("data") is not None else "payload"
-        errors.append({"path": path, "message": "expected an object"})
-    if _too_deep(envelope, limits.depth_max):
-        errors.append({"path": "", "message": f"is nested deeper than {limits.depth_max} levels"})
-    text = "; ".join(f"{error['path']} {error['message']}".strip() for error in errors)
-    refusal = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"not a command: {text}", errors)
-    readable_id = message_id is None or good_id
-    if readable_id:
-        refusal.message_id = message_id  # told on `debug` too, where nobody can be answered
-        refusal.wait_response = wait_response is True
-    refusal.command = name if type(name) is str and len(name) <= MAX_COMMAND_NAME else None
-    return refusal
 
 
 def parse_expiry(command: Command) -> float | None:

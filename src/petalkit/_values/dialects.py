@@ -76,6 +76,10 @@ class Dialect(abc.ABC):
             *(self._outcome, self._text),
         }
 
+    def overruled(self, details: Mapping[str, Any]) -> list[str]:
+        """Those of the details of an error that are not sent, because petalkit writes them."""
+        return [key for key in details if key in self._not_details]
+
     @abc.abstractmethod
     def _head(self, message_id: str | None, timestamp: str) -> dict[str, Any]:
         """The envelope of a response."""

@@ -24,7 +24,7 @@ from .types.node import CannotBuild as CannotBuild
 from .types.node import Node as Node
 from .types.node import Structure as Structure
 from .types.results import Results as Results
-from .types.scalars import SCALARS
+from .types.scalars.nodes import SCALARS
 
 C = TypeVar("C", bound=type)
 Hook = Callable[[Any, Any], Any]

@@ -23,13 +23,14 @@ import trio
 from ..._authoring.context import CommandContext, NotServed, OwnWords
 from ..._authoring.registry import CommandSpec
 from ..._authoring.unknown_keys import ignored_fields
+from ..._values.codec import printable
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.messages import Command, Identity
 from ..._values.request import Reply, Terms, wants_usual
 from ..._values.statistics import Counters
 from ..._values.types.invalid import Problem
 from ...transports import Delivery
-from ..failures import ENDS_PROCESS, hint_for, shortened, showable, single, split_foreign
+from ..failures import ENDS_PROCESS, hint_for, shortened, showable, single, split_foreign, text_of
 from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.commands")
@@ -296,7 +297,25 @@ def _answer_refusal(execution: Execution, refusal: CommandError, answers: Respon
             f"{cls} has no code or message that can be read: write super().__init__(code, "
             "message) in its __init__, or make them attributes of the class"
         ) from error
-    details = {**_ignored(execution), **execution.spec.plain_details(details)}
+    overruled = answers.dialect.overruled(details)
+    if overruled:
+        logger.warning(
+            "details of %s that petalkit writes itself are not sent: %s; rename them",
+            printable(code),
+            ", ".join(overruled),
+            extra=execution.log_fields(),
+        )
+    try:
+        details = execution.spec.plain_details(details)
+    except Exception as error:
+        logger.error(
+            "details of a %s error left out: %s",
+            printable(code),
+            text_of(error),
+            extra=execution.log_fields(),
+        )
+        details = {}
+    details = {**_ignored(execution), **details}
     response = answers.failure(
         execution.command.message_id,
         code,

@@ -158,8 +158,6 @@ class Refusals:
             reply=reply,
             details={"errors": list(error.errors)} if error.errors else None,
         )
-        # Nothing at all is how MQTT clears a retained message, and no attempt at a command.
-        is_attempt = delivery.payload or delivery.fault is not None
-        if not error.wait_response and reply is None and is_attempt:
+        if not error.wait_response and reply is None:
             self.responses.report_unreadable(identity, delivery.topic, error)
         delivery.ack()

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 import attrs
 
+from ..._authoring.declared import CommandOptions
 from ..._authoring.petal import Petal, keep_added
-from ..._authoring.registry import CommandOptions, CommandSpec, CommandTable, make_spec
+from ..._authoring.registry import CommandSpec, CommandTable, make_spec
 from ..dispatch.queue import Backlog
 
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..._authoring.context import NotServed
+from ..._authoring.declared import CommandOptions, full_name
 from ..._authoring.petal import DEBUG, Petal, set_host
-from ..._authoring.registry import CommandOptions, CommandTable, full_name, make_spec, results_for
+from ..._authoring.registry import CommandTable, make_spec, results_for
 from ..._values.codec import encode_json
 from ..._values.errors import ErrorCode, PayloadError, RegistrationError
 from ..._values.messages import Identity

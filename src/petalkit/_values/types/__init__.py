@@ -9,10 +9,12 @@ time when commands come.
     node          what a type becomes
     containers    arrays and objects
     constraints   ranges, lengths, patterns
+    constrained   a type with conditions on its values
     metadata      what stands in `Annotated`, and attrs' validators, as constraints
     models/       types with fields
-    scalars       numbers, texts, times, addresses
+    scalars/      numbers, texts, times, addresses
     results       values -> what JSON can hold
+    checking      results as they are declared
     unions        one of several
     choices       enums, flags, literals
     build         the walk

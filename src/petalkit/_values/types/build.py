@@ -29,7 +29,8 @@ from .models.fields import NO_DEFAULT, Field, Kind, kind_of_model, read_model
 from .models.objects import finish_model
 from .models.pydantic import is_of_pydantic, pydantic_node
 from .node import ANY_KIND, OBJECT, CannotBuild, Node, unfinished
-from .scalars import SCALARS, anything
+from .results import is_array_like, is_written
+from .scalars.nodes import SCALARS, anything
 from .unions import union, with_constraints
 
 HookOf = Callable[[Any], Callable[[Any, Any], Any] | None]
@@ -103,7 +104,7 @@ class Types:
             return self._annotated(arguments[0], arguments[1:])
         if origin is Union or origin is types.UnionType:
             members = [self._below("", one) for one in arguments]
-            return union(members, type_name(annotation))
+            return union(members, type_name(annotation), read=not self._results)
         if origin is Literal or getattr(origin, "_name", None) == "Literal":
             return literal(annotation)
         name = getattr(origin, "_name", None) or getattr(origin, "__name__", "")
@@ -140,6 +141,8 @@ class Types:
             for base in _BASES:
                 if issubclass(cls, base):
                     return self._subclass(cls, base)
+        if self._results:
+            return _opaque(annotation, cls)
         raise CannotBuild(f"the type {type_name(annotation)} cannot be made from JSON; {HINT}")
 
     def _tuple(self, annotation: Any) -> Node:
@@ -187,13 +190,16 @@ class Types:
         )  # fmt: skip
         self._models[annotation] = node
         try:
+            if self._results and is_array_like(plain_class(annotation)):
+                del self._models[annotation]
+                return _opaque(annotation, plain_class(annotation))
             model = read_model(annotation, kind)
             nodes = [self._field(one) for one in model.fields]
             if kind == "NamedTuple":
                 return self._named_tuple(annotation, model.fields, nodes)
             if self._closed:
                 model = attrs.evolve(model, closed=True)
-            finish_model(node, model, nodes)
+            finish_model(node, model, nodes, read=not self._results)
         except CannotBuild:
             del self._models[annotation]
             raise
@@ -229,6 +235,17 @@ def _hooked(annotation: Any, hook: Callable[[Any, Any], Any]) -> Node:
         values=(annotation,) if isinstance(annotation, type) else (),
         hashable=getattr(plain_class(annotation), "__hash__", None) is not None,
     )
+
+
+def _opaque(annotation: Any, cls: Any) -> Node:
+    """A result of a class that cannot be read: what it makes of itself, only its values say.
+
+    Raises:
+        CannotBuild: there is no JSON for it.
+    """
+    if not is_written(cls):
+        raise CannotBuild(f"there is no JSON for {type_name(annotation)}; {HINT}")
+    return anything(type_name(annotation))
 
 
 def _of_variable(variable: Any) -> Any:

@@ -17,7 +17,7 @@ import attrs
 
 from .invalid import Invalid, expected, problems_of
 from .node import ARRAY, BOOLEAN, NULL, NUMBER, STRING, CannotBuild, Node
-from .scalars import to_int
+from .scalars.readers import to_int
 
 _MAX_SHOWN = 20  # choices in an error text
 

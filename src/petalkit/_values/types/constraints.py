@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -15,11 +16,11 @@ from typing import Any
 
 import attrs
 
-from .invalid import Invalid, problems_of
-from .node import ARRAY, NUMBER, OBJECT, STRING, CannotBuild, Defs, Node, Schema
+from .invalid import OWN_TEXT
+from .node import ARRAY, NUMBER, OBJECT, STRING, CannotBuild, Schema
 
 Check = Callable[[Any], bool]
-_NUMBERS = (int, float, decimal.Decimal)
+NUMBERS = (int, float, decimal.Decimal)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -30,6 +31,7 @@ class Constraint:
         told: what the sender is told: `"must be at most 10"`.
         check: whether a structured value holds it.
         bound: what values are compared with, None for what needs none.
+        length: what its length is compared with, None for what is no bound of a length.
         side: 1 where the bound is the least, -1 where it is the most, 0 for no such bound.
         open: whether the bound itself is outside.
         kinds: which JSON types it can be a condition of; None for all.
@@ -40,11 +42,19 @@ class Constraint:
     told: str
     check: Check
     bound: Any = None
+    length: int | None = None
     side: int = 0
     open: bool = False
     kinds: frozenset[str] | None = None
     schema: Callable[[frozenset[str]], Schema] = lambda _: {}
     log: str | None = None
+
+    @property
+    def note(self) -> str:
+        """What is said of it where nothing has been sent: `"at most 10"`."""
+        if self.told == OWN_TEXT:
+            return "checked by the petal"
+        return self.told.removeprefix("must be ").removeprefix("must ")
 
     def holds(self, value: Any) -> bool:
         """Whether a value holds it, so far as that can be said of a value that nobody has sent."""
@@ -65,6 +75,8 @@ _ORDER: dict[str, tuple[Callable[[Any, Any], bool], str, str]] = {
 def order(name: str, bound: Any) -> Constraint:
     """A bound: `"ge"`, `"gt"`, `"le"` or `"lt"`."""
     compare, told, keyword = _ORDER[name]
+    if isinstance(bound, int | float | decimal.Decimal) and not _can_hold(name, bound):
+        raise CannotBuild(f"{told} {bound}: no number is")
     in_schema = isinstance(bound, int | float) and not isinstance(bound, bool)
     return Constraint(
         told=f"{told} {bound}",
@@ -76,10 +88,18 @@ def order(name: str, bound: Any) -> Constraint:
     )
 
 
+def _can_hold(name: str, bound: float | decimal.Decimal) -> bool:
+    """Nothing is above infinity, JSON has no infinity itself, and nothing compares with NaN."""
+    if isinstance(bound, int) or (isinstance(bound, float) and math.isfinite(bound)):
+        return True
+    exact = decimal.Decimal(bound)
+    return exact.is_finite() or (exact.is_infinite() and (exact > 0) is name.startswith("l"))
+
+
 def multiple_of(step: Any) -> Constraint:
     """A multiple, judged by the digits that are written: 0.3 is one of 0.1."""
     exact = decimal.Decimal(str(step))
-    if not exact > 0:
+    if not (exact.is_finite() and exact > 0):
         raise CannotBuild(f"multiple_of must be above 0, not {step!r}")
 
     def check(value: Any) -> bool:
@@ -107,8 +127,6 @@ _LENGTHS = {
 def length(least: int | None, most: int | None) -> list[Constraint]:
     """Bounds of `len()`."""
     found: list[Constraint] = []
-    if least is not None and most is not None and least > most:
-        raise CannotBuild(f"a length of at least {least} and at most {most} has no value")
     for word, bound, compare, text in (
         ("min", least, operator.ge, "at least"),
         ("max", most, operator.le, "at most"),
@@ -122,9 +140,13 @@ def _length(word: str, bound: int, compare: Callable[[Any, Any], bool], text: st
     def schema(kinds: frozenset[str]) -> Schema:
         return {word + name: bound for kind, (name, _) in _LENGTHS.items() if kind in kinds}
 
+    if bound < 0 and word == "max":
+        raise CannotBuild(f"a length of at most {bound} has no value")
     return Constraint(
         told=f"must have a length of {text} {bound}",
         check=lambda value: compare(len(value), bound),
+        length=bound,
+        side=1 if word == "min" else -1,
         kinds=frozenset(_LENGTHS),
         schema=schema,
     )
@@ -168,125 +190,6 @@ def in_utc() -> Constraint:
 def predicate(function: Callable[[Any], Any], *, wanted: bool = True) -> Constraint:
     """A function of the petal's own that says whether a value will do."""
     name: str = getattr(function, "__name__", "") or type(function).__name__
-    name = "" if name == "<lambda>" else f" ({'' if wanted else 'not '}{name})"
-    return Constraint(
-        told=f"is not allowed{name}", check=lambda value: bool(function(value)) is wanted
-    )
-
-
-def constrained(node: Node, constraints: list[Constraint]) -> Node:
-    """A type with conditions on its values.
-
-    Raises:
-        CannotBuild: one of them does not fit it.
-    """
-    if not constraints:
-        return node
-    for one in constraints:
-        _check_fit(node, one)
-    _check_possible(node, [*node.constraints, *constraints])
-    inner = node.call()
-    checks = [(one.check, one) for one in constraints]
-
-    def structure(value: Any) -> Any:
-        result = inner(value)
-        for check, _ in checks:
-            try:
-                held = check(result)
-            except (ValueError, TypeError) as error:  # of a predicate
-                raise Invalid.of(problems_of(error)) from error
-            if not held:
-                raise _broken(checks, result)
-        return result
-
-    def schema(defs: Defs) -> Schema:
-        own: Schema = {}
-        rest: list[Schema] = []
-        base = node.schema(defs)
-        for one in constraints:
-            keywords = one.schema(node.kinds)
-            if own.keys() & keywords.keys() or base.keys() & keywords.keys():
-                rest.append(keywords)  # two patterns: both hold
-            else:
-                own |= keywords
-        found = {**base, **own}
-        return {**found, "allOf": [*found.get("allOf", []), *rest]} if rest else found
-
-    notes = (
-        *node.notes,
-        *(one.told.removeprefix("must be ").removeprefix("must ") for one in constraints),
-    )
-    return attrs.evolve(
-        node,
-        structure=structure,
-        schema=schema,
-        notes=notes,
-        constraints=(*node.constraints, *constraints),
-        exact=None,
-    )
-
-
-def _broken(checks: list[tuple[Check, Constraint]], value: Any) -> Invalid:
-    """All that a value breaks, at once."""
-    found = Invalid("")
-    found.problems = []
-    for check, one in checks:
-        try:
-            held = check(value)
-        except (ValueError, TypeError):  # the first one has told the sender already
-            continue
-        if not held:
-            found.problems.extend(Invalid(one.told, one.log).problems)
-    return found
-
-
-def _check_fit(node: Node, constraint: Constraint) -> None:
-    kinds = constraint.kinds
-    if kinds is not None and not (node.kinds <= kinds and _has_length(node, constraint)):
-        raise CannotBuild(f"{constraint.told!r} does not fit {node.name}")
-    bound = constraint.bound
-    if bound is None:
-        return
-    if not node.values:
-        raise CannotBuild(
-            f"{constraint.told!r} cannot be enforced, because nobody knows what {node.name} gives"
-        )
-    for cls in node.values:
-        if not _comparable(cls, bound):
-            raise CannotBuild(
-                f"{constraint.told!r} does not fit {node.name}: {cls.__name__} and "
-                f"{type(bound).__name__} are not compared"
-            )
-
-
-def _check_possible(node: Node, constraints: list[Constraint]) -> None:
-    """Two bounds with nothing between them would refuse every value as the sender's mistake."""
-    for least in constraints:
-        for most in constraints:
-            if least.side == 1 and most.side == -1:
-                is_open = least.open or most.open
-                if least.bound > most.bound or (is_open and least.bound == most.bound):
-                    raise CannotBuild(
-                        f"{least.told!r} and {most.told!r} leave no value that {node.name} could be"
-                    )
-
-
-def _has_length(node: Node, constraint: Constraint) -> bool:
-    if constraint.told.startswith("must have a length"):
-        return all(hasattr(cls, "__len__") for cls in node.values)
-    if constraint.kinds == frozenset({STRING}):
-        return all(issubclass(cls, str) for cls in node.values)
-    return True
-
-
-def _comparable(cls: type, bound: Any) -> bool:
-    if isinstance(bound, bool) or issubclass(cls, bool):
-        return False
-    if issubclass(cls, _NUMBERS):
-        return isinstance(bound, _NUMBERS)
-    if issubclass(cls, dt.datetime):
-        # Every moment has an offset, and cannot be compared with one that has none.
-        return isinstance(bound, dt.datetime) and bound.tzinfo is not None
-    if issubclass(cls, dt.time):
-        return False  # some have an offset
-    return isinstance(bound, cls) and any("__lt__" in vars(one) for one in cls.__mro__[:-1])
+    negation = "" if wanted else "not "
+    told = OWN_TEXT if name == "<lambda>" else f"must {negation}satisfy {name}"
+    return Constraint(told=told, check=lambda value: bool(function(value)) is wanted)

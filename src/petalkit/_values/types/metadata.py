@@ -6,13 +6,17 @@ The rule for metadata:
   that none of these libraries has to be there.
 - What looks like a constraint, and is not known, is refused: it has an attribute of that name, such
   as `ge` or `max_length`, or is made for pydantic.
+- A function is refused too: whether it is a condition, and what of, nobody can tell.
 - All else is no constraint: a text, `Doc`, a unit, an object of the petal's own.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import inspect
 import re
+import types
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -28,6 +32,7 @@ from .constraints import (
     pattern,
     predicate,
 )
+from .invalid import OWN_TEXT
 from .node import CannotBuild
 
 _ORDER = ("ge", "gt", "le", "lt")
@@ -41,6 +46,13 @@ _BY_ATTRIBUTES = frozenset(
 )
 # Of a pydantic Field: they say how a value is written, or what it is when it is absent.
 _FIELD_ONLY = ("alias", "validation_alias", "discriminator", "default_factory")
+_FUNCTIONS = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    functools.partial,
+    staticmethod,
+)
 NOTHING: list[Constraint] = []
 
 
@@ -70,7 +82,24 @@ def constraints_of(metadata: object) -> list[Constraint]:
         raise _unknown(metadata)
     if _looks_like_one(metadata):
         raise _unknown(metadata)
+    if isinstance(metadata, _FUNCTIONS) or _has_form_of_validator(metadata):
+        raise CannotBuild(
+            f"{metadata!r} is a function, which says nothing by itself: write "
+            "annotated_types.Predicate(function) for one that takes the value and says whether it "
+            "will do; a validator of attrs belongs on a field of a model"
+        )
     return NOTHING
+
+
+def _has_form_of_validator(metadata: object) -> bool:
+    """Whether it takes an instance, an attribute and a value, as attrs calls its validators."""
+    if not callable(metadata):
+        return False
+    try:
+        names = [one.lower() for one in inspect.signature(metadata).parameters]
+    except (TypeError, ValueError):
+        return False
+    return len(names) == 3 and names[1].startswith("attr") and names[2].startswith("val")
 
 
 def _module(cls: type) -> str:
@@ -254,7 +283,7 @@ def predicate_of_validator(validator: Any) -> Constraint:
         validator(None, _Somewhere, value)
         return True
 
-    return Constraint(told="is not allowed", check=check)
+    return Constraint(told=OWN_TEXT, check=check)
 
 
 class _Somewhere:

@@ -86,6 +86,7 @@ class Node:
         exact: values of this Python type are taken as they are, without a call.
         keys: of a model: its names on the wire.
         closed: of a model: whether it refuses other keys itself.
+        required: of a model: those of its names that must be there.
         shape: of a model: its fields; two of the same shape cannot be told apart.
         tags: of a model: field to the texts or numbers that it alone may hold there.
         greedy: takes nearly all of its kind, so that in a union others are asked before it.
@@ -107,6 +108,7 @@ class Node:
     exact: type | None = None
     keys: frozenset[str] | None = None
     closed: bool = False
+    required: frozenset[str] = frozenset()
     shape: Any = None
     tags: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
     greedy: bool = False

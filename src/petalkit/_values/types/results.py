@@ -15,6 +15,7 @@ import collections.abc
 import dataclasses
 import datetime as dt
 import enum
+import inspect
 import ipaddress
 import numbers
 import operator
@@ -50,6 +51,31 @@ _ARRAYS = (
     collections.abc.Set,
     collections.abc.Sequence,
 )
+
+
+_MADE = (*_ARRAYS, *_TEXTS, collections.abc.Mapping, numbers.Real, enum.Enum, msgspec.Raw)
+_ABSTRACT = ("collections.abc", "typing", "types")
+
+
+def is_array_like(cls: Any) -> bool:
+    """Whether it is a Struct that is written as an array."""
+    config: Any = getattr(cls, "__struct_config__", None)
+    return config is not None and bool(config.array_like)
+
+
+def is_written(cls: Any) -> bool:
+    """Whether there may be JSON for values of a class that is no model and no plain one.
+
+    An abstract class may stand for models.
+    """
+    if not isinstance(cls, type) or issubclass(cls, memoryview | range):
+        return False
+    if is_array_like(cls) or issubclass(cls, _MADE):
+        return True
+    if cls.__module__ in _ABSTRACT:  # a Callable, an Iterator
+        return False
+    is_open = inspect.isabstract(cls) or getattr(cls, "_is_protocol", False) is True
+    return is_open or (hasattr(cls, "dtype") and hasattr(cls, "tolist"))
 
 
 class Results:
@@ -93,7 +119,30 @@ class Results:
         return value
 
     def _mapping(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
-        return {self._key(key): self(item) for key, item in value.items()}
+        found = {self._key(key): self(item) for key, item in value.items()}
+        if len(found) < len(value) or len(set(map(type, found))) > 1:
+            self._check_keys(value)
+        return found
+
+    def _check_keys(self, value: Mapping[Any, Any]) -> None:
+        """Two keys of one text would be one key for whoever reads the JSON.
+
+        Raises:
+            ValueError: there are two.
+        """
+        seen: dict[str, Any] = {}
+        for key in value:
+            made = self._key(key)
+            if type(made) is not str:
+                try:
+                    made = next(iter(msgspec.to_builtins({made: None}, str_keys=True)))
+                except TypeError:  # whoever encodes it says what is wrong with it
+                    continue
+            other = seen.setdefault(made, key)
+            if other is not key:
+                raise ValueError(
+                    f"the keys {other!r} and {key!r} of a mapping are both {made!r} in JSON"
+                )
 
     def _key(self, key: Any) -> Any:
         made = self(key)

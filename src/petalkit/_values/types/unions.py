@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .constraints import Constraint, constrained
+from .constrained import constrained
+from .constraints import Constraint
 from .invalid import MAX_REPORTED_ERRORS, Invalid, Problem, kind_of
 from .node import (
     ARRAY,
@@ -39,8 +40,13 @@ _OF_PYTHON = {
 }
 
 
-def union(members: Sequence[Node], name: str) -> Node:
+def union(members: Sequence[Node], name: str, *, read: bool = True) -> Node:
     """One of several.
+
+    Args:
+        members: which.
+        name: of the type.
+        read: whether it is read from JSON, so that models have to be told apart.
 
     Raises:
         CannotBuild: two of them cannot be told apart.
@@ -48,7 +54,8 @@ def union(members: Sequence[Node], name: str) -> Node:
     flat: list[Node] = []
     for one in members:
         flat.extend(inner for inner in (one.members or (one,)) if inner not in flat)
-    _check_models(flat)
+    if read:
+        _check_models(flat)
     by_type: dict[type, Structure] = {
         cls: _choose(kind, cls, flat, name) for cls, kind in _OF_PYTHON.items()
     }
@@ -85,7 +92,7 @@ def with_constraints(node: Node, constraints: list[Constraint]) -> Node:
     members = [
         one if one.kinds == {NULL} else constrained(one, constraints) for one in node.members
     ]
-    return union(members, node.name)
+    return union(members, node.name, read=False)  # it was asked before
 
 
 def _check_models(members: Sequence[Node]) -> None:
@@ -150,16 +157,22 @@ def _one_of_models(models: Sequence[Node], others: Sequence[Node], name: str) ->
     tagged = _common_tag(models)
     rest = _first(others, name) if others else None
     told = f"fits none of {', '.join(one.name for one in (*models, *others))}"
+    must_have = tagged is not None and all(tagged[0] in one.required for one in models)
+    names = "" if tagged is None else ", ".join(repr(one) for _, one in tagged[1])
 
     def structure(value: Any) -> Any:
-        if tagged is not None and tagged[0] in value:
+        if tagged is not None:
             tag, by_value = tagged
-            try:
-                found = by_value.get(_tag(value[tag]))
-            except TypeError:  # no value that can be looked up
-                found = None
+            found = by_value.get(_tag(value[tag])) if tag in value else None
             if found is not None:
                 return found.structure(value)
+            # A tag of none of them fits none, and where each needs one, so does no tag.
+            if rest is not None and (tag in value or must_have):
+                return rest(value)
+            if tag in value:
+                raise Invalid.of([Problem(f".{tag}", *[f"expected one of {names}"] * 2)])
+            if must_have:
+                raise Invalid.of([Problem(f".{tag}", *[f"is required: one of {names}"] * 2)])
         fits: list[tuple[int, Any]] = []
         misfits: list[tuple[int, int, Node, list[Problem]]] = []
         for one in models:
@@ -187,7 +200,8 @@ def _none_of(told: str, misfits: list[tuple[int, int, Node, list[Problem]]]) -> 
 
 
 def _tag(value: Any) -> Any:
-    return type(value) is bool, value
+    """What a model is found by: `true` is no 1, and what is no text or number is none at all."""
+    return type(value) is bool, value if isinstance(value, str | int | float) else None
 
 
 def _common_tag(models: Sequence[Node]) -> tuple[str, Mapping[Any, Node]] | None:

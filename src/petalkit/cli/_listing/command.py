@@ -17,6 +17,7 @@ from ..._authoring.binding import EMPTY
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandSpec, CommandTable, build_table
 from ..._serving.process.logs import configure_logging
+from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from .._options import GENERAL, HostOptions
 from .._settings import loading
@@ -171,12 +172,23 @@ def _arguments(spec: CommandSpec) -> Iterator[Text]:
             for name, node, default in fields_of(one.node):
                 yield from field_lines(name, node, default, _INDENT, (one.node,))
         else:
-            yield from field_lines("data (the whole of it)", one.node, {}, _INDENT)
+            yield from field_lines("data (the whole of it)", one.node, _absent(one.node), _INDENT)
+
+
+def _absent(whole: Node | None) -> Any:
+    """What `data` is when a sender sends none: `{}`, unless that is refused."""
+    try:
+        if whole is not None:
+            whole.structure({})
+    except Exception:  # of a petal's own hook too
+        return EMPTY
+    return {}
 
 
 def _result(spec: CommandSpec) -> Iterator[Text]:
     node = result_node(spec)
     if node is not None and node.name != "Any":
         where = "" if is_merged(spec.result) else ", as `result`"
+        where += "" if spec.check_result else " (not checked)"
         yield Text.assemble(_INDENT, ("->", "green"), f" {node.name}{where}")
         yield from model_lines(node, _INDENT + "    ")

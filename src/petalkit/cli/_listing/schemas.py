@@ -38,6 +38,7 @@ def describe_command(spec: CommandSpec) -> dict[str, Any]:
             "thread": spec.thread,
             "journal": spec.journal,
             "unknown_keys": spec.unknown_keys,
+            "check_result": spec.check_result,
         },
         "data": data_schema(spec),
         "result": result_schema(spec),

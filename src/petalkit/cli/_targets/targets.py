@@ -13,8 +13,9 @@ from typing import Any, TypeGuard
 
 import attrs
 
+from ..._authoring.declared import check_petal
 from ..._authoring.petal import Petal
-from ..._authoring.registry import build_table, check_petal
+from ..._authoring.registry import build_table
 from ..._serving.loggers import enable_again
 from ..._values.errors import PetalkitError
 from .._errors import UsageError

@@ -16,8 +16,9 @@ import attrs
 import trio
 
 from ..._authoring.context import CommandContext, OwnWords, PetalHost
+from ..._authoring.declared import CommandOptions
 from ..._authoring.petal import Petal as NativePetal
-from ..._authoring.registry import CommandOptions, CommandResolver, CommandSpec, make_spec
+from ..._authoring.registry import CommandResolver, CommandSpec, make_spec
 from ..._values.messages import Command
 from ..._values.settings.settings import RestartPolicy
 from .._errors import HookFailed

@@ -57,22 +57,22 @@ def _problems(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
         return  # whoever makes such values is asked by nobody
     if node.members:
         yield from _of_union(node, value, depth)
-    elif not _is_of(node, value):
+    elif not is_of(node, value):
         yield "", f"is no {node.name}"
-    elif not _is_choice(node, value):
+    elif not is_choice(node, value):
         yield "", f"is not {node.notes[0] if node.notes else f'of {node.name}'}"
-    elif dt.datetime in node.values and _is_naive(value):
+    elif dt.datetime in node.values and is_naive(value):
         yield "", "has no offset, as every time on the wire has: give it a tzinfo"
     elif node.lengths is not None and not node.lengths[0] <= len(value) <= node.lengths[1]:
         yield "", f"is no {node.name}, by its length"
     else:
-        yield from _missing(node, value)
+        yield from missing(node, value)
         yield from (("", one.told) for one in node.constraints if not one.holds(value))
         yield from _of_parts(node, value, depth + 1)
 
 
 def _of_union(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
-    fits = [one for one in node.members if one.kinds == ANY_KIND or _is_of(one, value)]
+    fits = [one for one in node.members if one.kinds == ANY_KIND or is_of(one, value)]
     if not fits:
         yield "", f"is no {node.name}"
         return
@@ -81,11 +81,11 @@ def _of_union(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
         yield from (one for one in found[:1] if one is not None)
 
 
-def _is_of(node: Node, value: Any) -> bool:
+def is_of(node: Node, value: Any) -> bool:
     """Whether it is of a type that comes of what is declared, or may stand for it."""
     if not node.values or any(map(_is_made_of_another, node.values)):
         return True
-    if node.kinds == {OBJECT} and (dict in node.values or any(map(_is_typed_dict, node.values))):
+    if node.kinds == {OBJECT} and (dict in node.values or any(map(is_typed_dict, node.values))):
         return isinstance(value, Mapping)
     if node.kinds == {ARRAY} and not any(hasattr(one, "_fields") for one in node.values):
         # Also () for a list, since nobody can change it.
@@ -97,11 +97,11 @@ def _is_of(node: Node, value: Any) -> bool:
     return isinstance(value, wanted)
 
 
-def _is_naive(value: Any) -> bool:
+def is_naive(value: Any) -> bool:
     return isinstance(value, dt.datetime) and value.tzinfo is None
 
 
-def _is_typed_dict(cls: type) -> bool:
+def is_typed_dict(cls: type) -> bool:
     return hasattr(cls, "__required_keys__")
 
 
@@ -112,14 +112,14 @@ def _is_made_of_another(cls: type) -> bool:
     )
 
 
-def _is_choice(node: Node, value: Any) -> bool:
+def is_choice(node: Node, value: Any) -> bool:
     """Of a Literal: its values have types, and are a few of those."""
     if node.choices is None:
         return True
     return any(value == one and type(value) is type(one) for one in node.choices)
 
 
-def _missing(node: Node, value: Any) -> Iterator[tuple[str, str]]:
+def missing(node: Node, value: Any) -> Iterator[tuple[str, str]]:
     """Keys of a TypedDict; every other model has them."""
     if isinstance(value, Mapping):
         for field, _ in node.fields:

@@ -30,6 +30,7 @@ from .defaults import renewed
 from .fields import NO_DEFAULT, Field, Made, Model
 
 MISSING = "is required"
+_ABSENT: Any = object()
 # Name on the wire and in the constructor, what is taken as it is, what makes it, whether it is
 # required, and what makes its default anew, if that has to be.
 _Entry = tuple[str, str, type | None, Structure, bool, Callable[[], Any] | None]
@@ -53,13 +54,14 @@ def near_key(key: str, known: frozenset[str]) -> str | None:
     return near[0] if near else None
 
 
-def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
+def finish_model(node: Node, model: Model, nodes: list[Node], *, read: bool = True) -> None:
     """Give a model's node its closure and its schema, now that its fields have theirs.
 
     Raises:
         CannotBuild: its constructor does not take its fields.
     """
-    _check_constructor(model)
+    if read:
+        _check_constructor(model)
     fields = tuple(
         (
             *(one.wire, one.name, inner.exact, inner.call(), one.default is NO_DEFAULT),
@@ -72,6 +74,9 @@ def finish_model(node: Node, model: Model, nodes: list[Node]) -> None:
     )
     node.keys = known
     node.closed = model.closed
+    node.required = frozenset(one.wire for one in model.fields if one.default is NO_DEFAULT) | (
+        frozenset() if model.tag is None else {model.tag[0]}
+    )
     node.fields = tuple(zip(model.fields, nodes, strict=True))
     node.shape = _shape(model)
     node.tags = _tags(model)
@@ -108,8 +113,8 @@ def _structure(
                 arguments[name] = default()
         if closed and not known.issuperset(value):
             problems = (problems or []) + unknown_keys(value, known)
-        if tag is not None and value.get(tag[0], tag[1]) != tag[1]:
-            told = f"expected {tag[1]!r}"
+        if tag is not None and not _is_tag(value.get(tag[0], _ABSENT), tag[1]):
+            told = f"expected {tag[1]!r}" if tag[0] in value else f"{MISSING}: {tag[1]!r}"
             problems = [*(problems or []), Problem(f".{tag[0]}", told, told)]
         if problems is not None:
             raise Invalid.of((problems + _own_checks(model, arguments))[:MAX_REPORTED_ERRORS])
@@ -119,6 +124,11 @@ def _structure(
             raise _refused(model, arguments, error) from error
 
     return structure
+
+
+def _is_tag(value: Any, tag: Any) -> bool:
+    """1 and 1.0 are one number in JSON, and `true` is none."""
+    return value == tag and type(value) is not bool
 
 
 def _refused(model: Model, arguments: dict[str, Any], error: Exception) -> Invalid:
@@ -230,7 +240,8 @@ def _schema(node: Node, model: Model, nodes: list[Node]) -> Callable[[Defs], Sch
         # A dataclass without a docstring is given its signature as one.
         if doc and not doc.startswith(f"{model.cls.__name__}("):
             found["description"] = doc
-        required = [one.wire for one in model.fields if one.default is NO_DEFAULT]
+        required = [] if model.tag is None else [model.tag[0]]
+        required += [one.wire for one in model.fields if one.default is NO_DEFAULT]
         if required:
             found["required"] = required
         if model.closed:

@@ -132,8 +132,11 @@ def _constraints(metadata: Any) -> list[Constraint]:
 
 
 def _kinds(schema: Schema) -> frozenset[str]:
-    reference = schema.get("$ref", "").rpartition(".")[2]
-    schema = schema.get("$defs", {}).get(reference, schema)
+    defs = schema.get("$defs", {})
+    schema = defs.get(schema.get("$ref", "").rpartition(".")[2], schema)
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return frozenset().union(*(_kinds({"$defs": defs, **one}) for one in choices))
     kind = schema.get("type")
     return frozenset({_KINDS[kind]}) if kind in _KINDS else ANY_KIND
 
