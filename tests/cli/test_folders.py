@@ -291,6 +291,7 @@ def test_run_serves_the_rest_and_logs_the_others(
     errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert len(errors) == len(MISTAKES)
     assert "3 petals are served, 35 are not" in caplog.text
+    assert "there is no journal: what is accepted" in caplog.text
     served.clear()
     outcome = run_cli("run", "petals", "--strict", "--journal", "off")
     assert (outcome.code, served) == (2, [])

@@ -302,7 +302,7 @@ def test_a_petal_of_the_host_is_served_unchanged(
 ) -> None:
     (tmp_path / "guide.py").write_text(GUIDE_PETAL)
     (tmp_path / "redis_of_mine.py").write_text("class Redis:\n    greeting = 'Hello'\n")
-    options = ("guide.py", "--host-compat", "--proxy", "redis=redis_of_mine:Redis")
+    options = ("guide.py", "--host-compat", "--host-proxy", "redis=redis_of_mine:Redis")
     program = serve(start, mosquitto, *options)
     to = ("--broker", mosquitto.url, *WHO)
     done = petalkit("call", "example-petal/hello", '{"name": "Developer"}', *to, "--json")

@@ -37,7 +37,7 @@ from ._doctor import doctor
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._journal.command import make_app as make_journal_app
 from ._listing.command import list_commands
-from ._options import GENERAL
+from ._options import GENERAL, HOST_PROXY, with_host_proxy
 from ._run import run
 
 __all__ = ["main"]
@@ -47,6 +47,7 @@ _HELP = """Structured concurrency for petals: command handlers over MQTT, on Tri
 Settings come from the command line, then PETALKIT_* variables, then --config, then defaults.
 """
 
+_WITH_HOST_PETALS = ("run", "list", "doctor")
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
     "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
@@ -86,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _hold_standard_descriptors()
+    if tokens and tokens[0] in _WITH_HOST_PETALS:
+        tokens, named = with_host_proxy(tokens)
+        for one in named:
+            text = f"--proxy {one}: write {HOST_PROXY} {one}; --proxy is the HTTP proxy"
+            report(text, kind="warning")
     try:
         code = _make_app()(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"

@@ -56,4 +56,9 @@ def run(  # noqa: D417 - what is left out has its words elsewhere
         served, wrong = len(found.petals), len(found.wrong)
         logger.warning("%d petals are served, %d are not: see above", served, wrong)
     hint = advice(general, settings or RunSettings(), targets, host)
-    return run_as_process(found.petals, with_journal(loaded), hint)
+    made = with_journal(loaded)
+    if made.journal is None:
+        logging.getLogger("petalkit.journal").info(
+            "there is no journal: what is accepted and not answered is lost if the process dies"
+        )
+    return run_as_process(found.petals, made, hint)

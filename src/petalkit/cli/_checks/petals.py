@@ -18,13 +18,14 @@ from ..._authoring.petal import Petal
 from ..._authoring.registry import build_table
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
-from .._options import HostOptions
+from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
-from .._targets.host_petals import HostPetals, known_commands, required_proxies
+from .._targets.host_petals import WITHOUT, HostPetals, known_commands, required_proxies
 from .._targets.targets import find_petals, load_targets
 from .values import Check, Findings, counted, failed, listed, ok, shortened, skipped
 
 _HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
+_PROXY_TODO = f"Add --host-compat, or leave {HOST_PROXY} out."
 _TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
 
 
@@ -49,7 +50,8 @@ def check_petals(
         try:
             host = options.open(loaded)
         except UsageError as error:
-            return None, [failed("petals", _line(error.message), _HOST_TODO)]
+            todo = _HOST_TODO if options.host_compat else _PROXY_TODO
+            return None, [failed("petals", _line(error.message), todo)]
         if not targets:
             return None, [skipped("petals", "no TARGET was given")]
         try:
@@ -115,7 +117,7 @@ def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
     if not missing:
         return []
     text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
-    todo = f"--proxy {missing[0]}=module:name, or --proxy {missing[0]}=none to do without."
+    todo = f"{HOST_PROXY} {missing[0]}=module:name, or ={WITHOUT} to do without."
     return [failed("petal", text, todo)]
 
 

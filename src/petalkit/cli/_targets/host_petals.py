@@ -1,4 +1,4 @@
-"""Petals of the guide's host application on the command line: `--host-compat` and `--proxy`.
+"""Petals of the guide's host application on the command line: `--host-compat` and `--host-proxy`.
 
 They are known by their hooks, so that one which derives from nothing of ours is found too. compat
 is imported only when it is asked for: it brings asyncio along.
