@@ -124,7 +124,7 @@ class Flight(Petal):
         (["run", "example.py", "--broker", "mqtt://u:secret@h"], "must not hold credentials"),
         (["run", "example.py", "--config", "none.toml"], "cannot read 'none.toml'"),
         (["run", "example.py", "example.py"], "two petals have this name"),
-        (["run", "nope.py"], "there is no file 'nope.py'"),
+        (["run", "nope.py"], "'nope.py': there is no file "),
         (["run", "example.py", "--organization-id", "a/b"], "would break the topic"),
         (["call"], "COMMAND"),
         (["call", "p/x", "{"], "DATA-JSON is not JSON"),

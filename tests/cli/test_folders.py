@@ -285,6 +285,7 @@ def test_run_serves_the_rest_and_logs_the_others(
 
     monkeypatch.setattr(_run, "run_as_process", run_as_process)
     monkeypatch.setattr(_options, "configure_logging", lambda *args: None)
+    caplog.set_level(logging.INFO)
     outcome = run_cli("run", "petals", "--journal", "off")
     assert outcome.code == 0
     assert served == ["lamp", "left", "right"]

@@ -319,10 +319,16 @@ def test_proxies_reach_the_petals(monkeypatch: pytest.MonkeyPatch) -> None:
         ("redis=", "write NAME=module:name"),
         ("redis=my_proxies", "--host-proxy redis: write module:name, or none, not 'my_proxies'"),
         ("redis=my_proxies:", "--host-proxy redis: 'my_proxies:': nothing stands after the colon"),
-        ("redis=my_proxies:Redi", "--host-proxy redis: 'my_proxies:Redi': my_proxies has no 'Redi'"),
+        (
+            "redis=my_proxies:Redi",
+            "redis: 'my_proxies:Redi': my_proxies has no 'Redi'",
+        ),
         ("redis=nope:x", "--host-proxy redis: 'nope:x': there is no module 'nope'"),
         ("redis=nope.py:x", "--host-proxy redis: 'nope.py:x': there is no file 'nope.py'"),
-        ("redis=a b:x", "--host-proxy redis: 'a b:x' is neither module:name nor path/to/file.py:name"),
+        (
+            "redis=a b:x",
+            "redis: 'a b:x' is neither module:name nor path/to/file.py:name",
+        ),
         ("redis=my_proxies:Abstract", "--host-proxy redis: 'my_proxies:Abstract' is abstract"),
         ("redis=petal_app_manager.proxies:RedisProxy", "RedisProxy' is abstract"),
         ("mqtt=my_proxies:Redis", "--host-proxy mqtt: this proxy is petalkit's own"),

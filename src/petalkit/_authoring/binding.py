@@ -24,6 +24,7 @@ from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.defaults import default_problem, renewed
 from .._values.types.models.objects import MISSING
 from .context import CommandContext
+from .foreign import attribute_of
 from .unknown_keys import UnknownKeys, UnknownKeysRule
 
 Handler = Callable[..., Any]
@@ -145,7 +146,8 @@ def _bound_in(owner: Any, function: Any) -> dict[Any, Any]:
     cls = owner if isinstance(owner, type) else type(owner)
     for base, bound in lineage(cls):
         for member in vars(base).values():
-            if inspect.unwrap(getattr(member, "__func__", member)) is function:
+            found = attribute_of(member, "__func__", member)
+            if inspect.isfunction(found) and inspect.unwrap(found) is function:
                 return dict(bound)
     return {}
 

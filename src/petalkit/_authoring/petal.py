@@ -18,6 +18,7 @@ from .._values.settings.settings import RestartPolicy
 from .binding import Handler
 from .collecting import MARK, collect
 from .context import PetalHost
+from .foreign import attribute_of
 from .registry import DEFAULT_TIMEOUT, CommandOptions, CommandResolver, WhenBusy, full_name
 from .unknown_keys import UnknownKeysRule
 
@@ -296,7 +297,7 @@ class Petal:
     def __petalkit_served__(self) -> PetalHost:
         if self.__petalkit_host__ is None:
             raise RuntimeError(
-                f"petal {getattr(self, 'name', type(self).__qualname__)!r} is not served by a "
+                f"petal {attribute_of(self, 'name', type(self).__qualname__)!r} is not served by a "
                 "runtime; in a test use petalkit.testing.open_harness()"
             )
         return self.__petalkit_host__

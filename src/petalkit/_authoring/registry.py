@@ -21,6 +21,7 @@ from .._values.errors import RegistrationError
 from .._values.settings.settings import RESTART_POLICIES, RestartPolicy
 from .._values.structuring import PetalConverter, Results, make_converter, results_of
 from .binding import EMPTY, Binder, Handler, Parameter, Refuse, check_kind, make_binding
+from .foreign import attribute_of, doc_of
 from .unknown_keys import RULES, UnknownKeysRule
 
 WhenBusy = Literal["refuse", "wait"]
@@ -342,7 +343,7 @@ def make_spec(
     Raises:
         RegistrationError: see there.
     """
-    method = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    method = attribute_of(handler, "__qualname__") or type(handler).__qualname__
 
     def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
         return RegistrationError(reason, petal=petal.name, method=method, parameter=parameter)
@@ -370,7 +371,7 @@ def make_spec(
         known_keys=binding.known,
         unknown_keys=rule,
         result=binding.result,
-        doc=inspect.getdoc(handler) or "",
+        doc=doc_of(handler),
         timeout=options.timeout,
         concurrency=options.concurrency,
         exclusive=options.exclusive,

@@ -38,7 +38,8 @@ class ProxyNotAvailable(PetalkitError, KeyError):
         name = self.names[0]
         return (
             f"{text}Supply it: --host-proxy {name}=module:name, or adapt(..., "
-            f"proxies={{{name!r}: ...}}). --host-proxy {name}=none says that petals have to do without it"
+            f"proxies={{{name!r}: ...}}). --host-proxy {name}=none says that petals have to do "
+            "without it"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from ..._authoring.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import build_table
 from ..._values.errors import PetalkitError
@@ -22,9 +23,21 @@ from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
 from .._targets.host_petals import WITHOUT, HostPetals, known_commands, required_proxies
 from .._targets.targets import find_petals, load_targets
-from .values import Check, Findings, counted, failed, listed, ok, shortened, skipped
+from .notices import notices
+from .values import (
+    Check,
+    Findings,
+    counted,
+    failed,
+    listed,
+    ok,
+    shortened,
+    skipped,
+    warning,
+)
 
 _HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
+_NOTICE_TODO = "Change that in the petal's file, or in the TARGETs."
 _PROXY_TODO = f"Add --host-compat, or leave {HOST_PROXY} out."
 _TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
 
@@ -46,30 +59,37 @@ def check_petals(
     targets: Sequence[str], loaded: Loaded, options: HostOptions
 ) -> tuple[Served | None, list[Check]]:
     """Load the TARGETs and build their table; None where that cannot be done."""
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            host = options.open(loaded)
-        except UsageError as error:
-            todo = _HOST_TODO if options.host_compat else _PROXY_TODO
-            return None, [failed("petals", _line(error.message), todo)]
-        if not targets:
-            return None, [skipped("petals", "no TARGET was given")]
-        try:
-            found = find_petals(targets, loaded.petals, origin=loaded.origin, host=host)
-        except (UsageError, PetalkitError) as error:
-            return None, _tell_which(targets, loaded, host, error)
-        petals = found.petals
-        checks = [_describe(petal) for petal in petals]
-        checks += [
-            failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
-        ]
-        if any(check.verdict == "failed" for check in checks):
-            return None, [*checks, skipped("petals", "not every petal can start")]
-        try:
-            table = build_table(petals)
-        except PetalkitError as error:
-            todo = "Two things have one name: rename one, or leave one TARGET out."
-            return None, [*checks, failed("petals", _line(str(error)), todo)]
+    with contextlib.redirect_stdout(sys.stderr), notices() as told:
+        found, checks = _load(targets, loaded, options)
+    return found, [*(warning("petal", one, _NOTICE_TODO) for one in dict.fromkeys(told)), *checks]
+
+
+def _load(
+    targets: Sequence[str], loaded: Loaded, options: HostOptions
+) -> tuple[Served | None, list[Check]]:
+    try:
+        host = options.open(loaded)
+    except UsageError as error:
+        todo = _HOST_TODO if options.host_compat else _PROXY_TODO
+        return None, [failed("petals", _line(error.message), todo)]
+    if not targets:
+        return None, [skipped("petals", "no TARGET was given")]
+    try:
+        found = find_petals(targets, loaded.petals, origin=loaded.origin, host=host)
+    except (UsageError, PetalkitError) as error:
+        return None, _tell_which(targets, loaded, host, error)
+    petals = found.petals
+    checks = [_describe(petal) for petal in petals]
+    checks += [
+        failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
+    ]
+    if any(check.verdict == "failed" for check in checks):
+        return None, [*checks, skipped("petals", "not every petal can start")]
+    try:
+        table = build_table(petals)
+    except PetalkitError as error:
+        todo = "Two things have one name: rename one, or leave one TARGET out."
+        return None, [*checks, failed("petals", _line(str(error)), todo)]
     checks += [check for petal in petals for check in _check_proxies(petal, host)]
     if any(check.verdict == "failed" for check in checks):
         return None, [*checks, skipped("petals", "not every petal can start")]
@@ -84,7 +104,7 @@ def _together(petals: Sequence[Petal]) -> Check:
     findings.ok(f"{counted(len(petals), 'petal')} can be served together")
     served: dict[str, str] = {}
     for petal in petals:
-        guide_petal: Any = getattr(petal, "guide_petal", None)
+        guide_petal: Any = attribute_of(petal, "guide_petal")
         known = [] if guide_petal is None else known_commands(guide_petal)[0]
         for name in [command.name for command in known]:
             first = served.setdefault(name, petal.name)
@@ -95,7 +115,7 @@ def _together(petals: Sequence[Petal]) -> Check:
 
 
 def _describe(petal: Petal) -> Check:
-    guide_petal: Any = getattr(petal, "guide_petal", None)
+    guide_petal: Any = attribute_of(petal, "guide_petal")
     if guide_petal is not None:  # of the host: what it serves is its own affair, until it runs
         known, complete = known_commands(guide_petal)
         text = _told(petal, [command.name for command in known])
@@ -109,7 +129,7 @@ def _describe(petal: Petal) -> Check:
 
 def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
     """What a petal of the host says that it needs, and nobody supplies."""
-    guide_petal: Any = getattr(petal, "guide_petal", None)
+    guide_petal: Any = attribute_of(petal, "guide_petal")
     if guide_petal is None or host is None:
         return []
     supplied = {"mqtt", *host.proxies, *host.factories}
