@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,5 +74,6 @@ def test_a_file_with_the_name_of_a_word_is_written_with_its_folder(
 
 
 def test_the_options_keep_what_was_typed() -> None:
-    assert RunSettings(journal="./off").given() == {"journal": "./off"}
-    assert JournalSettings(journal="off").given() == {"journal": "off"}
+    for options in (RunSettings, JournalSettings):
+        make: Any = options
+        assert make(journal="./off").given() == {"journal": "./off"}

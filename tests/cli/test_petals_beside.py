@@ -54,6 +54,7 @@ def process_as_it_was() -> Iterator[None]:
     os.umask(umask)
     handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGPIPE)}
     with warnings.catch_warnings():
+        warnings.resetwarnings()
         yield
     os.umask(umask)
     for number, handler in handlers.items():
@@ -189,9 +190,9 @@ odd = Odd()
     put("odd.py", odd + petal("odd", "    thing = odd\n"))
     (found,) = load_targets(["odd.py"])
     assert found.name == "odd"
-    with pytest.raises(UsageError, match="'odd.py:odd' is neither a petal nor makes one"):
+    with pytest.raises(UsageError, match=r"'odd\.py:odd' is neither a petal nor makes one"):
         load_targets(["odd.py:odd"])
-    with pytest.raises(UsageError, match="'odd.py:odd.x' could not be loaded: RuntimeError"):
+    with pytest.raises(UsageError, match=r"'odd\.py:odd\.x' could not be loaded: RuntimeError"):
         load_targets(["odd.py:odd.x"])
 
 
