@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
+from .._serving.process.leaving import limit_exit
 from .._values.errors import ConfigError, PetalkitError, RegistrationError
 from .._values.version import __version__
 from ._call import call
@@ -83,9 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: without the program's name; None takes those of the process, which is ours then:
+            what petals leave running does not hold up its end.
     """
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:
+        return _run_command(arguments)
+    code = EXIT_ERROR
+    try:
+        code = _run_command(sys.argv[1:])
+    finally:
+        limit_exit(code)
+    return code
+
+
+def _run_command(arguments: Sequence[str]) -> int:
+    tokens = list(arguments)
     _hold_standard_descriptors()
     if tokens and tokens[0] in _WITH_HOST_PETALS:
         tokens, named = with_host_proxy(tokens)
