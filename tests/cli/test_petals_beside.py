@@ -74,6 +74,10 @@ CHANGES = {
         "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)",
         "has taken SIGPIPE, which is put back",
     ),
+    "logging": (
+        "import logging; logging.disable(logging.CRITICAL)",
+        "has silenced all loggers by logging.disable(), which is put back",
+    ),
     "stdout": ("import io, sys; sys.stdout = io.StringIO()", "has replaced sys.stdout, which is"),
 }
 
@@ -85,10 +89,11 @@ def test_what_a_petal_changes_of_the_process_is_put_back(
     code, words = CHANGES[change]
     put("petals/a_first.py", f"{code}\n")
     probe = (
-        "import os, signal, sys, warnings\n"
+        "import logging, os, signal, sys, warnings\n"
         "mask = os.umask(0)\nos.umask(mask)\n"
         "seen = (os.getcwd(), mask, [one for one in warnings.filters if one[0] == 'error'], "
-        "signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGPIPE), sys.stdout)\n"
+        "signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGPIPE), sys.stdout, "
+        "logging.root.manager.disable)\n"
     )
     put("probe.py", f"{probe}{petal('probe')}")
     load_targets(["probe.py"])

@@ -19,6 +19,8 @@ from typing import Any, cast
 
 import attrs
 
+from ..._serving.loggers import allow_again
+
 logger = logging.getLogger("petalkit.settings")
 
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -39,6 +41,7 @@ class ProcessState:
     _filters: list[Any]
     _handlers: dict[signal.Signals, Any]
     _streams: dict[str, Any]
+    _silenced: int
 
     @classmethod
     def now(cls) -> ProcessState:
@@ -51,6 +54,7 @@ class ProcessState:
             list(warnings.filters),
             {number: signal.getsignal(number) for number in _SIGNALS},
             {name: getattr(sys, name) for name in _STREAMS},
+            logging.root.manager.disable,
         )
 
     def put_back(self, who: str) -> None:
@@ -65,6 +69,11 @@ class ProcessState:
     def _changes(self) -> Iterator[str]:
         # The streams first, since warnings go there.
         yield from self._put_back_streams()
+        if allow_again(self._silenced):
+            yield (
+                "has silenced all loggers by logging.disable(), which is put back: set the level "
+                "of a logger of your own"
+            )
         yield from self._put_back_path()
         yield from self._put_back_folder()
         yield from self._put_back_umask()
