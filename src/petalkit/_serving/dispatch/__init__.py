@@ -4,6 +4,7 @@
     unknown_commands   commands that no petal serves
     queue              accepted commands that have not started; order and limits
     finalization       the one final state: recorded, answered, acknowledged
+    left_open          cancel scopes that a handler did not leave
     scheduler          which command starts next, and what must be on disk before
     dispatcher         a bounded memory channel in, worker tasks, outcomes out
 
