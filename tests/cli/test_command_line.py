@@ -389,6 +389,17 @@ def test_a_call_without_an_answer_says_what_may_still_happen(
     assert "--message-id m-7" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("message_id", "typed"),
+    [("a b", "--message-id 'a b'"), ("-x", "--message-id=-x"), ("$(id)", "--message-id '$(id)'")],
+)
+def test_what_is_to_be_typed_again_is_quoted(
+    message_id: str, typed: str, device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = CallTimeout("p/x", message_id, 2, sent=True)
+    assert typed in run_cli("call", "p/x", "--message-id=" + message_id).err
+
+
 def test_a_command_that_expires_at_once_leads_to_the_clocks(
     device: FakeClient, run_cli: RunCli
 ) -> None:

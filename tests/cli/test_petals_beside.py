@@ -223,7 +223,7 @@ def test_sub_folders_are_named_and_not_served(put: Put, caplog: pytest.LogCaptur
     targets = [os.path.join("sf", "camera"), os.path.join("sf", "lamp", "__init__.py")]
     assert told == (
         "'sf': sub-folders are not looked into; to serve their petals too, add "
-        f"{targets[0]!r} {targets[1]!r}"
+        f"{targets[0]} {targets[1]}"
     )
     names = [one.name for one in load_targets(["sf", *targets])]
     assert names == ["top", "camera", "lamp"]
@@ -236,7 +236,7 @@ def test_a_folder_without_petals_says_what_to_write(put: Put, tmp_path: Path) ->
     assert "no file in it defines a petal: write a class with a base petalkit.Petal" in (
         caught.value.message
     )
-    assert f"TARGETs of their own: {os.path.join('sf', 'camera')!r}" in caught.value.message
+    assert f"TARGETs of their own: {os.path.join('sf', 'camera')}" in caught.value.message
 
 
 def test_a_file_with_the_name_of_a_library_is_the_one_to_rename(put: Put) -> None:
@@ -252,6 +252,15 @@ def test_a_base_and_one_petal_are_one_petal_in_a_file_too(put: Put) -> None:
     put("based.py", base + "\nclass Real(Base):\n    name = 'real'\n")
     assert [one.name for one in load_targets(["based.py"])] == ["real"]
     assert [one.name for one in load_targets(["based"])] == ["real"]
+
+
+def test_what_to_type_is_quoted_for_a_shell(put: Put, caplog: pytest.LogCaptureFixture) -> None:
+    put("my petals/top.py", petal("top") + petal("other").replace("class P", "class Q"))
+    put("my petals/a camera/petal.py", petal("camera"))
+    load_targets(["my petals"])
+    assert caplog.messages[0].endswith(f"add '{os.path.join('my petals', 'a camera')}'")
+    with pytest.raises(UsageError, match=r"choose one of './my petals/top.py:P', './my petals/top"):
+        load_targets(["./my petals/top.py"])
 
 
 # -- tables

@@ -89,7 +89,7 @@ class _Manager(logging.Manager):
     """The manager of all loggers, which notes where all were silenced."""
 
     @property
-    def disable(self) -> int:
+    def disable(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """As it was set."""
         return int(_disable.fget(self))
 

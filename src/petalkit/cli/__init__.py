@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -103,7 +104,9 @@ def _run_command(arguments: Sequence[str]) -> int:
     if tokens and tokens[0] in _WITH_HOST_PETALS:
         tokens, named = with_host_proxy(tokens)
         for one in named:
-            text = f"--proxy {one}: write {HOST_PROXY} {one}; --proxy is the HTTP proxy"
+            text = (
+                f"--proxy {one}: write {HOST_PROXY} {shlex.quote(one)}; --proxy is the HTTP proxy"
+            )
             report(text, kind="warning")
     try:
         code = _make_app()(

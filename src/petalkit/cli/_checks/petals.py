@@ -8,6 +8,7 @@ each is made once; only when that fails is each asked for by itself, to say whic
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -137,7 +138,8 @@ def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
     if not missing:
         return []
     text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
-    todo = f"{HOST_PROXY} {missing[0]}=module:name, or ={WITHOUT} to do without."
+    name = shlex.quote(missing[0])
+    todo = f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
     return [failed("petal", text, todo)]
 
 

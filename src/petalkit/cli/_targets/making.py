@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeGuard
@@ -129,7 +130,7 @@ class Maker:
             for value in own:
                 self._refuse_host_petal(value, f"{target!r}: {value.__name__} is")
             raise UsageError(f"{target!r}: no petal is defined in {module.__name__}")
-        names = ", ".join(f"{target}:{petal.__name__}" for petal in defined)
+        names = ", ".join(shlex.quote(f"{target}:{petal.__name__}") for petal in defined)
         raise UsageError(f"{target!r} has several petals; choose one of {names}")
 
     def _defined(self, module: ModuleType) -> tuple[list[type], list[type]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def split_target(target: str) -> tuple[str, str]:
     if not colon or (os.name == "nt" and len(place) == 1):
         place, name = target, ""
     elif not name:
-        raise UsageError(f"{target!r}: nothing stands after the colon; write {place}:MyPetal")
+        raise UsageError(
+            f"{target!r}: nothing stands after the colon; write {shlex.quote(f'{place}:MyPetal')}"
+        )
     return place, name
 
 

@@ -7,6 +7,7 @@ with it is told, and the others are served.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -148,7 +149,7 @@ def _make_folder(
                 raise UsageError(f"{file.text}: {error}", details=details) from None
             wrong.append(Wrong(file.text, str(error), details))
         enable_again(file.text)
-    others = " ".join(map(repr, folder.left_out))
+    others = shlex.join(folder.left_out)
     if (len(made), len(wrong)) == before:
         found = f"; its sub-folders are TARGETs of their own: {others}" if others else ""
         raise UsageError(
