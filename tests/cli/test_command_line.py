@@ -396,7 +396,7 @@ def test_a_call_without_an_answer_says_what_may_still_happen(
 def test_what_is_to_be_typed_again_is_quoted(
     message_id: str, typed: str, device: FakeClient, run_cli: RunCli
 ) -> None:
-    device.outcome = CallTimeout("p/x", message_id, 2, sent=True)
+    device.outcome = CallTimeout("p/x", message_id, 2, sent=True, expires_at="2026-11-30T12:00:00Z")
     assert typed in run_cli("call", "p/x", "--message-id=" + message_id).err
 
 

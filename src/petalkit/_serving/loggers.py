@@ -89,12 +89,12 @@ class _Manager(logging.Manager):
     """The manager of all loggers, which notes where all were silenced."""
 
     @property
-    def disable(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def disable(self) -> int:
         """As it was set."""
         return int(_disable.fget(self))
 
     @disable.setter
-    def disable(self, value: Any) -> None:
+    def disable(self, value: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         before = self.disable
         _disable.fset(self, value)
         if self.disable > before and _undisturbed is not None:
