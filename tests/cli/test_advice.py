@@ -77,10 +77,10 @@ def test_what_was_typed_is_typed_again(tmp_path: Path) -> None:
         password_file=Path("p"),
     )
     general = GeneralOptions(config=tmp_path / "c.toml")
-    host = HostOptions(host_compat=True, proxy=("redis=none",))
+    host = HostOptions(host_compat=True, host_proxy=("redis=none",))
     asked = command_in(advice(general, settings, ("m:Petal", "x.py"), host))
     assert asked == [
-        *("petalkit", "doctor", "m:Petal", "x.py", "--host-compat", "--proxy", "redis=none"),
+        *("petalkit", "doctor", "m:Petal", "x.py", "--host-compat", "--host-proxy", "redis=none"),
         *("--config", str(tmp_path / "c.toml"), "--broker", "mqtts://b:8883", "--username=-x"),
         *("--password-file", "p", "--ca-file", "a folder/ca.pem"),
         *("--allow-insecure", "--command-topics", "one", "--command-topics", "two"),

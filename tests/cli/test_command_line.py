@@ -124,7 +124,7 @@ class Flight(Petal):
         (["run", "example.py", "--broker", "mqtt://u:secret@h"], "must not hold credentials"),
         (["run", "example.py", "--config", "none.toml"], "cannot read 'none.toml'"),
         (["run", "example.py", "example.py"], "two petals have this name"),
-        (["run", "nope.py"], "there is no file 'nope.py'"),
+        (["run", "nope.py"], "'nope.py': there is no file "),
         (["run", "example.py", "--organization-id", "a/b"], "would break the topic"),
         (["call"], "COMMAND"),
         (["call", "p/x", "{"], "DATA-JSON is not JSON"),
@@ -387,6 +387,17 @@ def test_a_call_without_an_answer_says_what_may_still_happen(
     assert outcome.code == 2
     assert f"does not start it after {end}" in outcome.err
     assert "--message-id m-7" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("message_id", "typed"),
+    [("a b", "--message-id 'a b'"), ("-x", "--message-id=-x"), ("$(id)", "--message-id '$(id)'")],
+)
+def test_what_is_to_be_typed_again_is_quoted(
+    message_id: str, typed: str, device: FakeClient, run_cli: RunCli
+) -> None:
+    device.outcome = CallTimeout("p/x", message_id, 2, sent=True, expires_at="2026-11-30T12:00:00Z")
+    assert typed in run_cli("call", "p/x", "--message-id=" + message_id).err
 
 
 def test_a_command_that_expires_at_once_leads_to_the_clocks(

@@ -473,25 +473,27 @@ def test_a_proxy_that_a_petal_needs_and_nobody_supplies(doctor: Doctor, tmp_path
     assert petal["verdict"] == "ok"
     assert proxies["verdict"] == "failed"
     assert proxies["found"] == "one needs redis, and nobody supplies that"
-    assert "--proxy redis=module:name" in proxies["todo"][0]
+    assert "--host-proxy redis=module:name" in proxies["todo"][0]
     assert report["petals"]["verdict"] == "skipped"
-    assert doctor(*common, "--proxy", "redis=none")["petals"]["verdict"] == "ok"
+    assert doctor(*common, "--host-proxy", "redis=none")["petals"]["verdict"] == "ok"
 
 
 @pytest.mark.usefixtures("host_names")
 def test_a_proxy_that_cannot_be_loaded(doctor: Doctor, tmp_path: Path) -> None:
     common = (guide(tmp_path, "one"), *NOWHERE, *WHO)
-    check = doctor(*common, "--host-compat", "--proxy", "redis=no_such:Redis")["petals"]
+    check = doctor(*common, "--host-compat", "--host-proxy", "redis=no_such:Redis")["petals"]
     assert check["verdict"] == "failed"
-    assert "--proxy redis" in check["found"]
+    assert "--host-proxy redis" in check["found"]
     assert "--host-compat" in check["todo"][0]
-    assert "add --host-compat" in doctor(*common, "--proxy", "redis=none")["petals"]["found"]
+    check = doctor(*common, "--host-proxy", "redis=none")["petals"]
+    assert "add --host-compat" in check["found"]
+    assert check["todo"] == ["Add --host-compat, or leave --host-proxy out."]
 
 
 @pytest.mark.usefixtures("host_names")
 def test_two_petals_of_the_host_with_one_command(doctor: Doctor, tmp_path: Path) -> None:
     targets = (guide(tmp_path, "one"), guide(tmp_path, "two"))
-    options = ("--host-compat", "--proxy", "redis=none")
+    options = ("--host-compat", "--host-proxy", "redis=none")
     check = doctor(*targets, *options, *NOWHERE, *WHO)["petals"]
     assert check["verdict"] == "warning"
     assert "camera/expose of two is never asked for: one was given first" in check["found"]

@@ -285,12 +285,14 @@ def test_run_serves_the_rest_and_logs_the_others(
 
     monkeypatch.setattr(_run, "run_as_process", run_as_process)
     monkeypatch.setattr(_options, "configure_logging", lambda *args: None)
+    caplog.set_level(logging.INFO)
     outcome = run_cli("run", "petals", "--journal", "off")
     assert outcome.code == 0
     assert served == ["lamp", "left", "right"]
     errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert len(errors) == len(MISTAKES)
     assert "3 petals are served, 35 are not" in caplog.text
+    assert "there is no journal: what is accepted" in caplog.text
     served.clear()
     outcome = run_cli("run", "petals", "--strict", "--journal", "off")
     assert (outcome.code, served) == (2, [])

@@ -1,4 +1,4 @@
-"""`--host-compat` and `--proxy`: petals of the guide's host on the command line."""
+"""`--host-compat` and `--host-proxy`: petals of the guide's host on the command line."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def test_a_package_that_is_shadowed_is_named(
 
 
 def opened(*proxies: str, config: Path | None = None, host_compat: bool = True) -> HostPetals:
-    options = HostOptions(host_compat=host_compat, proxy=proxies)
+    options = HostOptions(host_compat=host_compat, host_proxy=proxies)
     host = options.open(load(config=config))
     assert host is not None
     return host
@@ -314,18 +314,24 @@ def test_proxies_reach_the_petals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("proxy", "text"),
     [
-        ("redis", "--proxy redis: write NAME=module:name"),
+        ("redis", "--host-proxy redis: write NAME=module:name"),
         ("=my_proxies:Redis", "write NAME=module:name"),
         ("redis=", "write NAME=module:name"),
-        ("redis=my_proxies", "--proxy redis: write module:name, or none, not 'my_proxies'"),
-        ("redis=my_proxies:", "--proxy redis: 'my_proxies:': nothing stands after the colon"),
-        ("redis=my_proxies:Redi", "--proxy redis: 'my_proxies:Redi': my_proxies has no 'Redi'"),
-        ("redis=nope:x", "--proxy redis: 'nope:x': there is no module 'nope'"),
-        ("redis=nope.py:x", "--proxy redis: 'nope.py:x': there is no file 'nope.py'"),
-        ("redis=a b:x", "--proxy redis: 'a b:x' is neither module:name nor path/to/file.py:name"),
-        ("redis=my_proxies:Abstract", "--proxy redis: 'my_proxies:Abstract' is abstract"),
+        ("redis=my_proxies", "--host-proxy redis: write module:name, or none, not 'my_proxies'"),
+        ("redis=my_proxies:", "--host-proxy redis: 'my_proxies:': nothing stands after the colon"),
+        (
+            "redis=my_proxies:Redi",
+            "redis: 'my_proxies:Redi': my_proxies has no 'Redi'",
+        ),
+        ("redis=nope:x", "--host-proxy redis: 'nope:x': there is no module 'nope'"),
+        ("redis=nope.py:x", "--host-proxy redis: 'nope.py:x': there is no file 'nope.py'"),
+        (
+            "redis=a b:x",
+            "redis: 'a b:x' is neither module:name nor path/to/file.py:name",
+        ),
+        ("redis=my_proxies:Abstract", "--host-proxy redis: 'my_proxies:Abstract' is abstract"),
         ("redis=petal_app_manager.proxies:RedisProxy", "RedisProxy' is abstract"),
-        ("mqtt=my_proxies:Redis", "--proxy mqtt: this proxy is petalkit's own"),
+        ("mqtt=my_proxies:Redis", "--host-proxy mqtt: this proxy is petalkit's own"),
     ],
 )
 def test_a_wrong_proxy_is_one_line_that_names_it(proxy: str, text: str) -> None:
@@ -336,19 +342,19 @@ def test_a_wrong_proxy_is_one_line_that_names_it(proxy: str, text: str) -> None:
 
 
 def test_a_proxy_given_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match="--proxy redis is given twice"):
+    with pytest.raises(UsageError, match="--host-proxy redis is given twice"):
         opened("redis=none", "redis=none")
 
 
 def test_an_error_in_the_users_proxies_shows_the_users_own_lines(write: Write) -> None:
     write("broken.py", "1 / 0\n")
-    with pytest.raises(UsageError, match=r"--proxy redis: .*ZeroDivisionError") as caught:
+    with pytest.raises(UsageError, match=r"--host-proxy redis: .*ZeroDivisionError") as caught:
         opened("redis=broken:x")
     assert "1 / 0" in caught.value.details
 
 
 def test_proxies_go_with_host_compat(write: Write) -> None:
-    with pytest.raises(UsageError, match="--proxy redis is for petals of the host: add"):
+    with pytest.raises(UsageError, match="--host-proxy redis is for petals of the host: add"):
         opened("redis=none", host_compat=False)
 
 
@@ -419,5 +425,5 @@ def test_the_real_host_is_a_mistake_to_mend(
 def test_the_options_are_in_the_help(command: str, run_cli: RunCli) -> None:
     text = " ".join(run_cli(command, "--help").out.split())
     assert "--host-compat" in text
-    assert "--proxy" in text
+    assert "--host-proxy" in text
     assert "NAME=TARGET" in text

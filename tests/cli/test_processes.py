@@ -302,7 +302,7 @@ def test_a_petal_of_the_host_is_served_unchanged(
 ) -> None:
     (tmp_path / "guide.py").write_text(GUIDE_PETAL)
     (tmp_path / "redis_of_mine.py").write_text("class Redis:\n    greeting = 'Hello'\n")
-    options = ("guide.py", "--host-compat", "--proxy", "redis=redis_of_mine:Redis")
+    options = ("guide.py", "--host-compat", "--host-proxy", "redis=redis_of_mine:Redis")
     program = serve(start, mosquitto, *options)
     to = ("--broker", mosquitto.url, *WHO)
     done = petalkit("call", "example-petal/hello", '{"name": "Developer"}', *to, "--json")
@@ -343,12 +343,33 @@ def test_threads_that_a_petal_leaves_do_not_hold_up_the_end(start: Start, tmp_pa
     assert "threads that do not end are left behind: left behind, pool_0" in text
 
 
+@pytest.mark.parametrize("command", ["list", "doctor"])
+def test_what_a_module_starts_at_its_import_holds_up_no_report(
+    command: str, tmp_path: Path
+) -> None:
+    text = "import threading, multiprocessing, os, time\n"
+    text += "threading.Thread(target=time.sleep, args=(600,), name='at import').start()\n"
+    if command == "doctor":  # and a process of its own, which is waited for otherwise
+        text += "def wait():\n    os.close(1)\n    os.close(2)\n    time.sleep(20)\n"
+        text += "multiprocessing.get_context('fork').Process(target=wait).start()\n"
+    file = tmp_path / "starts.py"
+    file.write_text(f"{text}{SLOW}")
+    options = ("--broker", "mqtt://127.0.0.1:1", *WHO) if command == "doctor" else ()
+    started = time.monotonic()
+    done = petalkit(command, str(file), *options)
+    assert time.monotonic() - started < 15
+    assert done.returncode == (1 if command == "doctor" else 0), done.stderr
+    assert "slow" in done.stdout
+    assert "threads that do not end are left behind: at import" in done.stderr
+    assert ("processes that do not end" in done.stderr) == (command == "doctor")
+
+
 OWN_PROGRAM = """
 import sys, threading, time
-import petalkit, petalkit._serving.process.run
+import petalkit, petalkit._serving.process.leaving
 
 # What ends the process of the command line, would do so at once.
-petalkit._serving.process.run.STOP_MARGIN = 0.01
+petalkit._serving.process.leaving.EXIT_LIMIT = 0.01
 
 class Quiet(petalkit.Petal):
     name = "quiet"

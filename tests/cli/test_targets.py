@@ -12,7 +12,7 @@ import pytest
 
 from petalkit import Petal, RegistrationError
 from petalkit.cli._errors import UsageError
-from petalkit.cli._targets.importing import ENTRY_POINT_GROUP
+from petalkit.cli._targets.places import ENTRY_POINT_GROUP
 from petalkit.cli._targets.targets import load_targets
 
 Write = Callable[[str, str], Path]
@@ -128,7 +128,7 @@ def test_an_entry_point_is_found(write: Write, monkeypatch: pytest.MonkeyPatch) 
     ("target", "text"),
     [
         ("nope", "there is no module 'nope'"),
-        ("nope.py", "there is no file 'nope.py'"),
+        ("nope.py", "'nope.py': there is no file "),
         ("tuned:Tunde", "tuned has no 'Tunde'; did you mean 'Tuned'?"),
         ("tuned:", "nothing stands after the colon"),
         ("tuned:Gains", "is neither a petal nor makes one"),

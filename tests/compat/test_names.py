@@ -184,7 +184,7 @@ def test_a_missing_attribute_is_an_attribute_error() -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("cls", "name"), PROXIES.items())
 def test_a_proxy_that_petalkit_does_not_have_says_how_to_supply_one(cls: str, name: str) -> None:
-    with pytest.raises(NotImplementedError, match=f"--proxy {name}=module:name") as caught:
+    with pytest.raises(NotImplementedError, match=f"--host-proxy {name}=module:name") as caught:
         getattr(load("petal_app_manager.proxies"), cls)()
     assert f"no {cls} of its own" in str(caught.value)
 

@@ -363,7 +363,7 @@ async def test_a_proxy_that_is_not_there_is_an_error_at_startup(
     (record,) = [one for one in caplog.records if one.levelno == logging.CRITICAL]
     assert record.exc_info is not None
     assert "petal 'wanting' asks for the proxy 'redis', which is not there" in caplog.text
-    assert "--proxy redis=module:name" in record.getMessage()
+    assert "--host-proxy redis=module:name" in record.getMessage()
 
 
 async def test_a_petal_that_asks_with_a_default_gets_it(autojump_clock: Any) -> None:

@@ -221,3 +221,16 @@ async def test_a_copy_that_waits_for_the_disk_holds_nobody_up_when_that_fails(
             disk.error = None
             await trio.sleep(60)
             assert len(responses) == 1
+
+
+async def test_a_stop_without_the_file_counts_what_it_has_not_written(
+    autojump_clock: object, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_harness(Again(), settings=settings(path)) as harness:
+        assert (await harness.call("rec/note", {"n": 1})).success
+        away(path, replaced=False)
+        refused = await harness.call("rec/note", {"n": 2})
+        assert refused.error_code == "UNAVAILABLE"
+    (told,) = [one.getMessage() for one in caplog.records if one.getMessage().startswith("stopped")]
+    # Of the second command: that it is not to be run, and its being forgotten.
+    assert told == "stopped before 2 records could be written to the journal"

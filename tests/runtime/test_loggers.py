@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import logging.config
@@ -158,3 +159,33 @@ def test_a_logger_of_a_programs_own_class_is_kept_too(log: io.StringIO) -> None:
     assert not logger.disabled
     logger.warning("still here")
     assert "still here" in log.getvalue()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("where", ["handler", "task", "thread"])
+async def test_the_log_goes_on_when_everything_is_silenced(where: str, log: io.StringIO) -> None:
+    silence = functools.partial(logging.disable, logging.CRITICAL)
+    try:
+        async with open_harness(Configures(silence, where), Recorder()) as harness:
+            assert (await harness.call("configures/now")).success
+            before = len(log.getvalue())
+            assert (await harness.call("rec/note")).success
+        assert "petalkit.commands answered petal=rec" in log.getvalue()[before:]
+        (told,) = [line for line in log.getvalue().splitlines() if "logging.disable()" in line]
+        assert "has silenced all loggers but petalkit's" in told
+        length = len(log.getvalue())
+        logging.getLogger("somebody").critical("not heard")
+        assert len(log.getvalue()) == length
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_program_may_silence_everything_before_it_runs(log: io.StringIO) -> None:
+    watch_handler(None)
+    logging.disable(logging.CRITICAL)
+    try:
+        configure_logging("info", "text", log)
+        logging.getLogger("petalkit.commands").error("not wanted")
+    finally:
+        logging.disable(logging.NOTSET)
+    assert log.getvalue() == ""

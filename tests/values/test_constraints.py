@@ -182,7 +182,7 @@ class OurGroup(at.GroupedMetadata):
         (Annotated[int, as_attrs_calls_it], "a validator of attrs belongs on a field"),
         (Annotated[int, AsAttrsCallsIt()], "a validator of attrs belongs on a field"),
     ],
-    ids=lambda one: str(one)[:60],
+    ids=lambda one: str(one)[:60].partition(" at 0x")[0].partition(".AsAttrs")[0],
 )
 def test_what_cannot_be_enforced_is_refused(annotation: Any, words: str) -> None:
     assert words in refusal(annotation)

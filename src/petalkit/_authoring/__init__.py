@@ -1,5 +1,6 @@
 """Authoring: what a petal is, before anything runs. It knows no runtime.
 
+    foreign        looking at what others have written
     unknown_keys   keys of `data` that a handler has no use for
     context        what a handler may ask for, and how a petal reaches its runtime
     marks          the marks of `@command`, and those that are lost

@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from .._values.errors import RegistrationError
+from .foreign import attribute_of
 from .marks import MADE, MARK, lost
 
 # How Python code calls the instance, when it is not `self`.
@@ -61,7 +62,17 @@ def collect(petal: Named, ours: type) -> Iterator[tuple[Any, Callable[..., Any]]
             if marks:
                 _check_self(petal, cls, attribute, found)
             for options in marks:
-                yield options, getattr(petal, attribute)
+                yield options, _bound(petal, attribute)
+
+
+def _bound(petal: Named, attribute: str) -> Callable[..., Any]:
+    """The handler as it is called; what looks it up may be the petal's own code."""
+    try:
+        handler: Callable[..., Any] = getattr(petal, attribute)
+    except Exception as error:
+        text = f"looking it up raises {type(error).__name__}"
+        raise _refused(petal, attribute, text) from error
+    return handler
 
 
 def _check_names(petal: Named, ours: type) -> None:
@@ -81,8 +92,9 @@ def _check_names(petal: Named, ours: type) -> None:
                 f"{name!r} is petalkit's own; give the method another name, the command may keep "
                 "this one",
             )
-        fits = isinstance(found, property) if isinstance(own, property) else callable(found)
-        fits = fits or isinstance(found, staticmethod | classmethod)
+        of = type(found)  # what it says of itself may raise
+        fits = issubclass(of, property) if isinstance(own, property) else callable(found)
+        fits = fits or issubclass(of, staticmethod | classmethod)
         if not fits:
             raise _refused(petal, name, f"{name!r} is petalkit's own; give the attribute another")
 
@@ -114,23 +126,12 @@ def _all_marks(found: Any) -> list[Any]:
 
 def _marks(found: Any) -> list[Any]:
     """Over @staticmethod or @classmethod the mark is on the descriptor, under it inside."""
-    function = _attribute(found, "__func__")
+    function = attribute_of(found, "__func__")
     return [*_own_marks(found), *_own_marks(function)]
 
 
-def _attribute(found: Any, name: str) -> Any:
-    """None where it has no such attribute: what stands in a class may be anything.
-
-    A proxy of a library that is asked too early raises whatever it likes.
-    """
-    try:
-        return getattr(found, name, None)
-    except Exception:
-        return None
-
-
 def _own_marks(found: Any) -> list[Any]:
-    own = _attribute(found, "__dict__")  # not of what it is an instance of
+    own = attribute_of(found, "__dict__")  # not of what it is an instance of
     marks = own.get(MARK) if isinstance(own, dict) else None
     return marks if isinstance(marks, list) else []
 
@@ -167,7 +168,7 @@ def _hidden(found: Any) -> str | None:
 
 def _inside(found: Any) -> list[Any]:
     """What a decorator of somebody's may have put away."""
-    inside = [_attribute(found, name) for name in ("func", "__wrapped__")]
+    inside = [attribute_of(found, name) for name in ("func", "__wrapped__")]
     if isinstance(found, FunctionType):
         for cell in found.__closure__ or ():
             try:
@@ -175,7 +176,7 @@ def _inside(found: Any) -> list[Any]:
             except ValueError:  # not filled yet
                 continue
     elif not isinstance(found, type):
-        own = _attribute(found, "__dict__")
+        own = attribute_of(found, "__dict__")
         inside.extend(own.values() if isinstance(own, dict) else ())
     return inside
 

@@ -15,6 +15,7 @@ import cattrs
 from .._values.errors import RegistrationError
 from .._values.settings.settings import RESTART_POLICIES, RestartPolicy
 from .._values.structuring import PetalConverter
+from .foreign import attribute_of
 from .handlers import Handler, Refuse
 from .mistakes import check_spelling, lifespan_objection
 from .unknown_keys import RULES, UnknownKeysRule
@@ -72,7 +73,7 @@ def check_petal(petal: Declared) -> None:
     cls = type(petal).__qualname__
     for attribute in _OWN_ATTRIBUTES:
         _check_readable(petal, attribute, cls)
-    name: object = getattr(petal, "name", None)
+    name: object = attribute_of(petal, "name")
     check_spelling(petal, name if name and isinstance(name, str) else cls, _OWN_ATTRIBUTES)
     if not isinstance(name, str) or not name:
         raise RegistrationError(f'class {cls} has no name: write name = "my-petal"', petal=cls)

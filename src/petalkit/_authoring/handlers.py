@@ -13,6 +13,7 @@ from typing import Any
 
 from .._values.errors import RegistrationError
 from .._values.types.hints import bind, lineage, resolve
+from .foreign import attribute_of
 
 Handler = Callable[..., Any]
 Refuse = Callable[..., RegistrationError]
@@ -68,6 +69,7 @@ def _bound_in(owner: Any, function: Any) -> dict[Any, Any]:
     cls = owner if isinstance(owner, type) else type(owner)
     for base, bound in lineage(cls):
         for member in vars(base).values():
-            if inspect.unwrap(getattr(member, "__func__", member)) is function:
+            found = attribute_of(member, "__func__", member)
+            if inspect.isfunction(found) and inspect.unwrap(found) is function:
                 return dict(bound)
     return {}

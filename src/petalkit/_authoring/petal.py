@@ -18,6 +18,7 @@ from .._values.settings.settings import RestartPolicy
 from .collecting import collect
 from .context import PetalHost
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
+from .foreign import attribute_of
 from .handlers import Handler
 from .marks import mark
 from .registry import CommandResolver
@@ -301,7 +302,7 @@ class Petal:
     def __petalkit_served__(self) -> PetalHost:
         if self.__petalkit_host__ is None:
             raise RuntimeError(
-                f"petal {getattr(self, 'name', type(self).__qualname__)!r} is not served by a "
+                f"petal {attribute_of(self, 'name', type(self).__qualname__)!r} is not served by a "
                 "runtime; in a test use petalkit.testing.open_harness()"
             )
         return self.__petalkit_host__

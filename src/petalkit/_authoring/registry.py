@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -30,6 +29,7 @@ from .declared import (
     check_petal,
     full_name,
 )
+from .foreign import attribute_of, doc_of
 from .handlers import Handler, check_kind
 from .returning import NOT_DECLARED, Returning
 from .unknown_keys import UnknownKeysRule
@@ -248,7 +248,7 @@ def make_spec(
     Raises:
         RegistrationError: see there.
     """
-    method = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    method = attribute_of(handler, "__qualname__") or type(handler).__qualname__
 
     def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
         return RegistrationError(reason, petal=petal.name, method=method, parameter=parameter)
@@ -284,7 +284,7 @@ def make_spec(
         unknown_keys=rule,
         returning=binding.returning,
         check_result=options.check_result,
-        doc=inspect.getdoc(handler) or "",
+        doc=doc_of(handler),
         timeout=options.timeout,
         concurrency=options.concurrency,
         exclusive=options.exclusive,

@@ -2,10 +2,11 @@
 
 The rule: what petalkit has to tell is told; where logging is configured so that it would not be, it
 says so once and goes on. Code that turns off one of our loggers by itself means it, and is left
-alone. The trap: `logging.config` turns off every logger that exists and that it does not name, and
-with `basicConfig(force=True)` takes the handlers of the root logger away. A petal may do so in a
-handler or a thread, long after its start, when nobody looks. So our loggers refuse to be turned off
-by it, which costs nothing while they are read; and they look at the handlers when they write.
+alone. The trap: `logging.config` turns off every logger that exists and that it does not name, with
+`basicConfig(force=True)` takes the handlers of the root logger away, and `logging.disable` silences
+all. A petal may do so in a handler or a thread, long after its start, when nobody looks. So our
+loggers refuse to be turned off by it, which costs nothing while they are read; and they look at the
+handlers when they write.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.turned_off_at: str | None = None  # file and line
+        self.disabled = False  # it was by `logging.disable`
         self.handler: logging.Handler | None = None  # which has to be on the root logger
 
     def tell_of_handlers(self) -> None:
@@ -70,6 +72,39 @@ class _Watch:
 _watch = _Watch()
 
 
+class _Undisturbed:
+    """The manager of our loggers while we watch the log: `logging.disable` is not for them.
+
+    What it said before counts: a program had its reason.
+    """
+
+    def __init__(self) -> None:
+        self.disable = logging.root.manager.disable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(logging.root.manager, name)
+
+
+class _Manager(logging.Manager):
+    """The manager of all loggers, which notes where all were silenced."""
+
+    @property
+    def disable(self) -> int:
+        """As it was set."""
+        return int(_disable.fget(self))
+
+    @disable.setter
+    def disable(self, value: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        before = self.disable
+        _disable.fset(self, value)
+        if self.disable > before and _undisturbed is not None:
+            _watch.turned_off_at, _watch.disabled = _place(sys._getframe(1)), True
+
+
+_disable: Any = vars(logging.Manager)["disable"]
+_undisturbed: _Undisturbed | None = None
+
+
 def keep_on() -> None:
     """Let no `logging.config` turn off petalkit's loggers, of those that exist by now."""
     for logger in _ours():
@@ -78,12 +113,41 @@ def keep_on() -> None:
                 logger.__class__ = _kept(type(logger))
             except TypeError:  # a class of the program's own that is laid out otherwise
                 continue
+        manager: Any = _undisturbed or logging.root.manager
+        if logger.manager is not manager:
+            logger.manager = manager
+            logger.setLevel(logger.level)  # what it has made of the other one is forgotten
 
 
 def watch_handler(handler: logging.Handler | None) -> None:
-    """Tell once when this one is taken from the root logger; None watches none."""
+    """Tell once when this one is taken from the root logger; None watches none.
+
+    While one is watched, `logging.disable` is not for petalkit's loggers.
+    """
+    global _undisturbed
     _watch.handler = handler
+    manager = logging.root.manager
+    if handler is None:
+        _undisturbed = None
+    elif _undisturbed is None and isinstance(manager, logging.Manager):
+        if type(manager) is logging.Manager:  # else it is a program's own, which knows better
+            manager.__class__ = _Manager
+        _undisturbed = _Undisturbed()
     keep_on()
+
+
+def allow_again(level: int) -> bool:
+    """Take back what `logging.disable` has silenced since it was at that level.
+
+    Returns:
+        Whether there was anything to take back.
+    """
+    if logging.root.manager.disable <= level:
+        return False
+    logging.disable(level)
+    if _watch.disabled:
+        _watch.turned_off_at, _watch.disabled = None, False
+    return True
 
 
 def enable_again(who: str) -> None:
@@ -93,6 +157,7 @@ def enable_again(who: str) -> None:
         who: has done it, most likely; for the one line that tells of it.
     """
     place, _watch.turned_off_at = _watch.turned_off_at, None
+    disabled, _watch.disabled = _watch.disabled, False
     found = place is not None
     for logger in _ours():
         # One that is kept was turned off by a program that means it.
@@ -100,7 +165,13 @@ def enable_again(who: str) -> None:
             logger.disabled = False
             found = True
     keep_on()
-    if found:
+    if disabled:
+        logging.getLogger("petalkit.petals").warning(
+            "%s has silenced all loggers but petalkit's by logging.disable(): set the level of a "
+            "logger of your own",
+            who,
+        )
+    elif found:
         logging.getLogger("petalkit.petals").warning(
             "%s has turned off petalkit's loggers, which stay on: %s", who, _ADVICE
         )

@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
+from .._serving.process.leaving import limit_exit
 from .._values.errors import ConfigError, PetalkitError, RegistrationError
 from .._values.version import __version__
 from ._call import call
@@ -37,7 +39,7 @@ from ._doctor import doctor
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._journal.command import make_app as make_journal_app
 from ._listing.command import list_commands
-from ._options import GENERAL
+from ._options import GENERAL, HOST_PROXY, with_host_proxy
 from ._run import run
 
 __all__ = ["main"]
@@ -47,6 +49,7 @@ _HELP = """Structured concurrency for petals: command handlers over MQTT, on Tri
 Settings come from the command line, then PETALKIT_* variables, then --config, then defaults.
 """
 
+_WITH_HOST_PETALS = ("run", "list", "doctor")
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
     "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
@@ -82,10 +85,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: without the program's name; None takes those of the process, which is ours then:
+            what petals leave running does not hold up its end.
     """
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:
+        return _run_command(arguments)
+    code = EXIT_ERROR
+    try:
+        code = _run_command(sys.argv[1:])
+    finally:
+        limit_exit(code)
+    return code
+
+
+def _run_command(arguments: Sequence[str]) -> int:
+    tokens = list(arguments)
     _hold_standard_descriptors()
+    if tokens and tokens[0] in _WITH_HOST_PETALS:
+        tokens, named = with_host_proxy(tokens)
+        for one in named:
+            text = (
+                f"--proxy {one}: write {HOST_PROXY} {shlex.quote(one)}; --proxy is the HTTP proxy"
+            )
+            report(text, kind="warning")
     try:
         code = _make_app()(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from .._values.messages import MAX_EXPIRY, Response
 from .._values.settings.settings import Settings
 from ..client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
 from ._errors import EXIT_ERROR, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._options import GENERAL, CallSettings, GeneralOptions, advice
+from ._options import GENERAL, CallSettings, GeneralOptions, advice, as_arguments
 
 _ENVELOPE = frozenset({"messageId", "timestamp", "success"})
 _HOST_ENVELOPE = frozenset({"phase", "deviceId"})
@@ -107,7 +108,7 @@ async def _call(
                 if error.sent:
                     report(
                         f"For the answer that it may still give: the same call, "
-                        f"with --message-id {error.message_id}"
+                        f"with {_same_id(error.message_id)}"
                     )
     except TransportError as error:
         report(f"{_broker(settings)}: {error}", details=escape(hint))
@@ -136,11 +137,16 @@ class _Ignored(msgspec.Struct, forbid_unknown_fields=True):
     message: str
 
 
+def _same_id(message_id: str) -> str:
+    """The option, for a shell; an ID may be any text."""
+    return shlex.join(as_arguments({"message_id": message_id}))
+
+
 def _explain_retry(response: Response) -> None:
     """What to do where another try can succeed."""
     if response.retry == "same_id":
         own = response.message_id
-        same = "" if own is None else f": --message-id {own}"
+        same = "" if own is None else f": {_same_id(own)}"
         report(f"it was not started; to send it again, use the same --message-id again{same}")
     elif response.retry == "new_id":
         report("it was started, and may have done part of its work; to repeat it, make a new call")

@@ -7,6 +7,7 @@ on a command line is seen by every user of the machine.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +56,7 @@ _CALLER = (
     "depth_max",
 )
 
+HOST_PROXY = "--host-proxy"
 # What says which journal is meant.
 _JOURNAL = ("journal", "device_id")
 
@@ -108,7 +110,9 @@ def _make_options(class_name: str, names: Iterable[str]) -> Any:
             parameter = Parameter(
                 help=_help(fields[name]), group=_group(name), negative_iterable=()
             )
-            hint: Any = Annotated[hints[name] | None, parameter]
+            # As it was typed where a word means something: as a path, `./off` would be `off`.
+            typed = str if fields[name].metadata.get("off") else hints[name]
+            hint: Any = Annotated[typed | None, parameter]
             made[name] = attrs.field(default=None, type=hint)
     return attrs.make_class(class_name, made, bases=(SettingsOptions,), frozen=True, kw_only=True)
 
@@ -154,13 +158,40 @@ def advice(
     """
     arguments = [*targets]
     if host is not None and host.host_compat:
-        arguments += ["--host-compat", *as_arguments({"proxy": host.proxy})]
+        arguments += ["--host-compat", *as_arguments({"host_proxy": host.host_proxy})]
     arguments += as_arguments({"config": general.config, **settings.given()})
     command = shlex.join(["petalkit", "doctor", *arguments])
     names = [*loading.setting_variables(), CONFIG]
     variables = [name for name in names if os.environ.get(name)]
     where = ", with the same PETALKIT_* variables," if variables else ""
     return f"`{command}`{where} looks for the cause"
+
+
+_NAMED = re.compile(r"[A-Za-z_]\w*=")  # which no address of a proxy begins with
+
+
+def with_host_proxy(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line with `--host-proxy` where `--proxy` was given NAME=TARGET.
+
+    That was its name once; `--proxy` alone is the HTTP proxy on the way to the broker. The two are
+    told apart by their form.
+
+    Returns:
+        The words, and what was given NAME=TARGET.
+    """
+    words, found = list(tokens), list[str]()
+    for index, word in enumerate(words):
+        if word == "--":
+            break
+        option, equals, value = word.partition("=")
+        if option != "--proxy":
+            continue
+        if not equals:
+            value = words[index + 1] if index + 1 < len(words) else ""
+        if _NAMED.match(value):
+            words[index] = HOST_PROXY + equals + (value if equals else "")
+            found.append(value)
+    return words, found
 
 
 @Parameter(name="*", group=GENERAL)
@@ -204,7 +235,7 @@ class HostOptions:
     """Serve petals written for the host, petal_app_manager, too. TARGET may then be an entry point
     of the group petal.plugins."""
 
-    proxy: Annotated[tuple[str, ...], Parameter(name="--proxy", negative_iterable=())] = ()
+    host_proxy: Annotated[tuple[str, ...], Parameter(negative_iterable=())] = ()
     """NAME=TARGET: give those petals a further proxy. TARGET is module:name or path/to/file.py:name
     of an object, or of a class or function that is called once for each petal; none: they do
     without. Also as a table [proxies] in --config. May be repeated."""
@@ -220,16 +251,16 @@ class HostOptions:
             for name, target in loaded.proxies.items()
         }
         given: set[str] = set()
-        for text in self.proxy:
+        for text in self.host_proxy:
             name, equals, target = text.partition("=")
             if not (name and equals and target):
-                raise UsageError(f"--proxy {text}: write NAME=module:name, or NAME={WITHOUT}")
+                raise UsageError(f"{HOST_PROXY} {text}: write NAME=module:name, or NAME={WITHOUT}")
             if name in given:
-                raise UsageError(f"--proxy {name} is given twice")
+                raise UsageError(f"{HOST_PROXY} {name} is given twice")
             given.add(name)
-            proxies[name] = ProxyTarget(target, f"--proxy {name}")
+            proxies[name] = ProxyTarget(target, f"{HOST_PROXY} {name}")
         if self.host_compat:
             return open_host(proxies)
         for name in given:  # what the file says of proxies is for runs that have such petals
-            raise UsageError(f"--proxy {name} is for petals of the host: add --host-compat")
+            raise UsageError(f"{HOST_PROXY} {name} is for petals of the host: add --host-compat")
         return None

@@ -23,7 +23,7 @@ def run(  # noqa: D417 - what is left out has its words elsewhere
     host: HostOptions | None = None,
     settings: Annotated[RunSettings | None, Parameter(name="*")] = None,
 ) -> int:
-    """Serve petals in one process, over one connection, until SIGTERM or SIGINT.
+    """Serve petals in one process, over one connection, until SIGTERM, SIGINT or SIGHUP.
 
     TARGET is module:Petal, path/to/file.py:Petal, or an entry point of the group
     petalkit.petals. The name may be that of a class, of an instance, or of a function that
@@ -34,7 +34,8 @@ def run(  # noqa: D417 - what is left out has its words elsewhere
     What is accepted is recorded in a journal, and outlives the process: --journal FILE says where,
     --journal off that there is none.
 
-    A signal stops gracefully: running commands get --grace seconds. A second one stops at once.
+    A signal stops gracefully: running commands get --grace seconds. A second SIGTERM or SIGINT
+    stops at once.
 
     Exit codes: 0 stopped, 1 runtime error or no petal left, 2 usage or configuration
     error, 3 stopped by a second signal.
@@ -56,4 +57,9 @@ def run(  # noqa: D417 - what is left out has its words elsewhere
         served, wrong = len(found.petals), len(found.wrong)
         logger.warning("%d petals are served, %d are not: see above", served, wrong)
     hint = advice(general, settings or RunSettings(), targets, host)
-    return run_as_process(found.petals, with_journal(loaded), hint)
+    made = with_journal(loaded)
+    if made.journal is None:
+        logging.getLogger("petalkit.journal").info(
+            "there is no journal: what is accepted and not answered is lost if the process dies"
+        )
+    return run_as_process(found.petals, made, hint)

@@ -37,8 +37,9 @@ class ProxyNotAvailable(PetalkitError, KeyError):
             return f"{text}Petals have to do without it, as was said, and this one cannot"
         name = self.names[0]
         return (
-            f"{text}Supply it: --proxy {name}=module:name, or adapt(..., proxies={{{name!r}: ...}})"
-            f". --proxy {name}=none says that petals have to do without it"
+            f"{text}Supply it: --host-proxy {name}=module:name, or adapt(..., "
+            f"proxies={{{name!r}: ...}}). --host-proxy {name}=none says that petals have to do "
+            "without it"
         )
 
 

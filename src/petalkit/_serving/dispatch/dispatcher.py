@@ -29,6 +29,7 @@ from ..ledger.contract import Ledger
 from ..sending.responses import Responses
 from .execution import NO_LINE, Answer, Execution, call_handler, timed_out
 from .finalization import Finalization
+from .left_open import close_nurseries, innermost, tell_left_open
 from .queue import Backlog
 from .redelivered import SafeUrgent, wait_acknowledged
 from .scheduler import Scheduler
@@ -287,7 +288,14 @@ class Dispatcher:
                     await self._serve(serving)
             except Exception as error:
                 # Trio says so when a handler has left a cancel scope of its own open.
-                logger.error("a handler left its worker in disorder", exc_info=showable(error))
+                if serving.execution is not None:
+                    tell_left_open(serving.execution, showable(error))
+                elif not serving.told:
+                    logger.error("a handler left its worker in disorder", exc_info=showable(error))
+            finally:
+                if task.child_nurseries:
+                    await close_nurseries(task)
+            serving.told = False
             if serving.execution is not None:
                 self._end_cancelled(serving.execution)
                 serving.execution = None
@@ -308,6 +316,8 @@ class Dispatcher:
         scope = serving.scope
         deadline = scope.deadline
         clock = trio.lowlevel.current_clock()  # asked for every command
+        task = trio.lowlevel.current_task()
+        status = innermost(task)
         budget = CHECKPOINT_INTERVAL
         now = clock.current_time()
         while True:
@@ -346,6 +356,11 @@ class Dispatcher:
             )
             serving.execution = None
             now = clock.current_time()
+            if innermost(task) is not status:
+                serving.told = True
+                tell_left_open(execution)
+                self._end(execution, answer, now)
+                return
             self._end(execution, answer, now)
             if now >= deadline or execution.cancelled_as is not None or _is_changed(before):
                 return
@@ -372,7 +387,11 @@ class Dispatcher:
                 )
                 self._end(execution, answer, trio.current_time())
         except Exception as error:
-            logger.error("a handler left its task in disorder", exc_info=showable(error))
+            tell_left_open(execution, showable(error))
+        finally:
+            task = trio.lowlevel.current_task()
+            if task.child_nurseries:
+                await close_nurseries(task)
         if not execution.finished:
             self._end_cancelled(execution)
 
@@ -544,8 +563,9 @@ def _is_changed(before: contextvars.Context) -> bool:
 class _Serving:
     """What a worker is doing now, for the moment when its cancel scope was used."""
 
-    __slots__ = ("execution", "scope")
+    __slots__ = ("execution", "scope", "told")
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.execution: Execution | None = None
+        self.told = False  # that it cannot be left in order

@@ -2,6 +2,7 @@
 
     log_stream   lines to a descriptor, without waiting for its reader
     signals      the first one stops, the second one ends
+    leaving      what petals leave running does not hold up the end
     systemd      ready, stopping, alive
     logs         what log lines look like
     run          signals, logging, exit codes around `serve`

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
-import threading
-import time
 from collections.abc import Sequence
 
 import trio
@@ -24,7 +21,8 @@ from ...transports._connecting.tls import check_files
 from ..runtime import AllPetalsFailed, Runtime, open_runtime
 from ..supervisor import ADVICE
 from ..waiting import beside, wait_any
-from .signals import EXIT_ERROR, last_words, signals_stop
+from .leaving import EXIT_LIMIT, limit_exit
+from .signals import EXIT_ERROR, signals_stop
 from .systemd import Systemd
 
 logger = logging.getLogger("petalkit.runtime")
@@ -36,7 +34,7 @@ EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
 # Seconds after which a thread that computes is asked to let another run. With Python's 5 ms the
 # event loop and the journal wait that long at each of their steps beside a thread=True handler.
 SWITCH_INTERVAL = 0.0005
-STOP_MARGIN = 5.0  # seconds beyond the sum of the stop's own limits, and for the process to end
+STOP_MARGIN = EXIT_LIMIT  # seconds beyond the sum of the stop's own limits
 
 
 def stop_limit(settings: Settings) -> float:
@@ -151,8 +149,8 @@ def _in_words(statistics: Statistics) -> str:
 def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = ADVICE) -> int:
     """`run_until_signalled` as the last that this process does; returns its exit code.
 
-    Threads that petals leave running, and Python waits for, hold up the end of the process for
-    `STOP_MARGIN` seconds at most. So it is for a process that is ours, as that of the command line:
+    What petals leave running, and Python waits for, holds up the end of the process for
+    `EXIT_LIMIT` seconds at most. So it is for a process that is ours, as that of the command line:
     in another they may be whoever's.
     """
     code = EXIT_ERROR
@@ -163,37 +161,8 @@ def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = AD
         code = EXIT_USAGE
         raise
     finally:
-        _limit_exit(code)
+        limit_exit(code)
     return code
-
-
-_exit_code: int | None = None  # of the last run
-_leaving = threading.Event()  # the main thread is done, and Python waits for the others
-
-
-def _limit_exit(code: int) -> None:
-    global _exit_code
-    first, _exit_code = _exit_code is None, code
-    if not first:
-        return
-    # Not from now on: whoever called may have more to do. The public `atexit` comes too late, after
-    # the threads; of these hooks the last is called first, before the one that joins the threads
-    # of executors.
-    threading._register_atexit(_leaving.set)  # type: ignore[attr-defined]
-    threading.Thread(target=_end_process, name="petalkit exit", daemon=True).start()
-
-
-def _end_process() -> None:
-    _leaving.wait()  # no limit: nobody waits for a daemon thread
-    time.sleep(STOP_MARGIN)
-    left = [
-        thread.name
-        for thread in threading.enumerate()
-        if not thread.daemon and thread is not threading.main_thread()
-    ]
-    if left and _exit_code is not None:
-        last_words(f"exit: threads that do not end are left behind: {', '.join(left)}")
-        os._exit(_exit_code)
 
 
 def run(*petals: Petal, settings: Settings | None = None) -> None:

@@ -68,13 +68,13 @@ _ON_WORDS = frozenset({"on", "true", "yes", "1"})
 
 
 def is_off(value: object) -> bool:
-    """Whether a word says that there is no journal; none of them is a file's name."""
-    return str(value).lower() in _OFF_WORDS
+    """Whether a word says that there is no journal; a path is never a word."""
+    return not isinstance(value, os.PathLike) and str(value).lower() in _OFF_WORDS
 
 
 def is_default_place(value: object) -> bool:
-    """Whether a word says that there is a journal, and not where."""
-    return str(value).lower() in _ON_WORDS
+    """Whether a word says that there is a journal, and not where; a path is never a word."""
+    return not isinstance(value, os.PathLike) and str(value).lower() in _ON_WORDS
 
 
 def _absolute(value: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
     values        one check, and the verdict of several findings    no I/O
     certificate   what a certificate says of itself                 no I/O
     reasons       what a broker's "no" means, and what to do        no I/O
+    notices       what loading warns of, taken out of the log
     petals        TARGETs, loaded as `run` loads them
     case          what is examined
     machine/      settings, certificates, keys, identity, journal

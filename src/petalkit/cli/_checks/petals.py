@@ -8,23 +8,38 @@ each is made once; only when that fails is each asked for by itself, to say whic
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
+from ..._authoring.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import build_table
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
-from .._options import HostOptions
+from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
-from .._targets.host_petals import HostPetals, known_commands, required_proxies
+from .._targets.host_petals import WITHOUT, HostPetals, known_commands, required_proxies
 from .._targets.targets import find_petals, load_targets
-from .values import Check, Findings, counted, failed, listed, ok, shortened, skipped
+from .notices import notices
+from .values import (
+    Check,
+    Findings,
+    counted,
+    failed,
+    listed,
+    ok,
+    shortened,
+    skipped,
+    warning,
+)
 
 _HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
+_NOTICE_TODO = "Change that in the petal's file, or in the TARGETs."
+_PROXY_TODO = f"Add --host-compat, or leave {HOST_PROXY} out."
 _TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
 
 
@@ -45,29 +60,37 @@ def check_petals(
     targets: Sequence[str], loaded: Loaded, options: HostOptions
 ) -> tuple[Served | None, list[Check]]:
     """Load the TARGETs and build their table; None where that cannot be done."""
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            host = options.open(loaded)
-        except UsageError as error:
-            return None, [failed("petals", _line(error.message), _HOST_TODO)]
-        if not targets:
-            return None, [skipped("petals", "no TARGET was given")]
-        try:
-            found = find_petals(targets, loaded.petals, origin=loaded.origin, host=host)
-        except (UsageError, PetalkitError) as error:
-            return None, _tell_which(targets, loaded, host, error)
-        petals = found.petals
-        checks = [_describe(petal) for petal in petals]
-        checks += [
-            failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
-        ]
-        if any(check.verdict == "failed" for check in checks):
-            return None, [*checks, skipped("petals", "not every petal can start")]
-        try:
-            table = build_table(petals)
-        except PetalkitError as error:
-            todo = "Two things have one name: rename one, or leave one TARGET out."
-            return None, [*checks, failed("petals", _line(str(error)), todo)]
+    with contextlib.redirect_stdout(sys.stderr), notices() as told:
+        found, checks = _load(targets, loaded, options)
+    return found, [*(warning("petal", one, _NOTICE_TODO) for one in dict.fromkeys(told)), *checks]
+
+
+def _load(
+    targets: Sequence[str], loaded: Loaded, options: HostOptions
+) -> tuple[Served | None, list[Check]]:
+    try:
+        host = options.open(loaded)
+    except UsageError as error:
+        todo = _HOST_TODO if options.host_compat else _PROXY_TODO
+        return None, [failed("petals", _line(error.message), todo)]
+    if not targets:
+        return None, [skipped("petals", "no TARGET was given")]
+    try:
+        found = find_petals(targets, loaded.petals, origin=loaded.origin, host=host)
+    except (UsageError, PetalkitError) as error:
+        return None, _tell_which(targets, loaded, host, error)
+    petals = found.petals
+    checks = [_describe(petal) for petal in petals]
+    checks += [
+        failed("petal", f"{one.target!r}: {_line(one.message)}", _TODO) for one in found.wrong
+    ]
+    if any(check.verdict == "failed" for check in checks):
+        return None, [*checks, skipped("petals", "not every petal can start")]
+    try:
+        table = build_table(petals)
+    except PetalkitError as error:
+        todo = "Two things have one name: rename one, or leave one TARGET out."
+        return None, [*checks, failed("petals", _line(str(error)), todo)]
     checks += [check for petal in petals for check in _check_proxies(petal, host)]
     if any(check.verdict == "failed" for check in checks):
         return None, [*checks, skipped("petals", "not every petal can start")]
@@ -82,7 +105,7 @@ def _together(petals: Sequence[Petal]) -> Check:
     findings.ok(f"{counted(len(petals), 'petal')} can be served together")
     served: dict[str, str] = {}
     for petal in petals:
-        guide_petal: Any = getattr(petal, "guide_petal", None)
+        guide_petal: Any = attribute_of(petal, "guide_petal")
         known = [] if guide_petal is None else known_commands(guide_petal)[0]
         for name in [command.name for command in known]:
             first = served.setdefault(name, petal.name)
@@ -93,7 +116,7 @@ def _together(petals: Sequence[Petal]) -> Check:
 
 
 def _describe(petal: Petal) -> Check:
-    guide_petal: Any = getattr(petal, "guide_petal", None)
+    guide_petal: Any = attribute_of(petal, "guide_petal")
     if guide_petal is not None:  # of the host: what it serves is its own affair, until it runs
         known, complete = known_commands(guide_petal)
         text = _told(petal, [command.name for command in known])
@@ -107,7 +130,7 @@ def _describe(petal: Petal) -> Check:
 
 def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
     """What a petal of the host says that it needs, and nobody supplies."""
-    guide_petal: Any = getattr(petal, "guide_petal", None)
+    guide_petal: Any = attribute_of(petal, "guide_petal")
     if guide_petal is None or host is None:
         return []
     supplied = {"mqtt", *host.proxies, *host.factories}
@@ -115,7 +138,8 @@ def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
     if not missing:
         return []
     text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
-    todo = f"--proxy {missing[0]}=module:name, or --proxy {missing[0]}=none to do without."
+    name = shlex.quote(missing[0])
+    todo = f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
     return [failed("petal", text, todo)]
 
 

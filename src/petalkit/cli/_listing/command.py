@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..._authoring.binding import EMPTY
+from ..._authoring.foreign import attribute_of, doc_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandSpec, CommandTable, build_table
 from ..._serving.process.logs import configure_logging
@@ -49,8 +51,9 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
     configure_logging(log_level(None, "warning"), log_format(None))
     loaded = loading.load(config=config)
-    opened = (host or HostOptions()).open(loaded)
-    found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
+    with contextlib.redirect_stdout(sys.stderr):  # what petals print when they are imported
+        opened = (host or HostOptions()).open(loaded)
+        found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
     petals = found.petals
     table = build_table(petals, unknown_keys=loaded.settings.unknown_keys)
     if as_json:
@@ -60,7 +63,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     for petal in petals:
-        guide_petal: Any = getattr(petal, "guide_petal", None)
+        guide_petal: Any = attribute_of(petal, "guide_petal")
         if guide_petal is not None:
             lines = _describe_host_petal(petal, guide_petal)
         else:
@@ -81,7 +84,7 @@ def _specs_of(petal: Petal, table: CommandTable) -> list[CommandSpec]:
 
 
 def _as_json(petal: Petal, specs: list[CommandSpec]) -> dict[str, Any]:
-    guide_petal: Any = getattr(petal, "guide_petal", None)
+    guide_petal: Any = attribute_of(petal, "guide_petal")
     cls: Any = type(petal if guide_petal is None else guide_petal)
     found = {"name": petal.name, "version": petal.version, "doc": _doc(cls)}
     if guide_petal is None:
@@ -95,7 +98,7 @@ def _as_json(petal: Petal, specs: list[CommandSpec]) -> dict[str, Any]:
 
 
 def _doc(cls: type) -> str:
-    return (inspect.getdoc(cls) or "") if cls.__doc__ else ""
+    return doc_of(cls) if attribute_of(cls, "__doc__") else ""
 
 
 def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from ..._authoring.binding import EMPTY
+from ..._authoring.foreign import repr_of
 from ..._values.structuring import Node
 from ..._values.types.node import Defs
 
@@ -71,4 +72,5 @@ def fields_of(model: Node) -> Iterator[tuple[str, Node | None, Any]]:
 
 
 def _shown(default: Any) -> str:
-    return repr(default.value if isinstance(default, enum.Enum) else default)
+    # It is of the petal's, and so is what says what it is.
+    return repr_of(default.value if issubclass(type(default), enum.Enum) else default)

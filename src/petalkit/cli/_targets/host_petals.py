@@ -1,4 +1,4 @@
-"""Petals of the guide's host application on the command line: `--host-compat` and `--proxy`.
+"""Petals of the guide's host application on the command line: `--host-compat` and `--host-proxy`.
 
 They are known by their hooks, so that one which derives from nothing of ours is found too. compat
 is imported only when it is asked for: it brings asyncio along.
@@ -14,9 +14,11 @@ from typing import Any
 
 import attrs
 
+from ..._authoring.foreign import attribute_of, doc_of, is_abstract, is_class
 from ..._authoring.petal import Petal
 from .._errors import UsageError
-from .importing import attribute, import_place, is_file, split_target
+from .importing import attribute, import_place
+from .places import is_file, split_target
 
 WITHOUT = "none"  # a proxy that petals have to do without
 _HOOKS = ("inject_proxies", "startup", "async_startup")
@@ -25,7 +27,7 @@ _OWN_PROXY = "mqtt"
 
 def is_host_petal(value: Any) -> bool:
     """Whether a class, or an instance, has the hooks of the host's petals."""
-    return all(callable(getattr(value, hook, None)) for hook in _HOOKS)
+    return all(callable(attribute_of(value, hook)) for hook in _HOOKS)
 
 
 @attrs.frozen
@@ -80,15 +82,18 @@ def open_host(proxies: Mapping[str, ProxyTarget]) -> HostPetals:
     factories: dict[str, Callable[[], Any]] = {}
     for name, proxy in proxies.items():
         found = _load_proxy(name, proxy)
-        if inspect.isclass(found) or inspect.isroutine(found) or _is_partial(found):
+        if is_class(found) or _is_routine(found):
             factories[name] = found
         else:
             objects[name] = found
     return HostPetals(objects, factories)
 
 
-def _is_partial(found: Any) -> bool:
-    return isinstance(found, functools.partial)
+def _is_routine(found: Any) -> bool:
+    try:
+        return inspect.isroutine(found) or isinstance(found, functools.partial)
+    except Exception:  # it asks the object, which is somebody's
+        return False
 
 
 def _load_proxy(name: str, proxy: ProxyTarget) -> Any:
@@ -105,7 +110,7 @@ def _load_proxy(name: str, proxy: ProxyTarget) -> Any:
         if proxy.folder is not None and is_file(place):
             place = str(proxy.folder / place)
         found = attribute(import_place(place, target), attribute_name, target)
-        if inspect.isabstract(found):
+        if is_abstract(found):
             raise UsageError(f"{target!r} is abstract: no proxy can be made of it")
     except UsageError as error:
         raise UsageError(f"{proxy.where}: {error.message}", details=error.details) from None
@@ -114,7 +119,7 @@ def _load_proxy(name: str, proxy: ProxyTarget) -> Any:
 
 def petal_name(petal: Any) -> str:
     """The name of a petal, ours or the host's; that of the class where there is none."""
-    name: object = getattr(petal, "name", None)
+    name: object = attribute_of(petal, "name")
     return name if isinstance(name, str) and name else type(petal).__name__
 
 
@@ -178,4 +183,4 @@ def _call(petal: Any, method: str) -> Any:
 
 
 def _doc(handler: Any) -> str:
-    return inspect.getdoc(handler) or ""
+    return doc_of(handler)

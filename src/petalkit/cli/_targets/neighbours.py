@@ -17,6 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from ..._authoring.foreign import attribute_of
 from .._errors import UsageError
 
 
@@ -59,8 +60,13 @@ class Claims(MetaPathFinder):
                 raise _taken(target, name, own, f"{claimant!r} imports {str(other)!r} as that")
             loaded = _file_of(sys.modules.get(name))
             if loaded is not None and loaded != own:
-                text = f"another {name!r} is imported already: {str(loaded)!r}"
-                raise _taken(target, name, own, text)
+                if self._is_of_target(loaded):
+                    text = f"another {name!r} is imported already: {str(loaded)!r}"
+                    raise _taken(target, name, own, text)
+                raise UsageError(
+                    f"rename {str(own)!r}: it has the name of a library, {str(loaded)!r}, so that "
+                    f"nobody knows which of them {target!r} imports as {name!r}"
+                )
             self._claimed[name] = own, target
         self._folders.add(folder)
 
@@ -72,8 +78,12 @@ class Claims(MetaPathFinder):
             found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
         if found is None or found == own:
             return False
-        folder = found.parent.parent if found.name == "__init__.py" else found.parent
-        return folder not in self._folders
+        return not self._is_of_target(found)
+
+    def _is_of_target(self, file: Path) -> bool:
+        """Whether a module is in the folder of a TARGET."""
+        folder = file.parent.parent if file.name == "__init__.py" else file.parent
+        return folder in self._folders
 
 
 def claims() -> Claims:
@@ -97,8 +107,8 @@ def _taken(target: str, name: str, own: Path, text: str) -> UsageError:
 
 
 def _file_of(module: ModuleType | None) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return None if file is None else Path(file).resolve()
+    file = attribute_of(module, "__file__")
+    return Path(file).resolve() if isinstance(file, str) else None
 
 
 def _neighbours(file: Path, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from ..._authoring.foreign import attribute_of, is_class
 from ..._values.structuring import CannotBuild, field_errors, make_converter, types_of
 from ..._values.types.hints import Unresolved, bind, lineage, resolve, type_name
 from .._errors import UsageError
@@ -29,7 +30,8 @@ def construct(make: Callable[..., T], table: Mapping[str, Any], where: str) -> T
         where: the table's name, and the file if there is one, for error texts.
 
     Raises:
-        UsageError: a key is unknown or missing, or its value has the wrong type.
+        UsageError: a key is unknown or missing, or its value has the wrong type; all that are are
+            told.
     """
     parameters = inspect.signature(make).parameters
     named = {
@@ -39,19 +41,35 @@ def construct(make: Callable[..., T], table: Mapping[str, Any], where: str) -> T
     }
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     arguments: dict[str, Any] = {}
+    wrong: list[str] = []
     for key, value in table.items():
         if key not in named and not takes_any:
-            raise UsageError(f"{where}: {_unknown(key, named)}")
+            wrong.append(_unknown(key, named))
+            continue
         hint = _hint(make, named[key]) if key in named else Any
-        arguments[key] = _structure(value, hint, f"{where}: {key}")
-    missing = [
-        repr(name)
-        for name, parameter in named.items()
-        if parameter.default is parameter.empty and name not in arguments
-    ]
+        try:
+            arguments[key] = _structure(value, hint, key)
+        except UsageError as error:
+            wrong.append(error.message)
+    missing = [name for name in required(make) if name in named and name not in table]
     if missing:
-        raise UsageError(f"{where}: {', '.join(missing)} must be set there")
+        wrong.append(f"{', '.join(map(repr, missing))} must be set there")
+    if wrong:
+        raise UsageError(f"{where}: {'; '.join(wrong)}")
     return make(**arguments)
+
+
+def required(make: Any) -> list[str]:
+    """The arguments that have to be given; none where nobody knows."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:
@@ -64,16 +82,16 @@ def _hint(make: Any, parameter: inspect.Parameter) -> Any:
     """A parameter's type, or the `Unresolved` that says why nobody knows it."""
     if parameter.annotation is parameter.empty:
         return Any
-    function = inspect.unwrap(make.__init__ if inspect.isclass(make) else make)
-    function = getattr(function, "__func__", function)
+    function = inspect.unwrap(make.__init__ if is_class(make) else make)  # type: ignore[misc]
+    function = attribute_of(function, "__func__", function)
     # What attrs generates has not the globals of the module in which its class stands.
-    module = sys.modules.get(getattr(function, "__module__", ""))
-    names = {**getattr(function, "__globals__", {}), **(vars(module) if module else {})}
+    module = sys.modules.get(attribute_of(function, "__module__", ""))
+    names = {**attribute_of(function, "__globals__", {}), **(vars(module) if module else {})}
     try:
         hint = resolve(parameter.annotation, names, {})
     except Unresolved as error:
         return error
-    for cls, bound in lineage(make) if inspect.isclass(make) else ():
+    for cls, bound in lineage(make) if is_class(make) else ():
         if vars(cls).get("__init__") is function:
             return bind(hint, bound)
     return hint

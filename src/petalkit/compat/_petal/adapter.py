@@ -17,6 +17,7 @@ import trio
 
 from ..._authoring.context import CommandContext, OwnWords, PetalHost
 from ..._authoring.declared import CommandOptions
+from ..._authoring.foreign import attribute_of
 from ..._authoring.petal import Petal as NativePetal
 from ..._authoring.registry import CommandResolver, CommandSpec, make_spec
 from ..._values.messages import Command
@@ -56,8 +57,8 @@ class GuidePetal(NativePetal):
 
     def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
         self.guide_petal = petal
-        self.name = getattr(petal, "name", None) or type(petal).__name__
-        self.version = str(getattr(petal, "version", "0"))
+        self.name = attribute_of(petal, "name") or type(petal).__name__
+        self.version = str(attribute_of(petal, "version", "0"))
         self.__petalkit_resolver__ = routes
         self.settled = trio.Event()
         self._routes = routes
@@ -228,7 +229,7 @@ def adapt(
     for petal in petals:
         if isinstance(petal, type):
             raise TypeError(f"adapt() takes instances: write {petal.__name__}()")
-        if not all(callable(getattr(petal, hook, None)) for hook in ("inject_proxies", "startup")):
+        if not all(callable(attribute_of(petal, hook)) for hook in ("inject_proxies", "startup")):
             raise TypeError(f"adapt() takes petals of the guide, and not {type(petal).__name__}")
     supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
     routes = Routes()

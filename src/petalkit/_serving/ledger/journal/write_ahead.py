@@ -97,6 +97,7 @@ class Journal:
         self._accepted_to = 0  # the number of the last command that is on disk
         self._unpruned = 0  # commands finished since it was last looked
         self._error: JournalError | None = None
+        self._in_batch = 0  # operations of the batch that is being written
         self._left: list[Operation] = []  # of a batch that could not be written
         self._taken_back: list[Operation] = []  # makes sure that what was taken back is not there
         self._try_now = trio.Event()  # ends the wait before the next attempt
@@ -341,9 +342,11 @@ class Journal:
 
     async def _close(self, store: JournalStore) -> None:
         self._store = None
-        left = len(self._queue)
-        if left or self._under_way is not None:
-            logger.error("stopped with %d operations unwritten", left)
+        left = len(self._queue) + self._in_batch
+        if left:
+            logger.error("stopped before %d records could be written to the journal", left)
+        elif self._error is not None:
+            logger.warning("stopped while the journal cannot be written; nothing waited for that")
         with trio.move_on_after(self._settings.journal_timeout) as scope:
             scope.shield = True
             try:
@@ -390,8 +393,10 @@ class Journal:
             then, self._then = self._then, []
             self._under_way = then
             delay = self._settings.journal_retry
+            self._in_batch = len(batch)
             while not await self._try_to_write(batch):
                 batch = [*self._left, *self._queue]  # what is put down since may make room
+                self._in_batch = len(batch)
                 self._queue = []
                 self._under_way.extend(self._then)
                 self._then = []
@@ -547,6 +552,7 @@ class Journal:
                 self._accepted_to = operation.number
         if self._forget_pruned(pruned):
             self.look_again()
+        self._in_batch = 0
         assert self._under_way is not None
         while self._under_way:
             tell, self._under_way = self._under_way, []

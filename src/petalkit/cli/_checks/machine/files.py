@@ -6,11 +6,9 @@ mode bits say is true for everybody.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -33,6 +31,7 @@ from ..._settings.loading import Loaded
 from ..._settings.variables import config_file
 from ..case import user_name
 from ..certificate import DAYS_WARNED, validities
+from ..notices import notices
 from ..values import Check, Findings, failed
 
 PEM_MAX = 1024 * 1024  # bytes of a certificate file that are read
@@ -47,13 +46,13 @@ _SECRETS = frozenset(field.name for field in attrs.fields(Settings) if field.met
 def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Loaded | None, Check]:
     """Load the settings from all layers; None when that fails."""
     try:
-        with _notices() as notices:
+        with notices() as told:
             loaded = general.load(given)
         _check_transport(loaded.settings)
     except ConfigError as error:
         return None, failed("settings", str(error), _settings_todo(error))
     findings = Findings("settings")
-    for notice in notices:
+    for notice in told:
         findings.warn(notice, "Mend the name of the variable.")
     config = config_file(general.config)
     if config is None:
@@ -76,26 +75,6 @@ def _holds_secret(settings: Settings) -> bool:
     """Whether a secret can have come from nowhere but the configuration file."""
     elsewhere = {name for name in _SECRETS if os.environ.get(environment_name(name))}
     return any(getattr(settings, name) is not None for name in _SECRETS - elsewhere)
-
-
-@contextlib.contextmanager
-def _notices() -> Generator[list[str]]:
-    """What the loading of the settings warns of on its way, taken out of the log."""
-    logger = logging.getLogger("petalkit.settings")
-    texts: list[str] = []
-
-    def take(record: logging.LogRecord) -> bool:
-        texts.append(record.getMessage())
-        return False
-
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    logger.addFilter(take)
-    try:
-        yield texts
-    finally:
-        logger.removeFilter(take)
-        logger.setLevel(level)
 
 
 def _check_transport(settings: Settings) -> None:

@@ -19,9 +19,9 @@ class StandIn(BaseProxy):
             name = cls._petalkit_name
             raise NotImplementedError(
                 f"petalkit has no {cls.__name__} of its own, only the name. Supply one, which may "
-                f"derive from it: --proxy {name}=module:name, or adapt(..., "
-                f"proxies={{{name!r}: ...}}). --proxy {name}=none says that petals have to do "
-                "without it"
+                f"derive from it: --host-proxy {name}=module:name, or adapt(..., "
+                f"proxies={{{name!r}: ...}}). --host-proxy {name}=none says that petals have to "
+                "do without it"
             )
         return super().__new__(cls)
 
