@@ -283,11 +283,11 @@ def test_who_says_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
     assert loaded_journal(tmp_path) == path
     monkeypatch.setenv("PETALKIT_JOURNAL", "off")
     assert loaded_journal(tmp_path, 'journal = "j"') is None
-    assert loaded_journal(tmp_path, journal=Path("k")) == Path("k").absolute()
+    assert loaded_journal(tmp_path, journal="k") == Path("k").absolute()
     monkeypatch.setenv("PETALKIT_JOURNAL", "~/j")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert loaded_journal(tmp_path) == Path("/home/somebody/j")
-    assert loaded_journal(tmp_path, journal=Path("off")) is None
+    assert loaded_journal(tmp_path, journal="off") is None
     monkeypatch.delenv("PETALKIT_JOURNAL")
     with pytest.raises(ConfigError, match="journal: must be a path, not 7"):
         loaded_journal(tmp_path, "journal = 7")
@@ -297,7 +297,7 @@ def test_who_says_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
 def test_words_for_none_are_no_file(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert loaded_journal(tmp_path, journal=Path(word)) is None
+    assert loaded_journal(tmp_path, journal=word) is None
     assert loaded_journal(tmp_path, f'journal = "{word}"') is None
     assert Settings(journal=word).journal is None
     monkeypatch.setenv("PETALKIT_JOURNAL", word)
@@ -308,7 +308,7 @@ def test_words_for_none_are_no_file(
 def test_words_for_one_are_the_default_place(
     word: str, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert loaded_journal(tmp_path, journal=Path(word)) == path
+    assert loaded_journal(tmp_path, journal=word) == path
     assert loaded_journal(tmp_path, f'journal = "{word}"') == path
     monkeypatch.setenv("PETALKIT_JOURNAL", word)
     assert loaded_journal(tmp_path, "journal = false") == path

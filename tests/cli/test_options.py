@@ -73,6 +73,12 @@ def test_a_file_with_the_name_of_a_word_is_written_with_its_folder(
     assert load().settings.journal == here
 
 
+def test_a_word_on_the_command_line_is_a_word(run_cli: RunCli) -> None:
+    outcome = run_cli("journal", "list", "--journal", "off")
+    assert outcome.code == 2
+    assert "the journal is off" in outcome.err
+
+
 def test_the_options_keep_what_was_typed() -> None:
     for options in (RunSettings, JournalSettings):
         make: Any = options
