@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .foreign import attribute_of
+
 MARK = "__petalkit_commands__"
 MADE = "__petalkit_marked__"
 _OPTIMIZED = inspect.CO_OPTIMIZED  # of functions; the body of a class is none
@@ -34,13 +36,13 @@ class Made(NamedTuple):
 
 def mark(function: Any, options: Any) -> bool:
     """Mark a function; False when it cannot be."""
-    own = getattr(function, "__dict__", None)
+    own = attribute_of(function, "__dict__")
     if not isinstance(own, dict):
         return False
     # A list: one handler may serve several names. Not shared with what it was copied from.
     own[MARK] = [*own.get(MARK, ()), options]
-    attribute = getattr(function, "__name__", None)
-    body = _class_body(inspect.currentframe(), getattr(function, "__qualname__", None))
+    attribute = attribute_of(function, "__name__")
+    body = _class_body(inspect.currentframe(), attribute_of(function, "__qualname__"))
     if body is not None and isinstance(attribute, str):
         body.setdefault(MADE, []).append(Made(options, attribute, line_of(function)))
     return True
@@ -63,10 +65,10 @@ def _class_body(frame: FrameType | None, qualname: object) -> Any:
 def line_of(function: Any) -> int:
     """The line of a function's first decorator; 0 when nobody knows."""
     try:
-        inner: Any = inspect.unwrap(getattr(function, "__func__", function))
+        inner: Any = inspect.unwrap(attribute_of(function, "__func__", function))
     except Exception:  # a proxy of somebody's
         return 0
-    line = getattr(getattr(inner, "__code__", None), "co_firstlineno", 0)
+    line = attribute_of(attribute_of(inner, "__code__"), "co_firstlineno", 0)
     return line if isinstance(line, int) else 0
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from .._values.errors import RegistrationError
 from .._values.settings.settings import RESTART_POLICIES
+from .foreign import attribute_of
 from .unknown_keys import RULES
 
 _OURS = "petalkit."
@@ -40,11 +41,11 @@ def lifespan_objection(petal: object) -> str | None:
     lifespan: Any = inspect.getattr_static(type(petal), "lifespan", None)
     if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
         return "write @contextlib.asynccontextmanager over it"
-    plain = getattr(lifespan, "__func__", lifespan)
+    plain = attribute_of(lifespan, "__func__", lifespan)
     inner: Any = inspect.unwrap(plain) if callable(plain) else plain
     if inspect.isgeneratorfunction(inner):
         return f"is a plain generator, which cannot await: {_WRITE}"
-    if getattr(plain, "__code__", None) is _ASYNC_HELPER and not inspect.isasyncgenfunction(inner):
+    if attribute_of(plain, "__code__") is _ASYNC_HELPER and not inspect.isasyncgenfunction(inner):
         return f"has no yield: {_WRITE}"
     try:
         bound: Any = petal.lifespan  # type: ignore[attr-defined]
@@ -84,7 +85,7 @@ def check_spelling(petal: object, name: str, ours: Sequence[str]) -> None:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | float)
+    return issubclass(type(value), str | int | float)  # its `__class__` may be its own code
 
 
 def _meant(attribute: str, value: object, ours: list[str]) -> str | None:
