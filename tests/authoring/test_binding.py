@@ -735,3 +735,116 @@ def test_the_whole_of_data_may_be_whatever_an_object_can_be(annotation: Any) -> 
 
     do.__annotations__["data"] = annotation
     spec_of(do)
+
+
+# -- keys of models within data
+
+
+class Leg(TypedDict, total=False):
+    speed: float
+
+
+class Struct(msgspec.Struct):
+    speed: float = 1.0
+
+
+class OfPydantic(pydantic.BaseModel):
+    speed: float = 1.0
+
+
+@attrs.frozen
+class Route:
+    legs: list[Waypoint] = attrs.field(factory=list)
+    by_name: dict[str, Struct] = attrs.field(factory=dict)
+    either: Waypoint | Struct | None = None
+    pair: tuple[Leg, OfPydantic] | None = None
+
+
+async def along(route: Route, speed: float = 1.0) -> None: ...
+
+
+async def whole_route(data: Route) -> None: ...
+
+
+async def named_routes(data: dict[str, Route]) -> None: ...
+
+
+async def raw_too(route: Route, command: Command) -> None: ...
+
+
+async def dict_too(route: Route, data: dict[str, Any]) -> None: ...
+
+
+MISSPELT = {
+    "legs": [{"altitude": 1}, {"altitude": 1, "hodl": True}],
+    "by_name": {"a": {"spede": 1}},
+    "either": {"speed": 2, "hold": True},
+    "pair": [{"sped": 1}, {"speeed": 1}],
+}
+TOLD = {
+    ".legs[1].hodl": "is not a known field; did you mean 'hold'?",
+    ".by_name['a'].spede": "is not a known field; did you mean 'speed'?",
+    ".either.hold": "is not a known field",
+    ".pair[0].sped": "is not a known field; did you mean 'speed'?",
+    ".pair[1].speeed": "is not a known field; did you mean 'speed'?",
+}
+
+
+class Caller:
+    ignored: tuple[Any, ...] = ()
+
+
+def ignored(handler: Any, data: Any) -> dict[str, str]:
+    caller = Caller()
+    spec_of(handler).bind(Command(command="p/do", data=data), lambda: None, caller)  # type: ignore[arg-type,return-value]
+    return {path: message for path, message, _ in caller.ignored}
+
+
+@pytest.mark.parametrize(
+    ("handler", "data", "path"),
+    [
+        (along, {"route": MISSPELT}, ".route"),
+        (whole_route, MISSPELT, ""),
+        (named_routes, {"x": MISSPELT}, "['x']"),
+    ],
+)
+def test_keys_of_models_within_are_told_or_refused_with_their_path(
+    handler: Any, data: Any, path: str
+) -> None:
+    assert ignored(handler, data) == {path + one: text for one, text in TOLD.items()}
+    assert errors(handler, data, unknown_keys="refuse") == {
+        f"data{path}{one}": text for one, text in TOLD.items()
+    }
+
+
+def test_keys_of_data_and_of_a_model_within_are_told_together() -> None:
+    data = {"route": {"either": {"altitude": 1, "x": 1}}, "sped": 1}
+    assert set(ignored(along, data)) == {".sped", ".route.either.x"}
+    assert set(ignored(whole_route, {"legz": [], "either": {"speed": 1, "x": 1}})) == {
+        ".legz",
+        ".either.x",
+    }
+
+
+@pytest.mark.parametrize("handler", [raw_too, dict_too])
+def test_none_is_unknown_to_a_handler_that_may_read_them_itself(handler: Any) -> None:
+    assert ignored(handler, {"route": MISSPELT}) == {}
+    bind(handler, {"route": MISSPELT}, unknown_keys="refuse")
+
+
+def test_a_key_of_each_element_is_named_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    data = {"route": {"legs": [{"altitude": 1, "hodl": True}] * 3}}
+    spec = spec_of(along)
+    for _ in range(2):
+        spec.bind(Command(command="p/do", data=data), lambda: None)  # type: ignore[arg-type,return-value]
+    assert [one.getMessage() for one in caplog.records] == [
+        "ignored data.route.legs[].hodl, which the command does not know; "
+        "did the sender mean 'hold'?"
+    ]
+
+
+def test_a_model_that_was_tried_and_not_taken_has_nothing_told_of_it() -> None:
+    async def either(value: Closed | Waypoint | dict[str, int]) -> None: ...
+
+    assert ignored(either, {"value": {"a": 1}}) == {}
+    assert ignored(either, {"value": {"altitude": 1}}) == {}

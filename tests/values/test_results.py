@@ -227,3 +227,21 @@ async def test_results_details_and_events_are_made_alike(autojump_clock: object)
     assert refused.error_code == "MY_BUSY"
     assert refused["part"] == PART
     assert event["part"] == PART
+
+
+class OfPydantic(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    data: bytes
+
+
+class ByItself(pydantic.BaseModel):
+    data: bytes
+
+
+def test_bytes_in_a_pydantic_model_are_as_its_config_says() -> None:
+    """The page of types names it as the exception that it is."""
+    assert Results()([b"a", ByItself(data=b"a")])[1] == {"data": "a"}
+    assert Results()(OfPydantic(data=b"a")) == {"data": "YQ=="}
+    take = types_of(make_converter()).node(OfPydantic).structure
+    assert take({"data": "YQ=="}) == OfPydantic(data=b"a")

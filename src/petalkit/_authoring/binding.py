@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -21,8 +21,9 @@ from .._values.structuring import CannotBuild, Node, Structure, Types, types_of
 from .._values.types.hints import Unresolved, type_name
 from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
 from .._values.types.models.defaults import default_problem, renewed
+from .._values.types.models.extra_keys import Extra, ExtraKeys, extra_keys
 from .._values.types.models.objects import MISSING
-from .._values.types.node import OBJECT
+from .._values.types.node import ANY_KIND, OBJECT
 from .context import CommandContext
 from .handlers import Handler, Refuse, annotation_of
 from .returning import EMPTY as EMPTY
@@ -137,7 +138,8 @@ def make_binding(
         else:
             fields.append(_parameter(parameter, annotation, types, refuse))
     known = None if command_name is not None else _known_keys(whole, fields)
-    strange = None if known is None else UnknownKeys(known, unknown_keys, petal)
+    raw = command_name is not None or (whole is not None and _is_raw(whole))
+    strange = None if raw else UnknownKeys(known, unknown_keys, petal)
     parameters = tuple(fields) if whole is None else (*fields, whole)
     order = list(signature.parameters)
     return Binding(
@@ -150,6 +152,7 @@ def make_binding(
                 (one.name, _structure(one), one.required, renewed(one.default)) for one in fields
             ),
             strange,
+            Within(types.extra, tuple(parameters)),
         ),
         known=known,
         returning=returning(handler, signature, converter, refuse, enforced=check_result),
@@ -230,6 +233,14 @@ def _structure(parameter: Parameter) -> Structure | None:
     return node.structure
 
 
+def _is_raw(whole: Parameter) -> bool:
+    """Whether the handler gets all that stands in `data`, and may read any key of it."""
+    node = whole.node
+    if node is None or _structure(whole) is None:
+        return True
+    return node.keys is None and any(one.kinds == ANY_KIND for one in node.parts)
+
+
 def _known_keys(whole: Parameter | None, fields: list[Parameter]) -> frozenset[str] | None:
     names = frozenset(one.name for one in fields)
     if whole is None:
@@ -261,8 +272,10 @@ def _binder(
     whole: _Whole | None,
     fields: _Fields,
     strange: UnknownKeys | None,
+    within: Within,
 ) -> Binder:
     known = None if strange is None else strange.known
+    extra = within.extra
 
     def bind(
         command: Command,
@@ -290,13 +303,15 @@ def _binder(
                 problems.append(Problem(f".{name}", MISSING, MISSING))
             elif default is not None:
                 arguments[name] = default()
-        if known is not None and not known.issuperset(data):
-            assert strange is not None
-            found = strange.judge(command)
-            if strange.refuses:
-                problems += found
-            elif caller is not None:
-                caller.ignored = tuple(found)
+        if extra.seen or (known is not None and not known.issuperset(data)):
+            extra.seen = False
+            if strange is not None:
+                found = strange.judge(command)
+                found += strange.judge_within(command, within.find(data, arguments))
+                if strange.refuses:
+                    problems += found
+                elif caller is not None:
+                    caller.ignored = tuple(found[:MAX_REPORTED_ERRORS])
         if problems:
             raise invalid_data(problems)
         if context_name is not None:
@@ -306,6 +321,28 @@ def _binder(
         return arguments
 
     return bind
+
+
+class Within:
+    """Finds the keys of models in the arguments that those do not have.
+
+    Args:
+        extra: told when there are some.
+        parameters: what the arguments are made for.
+    """
+
+    def __init__(self, extra: ExtraKeys, parameters: tuple[Parameter, ...]) -> None:
+        self.extra = extra
+        self._typed = [
+            (one.name, one.whole, one.node) for one in parameters if one.node is not None
+        ]
+
+    def find(self, data: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[Extra]:
+        """Each of them, in the arguments that could be made."""
+        for name, whole, node in self._typed:
+            if name in arguments and (whole or name in data):
+                raw, path = (data, "") if whole else (data[name], f".{name}")
+                yield from extra_keys(node, raw, arguments[name], path, top=not whole)
 
 
 def invalid_data(problems: list[Problem]) -> PayloadError:

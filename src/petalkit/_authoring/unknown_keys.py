@@ -1,4 +1,4 @@
-"""Keys of a command's `data` that its handler has no use for: named in the log, or refused.
+"""Keys of a command's `data`, and of models in it, that its handler has no use for.
 
 The default is to ignore them. Commands come from clients that are updated at other times than
 devices, and those of the guide put more into `data` than a petal declares: to refuse would stop
@@ -9,6 +9,7 @@ sender is told of those of its own command in each response.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -16,12 +17,14 @@ from typing import Any
 from .._values.messages import Command
 from .._values.settings.settings import UnknownKeysRule as UnknownKeysRule
 from .._values.types.invalid import MAX_KEY, MAX_REPORTED_ERRORS, Problem, one_line, unknown_field
+from .._values.types.models.extra_keys import Extra
 from .._values.types.models.objects import near_key, unknown_keys
 
 logger = logging.getLogger("petalkit.commands")
 
 RULES = ("ignore", "refuse")
 MAX_NAMED = 32  # different keys of one command that the log names
+_MAX_PLACE = 256  # characters
 IGNORED_FIELD = "unknown_keys"  # of a response
 
 
@@ -29,7 +32,7 @@ class UnknownKeys:
     """See the module.
 
     Args:
-        known: the keys that the handler has a use for.
+        known: the keys of `data` that the handler has a use for; None when it may have one for any.
         rule: what to do with others.
         petal: whose command it is.
 
@@ -37,38 +40,56 @@ class UnknownKeys:
         refuses: whether what is found is the sender's mistake.
     """
 
-    def __init__(self, known: frozenset[str], rule: UnknownKeysRule, petal: str) -> None:
+    def __init__(self, known: frozenset[str] | None, rule: UnknownKeysRule, petal: str) -> None:
         self.known = known
         self.refuses = rule == "refuse"
         self._petal = petal
-        self._named: dict[str, Problem] = {}
+        self._near: dict[str, str | None] = {}
 
     def judge(self, command: Command) -> list[Problem]:
         """What the sender is told of a command that has unknown keys, whether refused or not."""
+        if self.known is None:
+            return []
         if self.refuses:
             return unknown_keys(command.data, self.known)
         found: list[Problem] = []
         for key in command.data:
             if key in self.known:
                 continue
-            # Cut: these are kept, and a sender chooses how long they are.
-            name = key[:MAX_KEY]
-            problem = self._named.get(name)
-            if problem is None and len(self._named) < MAX_NAMED:
-                near = near_key(name, self.known)
-                # Kept: to look for a near one takes longer than all else here.
-                problem = self._named[name] = unknown_field("", name, near)
-                self._name(command, name, near)
-            found.append(problem or unknown_field("", name))
+            found.append(self._problem(command, Extra("", "", key, self.known)))
             if len(found) >= MAX_REPORTED_ERRORS:
                 break
         return found
 
+    def judge_within(self, command: Command, extra: Iterable[Extra]) -> list[Problem]:
+        """The same of keys of the models within its data."""
+        return [
+            unknown_field(one.path, one.key, near_key(one.key, one.known))
+            if self.refuses
+            else self._problem(command, one)
+            for one in itertools.islice(extra, MAX_REPORTED_ERRORS)
+        ]
+
+    def _problem(self, command: Command, extra: Extra) -> Problem:
+        """What is said of one that is ignored; the first time in the log too."""
+        # Cut: these are kept, and a sender chooses how long they are.
+        key, place = extra.key[:MAX_KEY], extra.place[:_MAX_PLACE]
+        name = f"{place}.{key}"
+        if name in self._near:
+            near = self._near[name]
+        elif len(self._near) < MAX_NAMED:
+            # Kept: to look for a near one takes longer than all else here.
+            near = self._near[name] = near_key(key, extra.known)
+            self._name(command, name, near)
+        else:
+            near = None
+        return unknown_field(extra.path, key, near)
+
     def _name(self, command: Command, name: str, near: str | None) -> None:
         hint = "" if near is None else f"; did the sender mean {near!r}?"
-        more = "; no more of this command are named" if len(self._named) == MAX_NAMED else ""
+        more = "; no more of this command are named" if len(self._near) == MAX_NAMED else ""
         logger.warning(
-            "ignored data.%s, which the command does not know%s%s",
+            "ignored data%s, which the command does not know%s%s",
             one_line(name),
             hint,
             more,

@@ -25,6 +25,7 @@ from .hints import Unresolved, bind, plain_class, type_name
 from .invalid import or_own
 from .metadata import constraints_of, of_validator
 from .models.defaults import default_problem
+from .models.extra_keys import ExtraKeys
 from .models.fields import NO_DEFAULT, Field, Kind, kind_of_model, read_model
 from .models.objects import finish_model
 from .models.pydantic import is_of_pydantic, pydantic_node
@@ -46,12 +47,16 @@ class Types:
         hook_of: the hook that a petal has registered for a type; None when there is none.
         closed: whether every model refuses keys that it does not know.
         results: whether the schemas are of what is written, not of what is read.
+
+    Attributes:
+        extra: told by models of keys that they do not have.
     """
 
     def __init__(self, hook_of: HookOf, *, closed: bool = False, results: bool = False) -> None:
         self._hook_of = hook_of
         self._closed = closed
         self._results = results
+        self.extra = ExtraKeys()
         self._models: dict[Any, Node] = {}
 
     def node(self, annotation: Any) -> Node:
@@ -133,7 +138,7 @@ class Types:
         if cls in MAPPINGS:
             return self._mapping(annotation, cls)
         if is_of_pydantic(annotation):
-            return pydantic_node(annotation, result=self._results)
+            return pydantic_node(annotation, self.extra, result=self._results)
         kind = kind_of_model(annotation)
         if kind is not None:
             return self._model(annotation, kind)
@@ -199,7 +204,7 @@ class Types:
                 return self._named_tuple(annotation, model.fields, nodes)
             if self._closed:
                 model = attrs.evolve(model, closed=True)
-            finish_model(node, model, nodes, read=not self._results)
+            finish_model(node, model, nodes, self.extra, read=not self._results)
         except CannotBuild:
             del self._models[annotation]
             raise

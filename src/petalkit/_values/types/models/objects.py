@@ -27,6 +27,7 @@ from ..invalid import (
 )
 from ..node import CannotBuild, Defs, Node, Schema, Structure
 from .defaults import renewed
+from .extra_keys import ExtraKeys
 from .fields import NO_DEFAULT, Field, Made, Model
 
 MISSING = "is required"
@@ -54,7 +55,9 @@ def near_key(key: str, known: frozenset[str]) -> str | None:
     return near[0] if near else None
 
 
-def finish_model(node: Node, model: Model, nodes: list[Node], *, read: bool = True) -> None:
+def finish_model(
+    node: Node, model: Model, nodes: list[Node], extra: ExtraKeys, *, read: bool = True
+) -> None:
     """Give a model's node its closure and its schema, now that its fields have theirs.
 
     Raises:
@@ -80,7 +83,7 @@ def finish_model(node: Node, model: Model, nodes: list[Node], *, read: bool = Tr
     node.fields = tuple(zip(model.fields, nodes, strict=True))
     node.shape = _shape(model)
     node.tags = _tags(model)
-    node.structure = _structure(model, fields, known)
+    node.structure = _structure(model, fields, known, extra)
     node.schema = _schema(node, model, nodes)
     node.hashable = getattr(model.cls, "__hash__", None) is not None
 
@@ -89,6 +92,7 @@ def _structure(
     model: Model,
     fields: tuple[_Entry, ...],
     known: frozenset[str],
+    extra: ExtraKeys,
 ) -> Structure:
     construct: Callable[..., Any] = dict if model.kind == "TypedDict" else model.cls
     closed, tag = model.closed, model.tag
@@ -98,8 +102,10 @@ def _structure(
             raise expected("an object", value)
         arguments: dict[str, Any] = {}
         problems: list[Problem] | None = None
+        taken = 0
         for wire, name, exact, convert, required, default in fields:
             if wire in value:
+                taken += 1
                 try:
                     item = value[wire]
                     arguments[name] = item if type(item) is exact else convert(item)
@@ -111,8 +117,11 @@ def _structure(
                 problems.append(Problem(f".{wire}", MISSING, MISSING))
             elif default is not None:
                 arguments[name] = default()
-        if closed and not known.issuperset(value):
-            problems = (problems or []) + unknown_keys(value, known)
+        if taken != len(value) and not known.issuperset(value):
+            if closed:
+                problems = (problems or []) + unknown_keys(value, known)
+            else:
+                extra.seen = True
         if tag is not None and not _is_tag(value.get(tag[0], _ABSENT), tag[1]):
             told = f"expected {tag[1]!r}" if tag[0] in value else f"{MISSING}: {tag[1]!r}"
             problems = [*(problems or []), Problem(f".{tag[0]}", told, told)]

@@ -29,6 +29,7 @@ from ..node import (
     Node,
     Schema,
 )
+from .extra_keys import ExtraKeys
 
 _KINDS = {
     "null": NULL, "boolean": BOOLEAN, "integer": NUMBER, "number": NUMBER, "string": STRING,
@@ -44,11 +45,12 @@ def is_of_pydantic(annotation: Any) -> bool:
     )
 
 
-def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
+def pydantic_node(annotation: Any, extra: ExtraKeys, *, result: bool = False) -> Node:
     """A type that pydantic makes.
 
     Args:
         annotation: the type.
+        extra: told of keys that it does not have.
         result: whether the schema is that of what is written, not of what is read.
 
     Raises:
@@ -69,8 +71,11 @@ def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
     if not result:
         _check_defaults(annotation, set())
     refused = pydantic.ValidationError
+    keys = _keys(annotation)
 
     def structure(value: Any) -> Any:
+        if keys is not None and type(value) is dict and not keys.issuperset(value):
+            extra.seen = True
         try:
             return validate(msgspec.json.encode(value))
         except refused as error:
@@ -91,7 +96,7 @@ def pydantic_node(annotation: Any, *, result: bool = False) -> Node:
         kinds=_kinds(own),
         schema=schema,
         values=(annotation,),
-        keys=_keys(annotation),
+        keys=keys,
         closed=getattr(annotation, "model_config", {}).get("extra") == "forbid",
         hashable=getattr(annotation, "__hash__", None) is not None,
     )
