@@ -7,7 +7,7 @@ The folders; an import goes only towards an earlier line, here and inside each f
     transports/   the wire, and no petal
     _authoring/   a petal, and no runtime
     _serving/     the way of a command, and the lives of those who serve it
-    client        the caller's side
+    client/       the caller's side
     testing/      petals in tests
     compat/       petals of the older guide
     cli/          the command line

@@ -19,12 +19,12 @@ from typing import Any
 import attrs
 import trio
 
-from ._serving.identity import resolve_identity_now
-from ._serving.sending.deferred import wait_after
-from ._serving.waiting import beside
-from ._values.codec import Limits, Timestamps, decode_response, encode_json
-from ._values.dialects import is_receipt, make_dialect
-from ._values.errors import (
+from .._serving.identity import resolve_identity_now
+from .._serving.sending.deferred import wait_after
+from .._serving.waiting import beside
+from .._values.codec import Limits, Timestamps, decode_response, encode_json
+from .._values.dialects import is_receipt, make_dialect
+from .._values.errors import (
     ConfigError,
     ConnectionLost,
     ErrorCode,
@@ -33,12 +33,12 @@ from ._values.errors import (
     RejectedByBroker,
     TransportError,
 )
-from ._values.messages import MAX_EXPIRY, Identity, Message, Properties, Response, UserProperties
-from ._values.request import whole_seconds
-from ._values.settings.settings import Settings
-from ._values.topics import TopicFilter
-from .transports import ConnectOptions, Link, Transport, create_transport
-from .transports._reason_codes import Refusal, refusal_of
+from .._values.messages import MAX_EXPIRY, Identity, Message, Properties, Response, UserProperties
+from .._values.request import whole_seconds
+from .._values.settings.settings import Settings
+from .._values.topics import TopicFilter
+from ..transports import ConnectOptions, Link, Transport, create_transport
+from ..transports._reason_codes import Refusal, refusal_of
 
 logger = logging.getLogger("petalkit.client")
 
