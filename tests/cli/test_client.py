@@ -192,7 +192,7 @@ async def test_no_answer_is_too_slow(broker: MemoryBroker, autojump_clock: Any) 
         assert isinstance(late.value, CallTimeout)
         assert late.value.message_id == "m"
         assert "does not start it after 20" in str(late.value)
-        assert client._waiting == {}
+        assert client._calls.waiting == {}
 
 
 async def test_a_cancelled_call_leaves_nothing_behind(
@@ -202,7 +202,7 @@ async def test_a_cancelled_call_leaves_nothing_behind(
         with trio.move_on_after(1) as scope:
             await client.call("p/x")
         assert scope.cancelled_caught
-        assert client._waiting == {}
+        assert client._calls.waiting == {}
 
 
 async def test_a_lost_link_fails_the_waiting_calls_and_the_next(broker: MemoryBroker) -> None:
