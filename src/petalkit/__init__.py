@@ -18,11 +18,12 @@ What has an underscore, or stands under a folder that has one, is private.
 
 from __future__ import annotations
 
+from ._authoring.command import command as command
+
 # -- authoring
 from ._authoring.context import CommandContext as CommandContext
 from ._authoring.context import CommandLogFilter as CommandLogFilter
 from ._authoring.petal import Petal as Petal
-from ._authoring.petal import command as command
 from ._serving.ledger.journal.records import JournalError as JournalError
 
 # -- serving

@@ -5,7 +5,9 @@
     collecting     which methods of a class are commands, and who marked them
     binding        how a handler's parameters are bound, resolved once
     registry       the table of commands
-    petal          `Petal` and `@command`
+    command        `@command`
+    petal          `Petal`
 
-It may import `_values`. Begin with `petal`; a new option of `@command` goes through `collecting`.
+It may import `_values`. Begin with `petal`; a new option of `@command` is a field of
+`CommandOptions` in `registry`.
 """

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..._authoring.petal import Petal, command
+from ..._authoring.command import command
+from ..._authoring.petal import Petal
 from ..._authoring.registry import RESERVED_PREFIX, CommandTable
 from ..._values.statistics import Statistics
 from ..._values.version import __version__
