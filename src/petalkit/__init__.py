@@ -13,7 +13,8 @@ The folders; an import goes only towards an earlier line, here and inside each f
     cli/          the command line
     __main__      `python -m petalkit`
 
-What has an underscore, or stands under a folder that has one, is private.
+What has an underscore, or stands under a folder that has one, is private. Begin with `_values/` for
+the words, then follow a command through `_serving/`; docs/design.md has the picture.
 """
 
 from __future__ import annotations

@@ -13,5 +13,5 @@
     life         starts, stops, failures of petals
 
 A new limit goes to the group that its user would look for it in; the docs list it by itself. What
-two settings say together is judged in `..settings`. No group knows another.
+two settings say together is judged in `..settings`. No group knows another. Begin with `broker`.
 """
