@@ -20,7 +20,7 @@ from petalkit.cli._checks.broker import device as _device
 from petalkit.cli._checks.broker import mqtt as _mqtt
 from petalkit.cli._checks.broker import rights as _rights
 
-from .doctor_kit import Doctor, Report, quick
+from .checks.kit import Doctor, Report, quick
 
 
 @attrs.frozen

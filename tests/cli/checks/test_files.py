@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import serialization
 
 from petalkit.compat import _install
 
-from ..brokers import Certificates
-from .doctor_kit import Doctor
+from ...brokers import Certificates
+from .kit import Doctor
 
 RunCli = Callable[..., Any]
 NOWHERE = ("--broker", "mqtts://127.0.0.1:1")

@@ -20,10 +20,10 @@ import trustme
 
 from petalkit.cli._checks.plan import BROKER, DEVICE
 
-from ..brokers import Mosquitto, free_port
-from ..sidecar_client import SidecarProcess
-from .doctor_kit import Doctor
-from .test_processes import Program
+from ...brokers import Mosquitto, free_port
+from ...sidecar_client import SidecarProcess
+from ..test_processes import Program
+from .kit import Doctor
 
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
 RunCli = Callable[..., Any]

@@ -17,7 +17,7 @@ from petalkit.cli._targets.host_petals import HostPetals, ProxyTarget, open_host
 from petalkit.cli._targets.targets import load_targets
 from petalkit.compat import _install
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 Write = Callable[[str, str], Path]
 

@@ -23,9 +23,9 @@ from petalkit._values.topics import TopicFilter
 from petalkit.cli._checks.broker import network as _network
 from petalkit.transports import ConnectOptions, create_transport
 
-from ..brokers import Certificates, Mosquitto, free_port
-from .doctor_kit import Doctor, quick
-from .test_processes import Program
+from ...brokers import Certificates, Mosquitto, free_port
+from ..test_processes import Program
+from .kit import Doctor, quick
 
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
 BASE = "org/acme/device/Instance-1"
