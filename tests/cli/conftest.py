@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -21,6 +22,7 @@ from petalkit.cli._checks.broker import mqtt as _mqtt
 from petalkit.cli._checks.broker import rights as _rights
 
 from .checks.kit import Doctor, Report, quick
+from .programs import Program, Start
 
 
 @attrs.frozen
@@ -86,6 +88,19 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start `petalkit` in the background; whatever still runs at the end is killed."""
+    with contextlib.ExitStack() as stack:
+
+        def start_program(*arguments: str, **options: Sequence[str]) -> Program:
+            program = Program(*arguments, **options)
+            stack.callback(program.close)
+            return program
+
+        yield start_program
 
 
 @pytest.fixture

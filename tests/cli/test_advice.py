@@ -19,7 +19,7 @@ from petalkit.cli._options import (
     as_arguments,
 )
 
-from .test_processes import Program
+from .programs import Program
 
 RunCli = Callable[..., Any]
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")

@@ -24,7 +24,7 @@ from petalkit.cli._checks.broker import network as _network
 from petalkit.transports import ConnectOptions, create_transport
 
 from ...brokers import Certificates, Mosquitto, free_port
-from ..test_processes import Program
+from ..programs import Program
 from .kit import Doctor, quick
 
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")

@@ -22,7 +22,7 @@ from petalkit.cli._checks.plan import BROKER, DEVICE
 
 from ...brokers import Mosquitto, free_port
 from ...sidecar_client import SidecarProcess
-from ..test_processes import Program
+from ..programs import Program
 from .kit import Doctor
 
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")

@@ -20,9 +20,7 @@ from petalkit.testing import open_harness
 
 from ...brokers import Mosquitto
 from ..conftest import RunCli
-from ..test_processes import WHO, Start, petalkit, start
-
-__all__ = ["start"]  # a fixture
+from ..programs import WHO, Start, petalkit
 
 GOOD = """
 from petalkit import Petal, command
