@@ -20,6 +20,7 @@ from petalkit.cli._checks.broker import broker as _broker
 from petalkit.cli._checks.broker import device as _device
 from petalkit.cli._checks.broker import mqtt as _mqtt
 from petalkit.cli._checks.broker import rights as _rights
+from petalkit.compat import _install
 
 from .checks.kit import Doctor, Report, quick
 from .programs import Program, Start
@@ -101,6 +102,14 @@ def start() -> Iterator[Start]:
             return program
 
         yield start_program
+
+
+@pytest.fixture
+def host_names() -> Iterator[None]:
+    """No names of the host before a test, and none after it."""
+    _install._uninstall()
+    yield
+    _install._uninstall()
 
 
 @pytest.fixture

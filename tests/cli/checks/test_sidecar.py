@@ -22,11 +22,9 @@ from petalkit.cli._checks.plan import BROKER, DEVICE
 
 from ...brokers import Mosquitto, free_port
 from ...sidecar_client import SidecarProcess
-from ..programs import Program
+from ..conftest import RunCli
+from ..programs import WHO, Program
 from .kit import Doctor
-
-WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
-RunCli = Callable[..., Any]
 
 
 class Web:
