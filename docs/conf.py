@@ -1,12 +1,15 @@
-"""Sphinx configuration. Tables that the code knows better are made from the code at build time.
+"""Sphinx configuration. What the code knows better is made from the code at build time.
 
-A page says where with a marker on a line of its own: `<!-- table: settings -->` or
-`<!-- table: statistics -->`. An unknown marker is an error, so a table cannot get lost.
+A page says where with a marker on a line of its own: `<!-- table: settings -->`,
+`<!-- table: statistics -->`, `<!-- table: house -->`, or `<!-- table: chart of _serving -->`. An
+unknown marker is an error, so a table cannot get lost.
 """
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +22,9 @@ from sphinx.pycode import ModuleAnalyzer
 
 import petalkit
 from petalkit._values.settings.settings import environment_name
+
+sys.path.insert(0, str(Path(__file__).parent))
+import house
 
 project = "petalkit"
 author = "the petalkit maintainers"
@@ -119,6 +125,9 @@ def _statistics() -> Iterator[str]:
 _TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "settings": _settings,
     "statistics": _statistics,
+    "house": house.picture,
+    "chart of petalkit": functools.partial(house.chart_block, ""),
+    "chart of _serving": functools.partial(house.chart_block, "_serving"),
 }
 
 
@@ -129,7 +138,7 @@ def _insert_tables(app: Sphinx, page: str, source: list[str]) -> None:
             raise ExtensionError(f"{page}: there is no table {match[1]!r}")
         return "\n".join(make())
 
-    source[0] = re.sub(r"^<!-- table: (\w+) -->$", table, source[0], flags=re.MULTILINE)
+    source[0] = re.sub(r"^<!-- table: ([\w ]+) -->$", table, source[0], flags=re.MULTILINE)
 
 
 def _tables_depend_on_the_code(

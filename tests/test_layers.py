@@ -37,6 +37,52 @@ IO = {
 }
 ENTRIES_MAX = 9  # at the top of the package
 MODULES_MAX = 12  # in a folder
+LINES_MAX = 300  # in a module
+PARAMETERS_MAX = 6  # of a constructor
+
+# Longer, and to be split. This list may only shrink.
+TOO_LONG = {
+    "_authoring.binding",
+    "_authoring.registry",
+    "_serving.dispatch.dispatcher",
+    "_serving.dispatch.execution",
+    "_serving.identity",
+    "_serving.intake.disk_backlog",
+    "_serving.intake.intake",
+    "_serving.ledger.journal.store",
+    "_serving.ledger.journal.write_ahead",
+    "_serving.petals.lifespans",
+    "_serving.runtime",
+    "_serving.sending.outbox",
+    "_serving.supervisor",
+    "_values.types.scalars",
+    "cli._targets.importing",
+    "cli._targets.targets",
+    "transports._base_link",
+    "transports._contract",
+    "transports.asyncio_mqtt._client",
+    "transports.asyncio_mqtt._link",
+    "transports.memory._broker",
+    "transports.memory._transport",
+    "transports.native._link",
+    "transports.native._publishing",
+    "transports.native._session",
+    "transports.sidecar._callback",
+    "transports.sidecar._link",
+    "transports.sidecar._publisher",
+    "transports.sidecar._server",
+}
+# Longer, because it is one idea that would be harder to read in pieces: name and reason.
+LONG_FOR_A_REASON: dict[str, str] = {}
+
+# Made of more parts, and to be made of fewer. This list may only shrink.
+TOO_MANY_PARAMETERS = {
+    "_serving.petals.lifespans.PetalLife",
+    "_serving.supervisor.Supervisor",
+    "transports._contract.Delivery",
+    "transports.sidecar._link.SidecarLink",
+    "transports.sidecar._publisher.Publisher",
+}
 
 
 def read_chart(source: str) -> list[str]:
@@ -117,6 +163,34 @@ def entries(folder: Path) -> set[str]:
     } - {"__init__"}
 
 
+def is_value(part: ast.ClassDef) -> bool:
+    """Whether a class is a frozen value, by its decorators and bases."""
+    decorators = {ast.unparse(one).partition("(")[0] for one in part.decorator_list}
+    bases = {ast.unparse(base) for base in part.bases}
+    is_frozen = any(
+        one.arg == "frozen" and ast.unparse(one.value) == "True" for one in part.keywords
+    )
+    return "attrs.frozen" in decorators or "NamedTuple" in bases or is_frozen
+
+
+def parameters(part: ast.ClassDef) -> int:
+    """How many parts an object of a class is made of."""
+    for inner in part.body:
+        if isinstance(inner, ast.FunctionDef) and inner.name in ("__init__", "__new__"):
+            given = inner.args
+            return len(given.posonlyargs + given.args + given.kwonlyargs) - 1
+    if not any(ast.unparse(one).startswith("attrs.define") for one in part.decorator_list):
+        return 0
+    return sum(
+        isinstance(inner, ast.AnnAssign) and inner.value is None and not is_class_variable(inner)
+        for inner in part.body
+    )
+
+
+def is_class_variable(field: ast.AnnAssign) -> bool:
+    return ast.unparse(field.annotation).startswith("ClassVar")
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_module_is_on_its_folders_chart_and_nothing_else_is(folder: str) -> None:
     chart = CHARTS[folder]
@@ -151,6 +225,40 @@ def test_a_folder_can_be_looked_over() -> None:
     for name, folder in FOLDERS.items():
         found = [path for path in folder.glob("*.py") if path.stem != "__init__"]
         assert len(found) <= MODULES_MAX, name
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_says_where_to_begin(folder: str) -> None:
+    text = ast.get_docstring(ast.parse((FOLDERS[folder] / "__init__.py").read_text("utf-8"))) or ""
+    assert re.search(r"Begin with\s", text)
+
+
+def test_a_module_can_be_read_at_one_sitting() -> None:
+    found = {
+        name
+        for name, path in MODULES.items()
+        if len(path.read_text("utf-8").splitlines()) > LINES_MAX
+    }
+    allowed = TOO_LONG | set(LONG_FOR_A_REASON)
+    assert found <= allowed, "more than 300 lines: split along a real seam"
+    assert found >= allowed, "short enough by now: take them off the list"
+
+
+def test_what_is_put_together_is_put_together_of_few_parts() -> None:
+    """Of a part, a constructor; of an attrs class that is not frozen, the fields without a default.
+
+    Values are exempt: frozen attrs classes and Structs, and named tuples. They are made by keyword,
+    and what belongs together is just what they are for.
+    """
+    found = {
+        f"{name}.{part.name}"
+        for name, path in MODULES.items()
+        for part in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(part, ast.ClassDef) and not is_value(part)
+        if parameters(part) > PARAMETERS_MAX
+    }
+    assert found <= TOO_MANY_PARAMETERS, "what belongs together is one value or one object"
+    assert found >= TOO_MANY_PARAMETERS, "few enough by now: take them off the list"
 
 
 def test_the_hosts_names_know_what_compat_gives_to_everybody_and_nobody_knows_them() -> None:

@@ -7,22 +7,24 @@ The folders; an import goes only towards an earlier line, here and inside each f
     transports/   the wire, and no petal
     _authoring/   a petal, and no runtime
     _serving/     the way of a command, and the lives of those who serve it
-    client        the caller's side
+    client/       the caller's side
     testing/      petals in tests
     compat/       petals of the older guide
     cli/          the command line
     __main__      `python -m petalkit`
 
-What has an underscore, or stands under a folder that has one, is private.
+What has an underscore, or stands under a folder that has one, is private. Begin with `_values/` for
+the words, then follow a command through `_serving/`; docs/design.md has the picture.
 """
 
 from __future__ import annotations
+
+from ._authoring.command import command as command
 
 # -- authoring
 from ._authoring.context import CommandContext as CommandContext
 from ._authoring.context import CommandLogFilter as CommandLogFilter
 from ._authoring.petal import Petal as Petal
-from ._authoring.petal import command as command
 from ._serving.ledger.journal.records import JournalError as JournalError
 
 # -- serving

@@ -153,5 +153,5 @@ async def calling() -> AsyncGenerator[Calling]:
 
 async def can_call(ground: Calling) -> None:
     assert (await ground.client.call("swept/hello")).success
-    assert ground.client._waiting == {}
+    assert ground.client._calls.waiting == {}
     await answers(ground.served)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -19,8 +20,10 @@ from petalkit.cli._checks.broker import broker as _broker
 from petalkit.cli._checks.broker import device as _device
 from petalkit.cli._checks.broker import mqtt as _mqtt
 from petalkit.cli._checks.broker import rights as _rights
+from petalkit.compat import _install
 
-from .doctor_kit import Doctor, Report, quick
+from .checks.kit import Doctor, Report, quick
+from .programs import Program, Start
 
 
 @attrs.frozen
@@ -86,6 +89,27 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start `petalkit` in the background; whatever still runs at the end is killed."""
+    with contextlib.ExitStack() as stack:
+
+        def start_program(*arguments: str, **options: Sequence[str]) -> Program:
+            program = Program(*arguments, **options)
+            stack.callback(program.close)
+            return program
+
+        yield start_program
+
+
+@pytest.fixture
+def host_names() -> Iterator[None]:
+    """No names of the host before a test, and none after it."""
+    _install._uninstall()
+    yield
+    _install._uninstall()
 
 
 @pytest.fixture

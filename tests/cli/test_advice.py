@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,10 +18,8 @@ from petalkit.cli._options import (
     as_arguments,
 )
 
-from .test_processes import Program
-
-RunCli = Callable[..., Any]
-WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
+from .conftest import RunCli
+from .programs import WHO, Program
 
 
 @pytest.fixture

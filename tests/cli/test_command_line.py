@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from petalkit._values.version import __version__
 from petalkit.cli import _call, main
 from petalkit.client import CallTimeout
 
-RunCli = Callable[..., Any]
-WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
+from .conftest import RunCli
+from .programs import WHO
 
 
 def test_version(run_cli: RunCli) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from petalkit.cli._journal.path import default_path, safe_name, with_journal
 from petalkit.cli._settings.loading import load
 
 from ..runtime.journal_kit import MIB, accepted, done, finished, opened, posted, started
+from .conftest import RunCli
 
-RunCli = Callable[..., Any]
 WHO = ("--organization-id", "acme", "--device-id", "d")
 SUCCESS = "success, answer "
 

@@ -17,9 +17,7 @@ from pathlib import Path
 import pytest
 
 from ..brokers import Mosquitto
-from .test_processes import LIMIT, SLOW, WHO, Start, petalkit, serve, start
-
-__all__ = ["start"]  # the fixture
+from .programs import LIMIT, SLOW, WHO, Start, petalkit, serve
 
 pytestmark = pytest.mark.process
 

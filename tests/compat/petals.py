@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -233,3 +234,16 @@ class NativePetal(petalkit.Petal):
     @petalkit.command("hello")
     async def hello(self, name: str = "World") -> dict[str, str]:
         return {"message": f"Hello, {name}!"}
+
+
+async def swallow() -> None:
+    """Never end, whoever cancels it."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(100_000)
+
+
+async def serve_legacy(petal: HandlerPetal, message: Message) -> None:
+    """A handler of commands under `legacy/`, and of no others."""
+    if message["command"].startswith("legacy/"):
+        await petal.answer(message, success=True)

@@ -19,19 +19,13 @@ from petalkit.compat._loop.loop import open_petal_loop
 from petalkit.compat._loop.threads import run_in_own_loop
 from petalkit.testing import Harness, open_harness
 
-from .petals import QUICK, GuidePetal, HandlerPetal, Message
+from .petals import QUICK, GuidePetal, HandlerPetal, Message, swallow
 
 pytestmark = pytest.mark.trio
 
 
 async def ignore(petal: HandlerPetal, message: Message) -> None:
     """For tests about something else."""
-
-
-async def swallow() -> None:
-    while True:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(100_000)
 
 
 # -- tasks that the loop's own factory did not make

@@ -16,7 +16,7 @@ from petalkit import AllPetalsFailed, Settings
 from petalkit.compat import Petal, adapt
 from petalkit.testing import open_harness
 
-from .petals import GuidePetal, Message, NativePetal
+from .petals import GuidePetal, Message, NativePetal, swallow
 
 pytestmark = pytest.mark.trio
 
@@ -31,12 +31,6 @@ class Broken(GuidePetal):
 
 async def hang() -> None:
     await asyncio.sleep(100_000)
-
-
-async def swallow() -> None:
-    while True:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(100_000)
 
 
 async def raise_() -> None:

@@ -13,16 +13,11 @@ from petalkit import Settings
 from petalkit.compat import Petal, adapt
 from petalkit.testing import open_harness
 
-from .petals import QUICK, GuidePetal, HandlerPetal, Message
+from .petals import QUICK, GuidePetal, HandlerPetal, Message, serve_legacy
 
 pytestmark = pytest.mark.trio
 
 SHORT = Settings(compat_answer_timeout=0.1)
-
-
-async def serve_legacy(petal: HandlerPetal, message: Message) -> None:
-    if message["command"].startswith("legacy/"):
-        await petal.answer(message, success=True)
 
 
 async def ignore(petal: HandlerPetal, message: Message) -> None:

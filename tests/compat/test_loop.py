@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import gc
 import logging
 import signal
@@ -19,7 +18,7 @@ from petalkit import Settings
 from petalkit.compat import adapt
 from petalkit.testing import open_harness
 
-from .petals import GuidePetal, HandlerPetal, Message
+from .petals import GuidePetal, HandlerPetal, Message, swallow
 
 pytestmark = pytest.mark.trio
 
@@ -154,12 +153,6 @@ async def test_tasks_that_were_left_behind_end_with_the_petal(autojump_clock: An
         await harness.advance(100)
         assert ended == []
     assert ended == ["ended"] * 3
-
-
-async def swallow() -> None:
-    while True:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(100_000)
 
 
 async def test_a_task_that_swallows_its_cancellation_cannot_hang_the_stop(

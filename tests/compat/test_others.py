@@ -13,7 +13,7 @@ from petalkit import RegistrationError, Settings
 from petalkit.compat import adapt
 from petalkit.testing import open_harness
 
-from .petals import GuidePetal, HandlerPetal, Message
+from .petals import GuidePetal, HandlerPetal, Message, serve_legacy
 
 pytestmark = pytest.mark.trio
 
@@ -44,11 +44,6 @@ class Native(petalkit.Petal):
 
 async def ponder(petal: HandlerPetal, message: Message) -> None:
     await asyncio.sleep(1000)
-
-
-async def serve_legacy(petal: HandlerPetal, message: Message) -> None:
-    if message["command"].startswith("legacy/"):
-        await petal.answer(message, success=True)
 
 
 # -- another host beside: it answers, and we do not

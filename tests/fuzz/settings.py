@@ -14,7 +14,7 @@ from petalkit import ConfigError, Identity, Settings
 from petalkit._serving.identity import FILE_PLACES, FileSource, SourceError, client_id_of
 from petalkit._values.settings.settings import environment_name
 from petalkit.cli._settings.loading import load, loadable_fields
-from petalkit.client import _connect_options
+from petalkit.client._connection import connect_options
 from petalkit.transports import create_transport
 from petalkit.transports._base_link import _PUBLISH_OVERHEAD, PACKET_BYTES_MIN
 from petalkit.transports._connecting.tls import broker_address
@@ -123,7 +123,7 @@ def _check(loaded: Settings) -> None:
         _check_text(error)
     if loaded.transport == "native":  # CONNECT can be said
         ClientSession().connect(
-            _connect_options(loaded),
+            connect_options(loaded),
             packet_limit=max(loaded.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN),
             username=loaded.username,
             password=loaded.password,

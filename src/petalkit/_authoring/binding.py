@@ -25,7 +25,7 @@ from .._values.types.models.extra_keys import Extra, ExtraKeys, extra_keys
 from .._values.types.models.objects import MISSING
 from .._values.types.node import ANY_KIND, OBJECT
 from .context import CommandContext
-from .handlers import Handler, Refuse, annotation_of
+from .inspection.handlers import Handler, Refuse, annotation_of
 from .returning import EMPTY as EMPTY
 from .returning import Returning, returning
 from .unknown_keys import UnknownKeys, UnknownKeysRule

@@ -13,8 +13,8 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from .._values.errors import RegistrationError
-from .foreign import attribute_of
-from .marks import MADE, MARK, lost
+from .inspection.foreign import attribute_of
+from .inspection.marks import MADE, MARK, lost
 
 # How Python code calls the instance, when it is not `self`.
 _SELVES = frozenset({"this", "me", "petal"})

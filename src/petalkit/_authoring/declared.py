@@ -15,9 +15,9 @@ import cattrs
 from .._values.errors import RegistrationError
 from .._values.settings.settings import RESTART_POLICIES, RestartPolicy
 from .._values.structuring import PetalConverter
-from .foreign import attribute_of
-from .handlers import Handler, Refuse
-from .mistakes import check_spelling, lifespan_objection
+from .inspection.foreign import attribute_of
+from .inspection.handlers import Handler, Refuse
+from .inspection.mistakes import check_spelling, lifespan_objection
 from .unknown_keys import RULES, UnknownKeysRule
 
 WhenBusy = Literal["refuse", "wait"]

@@ -29,8 +29,8 @@ from .declared import (
     check_petal,
     full_name,
 )
-from .foreign import attribute_of, doc_of
-from .handlers import Handler, check_kind
+from .inspection.foreign import attribute_of, doc_of
+from .inspection.handlers import Handler, check_kind
 from .returning import NOT_DECLARED, Returning
 from .unknown_keys import UnknownKeysRule
 

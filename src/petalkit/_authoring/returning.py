@@ -19,7 +19,7 @@ from .._values.structuring import CannotBuild, result_types_of
 from .._values.types.checking import result_check
 from .._values.types.hints import Unresolved, type_name
 from .context import OwnWords
-from .handlers import Handler, Refuse, annotation_of
+from .inspection.handlers import Handler, Refuse, annotation_of
 
 EMPTY = inspect.Parameter.empty
 

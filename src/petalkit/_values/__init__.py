@@ -15,6 +15,7 @@
     dialects      how responses, receipts and events are worded
     request       what a sender asks for beside the command: until when, and where else to answer
 
-They are frozen. A new error code goes to `errors`, a new limit to `settings/`, a new member of the
-response to `messages` and `dialects`. Begin with `messages`.
+They are frozen, and import nothing else of petalkit. A new error code goes to `errors`, a new limit
+to its group in `settings/`, a new member of every response to `dialects`, and what a caller reads
+of it to `messages`. Begin with `messages`.
 """

@@ -1,5 +1,7 @@
 """Bytes <-> values: JSON, the envelope of commands, time stamps. Knows nothing of who handles it.
 
+What a device answers is worded in `dialects`, on `encode_json`; only a caller decodes a response.
+
 Decoding is msgspec's: exact integers, no NaN, no lone surrogates, no BOM, UTF-8 only. Bounds come
 first and cost little: the size before decoding, the depth by counting brackets, which can only be
 too many where the nesting might be too deep; then it is measured.

@@ -3,6 +3,9 @@
 `guide` is what the integration guide says; `host-0.2` is what the host application writes since its
 0.2, and what its web clients read. One dialect is made per runtime. The rule of both: the envelope
 is petalkit's, so that nothing a petal says can make a response another command's.
+
+A new member of every response goes into `_head` and `_envelope` of each dialect. The trap is
+`_Guide.success`, which is the hot path and writes its envelope without `_head`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ of ours; a traceback means a bug in petalkit.
     _doctor            `doctor`
     _demo              `demo`
     __main__           `python -m petalkit.cli`
+
+It may import everything. Begin with `_run`; a new command is a module here and a line in
+`_make_app`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from .._authoring.petal import Petal, command
+from .._authoring.command import command
+from .._authoring.petal import Petal
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ to it. `install()` makes the host's import names lead here, so that its module i
     _petal/         a petal of the guide while it is served
     _install        `install()`
 
+It may import all but `testing` and `cli`. Begin with `_petal/`, which serves such a petal.
 `host_names/` is what `petal_app_manager` leads to: it may import this package, and nothing else.
 """
 

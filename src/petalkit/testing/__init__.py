@@ -10,8 +10,12 @@ packets and be refused; every wait is on Trio's clock, so a mock clock makes an 
 With pytest the fixtures `petal_harness` and `memory_broker` are there without an import.
 
     _threads        holds an autojump clock while a thread is under way
-    _harness        `open_harness`
+    _sink           what comes out on one topic
+    _harness        `Harness`: sending, seeing, and changing the world
+    _opening        `open_harness`
     pytest_plugin   the fixtures
+
+It may import all but `compat` and `cli`. Begin with `_opening`.
 """
 
 from __future__ import annotations
@@ -20,5 +24,5 @@ from ..transports.memory import MemoryBroker as MemoryBroker
 from ..transports.memory import MemoryTransport as MemoryTransport
 from ..transports.memory import Observer as Observer
 from ._harness import Harness as Harness
-from ._harness import Sink as Sink
-from ._harness import open_harness as open_harness
+from ._opening import open_harness as open_harness
+from ._sink import Sink as Sink

@@ -1,7 +1,7 @@
-"""The harness: petals in the real runtime, on an in-process broker, in Trio's time.
+"""`Harness`: sending commands to petals, seeing what comes out, and changing the world around them.
 
-The rule: nothing here looks at a real clock or a random number, so a test with a mock clock gives
-the same history each time. Wall-clock time stamps are Trio's clock counted from a fixed day.
+The petals run in the real runtime, on an in-process broker, in Trio's time; `open_harness` puts
+them together.
 """
 
 from __future__ import annotations
@@ -9,29 +9,37 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any
 
-import attrs
 import msgspec
 import trio
 import trio.testing
 
-from .._authoring.petal import Petal
-from .._serving.runtime import Runtime, open_runtime
+from .._serving.runtime import Runtime
 from .._values.codec import Limits, decode_response, encode_command
 from .._values.messages import Identity, Message, Properties, Response
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
-from ..transports.memory import MemoryBroker, MemoryTransport, Observer
-from ._threads import guard_threads
+from ..transports.memory import MemoryBroker
+from ._sink import Sink
 
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)  # the wall clock when Trio's clock says 0
-ORGANIZATION_ID = "acme"
-DEVICE_ID = "Instance-1"
 CALL_TIMEOUT = 120.0  # seconds on Trio's clock; longer than a command's default timeout
 POLL_INTERVAL = 0.01  # seconds on Trio's clock
 CONNECT_TIMEOUT = 60.0  # seconds on Trio's clock
+
+_LIMITS = Limits(payload_max=16 * 1024 * 1024, depth_max=200, message_id_max=4096)
+
+
+class OrganizationSource:
+    """An organization ID that the test decides."""
+
+    def __init__(self, organization_id: str | None) -> None:
+        self.organization_id = organization_id
+
+    def __call__(self) -> str | None:
+        return self.organization_id
 
 
 class Harness:
@@ -44,7 +52,7 @@ class Harness:
     """
 
     def __init__(
-        self, broker: MemoryBroker, runtime: Runtime, settings: Settings, source: _Source
+        self, broker: MemoryBroker, runtime: Runtime, settings: Settings, source: OrganizationSource
     ) -> None:
         self.broker = broker
         self.runtime = runtime
@@ -255,93 +263,3 @@ class Harness:
 
     def _response(self, message: Message) -> Response:
         return decode_response(message.payload, _LIMITS)
-
-
-_LIMITS = Limits(payload_max=16 * 1024 * 1024, depth_max=200, message_id_max=4096)
-
-
-class Sink(Sequence[Mapping[str, Any]]):
-    """Messages of one topic, decoded, in order; grows while its block lasts."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def __len__(self) -> int:
-        return len(self._observer)
-
-    def __getitem__(self, index: Any) -> Any:
-        found = self._observer[index]
-        if isinstance(found, list):
-            return [msgspec.json.decode(message.payload) for message in found]
-        return msgspec.json.decode(found.payload)
-
-    async def wait(self, count: int) -> list[Any]:
-        """Wait until so many have come in all, and return all. The caller bounds it."""
-        return [msgspec.json.decode(one.payload) for one in await self._observer.wait(count)]
-
-
-class _Source:
-    """An organization ID that the test decides."""
-
-    def __init__(self, organization_id: str | None) -> None:
-        self.organization_id = organization_id
-
-    def __call__(self) -> str | None:
-        return self.organization_id
-
-
-@contextlib.asynccontextmanager
-async def open_harness(
-    *petals: Petal,
-    settings: Settings | None = None,
-    broker: MemoryBroker | None = None,
-    organization_id: str | None = ORGANIZATION_ID,
-    connected: bool = True,
-    now: Callable[[], float] | None = None,
-    restarts: bool = False,
-) -> AsyncGenerator[Harness]:
-    """Serve petals on an in-process broker for the length of an `async with` block.
-
-    Args:
-        petals: instances.
-        settings: None for the defaults. Without a device ID it gets `"Instance-1"`; its
-            organization ID, if it has one, is fixed, so that `set_organization` has no effect.
-        broker: None for a new one.
-        organization_id: what is known at the start; None for one that comes late.
-        connected: whether to wait until the first link is up; not done without an ID.
-        now: the device's own wall clock, in seconds since 1970, to see what it does when it is
-            wrong. None for one that agrees with `Harness.now`.
-        restarts: whether a petal that fails is started again, as the settings say. Not so by
-            default: a test is to see the failure, and `AllPetalsFailed` where no petal starts.
-            A petal with a `restart_policy` of its own keeps to that.
-
-    Raises:
-        RegistrationError, ConfigError, AllPetalsFailed: as `petalkit.open_runtime`.
-        trio.TooSlowError: the link was not up within 60 s on Trio's clock.
-    """
-    settings = settings or Settings()
-    source = _Source(organization_id)
-    if settings.organization_id is None:
-        settings = attrs.evolve(settings, organization_source=source)
-    if settings.device_id is None:
-        settings = attrs.evolve(settings, device_id=DEVICE_ID)
-    # These look at the real clock, or wait for a thread that does.
-    settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False, journal_commit_delay=0.0)
-    if not restarts:
-        settings = attrs.evolve(settings, petal_restart="never")
-    broker = broker or MemoryBroker()
-    base = EPOCH.timestamp()
-    with guard_threads() as watch:
-        async with open_runtime(
-            petals,
-            settings,
-            transport=MemoryTransport(broker, settings.protocol),
-            now=now or (lambda: base + trio.current_time()),
-            jitter=lambda: 1.0,
-        ) as runtime:
-            watch(runtime.thread_limiter)
-            harness = Harness(broker, runtime, settings, source)
-            if connected and (settings.organization_id is not None or organization_id is not None):
-                with trio.fail_after(CONNECT_TIMEOUT):
-                    await runtime.wait_connected()
-            yield harness

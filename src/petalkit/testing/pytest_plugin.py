@@ -39,7 +39,7 @@ if importlib.util.find_spec("pytest_trio") is not None:
         """Gives a function that serves petals until the test ends and returns their harness."""
         import trio
 
-        from ._harness import open_harness
+        from ._opening import open_harness
 
         done = trio.Event()
 

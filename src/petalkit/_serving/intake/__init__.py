@@ -8,7 +8,8 @@
     backlog        accepted, waiting in the ledger only
     disk_backlog   the same, on disk
     redelivery     copies: the first runs, once, and answers for all
-    admission      room, order, overflow
+    room           in channel, ledger and outbox
+    admission      what may be accepted is, or waits, or is refused
     judging        from a delivery to a command that may be accepted
     intake         reads one link, and knows when to stop reading
 

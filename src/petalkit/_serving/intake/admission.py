@@ -22,8 +22,9 @@ from ..dispatch.execution import Execution
 from ..ledger.contract import Ledger
 from .backlog import Backlog
 from .freshness import Freshness
-from .parked import PACKET_IDS, Parked, ParkedLine, limits_of
+from .parked import Parked, ParkedLine, limits_of
 from .refusals import Refusals, Request
+from .room import Room
 
 CANNOT_RECORD = "the device cannot write its journal"
 
@@ -68,6 +69,7 @@ class Admission:
         self._responses = refusals.responses
         self._outbox = refusals.responses.outbox
         self._limits = limits_of(settings)
+        self._room = Room(settings, self._queue, ledger, backlog, self._outbox)
         self._clock = trio.lowlevel.current_clock()
         self._admitting = False
         self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
@@ -83,12 +85,12 @@ class Admission:
     def admit(self, request: Request, spec: CommandSpec) -> None:
         """Accept a command that may be accepted, if there is room for it."""
         if self._queue.petals[spec.petal].failed:
-            self._refuse_unavailable(request, spec)
+            self._refusals.unavailable(request, spec.petal)
         elif spec.urgent:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self.parked or self._is_behind(spec) or not self._has_room(request, spec):
+        elif self.parked or self._room.is_behind(spec) or not self._room.reserve(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -98,30 +100,7 @@ class Admission:
         spec = self._table.lookup(name)
         return spec is not None and spec.urgent and not self.deaf
 
-    def _refuse_unavailable(self, request: Request, spec: CommandSpec) -> None:
-        """Its petal has failed: its sender, who waits, is told at once."""
-        text = f"petal {spec.petal!r} is not available"
-        self._refusals.refuse(request, ErrorCode.UNAVAILABLE, text)
-
     # -- there is room
-
-    def _is_behind(self, spec: CommandSpec) -> bool:
-        """Whether others wait in the backlog, which are first; not for what cannot wait there."""
-        return self._backlog.count > 0 and self._ledger.takes(spec)
-
-    def _has_room(self, request: Request, spec: CommandSpec) -> bool:
-        """Whether it can be accepted now; then the places of its answers are reserved."""
-        if not self._ledger.takes(spec):
-            # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
-            if self._queue.is_over_reserve:
-                return False
-        elif self._queue.is_full or not self._ledger.has_room:
-            return False
-        command, terms = request.command, request.terms
-        reply = terms is not None and terms.reply is not None
-        if reply or request.wait_ack:
-            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, terms))
-        return not command.wait_response or self._outbox.reserve()
 
     def _accept(self, request: Request, spec: CommandSpec) -> None:
         """There is room, and the places of response and receipt are reserved."""
@@ -187,10 +166,11 @@ class Admission:
             while self._queue.is_full and self._dispatcher.drop_oldest():
                 if self._waits_in_backlog(request, spec):
                     return
-            if not self._is_behind(spec) and self._has_room(request, spec):
+            if not self._room.is_behind(spec) and self._room.reserve(request, spec):
                 self._accept(request, spec)
                 return
-        if rule != "wait" or self._is_over_reserve():
+        over = self.reading_on or self._outbox.must_read  # else of the batch before the pause
+        if rule != "wait" or (over and self._room.is_used_up(self.parked)):
             self._refusals.refuse(request, ErrorCode.BUSY, "too many commands are waiting")
             return
         again = self.acknowledgements.comes_again(request.delivery)
@@ -212,15 +192,6 @@ class Admission:
             self._refusals.receipt(request, spec.petal)
         self.watch_room()
         return True
-
-    def _is_over_reserve(self) -> bool:
-        """Whether reading had to go on although the reserve is full, and cannot for ever."""
-        if not (self.reading_on or self._outbox.must_read):
-            return False  # one of the batch after which reading pauses
-        # The answer that is waited for may stand behind all that the broker has sent already, and
-        # its window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
-        parked = self.parked
-        return len(parked) >= PACKET_IDS or parked.size >= self._settings.channel_bytes
 
     def _withdrawn(self, delivery: Delivery) -> None:
         """The transport has told the sender that it was not taken: it is parked no more."""
@@ -276,10 +247,10 @@ class Admission:
             self._refusals.refuse(request, *objection)
         elif self._queue.petals[parked.spec.petal].failed:
             self.parked.pop_first()
-            self._refuse_unavailable(request, parked.spec)
+            self._refusals.unavailable(request, parked.spec.petal)
         elif self._waits_in_backlog(request, parked.spec):
             self.parked.pop_first()
-        elif not self._is_behind(parked.spec) and self._has_room(request, parked.spec):
+        elif not self._room.is_behind(parked.spec) and self._room.reserve(request, parked.spec):
             self.parked.pop_first()
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now

@@ -121,6 +121,10 @@ class Refusals:
         """It could not be answered if it were run."""
         self.refuse(request, ErrorCode.BUSY, "there is no room for one more response")
 
+    def unavailable(self, request: Request, petal: str) -> None:
+        """Its petal has failed: its sender, who waits, is told at once."""
+        self.refuse(request, ErrorCode.UNAVAILABLE, f"petal {petal!r} is not available")
+
     def stopping(self, request: Request) -> None:
         """It came too late for this process."""
         self.refuse(request, ErrorCode.SHUTTING_DOWN, "the device is shutting down")

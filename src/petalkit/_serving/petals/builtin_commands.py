@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import attrs
 
+from ..._authoring.command import command
 from ..._authoring.declared import RESERVED_PREFIX
-from ..._authoring.petal import Petal, command
+from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandTable
 from ..._values.statistics import Statistics
 from ..._values.version import __version__

@@ -4,7 +4,9 @@
     reach               settings that do nothing on some transport
     proxies             an HTTP proxy, and what the environment says of it
     server_references   another server that a broker names, and which may be followed
-    settings            the fields
+    fields              how a setting is declared
+    groups/             the fields, by subject
+    settings            all groups as one, and what two settings say together
 
-Begin with `settings`.
+Begin with `settings`; a new setting goes to its group in `groups/`.
 """

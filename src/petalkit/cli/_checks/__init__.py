@@ -11,7 +11,8 @@
     plan          all of them in order, and which needs which
 
 The rules: every wait has a limit; nothing is changed, on the device or at the broker; nothing
-that is secret and no payload comes into a text.
+that is secret and no payload comes into a text. Begin with `plan`, where a new check
+of the broker is a line; those of the machine are called by `.._doctor`.
 """
 
 from __future__ import annotations

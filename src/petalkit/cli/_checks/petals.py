@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from ..._authoring.foreign import attribute_of
+from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import build_table
 from ..._values.errors import PetalkitError

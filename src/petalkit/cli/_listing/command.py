@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..._authoring.binding import EMPTY
-from ..._authoring.foreign import attribute_of, doc_of
+from ..._authoring.inspection.foreign import attribute_of, doc_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandSpec, CommandTable, build_table
 from ..._serving.process.logs import configure_logging

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ..._authoring.foreign import attribute_of, doc_of, is_abstract, is_class
+from ..._authoring.inspection.foreign import attribute_of, doc_of, is_abstract, is_class
 from ..._authoring.petal import Petal
 from .._errors import UsageError
 from .importing import attribute, import_place

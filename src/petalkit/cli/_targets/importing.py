@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..._authoring.foreign import attribute_of
+from ..._authoring.inspection.foreign import attribute_of
 from .._errors import UsageError
 from .._settings.loading import near_match
 from .guarding import TRY_HOST_COMPAT, Missing, guarded

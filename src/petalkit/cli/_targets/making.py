@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 from ..._authoring.declared import check_petal
-from ..._authoring.foreign import attribute_of, is_abstract, is_class
+from ..._authoring.inspection.foreign import attribute_of, is_abstract, is_class
 from ..._authoring.petal import Petal
 from .._errors import UsageError
 from .guarding import TRY_HOST_COMPAT, guarded

@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from ..._authoring.foreign import attribute_of
+from ..._authoring.inspection.foreign import attribute_of
 from .._errors import UsageError
 
 

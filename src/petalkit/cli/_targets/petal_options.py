@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from ..._authoring.foreign import attribute_of, is_class
+from ..._authoring.inspection.foreign import attribute_of, is_class
 from ..._values.structuring import CannotBuild, field_errors, make_converter, types_of
 from ..._values.types.hints import Unresolved, bind, lineage, resolve, type_name
 from .._errors import UsageError

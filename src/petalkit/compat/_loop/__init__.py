@@ -1,8 +1,9 @@
 """The asyncio loop of one petal.
 
-    calls     tasks, and on whose behalf each runs
-    threads   worker threads beside it
-    loop      trio-asyncio, hardened
+    calls       tasks, and on whose behalf each runs
+    threads     worker threads beside it
+    hardening   what a petal's loop does differently from trio-asyncio's
+    loop        that loop, and the end of all that runs in it
 
-Begin with `loop`.
+It knows asyncio, and nothing of commands. Begin with `loop`.
 """

@@ -9,11 +9,9 @@ itself, ends the whole loop at the first, and waits for the last without a limit
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import functools
 import logging
-import signal
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,10 +20,10 @@ import trio
 
 from ...transports._trio_asyncio import trio_asyncio
 from .calls import Call, Owner, owner, run_call
+from .hardening import contain_exits, keep_signals, take_all_executors
 
 logger = logging.getLogger("petalkit.compat")
 
-THREADS = 32  # worker threads of one petal's default executor; more calls wait for one
 CANCEL_LIMIT = 2.0  # seconds that a cancelled call of a petal gets to end, while it is served
 
 
@@ -205,49 +203,6 @@ def _set(event: trio.Event, _: asyncio.Task[Any]) -> None:
     event.set()
 
 
-class _Executor(trio_asyncio.TrioExecutor):  # type: ignore[misc]
-    """Threads that are not waited for when their call is cancelled, as asyncio has it."""
-
-    def __init__(self, petal: str) -> None:
-        super().__init__(limiter=trio.CapacityLimiter(THREADS))
-        self._name = f"petal {petal}"
-
-    async def submit(self, func: Callable[..., Any], *args: Any) -> Any:
-        return await trio.to_thread.run_sync(
-            func, *args, limiter=self._limiter, abandon_on_cancel=True, thread_name=self._name
-        )
-
-
-def _contain_exits(petal_loop: PetalLoop, loop: Any) -> None:
-    """`sys.exit()` in a task or a callback comes through asyncio, and would end the whole loop."""
-    step = loop._main_loop_one
-
-    async def one_step(no_wait: bool = False) -> None:
-        try:
-            await step(no_wait)
-        except trio_asyncio._base.TrioAsyncioExit:
-            raise  # how trio-asyncio stops it
-        except SystemExit as error:
-            text = "an exit in a task or a callback, which ends nothing here"
-            petal_loop.report(loop, {"message": text, "exception": error})
-
-    loop._main_loop_one = one_step
-
-
-def _keep_signals(name: str, loop: Any) -> None:
-    """Signals are the process's, and a petal is not: two of them would take them from each other,
-    and one that ends would leave a handler behind that nobody serves.
-    """
-
-    def add_signal_handler(number: int, callback: Callable[..., Any], *arguments: Any) -> None:
-        extra = {"petal": name}
-        text = "petal %r wants to handle %s: not done; override shutdown() for the process's end"
-        logger.error(text, name, signal.Signals(number).name, extra=extra)
-
-    loop.add_signal_handler = add_signal_handler
-    loop.remove_signal_handler = lambda number: False
-
-
 def _keep_task_factory(petal_loop: PetalLoop, loop: Any) -> None:
     """A petal may make its tasks in its own way; they have their owners all the same."""
     loop.set_task_factory(petal_loop.make_task)
@@ -257,26 +212,6 @@ def _keep_task_factory(petal_loop: PetalLoop, loop: Any) -> None:
 
     loop.set_task_factory = set_task_factory
     loop.get_task_factory = lambda: petal_loop.factory
-
-
-def _take_all_executors(name: str, loop: Any) -> None:
-    """trio-asyncio runs nothing in executors of other kinds; petals bring their own."""
-    in_trio = loop.run_in_executor
-    default: concurrent.futures.Executor | None = None
-
-    def run_in_executor(executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-        executor = default if executor is None else executor
-        if executor is None or isinstance(executor, trio_asyncio.TrioExecutor):
-            return in_trio(executor, function, *arguments)
-        return asyncio.wrap_future(executor.submit(function, *arguments), loop=loop)
-
-    def set_default_executor(executor: concurrent.futures.Executor) -> None:
-        nonlocal default
-        default = executor
-
-    loop.run_in_executor = run_in_executor
-    loop.set_default_executor = set_default_executor
-    loop._default_executor = _Executor(name)
 
 
 @asynccontextmanager
@@ -293,9 +228,9 @@ async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
         petal_loop = PetalLoop(name, loop)
         loop.set_exception_handler(petal_loop.report)
         _keep_task_factory(petal_loop, loop)
-        _take_all_executors(name, loop)
-        _keep_signals(name, loop)
-        _contain_exits(petal_loop, loop)
+        take_all_executors(name, loop)
+        keep_signals(name, loop)
+        contain_exits(petal_loop.report, loop)
         try:
             yield petal_loop
         finally:

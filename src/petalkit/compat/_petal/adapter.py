@@ -17,7 +17,7 @@ import trio
 
 from ..._authoring.context import CommandContext, OwnWords, PetalHost
 from ..._authoring.declared import CommandOptions
-from ..._authoring.foreign import attribute_of
+from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal as NativePetal
 from ..._authoring.registry import CommandResolver, CommandSpec, make_spec
 from ..._values.messages import Command

@@ -8,5 +8,6 @@
     tls       handshake and certificate
     broker    CONNECT, and what the broker grants
 
-They may import what is beside this folder.
+They may import what is beside this folder. Begin with `broker`; `..plan` has
+their order.
 """

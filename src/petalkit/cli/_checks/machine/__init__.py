@@ -4,5 +4,5 @@
     journal    the journal's file, and who uses it
     identity   organization and device
 
-They may import what is beside this folder, and nothing of `broker/`.
+They may import what is beside this folder, and nothing of `broker/`. Begin with `files`.
 """

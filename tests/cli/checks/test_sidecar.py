@@ -20,13 +20,11 @@ import trustme
 
 from petalkit.cli._checks.plan import BROKER, DEVICE
 
-from ..brokers import Mosquitto, free_port
-from ..sidecar_client import SidecarProcess
-from .doctor_kit import Doctor
-from .test_processes import Program
-
-WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
-RunCli = Callable[..., Any]
+from ...brokers import Mosquitto, free_port
+from ...sidecar_client import SidecarProcess
+from ..conftest import RunCli
+from ..programs import WHO, Program
+from .kit import Doctor
 
 
 class Web:

@@ -18,9 +18,9 @@ from petalkit.cli._checks.case import Case
 from petalkit.cli._checks.plan import examine
 from petalkit.cli._checks.values import Check, Verdict
 
-from ..brokers import Certificates, Mosquitto, free_port
-from ..transports.scripted_proxy import ScriptedProxy, open_proxy
-from ..websocket_bridge import open_bridge
+from ...brokers import Certificates, Mosquitto, free_port
+from ...transports.scripted_proxy import ScriptedProxy, open_proxy
+from ...websocket_bridge import open_bridge
 
 pytestmark = pytest.mark.trio
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from petalkit.cli._errors import UsageError
 from petalkit.cli._targets.places import ENTRY_POINT_GROUP
 from petalkit.cli._targets.targets import load_targets
 
-Write = Callable[[str, str], Path]
+from .conftest import Write
 
 TUNED = """
 import dataclasses
@@ -48,17 +46,6 @@ def unannotated(rate=3.0):
 
 instance = Tuned(9.0)
 """
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write_file(name: str, text: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    return write_file
 
 
 def one(target: str, table: dict[str, Any] | None = None) -> Any:

@@ -11,8 +11,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .._values.errors import RegistrationError
-from .._values.types.hints import bind, lineage, resolve
+from ..._values.errors import RegistrationError
+from ..._values.types.hints import bind, lineage, resolve
 from .foreign import attribute_of
 
 Handler = Callable[..., Any]

@@ -23,11 +23,11 @@ from petalkit._values.topics import TopicFilter
 from petalkit.cli._checks.broker import network as _network
 from petalkit.transports import ConnectOptions, create_transport
 
-from ..brokers import Certificates, Mosquitto, free_port
-from .doctor_kit import Doctor, quick
-from .test_processes import Program
+from ...brokers import Certificates, Mosquitto, free_port
+from ..conftest import RunCli
+from ..programs import WHO, Program
+from .kit import Doctor, quick
 
-WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
 BASE = "org/acme/device/Instance-1"
 SESSION = "petalkit-acme-Instance-1"
 WIRES = pytest.mark.parametrize(
@@ -35,7 +35,6 @@ WIRES = pytest.mark.parametrize(
     [("--protocol", "3.1.1"), ("--protocol", "5"), ("--transport", "native")],
     ids=["3.1.1", "5", "native"],
 )
-RunCli = Callable[..., Any]
 Start = Callable[..., Mosquitto]
 
 

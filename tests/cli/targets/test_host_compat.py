@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from petalkit.cli._options import HostOptions
 from petalkit.cli._settings.loading import load
 from petalkit.cli._targets.host_petals import HostPetals, ProxyTarget, open_host
 from petalkit.cli._targets.targets import load_targets
-from petalkit.compat import _install
 
-from .conftest import RunCli
+from ..conftest import RunCli
+from .conftest import Write
 
-Write = Callable[[str, str], Path]
+pytestmark = pytest.mark.usefixtures("host_names")
 
 PLUGIN = '''
 from petal_app_manager.plugins.base import Petal
@@ -76,25 +75,6 @@ class Abstract(abc.ABC):
     @abc.abstractmethod
     def start(self): ...
 """
-
-
-@pytest.fixture(autouse=True)
-def undone() -> Iterator[None]:
-    """No names of the host before a test, and none after it."""
-    _install._uninstall()
-    yield
-    _install._uninstall()
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write_file(name: str, text: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    return write_file
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from .._values.errors import RegistrationError
-from .._values.settings.settings import RESTART_POLICIES
+from ..._values.errors import RegistrationError
+from ..._values.settings.settings import RESTART_POLICIES
+from ..unknown_keys import RULES
 from .foreign import attribute_of
-from .unknown_keys import RULES
 
 _OURS = "petalkit."
 _LIKE = 0.6

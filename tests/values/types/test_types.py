@@ -29,14 +29,11 @@ import pytest
 import typing_extensions
 
 from petalkit import CommandError, forbid_extra_keys, make_converter
-from petalkit._values.structuring import CannotBuild, field_errors, types_of
+from petalkit._values.structuring import field_errors, types_of
 
-converter = make_converter()
+from .kit import refusal, take
+
 T = TypeVar("T")
-
-
-def take(annotation: Any, value: Any) -> Any:
-    return types_of(converter).node(annotation).structure(value)
 
 
 def errors(annotation: Any, value: Any) -> dict[str, str]:
@@ -45,12 +42,6 @@ def errors(annotation: Any, value: Any) -> dict[str, str]:
     found = field_errors(caught.value, "data")
     assert len({one["path"] for one in found}) == len(found)
     return {one["path"]: one["message"] for one in found}
-
-
-def refusal(annotation: Any) -> str:
-    with pytest.raises(CannotBuild) as caught:
-        types_of(converter).node(annotation)
-    return str(caught.value)
 
 
 # -- forward references, and optionals of what is within models

@@ -15,26 +15,15 @@ import msgspec
 import pydantic
 import pytest
 
-from petalkit import make_converter
-from petalkit._values.structuring import CannotBuild, field_errors, types_of
+from petalkit._values.structuring import field_errors, types_of
 
-converter = make_converter()
-
-
-def take(annotation: Any, value: Any) -> Any:
-    return types_of(converter).node(annotation).structure(value)
+from .kit import converter, refusal, take
 
 
 def told(annotation: Any, value: Any) -> list[str]:
     with pytest.raises(Exception) as caught:  # noqa: PT011
         take(annotation, value)
     return [f"{one['path']} {one['message']}" for one in field_errors(caught.value, "data")]
-
-
-def refusal(annotation: Any) -> str:
-    with pytest.raises(CannotBuild) as caught:
-        types_of(converter).node(annotation)
-    return str(caught.value)
 
 
 def even(value: int) -> bool:

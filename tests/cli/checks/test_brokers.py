@@ -27,8 +27,8 @@ from petalkit.transports import ConnectOptions, Link
 from petalkit.transports._connecting.tls import Address
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
-from ..transports import fake_broker
-from ..transports.fake_broker import Peer, connack, open_fake_broker
+from ...transports import fake_broker
+from ...transports.fake_broker import Peer, connack, open_fake_broker
 
 pytestmark = pytest.mark.trio
 

@@ -18,11 +18,9 @@ from petalkit.cli._settings.loading import load
 from petalkit.cli._targets.targets import find_petals, load_targets
 from petalkit.testing import open_harness
 
-from ..brokers import Mosquitto
-from .conftest import RunCli
-from .test_processes import WHO, Start, petalkit, start
-
-__all__ = ["start"]  # a fixture
+from ...brokers import Mosquitto
+from ..conftest import RunCli
+from ..programs import WHO, Start, petalkit
 
 GOOD = """
 from petalkit import Petal, command

@@ -9,21 +9,18 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from petalkit.compat import _install
+from ...brokers import Certificates
+from ..conftest import RunCli
+from .kit import Doctor
 
-from ..brokers import Certificates
-from .doctor_kit import Doctor
-
-RunCli = Callable[..., Any]
 NOWHERE = ("--broker", "mqtts://127.0.0.1:1")
 DEVICE = ("--device-id", "Instance-1")
 WHO = ("--organization-id", "acme", *DEVICE)
@@ -434,14 +431,6 @@ def test_a_petal_that_prints_does_not_spoil_the_document(
 
 
 # -- petals of the host
-
-
-@pytest.fixture
-def host_names() -> Iterator[None]:
-    """No names of the host before a test, and none after it."""
-    _install._uninstall()
-    yield
-    _install._uninstall()
 
 
 GUIDE = """

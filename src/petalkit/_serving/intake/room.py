@@ -1,0 +1,66 @@
+"""Room for one more command: in the channel, in the ledger, and for its answers in the outbox."""
+
+from __future__ import annotations
+
+from ..._authoring.registry import CommandSpec
+from ..._values.request import wants_usual
+from ..._values.settings.settings import Settings
+from ..dispatch import queue
+from ..dispatch.execution import Execution
+from ..ledger.contract import Ledger
+from ..sending.outbox import Outbox
+from .backlog import Backlog
+from .parked import PACKET_IDS, ParkedLine
+from .refusals import Request
+
+
+class Room:
+    """See the module.
+
+    Args:
+        settings: bounds.
+        channel: of commands that are accepted and have not started.
+        ledger: has to put them down.
+        backlog: those in it stand before what comes.
+        outbox: has the places of answers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        channel: queue.Backlog,
+        ledger: Ledger[Execution],
+        backlog: Backlog,
+        outbox: Outbox,
+    ) -> None:
+        self._bytes = settings.channel_bytes
+        self._channel = channel
+        self._ledger = ledger
+        self._backlog = backlog
+        self._outbox = outbox
+
+    def is_behind(self, spec: CommandSpec) -> bool:
+        """Whether others wait in the backlog, which are first; not for what cannot wait there."""
+        return self._backlog.count > 0 and self._ledger.takes(spec)
+
+    def reserve(self, request: Request, spec: CommandSpec) -> bool:
+        """Whether a command can be accepted now; then the places of its answers are reserved."""
+        if not self._ledger.takes(spec):
+            # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
+            if self._channel.is_over_reserve:
+                return False
+        elif self._channel.is_full or not self._ledger.has_room:
+            return False
+        command, terms = request.command, request.terms
+        reply = terms is not None and terms.reply is not None
+        if reply or request.wait_ack:
+            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, terms))
+        return not command.wait_response or self._outbox.reserve()
+
+    def is_used_up(self, parked: ParkedLine) -> bool:
+        """Whether reading had to go on although the reserve is full, and cannot for ever.
+
+        The answer that is waited for may stand behind all that the broker has sent already, and its
+        window is no bound: mosquitto 2.0 sends thousands while PUBACKs flow.
+        """
+        return len(parked) >= PACKET_IDS or parked.size >= self._bytes

@@ -1,0 +1,24 @@
+"""Duplicates: finished commands that are remembered."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..checks import at_least, seconds
+from ..fields import MIB, setting
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class DuplicateSettings:
+    """Duplicates: finished commands that are remembered."""
+
+    duplicate_window: int = setting(
+        1000, "Finished commands that are remembered.", check=at_least(0)
+    )
+    duplicate_age: float = setting(3600.0, "How long they are remembered.", unit="s", check=seconds)
+    duplicate_bytes: int = setting(
+        16 * MIB,
+        "Bytes of commands and responses remembered, at most.",
+        unit="bytes",
+        check=at_least(0),
+    )
