@@ -16,7 +16,7 @@ from petalkit import ConnectFailed, PayloadError, Settings
 from petalkit._values.errors import ErrorCode
 from petalkit._values.messages import Identity, Response
 from petalkit._values.version import __version__
-from petalkit.cli import _call, main
+from petalkit.cli import _call, _make_app, main
 from petalkit.client import CallTimeout
 
 from .conftest import RunCli
@@ -34,6 +34,17 @@ def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) ->
     assert outcome.code == 0
     assert outcome.out.startswith(f"Usage: petalkit {command}")
     assert command in run_cli("--help").out
+
+
+@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "journal", "demo"])
+def test_a_command_is_the_same_where_only_it_is_loaded(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for app in (_make_app(), _make_app(command)):
+        app([command, "--help"], exit_on_error=False, result_action="return_value")
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != ""
 
 
 def test_the_help_of_run_names_the_settings_and_no_password(run_cli: RunCli) -> None:

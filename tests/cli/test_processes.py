@@ -22,6 +22,20 @@ from .programs import LIMIT, SLOW, WHO, Program, Start, petalkit, serve
 pytestmark = pytest.mark.process
 
 
+def test_a_command_does_not_load_what_another_needs() -> None:
+    """Every start would pay for it: a tenth of a second on a small machine."""
+    code = (
+        "import sys; from petalkit.cli import main; main(['call', '--help']); print(*sys.modules)"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=True
+    )
+    loaded = set(completed.stdout.splitlines()[-1].split())
+    assert "petalkit.cli._call" in loaded
+    others = ("_run", "_listing.command", "_doctor", "_journal.command", "_demo")
+    assert loaded.isdisjoint(f"petalkit.cli.{name}" for name in others)
+
+
 def test_the_console_script_is_installed() -> None:
     script = Path(sys.executable).parent / "petalkit"
     completed = subprocess.run(

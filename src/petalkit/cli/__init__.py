@@ -36,14 +36,8 @@ from rich.console import Console
 from .._serving.process.leaving import limit_exit
 from .._values.errors import ConfigError, PetalkitError, RegistrationError
 from .._values.version import __version__
-from ._call import call
-from ._demo import demo
-from ._doctor import doctor
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._journal.command import make_app as make_journal_app
-from ._listing.command import list_commands
 from ._options import GENERAL, HOST_PROXY, with_host_proxy
-from ._run import run
 
 __all__ = ["main"]
 
@@ -64,7 +58,55 @@ _SECRETS = {  # what somebody may take for an option
 }
 
 
-def _make_app() -> App:
+def _add_run(app: App) -> None:
+    from ._run import run
+
+    app.command(run, usage="Usage: petalkit run TARGET... [OPTIONS]")
+
+
+def _add_list(app: App) -> None:
+    from ._listing.command import list_commands
+
+    app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
+
+
+def _add_call(app: App) -> None:
+    from ._call import call
+
+    app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
+
+
+def _add_doctor(app: App) -> None:
+    from ._doctor import doctor
+
+    app.command(doctor, usage="Usage: petalkit doctor [TARGET...] [OPTIONS]")
+
+
+def _add_journal(app: App) -> None:
+    from ._journal.command import make_app
+
+    app.command(make_app())
+
+
+def _add_demo(app: App) -> None:
+    from ._demo import demo
+
+    app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
+
+
+# Each loads its module only when it is asked for: what another needs costs a start for nothing.
+_COMMANDS = {
+    "run": _add_run,
+    "list": _add_list,
+    "call": _add_call,
+    "doctor": _add_doctor,
+    "journal": _add_journal,
+    "demo": _add_demo,
+}
+
+
+def _make_app(command: str | None = None) -> App:
+    """Make the command line: of one command, or of all, where it is none that there is."""
     app = App(
         name="petalkit",
         help=_HELP,
@@ -75,12 +117,8 @@ def _make_app() -> App:
         console=Console(highlight=False),
         error_console=Console(stderr=True, highlight=False),
     )
-    app.command(run, usage="Usage: petalkit run TARGET... [OPTIONS]")
-    app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
-    app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
-    app.command(doctor, usage="Usage: petalkit doctor [TARGET...] [OPTIONS]")
-    app.command(make_journal_app())
-    app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
+    for add in [_COMMANDS[command]] if command in _COMMANDS else _COMMANDS.values():
+        add(app)
     return app
 
 
@@ -112,7 +150,7 @@ def _run_command(arguments: Sequence[str]) -> int:
             )
             report(text, kind="warning")
     try:
-        code = _make_app()(
+        code = _make_app(tokens[0] if tokens else None)(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
         if sys.stdout is not None:  # as it is where it was closed before the start

@@ -20,7 +20,7 @@ from petalkit.testing import open_harness
 
 from ...brokers import Mosquitto
 from ..conftest import RunCli
-from ..programs import WHO, Start, petalkit
+from ..programs import WHO, Start
 
 GOOD = """
 from petalkit import Petal, command
@@ -350,7 +350,10 @@ async def test_what_goes_wrong_while_it_is_served_hurts_nobody_else(
 
 @pytest.mark.process
 @pytest.mark.broker
-def test_the_program_serves_the_rest(with_bugs: Path, start: Start, mosquitto: Mosquitto) -> None:
+def test_the_program_serves_the_rest(
+    with_bugs: Path, start: Start, mosquitto: Mosquitto, run_cli: RunCli
+) -> None:
+    """It is a process of its own; its callers need not be: the same `petalkit call`, in this one."""
     program = start(
         "run",
         "petals",
@@ -363,14 +366,15 @@ def test_the_program_serves_the_rest(with_bugs: Path, start: Start, mosquitto: M
         "never",
     )
     program.wait_line("connected")
+    to = ("--broker", mosquitto.url, *WHO)
     for name in HEALTHY:
-        assert petalkit("call", name, "--broker", mosquitto.url, *WHO).returncode == 0
+        assert run_cli("call", name, *to).code == 0
     for stem, (_, code, _) in BUGS.items():
-        called = petalkit("call", f"{stem.replace('_', '-')}/go", "--broker", mosquitto.url, *WHO)
-        assert (called.returncode == 0) == (code is None), stem
-        assert code is None or code in called.stderr + called.stdout, stem
+        called = run_cli("call", f"{stem.replace('_', '-')}/go", *to)
+        assert (called.code == 0) == (code is None), stem
+        assert code is None or code in called.err + called.out, stem
     for name in HEALTHY:
-        assert petalkit("call", name, "--broker", mosquitto.url, *WHO).returncode == 0
+        assert run_cli("call", name, *to).code == 0
     program.process.terminate()
     assert program.wait() == 0
     log = "".join(program.lines)
