@@ -8,6 +8,7 @@
     mistakes       what Python lets pass in the class of a petal, and has no effect
     declared       what a petal says of itself, and what of it cannot be used
     returning      what a handler declares that it returns, and whether it does
+    arguments      the arguments of a command, made of its `data`
     binding        how a handler's parameters are bound, resolved once
     registry       the table of commands
     petal          `Petal` and `@command`
