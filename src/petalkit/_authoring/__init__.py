@@ -6,6 +6,7 @@
     collecting     which methods of a class are commands, and who marked them
     declared       what a petal and `@command` say, and what of it cannot be used
     returning      what a handler declares that it returns, and whether it does
+    arguments      the arguments of a command, made of its `data`
     binding        how a handler's parameters are bound, resolved once
     registry       the table of commands
     command        `@command`

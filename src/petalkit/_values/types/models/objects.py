@@ -96,16 +96,15 @@ def _structure(
 ) -> Structure:
     construct: Callable[..., Any] = dict if model.kind == "TypedDict" else model.cls
     closed, tag = model.closed, model.tag
+    makes_some = any(default is not None for *_, default in fields)
 
     def structure(value: Any) -> Any:
         if type(value) is not dict and not isinstance(value, Mapping):
             raise expected("an object", value)
         arguments: dict[str, Any] = {}
         problems: list[Problem] | None = None
-        taken = 0
         for wire, name, exact, convert, required, default in fields:
             if wire in value:
-                taken += 1
                 try:
                     item = value[wire]
                     arguments[name] = item if type(item) is exact else convert(item)
@@ -117,7 +116,8 @@ def _structure(
                 problems.append(Problem(f".{wire}", MISSING, MISSING))
             elif default is not None:
                 arguments[name] = default()
-        if taken != len(value) and not known.issuperset(value):
+        # As many as were taken, unless some were not sent and made.
+        if (makes_some or len(arguments) != len(value)) and not known.issuperset(value):
             if closed:
                 problems = (problems or []) + unknown_keys(value, known)
             else:
