@@ -360,7 +360,7 @@ class Runtime:
         try:
             if left:
                 await wait_any(self._identity.wait, self._stop_requested.wait)
-                self._intake.admission.restore(left)
+                self._intake.restore(left)
             await self._supervisor.run()
         except Exception as error:
             self._crash = error

@@ -219,12 +219,6 @@ class Admission:
         else:
             self.watch_room()
 
-    def restore(self, count: int) -> None:
-        """Take up so many commands that an earlier run has left."""
-        if count:
-            self._backlog.restore(count)
-            self.take_up_waiting()
-
     def admit_parked(self) -> None:
         """Accept what was parked, in order, as far as there is room now."""
         if self._admitting:  # what is done here makes room, which is told here

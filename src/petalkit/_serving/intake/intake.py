@@ -56,6 +56,7 @@ class Intake:
         refusals: Refusals,
     ) -> None:
         self._settings = settings
+        self._backlog = backlog
         self._recent = refusals.recent
         self._outbox = refusals.responses.outbox
         self._counters = refusals.responses.counters
@@ -76,6 +77,12 @@ class Intake:
     def held(self) -> int:
         """Commands read but neither accepted nor acknowledged."""
         return len(self.admission.parked)
+
+    def restore(self, count: int) -> None:
+        """Take up so many commands that an earlier run has left."""
+        if count:
+            self._backlog.restore(count)
+            self.admission.take_up_waiting()
 
     # -- reading
 
