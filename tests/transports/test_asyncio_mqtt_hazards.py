@@ -23,6 +23,7 @@ from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports import _base_link as base_link
 from petalkit.transports._connecting.tls import Address
+from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES
 from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._client import HardenedClient, Wire
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
@@ -145,7 +146,7 @@ async def test_s04_a_session_replayed_right_after_connack_is_delivered() -> None
 
 async def test_s05_acknowledged_by_hand_in_order_and_nothing_dropped() -> None:
     """Take out `manual_ack=True`: paho acknowledges by itself."""
-    total = 5 * base_link.BUFFER_MESSAGES
+    total = 5 * BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*numbered(1, total))
@@ -263,7 +264,7 @@ async def test_s09_a_link_that_nobody_reads_is_pinged_and_not_judged(
     mock_clock: trio.testing.MockClock,
 ) -> None:
     """Take out `pause` and `resume`: the silence of our own making kills the link."""
-    total = 3 * base_link.BUFFER_MESSAGES
+    total = 3 * BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*numbered(1, total))
@@ -276,7 +277,7 @@ async def test_s09_a_link_that_nobody_reads_is_pinged_and_not_judged(
     ):
         peer = broker.peers[0]
         assert isinstance(link, AsyncioLink)
-        await until(lambda: len(link._inbox.deliveries) == base_link.BUFFER_MESSAGES)
+        await until(lambda: len(link._inbox.deliveries) == BUFFER_MESSAGES)
         for pings in range(1, 6):
             mock_clock.jump(20)
             await until(lambda wanted=pings: len(peer.of(PINGREQ)) >= wanted)

@@ -13,6 +13,7 @@ from petalkit._values.settings.settings import Settings
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Delivery, Link
 from petalkit.transports import _base_link as base_link
+from petalkit.transports._receiving.bounded_inbox import BUFFER_BYTES, BUFFER_MESSAGES
 from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 from petalkit.transports.asyncio_mqtt._outgoing import Outgoing
@@ -349,7 +350,7 @@ async def test_no_suback_in_time(mock_clock: trio.testing.MockClock) -> None:
 
 async def test_a_suback_behind_a_replayed_session_is_found() -> None:
     """Take out `WAITING_FACTOR`: reading stops before the SUBACK, and nobody receives yet."""
-    total = 3 * base_link.BUFFER_MESSAGES
+    total = 3 * BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*[publish(n, b"%d" % n) for n in range(1, total + 1)])
@@ -373,7 +374,7 @@ async def test_a_suback_behind_a_replayed_session_is_found() -> None:
 
 async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
     """Take out `paused` in `on_message`: everything is read into memory."""
-    total = 20 * base_link.BUFFER_MESSAGES
+    total = 20 * BUFFER_MESSAGES
 
     async def script(peer: Peer) -> None:
         await peer.accept(*[publish(0, b"%d" % n) for n in range(total)])
@@ -388,7 +389,7 @@ async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
         with trio.fail_after(LIMIT):
             while len(found) < total:
                 batch = await link.receive()
-                assert len(batch) <= base_link.BUFFER_MESSAGES
+                assert len(batch) <= BUFFER_MESSAGES
                 found += batch
         assert [int(each.payload) for each in found] == list(range(total))
 
@@ -408,7 +409,7 @@ async def test_a_loss_in_the_wake_up_in_which_reading_goes_on(
         parse(link)
 
     async def script(peer: Peer) -> None:
-        await peer.accept(*[publish(0, b"") for _ in range(3 * base_link.BUFFER_MESSAGES)])
+        await peer.accept(*[publish(0, b"") for _ in range(3 * BUFFER_MESSAGES)])
         await peer.serve()
 
     async with (
@@ -440,7 +441,7 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
         with trio.fail_after(LIMIT):
             while count < 10:
                 batch = await link.receive()
-                assert sum(len(each.payload) for each in batch) < base_link.BUFFER_BYTES + 300_000
+                assert sum(len(each.payload) for each in batch) < BUFFER_BYTES + 300_000
                 count += len(batch)
 
 
@@ -664,7 +665,7 @@ async def test_a_full_socket_is_waited_for() -> None:
 
 async def test_leaving_with_unread_bytes_still_says_goodbye() -> None:
     """Take out the reading in `leave`: the kernel's reset overtakes the DISCONNECT."""
-    total = 20 * base_link.BUFFER_MESSAGES
+    total = 20 * BUFFER_MESSAGES
     goodbye = trio.Event()
 
     async def script(peer: Peer) -> None:

@@ -15,6 +15,7 @@ from petalkit._values.messages import Message
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports import _base_link as base_module
+from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES, WAITING_FACTOR
 from petalkit.transports.native._link import LAST_WORDS, UNTOLD_MAX, WRITE_SIZE
 
 from .scripted_peer import (
@@ -351,7 +352,7 @@ async def test_a_write_that_fails_tells_the_reason_that_waits_to_be_read(
     network: Network, autojump_clock: MockClock
 ) -> None:
     """The broker says why and closes; the client, which does not read now, writes first."""
-    many = [publish(n) for n in range(1, base_module.BUFFER_MESSAGES + 1)]
+    many = [publish(n) for n in range(1, BUFFER_MESSAGES + 1)]
     network.greet(ACCEPTED, *many)
     async with network.transport.connect(OPTIONS) as link:
         await wait_all_tasks_blocked()
@@ -388,11 +389,11 @@ async def test_while_nobody_receives_reading_stops_with_a_bound(
         feeder = Feeder(network)
         nursery.start_soon(feeder.run)
         await wait_all_tasks_blocked()
-        assert feeder.sent <= base_module.BUFFER_MESSAGES + 1
+        assert feeder.sent <= BUFFER_MESSAGES + 1
         found = numbers(list(await link.receive()))
-        assert len(found) == base_module.BUFFER_MESSAGES
+        assert len(found) == BUFFER_MESSAGES
         await wait_all_tasks_blocked()
-        assert feeder.sent > base_module.BUFFER_MESSAGES + 1  # it goes on
+        assert feeder.sent > BUFFER_MESSAGES + 1  # it goes on
         found += numbers(await collect(link, 1000))
         assert found == list(range(1, len(found) + 1))
 
@@ -413,7 +414,7 @@ async def test_while_a_suback_is_awaited_it_reads_on(
 ) -> None:
     """A SUBACK may stand behind a whole session that is replayed."""
     network.pair = lockstep_stream_pair
-    total = 3 * base_module.BUFFER_MESSAGES
+    total = 3 * BUFFER_MESSAGES
     async with network.transport.connect(OPTIONS) as link:
 
         @nursery.start_soon
@@ -438,7 +439,7 @@ async def test_while_a_suback_is_awaited_there_is_a_bound_too(
         nursery.start_soon(feeder.run)
         with pytest.raises(ConnectionLost, match="no SUBACK in time"):
             await link.subscribe([T])
-        bound = base_module.BUFFER_MESSAGES * base_module.WAITING_FACTOR
+        bound = BUFFER_MESSAGES * WAITING_FACTOR
         assert bound <= feeder.sent <= bound + 1
 
 

@@ -14,9 +14,9 @@ from petalkit._values.errors import ConnectFailed, ConnectionLost
 from petalkit._values.messages import Message
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
-from petalkit.transports import _base_link as base_module
 from petalkit.transports._connecting.sockets import CONNECT_FACTOR
 from petalkit.transports._line.patience import LONGEST_WAIT
+from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES, WAITING_FACTOR
 
 from .scripted_peer import RESUMED, Outcomes, Peer, collect, publish
 from .slow_line import DOWN, UP, SlowNetwork
@@ -138,7 +138,7 @@ async def test_a_wait_ends_where_nobody_takes_what_stands_before_the_answer(
     network: SlowNetwork, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     """Reading stops at a bound, and then the answer cannot come any more."""
-    bound = base_module.BUFFER_MESSAGES * base_module.WAITING_FACTOR
+    bound = BUFFER_MESSAGES * WAITING_FACTOR
     network.polite = True
     network.greet(RESUMED, *[publish(0, bytes(50))] * (bound + 10_000))
     async with network.transport.connect(OPTIONS) as link:

@@ -28,9 +28,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from ..._values.messages import Message
 from ..._values.messages import Properties as MessageProperties
 from ..._values.settings.settings import Settings
-from .._base_link import FAILURE
 from .._connecting.tls import Address
-from .._contract import ConnectOptions, real_limits
+from .._contract import ConnectOptions
+from .._limits import real_limits
+from .._reason_codes import FAILURE
 from .._receiving.publish_reader import head_to_keep
 
 T = TypeVar("T")

@@ -25,18 +25,13 @@ from ..._values.messages import Message
 from ..._values.settings.server_references import referral_of
 from ..._values.settings.settings import Settings
 from ..._values.topics import TopicFilter
-from .._base_link import (
-    FAILURE,
-    MAYBE_3_1_1,
-    OUTGOING_BYTES,
-    READ_SIZE,
-    BaseLink,
-    filter_batches,
-    is_peers_doing,
-)
+from .._base_link import MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink
+from .._connecting.sockets import is_peers_doing
 from .._connecting.tls import Address
-from .._contract import ConnectOptions, OnDone, fitted, wait_within
+from .._contract import ConnectOptions, OnDone, wait_within
+from .._limits import filter_batches, fitted
 from .._line.send_queue import Outflow, queued
+from .._reason_codes import FAILURE
 from .._receiving.publish_reader import head_to_keep, read_oversized, read_publish
 from .._receiving.receiving import Receiving
 from .._receiving.violations import PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
@@ -133,7 +128,7 @@ class AsyncioLink(BaseLink):
         self._client.write_disconnect()
         if self._send():  # at once: the caller may leave us no time at all
             self._half_close()
-        self._room.set()
+        self._inbox.read_on()
         self._writer.unpark_all()
         await self._ended.wait()
 
@@ -145,8 +140,8 @@ class AsyncioLink(BaseLink):
     async def _read(self) -> None:
         # What is left on the wire of a lost link is not parsed, so it must not be waited out.
         while self._lost is None:
-            if self._full() and not self._leaving:
-                await self._wait_for_room()
+            if self._inbox.is_full() and not self._leaving:
+                await self._inbox.wait_for_room()
             self._wire.paused = False
             if not self._wire.unread or self._leaving:
                 await trio.lowlevel.wait_readable(self._sock)
@@ -208,7 +203,7 @@ class AsyncioLink(BaseLink):
             return
         self._inbox.deliveries.append(delivery)
         self._inbox.size += len(delivery.payload)
-        if self._full():
+        if self._inbox.is_full():
             self._wire.paused = True
 
     def on_pubrel(self, packet_id: int) -> None:
@@ -350,13 +345,11 @@ class AsyncioLink(BaseLink):
         """Run one of the client's coroutines, and wait for its end."""
         self._check_up()
         scope = trio.CancelScope()
-        self._asking += 1
-        self._read_on()
-        done, results = self._start(method, scope, filters)
         try:
-            await wait_within(done, self.patience(self._options.subscribe_timeout))
+            with self._inbox.answer_awaited():
+                done, results = self._start(method, scope, filters)
+                await wait_within(done, self.patience(self._options.subscribe_timeout))
         finally:
-            self._asking -= 1
             scope.cancel()
         if results:
             return results[0]

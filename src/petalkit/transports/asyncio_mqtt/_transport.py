@@ -29,13 +29,13 @@ import trio
 
 from ..._values.errors import ConfigError
 from ..._values.settings.settings import Settings
-from .._base_link import hold_link
 from .._connecting.credentials import BROKER_SECRETS, renew
 from .._connecting.kept_sessions import KeptSessions
 from .._connecting.referrals import Referrals
 from .._connecting.sockets import ConnectLimit
 from .._connecting.tls import Address, broker_address, tls_context
 from .._contract import ConnectOptions, Link, Transport
+from .._hold import hold_link
 from .._receiving.receiving import Receiving
 from ._link import AsyncioLink
 from ._socket import open_socket

@@ -19,7 +19,8 @@ from ..._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, T
 from ..._values.messages import Message
 from ..._values.settings.settings import Protocol
 from ..._values.topics import TopicFilter
-from .._contract import AckWindow, ConnectOptions, Delivery, Link, OnDone, Transport
+from .._contract import ConnectOptions, Link, OnDone, Transport
+from .._delivery import AckWindow, Delivery
 from ._broker import BrokerStatistics as BrokerStatistics
 from ._broker import MemoryBroker as MemoryBroker
 from ._broker import Observer as Observer

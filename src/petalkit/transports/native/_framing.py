@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import mqtt5
 
-from .._contract import Fault
+from .._delivery import Fault
 from .._receiving.publish_reader import Publish, head_to_keep, read_oversized, read_publish
 from .._receiving.violations import (
     MALFORMED_PACKET,

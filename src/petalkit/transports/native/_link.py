@@ -17,17 +17,13 @@ from ..._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, T
 from ..._values.messages import Message
 from ..._values.settings.server_references import referral_of
 from ..._values.topics import TopicFilter
-from .._base_link import (
-    FAILURE,
-    MAYBE_3_1_1,
-    OUTGOING_BYTES,
-    READ_SIZE,
-    BaseLink,
-    filter_batches,
-    is_peers_doing,
-)
-from .._contract import ConnectOptions, Delivery, OnDone, fitted, wait_within
+from .._base_link import MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink
+from .._connecting.sockets import is_peers_doing
+from .._contract import ConnectOptions, OnDone, wait_within
+from .._delivery import Delivery
+from .._limits import filter_batches, fitted
 from .._line.send_queue import Outflow, outflow
+from .._reason_codes import FAILURE
 from .._receiving.violations import PACKET_TOO_LARGE
 from ._events import Connected, Ended, Event, Published, Refused
 from ._publishing import WindowFull
@@ -132,7 +128,7 @@ class NativeLink(BaseLink):
             return
         self._leaving = True
         self._session.disconnect()
-        self._room.set()
+        self._inbox.read_on()
         self._writer.unpark_all()
         await self._ended.wait()
 
@@ -154,8 +150,8 @@ class NativeLink(BaseLink):
 
     async def _read(self) -> None:
         while self._lost is None:
-            if self._full() and not self._leaving:
-                await self._wait_for_room()
+            if self._inbox.is_full() and not self._leaving:
+                await self._inbox.wait_for_room()
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except _Broken as error:
@@ -272,7 +268,7 @@ class NativeLink(BaseLink):
             await self._stream.send_all(rest)
         except _Broken as error:
             # The broker may have said why before it closed: a DISCONNECT that waits to be read.
-            self._room.set()
+            self._inbox.read_on()
             with trio.move_on_after(LAST_WORDS):
                 await self._ended.wait()
             text = f"writing failed: {error.__cause__ or error}"
@@ -368,12 +364,10 @@ class NativeLink(BaseLink):
         packet_id = send(filters)
         question = self._questions[packet_id] = _Question()
         self._wake_writer()
-        self._asking += 1
-        self._read_on()
         try:
-            await wait_within(question.done, self.patience(self._options.subscribe_timeout))
+            with self._inbox.answer_awaited():
+                await wait_within(question.done, self.patience(self._options.subscribe_timeout))
         finally:
-            self._asking -= 1
             self._questions.pop(packet_id, None)
         if question.codes is None:
             self._lose(f"no {answer} in time")

@@ -20,6 +20,7 @@ import msgspec
 from ..._values.errors import RejectedByBroker
 from ..._values.messages import Message, Properties
 from .._contract import OnDone
+from .._reason_codes import FAILURE
 from .._receiving.violations import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
 from ._events import Published
 
@@ -32,7 +33,6 @@ _QOS_NOT_SUPPORTED = 0x9B
 _QUOTA_EXCEEDED = 0x97
 _QUALITY = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 
-FAILURE = 0x80  # this reason code and those above it
 # Bytes: half of what MQTT can say, so that topic and properties do not make the codec panic.
 PACKET_MAXIMUM = 0x0800_0000
 

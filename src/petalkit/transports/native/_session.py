@@ -20,13 +20,15 @@ import mqtt5
 
 from ..._values.errors import RejectedByBroker
 from ..._values.messages import Message, Properties
-from .._contract import ConnectOptions, OnDone, real_limits
+from .._contract import ConnectOptions, OnDone
+from .._limits import real_limits
+from .._reason_codes import FAILURE
 from .._receiving.publish_reader import Publish
 from .._receiving.receiving import nobody
 from .._receiving.violations import PROTOCOL_ERROR, UNSUPPORTED_PROTOCOL_VERSION, Violation
 from ._events import Connected, Ended, Event, Published, Refused, Subscribed, Unsubscribed
 from ._framing import PacketReader
-from ._publishing import FAILURE, Publishing, reason_name, reason_text
+from ._publishing import Publishing, reason_name, reason_text
 from ._receiving import TOPIC_ALIAS_MAXIMUM, Mqtt5Receiving
 from ._unnamed import Unnamed
 

@@ -32,7 +32,6 @@ import trio
 
 from ..._values.errors import ConfigError, ConnectFailed
 from ..._values.settings.settings import Settings
-from .._base_link import hold_link
 from .._connecting.credentials import BROKER_SECRETS, renew
 from .._connecting.kept_sessions import KeptSessions
 from .._connecting.referrals import Attempt, Referrals
@@ -40,6 +39,7 @@ from .._connecting.sockets import ConnectLimit, PlainStream, open_plain_socket
 from .._connecting.tls import Address, broker_address, tls_context
 from .._connecting.websocket_settings import offer_http, read_headers
 from .._contract import ConnectOptions, Link, Transport
+from .._hold import hold_link
 from ._link import NativeLink
 from ._session import ClientSession
 

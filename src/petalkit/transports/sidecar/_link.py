@@ -15,14 +15,8 @@ from ..._values.errors import ConnectionLost, RejectedByBroker
 from ..._values.messages import Message
 from ..._values.settings.settings import Settings
 from ..._values.topics import TopicFilter
-from .._contract import (
-    AckWindow,
-    ConnectOptions,
-    Delivery,
-    Link,
-    OnDone,
-    WithdrawableDelivery,
-)
+from .._contract import ConnectOptions, Link, OnDone
+from .._delivery import AckWindow, Delivery, WithdrawableDelivery
 from .._receiving.inbox import Inbox
 from ._answers import SidecarError
 from ._canary import Canary
@@ -100,7 +94,7 @@ class SidecarLink(Link):
         self._lost: ConnectionLost | None = None
         self._leaving = False
         self._ended = trio.Event()
-        self._inbox = Inbox(self._loss, lambda: None)
+        self._inbox = Inbox(self._loss)
         self._offers: dict[Offer, None] = {}
 
     # -- life
