@@ -220,7 +220,7 @@ async def test_s15_the_will_is_for_a_link_that_dies(mosquitto: Mosquitto) -> Non
         assert [each.payload for each in await collect(watcher, 1)] == [b"no will"]
         async with linked(mosquitto, will=will) as link:
             assert isinstance(link, AsyncioLink)
-            link._sock.shutdown(socket.SHUT_RDWR)
+            link._sock.raw.shutdown(socket.SHUT_RDWR)
             with trio.fail_after(LIMIT), pytest.raises(ConnectionLost):
                 await link.receive()
         assert [each.payload for each in await collect(watcher, 1)] == [b"dead"]

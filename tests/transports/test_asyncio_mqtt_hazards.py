@@ -25,8 +25,9 @@ from petalkit.transports import _base_link as base_link
 from petalkit.transports._connecting.tls import Address
 from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES
 from petalkit.transports.asyncio_mqtt import create
-from petalkit.transports.asyncio_mqtt._client import HardenedClient, Wire
+from petalkit.transports.asyncio_mqtt._client import HardenedClient
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
+from petalkit.transports.asyncio_mqtt._wire import Wire
 
 from ..brokers import Certificates
 from .fake_broker import (
@@ -342,7 +343,7 @@ async def test_s12_tcp_nodelay_is_set(certificates: Certificates, *, tls: bool) 
         settings = Settings(broker=broker.url, ca_file=certificates.ca if tls else None)
         async with create(settings).connect(OPTIONS) as link:
             assert isinstance(link, AsyncioLink)
-            assert link._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert link._sock.raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_s13_an_exception_in_an_asyncio_callback_ends_the_link_only(
@@ -359,7 +360,7 @@ async def test_s13_an_exception_in_an_asyncio_callback_ends_the_link_only(
         create(Settings(broker=broker.url)).connect(OPTIONS) as link,
     ):
         assert isinstance(link, AsyncioLink)
-        link._loop.call_soon(callback)
+        link._client._loop.call_soon(callback)
         link.publish_nowait(Message("out", b""), outcomes.append)
         with trio.fail_after(LIMIT), pytest.raises(ConnectionLost):
             await link.receive()
@@ -382,7 +383,7 @@ async def test_s13_a_subscribe_that_was_waiting_hears_of_it(
     async def script(peer: Peer) -> None:
         await peer.accept()
         await peer.expect(SUBSCRIBE)
-        links[0]._loop.call_soon(callback)
+        links[0]._client._loop.call_soon(callback)
         while await peer.packet():
             pass
 
