@@ -16,7 +16,8 @@ from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link
 from petalkit.transports import _base_link as base_module
 from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES, WAITING_FACTOR
-from petalkit.transports.native._link import LAST_WORDS, UNTOLD_MAX, WRITE_SIZE
+from petalkit.transports.native._link import LAST_WORDS
+from petalkit.transports.native._outgoing import UNTOLD_MAX, WRITE_SIZE
 
 from .scripted_peer import (
     ACCEPTED,

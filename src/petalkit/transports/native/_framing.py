@@ -27,7 +27,7 @@ from .._receiving.violations import (
     UNSUPPORTED_PROTOCOL_VERSION,
     Violation,
 )
-from ._unnamed import Unnamed, is_of_reason_code, read_unnamed
+from ._reasons import Unnamed, is_of_reason_code, read_unnamed
 
 Packet: TypeAlias = mqtt5.Packet
 _Found: TypeAlias = tuple[Publish | Unnamed, int]

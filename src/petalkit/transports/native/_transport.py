@@ -1,24 +1,5 @@
 """The native transport: MQTT 5 on Trio's own streams, with no second event loop.
 
-    _tls                address and TLS context             no library
-    _credentials        secrets that are renewed            Trio
-    _keepalive          when to ping, when to give up       no library
-    _publish_reader     what a PUBLISH says                 no library, no I/O
-    _receiving          what is owed for messages to us     no library, no I/O
-    _kept_sessions      what outlives a link                no library
-    _patience           when an answer is overdue           no library
-    _send_queue         what has really left                Trio
-    _mqtt5_unnamed      refusals with codes of their own    the codec, no I/O
-    _mqtt5_framing      bytes -> packets                    the codec, no I/O
-    _mqtt5_publishing   our messages on their way           the codec, no I/O
-    _mqtt5_receiving    messages to us                      the codec, no I/O
-    _mqtt5_session      the state of one client             these three
-    _sockets            TCP and Unix sockets, as streams    Trio
-    _websocket          a WebSocket on such a stream        wsproto
-    _referrals          where the broker sends us           no I/O
-    _base_link          what all links have in common       Trio
-    _native_link        the tasks between both              Trio and the session
-
 Needs the extra `native`: the `mqtt5` codec; for ws:// and wss:// the extra `websocket`.
 """
 

@@ -1,4 +1,4 @@
-"""Packets whose reason code the codec has no name for. No I/O; the codec is `mqtt5`'s.
+"""Reason codes in the broker's packets: what they say, and those that the codec has no name for.
 
 The rule: a code of 0x80 or above is a refusal, whoever invented it, and no malformed packet. The
 trap: the codec refuses the packet, so it is shown 0x80, and what stood there is told beside it.
@@ -12,7 +12,8 @@ from typing import Any
 import mqtt5
 import msgspec
 
-FAILURE = 0x80  # this reason code and those above it; itself "Unspecified error" in all of these
+from .._reason_codes import FAILURE
+from .._receiving.violations import PROTOCOL_ERROR, Violation
 
 # Of the packet types below -> the codec's enumeration, and where the codes begin in the body.
 _WHERE: dict[int, tuple[Any, Callable[[bytes], int]]] = {
@@ -57,6 +58,7 @@ def read_unnamed(packet: bytes, header: int) -> Unnamed | None:
     start = header + where(packet[header:])
     end = len(packet) if packet[0] >> 4 in _LISTS else start + 1
     codes = packet[start:end]
+    # 0x80 is "Unspecified error" in all of these.
     shown = bytes(FAILURE if _is_unnamed_refusal(code, kind) else code for code in codes)
     if shown == codes:
         return None
@@ -80,3 +82,23 @@ def _length_of_properties(body: bytes, start: int) -> int:
         if not byte & 0x80:
             return index + 1 + length
     return len(body) - start  # the codec refuses it
+
+
+def reason_name(code: int, kind: Any) -> str:
+    """The name of a reason code as people write it; `kind` is the codec's enumeration."""
+    try:
+        return str(kind(code).name).replace("_", " ").capitalize()
+    except ValueError:
+        return f"reason code {code:#04x}"
+
+
+def reason_text(packet: Any, code: int | None = None) -> str:
+    """What the broker says, or the name of its code, which is `code` if the packet's is not."""
+    code = int(packet.reason_code) if code is None else code
+    return packet.reason_str or reason_name(code, type(packet.reason_code))
+
+
+def unexpected(packet: object) -> Violation:
+    """A packet that no broker sends, or not now."""
+    name = type(packet).__name__.removesuffix("Packet").upper()
+    return Violation(PROTOCOL_ERROR, f"{name} where it cannot come")
