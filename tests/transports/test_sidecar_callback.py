@@ -16,7 +16,8 @@ import trio.testing
 
 from petalkit import Settings
 from petalkit.transports import ConnectOptions, Delivery
-from petalkit.transports.sidecar._callback import CallbackApp
+from petalkit.transports.sidecar._callback.app import CallbackApp
+from petalkit.transports.sidecar._health import Health
 from petalkit.transports.sidecar._link import SidecarLink
 
 pytestmark = pytest.mark.trio
@@ -27,8 +28,6 @@ GOOD = b'{"topic":"a/command","payload":{"command":"x"},"qos":1,"timestamp":"now
 
 class Quiet:
     """Takes the place of a publisher and of a canary: nothing is published here."""
-
-    def __init__(self, _: object) -> None: ...
 
     async def run(self) -> None:
         await trio.sleep_forever()
@@ -53,10 +52,12 @@ class Bench:
     def __init__(self, *, linked: bool = True, crowded: bool = False, **settings: Any) -> None:
         self.settings = Settings(transport="sidecar", **settings)
         self.app = CallbackApp(self.settings, lambda: crowded)
-        quiet: Any = Quiet
+        quiet: Any = Quiet()
         options = ConnectOptions(client_id="c")
         client: Any = None
-        self.link = SidecarLink(client, quiet, quiet, options, self.settings, "http://us/")
+        health = Health(client, self.settings, "http://us/")
+        offers_max = self.settings.callback_connections
+        self.link = SidecarLink(health, quiet, quiet, options, offers_max)
         if linked:
             self.app.link = self.link
         self.hang_up = trio.Event()
@@ -252,15 +253,15 @@ async def test_a_renewed_token_is_taken_beside_the_old_one_until_the_client_know
         return [token for token, status in zip(tokens, said, strict=True) if status == 503]
 
     assert await taken() == []  # it was not read yet, so nobody can know it
-    bench.app.use_token("first")
+    bench.app.requests.use_token("first")
     assert await taken() == ["first"]
-    bench.app.use_token("first")
-    bench.app.use_token("second")
+    bench.app.requests.use_token("first")
+    bench.app.requests.use_token("second")
     assert await taken() == ["first", "second"]
-    bench.app.forget_old_token()
+    bench.app.requests.forget_old_token()
     assert await taken() == ["second"]
-    bench.app.use_token("second")
-    bench.app.use_token("third")
+    bench.app.requests.use_token("second")
+    bench.app.requests.use_token("third")
     assert await taken() == ["second", "third"]
 
 

@@ -400,14 +400,14 @@ async def test_a_link_lost_in_the_step_of_an_answer_tells_once(
 ) -> None:
     done: list[object] = []
     async with connected(sidecar) as link:
-        publisher = link._publisher  # type: ignore[attr-defined]
-        post = publisher._post
+        requests = link._publisher._requests  # type: ignore[attr-defined]
+        send = requests.send
 
-        async def post_and_lose(*arguments: object) -> None:
-            await post(*arguments)
+        async def send_and_lose(*arguments: object) -> None:
+            await send(*arguments)
             link.close()  # type: ignore[attr-defined]
 
-        publisher._post = post_and_lose
+        requests.send = send_and_lose
         link.publish_nowait(message(1), done.append)
         link.publish_nowait(message(2), done.append)
         await link.ended.wait()

@@ -14,7 +14,7 @@ import trio.testing
 
 from petalkit import Petal, Runtime, Settings, command, open_runtime
 from petalkit.transports.sidecar import SidecarTransport
-from petalkit.transports.sidecar._link import Offer
+from petalkit.transports.sidecar._offers import Offer
 
 from .test_sidecar_link import YES, Answer, Clock, FakeSidecar, sidecar
 

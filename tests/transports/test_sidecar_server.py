@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import trio
 from hypercorn.events import Closed, RawData
+from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from petalkit import Settings
 from petalkit.transports.sidecar import SidecarTransport
-from petalkit.transports.sidecar import _server as _sidecar_server
-from petalkit.transports.sidecar._callback import CallbackApp
-from petalkit.transports.sidecar._server import CallbackServer
+from petalkit.transports.sidecar._callback import connections, idle
+from petalkit.transports.sidecar._callback.app import CallbackApp
+from petalkit.transports.sidecar._callback.server import CallbackServer
 
 pytestmark = pytest.mark.trio
 
@@ -155,7 +156,7 @@ async def test_a_websocket_is_taken_for_a_plain_request(reach: Reach, more: byte
 async def test_who_takes_no_answers_keeps_no_place(
     reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sidecar_server, "SEND_MAX", 0.2)
+    monkeypatch.setattr(connections, "SEND_MAX", 0.2)
     async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
         greedy = await reach(port)
 
@@ -188,15 +189,15 @@ class SlowStart:
 
 async def test_an_application_that_starts_as_its_client_goes_is_told() -> None:
     """Or it waits for the rest of its request for ever, and keeps the place."""
-    server, group = CallbackServer(1), SlowStart()
+    group = SlowStart()
 
     async def send(_: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    http: Any = _sidecar_server._Http1(
+    http: Any = connections.Http1(
         App(),  # type: ignore[arg-type]
-        server.config,
-        server.context,
+        connections.make_config(),
+        WorkerContext(None),
         group,  # type: ignore[arg-type]
         ConnectionState({}),
         False,
@@ -264,7 +265,7 @@ async def test_as_many_as_allowed_are_kept(reach: Reach) -> None:
 async def test_who_says_nothing_is_not_kept(
     reach: Reach, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sidecar_server, "IDLE_MAX", 0.2)
+    monkeypatch.setattr(idle, "IDLE_MAX", 0.2)
     async with CallbackServer(2).serve(App(), "127.0.0.1", 0) as port:
         stream = await reach(port)
         if sent == REQUEST:
@@ -314,7 +315,7 @@ async def test_a_request_that_comes_while_the_last_answer_goes_out_is_no_idlenes
 async def test_an_idle_connection_has_a_moment_for_its_next_request(
     reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sidecar_server, "IDLE_MIN", 1000.0)
+    monkeypatch.setattr(idle, "IDLE_MIN", 1000.0)
     async with CallbackServer(1).serve(App(), "127.0.0.1", 0) as port:
         kept = await reach(port)
         await ask(kept)
@@ -326,7 +327,7 @@ async def test_an_idle_connection_has_a_moment_for_its_next_request(
 async def test_work_under_way_is_not_idleness(
     reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sidecar_server, "IDLE_MAX", 0.1)
+    monkeypatch.setattr(idle, "IDLE_MAX", 0.1)
     app = App()
     app.gate = trio.Event()
     async with CallbackServer(2).serve(app, "127.0.0.1", 0) as port, trio.open_nursery() as nursery:

@@ -188,7 +188,7 @@ async def test_a_token_is_read_for_each_link(client: Client, tmp_path: Path) -> 
         for token in ("first", "second"):
             file.write_text(f"{token}\n")
             async with transport.connect(options) as link:
-                assert b"first" in transport.app._tokens  # the client knows no other
+                assert b"first" in transport.app.requests._tokens  # the client knows no other
                 await link.subscribe([TopicFilter("a/command")])
-                assert transport.app._tokens == (token.encode(),)
+                assert transport.app.requests._tokens == (token.encode(),)
             assert f"token={token}".encode() in client.came(b"/subscribe")[-1]

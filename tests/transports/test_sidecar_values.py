@@ -12,7 +12,7 @@ from petalkit import ConfigError, RejectedByBroker, Settings
 from petalkit.transports import create_transport
 from petalkit.transports.sidecar._addresses import callback_url, sidecar_addresses
 from petalkit.transports.sidecar._answers import NotTaken, check_answer, describe_answer
-from petalkit.transports.sidecar._connection import read_plain_answer
+from petalkit.transports.sidecar._publishing.connection import read_plain_answer
 
 
 def made(**settings: Any) -> Settings:

@@ -6,12 +6,10 @@ The rules:
   it never will be. A sidecar that is away, or has no broker, is asked again and again; the link
   lives as long as its health is good, and the supervisor ends it when nothing at all is accepted
   for `publish_timeout`.
-* One that is answered no again and again, while others are accepted, is at fault itself: it is
-  refused, so that what waits behind it leaves. That takes two moments, far enough apart, at which
-  another message was accepted and this one was not directly after: else it may be an outage. So
-  whenever a message is accepted, those that wait for their next try are tried at once.
-* Nothing else may be on its way. So when a head is answered no, and nothing has been accepted for a
-  while, one that waits behind it is tried past it. A sidecar without a broker takes neither.
+* One that is answered no again and again, while others are accepted, is at fault itself (`fault`):
+  it is refused, so that what waits behind it leaves. So whenever a message is accepted, those that
+  wait for their next try are tried at once; and one that waits behind a head that needs a
+  comparison is tried past it. A sidecar without a broker takes neither.
 * A topic that waits for its next try occupies no lane.
 
 So a restart of the sidecar costs no message anything. Each has a request of its own and an answer
@@ -26,38 +24,50 @@ from collections import deque
 from collections.abc import Callable
 
 import attrs
-import msgspec
 import trio
 
-from ..._values.errors import ConnectionLost, RejectedByBroker, TransportError
-from ..._values.messages import Message
-from .._contract import OnDone
-from ._answers import NotTaken, SidecarError, Unreachable, check_answer
-from ._connection import PostConnection
+from ...._values.errors import ConnectionLost, RejectedByBroker, TransportError
+from ...._values.messages import Message
+from ..._contract import OnDone
+from .._answers import NotTaken, SidecarError
+from .connection import PostConnection
+from .fault import TRIES, FaultRule, Tries
+from .requests import PublishRequests
 
 logger = logging.getLogger("petalkit.transport")
 
 RETRY_MIN = 0.1  # seconds; doubles
 RETRY_MAX = 5.0
-_TRIES = 3  # at least, before a message is at fault itself
-_PAYLOAD_FORMAT_INVALID = 0x99  # these three: MQTT 5.0, section 2.4
-_PACKET_TOO_LARGE = 0x95
-_UNSPECIFIED = 0x80
-_encode = msgspec.json.Encoder().encode
+_UNSPECIFIED = 0x80  # MQTT 5.0, section 2.4
+
+
+@attrs.frozen
+class PublishBounds:
+    """How much at once, and how long.
+
+    Attributes:
+        lanes: requests at once.
+        maximum: messages that are here at once.
+        payload_max: bytes; a larger message is refused.
+        request_timeout: seconds for one answer.
+        give_up_after: see `FaultRule`.
+    """
+
+    lanes: int
+    maximum: int
+    payload_max: int
+    request_timeout: float
+    give_up_after: float
 
 
 @attrs.define(eq=False)
 class _Waiting:
-    """A message, and what is known of its tries; times are Trio's."""
+    """A message, and what is known of its tries."""
 
     message: Message
     on_done: OnDone
     told: bool = False  # whether a failed try was logged
-    refused_at: float | None = None  # when it was first answered no
-    seen: int = 0  # how many others had been accepted at its last no
-    compared_at: float = 0.0  # when it was first not taken directly after another was
-    compared_until: float = 0.0  # when that was so last
-    tries: int = 0  # that were answered no since `compared_at`; 0: it was never so
+    tries: Tries = attrs.field(factory=Tries)
 
 
 @attrs.define(eq=False)
@@ -77,41 +87,27 @@ class Publisher:
 
     Args:
         connect: makes a connection; called once per lane at most.
-        lanes: requests at once.
-        maximum: messages that are here at once.
-        payload_max: bytes; a larger message is refused.
-        request_timeout: seconds for one answer.
-        give_up_after: seconds in which the supervisor ends a link that gets nothing accepted. What
-            is done here has to be before that: a message has half of them from the first of those
-            moments on, a quarter lies between the two, and after a quarter without anything
-            accepted another is tried past.
-        callback_url: said in every request, as the guide's host does.
-        on_broken: called when a request got no answer.
+        bounds: how much at once, and how long.
+        callback_url: see `PublishRequests`.
+        on_broken: the same.
     """
 
     def __init__(
         self,
         connect: Callable[[], PostConnection],
-        *,
-        lanes: int,
-        maximum: int,
-        payload_max: int,
-        request_timeout: float,
-        give_up_after: float,
+        bounds: PublishBounds,
         callback_url: str,
         on_broken: Callable[[], object],
     ) -> None:
         self._connect = connect
-        self._lanes = lanes
-        self._maximum = maximum
-        self._payload_max = payload_max
-        self._request_timeout = request_timeout
-        self._span = give_up_after / 2
-        self._apart = give_up_after / 4
+        self._lanes = bounds.lanes
+        self._maximum = bounds.maximum
+        self._rule = FaultRule(bounds.give_up_after)
+        self._requests = PublishRequests(
+            bounds.payload_max, bounds.request_timeout, callback_url, on_broken
+        )
         # So that there are enough tries in that time.
-        self._delay_max = max(RETRY_MIN, min(RETRY_MAX, self._span / _TRIES))
-        self._callback_url = _encode(callback_url)
-        self._on_broken = on_broken
+        self._delay_max = max(RETRY_MIN, min(RETRY_MAX, self._rule.span / TRIES))
         self._lines: dict[str, _Line] = {}
         self._ready: deque[_Line] = deque()  # with messages that may be sent, and that no lane is
         self._parked: list[_Line] = []  # that wait for their next try, and may be woken
@@ -194,10 +190,13 @@ class Publisher:
         if self._is_gone(line):
             return
         if isinstance(problem, NotTaken):
-            if self._is_at_fault(first, began, before):
+            if self._rule.is_at_fault(first.tries, began, before, self._accepted):
                 text = f"it takes other messages, and not this one: {problem}"
                 problem = RejectedByBroker(_UNSPECIFIED, text)
-            elif self._needs_comparison(first) and len(line.waiting) > 1:
+            elif (
+                self._rule.needs_comparison(first.tries, self._accepted_at)
+                and len(line.waiting) > 1
+            ):
                 await self._try_past(connection, line)
                 if self._is_gone(line):
                     return
@@ -223,37 +222,6 @@ class Publisher:
         """Whether the link was lost in the same step, and everybody has been told."""
         return self._lines.get(line.topic) is not line
 
-    def _is_at_fault(self, first: _Waiting, began: float, before: int) -> bool:
-        """Note that a try was answered no; whether it is the last that a message gets.
-
-        Args:
-            first: the message.
-            began: when the try did.
-            before: how many messages had been accepted then.
-        """
-        compared = first.refused_at is not None and before > first.seen
-        if first.refused_at is None:
-            first.refused_at = trio.current_time()
-        first.seen = self._accepted
-        if compared:
-            first.compared_until = began
-            if not first.tries:
-                first.compared_at = began
-        if compared or first.tries:
-            first.tries += 1
-        return (
-            first.tries >= _TRIES
-            and first.compared_until - first.compared_at >= self._apart
-            and began - first.compared_at >= self._span
-        )
-
-    def _needs_comparison(self, first: _Waiting) -> bool:
-        """Whether nothing has been accepted for a while, since it was first answered no."""
-        if first.refused_at is None:
-            return False
-        since = max(first.refused_at, self._accepted_at)
-        return trio.current_time() - since >= self._apart
-
     async def _try_past(self, connection: PostConnection, line: _Line) -> None:
         """Try one that waits behind the first, each time another: it may be at fault as well."""
         place = line.next_past if line.next_past < len(line.waiting) else 1
@@ -263,7 +231,7 @@ class Publisher:
         if self._is_gone(line):
             return
         if isinstance(problem, SidecarError):
-            line.waiting[0].tries = 0  # it may be an outage: what came before it says nothing
+            line.waiting[0].tries.count = 0  # it may be an outage: what came before it says nothing
             return
         del line.waiting[place]  # still there: what came meanwhile stands behind it
         line.next_past = place
@@ -314,7 +282,7 @@ class Publisher:
     ) -> SidecarError | RejectedByBroker | None:
         """Send a message once; None when it was accepted, else why not."""
         try:
-            await self._post(connection, self._body(one.message))
+            await self._requests.send(connection, one.message)
         except RejectedByBroker as error:
             await trio.lowlevel.checkpoint()
             return error
@@ -328,37 +296,3 @@ class Publisher:
                 if line.hurry is not None:
                     line.hurry.set()
         return None
-
-    async def _post(self, connection: PostConnection, body: bytes) -> None:
-        answer: tuple[int, bytes] | None = None
-        with trio.move_on_after(self._request_timeout):
-            try:
-                answer = await connection.post(body)
-            except Unreachable:
-                self._on_broken()
-                raise
-        if answer is None:
-            self._on_broken()
-            raise Unreachable(f"no answer within {self._request_timeout:g} s")
-        check_answer(*answer)
-
-    def _body(self, message: Message) -> bytes:
-        """The request; the payload is JSON already, and is not read again.
-
-        Raises:
-            RejectedByBroker: it is too large, or no JSON object.
-        """
-        payload = message.payload
-        if len(payload) > self._payload_max:
-            text = f"Packet too large ({len(payload)} bytes of payload)"
-            raise RejectedByBroker(_PACKET_TOO_LARGE, text)
-        if not payload.startswith(b"{"):
-            raise RejectedByBroker(
-                _PAYLOAD_FORMAT_INVALID, "the sidecar carries nothing but JSON objects"
-            )
-        return b'{"topic":%b,"payload":%b,"qos":%d,"callbackUrl":%b}' % (
-            _encode(message.topic),
-            payload,
-            message.qos,
-            self._callback_url,
-        )

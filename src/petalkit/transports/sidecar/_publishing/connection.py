@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 import h11
 import trio
 
-from ._answers import ANSWER_MAX, Away, Unreachable
+from .._answers import ANSWER_MAX, Away, Unreachable
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 Headers = list[tuple[bytes, bytes]]
