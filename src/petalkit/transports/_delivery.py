@@ -6,6 +6,8 @@ Two rules hold everywhere:
   that was kept from a dead link must do nothing: it would acknowledge somebody else's message.
 * PUBACKs leave in the order in which the PUBLISH packets came (MQTT 5.0, section 4.6), whatever
   the order of the `ack()` calls.
+
+`Delivery` takes more than six arguments: it is the value itself, made once for every message.
 """
 
 from __future__ import annotations

@@ -172,7 +172,8 @@ class BrokerCore:
         code = self._publish(message)
         if protocol == "3.1.1":
             code = 0
-        return code, message.qos == 0 or not self._faults.swallows("PUBACK")
+        faults = self._faults
+        return code, message.qos == 0 or not faults.swallowing or not faults.swallows("PUBACK")
 
     def _receive_acks(self, connection: Connection, packet_ids: list[int]) -> None:
         """PUBACKs came from a client."""
@@ -186,7 +187,7 @@ class BrokerCore:
         if self._next_expiry < math.inf:
             self._expire()
         topic = message.topic
-        route = self._routes.find(topic)
+        route = self._routes.known.get(topic) or self._routes.find(topic)
         if route.rejected:
             return route.rejected
         self._counters.published += 1

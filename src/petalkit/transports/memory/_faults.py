@@ -47,8 +47,6 @@ class Faults:
 
     def swallows(self, packet: Swallowed) -> bool:
         """Whether this packet is lost on its way."""
-        if not self.swallowing:  # as for nearly every packet
-            return False
         if self.swallowing[packet] <= 0:
             del self.swallowing[packet]
             return False

@@ -51,6 +51,9 @@ class Routes:
     Args:
         sessions: all that there are, by client ID; kept by whoever made this.
         rejected: reason codes of what may not be published; `changed` is called after a change.
+
+    Attributes:
+        known: what was looked up, by topic; to ask here first saves `find`.
     """
 
     def __init__(
@@ -60,11 +63,11 @@ class Routes:
         self._rejected = rejected
         self._groups: dict[TopicFilter, Group] = {}
         self._observers: list[Observer] = []
-        self._known: dict[str, Route] = {}
+        self.known: dict[str, Route] = {}
 
     def changed(self) -> None:
         """Look everything up anew."""
-        self._known.clear()
+        self.known.clear()
 
     def find(self, topic: str) -> Route:
         """Who gets it.
@@ -72,7 +75,7 @@ class Routes:
         Raises:
             TopicError: nothing can be published on that topic.
         """
-        return self._known.get(topic) or self._look_up(topic)
+        return self.known.get(topic) or self._look_up(topic)
 
     def join(self, session: Session, topic_filter: TopicFilter, qos: int) -> bool:
         """Subscribe a session; whether that filter is new to it."""
@@ -125,7 +128,7 @@ class Routes:
             observers=tuple(o for o in self._observers if o.filter.matches(topic)),
             rejected=next((code for f, code in self._rejected.items() if f.matches(topic)), 0),
         )
-        if len(self._known) >= _ROUTES_MAX:
-            self._known.clear()
-        self._known[topic] = route
+        if len(self.known) >= _ROUTES_MAX:
+            self.known.clear()
+        self.known[topic] = route
         return route
