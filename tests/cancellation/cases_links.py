@@ -20,8 +20,8 @@ from petalkit.transports.native._link import NativeLink
 from petalkit.transports.sidecar import SidecarTransport
 from petalkit.transports.sidecar._link import SidecarLink
 
+from ..transports.fake_sidecar import YES, Answer, FakeSidecar
 from ..transports.scripted_peer import Network, publish
-from ..transports.test_sidecar_link import YES, Answer, FakeSidecar
 from .table import case, on
 
 # So small that what is published has to wait.

@@ -16,7 +16,9 @@ from petalkit.transports._receiving.publish_reader import (
 )
 from petalkit.transports._receiving.receiving import Receiving
 from petalkit.transports._receiving.violations import Violation
-from petalkit.transports.asyncio_mqtt._client import HardenedClient, Wire, read_limits
+from petalkit.transports.asyncio_mqtt._client import HardenedClient
+from petalkit.transports.asyncio_mqtt._properties import read_limits
+from petalkit.transports.asyncio_mqtt._wire import Wire
 
 from .mqtt5_packets import stream
 from .reader import Reader

@@ -9,7 +9,8 @@ import msgspec
 
 from petalkit import RejectedByBroker, Settings
 from petalkit.transports.sidecar._answers import NotTaken, check_answer, describe_answer
-from petalkit.transports.sidecar._callback import CallbackApp, _No
+from petalkit.transports.sidecar._callback.app import CallbackApp
+from petalkit.transports.sidecar._callback.requests import No, read_message
 
 from .reader import Reader
 
@@ -23,8 +24,8 @@ def callback(data: bytes) -> None:
     """The body of a POST."""
     data = Reader(data).json_text(("topic", "payload", "timestamp", "qos"))
     try:
-        topic, payload = _OPEN._read(data)
-    except _No as error:
+        topic, payload = read_message(data)
+    except No as error:
         assert error.status == 400
         msgspec.json.encode({"message": str(error)})
         return
@@ -45,8 +46,8 @@ def head(data: bytes) -> None:
     scope = {"headers": headers, "query_string": query}
     for app, limit in ((_OPEN, None), (_GUARDED, _TOKEN)):
         try:
-            app._check_head(scope)
-        except _No as error:
+            app.requests.check_head(scope)
+        except No as error:
             assert error.status in (401, 403, 413, 415)
             assert _TOKEN not in str(error)
             continue

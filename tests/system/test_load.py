@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from petalkit import Petal, Settings, command, open_runtime
-from petalkit.transports._base_link import BUFFER_MESSAGES
+from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES
 
 from ..brokers import Mosquitto
 from .conftest import Start

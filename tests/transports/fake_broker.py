@@ -203,6 +203,12 @@ async def open_fake_broker(
         raise failures[0]
 
 
+async def polite(peer: Peer) -> None:
+    """The script of a broker that takes the connection, and answers everything."""
+    await peer.accept()
+    await peer.serve()
+
+
 def wrap(
     stream: trio.SocketStream, context: ssl.SSLContext | None
 ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:

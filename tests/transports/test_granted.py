@@ -13,7 +13,7 @@ from petalkit._values.messages import Message
 from petalkit._values.settings.settings import Settings
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, create_transport
-from petalkit.transports.asyncio_mqtt import _link as _asyncio_link
+from petalkit.transports.asyncio_mqtt import _socket as _asyncio_socket
 from petalkit.transports.native import NativeTransport
 
 from ..brokers import Mosquitto
@@ -244,7 +244,7 @@ async def test_what_tls_complains_of_is_not_taken_for_another_version(
         await peer.send(connack(properties=b""))  # something to read
         await peer.packet()
 
-    monkeypatch.setattr(_asyncio_link, "receive_some", receive_some)
+    monkeypatch.setattr(_asyncio_socket, "receive_some", receive_some)
     async with open_fake_broker(script) as broker:
         native = NativeTransport(Settings(transport="native"), open_stream=open_stream)
         for transport in (create_transport(Settings(broker=broker.url, protocol="5")), native):

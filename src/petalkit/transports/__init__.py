@@ -2,11 +2,14 @@
 
     _forks          what a forked child must not keep
     _reason_codes   what the reason codes of MQTT 5 say of a message of ours
+    _limits         what brokers limit, by their CONNACK and without a word
+    _delivery       a message that came, and its acknowledgement
     _line/          what has left, and is the peer alive
-    _contract       Transport, Link, Delivery: what every transport keeps
+    _contract       Transport, Link: what every transport keeps
     _connecting/    from an address to an open stream
     _receiving/     PUBLISH packets on their way in
     _base_link      what links to a broker have in common
+    _hold           such a link's tasks around a block
     _trio_asyncio   an asyncio loop on Trio
     memory/         a broker in this process, for tests
     native/         MQTT 5 on Trio's own streams
@@ -23,14 +26,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .._values.errors import ConfigError
-from ._contract import AckWindow as AckWindow
 from ._contract import ConnectOptions as ConnectOptions
-from ._contract import Delivery as Delivery
-from ._contract import Fault as Fault
 from ._contract import Link as Link
 from ._contract import OnDone as OnDone
 from ._contract import Transport as Transport
-from ._contract import WithdrawableDelivery as WithdrawableDelivery
+from ._delivery import AckWindow as AckWindow
+from ._delivery import Delivery as Delivery
+from ._delivery import Fault as Fault
+from ._delivery import WithdrawableDelivery as WithdrawableDelivery
 
 if TYPE_CHECKING:
     from .._values.settings.settings import Settings

@@ -13,37 +13,30 @@ from __future__ import annotations
 import abc
 import copy
 import logging
-import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from .._values.errors import ConnectionLost, TransportError
 from .._values.settings.server_references import Referral
-from .._values.topics import TopicFilter
-from ._contract import ConnectOptions, Delivery, Link, OnDone, wait_within
+from ._connecting.sockets import is_peers_doing
+from ._contract import ConnectOptions, Link, OnDone, wait_within
+from ._delivery import Delivery
 from ._line.keepalive import KeepAlive
 from ._line.patience import LinePatience
 from ._line.send_queue import Outflow
-from ._receiving.inbox import Inbox
+from ._receiving.bounded_inbox import BoundedInbox
 
 logger = logging.getLogger("petalkit.transport")
 
-BUFFER_MESSAGES = 64  # undelivered; then reading stops
-BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
-# A SUBACK may stand behind a whole replayed session. While one is awaited, so much more is read. It
-# is enough for what a broker sends unacknowledged; and where nobody takes even that, the wait ends.
-WAITING_FACTOR = 16
 OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
 READ_SIZE = 64 * 1024
 # A longer message is cut, or not taken at all. What is left must still be too large for whoever
 # checks `payload_max`, and says so.
 PACKET_BYTES_MIN = 1024 * 1024
 _PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
-FILTERS_PER_PACKET = 8  # AWS IoT Core takes no more in one SUBSCRIBE
 MAYBE_3_1_1 = "; a broker that speaks only MQTT 3.1.1 may keep silent like this"
-FAILURE = 0x80  # this reason code and those above it
 # Of a connection that ends before CONNACK; RabbitMQ 3.10 does so.
 MAYBE_3_1_1_CLOSES = "; a broker that speaks only MQTT 3.1.1 may end it like this"
 
@@ -65,10 +58,8 @@ class BaseLink(Link):
         self._lost: ConnectionLost | None = None
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
-        self._inbox = Inbox(self._loss, self._on_taken)
+        self._inbox = BoundedInbox(self._loss, self._watch)
         self._packet_limit = max(options.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
-        self._room = trio.Event()
-        self._asking = 0
         self._writer = trio.lowlevel.ParkingLot()
         self._publishers = trio.lowlevel.ParkingLot()
         self._broker_limits: Mapping[str, int] = {}
@@ -220,24 +211,6 @@ class BaseLink(Link):
 
     # -- reading
 
-    def _full(self) -> bool:
-        factor = WAITING_FACTOR if self._asking else 1
-        return (
-            len(self._inbox.deliveries) >= BUFFER_MESSAGES * factor
-            or self._inbox.size >= BUFFER_BYTES * factor
-        )
-
-    async def _wait_for_room(self) -> None:
-        self._room = trio.Event()
-        self._watch.pause()
-        await self._room.wait()  # no limit: this is the back-pressure
-        self._watch.resume(trio.current_time())
-
-    def _read_on(self) -> None:
-        """Something is awaited that stands in the same stream, maybe behind many messages."""
-        if not self._full():
-            self._room.set()
-
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
         return await self._inbox.receive()
@@ -245,9 +218,6 @@ class BaseLink(Link):
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`."""
         await self._inbox.deliver(sink)
-
-    def _on_taken(self) -> None:
-        self._room.set()
 
     # -- writing
 
@@ -325,52 +295,5 @@ class BaseLink(Link):
                     pass
 
 
-def is_peers_doing(error: BaseException) -> bool:
-    """Whether an error of a stream or socket says that the peer has closed or reset it.
-
-    The rest is the network's: no route, or no answer for too long.
-    """
-    cause = error.__cause__ or error
-    return not isinstance(cause, OSError) or isinstance(cause, ConnectionError | ssl.SSLError)
-
-
 def _nothing() -> None:
     """Before CONNACK there is no PINGREQ."""
-
-
-def filter_batches(filters: Sequence[TopicFilter]) -> list[list[str]]:
-    """The texts of filters, as many together as every broker takes in one packet."""
-    texts = [each.text for each in filters]
-    return [texts[i : i + FILTERS_PER_PACKET] for i in range(0, len(texts), FILTERS_PER_PACKET)]
-
-
-@asynccontextmanager
-async def hold_link(link: BaseLink, deadline: float, timeout: float) -> AsyncGenerator[None]:
-    """Run a link's tasks around a block; what the block raises comes out as it is.
-
-    Args:
-        link: new.
-        deadline: for its CONNACK.
-        timeout: seconds for `leave`, which also a cancelled block does (S15).
-    """
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        # What the block raises must not pass through the nursery, which would wrap it.
-        try:
-            await nursery.start(link.run, deadline)
-            try:
-                # Cancelled in the wake-up that brought the CONNACK: the link has ended.
-                await trio.lowlevel.checkpoint_if_cancelled()
-                yield
-            finally:
-                with trio.move_on_after(timeout, shield=True):
-                    await link.leave()
-        except BaseException as error:
-            failure = error
-        link.close()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        try:
-            raise failure
-        finally:
-            del failure  # or it holds this frame, which holds it

@@ -1,34 +1,27 @@
 """The contract between the runtime and whatever carries its messages.
 
-Two rules hold everywhere:
-
-* A delivery belongs to its link. Packet IDs start anew on every connection, so an `ack()` that
-  was kept from a dead link must do nothing: it would acknowledge somebody else's message.
-* PUBACKs leave in the order in which the PUBLISH packets came (MQTT 5.0, section 4.6), whatever
-  the order of the `ack()` calls.
+The rule: a link is good until it is lost, and whoever waits on it is told. The traps: `on_done` may
+not be called inside `publish_nowait`, and an answer of the broker may stand behind a whole session
+that is replayed. What came, and how it is acknowledged, is `_delivery`.
 """
 
 from __future__ import annotations
 
 import abc
-import itertools
 import math
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
-import msgspec
 import trio
 
-from .._values.errors import ConnectionLost, TransportError
-from .._values.messages import Message, Properties
+from .._values.errors import TransportError
+from .._values.messages import Message
 from .._values.topics import TopicFilter
+from ._delivery import Delivery
 from ._line.patience import Patience
 
 OnDone = Callable[[TransportError | None], None]
-# What MQTT 5.0, section 3.2.2.3 takes for said where a CONNACK is silent.
-_UNSAID = {"receive_maximum": 65_535, "maximum_qos": 2, "retain_available": 1}
 
 
 @attrs.frozen(kw_only=True)
@@ -67,240 +60,6 @@ class ConnectOptions:
     connect_timeout: float = 10.0
     subscribe_timeout: float = 10.0
     disconnect_timeout: float = 2.0
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """Why a message is refused by whoever reads it, whatever it was meant to say.
-
-    Attributes:
-        text: for people.
-        too_large: it is as MQTT wants it, but was too large to be kept.
-        reason_code: of MQTT 5, for the connection that ends over it.
-        answer: of MQTT 5, for its PUBACK or PUBREC; 0 for a plain one.
-    """
-
-    text: str
-    too_large: bool = False
-    reason_code: int = 0x81
-    answer: int = 0x80
-
-
-class Delivery:
-    """One message as the link handed it over, with its acknowledgement still owed.
-
-    Attributes:
-        topic: where it was published.
-        payload: its bytes.
-        qos: as it was delivered, 0 or 1.
-        retain: True for a message that the broker had kept from before the subscription.
-        dup: it may have been delivered before: the broker says so, or whoever reads it knows that
-            this broker does not.
-        properties: of MQTT 5; None when the message had none.
-        fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
-            it cannot be read. To be acknowledged like any other. None for all good messages.
-    """
-
-    __slots__ = (
-        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos", "retain",
-        "topic",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 0,
-        retain: bool = False,
-        dup: bool = False,
-        window: AckWindow | None = None,
-        packet_id: int = 0,
-        properties: Properties | None = None,
-        fault: Fault | None = None,
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.dup = dup
-        self.properties = properties
-        self.fault = fault
-        self._window = window
-        self._packet_id = packet_id
-        self._acked = False
-        if window is not None:
-            window._pending.append(self)
-
-    @property
-    def packet_id(self) -> int:
-        """The broker's number for it on its link; 0 for QoS 0."""
-        return self._packet_id & 0xFFFF  # above it the link keeps what it has to say
-
-    @property
-    def window(self) -> AckWindow | None:
-        """Where its acknowledgement waits for its turn; None for QoS 0."""
-        return self._window
-
-    def ack(self) -> None:
-        """Acknowledge to the broker, in this delivery's turn.
-
-        Does nothing for QoS 0, when called again, and when the link is gone.
-        """
-        if not self._acked:
-            self._acked = True
-            window = self._window
-            # Only the first of them can make any ready, and those behind it come along.
-            if window is not None and not window.ready and window._is_first(self):
-                window.ready = True
-                window._on_ready()
-
-    def when_left(self, then: Callable[[], object]) -> None:
-        """Call `then` when its acknowledgement has left, or the link is gone; see `AckWindow`.
-
-        At once where that is so already, and for QoS 0.
-        """
-        if self._window is None:
-            then()
-        else:
-            self._window.when_left(self, then)
-
-    def __repr__(self) -> str:
-        return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
-
-
-class WithdrawableDelivery(Delivery):
-    """One that its transport takes back when nobody has accepted it for too long.
-
-    Attributes:
-        on_withdrawn: called when that happens; set by whoever keeps it until it is accepted.
-    """
-
-    __slots__ = ("on_withdrawn",)
-
-    on_withdrawn: Callable[[Delivery], object] | None
-
-
-def _nobody() -> None:
-    """There is nobody to tell."""
-
-
-class AckWindow:
-    """The QoS 1 deliveries of one link whose acknowledgement has not left, in order of arrival.
-
-    Args:
-        on_ready: called when some of them may leave, until `take_ready` has taken them, which
-            `sent` follows; must not raise.
-
-    Attributes:
-        ready: whether `take_ready` has something to give.
-        unsent: packet IDs whose acknowledgement has never left, once it is closed: a session that
-            is kept delivers these again, for certain.
-    """
-
-    __slots__ = (
-        "_awaited", "_leaving", "_on_ready", "_pending", "_taken", "ready", "unsent",
-    )  # fmt: skip
-
-    def __init__(self, on_ready: Callable[[], object]) -> None:
-        self._on_ready = on_ready
-        self._pending: deque[Delivery] = deque()
-        self._taken = False  # and not sent
-        # Who waits for an acknowledgement to leave: of what is pending, and of what was taken.
-        self._awaited: dict[Delivery, Callable[[], object]] = {}
-        self._leaving: list[Callable[[], object]] = []
-        self.ready = False
-        self.unsent: frozenset[int] = frozenset()
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-    def _is_first(self, delivery: Delivery) -> bool:
-        return bool(self._pending) and self._pending[0] is delivery
-
-    def drain(self) -> list[int]:
-        """`take_ready` at the end, when nothing that it gives is sent."""
-        ready = self.take_ready()
-        self.unsent |= frozenset(turn & 0xFFFF for turn in ready)
-        return ready
-
-    def take_ready(self) -> list[int]:
-        """The packet IDs whose turn has come, in order; they count as acknowledged."""
-        self.ready = False
-        pending = self._pending
-        if self._awaited:  # which is rare
-            self._note_leaving()
-        taken: list[int] = []
-        while pending and pending[0]._acked:
-            taken.append(pending.popleft()._packet_id)
-        self._taken = True
-        return taken
-
-    def _note_leaving(self) -> None:
-        for delivery in itertools.takewhile(lambda one: one._acked, self._pending):
-            if (then := self._awaited.pop(delivery, None)) is not None:
-                self._leaving.append(then)
-
-    def sent(self) -> None:
-        """What `take_ready` gave is out: the kernel has it, and sends it though the process dies.
-
-        (For all that a process can know. What a dead network has swallowed comes again.)
-        """
-        self._taken = False
-        if self._leaving:
-            self._tell_left()
-
-    def _tell_left(self) -> None:
-        leaving, self._leaving = self._leaving, []
-        for then in leaving:
-            then()
-
-    def when_left(self, delivery: Delivery, then: Callable[[], object]) -> None:
-        """Call `then`, which must not raise, when the acknowledgement of a delivery is `sent`.
-
-        Or when this is closed: then it never will be. At once where either is so already.
-
-        Args:
-            delivery: of this window; only one waits for each.
-            then: called once.
-        """
-        if delivery in self._pending:
-            self._awaited[delivery] = then
-        elif self._taken:
-            self._leaving.append(then)
-        else:
-            then()
-
-    def close(self) -> None:
-        """The link is gone: what was owed on it is owed no more."""
-        self.unsent |= frozenset(each.packet_id for each in self._pending)
-        self.ready = self._taken = False
-        self._pending.clear()
-        self._on_ready = _nobody  # or it holds the link, which may be kept no longer
-        self._leaving.extend(self._awaited.values())
-        self._awaited.clear()
-        self._tell_left()
-
-
-def real_limits(said: Mapping[str, int | None]) -> Mapping[str, int]:
-    """Of what a CONNACK said, or did not say, what limits anything; see `Link.broker_limits`."""
-    return {
-        name: value
-        for name, value in said.items()
-        if value is not None and value != _UNSAID.get(name)
-    }
-
-
-def fitted(message: Message, limits: Mapping[str, int]) -> Message:
-    """A message as a broker of these limits takes it (MQTT 5.0, sections 3.2.2.3.4 and 3.2.2.3.5).
-
-    With QoS 0 where it takes no other, and without retain where it retains nothing: a broker ends
-    the link that sends it more.
-    """
-    qos = min(message.qos, limits.get("maximum_qos", message.qos))
-    retain = message.retain and limits.get("retain_available", 1) != 0
-    if (qos, retain) == (message.qos, message.retain):
-        return message
-    return msgspec.structs.replace(message, qos=qos, retain=retain)
 
 
 async def wait_within(done: trio.Event, patience: Patience) -> bool:
@@ -527,19 +286,3 @@ class Transport(abc.ABC):
             ConfigError: the settings cannot work whatever the network does, such as a
                 certificate file that cannot be read.
         """
-
-
-__all__ = [
-    "AckWindow",
-    "ConnectOptions",
-    "ConnectionLost",
-    "Delivery",
-    "Fault",
-    "Link",
-    "OnDone",
-    "Transport",
-    "WithdrawableDelivery",
-    "fitted",
-    "real_limits",
-    "wait_within",
-]

@@ -12,6 +12,8 @@ import enum
 
 from .._values.errors import ConnectionLost
 
+FAILURE = 0x80  # this reason code and those above it say no: MQTT 5.0, section 2.4
+
 # PUBACK and PUBREC: MQTT 5.0, tables 3-4 and 3-5 (sections 3.4.2.1 and 3.5.2.1). The last four are
 # no codes of these packets: a link says them of a message that it does not even send.
 _NEVER = frozenset(

@@ -11,5 +11,5 @@
     sockets               TCP and Unix sockets, by all addresses of a name
     referrals             servers that a broker sends us to (section 4.11)
 
-Begin with `sockets`.
+It may import `_contract`, `_line` and `_forks`; it knows no client of MQTT. Begin with `sockets`.
 """

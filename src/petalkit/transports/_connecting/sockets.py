@@ -8,6 +8,7 @@ Trio's own thread, and that holds nothing.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -186,3 +187,12 @@ class PlainStream(trio.abc.HalfCloseableStream):
         """
         self._check_open()
         return trio.BrokenResourceError(str(error))
+
+
+def is_peers_doing(error: BaseException) -> bool:
+    """Whether an error of a stream or socket says that the peer has closed or reset it.
+
+    The rest is the network's: no route, or no answer for too long.
+    """
+    cause = error.__cause__ or error
+    return not isinstance(cause, OSError) or isinstance(cause, ConnectionError | ssl.SSLError)

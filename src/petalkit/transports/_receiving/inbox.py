@@ -10,26 +10,22 @@ from collections.abc import Callable, Sequence
 import trio
 
 from ..._values.errors import ConnectionLost
-from .._contract import Delivery
+from .._delivery import Delivery
 
 
 class Inbox:
-    """See the module. Its bound is the link's: that stops reading.
+    """See the module. Without a bound of its own; see `BoundedInbox`.
 
     Args:
         loss: why nothing more comes, as a new exception; None while something may.
-        on_taken: called whenever all of it has been taken.
 
     Attributes:
         deliveries: what is here; add to it, then call `hand_over` once.
         size: bytes of their payloads, as far as they were added to it.
     """
 
-    def __init__(
-        self, loss: Callable[[], ConnectionLost | None], on_taken: Callable[[], object]
-    ) -> None:
+    def __init__(self, loss: Callable[[], ConnectionLost | None]) -> None:
         self._loss = loss
-        self._on_taken = on_taken
         self.deliveries: list[Delivery] = []
         self.size = 0
         self._receiver = trio.lowlevel.ParkingLot()
@@ -51,7 +47,6 @@ class Inbox:
 
     def _take(self) -> list[Delivery]:
         batch, self.deliveries, self.size = self.deliveries, [], 0
-        self._on_taken()
         return batch
 
     async def receive(self) -> Sequence[Delivery]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ..._values.messages import Properties
-from .._contract import Fault
+from .._delivery import Fault
 from .violations import (
     MALFORMED_PACKET,
     PAYLOAD_FORMAT_INVALID,

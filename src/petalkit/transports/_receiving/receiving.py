@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._contract import AckWindow, Delivery
+from .._delivery import AckWindow, Delivery
 from .publish_reader import Publish
 from .violations import PROTOCOL_ERROR, TOPIC_ALIAS_INVALID, Violation
 

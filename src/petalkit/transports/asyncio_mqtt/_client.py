@@ -1,9 +1,7 @@
 """The asyncio-mqtt client, made to work on paho 2 and to do no input or output of its own.
 
-paho is given a `Wire` in place of a socket: what it reads was put there, and what it writes is
-picked up there, by the link's tasks. So paho never blocks, never opens or closes a connection,
-never calls into the event loop from a thread, and everything it has to say in one wake-up leaves
-in one `send`. The futures of asyncio-mqtt remain, for CONNACK, SUBACK and UNSUBACK.
+paho is given a `Wire` in place of a socket. The futures of asyncio-mqtt remain, for CONNACK, SUBACK
+and UNSUBACK.
 
 The trap: asyncio-mqtt 0.16.2 knows paho 1 only, and this module knows the insides of both. Its
 version is pinned; what is overridden here, and why, stands at each method. S numbers are the
@@ -13,265 +11,28 @@ rows of the regression tests.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ..._values.messages import Message
 from ..._values.messages import Properties as MessageProperties
 from ..._values.settings.settings import Settings
-from .._base_link import FAILURE
 from .._connecting.tls import Address
-from .._contract import ConnectOptions, real_limits
+from .._contract import ConnectOptions
+from .._reason_codes import FAILURE
 from .._receiving.publish_reader import head_to_keep
+from ._library import asyncio_mqtt
+from ._paho import Events, Paho, Reason
+from ._properties import Packed, connect_properties, will_properties
+from ._wire import Wire
 
 T = TypeVar("T")
-
-
-def _properties(packet_type: int) -> Any:
-    return Properties(packet_type)  # type: ignore[no-untyped-call]
-
-
-class _Packed:
-    """Properties of a PUBLISH as paho wants them, but packed once: paho does it each time."""
-
-    __slots__ = ("_bytes",)
-
-    def __init__(self, properties: MessageProperties) -> None:
-        properties.check_sendable()
-        packed = _properties(PacketTypes.PUBLISH)
-        if properties.response_topic is not None:
-            packed.ResponseTopic = properties.response_topic
-        if properties.correlation_data is not None:
-            packed.CorrelationData = properties.correlation_data
-        if properties.message_expiry is not None:
-            packed.MessageExpiryInterval = properties.message_expiry
-        if properties.content_type is not None:
-            packed.ContentType = properties.content_type
-        if properties.user_properties:
-            packed.UserProperty = list(properties.user_properties)
-        self._bytes: bytes = packed.pack()
-
-    def pack(self) -> bytes:
-        return self._bytes
-
-
-# paho's name of what a CONNACK may limit -> the contract's
-_LIMITS = {
-    "ReceiveMaximum": "receive_maximum",
-    "MaximumPacketSize": "maximum_packet_size",
-    "MaximumQoS": "maximum_qos",
-    "RetainAvailable": "retain_available",
-    "SessionExpiryInterval": "session_expiry_interval",
-    "ServerKeepAlive": "server_keep_alive",
-}
-
-
-def read_limits(connack: Any) -> Mapping[str, int]:
-    """What the properties of a CONNACK limit; see `Link.broker_limits`."""
-    return real_limits({name: getattr(connack, said, None) for said, name in _LIMITS.items()})
-
-
-def _length_of_properties(packet: bytes | bytearray, start: int) -> int:
-    """Bytes from `start` to where the properties end, with their length (MQTT 5.0, 2.2.2)."""
-    length = shift = 0
-    for index in range(start, min(start + 4, len(packet))):
-        length |= (packet[index] & 0x7F) << shift
-        shift += 7
-        if not packet[index] & 0x80:
-            return index + 1 - start + length
-    return len(packet) - start  # paho refuses it
-
-
-_SUCCESS = ReasonCode(PacketTypes.PUBACK)
-_NO_PROPERTIES = _properties(PacketTypes.PUBACK)
-
-
-@contextmanager
-def _without_rename_notice() -> Generator[None]:
-    """S17: asyncio-mqtt warns of its new name whenever it is imported; that one record is cut."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("We renamed asyncio-mqtt to aiomqtt")
-
-    logger = logging.getLogger("mqtt")
-    logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(wanted)
-
-
-with _without_rename_notice():
-    import asyncio_mqtt
-
-MqttError = asyncio_mqtt.MqttError
-
-
-class Wire:
-    """What paho takes for its socket: bytes in, bytes out, and a gate between packets.
-
-    Attributes:
-        incoming: received and not yet read by paho.
-        outgoing: written by paho and not yet sent.
-        paused: paho finds nothing to read, whatever is there. Set from a message callback it
-            takes effect before the next packet, and never inside one.
-    """
-
-    __slots__ = ("_position", "incoming", "outgoing", "paused")
-
-    def __init__(self) -> None:
-        self.incoming = b""
-        self.outgoing = bytearray()
-        self.paused = False
-        self._position = 0
-
-    def feed(self, data: bytes) -> None:
-        """Append received bytes; cheap when everything before them was read."""
-        rest = self.incoming[self._position :]
-        self.incoming = rest + data if rest else data
-        self._position = 0
-
-    @property
-    def unread(self) -> int:
-        """Bytes that paho has not read."""
-        return len(self.incoming) - self._position
-
-    def recv(self, buffer_size: int) -> bytes:
-        start = self._position
-        end = start + buffer_size
-        data = self.incoming[start:end]
-        if not data or self.paused:
-            raise BlockingIOError
-        self._position = start + len(data)
-        return data
-
-    def send(self, buffer: bytes | bytearray) -> int:
-        self.outgoing += buffer
-        return len(buffer)
-
-    def close(self) -> None:
-        """The socket is the link's to close."""
-
-    def fileno(self) -> int:
-        return -1
-
-    def setblocking(self, flag: bool) -> None:
-        pass
-
-
-class Events(Protocol):
-    """What the client reports, always synchronously and from inside `loop_read` or `loop_write`."""
-
-    def on_connected(self, connack: Any) -> None: ...
-    def on_publish(self, first: int, body: bytes, size: int) -> None: ...
-    def on_pubrel(self, packet_id: int) -> None: ...
-    def on_puback(self, packet_id: int, reason: ReasonCode) -> None: ...
-    def on_end(self, reason: str, *, reason_code: int | None) -> None: ...
-    def on_referral(self, code: int, reference: str) -> None: ...
-    def on_output(self) -> None: ...
-    def on_pong(self) -> None: ...
-
-
-class _Reason(ReasonCode):
-    """A reason code as it was on the wire, also one that paho has no name for."""
-
-    def getName(self) -> str:  # noqa: N802 - paho calls it so
-        try:
-            return super().getName()
-        except (KeyError, ValueError):
-            return f"reason code {self.value:#04x}"
-
-
-def _is_named(packet_type: int, code: int) -> bool:
-    return any(packet_type in types for types in ReasonCode.names.get(code, {}).values())
-
-
-class _Paho(paho.Client):
-    """paho's client over a `Wire`.
-
-    The trap: paho takes a reason code that it does not know for a malformed packet, and ends the
-    connection without a word of the code. So it is shown 0x80 for one that refuses, and what stood
-    there is in `codes` while the callback runs.
-    """
-
-    wire: Wire
-    events: Events
-    connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
-    codes: Sequence[int] = ()  # of the last packet that has any, as on the wire
-
-    def _note_codes(self, packet_type: int, start: int, count: int | None = 1) -> None:
-        packet: bytearray = self._in_packet["packet"]
-        end = len(packet) if count is None else start + count
-        self.codes = bytes(packet[start:end])
-        for index, code in enumerate(self.codes, start):
-            if code >= FAILURE and not _is_named(packet_type, code):
-                packet[index] = FAILURE
-
-    def _handle_disconnect(self) -> None:
-        self._note_codes(PacketTypes.DISCONNECT, 0)
-        super()._handle_disconnect()
-
-    def _handle_suback(self) -> None:
-        packet: bytearray = self._in_packet["packet"]
-        start = 2
-        if self._protocol == paho.MQTTv5:
-            start += _length_of_properties(packet, start)
-        self._note_codes(PacketTypes.SUBACK, start, None)
-        super()._handle_suback()
-
-    def _create_socket(self) -> Any:
-        # S2: paho would connect here, in whatever thread `connect` runs, and block in it.
-        return self.wire
-
-    def _handle_connack(self) -> Any:
-        packet: Any = self._in_packet["packet"]
-        if len(packet) >= 2:
-            self.connack_code = packet[1]
-            if self._protocol == paho.MQTTv5:
-                self._note_codes(PacketTypes.CONNACK, 1)
-        return super()._handle_connack()
-
-    def _handle_publish(self) -> Any:
-        # S4: there is no time between CONNACK and a listener; S5: and no queue that drops. paho's
-        # own reading raises for what a sender can have written, which would end every link of the
-        # session; and it delivers at QoS 2 only when PUBREL comes on the connection of the PUBLISH.
-        packet: Any = self._in_packet
-        size = 1 + len(packet["remaining_count"]) + packet["remaining_length"]
-        self.events.on_publish(packet["command"], bytes(packet["packet"]), size)
-        return paho.MQTT_ERR_SUCCESS
-
-    def _handle_pubrel(self) -> Any:
-        packet: Any = self._in_packet["packet"]
-        if len(packet) < 2:
-            return paho.MQTT_ERR_PROTOCOL
-        self.events.on_pubrel(int.from_bytes(packet[:2]))
-        return paho.MQTT_ERR_SUCCESS
-
-    def _handle_pingresp(self) -> Any:
-        self.events.on_pong()
-        return super()._handle_pingresp()
-
-    def _handle_pubackcomp(self, cmd: Any) -> Any:
-        # paho builds a reason code and a set of properties from the form that has neither; that
-        # is half of what a PUBACK costs, and there is one for every message published.
-        packet: Any = self._in_packet["packet"]
-        if cmd != "PUBACK" or len(packet) != 2:
-            if cmd == "PUBACK":
-                self._note_codes(PacketTypes.PUBACK, 2)
-            return super()._handle_pubackcomp(cmd)
-        packet_id = int.from_bytes(packet, "big")
-        if packet_id not in self._out_messages:
-            return paho.MQTT_ERR_SUCCESS
-        return self._do_on_publish(packet_id, _SUCCESS, _NO_PROPERTIES)
 
 
 class HardenedClient(asyncio_mqtt.Client):
@@ -286,6 +47,27 @@ class HardenedClient(asyncio_mqtt.Client):
         settings: Settings,
         options: ConnectOptions,
     ) -> None:
+        self._init_base(loop, address, options)
+        self._wire = wire
+        self._events = events
+        self._writing = False
+        self.session_present = False
+        self.connack_reason = ""
+
+        v5 = settings.protocol == "5"
+        clean = options.clean_start or (not v5 and options.session_expiry == 0)
+        self._clean_start: Any = clean if v5 else paho.MQTT_CLEAN_START_FIRST_ONLY
+        self._properties = connect_properties(options) if v5 else None
+        self._v5 = v5
+        # The last properties published, packed: those of most messages are one and the same value.
+        self._packed: tuple[MessageProperties | None, Packed | None] = (None, None)
+
+        self._client = self._make_paho(settings, options, clean)
+
+    def _init_base(
+        self, loop: asyncio.AbstractEventLoop, address: Address, options: ConnectOptions
+    ) -> None:
+        """The attributes of the base, as its own `__init__` would set them."""
         # S1: the base's own __init__ cannot run on paho 2: it asks for callbacks of version 1,
         # which are deprecated and say nothing of an error PUBACK, and calls
         # `message_retry_set`, which is gone. So its attributes are set here, as it sets them.
@@ -303,29 +85,16 @@ class HardenedClient(asyncio_mqtt.Client):
         self._unfiltered_messages_callback = None
         self._outgoing_calls_sem = None
 
-        self._wire = wire
-        self._events = events
-        self._writing = False
-        self.session_present = False
-        self.connack_reason = ""
-
-        v5 = settings.protocol == "5"
-        clean = options.clean_start or (not v5 and options.session_expiry == 0)
-        self._clean_start: Any = clean if v5 else paho.MQTT_CLEAN_START_FIRST_ONLY
-        self._properties = self._connect_properties(options) if v5 else None
-        self._v5 = v5
-        # The last properties published, packed: those of most messages are one and the same value.
-        self._packed: tuple[MessageProperties | None, _Packed | None] = (None, None)
-
-        client = _Paho(
+    def _make_paho(self, settings: Settings, options: ConnectOptions, clean: bool) -> Paho:
+        client = Paho(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
-            clean_session=None if v5 else clean,
-            protocol=paho.MQTTv5 if v5 else paho.MQTTv311,
+            clean_session=None if self._v5 else clean,
+            protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
             reconnect_on_failure=False,  # no fallback to MQTT 3.1 either
         )
-        client.wire = wire
-        client.events = events
+        client.wire = self._wire
+        client.events = self._events
         # Any other number makes paho go through its whole queue at every PUBACK; the link counts.
         client.max_inflight_messages_set(0)
         client.on_connect = self._on_connect
@@ -338,26 +107,9 @@ class HardenedClient(asyncio_mqtt.Client):
             client.username_pw_set(settings.username, settings.password)
         if options.will is not None:
             will = options.will
-            properties = self._will_properties(options) if v5 else None
+            properties = will_properties(options) if self._v5 else None
             client.will_set(will.topic, will.payload, will.qos, will.retain, properties)
-        self._client = client
-
-    @staticmethod
-    def _connect_properties(options: ConnectOptions) -> Any:
-        properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = options.session_expiry
-        properties.ReceiveMaximum = options.receive_maximum
-        if options.packet_maximum:
-            properties.MaximumPacketSize = options.packet_maximum
-        return properties
-
-    @staticmethod
-    def _will_properties(options: ConnectOptions) -> Any:
-        if not options.will_delay:
-            return None
-        properties = _properties(PacketTypes.WILLMESSAGE)
-        properties.WillDelayInterval = options.will_delay
-        return properties
+        return client
 
     # -- what the link calls
 
@@ -399,7 +151,7 @@ class HardenedClient(asyncio_mqtt.Client):
         properties: Any = None
         if message.properties is not None and self._v5:
             if message.properties is not self._packed[0]:
-                self._packed = (message.properties, _Packed(message.properties))
+                self._packed = (message.properties, Packed(message.properties))
             properties = self._packed[1]
         while True:
             info = client.publish(
@@ -457,7 +209,7 @@ class HardenedClient(asyncio_mqtt.Client):
 
     def connack_refusal(self) -> tuple[int, str] | None:
         """Code and text of a CONNACK that refuses, or None."""
-        code: int | None = cast(_Paho, self._client).connack_code
+        code: int | None = cast(Paho, self._client).connack_code
         if not code:
             return None
         if not self._v5 or code < 0x80:
@@ -515,16 +267,16 @@ class HardenedClient(asyncio_mqtt.Client):
     def _on_subscribe(  # version 2 of paho's callbacks
         self, client: Any, userdata: Any, mid: int, granted_qos: Any, properties: Any = None
     ) -> None:
-        codes = cast(_Paho, self._client).codes
-        reasons = [_Reason(PacketTypes.SUBACK, identifier=code) for code in codes]
+        codes = cast(Paho, self._client).codes
+        reasons = [Reason(PacketTypes.SUBACK, identifier=code) for code in codes]
         super()._on_subscribe(client, userdata, mid, cast(Any, reasons), properties)
 
     def _as_sent(self, reason: Any) -> Any:
-        """What paho was not shown: see `_Paho`."""
-        codes = cast(_Paho, self._client).codes
+        """What paho was not shown: see `Paho`."""
+        codes = cast(Paho, self._client).codes
         if reason.value != FAILURE or len(codes) != 1 or codes[0] < FAILURE:
             return reason
-        return _Reason(reason.packetType, identifier=codes[0])
+        return Reason(reason.packetType, identifier=codes[0])
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
         self._events.on_output()

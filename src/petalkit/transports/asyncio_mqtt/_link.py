@@ -1,4 +1,4 @@
-"""One live connection: the socket, the tasks that drive it, and what is owed on it.
+"""One live connection: the socket, the tasks that drive it, and how it ends.
 
 Three Trio tasks inside the link's own trio-asyncio loop: one reads, one writes, one watches the
 clock. They wait for the socket with Trio's own `wait_readable` rather than the loop's
@@ -7,7 +7,9 @@ them, so a message reaches the receiver with no crossing of the border. Measured
 echo through mosquitto with 64 in flight: asyncio-mqtt's own wiring 170 to 200 us on asyncio and 840
 on trio-asyncio, this 45.
 
-Reading stops between two packets, not between two reads: `Wire.paused` sees to that.
+What came is `_incoming`'s business, what leaves is `_outgoing`'s; here is when to read, and when to
+write. More than 300 lines, because that is one state machine: each method asks whether the link is
+up, being left, or lost, and each may end it.
 """
 
 from __future__ import annotations
@@ -25,25 +27,23 @@ from ..._values.messages import Message
 from ..._values.settings.server_references import referral_of
 from ..._values.settings.settings import Settings
 from ..._values.topics import TopicFilter
-from .._base_link import (
-    FAILURE,
-    MAYBE_3_1_1,
-    OUTGOING_BYTES,
-    READ_SIZE,
-    BaseLink,
-    filter_batches,
-    is_peers_doing,
-)
+from .._base_link import MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink
+from .._connecting.sockets import is_peers_doing
 from .._connecting.tls import Address
-from .._contract import ConnectOptions, OnDone, fitted, wait_within
-from .._line.send_queue import Outflow, queued
-from .._receiving.publish_reader import head_to_keep, read_oversized, read_publish
+from .._contract import ConnectOptions, OnDone, wait_within
+from .._limits import filter_batches, fitted
+from .._line.send_queue import Outflow
+from .._reason_codes import FAILURE
 from .._receiving.receiving import Receiving
-from .._receiving.violations import PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
+from .._receiving.violations import PACKET_TOO_LARGE, Violation
 from .._trio_asyncio import trio_asyncio
-from ._client import HardenedClient, MqttError, Wire, read_limits
+from ._calls import Calls
+from ._client import HardenedClient
+from ._incoming import Incoming
 from ._outgoing import Outgoing
-from ._socket import TLS_RECORD, TLS_RETRY, receive_some
+from ._properties import read_limits
+from ._socket import TLS_RETRY, LinkSocket
+from ._wire import Wire
 
 
 class AsyncioLink(BaseLink):
@@ -58,18 +58,21 @@ class AsyncioLink(BaseLink):
         receiving: Receiving,
     ) -> None:
         super().__init__(options)
-        self._sock = sock
+        self._sock = LinkSocket(sock)
         self._address = address
         self._settings = settings
         self._wire = Wire()
-        self._written = 0  # bytes that the socket has taken, before TLS
-        # OpenSSL counts a call as nothing until its last record is written.
-        self._piece = TLS_RECORD if isinstance(sock, ssl.SSLSocket) else OUTGOING_BYTES
         self._v5 = settings.protocol == "5"
         self._receiving = receiving
         receiving.connect(self._wire.outgoing, options.receive_maximum, self._wake_writer)
         self._outgoing = Outgoing(options, receiving, self._wake_writer, self._wake_publishers)
-        self.on_puback = self._outgoing.on_puback  # from the client
+        self._incoming = Incoming(
+            self._wire, receiving, self._inbox, self._packet_limit, v5=self._v5
+        )
+        # From the client, as what is named alike below.
+        self.on_publish = self._incoming.on_publish
+        self.on_pubrel = self._incoming.on_pubrel
+        self.on_puback = self._outgoing.on_puback
 
     def __repr__(self) -> str:
         return f"<AsyncioLink to {self._address}, {self._state()}>"
@@ -85,8 +88,7 @@ class AsyncioLink(BaseLink):
     async def _open(self, deadline: float) -> AsyncGenerator[None]:
         # An exception in a callback of the loop ends it, and this (S13).
         async with trio_asyncio.open_loop() as loop, trio.open_nursery() as nursery:
-            self._loop = loop
-            self._nursery = nursery
+            self._calls = Calls(loop, nursery, self._lose)
             self._client = self._outgoing.client = HardenedClient(
                 loop, self._wire, self, self._address, self._settings, self._options
             )
@@ -97,7 +99,7 @@ class AsyncioLink(BaseLink):
 
     async def _connect(self, deadline: float) -> None:
         scope = trio.CancelScope()
-        decided, _ = self._start(self._client.connect, scope)
+        decided, _ = self._calls.start(self._client.connect, scope)
         try:
             await self._wait_connack(decided, deadline)
         finally:
@@ -110,7 +112,7 @@ class AsyncioLink(BaseLink):
 
         Here, and not where `_connect` goes on: more packets may follow in the same wake-up.
         """
-        self._up = True
+        self._up = self._incoming.accepted = True
         if not self._client.session_present:
             self._receiving.forget_session()
         self._outgoing.accept_limits(connack)
@@ -133,11 +135,12 @@ class AsyncioLink(BaseLink):
         self._client.write_disconnect()
         if self._send():  # at once: the caller may leave us no time at all
             self._half_close()
-        self._room.set()
+        self._inbox.read_on()
         self._writer.unpark_all()
         await self._ended.wait()
 
     def _take_owed(self) -> Iterable[OnDone]:
+        self._incoming.over = True
         return self._outgoing.take_owed()
 
     # -- reading
@@ -145,11 +148,11 @@ class AsyncioLink(BaseLink):
     async def _read(self) -> None:
         # What is left on the wire of a lost link is not parsed, so it must not be waited out.
         while self._lost is None:
-            if self._full() and not self._leaving:
-                await self._wait_for_room()
+            if self._inbox.is_full() and not self._leaving:
+                await self._inbox.wait_for_room()
             self._wire.paused = False
             if not self._wire.unread or self._leaving:
-                await trio.lowlevel.wait_readable(self._sock)
+                await trio.lowlevel.wait_readable(self._sock.raw)
                 if not await self._fill():
                     return
             self._parse()
@@ -157,7 +160,7 @@ class AsyncioLink(BaseLink):
     async def _fill(self) -> bool:
         """Move bytes from the socket to the wire; False when there will be no more."""
         try:
-            data = receive_some(self._sock, READ_SIZE)
+            data = self._sock.receive(READ_SIZE)
         except ssl.SSLWantWriteError:
             await trio.sleep(TLS_RETRY)
             return True
@@ -178,44 +181,18 @@ class AsyncioLink(BaseLink):
         wire = self._wire
         while wire.unread and not wire.paused and self._lost is None and not self._leaving:
             ok = self._client.loop_read()
-            if not ok:
+            if self._incoming.violation is not None:
+                self._break_off(self._incoming.violation)
+            elif not ok:
                 self._lose("the broker broke the protocol")
             elif not self._client.keep_head_of_long(self._packet_limit):
                 text = f"a packet of more than {self._packet_limit} bytes"
                 self._break_off(Violation(PACKET_TOO_LARGE, text))
         self._inbox.hand_over()
+        if wire.outgoing:
+            self._wake_writer()
         if len(wire.outgoing) > 2 * OUTGOING_BYTES:  # ours alone stop at the half of it
             self._lose("the broker does not take the answers that it asks for")
-
-    def on_publish(self, first: int, body: bytes, size: int) -> None:
-        """From the client: one PUBLISH; of one that is too large, the head."""
-        if self._lost is not None:  # paho may read several packets in one call
-            return
-        try:
-            if not self._up:
-                raise Violation(PROTOCOL_ERROR, "PUBLISH where it cannot come")
-            if size > self._packet_limit:
-                keep = head_to_keep(first, body, self._packet_limit, v5=self._v5)
-                publish = read_oversized(first, body[:keep], size, v5=self._v5)
-            else:
-                publish = read_publish(first, body, v5=self._v5)
-            delivery = self._receiving.take(publish)
-        except Violation as violation:
-            self._break_off(violation)
-            return
-        if delivery is None:  # a copy, maybe with an answer of its own
-            self._wake_writer()
-            return
-        self._inbox.deliveries.append(delivery)
-        self._inbox.size += len(delivery.payload)
-        if self._full():
-            self._wire.paused = True
-
-    def on_pubrel(self, packet_id: int) -> None:
-        """From the client: the second half of QoS 2."""
-        if self._lost is None:
-            self._receiving.on_pubrel(packet_id)
-            self._wake_writer()
 
     def _break_off(self, violation: Violation) -> None:
         """The broker has broken the protocol; MQTT 5 has a DISCONNECT that says how."""
@@ -252,7 +229,7 @@ class AsyncioLink(BaseLink):
                     await trio.lowlevel.checkpoint()
             self._outgoing.flush()
             if not self._send():
-                await trio.lowlevel.wait_writable(self._sock)
+                await trio.lowlevel.wait_writable(self._sock.raw)
                 continue
             self._outgoing.window.sent()
             if self._leaving:
@@ -265,12 +242,8 @@ class AsyncioLink(BaseLink):
         outgoing = self._wire.outgoing
         while outgoing:
             try:
-                piece = outgoing if len(outgoing) <= self._piece else outgoing[: self._piece]
-                size = self._sock.send(piece)
-                self._written += size
-                del outgoing[:size]
-            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                return False
+                if not self._sock.send_from(outgoing):
+                    return False
             except OSError as error:
                 self._writing_failed(error)
                 return True
@@ -281,7 +254,7 @@ class AsyncioLink(BaseLink):
         # The broker may have said why before it closed: a DISCONNECT that waits to be read.
         self._wire.outgoing.clear()
         try:
-            data = receive_some(self._sock, READ_SIZE)
+            data = self._sock.receive(READ_SIZE)
         except OSError:
             data = None
         if data and not self._leaving:
@@ -291,7 +264,7 @@ class AsyncioLink(BaseLink):
 
     def _half_close(self) -> None:
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            self._sock.half_close()
         except OSError as error:
             self._lose(f"writing failed: {error}")
 
@@ -312,17 +285,15 @@ class AsyncioLink(BaseLink):
         """From the client: a PINGRESP."""
         self._watch.echoed(trio.current_time())
 
-    def _outflow(self) -> Outflow | None:
-        # TLS adds some bytes to a record, so what has left is a little more than this says.
-        held = queued(self._sock)
-        return None if held is None else Outflow(self._written, held)
-
-    def _unsent(self) -> int:
-        return self._client.unsent
-
     def on_output(self) -> None:
         """From the client: there is something to write."""
         self._wake_writer()
+
+    def _outflow(self) -> Outflow | None:
+        return self._sock.outflow()
+
+    def _unsent(self) -> int:
+        return self._client.unsent
 
     # -- asking
 
@@ -351,37 +322,13 @@ class AsyncioLink(BaseLink):
         """Run one of the client's coroutines, and wait for its end."""
         self._check_up()
         scope = trio.CancelScope()
-        self._asking += 1
-        self._read_on()
-        done, results = self._start(method, scope, filters)
         try:
-            await wait_within(done, self.patience(self._options.subscribe_timeout))
+            with self._inbox.answer_awaited():
+                done, results = self._calls.start(method, scope, filters)
+                await wait_within(done, self.patience(self._options.subscribe_timeout))
         finally:
-            self._asking -= 1
             scope.cancel()
         if results:
             return results[0]
         self._lose(f"no {answer} in time")
         raise self._gone()
-
-    def _start(
-        self, method: Callable[..., Awaitable[Any]], scope: trio.CancelScope, *args: Any
-    ) -> tuple[trio.Event, list[Any]]:
-        """Run one of the client's coroutines beside the link's tasks; its end, and its result.
-
-        Not in the caller's task: a future of a loop that has failed is never done.
-        """
-        results: list[Any] = []
-        done = trio.Event()
-
-        async def run() -> None:
-            try:
-                with scope:
-                    results.append(await trio_asyncio.aio_as_trio(method, loop=self._loop)(*args))
-            except MqttError as error:
-                self._lose(str(error))
-            finally:
-                done.set()
-
-        self._nursery.start_soon(run)
-        return done, results

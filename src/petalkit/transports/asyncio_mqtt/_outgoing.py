@@ -15,8 +15,9 @@ import trio
 
 from ..._values.errors import RejectedByBroker, TransportError
 from ..._values.messages import Message
-from .._base_link import FAILURE, OUTGOING_BYTES
+from .._base_link import OUTGOING_BYTES
 from .._contract import ConnectOptions, OnDone
+from .._reason_codes import FAILURE
 from .._receiving.receiving import Receiving
 from ._client import HardenedClient
 

@@ -1,8 +1,8 @@
-"""The connected socket for a link: TCP and TLS, made by Trio, so that it can be cancelled.
+"""The connected socket of a link: TCP and TLS, made by Trio, so that it can be cancelled.
 
 paho would do this in a thread that nobody can stop (S2, S6). Here a cancelled or late attempt
 leaves neither thread nor socket behind; only a name lookup may still sit in Trio's own thread,
-and that holds nothing.
+and that holds nothing. Reading and writing never wait here: the link's tasks do.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import trio
 from ..._values.errors import ConnectFailed
 from .._connecting.sockets import ConnectLimit, open_plain_socket
 from .._connecting.tls import Address
+from .._line.send_queue import Outflow, queued
 
 # A TLS library that wants the opposite direction first (a key update while the socket is full)
 # cannot be waited for: the other task is waiting there already. It is asked again after this.
 TLS_RETRY = 0.05
-TLS_RECORD = 16 * 1024  # bytes of a record, at most: RFC 8446, section 5.1
+_TLS_RECORD = 16 * 1024  # bytes of a record, at most: RFC 8446, section 5.1
+_PIECE = 1024 * 1024  # bytes
 
 
 async def open_socket(
@@ -89,3 +91,57 @@ def receive_some(sock: socket.socket, size: int) -> bytes | None:
         while data and (pending := sock.pending()):
             data += sock.recv(pending)
     return data
+
+
+class LinkSocket:
+    """A connected socket, non-blocking, and how much it has taken.
+
+    Args:
+        raw: as `open_socket` makes it; closed by whoever opened it.
+
+    Attributes:
+        raw: the same.
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        self.raw = raw
+        self._written = 0  # bytes that it has taken, before TLS
+        # OpenSSL counts a call as nothing until its last record is written.
+        self._piece = _TLS_RECORD if isinstance(raw, ssl.SSLSocket) else _PIECE
+
+    def receive(self, size: int) -> bytes | None:
+        """See `receive_some`.
+
+        Raises:
+            ssl.SSLWantWriteError: TLS has to write first; to be asked again after `TLS_RETRY`.
+            OSError: the connection is broken.
+        """
+        return receive_some(self.raw, size)
+
+    def send_from(self, outgoing: bytearray) -> bool:
+        """Take one piece off the front of `outgoing`; False when there is no room for any.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        try:
+            piece = outgoing if len(outgoing) <= self._piece else outgoing[: self._piece]
+            size = self.raw.send(piece)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return False
+        self._written += size
+        del outgoing[:size]
+        return True
+
+    def half_close(self) -> None:
+        """Nothing more is written.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        self.raw.shutdown(socket.SHUT_WR)
+
+    def outflow(self) -> Outflow | None:
+        """See `Outflow`. TLS adds some bytes to a record: a little more has left than this says."""
+        held = queued(self.raw)
+        return None if held is None else Outflow(self._written, held)

@@ -1,20 +1,5 @@
 """The default transport: the asyncio-mqtt client on a trio-asyncio loop of its own.
 
-    _tls               address and TLS context          no library
-    _credentials       secrets that are renewed         knows Trio
-    _keepalive         when to ping, when to give up    no library
-    _publish_reader    what a PUBLISH says              no library
-    _receiving         what is owed for messages to us  no library
-    _kept_sessions     what outlives a link             no library
-    _patience          when an answer is overdue        no library
-    _send_queue        what has really left             knows Trio
-    _sockets           a connected socket               knows Trio
-    _asyncio_socket    TLS on it, for paho              knows Trio
-    _base_link         what all links have in common    knows Trio
-    _asyncio_client    asyncio-mqtt and paho, mended    knows both, does no I/O
-    _asyncio_outgoing  what is owed and in flight       knows the client
-    _asyncio_link      the tasks, and all of these      knows Trio and the loop
-
 The rule: asyncio is behind one link, and nowhere else. Each link has its own `open_loop()` in a
 task beside the user's block, so whatever an asyncio callback raises ends that link and nothing
 more (S13).
@@ -29,13 +14,13 @@ import trio
 
 from ..._values.errors import ConfigError
 from ..._values.settings.settings import Settings
-from .._base_link import hold_link
 from .._connecting.credentials import BROKER_SECRETS, renew
 from .._connecting.kept_sessions import KeptSessions
 from .._connecting.referrals import Referrals
 from .._connecting.sockets import ConnectLimit
 from .._connecting.tls import Address, broker_address, tls_context
 from .._contract import ConnectOptions, Link, Transport
+from .._hold import hold_link
 from .._receiving.receiving import Receiving
 from ._link import AsyncioLink
 from ._socket import open_socket

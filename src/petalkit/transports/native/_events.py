@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from .._contract import Delivery, OnDone
+from .._contract import OnDone
+from .._delivery import Delivery
 
 
 class Connected(msgspec.Struct):

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import mqtt5
 
-from .._contract import Fault
+from .._delivery import Fault
 from .._receiving.publish_reader import Publish, head_to_keep, read_oversized, read_publish
 from .._receiving.violations import (
     MALFORMED_PACKET,
@@ -27,7 +27,7 @@ from .._receiving.violations import (
     UNSUPPORTED_PROTOCOL_VERSION,
     Violation,
 )
-from ._unnamed import Unnamed, is_of_reason_code, read_unnamed
+from ._reasons import Unnamed, is_of_reason_code, read_unnamed
 
 Packet: TypeAlias = mqtt5.Packet
 _Found: TypeAlias = tuple[Publish | Unnamed, int]

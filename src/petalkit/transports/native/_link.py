@@ -1,8 +1,9 @@
 """One live connection of the native transport: a stream, a session, and the tasks between them.
 
 Three Trio tasks: one reads, one writes, one watches the clock. The protocol is the session's
-business (`_mqtt5_session`), which knows no I/O; here is only when to read, when to write, and whom
-to tell.
+business (`_session`), which knows no I/O; what leaves is `_outgoing`'s. Here is only when to read,
+when to write, and whom to tell. More than 300 lines, because that is one state machine: each method
+asks whether the link is up, being left, or lost, and each may end it.
 """
 
 from __future__ import annotations
@@ -17,29 +18,19 @@ from ..._values.errors import ConnectFailed, ConnectionLost, RejectedByBroker, T
 from ..._values.messages import Message
 from ..._values.settings.server_references import referral_of
 from ..._values.topics import TopicFilter
-from .._base_link import (
-    FAILURE,
-    MAYBE_3_1_1,
-    OUTGOING_BYTES,
-    READ_SIZE,
-    BaseLink,
-    filter_batches,
-    is_peers_doing,
-)
-from .._contract import ConnectOptions, Delivery, OnDone, fitted, wait_within
-from .._line.send_queue import Outflow, outflow
-from .._receiving.violations import PACKET_TOO_LARGE
+from .._base_link import MAYBE_3_1_1, OUTGOING_BYTES, READ_SIZE, BaseLink
+from .._connecting.sockets import is_peers_doing
+from .._contract import ConnectOptions, OnDone, wait_within
+from .._delivery import Delivery
+from .._limits import filter_batches, fitted
+from .._line.send_queue import Outflow
+from .._reason_codes import FAILURE
 from ._events import Connected, Ended, Event, Published, Refused
-from ._publishing import WindowFull
-from ._session import ClientSession, filter_reason
+from ._outgoing import Outgoing
+from ._questions import filter_reason
+from ._session import ClientSession
 
-# Of a longer batch: after each piece the keep alive hears that it moves. A stream without a kernel
-# that can be asked gives no other sign, and a piece must leave within half a keep alive.
-WRITE_SIZE = 64 * 1024
-WRITE_SIZE_UNASKED = 8 * 1024
 LAST_WORDS = 1.0  # seconds in which a broker that takes nothing more may still say why
-
-UNTOLD_MAX = 10_000  # messages whose fate is known and told at the next flush
 
 _Broken = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -82,12 +73,10 @@ class NativeLink(BaseLink):
         self._refused: Refused | None = None
         self._decided = trio.Event()  # CONNACK, or none any more
         self._questions: dict[int, _Question] = {}
-        self._sending = 0  # bytes on their way into the stream
-        self._piece = WRITE_SIZE if self._outflow() else WRITE_SIZE_UNASKED
         self._pongs = session.pongs
-        self._published = False  # since the last flush
-        self._ping_waits = False  # for the next flush
-        self._soon: list[tuple[OnDone, TransportError | None]] = []  # to be told at the next
+        self._outgoing = Outgoing(
+            stream, session, self._watch, options.payload_max, self._wake_writer
+        )
         session.connect(
             options,
             packet_limit=self._packet_limit,
@@ -132,7 +121,7 @@ class NativeLink(BaseLink):
             return
         self._leaving = True
         self._session.disconnect()
-        self._room.set()
+        self._inbox.read_on()
         self._writer.unpark_all()
         await self._ended.wait()
 
@@ -140,8 +129,7 @@ class NativeLink(BaseLink):
         self._decided.set()
         for question in self._questions.values():
             question.done.set()
-        soon, self._soon = self._soon, []
-        for on_done, error in soon:
+        for on_done, error in self._outgoing.take_untold():
             on_done(error or self._gone())  # it never left
         return self._session.lose_connection()
 
@@ -154,8 +142,8 @@ class NativeLink(BaseLink):
 
     async def _read(self) -> None:
         while self._lost is None:
-            if self._full() and not self._leaving:
-                await self._wait_for_room()
+            if self._inbox.is_full() and not self._leaving:
+                await self._inbox.wait_for_room()
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except _Broken as error:
@@ -230,7 +218,7 @@ class NativeLink(BaseLink):
 
     async def _send_last(self, data: bytes) -> None:
         """The DISCONNECT that says what the broker did wrong; the link is lost already."""
-        if self._sending:
+        if self._outgoing.sending:
             return  # in the middle of a packet that the broker does not take
         with trio.move_on_after(self._options.disconnect_timeout, shield=True):
             with contextlib.suppress(*_Broken):  # nobody there to be told
@@ -239,51 +227,36 @@ class NativeLink(BaseLink):
     # -- writing
 
     async def _write(self) -> None:
-        session = self._session
+        outgoing = self._outgoing
         while self._lost is None:
-            if not (session.wants_to_send or self._soon):
+            if not outgoing.pending():
                 await self._writer.park()
-                if not (self._published or self._leaving):
-                    # Acknowledgements: the answer is mostly one step behind, and leaves with them.
+                if outgoing.only_acks and not self._leaving:
+                    # The answer is mostly one step behind, and leaves with them.
                     await trio.lowlevel.checkpoint()
             else:
                 # More came meanwhile, maybe by `on_done`, and sending need not be a checkpoint.
                 await trio.lowlevel.checkpoint()
-            self._published = self._ping_waits = False
-            self._report_soon()
-            data = session.data_to_send()
+            data = outgoing.flush()
             if data:
-                if not await self._send(data):
+                try:
+                    await outgoing.send(data)
+                except _Broken as error:
+                    await self._writing_failed(error)
                     return
-                session.sent()
-            if self._leaving and not session.wants_to_send:
+                self._session.sent()
+            if self._leaving and not self._session.wants_to_send:
                 await self._half_close()
                 return
             self._wake_publishers()
 
-    async def _send(self, data: bytes) -> bool:
-        self._sending = len(data)
-        rest = memoryview(data)
-        try:
-            piece = self._piece
-            while len(rest) > piece:
-                await self._stream.send_all(rest[:piece])
-                rest = rest[piece:]
-                self._sending = len(rest)
-                self._watch.sent(trio.current_time(), more=True)
-            await self._stream.send_all(rest)
-        except _Broken as error:
-            # The broker may have said why before it closed: a DISCONNECT that waits to be read.
-            self._room.set()
-            with trio.move_on_after(LAST_WORDS):
-                await self._ended.wait()
-            text = f"writing failed: {error.__cause__ or error}"
-            self._lose(text, closed=is_peers_doing(error))
-            return False
-        finally:
-            self._sending = 0
-        self._watch.sent(trio.current_time(), more=self._ping_waits)
-        return True
+    async def _writing_failed(self, error: Exception) -> None:
+        # The broker may have said why before it closed: a DISCONNECT that waits to be read.
+        self._inbox.read_on()
+        with trio.move_on_after(LAST_WORDS):
+            await self._ended.wait()
+        text = f"writing failed: {error.__cause__ or error}"
+        self._lose(text, closed=is_peers_doing(error))
 
     async def _half_close(self) -> None:
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
@@ -293,57 +266,26 @@ class NativeLink(BaseLink):
                 self._lose(f"writing failed: {error.__cause__ or error}")
 
     def _publishable(self) -> bool:
-        return self._session.publishable and not self._stuffed()
-
-    def _stuffed(self) -> bool:
-        """Whether so much waits for the writer that not even QoS 0 may be added."""
-        waiting = self._session.unsent + self._sending
-        return waiting >= OUTGOING_BYTES or len(self._soon) >= UNTOLD_MAX
+        return self._session.publishable and not self._outgoing.is_stuffed()
 
     def publish_nowait(self, message: Message, on_done: OnDone) -> None:
         """See `Link.publish_nowait`."""
-        session = self._session
         # The session of a lost link may be connected again, over another.
-        if self._lost is not None or session.state != "connected":
+        if self._lost is not None or self._session.state != "connected":
             self._check_up()
-        if self._stuffed():
-            raise trio.WouldBlock
         if not self._fits_all:
             message = fitted(message, self._broker_limits)
-        size = len(message.payload)
-        try:
-            if size > self._options.payload_max:
-                text = f"Packet too large ({size} bytes of payload)"
-                raise RejectedByBroker(PACKET_TOO_LARGE, text)
-            session.publish(message, on_done)
-        except WindowFull:
-            raise trio.WouldBlock from None
-        except RejectedByBroker as error:
-            self._soon.append((on_done, error))
-        else:
-            if not message.qos:
-                self._soon.append((on_done, None))
-        self._published = True
-        self._wake_writer()
-
-    def _report_soon(self) -> None:
-        """Tell who may not be told inside `publish_nowait`."""
-        if self._soon:
-            soon, self._soon = self._soon, []
-            for on_done, error in soon:
-                on_done(error)
+        self._outgoing.publish(message, on_done)
 
     def _ping(self) -> None:
         if self._session.state == "connected":
-            self._session.ping()
-            self._ping_waits = True
-            self._wake_writer()
+            self._outgoing.ping()
 
     def _outflow(self) -> Outflow | None:
-        return outflow(self._stream)
+        return self._outgoing.outflow()
 
     def _unsent(self) -> int:
-        return self._session.unsent + self._sending
+        return self._outgoing.unsent
 
     # -- asking
 
@@ -370,12 +312,10 @@ class NativeLink(BaseLink):
         packet_id = send(filters)
         question = self._questions[packet_id] = _Question()
         self._wake_writer()
-        self._asking += 1
-        self._read_on()
         try:
-            await wait_within(question.done, self.patience(self._options.subscribe_timeout))
+            with self._inbox.answer_awaited():
+                await wait_within(question.done, self.patience(self._options.subscribe_timeout))
         finally:
-            self._asking -= 1
             self._questions.pop(packet_id, None)
         if question.codes is None:
             self._lose(f"no {answer} in time")

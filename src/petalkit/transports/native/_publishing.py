@@ -12,29 +12,24 @@ A connection that no CONNACK opened does not count.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import mqtt5
 import msgspec
 
 from ..._values.errors import RejectedByBroker
-from ..._values.messages import Message, Properties
+from ..._values.messages import Message
 from .._contract import OnDone
-from .._receiving.violations import MALFORMED_PACKET, PACKET_TOO_LARGE, PROTOCOL_ERROR, Violation
+from .._reason_codes import FAILURE
+from .._receiving.violations import PROTOCOL_ERROR, Violation
+from ._encoding import Encoder
 from ._events import Published
+from ._reasons import reason_text
 
 Awaiting: TypeAlias = Literal["PUBACK", "PUBREC", "PUBCOMP"]
 
 _MAX_PACKET_ID = 65_535
-_TOPIC_NAME_INVALID = 0x90  # MQTT 5.0, section 2.4
-_RETAIN_NOT_SUPPORTED = 0x9A
-_QOS_NOT_SUPPORTED = 0x9B
 _QUOTA_EXCEEDED = 0x97
-_QUALITY = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
-
-FAILURE = 0x80  # this reason code and those above it
-# Bytes: half of what MQTT can say, so that topic and properties do not make the codec panic.
-PACKET_MAXIMUM = 0x0800_0000
 
 
 class WindowFull(RuntimeError):
@@ -61,18 +56,14 @@ class Publishing:
 
     Attributes:
         maximum: how many messages may be in flight on this connection.
+        check_size: see `Encoder.check_size`.
     """
 
     def __init__(self, outgoing: bytearray) -> None:
         self._outgoing = outgoing
         self.maximum = 0
-        self._packet_maximum = PACKET_MAXIMUM
-        self._qos_maximum = 2
-        self._retain_available = True
-        # The last ones that were found to be good: mostly those of the next message too.
-        self._topic = ""
-        self._properties: Properties | None = None
-        self._property_arguments: dict[str, Any] = {}
+        self._encoder = Encoder()
+        self.check_size = self._encoder.check_size
         self._last_id = 0
         self._asked: set[int] = set()  # of SUBSCRIBE and UNSUBSCRIBE
         self._in_flight: dict[int, InFlight] = {}  # on this connection, in the order sent
@@ -117,15 +108,6 @@ class Publishing:
         """The SUBACK or UNSUBACK came."""
         self._asked.discard(packet_id)
 
-    def check_size(self, packet: bytes) -> None:
-        """Whether the broker takes a packet as long (MQTT 5.0, section 3.2.2.3.6).
-
-        Raises:
-            RejectedByBroker: it does not.
-        """
-        if len(packet) > self._packet_maximum:
-            raise _too_large(len(packet), self._packet_maximum)
-
     # -- one message
 
     def write(self, message: Message, on_done: OnDone) -> bytes:
@@ -139,18 +121,13 @@ class Publishing:
         qos = message.qos
         if qos and len(self._in_flight) >= self.maximum:
             raise WindowFull
-        if qos > self._qos_maximum:
-            raise RejectedByBroker(_QOS_NOT_SUPPORTED, f"QoS not supported: {qos}")
-        if message.retain and not self._retain_available:
-            raise RejectedByBroker(_RETAIN_NOT_SUPPORTED, "Retain not supported")
-        if message.topic is not self._topic:
-            self._check_topic(message.topic)
+        self._encoder.check(message)
         if not qos:
-            return self._encode(message, None)
+            return self._encoder.encode(message, None)
         if self._carried_ids and (waiting := self._carried_ids.get(_key(message))):
             return self._write_again(message, on_done, waiting)
         packet_id = self.new_id()
-        data = self._encode(message, packet_id)
+        data = self._encoder.encode(message, packet_id)
         awaiting: Awaiting = "PUBACK" if qos == 1 else "PUBREC"
         self._in_flight[packet_id] = InFlight(packet_id, message, on_done, awaiting)
         return data
@@ -161,37 +138,10 @@ class Publishing:
         if found.awaiting == "PUBCOMP":
             data = mqtt5.PubRelPacket(packet_id).write()
         else:
-            data = self._encode(message, packet_id, duplicate=True)
+            data = self._encoder.encode(message, packet_id, duplicate=True)
         found.message = message
         found.on_done = on_done
         self._in_flight[waiting.pop()] = self._carried.pop(packet_id)
-        return data
-
-    def _check_topic(self, topic: str) -> None:
-        if "\0" in topic:  # the codec lets it pass; MQTT 5.0, section 1.5.4
-            raise RejectedByBroker(_TOPIC_NAME_INVALID, "Topic Name invalid: it holds U+0000")
-        self._topic = topic
-
-    def _encode(self, message: Message, packet_id: int | None, *, duplicate: bool = False) -> bytes:
-        payload = message.payload
-        if len(payload) > self._packet_maximum:  # do not even try
-            raise _too_large(len(payload), self._packet_maximum)
-        if message.properties is not self._properties:
-            self._property_arguments = _arguments(message.properties)
-            self._properties = message.properties
-        try:
-            data = mqtt5.PublishPacket(
-                message.topic,
-                payload,
-                qos=_QUALITY[message.qos],
-                retain=message.retain,
-                packet_id=packet_id,
-                duplicate=duplicate,
-                **self._property_arguments,
-            ).write()
-        except (ValueError, OverflowError) as error:
-            raise RejectedByBroker(_TOPIC_NAME_INVALID, f"cannot be sent: {error}") from None
-        self.check_size(data)
         return data
 
     # -- answers
@@ -259,9 +209,7 @@ class Publishing:
             maximum: in flight, as we want it.
         """
         self.maximum = min(maximum, packet.receive_max)
-        self._packet_maximum = min(packet.max_packet_size or PACKET_MAXIMUM, PACKET_MAXIMUM)
-        self._qos_maximum = int(packet.max_qos)
-        self._retain_available = packet.retain_available
+        self._encoder.accept_limits(packet)
 
     def lose_connection(self) -> Sequence[OnDone]:
         """Keep what is in flight for the next one; who is to be told, in the order sent."""
@@ -288,48 +236,6 @@ def _key(message: Message) -> tuple[str, int, int]:
     return message.topic, message.qos, id(payload if len(payload) > 1 else message)
 
 
-def _arguments(properties: Properties | None) -> dict[str, Any]:
-    """Properties as the codec takes them."""
-    if properties is None:
-        return {}
-    _check_texts(properties)
-    arguments = {
-        "message_expiry_interval": properties.message_expiry,
-        "content_type": properties.content_type,
-        "response_topic": properties.response_topic,
-        "correlation_data": properties.correlation_data,
-        "user_properties": list(properties.user_properties) or None,
-    }
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _check_texts(properties: Properties) -> None:
-    """What the codec lets pass, and a broker may end the connection for; each time it is sent."""
-    try:
-        properties.check_sendable()
-    except ValueError as error:
-        raise RejectedByBroker(MALFORMED_PACKET, f"cannot be sent: {error}") from None
-
-
-def _too_large(size: int, maximum: int) -> RejectedByBroker:
-    text = f"Packet too large ({size} bytes; the broker takes {maximum})"
-    return RejectedByBroker(PACKET_TOO_LARGE, text)
-
-
 def _published(message: InFlight, packet: mqtt5.PubAckPacket | mqtt5.PubRecPacket) -> Published:
     code = int(packet.reason_code)
     return Published(message.on_done, code, reason_text(packet) if code >= FAILURE else "")
-
-
-def reason_name(code: int, kind: Any) -> str:
-    """The name of a reason code as people write it; `kind` is the codec's enumeration."""
-    try:
-        return str(kind(code).name).replace("_", " ").capitalize()
-    except ValueError:
-        return f"reason code {code:#04x}"
-
-
-def reason_text(packet: Any, code: int | None = None) -> str:
-    """What the broker says, or the name of its code, which is `code` if the packet's is not."""
-    code = int(packet.reason_code) if code is None else code
-    return packet.reason_str or reason_name(code, type(packet.reason_code))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mqtt5
 
 from ..._values.messages import Properties
-from .._contract import Delivery
+from .._delivery import Delivery
 from .._receiving.publish_reader import Publish, format_fault
 from .._receiving.receiving import Receiving
 from .._receiving.violations import PROTOCOL_ERROR, Violation

@@ -9,6 +9,8 @@ The rules: nothing the peer sends raises anything here: it ends in `Ended`, afte
 came before it, with the DISCONNECT queued that says why. The session outlives its connections
 (MQTT 5.0, section 4.1): what is in flight, and what was received with QoS 2. The trap: the codec's
 enumerations are no integers, whatever its stubs say; all of them are true, and none can be ordered.
+
+More than 300 lines, because it is one state machine and most of them say what a caller may do when.
 """
 
 from __future__ import annotations
@@ -18,21 +20,20 @@ from typing import Any, Literal
 
 import mqtt5
 
-from ..._values.errors import RejectedByBroker
-from ..._values.messages import Message, Properties
-from .._contract import ConnectOptions, OnDone, real_limits
+from ..._values.messages import Message
+from .._contract import ConnectOptions, OnDone
 from .._receiving.publish_reader import Publish
 from .._receiving.receiving import nobody
 from .._receiving.violations import PROTOCOL_ERROR, UNSUPPORTED_PROTOCOL_VERSION, Violation
-from ._events import Connected, Ended, Event, Published, Refused, Subscribed, Unsubscribed
+from ._connect import check_connack, connect_packet, connected, disconnected, limits_of
+from ._events import Ended, Event, Published, Subscribed, Unsubscribed
 from ._framing import PacketReader
-from ._publishing import FAILURE, Publishing, reason_name, reason_text
+from ._publishing import Publishing
+from ._questions import Questions
+from ._reasons import Unnamed, reason_text, unexpected
 from ._receiving import TOPIC_ALIAS_MAXIMUM, Mqtt5Receiving
-from ._unnamed import Unnamed
 
 _PINGREQ = mqtt5.PingReqPacket().write()
-_AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
-_IF_NEW = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
 
 State = Literal["idle", "connecting", "connected", "ended"]
 
@@ -58,6 +59,7 @@ class ClientSession:
         self._accepted = False  # by CONNACK, on this connection
         self._outgoing = bytearray()
         self._publishing = Publishing(self._outgoing)
+        self._questions = Questions(self._outgoing, self._publishing)
         self._receiving = Mqtt5Receiving(strict=strict)
         self._handlers: dict[type, Callable[[Any], Event | None]] = {
             mqtt5.PublishPacket: self._receiving.on_publish,
@@ -66,8 +68,8 @@ class ClientSession:
             mqtt5.PubAckPacket: self._publishing.on_puback,
             mqtt5.PubRecPacket: self._publishing.on_pubrec,
             mqtt5.PubCompPacket: self._publishing.on_pubcomp,
-            mqtt5.SubAckPacket: self._on_suback,
-            mqtt5.UnsubAckPacket: self._on_unsuback,
+            mqtt5.SubAckPacket: self._questions.on_suback,
+            mqtt5.UnsubAckPacket: self._questions.on_unsuback,
             mqtt5.PingRespPacket: self._on_pingresp,
             mqtt5.DisconnectPacket: self._on_disconnect,
             Unnamed: self._on_unnamed,
@@ -126,24 +128,11 @@ class ClientSession:
         without_aliases = options.packet_maximum or receiving.aliases_failed
         receiving.alias_maximum = 0 if without_aliases else TOPIC_ALIAS_MAXIMUM
         receiving.connect(self._outgoing, options.receive_maximum, on_output)
-        # Packet identifier -> the kind of the answer, and how many codes it has.
-        self._questions: dict[int, tuple[type, int]] = {}
+        self._questions.forget()
         self._outgoing.clear()
-        try:
-            self._outgoing += mqtt5.ConnectPacket(
-                options.client_id,
-                username=username,
-                password=None if password is None else password.encode(),
-                clean_start=options.clean_start,
-                will=None if options.will is None else _will(options.will, options.will_delay),
-                keep_alive=options.keep_alive,
-                session_expiry_interval=options.session_expiry,
-                receive_max=options.receive_maximum,
-                topic_alias_max=receiving.alias_maximum,
-                max_packet_size=options.packet_maximum or None,
-            ).write()
-        except (ValueError, OverflowError) as error:
-            raise RejectedByBroker(PROTOCOL_ERROR, f"CONNECT cannot be sent: {error}") from None
+        self._outgoing += connect_packet(
+            options, receiving.alias_maximum, username=username, password=password
+        )
         self.state = "connecting"
 
     def lose_connection(self) -> Sequence[OnDone]:
@@ -200,7 +189,7 @@ class ClientSession:
                 if self.state == "connected":
                     handler = handlers.get(type(packet))
                     if handler is None:
-                        raise _unexpected(packet)
+                        raise unexpected(packet)
                     event = handler(packet)
                     if event is not None:
                         events.append(event)
@@ -235,31 +224,17 @@ class ClientSession:
             packet, unnamed = packet.packet, packet.codes[0]
         if isinstance(packet, mqtt5.DisconnectPacket):
             return self._on_disconnect(packet, unnamed)
-        if not isinstance(packet, mqtt5.ConnAckPacket):
-            raise _unexpected(packet)
-        code = int(packet.reason_code) if unnamed is None else unnamed
-        if code >= FAILURE:
+        refused = check_connack(packet, unnamed, self._options)
+        if refused is not None:
             self.state = "ended"
-            return Refused(code, _told(packet, code), packet.server_reference)
-        # Section 3.2.2.1.1 wants more: a client without state is to refuse a session too. Ours
-        # has none after a restart, and does not need it: that session holds subscriptions, and
-        # commands that were sent meanwhile.
-        if packet.session_present and self._options.clean_start:
-            raise Violation(PROTOCOL_ERROR, "a session where a clean start was asked for")
+            return refused
         self.state = "connected"
         self._accepted = True
         if not packet.session_present:
             self.forget()
         self._publishing.connected(packet, self._options.publish_maximum)
-        self.broker_limits = _limits(packet)
-        keep_alive = packet.server_keep_alive
-        expiry = packet.session_expiry_interval
-        return Connected(
-            packet.session_present,
-            self._options.keep_alive if keep_alive is None else keep_alive,
-            self.publish_maximum,
-            self._options.session_expiry if expiry is None else expiry,
-        )
+        self.broker_limits = limits_of(packet)
+        return connected(packet, self._options, self.publish_maximum)
 
     # -- messages of ours
 
@@ -267,7 +242,7 @@ class ClientSession:
         """Send a message. With QoS above 0 it is answered by `Published`, or by the loss.
 
         One that was in flight when the connection before this was lost is sent as the same packet
-        again; see `_mqtt5_publishing`.
+        again; see `Publishing`.
 
         Args:
             message: with any QoS.
@@ -285,57 +260,19 @@ class ClientSession:
     # -- questions
 
     def subscribe(self, filters: Sequence[str]) -> int:
-        """Subscribe with QoS 1, to retained messages for a new subscription only.
-
-        Returns:
-            The packet identifier that `Subscribed` will have.
+        """See `Questions.subscribe`.
 
         Raises:
             RejectedByBroker: MQTT cannot carry a filter, or the broker takes no packet as long.
             RuntimeError: not connected.
         """
         self._check_connected()
-        expected = (mqtt5.SubAckPacket, len(filters))
-        return self._ask(
-            expected, lambda key: mqtt5.SubscribePacket(key, list(map(_wanted, filters))).write()
-        )
+        return self._questions.subscribe(filters)
 
     def unsubscribe(self, filters: Sequence[str]) -> int:
-        """Unsubscribe; see `subscribe`."""
+        """See `Questions.unsubscribe`, and `subscribe`."""
         self._check_connected()
-        expected = (mqtt5.UnsubAckPacket, len(filters))
-        return self._ask(expected, lambda key: mqtt5.UnsubscribePacket(key, list(filters)).write())
-
-    def _ask(self, expected: tuple[type, int], write: Callable[[int], bytes]) -> int:
-        packet_id = self._publishing.new_question()
-        try:
-            data = write(packet_id)
-            self._publishing.check_size(data)
-        except (ValueError, OverflowError) as error:
-            self._publishing.answered(packet_id)
-            raise RejectedByBroker(PROTOCOL_ERROR, f"cannot be sent: {error}") from None
-        except RejectedByBroker:
-            self._publishing.answered(packet_id)
-            raise
-        self._outgoing += data
-        self._questions[packet_id] = expected
-        return packet_id
-
-    def _on_suback(self, packet: mqtt5.SubAckPacket) -> Event:
-        return Subscribed(packet.packet_id, self._check_answer(packet))
-
-    def _on_unsuback(self, packet: mqtt5.UnsubAckPacket) -> Event:
-        return Unsubscribed(packet.packet_id, self._check_answer(packet))
-
-    def _check_answer(self, packet: mqtt5.SubAckPacket | mqtt5.UnsubAckPacket) -> list[int]:
-        codes = packet.reason_codes
-        kind, count = self._questions.pop(packet.packet_id, (None, 0))
-        if kind is not type(packet):
-            raise _unexpected(packet)
-        if count != len(codes):
-            raise Violation(PROTOCOL_ERROR, f"{len(codes)} answers where {count} were due")
-        self._publishing.answered(packet.packet_id)
-        return list(map(int, codes))
+        return self._questions.unsubscribe(filters)
 
     # -- life and end
 
@@ -370,9 +307,7 @@ class ClientSession:
 
     def _on_disconnect(self, packet: mqtt5.DisconnectPacket, unnamed: int | None = None) -> Event:
         self._end()
-        code = int(packet.reason_code) if unnamed is None else unnamed
-        text = f"the broker disconnected: {_told(packet, code)} ({code:#04x})"
-        return Ended(code, text, by_server=True, server_reference=packet.server_reference)
+        return disconnected(packet, unnamed)
 
     def _on_unnamed(self, unnamed: Unnamed) -> Event | None:
         packet, codes = unnamed.packet, unnamed.codes
@@ -380,7 +315,7 @@ class ClientSession:
             return self._on_disconnect(packet, codes[0])
         handler = self._handlers.get(type(packet))
         if handler is None:
-            raise _unexpected(packet)
+            raise unexpected(packet)
         event = handler(packet)
         if isinstance(event, Published):
             event.reason_code, event.text = codes[0], reason_text(packet, codes[0])
@@ -391,54 +326,3 @@ class ClientSession:
     def _check_connected(self) -> None:
         if self.state != "connected":
             raise RuntimeError(f"the connection is {self.state}")
-
-
-def _told(packet: mqtt5.ConnAckPacket | mqtt5.DisconnectPacket, code: int) -> str:
-    text = reason_text(packet, code)
-    if packet.server_reference:
-        return f"{text}; it names another server: {packet.server_reference}"
-    return text
-
-
-def _limits(packet: mqtt5.ConnAckPacket) -> Mapping[str, int]:
-    said: dict[str, int | None] = {
-        "receive_maximum": packet.receive_max,
-        "maximum_packet_size": packet.max_packet_size,
-        "maximum_qos": int(packet.max_qos),
-        "retain_available": int(packet.retain_available),
-        "session_expiry_interval": packet.session_expiry_interval,
-        "server_keep_alive": packet.server_keep_alive,
-    }
-    return real_limits(said)
-
-
-def _wanted(text: str) -> mqtt5.TopicFilter:
-    return mqtt5.TopicFilter(
-        text, max_qos=_AT_LEAST_ONCE, retain_as_published=False, retain_handling=_IF_NEW
-    )
-
-
-def _will(message: Message, delay: int) -> mqtt5.Will:
-    properties = message.properties or Properties()
-    return mqtt5.Will(
-        message.topic,
-        payload=message.payload,
-        qos=mqtt5.QoS(message.qos),
-        retain=message.retain,
-        will_delay_interval=delay,
-        message_expiry_interval=properties.message_expiry,
-        content_type=properties.content_type,
-        response_topic=properties.response_topic,
-        correlation_data=properties.correlation_data,
-        user_properties=list(properties.user_properties),
-    )
-
-
-def filter_reason(code: int) -> str:
-    """The name of a reason code of a SUBACK."""
-    return reason_name(code, mqtt5.SubAckReasonCode)
-
-
-def _unexpected(packet: object) -> Violation:
-    name = type(packet).__name__.removesuffix("Packet").upper()
-    return Violation(PROTOCOL_ERROR, f"{name} where it cannot come")

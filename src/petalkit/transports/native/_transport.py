@@ -1,24 +1,5 @@
 """The native transport: MQTT 5 on Trio's own streams, with no second event loop.
 
-    _tls                address and TLS context             no library
-    _credentials        secrets that are renewed            Trio
-    _keepalive          when to ping, when to give up       no library
-    _publish_reader     what a PUBLISH says                 no library, no I/O
-    _receiving          what is owed for messages to us     no library, no I/O
-    _kept_sessions      what outlives a link                no library
-    _patience           when an answer is overdue           no library
-    _send_queue         what has really left                Trio
-    _mqtt5_unnamed      refusals with codes of their own    the codec, no I/O
-    _mqtt5_framing      bytes -> packets                    the codec, no I/O
-    _mqtt5_publishing   our messages on their way           the codec, no I/O
-    _mqtt5_receiving    messages to us                      the codec, no I/O
-    _mqtt5_session      the state of one client             these three
-    _sockets            TCP and Unix sockets, as streams    Trio
-    _websocket          a WebSocket on such a stream        wsproto
-    _referrals          where the broker sends us           no I/O
-    _base_link          what all links have in common       Trio
-    _native_link        the tasks between both              Trio and the session
-
 Needs the extra `native`: the `mqtt5` codec; for ws:// and wss:// the extra `websocket`.
 """
 
@@ -32,7 +13,6 @@ import trio
 
 from ..._values.errors import ConfigError, ConnectFailed
 from ..._values.settings.settings import Settings
-from .._base_link import hold_link
 from .._connecting.credentials import BROKER_SECRETS, renew
 from .._connecting.kept_sessions import KeptSessions
 from .._connecting.referrals import Attempt, Referrals
@@ -40,6 +20,7 @@ from .._connecting.sockets import ConnectLimit, PlainStream, open_plain_socket
 from .._connecting.tls import Address, broker_address, tls_context
 from .._connecting.websocket_settings import offer_http, read_headers
 from .._contract import ConnectOptions, Link, Transport
+from .._hold import hold_link
 from ._link import NativeLink
 from ._session import ClientSession
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import trio
 
 from ._answers import ANSWER_MAX
-from ._connection import OpenStream
+from ._publishing.connection import OpenStream
 
 SAME_AGE = 0.25  # seconds between two ages that count as one
 AGAIN = 0.1  # seconds until the next connection

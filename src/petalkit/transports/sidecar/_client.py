@@ -1,7 +1,7 @@
 """Asking the sidecar for the rare things: its health, and to subscribe. By httpx.
 
 Publishing has connections of its own, since it happens for every command; see
-`_sidecar_publisher`.
+`_publishing`.
 """
 
 from __future__ import annotations

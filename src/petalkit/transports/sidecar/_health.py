@@ -54,20 +54,12 @@ class Health:
         client: asks.
         settings: how often, and how long.
         callback_url: where the sidecar is to send messages.
-        lose: called with the reason when the link is over.
     """
 
-    def __init__(
-        self,
-        client: SidecarClient,
-        settings: Settings,
-        callback_url: str,
-        lose: Callable[[str], object],
-    ) -> None:
+    def __init__(self, client: SidecarClient, settings: Settings, callback_url: str) -> None:
         self._client = client
         self._settings = settings
         self._callback_url = callback_url
-        self._lose = lose
         self._subscriptions: dict[str, _Subscription] = {}
         self._suspicion = trio.Event()
         self._breaks = 0  # connections; a subscription that was asked for before one is due again
@@ -119,8 +111,12 @@ class Health:
         self._breaks += 1
         self._suspicion.set()
 
-    async def run(self) -> None:
-        """Probe its health, and subscribe again where that is due, until the link is lost."""
+    async def run(self, lose: Callable[[str], object]) -> None:
+        """Probe its health, and subscribe again where that is due, until the link is lost.
+
+        Args:
+            lose: called with the reason when the link is over.
+        """
         interval = self._settings.sidecar_probe_interval
         failures = 0
         while True:
@@ -131,13 +127,13 @@ class Health:
             try:
                 await self._client.check_health()
             except Away as error:
-                self._lose(f"the sidecar is away: {error}")
+                lose(f"the sidecar is away: {error}")
                 return
             except SidecarError as error:
                 failures += 1
                 logger.warning("the sidecar is not well: %s", error)
                 if failures >= PROBES_FAILED:
-                    self._lose(f"the sidecar is not well: {error}")
+                    lose(f"the sidecar is not well: {error}")
                     return
             else:
                 failures = 0

@@ -1,7 +1,7 @@
-"""The link over the sidecar: where what it sent us waits until somebody takes it.
+"""The link over the sidecar: what a link promises, in the words of HTTP.
 
-The rule: each delivery has an answer of its own, so acknowledgements have no order here. Until it
-is acknowledged it is the sidecar's, and can be taken back (`withdraw`).
+The rule: only `_health` ends it from inside. The trap: HTTP has no sessions and grants nothing, so
+whatever MQTT would say of them is said here as it is: not known.
 """
 
 from __future__ import annotations
@@ -13,95 +13,51 @@ import trio
 
 from ..._values.errors import ConnectionLost, RejectedByBroker
 from ..._values.messages import Message
-from ..._values.settings.settings import Settings
 from ..._values.topics import TopicFilter
-from .._contract import (
-    AckWindow,
-    ConnectOptions,
-    Delivery,
-    Link,
-    OnDone,
-    WithdrawableDelivery,
-)
+from .._contract import ConnectOptions, Link, OnDone
+from .._delivery import Delivery
 from .._receiving.inbox import Inbox
 from ._answers import SidecarError
 from ._canary import Canary
-from ._client import SidecarClient
 from ._health import Health
-from ._publisher import RETRY_MAX, RETRY_MIN, Publisher
+from ._offers import Offer, Offers
+from ._publishing.publisher import RETRY_MAX, RETRY_MIN, Publisher
 
 logger = logging.getLogger("petalkit.transport")
-
-
-class Offer:
-    """One message of the sidecar, and whether anybody has taken it."""
-
-    __slots__ = ("_answered", "_link", "accepted", "delivery", "over", "window")
-
-    def __init__(self, link: SidecarLink, topic: str, payload: bytes) -> None:
-        self._link = link
-        self._answered: trio.Event | None = None
-        self.accepted = False
-        self.over = False  # it never will be: taken back, or the link has ended
-        self.window = AckWindow(self._on_ack)
-        # Always owed: the sidecar waits for an answer whatever the QoS was.
-        self.delivery = WithdrawableDelivery(topic, payload, qos=1, window=self.window)
-        self.delivery.on_withdrawn = None
-
-    def _on_ack(self) -> None:
-        self.accepted = True
-        self._link.settled(self)
-        self.end()
-
-    async def wait(self) -> None:
-        """Wait until it is accepted or over. Has to be bounded by the caller."""
-        if not (self.accepted or self.over):
-            self._answered = trio.Event()
-            await self._answered.wait()
-
-    def end(self) -> None:
-        """Nothing more becomes of it; a later `ack()` does nothing."""
-        self.over = True
-        self.window.close()
-        if self._answered is not None:
-            self._answered.set()
 
 
 class SidecarLink(Link):
     """See the module. Made by `SidecarTransport.connect`.
 
     Args:
-        client: asks for health and subscriptions.
-        make_publisher: gets what to call when a request breaks.
-        make_canary: gets what to call when the sidecar may have died.
+        health: whether the sidecar is well, and subscribed.
+        publisher: sends our messages; both it and `canary` ask `health` when something breaks.
+        canary: whether the sidecar calls back.
         options: limits of the link.
-        settings: limits of the sidecar.
-        callback_url: where the sidecar is to send messages.
-        on_subscribed: called when it has been told so for all that was asked.
+        offers_max: messages of the sidecar that may wait for their answer.
+        on_subscribed: called when it has been told where to send all that was asked.
     """
 
     def __init__(
         self,
-        client: SidecarClient,
-        make_publisher: Callable[[Callable[[], object]], Publisher],
-        make_canary: Callable[[Callable[[], object]], Canary],
+        health: Health,
+        publisher: Publisher,
+        canary: Canary,
         options: ConnectOptions,
-        settings: Settings,
-        callback_url: str,
+        offers_max: int,
         on_subscribed: Callable[[], object] = lambda: None,
     ) -> None:
-        self._health = Health(client, settings, callback_url, self._lose)
-        self._publisher = make_publisher(self._health.suspect)
-        self._canary = make_canary(self._health.suspect)
+        self._health = health
+        self._publisher = publisher
+        self._canary = canary
         self._on_subscribed = on_subscribed
         self._options = options
-        self._settings = settings
         self._scope = trio.CancelScope()
         self._lost: ConnectionLost | None = None
         self._leaving = False
         self._ended = trio.Event()
-        self._inbox = Inbox(self._loss, lambda: None)
-        self._offers: dict[Offer, None] = {}
+        self._inbox = Inbox(self._loss)
+        self._offers = Offers(self._inbox, offers_max)
 
     # -- life
 
@@ -113,7 +69,7 @@ class SidecarLink(Link):
             with self._scope:
                 self._scope.shield = True
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._health.run, name="petalkit sidecar health")
+                    nursery.start_soon(self._health.run, self._lose, name="petalkit sidecar health")
                     nursery.start_soon(self._publisher.run, name="petalkit sidecar publisher")
                     nursery.start_soon(self._canary.run, name="petalkit sidecar canary")
         except Exception as error:  # our bug, or a library's; the supervisor will connect again
@@ -127,7 +83,7 @@ class SidecarLink(Link):
         if self._lost is not None:
             return
         self._leaving = True
-        self._end_offers()
+        self._offers.end_all()
         await self._publisher.wait_empty()
         for topic in self._health.topics():
             if self._lost is not None:
@@ -148,7 +104,7 @@ class SidecarLink(Link):
         self._lost = ConnectionLost("the link was left" if self._leaving else reason)
         self._ended.set()
         self._scope.cancel()
-        self._end_offers()
+        self._offers.end_all()
         self._inbox.tell_loss()
         self._publisher.fail_all(self._gone)
 
@@ -201,39 +157,14 @@ class SidecarLink(Link):
         """Hand over a message; None when too many wait already, or the link is gone."""
         if self._lost is not None or self._leaving:
             return None
-        if len(self._offers) >= self._settings.callback_connections:
+        if self._offers.is_full:
             return None
         self._health.heard(topic)
-        offer = Offer(self, topic, payload)
-        self._offers[offer] = None
-        self._inbox.deliveries.append(offer.delivery)
-        self._inbox.hand_over()
-        return offer
-
-    def settled(self, offer: Offer) -> None:
-        """An offer was accepted."""
-        self._offers.pop(offer, None)
+        return self._offers.add(topic, payload)
 
     def withdraw(self, offer: Offer) -> None:
-        """Take an offer back: the sidecar has been told no, or is about to be.
-
-        A command that has been accepted and is not acknowledged yet (`acknowledge="handled"`) goes
-        on; the same message again finds it by its messageId.
-        """
-        self._offers.pop(offer, None)
-        offer.end()
-        delivery = offer.delivery
-        if delivery in self._inbox.deliveries:
-            self._inbox.deliveries.remove(delivery)
-        if delivery.on_withdrawn is not None:
-            delivery.on_withdrawn(delivery)
-
-    def _end_offers(self) -> None:
-        """Everything that waits is answered no."""
-        offers, self._offers = self._offers, {}
-        self._inbox.deliveries.clear()
-        for offer in offers:
-            offer.end()
+        """Take an offer back; see `Offers.withdraw`."""
+        self._offers.withdraw(offer)
 
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""

@@ -1,16 +1,5 @@
 """The sidecar transport: the guide's own architecture, with an external MQTT client over HTTP.
 
-    _sidecar_addresses    where both ends are               no I/O
-    _sidecar_answers      what an answer means              no I/O
-    _sidecar_client       health and subscriptions          httpx
-    _sidecar_connection   one POST after another            h11 on a Trio stream
-    _sidecar_publisher    messages on their way             Trio
-    _sidecar_canary       whether it has died               Trio
-    _sidecar_health       whether it is well                Trio
-    _sidecar_link         messages to us                    Trio
-    _sidecar_callback     our endpoint                      Starlette
-    _sidecar_server       its connections                   Hypercorn on Trio
-
 The external client owns certificates, broker link and session. We ask it to subscribe, publish
 through it, and take what it sends to our endpoint, which stays open from one link to the next.
 Needs the extra `http`.
@@ -18,7 +7,6 @@ Needs the extra `http`.
 
 from __future__ import annotations
 
-import functools
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
@@ -34,13 +22,14 @@ from .._connecting.tls import is_loopback, tls_context
 from .._contract import ConnectOptions, Link, Transport
 from ._addresses import callback_url, check_renewed_token, sidecar_addresses
 from ._answers import SidecarError
-from ._callback import CallbackApp
+from ._callback.app import CallbackApp
+from ._callback.server import CallbackServer
 from ._canary import Canary
 from ._client import open_sidecar_client
-from ._connection import Headers, OpenStream, PostConnection
+from ._health import Health
 from ._link import SidecarLink
-from ._publisher import Publisher
-from ._server import CallbackServer
+from ._publishing.connection import Headers, OpenStream, PostConnection
+from ._publishing.publisher import PublishBounds, Publisher
 
 logger = logging.getLogger("petalkit.transport")
 
@@ -122,11 +111,16 @@ class SidecarTransport(Transport):
             if scope.cancelled_caught:
                 raise ConnectFailed(f"no health of the sidecar at {self._addresses.url} in time")
             if settings.sidecar_token is not None:
-                self.app.use_token(settings.sidecar_token)
+                self.app.requests.use_token(settings.sidecar_token)
             told = callback_url(settings, self._port)
-            make = functools.partial(self._publisher, settings, options, told)
+            health = Health(client, settings, told)
             link = SidecarLink(
-                client, make, self._canary, options, settings, told, self.app.forget_old_token
+                health,
+                self._publisher(settings, options, told, health.suspect),
+                self._canary(health.suspect),
+                options,
+                settings.callback_connections,
+                self.app.requests.forget_old_token,
             )
             async with self._hold(link, options.disconnect_timeout):
                 yield link
@@ -179,15 +173,15 @@ class SidecarTransport(Transport):
         if settings.sidecar_token is not None:
             headers.append((b"authorization", b"Bearer " + settings.sidecar_token.encode()))
         target = f"{addresses.prefix}/publish".encode()
-        return Publisher(
-            lambda: PostConnection(self._open, target, headers),
+        bounds = PublishBounds(
             lanes=settings.sidecar_publish_concurrency,
             maximum=options.publish_maximum,
             payload_max=options.payload_max,
             request_timeout=settings.sidecar_request_timeout,
             give_up_after=settings.publish_timeout,
-            callback_url=told,
-            on_broken=on_broken,
+        )
+        return Publisher(
+            lambda: PostConnection(self._open, target, headers), bounds, told, on_broken
         )
 
     async def _open_stream(self) -> trio.abc.Stream:

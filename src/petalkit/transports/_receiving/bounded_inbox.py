@@ -1,0 +1,71 @@
+"""The inbox of a link over a byte stream, and its bound: when to stop reading, and when to go on.
+
+The rule: back-pressure. Reading stops when nobody takes what came, and goes on when all of it was
+taken; silence is not judged meanwhile. The trap: a SUBACK may stand behind a whole replayed
+session. While one is awaited, so much more is read (`WAITING_FACTOR`). It is enough for what a
+broker sends unacknowledged; and where nobody takes even that, the wait ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import trio
+
+from ..._values.errors import ConnectionLost
+from .._delivery import Delivery
+from .._line.keepalive import KeepAlive
+from .inbox import Inbox
+
+BUFFER_MESSAGES = 64  # undelivered; then reading stops
+BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
+WAITING_FACTOR = 16
+
+
+class BoundedInbox(Inbox):
+    """See the module.
+
+    Args:
+        loss: see `Inbox`.
+        watch: knows when reading is paused.
+    """
+
+    def __init__(self, loss: Callable[[], ConnectionLost | None], watch: KeepAlive) -> None:
+        super().__init__(loss)
+        self._watch = watch
+        self._room = trio.Event()
+        self._asking = 0  # questions whose answers stand in the same stream
+
+    def is_full(self) -> bool:
+        """Whether no more is to be read."""
+        factor = WAITING_FACTOR if self._asking else 1
+        return (
+            len(self.deliveries) >= BUFFER_MESSAGES * factor or self.size >= BUFFER_BYTES * factor
+        )
+
+    async def wait_for_room(self) -> None:
+        """Wait until reading may go on. Has no limit: this is the back-pressure."""
+        self._room = trio.Event()
+        self._watch.pause()
+        await self._room.wait()
+        self._watch.resume(trio.current_time())
+
+    def read_on(self) -> None:
+        """End the wait for room: all was taken, or the link is ending."""
+        self._room.set()
+
+    @contextmanager
+    def answer_awaited(self) -> Generator[None]:
+        """Read more while the block waits for something that may stand behind many messages."""
+        self._asking += 1
+        if not self.is_full():
+            self._room.set()
+        try:
+            yield
+        finally:
+            self._asking -= 1
+
+    def _take(self) -> list[Delivery]:
+        self._room.set()
+        return super()._take()
