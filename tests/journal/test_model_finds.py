@@ -15,8 +15,8 @@ import attrs
 import pytest
 
 from petalkit._serving.dispatch.dispatcher import Dispatcher
-from petalkit._serving.intake.admission import Admission
 from petalkit._serving.intake.recovery import Recovery
+from petalkit._serving.intake.room import Room
 from petalkit._serving.ledger.acknowledgement import Acknowledgements
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal.records import Found
@@ -182,7 +182,7 @@ def test_the_model_finds_a_disk_backlog_out_of_order() -> None:
 
 def test_the_model_finds_that_new_commands_pass_what_waits_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Admission, "_is_behind", lambda self, spec: False)
+        patch.setattr(Room, "is_behind", lambda self, spec: False)
 
     full = [Send("hold"), Settle(), Send("quick"), Settle()]
     # There is room again, while those that had none are on their way to the disk.
