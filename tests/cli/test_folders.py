@@ -353,7 +353,7 @@ async def test_what_goes_wrong_while_it_is_served_hurts_nobody_else(
 def test_the_program_serves_the_rest(
     with_bugs: Path, start: Start, mosquitto: Mosquitto, run_cli: RunCli
 ) -> None:
-    """It is a process of its own; its callers need not be: the same `petalkit call`, in this one."""
+    """A process of its own; its callers are the same `petalkit call`, in this one."""
     program = start(
         "run",
         "petals",

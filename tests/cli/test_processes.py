@@ -133,7 +133,9 @@ def serve(start: Start, mosquitto: Mosquitto, *targets: str) -> Program:
 
 def test_a_command_does_not_load_what_another_needs() -> None:
     """Every start would pay for it: a tenth of a second on a small machine."""
-    code = "import sys; from petalkit.cli import main; main(['call', '--help']); print(*sys.modules)"
+    code = (
+        "import sys; from petalkit.cli import main; main(['call', '--help']); print(*sys.modules)"
+    )
     completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=True
     )
