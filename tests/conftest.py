@@ -8,9 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from .brokers import Certificates, Mosquitto, find_mosquitto
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile("petalkit", deadline=None)
+hypothesis.settings.load_profile("petalkit")
 
 _BROKER_FIXTURES = {"mosquitto", "start_mosquitto"}
 
