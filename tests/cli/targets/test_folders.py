@@ -353,11 +353,7 @@ async def test_what_goes_wrong_while_it_is_served_hurts_nobody_else(
 def test_the_program_serves_the_rest(
     with_bugs: Path, start: Start, mosquitto: Mosquitto, run_cli: RunCli
 ) -> None:
-<<<<<<< HEAD:tests/cli/targets/test_folders.py
-    """It is a process of its own; its callers need not be: they are `petalkit call` in this one."""
-=======
     """A process of its own; its callers are the same `petalkit call`, in this one."""
->>>>>>> wt-suite:tests/cli/test_folders.py
     program = start(
         "run",
         "petals",
