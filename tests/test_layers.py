@@ -63,8 +63,6 @@ LONG_FOR_A_REASON = {
 
 # Made of more parts, and to be made of fewer. This list may only shrink.
 TOO_MANY_PARAMETERS = {
-    "_serving.petals.lifespans.PetalLife",
-    "_serving.supervisor.Supervisor",
     "transports._delivery.Delivery",
 }
 

@@ -31,8 +31,6 @@ class FarLedger(Ledger[E]):
     """
 
     may_wait = True
-    has_room = True
-    failing = False
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
         super().__init__(window, Posts())
@@ -42,6 +40,14 @@ class FarLedger(Ledger[E]):
         self._line: deque[Callable[[], object]] = deque()
         self._idle = trio.Event()
         self._idle.set()
+
+    @property
+    def has_room(self) -> bool:
+        return True
+
+    @property
+    def failing(self) -> bool:
+        return False
 
     def takes(self, spec: CommandSpec) -> bool:
         return True

@@ -60,7 +60,7 @@ from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
 from .sending.outbox import Outbox
 from .sending.responses import Responses
-from .supervisor import ADVICE, Supervisor
+from .supervisor import ADVICE, Served, Supervisor
 from .waiting import wait_any
 from .watchdog import watch_event_loop
 
@@ -127,32 +127,12 @@ class Runtime:
                 settings, self._dispatcher, self._recovery, journal, lambda: self.identity
             )
         self._intake = Intake(settings, self._dispatcher, self._ledger, self._backlog, refusals)
+        served_on_link = Served(self._intake, self._dispatcher, responses, names)
         self._supervisor = Supervisor(
-            settings,
-            transport,
-            self._identity,
-            self._intake,
-            self._outbox,
-            self._dispatcher,
-            self._responses,
-            self._counters,
-            names,
-            jitter=jitter,
-            advice=advice,
+            settings, transport, self._identity, served_on_link, jitter=jitter, advice=advice
         )
         self._lives = [
-            PetalLife(
-                petal,
-                settings,
-                self._identity,
-                self._outbox,
-                table,
-                self._dispatcher,
-                self._supervisor,
-                self._responses,
-                catalog,
-                self._counters,
-            )
+            PetalLife(petal, settings, catalog, self._dispatcher, self._supervisor, responses)
             for petal in petals
         ]
         self._stop_requested = trio.Event()

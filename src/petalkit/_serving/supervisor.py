@@ -32,7 +32,6 @@ from .._values.errors import (
 )
 from .._values.messages import Identity, Message
 from .._values.settings.settings import Settings
-from .._values.statistics import Counters
 from .._values.topics import TopicFilter
 from ..transports import ConnectOptions, Link, Transport
 from ..transports._contract import wait_within
@@ -43,7 +42,6 @@ from .dispatch.dispatcher import Dispatcher
 from .identity import IdentityWaiter, client_id_of
 from .intake.intake import Intake
 from .sending.deferred import wait_after
-from .sending.outbox import Outbox
 from .sending.responses import Responses
 from .waiting import wait_any
 
@@ -59,12 +57,40 @@ OFFLINE_AGAIN = 0.25  # seconds after which a refused `offline` is said again; t
 DRAIN_SILENCE = 0.2  # seconds without a delivery after which an old topic counts as drained
 
 
+@attrs.frozen
+class Served:
+    """What a link is held for.
+
+    Attributes:
+        intake: reads it.
+        dispatcher: told when what came under an identity is over.
+        responses: what is said of the device; has the outbox, which sends over the link.
+        petals: name and version of each, for the status.
+    """
+
+    intake: Intake
+    dispatcher: Dispatcher
+    responses: Responses
+    petals: list[dict[str, str]]
+
+
 class Supervisor:
     """See the module. `run` is its one task.
 
     Args:
+        settings: how links are made, and limits.
+        transport: makes them.
+        identity: under whose name.
+        served: what for.
         jitter: a random number in [0, 1), for the waits between attempts.
         advice: how to find out why there is no link; said once while there is none.
+
+    Attributes:
+        waiter: who the device is.
+        serving: whose topics are subscribed on a live link.
+        link_of: the same, until that link is left.
+        up: set once, when the first link is ready.
+        down: set while there is no link.
     """
 
     def __init__(
@@ -72,29 +98,23 @@ class Supervisor:
         settings: Settings,
         transport: Transport,
         identity: IdentityWaiter,
-        intake: Intake,
-        outbox: Outbox,
-        dispatcher: Dispatcher,
-        answers: Responses,
-        counters: Counters,
-        petals: list[dict[str, str]],
+        served: Served,
         *,
         jitter: Callable[[], float] = random.random,
         advice: str = ADVICE,
     ) -> None:
         self._settings = settings
         self._transport = transport
-        self._waiter = identity
-        self._intake = intake
-        self._outbox = outbox
-        self._dispatcher = dispatcher
-        self._answers = answers
-        self._counters = counters
-        self._petals = petals
+        self._intake = served.intake
+        self._dispatcher = served.dispatcher
+        self._responses = served.responses
+        self._outbox = served.responses.outbox
+        self._counters = served.responses.counters
+        self._petals = served.petals
         self._jitter = jitter
         self._advice = advice
         self._refused = 0  # attempts in a row that came to no link
-        self._terms = LinkTerms(settings, counters)
+        self._terms = LinkTerms(settings, self._counters)
         self._will_qos = 1  # less for a broker that refuses a CONNECT for it
         self._session_kept = settings.keeps_session  # after the last link, as it was granted
         self._leave = trio.Event()
@@ -107,10 +127,11 @@ class Supervisor:
         self._session_of: Identity | None = None  # whose session the broker may keep
         self._retirements = 0
         self._came_back = False  # the identity of the present link, before all was drained
-        self.serving: Identity | None = None  # whose topics are subscribed on a live link
-        self.link_of: Identity | None = None  # the same, until that link is left
-        self.up = trio.Event()  # set once, when the first link is ready
-        self.down = trio.Event()  # set while there is no link
+        self.waiter = identity
+        self.serving: Identity | None = None
+        self.link_of: Identity | None = None
+        self.up = trio.Event()
+        self.down = trio.Event()
         self.down.set()
 
     def leave(self) -> None:
@@ -129,7 +150,7 @@ class Supervisor:
         async with self._transport.open(), trio.open_nursery() as nursery:
             while not self._leave.is_set():
                 with trio.CancelScope() as self._attempt:
-                    current = await self._waiter.wait()
+                    current = await self.waiter.wait()
                     await self._one_link(self._session_of or current, nursery)
             nursery.cancel_scope.cancel()  # waits for the grace of identities that were left
 
@@ -155,14 +176,14 @@ class Supervisor:
             self._report(error)
         if self._leave.is_set():
             return
-        if left and (self._came_back or identity == self._waiter.current):
+        if left and (self._came_back or identity == self.waiter.current):
             self._retirements = 0
             return  # nothing has failed; and if it is gone again, its session is not drained
-        if identity == self._waiter.current:
+        if identity == self.waiter.current:
             self._retirements = 0
             # Sleep, but not through a change of identity.
             with trio.move_on_after(self._delay()):
-                await self._waiter.wait_other(identity)
+                await self.waiter.wait_other(identity)
             return
         if not self._retirements:
             self._forget_failures()  # a change of identity may be what mends them
@@ -179,7 +200,7 @@ class Supervisor:
         self._retirements = 0
         self._forget_failures()
         nursery.start_soon(self._end_after_grace, old, name="grace of an old identity")
-        current = self._waiter.current
+        current = self.waiter.current
         assert current is not None
         if not left and self.client_id(old) != self.client_id(current):
             logger.error("could not end the session of client %r", self.client_id(old))
@@ -198,7 +219,7 @@ class Supervisor:
 
     async def _end_after_grace(self, old: Identity) -> None:
         await trio.sleep(self._settings.grace)
-        if self._waiter.current != old:
+        if self.waiter.current != old:
             text = f"the device left organization {old.organization_id!r}"
             self._intake.end_identity(old, ErrorCode.CANCELLED, text)
             self._dispatcher.end_identity(old, ErrorCode.CANCELLED, text)
@@ -287,7 +308,7 @@ class Supervisor:
     def _status(self, identity: Identity, status: str, *, with_timestamp: bool = True) -> Message:
         payload: dict[str, object] = {"status": status}
         if with_timestamp:
-            payload["timestamp"] = self._answers.timestamps()
+            payload["timestamp"] = self._responses.timestamps()
         payload["petals"] = self._petals
         topic = identity.topic(self._settings.status_topic)
         return Message(topic, encode_json(payload), qos=1, retain=self._settings.status_retain)
@@ -446,7 +467,7 @@ class Supervisor:
 
     async def _wait_reason_to_leave(self, identity: Identity) -> None:
         """Wait until we stop or are another. No limit: that is the life of a link."""
-        await wait_any(self._leave.wait, functools.partial(self._waiter.wait_other, identity))
+        await wait_any(self._leave.wait, functools.partial(self.waiter.wait_other, identity))
 
     async def _unsubscribe(self, link: Link, identity: Identity) -> None:
         """Leave the old topics, and take what was sent to them before that."""
@@ -466,7 +487,7 @@ class Supervisor:
 
     async def _wait_back(self, identity: Identity) -> None:
         """Wait until the device is what it was: what is left comes over the next link, then."""
-        await self._waiter.wait_same(identity)
+        await self.waiter.wait_same(identity)
         self._came_back = True
 
     async def _wait_drained(self, link: Link, silence: float) -> None:

@@ -19,14 +19,17 @@ class Waiting(Protocol):
     @property
     def number(self) -> int:
         """The order of arrival."""
+        ...
 
     @property
     def command(self) -> str:
         """Its name."""
+        ...
 
     @property
     def payload(self) -> bytes:
         """As it came."""
+        ...
 
 
 class Backlog:

@@ -28,11 +28,19 @@ class MemoryLedger(Ledger[E]):
     """
 
     may_wait = False
-    has_room = True  # the channel has the bounds
-    failing = False
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
         super().__init__(window, Posts())
+
+    @property
+    def has_room(self) -> bool:
+        """See `Ledger`. The channel has the bounds."""
+        return True
+
+    @property
+    def failing(self) -> bool:
+        """See `Ledger`."""
+        return False
 
     def takes(self, spec: CommandSpec) -> bool:
         """See `Ledger`."""

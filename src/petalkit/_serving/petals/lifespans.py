@@ -20,16 +20,13 @@ import trio
 from ..._authoring.context import NotServed
 from ..._authoring.declared import CommandOptions, full_name
 from ..._authoring.petal import DEBUG, Petal, set_host
-from ..._authoring.registry import CommandTable, make_spec, results_for
+from ..._authoring.registry import make_spec, results_for
 from ..._values.codec import encode_json
 from ..._values.errors import ErrorCode, PayloadError, RegistrationError
 from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
-from ..._values.statistics import Counters
 from ..failures import hint_for, showable, single, split_foreign, text_of
-from ..identity import IdentityWaiter
 from ..loggers import enable_again
-from ..sending.outbox import Outbox
 from ..waiting import wait_any
 from .added_commands import AddedCommands
 from .restarts import Restarts
@@ -52,14 +49,10 @@ class PetalLife:
     Args:
         petal: gets this as its host.
         settings: limits and topics.
-        identity: who the device is.
-        outbox: where its events go.
-        table: changed by commands added at run time.
+        catalog: changed by commands added at run time.
         dispatcher: told of added commands, and of the petal's failure.
-        supervisor: knows whether there is a link.
-        answers: sends acknowledgements.
-        unknown: what to say of commands that nobody serves.
-        counters: for restarts.
+        supervisor: knows whether there is a link, and who the device is.
+        responses: sends receipts; has the outbox, where its events go, and the counters.
 
     Attributes:
         failed: it is out of service now.
@@ -71,28 +64,24 @@ class PetalLife:
         self,
         petal: Petal,
         settings: Settings,
-        identity: IdentityWaiter,
-        outbox: Outbox,
-        table: CommandTable,
+        catalog: Catalog,
         dispatcher: Dispatcher,
         supervisor: Supervisor,
-        answers: Responses,
-        unknown: Catalog,
-        counters: Counters,
+        responses: Responses,
     ) -> None:
         self.petal = petal
         self._results = results_for(petal)
         self.failed = False  # its commands are answered `UNAVAILABLE`, until it is started again
         self._restarts = Restarts(petal.restart_policy, settings)
-        self._counters = counters
-        self._added = AddedCommands(petal, table, dispatcher.backlog)
+        self._counters = responses.counters
+        self._added = AddedCommands(petal, catalog.table, dispatcher.backlog)
         self._supervisor = supervisor
-        self._answers = answers
-        self._unknown = unknown
+        self._responses = responses
+        self._catalog = catalog
         self._settings = settings
-        self._waiter = identity
-        self._outbox = outbox
-        self._table = table
+        self._waiter = supervisor.waiter
+        self._outbox = responses.outbox
+        self._table = catalog.table
         self._dispatcher = dispatcher
         self.ended = trio.Event()
         self.out_of_service = trio.Event()
@@ -190,7 +179,7 @@ class PetalLife:
             raise ValueError(f"qos must be 0 or 1, not {qos!r}")
         # As results are made, so that one value is the same JSON in both.
         plain = self._results(payload)
-        encoded = encode_json(self._answers.dialect.event(plain))
+        encoded = encode_json(self._responses.dialect.event(plain))
         if len(encoded) > self._settings.payload_max:
             raise PayloadError(
                 ErrorCode.TOO_LARGE,
@@ -203,11 +192,11 @@ class PetalLife:
 
     def acknowledge(self, identity: Identity, message_id: str, service: str, kind: str) -> bool:
         """Tell on `ack` that a command has arrived; False when there is no room for it."""
-        return self._answers.acknowledge(identity, message_id, service, kind)
+        return self._responses.acknowledge(identity, message_id, service, kind)
 
     def not_served(self, name: str) -> NotServed:
         """What to raise for a command that nobody serves after all."""
-        return self._unknown.not_served(name)
+        return self._catalog.not_served(name)
 
     def open_line(self, name: str) -> None:
         """Let the commands of a petal or a resolver start that have waited until it is ready."""
