@@ -22,7 +22,7 @@ from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal.records import Found
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.sending.outbox import Outbox
-from petalkit._values.request import Terms
+from petalkit._values.request import Wishes
 
 from .promises import BrokenPromiseError
 from .world import (
@@ -220,16 +220,16 @@ def test_the_model_finds_that_unsent_answers_are_forgotten() -> None:
 
 def test_the_model_finds_a_finished_command_whose_answer_was_not_posted() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        from petalkit._serving.ledger.posts import RecordedPosts
+        from petalkit._serving.ledger.owed_messages import RecordedMessages
 
-        post = RecordedPosts._post
+        post = RecordedMessages._post
 
         def without_response(self: Any, message: Any, payload: Any, *others: Any) -> int:
             if payload is None:
                 return self._journal.next_number()
             return post(self, message, payload, *others)
 
-        patch.setattr(RecordedPosts, "_post", without_response)
+        patch.setattr(RecordedMessages, "_post", without_response)
 
     story = [Send("hold"), Settle(), LinkLost(), Release(0), Settle(), Crash()]
     finds(take_out, "P1, P4", story)
@@ -257,7 +257,7 @@ def test_the_model_finds_a_place_that_is_never_given_back() -> None:
 
 def test_the_model_finds_that_what_expired_is_started() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Terms, "objection", lambda *_: None)
+        patch.setattr(Wishes, "objection", lambda *_: None)
 
     one_line = Scene(petal_concurrency=1)
     story = [Send("hold"), Send("quick", expires=3.0), Settle(), Pass(4), Release(0)]

@@ -16,7 +16,7 @@ import trio
 from petalkit._authoring.registry import CommandSpec
 from petalkit._serving.ledger.contract import AnswerMessages, E, Ending, Ledger, Left
 from petalkit._serving.ledger.duplicate_window import DuplicateWindow, Finished
-from petalkit._serving.ledger.posts import Posts
+from petalkit._serving.ledger.owed_messages import OwedMessages
 from petalkit._values.messages import Message
 from petalkit._values.request import Reply
 from petalkit.transports import Delivery
@@ -33,7 +33,7 @@ class FarLedger(Ledger[E]):
     may_wait = True
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
-        super().__init__(window, Posts())
+        super().__init__(window, OwedMessages())
         self.log: list[tuple[str, int]] = []
         self.away = False
         self._last = 0

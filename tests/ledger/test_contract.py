@@ -17,9 +17,9 @@ from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.memory import MemoryLedger
-from petalkit._serving.ledger.posts import RecordedPosts
+from petalkit._serving.ledger.owed_messages import RecordedMessages
 from petalkit._values.codec import Timestamps
-from petalkit._values.request import Reply, Terms
+from petalkit._values.request import Reply, Wishes
 from petalkit._values.statistics import Counters
 from petalkit.transports import AckWindow, Delivery
 
@@ -50,11 +50,11 @@ class Entry:
     spec: CommandSpec = SPEC  # type: ignore[assignment]
     wait_response: bool = True
     replies: tuple[Reply, ...] = ()
-    terms: Terms | None = None
+    wishes: Wishes | None = None
     number: int = 0
     recorded: bool = False
     on_disk: bool = False
-    posts: dict[Reply | None, int] | None = None
+    owed: dict[Reply | None, int] | None = None
 
     def __attrs_post_init__(self) -> None:
         self.command = Command(command="echo/say", message_id=self.message_id, topic="t")
@@ -73,7 +73,7 @@ def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
             return FarLedger(window)
         settings = Settings(journal=tmp_path / "journal", journal_thread=False)
         journal = Journal(settings, "d", Counters(), Timestamps())
-        return DiskLedger(window, journal, RecordedPosts(journal, 60.0))
+        return DiskLedger(window, journal, RecordedMessages(journal, 60.0))
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncGenerator[Ledger[Entry]]:

@@ -25,7 +25,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> list[FarLedger[Execution]]:
     def make(settings: Settings, journal: Any) -> Any:
         window: DuplicateWindow[Execution] = DuplicateWindow(100, 3600.0, 100_000)
         made.append(FarLedger(window))
-        return made[-1], made[-1].posts
+        return made[-1], made[-1].owed
 
     monkeypatch.setattr("petalkit._serving.runtime._make_ledger", make)
     return made

@@ -23,7 +23,7 @@ RETAIN_NOT_SUPPORTED = 0x9A  # both in a CONNACK: MQTT 5.0, table 3-1
 QOS_NOT_SUPPORTED = 0x9B
 
 
-class LinkTerms:
+class ConnackReport:
     """See the module."""
 
     def __init__(self, settings: Settings, counters: Counters) -> None:

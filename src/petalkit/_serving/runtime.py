@@ -53,7 +53,7 @@ from .ledger.duplicate_window import DuplicateWindow
 from .ledger.journal.records import Found, JournalError
 from .ledger.journal.write_ahead import Journal
 from .ledger.memory import MemoryLedger
-from .ledger.posts import Posts, RecordedPosts
+from .ledger.owed_messages import OwedMessages, RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
 from .loggers import keep_on
 from .petals.builtin_commands import BuiltinPetal
@@ -98,8 +98,8 @@ class Runtime:
         self._identity = IdentityWaiter(settings)
         timestamps = Timestamps(now)
         journal = self._make_journal(timestamps)
-        self._ledger, posts = _make_ledger(settings, journal)
-        self._outbox = Outbox(settings, self._counters, posts, jitter=jitter)
+        self._ledger, owed = _make_ledger(settings, journal)
+        self._outbox = Outbox(settings, self._counters, owed, jitter=jitter)
         dialect = make_dialect(settings.dialect, self._identity.device_id)
         responses = Responses(settings, self._outbox, timestamps, self._counters, dialect)
         self._responses = responses
@@ -121,8 +121,8 @@ class Runtime:
         self._recovery: Recovery | None = None
         self._backlog = Backlog()
         if journal is not None:
-            assert isinstance(posts, RecordedPosts)
-            self._recovery = Recovery(settings, catalog, responses, journal, posts)
+            assert isinstance(owed, RecordedMessages)
+            self._recovery = Recovery(settings, catalog, responses, journal, owed)
             self._backlog = DiskBacklog(
                 settings, self._dispatcher, self._recovery, journal, lambda: self.identity
             )
@@ -400,14 +400,16 @@ class Runtime:
             await wait_any(wait, *([self._hurry.wait] if hurried else []))
 
 
-def _make_ledger(settings: Settings, journal: Journal | None) -> tuple[Ledger[Execution], Posts]:
+def _make_ledger(
+    settings: Settings, journal: Journal | None
+) -> tuple[Ledger[Execution], OwedMessages]:
     bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
     window: DuplicateWindow[Execution] = DuplicateWindow(*bounds)
     if journal is None:
         memory = MemoryLedger(window)
-        return memory, memory.posts
-    posts = RecordedPosts(journal, settings.response_expiry)
-    return DiskLedger(window, journal, posts), posts
+        return memory, memory.owed
+    owed = RecordedMessages(journal, settings.response_expiry)
+    return DiskLedger(window, journal, owed), owed
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:

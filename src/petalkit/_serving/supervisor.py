@@ -37,7 +37,7 @@ from ..transports import ConnectOptions, Link, Transport
 from ..transports._contract import wait_within
 from ..transports._line.patience import Patience
 from ..transports._reason_codes import Refusal, refusal_of
-from .connack import QOS_NOT_SUPPORTED, LinkTerms, hint_of
+from .connack import QOS_NOT_SUPPORTED, ConnackReport, hint_of
 from .dispatch.dispatcher import Dispatcher
 from .identity import IdentityWaiter, client_id_of
 from .intake.intake import Intake
@@ -114,7 +114,7 @@ class Supervisor:
         self._jitter = jitter
         self._advice = advice
         self._refused = 0  # attempts in a row that came to no link
-        self._terms = LinkTerms(settings, self._counters)
+        self._terms = ConnackReport(settings, self._counters)
         self._will_qos = 1  # less for a broker that refuses a CONNECT for it
         self._session_kept = settings.keeps_session  # after the last link, as it was granted
         self._leave = trio.Event()

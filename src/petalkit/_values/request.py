@@ -1,6 +1,6 @@
-"""On what terms a command came: until when it is wanted, and where else it is to be answered.
+"""What a sender wishes beside its command: until when, and where else the answer is to go.
 
-Most commands come on none, for which `None` stands, so that the common path pays for one check.
+Most commands come with none, for which `None` stands, so that the common path pays for one check.
 
 The trap is the Response Topic (MQTT 5.0, section 4.10). Whoever may send a command names it, and
 the device publishes there with rights of its own: a confused deputy. So it is answered only where
@@ -72,7 +72,7 @@ CLOCK_NOT_SET = Objection(
 
 
 @attrs.frozen(kw_only=True)
-class Terms:
+class Wishes:
     """See the module.
 
     Attributes:
@@ -111,11 +111,11 @@ class Terms:
         return None
 
 
-def wants_usual(command: Command, terms: Terms | None) -> bool:
+def wants_usual(command: Command, wishes: Wishes | None) -> bool:
     """Whether an answer on the usual topic is wanted, and is not what the Reply is already."""
-    if terms is None or terms.reply is None:
+    if wishes is None or wishes.reply is None:
         return command.wait_response
-    return command.wait_response and not terms.reply.is_usual
+    return command.wait_response and not wishes.reply.is_usual
 
 
 class ResponseTopics:

@@ -172,10 +172,10 @@ class Dispatcher:
             text = f"petal {spec.petal!r} is not available"
             self._refuse(execution, ErrorCode.UNAVAILABLE, text)
             return False
-        terms = execution.terms
-        if terms is not None:
+        wishes = execution.wishes
+        if wishes is not None:
             wall, now = self._answers.timestamps.now(), trio.current_time()
-            objection = terms.objection(wall, now, "it expired before it could start")
+            objection = wishes.objection(wall, now, "it expired before it could start")
             if objection is not None:
                 self._refuse(execution, objection.code, objection.text)
                 return False
@@ -195,11 +195,11 @@ class Dispatcher:
 
     def _is_unwanted(self, execution: Execution) -> bool:
         """Whether one that has its slots is not to be called after all: a ledger can take long."""
-        terms = execution.terms
+        wishes = execution.wishes
         may_wait = self._ledger.may_wait or execution.again is not None
-        if terms is not None and may_wait and execution.cancelled_as is None:
+        if wishes is not None and may_wait and execution.cancelled_as is None:
             wall, now = self._answers.timestamps.now(), trio.current_time()
-            objection = terms.objection(wall, now, "it expired while its start was recorded")
+            objection = wishes.objection(wall, now, "it expired while its start was recorded")
             if objection is not None:
                 execution.cancelled_as = (objection.code, objection.text)
         return execution.cancelled_as is not None

@@ -26,7 +26,7 @@ from ..._authoring.unknown_keys import ignored_fields
 from ..._values.codec import printable
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.messages import Command, Identity
-from ..._values.request import Reply, Terms, wants_usual
+from ..._values.request import Reply, Wishes, wants_usual
 from ..._values.statistics import Counters
 from ..._values.types.invalid import Problem
 from ...transports import Delivery
@@ -87,7 +87,7 @@ class Execution(msgspec.Struct, eq=False):
     # A duplicate may want the answer that the first copy did not ask for.
     wait_response: bool
     logged: bool  # whether it has its lines at INFO
-    terms: Terms | None = None
+    wishes: Wishes | None = None
     replies: tuple[Reply, ...] = ()  # where else; each has its place in the outbox
     number: int = msgspec.field(default_factory=_numbers.__next__)  # the order of arrival
     arrival: int = 0  # of what brought it: see `RecentRefusals.arrival`
@@ -97,7 +97,7 @@ class Execution(msgspec.Struct, eq=False):
     restarted: bool = False  # it was running when an earlier run died, or may have been
     again: Delivery | None = None  # what brought it, if that may have been delivered before
     starting: bool = False  # it has its slots, and is called when that is safe
-    posts: Mapping[Reply | None, int] | None = None  # numbers there of its responses, once finished
+    owed: Mapping[Reply | None, int] | None = None  # numbers there of its responses, once finished
     line: Line = NO_LINE  # by the dispatcher, when accepted
     entered: bool = False  # the handler was called, or is about to be
     finished: bool = False  # it has its one final state
@@ -110,12 +110,12 @@ class Execution(msgspec.Struct, eq=False):
     reason: str | None = None  # why it was not done, for the log: never values of its sender's
     ignored: tuple[Problem, ...] = ()  # keys of its data that nobody declared, by its binder
 
-    def set_terms(self, terms: Terms) -> None:
-        """It came on terms; before it is accepted."""
-        self.terms = terms
-        if terms.reply is not None:
-            self.replies = (terms.reply,)
-            self.wait_response = wants_usual(self.command, terms)
+    def set_wishes(self, wishes: Wishes) -> None:
+        """Its sender has some; before it is accepted."""
+        self.wishes = wishes
+        if wishes.reply is not None:
+            self.replies = (wishes.reply,)
+            self.wait_response = wants_usual(self.command, wishes)
 
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""

@@ -112,8 +112,10 @@ class Admission:
             execution.log_received()
 
     def _start_urgent(self, request: Request, spec: CommandSpec) -> None:
-        command, terms = request.command, request.terms
-        places = int(wants_usual(command, terms)) + (terms is not None and terms.reply is not None)
+        command, wishes = request.command, request.wishes
+        places = int(wants_usual(command, wishes)) + (
+            wishes is not None and wishes.reply is not None
+        )
         if places and not self._outbox.reserve(places, force=True):
             self._refusals.no_place(request)
             return
@@ -143,8 +145,8 @@ class Admission:
             wait_response=command.wait_response,
             logged=self.logged,
         )
-        if request.terms is not None:
-            execution.set_terms(request.terms)
+        if request.wishes is not None:
+            execution.set_wishes(request.wishes)
         self._refusals.recent.forget(command.message_id, delivery.payload)
         execution.arrival = self._refusals.recent.arrival(delivery)
         if delivery.dup:
@@ -236,7 +238,7 @@ class Admission:
         """Deal with the first that is parked; False when there is no room for it."""
         parked = self.parked.first()
         request = parked.request(self._limits)
-        if (objection := self.freshness.judge_parked(request.terms)) is not None:
+        if (objection := self.freshness.judge_parked(request.wishes)) is not None:
             self.parked.pop_first()
             self._refusals.refuse(request, *objection)
         elif self._queue.petals[parked.spec.petal].failed:

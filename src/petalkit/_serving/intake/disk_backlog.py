@@ -21,7 +21,7 @@ from ..._authoring.registry import CommandSpec
 from ..._values.codec import InvalidEnvelope
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
-from ..._values.request import REPLIES_MAX, Terms, wants_usual
+from ..._values.request import REPLIES_MAX, Wishes, wants_usual
 from ..._values.settings.settings import Settings
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
@@ -90,7 +90,7 @@ class DiskBacklog(Backlog):
         self._read: deque[CommandRecord] = deque()  # the next ones
         self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
         self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
-        self._terms: dict[int, Terms] = {}  # of those that came in this run, by number
+        self._wishes: dict[int, Wishes] = {}  # of those that came in this run, by number
         self._ended: deque[tuple[str, str]] = deque(maxlen=IDENTITIES_MAX)
         self._refilling = False
         self._readable = True
@@ -121,7 +121,7 @@ class DiskBacklog(Backlog):
             request: it.
             guessed: whether its petal is only guessed to serve it.
         """
-        command, terms = request.command, request.terms
+        command, wishes = request.command, request.wishes
         number = self._journal.next_number()
         if not self.count:
             self._taken_to = number - 1
@@ -132,15 +132,15 @@ class DiskBacklog(Backlog):
             command,
             request.delivery.payload,
             request.identity,
-            wait_response=wants_usual(command, terms),
-            replies=() if terms is None or terms.reply is None else (terms.reply,),
+            wait_response=wants_usual(command, wishes),
+            replies=() if wishes is None or wishes.reply is None else (wishes.reply,),
             guessed=guessed,
-            expires_at=expiry_of(terms, wall, trio.current_time()),
+            expires_at=expiry_of(wishes, wall, trio.current_time()),
             at=wall,
         )
-        if terms is not None:
+        if wishes is not None:
             # On disk its expiry is a moment of a wall clock, which may be set meanwhile.
-            self._terms[number] = attrs.evolve(terms, reply=None)
+            self._wishes[number] = attrs.evolve(wishes, reply=None)
         self._unwritten[number] = (accepted, request)
         self._journal.add(accepted, functools.partial(self._written, number))
 
@@ -156,7 +156,7 @@ class DiskBacklog(Backlog):
         requests: list[Request] = []
         for number in meant:
             _, request = self._unwritten.pop(number)
-            self._terms.pop(number, None)
+            self._wishes.pop(number, None)
             wanted = self._wanted.pop(number, None)
             if wanted is not None and wanted.wait_response:
                 request.command = msgspec.structs.replace(request.command, wait_response=True)
@@ -180,10 +180,10 @@ class DiskBacklog(Backlog):
         assert isinstance(waiting, Accepted | CommandRecord)
         wanted = self._wanted.get(waiting.number, waiting)
         replies = extras_replies(wanted.extras)
-        terms = request.terms
-        if terms is not None and terms.reply is not None and terms.reply not in replies:
-            replies = (*replies, terms.reply)
-        usual = wanted.wait_response or wants_usual(request.command, terms)
+        wishes = request.wishes
+        if wishes is not None and wishes.reply is not None and wishes.reply not in replies:
+            replies = (*replies, wishes.reply)
+        usual = wanted.wait_response or wants_usual(request.command, wishes)
         if len(replies) > REPLIES_MAX:
             return False
         if (usual, len(replies)) != (wanted.wait_response, len(extras_replies(wanted.extras))):
@@ -237,7 +237,7 @@ class DiskBacklog(Backlog):
             return False
         self._read.popleft()
         self._wanted.pop(record.number, None)
-        self._terms.pop(record.number, None)
+        self._wishes.pop(record.number, None)
         self._taken_to = record.number
         self.count -= 1
         return True
@@ -274,10 +274,10 @@ class DiskBacklog(Backlog):
             # A start that nobody waited for may be missing in what an earlier run has left.
             restarted=record.starts > 0 or record.number <= self._journal.earlier_to,
         )
-        execution.terms = self._terms.get(record.number)
-        if execution.terms is None and record.expires_at is not None:
+        execution.wishes = self._wishes.get(record.number)
+        if execution.wishes is None and record.expires_at is not None:
             needs_clock = self._needs_clock(record, spec)
-            execution.terms = Terms(expires_at=record.expires_at, needs_clock=needs_clock)
+            execution.wishes = Wishes(expires_at=record.expires_at, needs_clock=needs_clock)
         self._dispatcher.take_up(execution)
         return True
 

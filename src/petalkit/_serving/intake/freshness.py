@@ -24,14 +24,14 @@ from ..._authoring.registry import CommandSpec
 from ..._values.clocks import moment_of, wall_clock_is_set
 from ..._values.codec import Timestamps
 from ..._values.errors import ErrorCode
-from ..._values.request import Objection, Terms
+from ..._values.request import Objection, Wishes
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from .refusals import Request
 
 logger = logging.getLogger("petalkit.intake")
 
-_NO_TERMS = Terms()
+_NO_WISHES = Wishes()
 
 
 class Freshness:
@@ -43,7 +43,7 @@ class Freshness:
         counters: for what could not be judged.
 
     Attributes:
-        judges_all: whether every command is to be judged, and not only one that has terms.
+        judges_all: whether every command is to be judged, and not only one that has wishes.
     """
 
     def __init__(self, settings: Settings, timestamps: Timestamps, counters: Counters) -> None:
@@ -66,14 +66,14 @@ class Freshness:
     def judge(self, request: Request, spec: CommandSpec | None) -> Objection | None:
         """Why a command that has come is not to be accepted; None when it is.
 
-        Where its age counts, its terms say from here on when it will be too old.
+        Where its age counts, its wishes say from here on when it will be too old.
 
         Args:
             request: it.
             spec: of its command; None for one that nobody serves.
         """
         wall = self._timestamps.now()
-        terms = request.terms or _NO_TERMS
+        wishes = request.wishes or _NO_WISHES
         stoppable = spec is not None and not spec.urgent
         if stoppable and self.judges_all:
             sent_at = moment_of(request.command.timestamp)
@@ -82,24 +82,24 @@ class Freshness:
             if wall_clock_is_set(wall) and (objection := self._judge_age(wall - sent_at)):
                 return objection
             too_old_at = sent_at + self._age_max + self._skew_max
-            terms = attrs.evolve(terms, expires_at=min(terms.expires_at, too_old_at))
+            wishes = attrs.evolve(wishes, expires_at=min(wishes.expires_at, too_old_at))
         unjudged = False
-        if terms.expires_at < math.inf:
+        if wishes.expires_at < math.inf:
             unjudged = not self._is_set(wall)
             if stoppable and self._refuses_unset:
-                terms = attrs.evolve(terms, needs_clock=True)
-            request.terms = terms
-        objection = terms.objection(wall, trio.current_time(), "it had expired when it came")
+                wishes = attrs.evolve(wishes, needs_clock=True)
+            request.wishes = wishes
+        objection = wishes.objection(wall, trio.current_time(), "it had expired when it came")
         if objection is None and unjudged:
             self._counters.expiry_unjudged += 1
         return objection
 
-    def judge_parked(self, terms: Terms | None) -> Objection | None:
+    def judge_parked(self, wishes: Wishes | None) -> Objection | None:
         """The same of one that was parked meanwhile, when there is room for it."""
-        if terms is None:
+        if wishes is None:
             return None
         late = "it expired before it could be accepted"
-        return terms.objection(self._timestamps.now(), trio.current_time(), late)
+        return wishes.objection(self._timestamps.now(), trio.current_time(), late)
 
     def _judge_age(self, age: float) -> Objection | None:
         if age > self._age_max + self._skew_max:

@@ -15,7 +15,7 @@ import msgspec
 from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity, Properties
-from ..._values.request import Reply, ResponseTopics, Terms
+from ..._values.request import Reply, ResponseTopics, Wishes
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
 from ..ledger.journal.records import JournalError
@@ -96,15 +96,15 @@ class Judging:
             return
         if objection is not None:
             _warn_of_topic(objection, command.command, command.message_id)
-        terms: Terms | None = None
+        wishes: Wishes | None = None
         if properties is not None or expires_at is not None:
-            terms = self._terms(properties, expires_at, reply)
+            wishes = self._wishes(properties, expires_at, reply)
         # What is no boolean asks for nothing.
         wait_ack = self._honours_wait_ack and command.extra.get("waitAck") is True
         if wait_ack:
             spec = self._table.lookup(command.command)
             wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
-        request = Request(delivery, identity, command, terms, wait_ack)
+        request = Request(delivery, identity, command, wishes, wait_ack)
         try:
             self._judge(request)
         except JournalError as error:  # what it may be a copy of cannot be read
@@ -149,7 +149,7 @@ class Judging:
             return
         spec = self._table.lookup(command.command)
         freshness = self._admission.freshness
-        if request.terms is not None or freshness.judges_all:
+        if request.wishes is not None or freshness.judges_all:
             objection = freshness.judge(request, spec)
             if objection is not None:
                 self._refusals.refuse(request, *objection)
@@ -199,13 +199,13 @@ class Judging:
             raise refusal
         return msgspec.structs.replace(command, properties=properties)
 
-    def _terms(
+    def _wishes(
         self, properties: Properties | None, expires_at: float | None, reply: Reply | None
-    ) -> Terms | None:
+    ) -> Wishes | None:
         expiry = None if properties is None else properties.message_expiry
         if expiry is None and expires_at is None and reply is None:
             return None
-        return Terms(
+        return Wishes(
             expires_at=math.inf if expires_at is None else expires_at,
             # The broker has taken off what the message waited there, so it counts from here.
             deadline=math.inf if expiry is None else self._admission.now + expiry,

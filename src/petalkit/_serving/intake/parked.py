@@ -16,7 +16,7 @@ import msgspec
 from ..._authoring.registry import CommandSpec
 from ..._values.codec import Limits, decode_command
 from ..._values.messages import Command, Identity
-from ..._values.request import Terms
+from ..._values.request import Wishes
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
 from .refusals import Request
@@ -31,7 +31,7 @@ class Parked(msgspec.Struct, eq=False):
         delivery: as it came.
         spec: of its command.
         identity: under which it came.
-        terms: on which it came.
+        wishes: of its sender.
         comes_again: whether the session delivers it again, when this link is gone.
         message_id: of its command.
         wait_response: whether it, or a copy of it, wants an answer.
@@ -41,7 +41,7 @@ class Parked(msgspec.Struct, eq=False):
     delivery: Delivery
     spec: CommandSpec
     identity: Identity
-    terms: Terms | None
+    wishes: Wishes | None
     comes_again: bool
     message_id: str | None
     wait_response: bool
@@ -56,7 +56,7 @@ class Parked(msgspec.Struct, eq=False):
             request.delivery,
             spec,
             request.identity,
-            request.terms,
+            request.wishes,
             comes_again,
             command.message_id,
             command.wait_response,
@@ -75,7 +75,7 @@ class Parked(msgspec.Struct, eq=False):
         if command.wait_response != self.wait_response:
             command = msgspec.structs.replace(command, wait_response=self.wait_response)
             self._command = command
-        return Request(self.delivery, self.identity, command, self.terms, self.wait_ack)
+        return Request(self.delivery, self.identity, command, self.wishes, self.wait_ack)
 
 
 def limits_of(settings: Settings) -> Limits:

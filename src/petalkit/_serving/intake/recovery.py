@@ -31,7 +31,7 @@ from ..ledger.journal.records import (
     Requeued,
 )
 from ..ledger.journal.write_ahead import Journal
-from ..ledger.posts import REJECTED, RecordedPosts
+from ..ledger.owed_messages import REJECTED, RecordedMessages
 from ..sending.outbox import Restored
 from ..sending.responses import Responses
 
@@ -48,7 +48,7 @@ class Recovery:
         catalog: says what may be run again, and which commands another program may answer.
         responses: words, encodes, counts; has the outbox, which takes what is to be sent.
         journal: what the earlier run has written, and where endings are put down.
-        posts: the same of messages.
+        owed: the same of messages.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Recovery:
         catalog: Catalog,
         responses: Responses,
         journal: Journal,
-        posts: RecordedPosts,
+        owed: RecordedMessages,
     ) -> None:
         self.catalog = catalog
         self.responses = responses
@@ -66,7 +66,7 @@ class Recovery:
         self._counters = responses.counters
         self._response_topics = ResponseTopics(settings, responses.counters)
         self._journal = journal
-        self._posts = posts
+        self._owed = owed
 
     def restore_messages(self, found: Found) -> None:
         """Take up what was to be sent. It needs no petal."""
@@ -86,7 +86,7 @@ class Recovery:
     def _give_up(self, record: MessageRecord, reason: str) -> None:
         self._counters.publish_rejected += 1
         logger.error("a message of an earlier run is not sent: %s", reason)
-        self._posts.settle(record.number, REJECTED)
+        self._owed.settle(record.number, REJECTED)
 
     def take_up(self, found: Found) -> int:
         """Take up what was running, and return how many commands are to be started.
@@ -163,7 +163,7 @@ class Recovery:
         for _ in range(reserved * (record.wait_response + len(replies) - len(messages))):
             self._outbox.release()
         for message, reply in messages:
-            number = self._posts.post_response(message, record.number, reply)
+            number = self._owed.post_response(message, record.number, reply)
             key = record.message_id if reply is None else reply.key(record.message_id)
             journal.when_written(functools.partial(self._put, message, key, number, reserved))
 

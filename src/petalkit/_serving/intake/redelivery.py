@@ -127,10 +127,10 @@ class Redelivery:
         message_id = request.command.message_id
         # A redelivery may find the response still on its way; it needs no second one then.
         response, number = finished.response, finished.number
-        owes, terms = self._outbox.owes_answer, request.terms
-        if wants_usual(request.command, terms) and not owes(message_id):
+        owes, wishes = self._outbox.owes_answer, request.wishes
+        if wants_usual(request.command, wishes) and not owes(message_id):
             self._responses.put_unreserved(request.identity, message_id, response, number)
-        reply = None if terms is None else terms.reply
+        reply = None if wishes is None else wishes.reply
         if reply is not None and not owes(reply.key(message_id)):
             self._responses.put_reply(reply, message_id, response, number)
 
@@ -139,11 +139,11 @@ class Redelivery:
 
         A copy can name a Response Topic of its own, and each is a message more: so they count.
         """
-        terms = request.terms
-        usual = wants_usual(request.command, terms) and not live.wait_response
+        wishes = request.wishes
+        usual = wants_usual(request.command, wishes) and not live.wait_response
         replies = live.replies
-        if terms is not None and terms.reply is not None and terms.reply not in replies:
-            replies = (*replies, terms.reply)
+        if wishes is not None and wishes.reply is not None and wishes.reply not in replies:
+            replies = (*replies, wishes.reply)
         places = int(usual) + len(replies) - len(live.replies)
         if places and (len(replies) > REPLIES_MAX or not self._outbox.reserve(places)):
             return False
@@ -199,8 +199,8 @@ class Redelivery:
         if not _is_same(parked.spec.name, parked.delivery.payload, request):
             self._refusals.reused(request)
             return True
-        reply = None if request.terms is None else request.terms.reply
-        if reply is not None and (parked.terms is None or parked.terms.reply != reply):
+        reply = None if request.wishes is None else request.wishes.reply
+        if reply is not None and (parked.wishes is None or parked.wishes.reply != reply):
             # What is parked may come again without this copy, which would have no answer then.
             text = "it came before, and is not accepted yet"
             self._refusals.refuse(request, ErrorCode.BUSY, text)
@@ -218,10 +218,10 @@ class Redelivery:
 
 def _is_answered_with(record: CommandRecord, request: Request) -> bool:
     """Whether the answers that a recorded command wants are all that its copy wants."""
-    terms = request.terms
-    if wants_usual(request.command, terms) and not record.wait_response:
+    wishes = request.wishes
+    if wants_usual(request.command, wishes) and not record.wait_response:
         return False
-    return terms is None or terms.reply is None or terms.reply in extras_replies(record.extras)
+    return wishes is None or wishes.reply is None or wishes.reply in extras_replies(record.extras)
 
 
 def _is_same(name: str, payload: bytes, request: Request) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from ..._values.codec import InvalidEnvelope
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
-from ..._values.request import Reply, Terms, wants_usual
+from ..._values.request import Reply, Wishes, wants_usual
 from ...transports import Delivery
 from ..dispatch.catalog import Catalog
 from ..ledger.recent_refusals import RecentRefusals, Refused
@@ -26,14 +26,14 @@ class Request(msgspec.Struct, eq=False):
         delivery: what brought it; its acknowledgement is owed.
         identity: under which it came.
         command: what it asks for.
-        terms: on which it came.
+        wishes: of its sender.
         wait_ack: whether its sender is to be told that it came.
     """
 
     delivery: Delivery
     identity: Identity
     command: Command
-    terms: Terms | None
+    wishes: Wishes | None
     wait_ack: bool = False
 
 
@@ -59,7 +59,7 @@ class Refusals:
         errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
         """Say no; without a word to the sender where another program may answer."""
-        command, terms = request.command, request.terms
+        command, wishes = request.command, request.wishes
         ours = not self.catalog.may_be_anothers(command.command)
         self.responses.refuse(
             request.identity,
@@ -67,8 +67,8 @@ class Refusals:
             text,
             command=command.command,
             message_id=command.message_id,
-            answer=ours and wants_usual(command, terms),
-            reply=terms.reply if ours and terms is not None else None,
+            answer=ours and wants_usual(command, wishes),
+            reply=wishes.reply if ours and wishes is not None else None,
             details={"errors": list(errors)} if errors else None,
         )
         refused = Refused(code, text, self.recent.arrival(request.delivery))
@@ -77,7 +77,7 @@ class Refusals:
 
     def again(self, request: Request, refused: Refused) -> None:
         """Say the same once more, unless nobody waits for that; see `recent_refusals`."""
-        command, terms = request.command, request.terms
+        command, wishes = request.command, request.wishes
         certain = self.recent.is_certain(refused, request.delivery)
         logger.info(
             "refused %s again: it may be a second delivery by the broker",
@@ -88,10 +88,10 @@ class Refusals:
             answer = refused.answer or self.responses.failure(
                 command.message_id, refused.code, refused.text
             )
-            if wants_usual(command, terms):
+            if wants_usual(command, wishes):
                 self.responses.put_unreserved(request.identity, None, answer)
-            if terms is not None and terms.reply is not None:
-                self.responses.put_reply(terms.reply, None, answer)
+            if wishes is not None and wishes.reply is not None:
+                self.responses.put_reply(wishes.reply, None, answer)
         arrival = self.recent.arrival(request.delivery)
         refused = msgspec.structs.replace(refused, arrival=arrival)
         self.recent.note(command.message_id, request.delivery.payload, refused)
@@ -131,11 +131,11 @@ class Refusals:
 
     def unknown(self, request: Request) -> None:
         """No petal serves it. Answered as it is set, with what is served."""
-        command, terms = request.command, request.terms
+        command, wishes = request.command, request.wishes
         name = command.command
         answered = self.catalog.are_answered(name)
-        usual = answered and wants_usual(command, terms)
-        reply = terms.reply if answered and terms is not None else None
+        usual = answered and wants_usual(command, wishes)
+        reply = wishes.reply if answered and wishes is not None else None
         self.responses.refuse(
             request.identity,
             ErrorCode.UNKNOWN_COMMAND,

@@ -51,10 +51,10 @@ class Room:
                 return False
         elif self._channel.is_full or not self._ledger.has_room:
             return False
-        command, terms = request.command, request.terms
-        reply = terms is not None and terms.reply is not None
+        command, wishes = request.command, request.wishes
+        reply = wishes is not None and wishes.reply is not None
         if reply or request.wait_ack:
-            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, terms))
+            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, wishes))
         return not command.wait_response or self._outbox.reserve()
 
     def is_used_up(self, parked: ParkedLine) -> bool:

@@ -3,7 +3,7 @@
     journal/           the same on disk: written ahead, recovered after a crash
     duplicate_window   which `messageId` is queued, running, or finished with which answer
     recent_refusals    commands that were answered "not now", when the same bytes come again
-    posts              messages that are owed to the broker
+    owed_messages      messages that are owed to the broker
     acknowledgement    when a delivery is acknowledged: the one place that decides it
     contract           what every ledger keeps
     memory             without a journal

@@ -22,11 +22,11 @@ import msgspec
 
 from ..._authoring.registry import CommandSpec
 from ..._values.messages import Command, Identity, Message
-from ..._values.request import Reply, Terms
+from ..._values.request import Reply, Wishes
 from ...transports import Delivery
 from .duplicate_window import DuplicateWindow, Finished
 from .journal.records import CommandRecord, Found
-from .posts import Posts
+from .owed_messages import OwedMessages
 
 AnswerMessages: TypeAlias = Iterable[tuple[Message, Reply | None]]
 """Messages that answer a command, and the Response Topic of each; None for the usual topic."""
@@ -39,7 +39,7 @@ class Entry(Protocol):
         number: the order of arrival; given by `accept`.
         recorded: whether this ledger keeps it beyond the process, or is about to.
         on_disk: whether that is done: it is safe.
-        posts: numbers of the messages that answer it, once it is finished.
+        owed: numbers of the messages that answer it, once it is finished.
     """
 
     command: Command
@@ -48,11 +48,11 @@ class Entry(Protocol):
     spec: CommandSpec
     wait_response: bool
     replies: tuple[Reply, ...]
-    terms: Terms | None
+    wishes: Wishes | None
     number: int
     recorded: bool
     on_disk: bool
-    posts: Mapping[Reply | None, int] | None
+    owed: Mapping[Reply | None, int] | None
 
 
 E = TypeVar("E", bound=Entry)
@@ -83,7 +83,7 @@ class Ledger(ABC, Generic[E]):
 
     Args:
         window: what is queued, running, or finished and remembered in memory.
-        posts: what is put down of messages.
+        owed: what is put down of messages.
 
     Attributes:
         on_room: called when more can be accepted than before.
@@ -94,9 +94,9 @@ class Ledger(ABC, Generic[E]):
 
     may_wait: bool
 
-    def __init__(self, window: DuplicateWindow[E], posts: Posts) -> None:
+    def __init__(self, window: DuplicateWindow[E], owed: OwedMessages) -> None:
         self.window = window
-        self.posts = posts
+        self.owed = owed
         self.on_room: Callable[[], object] = lambda: None
         self.on_failing: Callable[[Collection[int]], object] = lambda _: None
 

@@ -24,7 +24,7 @@ from .duplicate_window import Finished as Remembered
 from .journal.forms import as_accepted, command_extras, expiry_of
 from .journal.records import FINISHED, Finished, Forgotten, Found, Started, Wanted
 from .journal.write_ahead import Journal
-from .posts import RecordedPosts
+from .owed_messages import RecordedMessages
 
 
 class DiskLedger(Ledger[E]):
@@ -33,14 +33,16 @@ class DiskLedger(Ledger[E]):
     Args:
         window: what is known of commands that are not recorded.
         journal: where the others are.
-        posts: the same of messages.
+        owed: the same of messages.
     """
 
     may_wait = True
 
-    def __init__(self, window: DuplicateWindow[E], journal: Journal, posts: RecordedPosts) -> None:
-        super().__init__(window, posts)
-        self._posts = posts
+    def __init__(
+        self, window: DuplicateWindow[E], journal: Journal, owed: RecordedMessages
+    ) -> None:
+        super().__init__(window, owed)
+        self._owed = owed
         self._journal = journal
         # Finished, and not on disk: what is still to be done.
         self._unwritten: dict[int, tuple[E, Callable[[], None]]] = {}
@@ -109,7 +111,7 @@ class DiskLedger(Ledger[E]):
                 wait_response=entry.wait_response,
                 replies=entry.replies,
                 guessed=entry.spec.guessed,
-                expires_at=expiry_of(entry.terms, wall, trio.current_time()),
+                expires_at=expiry_of(entry.wishes, wall, trio.current_time()),
                 at=wall,
             ),
             functools.partial(self._accepted, entry, then),
@@ -153,8 +155,8 @@ class DiskLedger(Ledger[E]):
             return
         code, response = ending.code, ending.response
         journal.add(Finished(number, code, response, ending.remembered, journal.wall()), told)
-        entry.posts = {
-            reply: self._posts.post_response(message, number, reply)
+        entry.owed = {
+            reply: self._owed.post_response(message, number, reply)
             for message, reply in answers(entry, response)
         }
 
@@ -187,10 +189,10 @@ class DiskLedger(Ledger[E]):
 
     def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
         """See `Ledger`. What is not there yet, a copy wants that has come since."""
-        if entry.posts is None:
+        if entry.owed is None:
             return None
-        known = entry.posts.get(reply)
-        return known or self._posts.post_response(message, entry.number, reply)
+        known = entry.owed.get(reply)
+        return known or self._owed.post_response(message, entry.number, reply)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """See `Ledger`."""
@@ -201,7 +203,7 @@ class DiskLedger(Ledger[E]):
         for number in numbers:
             unwritten = self._unwritten.get(number)
             if unwritten is not None:
-                unwritten[0].posts = None  # they are in no journal either
+                unwritten[0].owed = None  # they are in no journal either
                 self._finished(number)
         self.on_failing(numbers)
 

@@ -17,7 +17,7 @@ from ..._values.request import Reply
 from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
 from .duplicate_window import DuplicateWindow, Finished
-from .posts import Posts
+from .owed_messages import OwedMessages
 
 
 class MemoryLedger(Ledger[E]):
@@ -30,7 +30,7 @@ class MemoryLedger(Ledger[E]):
     may_wait = False
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
-        super().__init__(window, Posts())
+        super().__init__(window, OwedMessages())
 
     @property
     def has_room(self) -> bool:

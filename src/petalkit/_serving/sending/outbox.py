@@ -36,7 +36,7 @@ from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ...transports import Link
 from ...transports._reason_codes import Blame, Refusal, blame_of, refusal_of
-from ..ledger.posts import EXPIRED, REJECTED, REPLACED, SET_ASIDE, Posts
+from ..ledger.owed_messages import EXPIRED, REJECTED, REPLACED, SET_ASIDE, OwedMessages
 from .deferred import Deferred
 from .outgoing import Entry, LatestKey, in_order
 from .stale import StaleEvents
@@ -84,7 +84,7 @@ class Outbox:
     Args:
         settings: the bounds.
         counters: where it counts.
-        posts: told of what has to outlive the process.
+        owed: told of what has to outlive the process.
         jitter: a random number in [0, 1), for waits.
 
     Attributes:
@@ -98,12 +98,12 @@ class Outbox:
         self,
         settings: Settings,
         counters: Counters,
-        posts: Posts,
+        owed: OwedMessages,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
-        self._posts = posts
+        self._owed = owed
         self._capacity = settings.response_capacity
         self._bytes_max = settings.outbox_bytes
         self._expiry = settings.response_expiry
@@ -261,7 +261,7 @@ class Outbox:
         """
         if not self._has_allowance():
             return False
-        number = None if command is None else self._posts.post_again(message, command, reply)
+        number = None if command is None else self._owed.post_again(message, command, reply)
         now = trio.current_time()
         self._put(Entry(message, now + self._expiry, answers=answers, number=number), now)
         return True
@@ -401,7 +401,7 @@ class Outbox:
             if self._asking:
                 self._tell_asking(key, next(self._asked) if asked is None else asked)
         if durable and qos:
-            entry.number = self._posts.post(message, expires_at - now, name=entry.name)
+            entry.number = self._owed.post(message, expires_at - now, name=entry.name)
         if older is not None:
             self._replace(older, entry)
             return True
@@ -462,7 +462,7 @@ class Outbox:
     def _replace(self, older: Entry, newer: Entry) -> None:
         self._counters.events_replaced += 1
         if older.number is not None:
-            self._posts.settle(older.number, REPLACED)
+            self._owed.settle(older.number, REPLACED)
         self._bytes += newer.size - older.size
         assert older.latest is not None
         assert newer.latest is not None
@@ -724,7 +724,7 @@ class Outbox:
 
     def _forget(self, entry: Entry, outcome: str | None) -> None:
         if entry.number is not None:
-            self._posts.settle(entry.number, outcome)
+            self._owed.settle(entry.number, outcome)
         if entry.event:
             self._events -= 1
             if entry.latest is not None and self._latest.get(entry.latest) is entry:

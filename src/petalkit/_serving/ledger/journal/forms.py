@@ -11,7 +11,7 @@ import msgspec
 
 from ...._values.codec import Limits, decode_command
 from ...._values.messages import NO_PROPERTIES, Command, Identity, Message, Properties
-from ...._values.request import Reply, Terms
+from ...._values.request import Reply, Wishes
 from .records import Accepted, CommandRecord, MessageRecord
 
 
@@ -120,17 +120,17 @@ def identity_of(record: CommandRecord) -> Identity:
     return Identity(record.organization_id, record.device_id, base_topic=record.base_topic)
 
 
-def expiry_of(terms: Terms | None, wall: float, now: float) -> float | None:
+def expiry_of(wishes: Wishes | None, wall: float, now: float) -> float | None:
     """When it is over, on the wall clock; None for never.
 
     Args:
-        terms: on which it came.
+        wishes: of its sender.
         wall: the wall clock.
         now: Trio's.
     """
-    if terms is None:
+    if wishes is None:
         return None
-    moment = min(terms.expires_at, terms.deadline - now + wall)
+    moment = min(wishes.expires_at, wishes.deadline - now + wall)
     return None if moment == float("inf") else moment
 
 

@@ -14,7 +14,7 @@ SET_ASIDE = "set aside"
 REPLACED = "replaced"
 
 
-class Posts:
+class OwedMessages:
     """See the module; this one keeps nothing, and no message has a number."""
 
     def post(self, message: Message, left: float, *, name: str | None = None) -> int | None:
@@ -46,7 +46,7 @@ class Posts:
         """
 
 
-class RecordedPosts(Posts):
+class RecordedMessages(OwedMessages):
     """The same, in a journal.
 
     Args:
@@ -59,7 +59,7 @@ class RecordedPosts(Posts):
         self._expiry = expiry
 
     def post(self, message: Message, left: float, *, name: str | None = None) -> int | None:
-        """See `Posts`; None when it cannot be recorded now."""
+        """See `OwedMessages`; None when it cannot be recorded now."""
         if not self._journal.takes_more:
             return None
         return self._post(message, message.payload, left, None, name, None)
@@ -75,7 +75,7 @@ class RecordedPosts(Posts):
         return self._post(message, None, self._expiry, command, None, reply)
 
     def post_again(self, message: Message, command: int, reply: Reply | None) -> int | None:
-        """See `Posts`; None when it cannot be recorded now."""
+        """See `OwedMessages`; None when it cannot be recorded now."""
         if self._journal.failing:  # what copies ask for in such a time has no bound
             return None
         return self.post_response(message, command, reply)
@@ -98,5 +98,5 @@ class RecordedPosts(Posts):
         return number
 
     def settle(self, number: int, outcome: str | None = None) -> None:
-        """See `Posts`."""
+        """See `OwedMessages`."""
         self._journal.add_lazily(Settled(number, outcome))
