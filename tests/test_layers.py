@@ -50,7 +50,6 @@ TOO_LONG = {
     "_serving.ledger.journal.store",
     "_serving.ledger.journal.write_ahead",
     "_serving.petals.lifespans",
-    "_serving.runtime",
     "_serving.sending.outbox",
     "_serving.supervisor",
 }

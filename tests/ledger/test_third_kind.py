@@ -27,7 +27,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> list[FarLedger[Execution]]:
         made.append(FarLedger(window))
         return made[-1], made[-1].owed
 
-    monkeypatch.setattr("petalkit._serving.runtime._make_ledger", make)
+    monkeypatch.setattr("petalkit._serving.wiring._make_ledger", make)
     return made
 
 

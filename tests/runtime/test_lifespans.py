@@ -422,7 +422,7 @@ async def test_a_process_whose_every_petal_failed_ends_with_an_error(
             yield
 
     transport = MemoryTransport(MemoryBroker())
-    monkeypatch.setattr("petalkit._serving.runtime.create_transport", lambda settings: transport)
+    monkeypatch.setattr("petalkit._serving.opening.create_transport", lambda settings: transport)
     settings = Settings(
         organization_id="acme", device_id="Instance-1", watchdog=0, petal_restart_max=3
     )
@@ -436,7 +436,7 @@ async def test_a_person_at_a_terminal_is_told_of_a_missing_file_at_once_and_a_se
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     transport = MemoryTransport(MemoryBroker())
-    monkeypatch.setattr("petalkit._serving.runtime.create_transport", lambda settings: transport)
+    monkeypatch.setattr("petalkit._serving.opening.create_transport", lambda settings: transport)
     settings = Settings(
         broker="mqtts://localhost",
         organization_id="acme",

@@ -12,10 +12,12 @@
     supervisor   one link at a time, for months
     petals/      lives of petals: lifespans, restarts, the commands under `petalkit/`
     watchdog     names the command that blocks the event loop
-    runtime      the parts, the nurseries they live in, the order in which they die
+    wiring       all of them put together, in one place
+    runtime      the nurseries they live in, and the order in which they die
+    opening      for the length of a block
     process/     serving as a whole process: signals, logs, exit codes
 
 A command goes wire -> intake -> ledger -> dispatch -> sending -> wire. It may import `_values`,
-`transports` and `_authoring`. Begin with `runtime`, which puts the parts together, then follow a
-command from `intake/`.
+`transports` and `_authoring`. Begin with `wiring`, then follow a command from `intake/`; lives and
+deaths are in `runtime`.
 """

@@ -14,55 +14,24 @@ Stopping is one sequence in one place, `_stop_in_order`, whatever the cause: lea
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-import random
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from .._authoring.declared import check_petal
 from .._authoring.petal import Petal
-from .._authoring.registry import build_table
 from .._values.clocks import wall_clock_is_set
-from .._values.codec import Timestamps
-from .._values.dialects import make_dialect
-from .._values.errors import ConfigError, ErrorCode, PetalkitError
+from .._values.errors import ErrorCode, PetalkitError
 from .._values.messages import Identity
-from .._values.settings.reach import without_effect
-from .._values.settings.settings import AnswerUnknown, Settings
-from .._values.statistics import Counters, Statistics
-from ..transports import Transport, create_transport
-from .dispatch.catalog import Catalog
-from .dispatch.dispatcher import Dispatcher
-from .dispatch.execution import Execution
-from .dispatch.finalization import Finalization
-from .failures import single
-from .identity import IdentityWaiter
-from .intake.backlog import Backlog
-from .intake.disk_backlog import DiskBacklog
-from .intake.intake import Intake
-from .intake.recovery import Recovery
-from .intake.refusals import Refusals
-from .ledger.acknowledgement import Acknowledgements
-from .ledger.contract import Ledger
-from .ledger.disk import DiskLedger
-from .ledger.duplicate_window import DuplicateWindow
+from .._values.settings.settings import Settings
+from .._values.statistics import Statistics
+from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
-from .ledger.journal.write_ahead import Journal
-from .ledger.memory import MemoryLedger
-from .ledger.owed_messages import OwedMessages, RecordedMessages
-from .ledger.recent_refusals import RecentRefusals
-from .loggers import keep_on
-from .petals.builtin_commands import BuiltinPetal
-from .petals.lifespans import PetalLife
-from .sending.outbox import Outbox
-from .sending.responses import Responses
-from .supervisor import ADVICE, Served, Supervisor
+from .supervisor import ADVICE
 from .waiting import wait_any
 from .watchdog import watch_event_loop
+from .wiring import Outside, put_together
 
 logger = logging.getLogger("petalkit.runtime")
 
@@ -84,67 +53,25 @@ class Runtime:
         jitter: Callable[[], float],
         advice: str = ADVICE,
     ) -> None:
-        if not petals:
-            raise ConfigError("petals", "give at least one petal to serve")
         self.settings = settings
-        self._counters = Counters()
-        for petal in petals:
-            check_petal(petal)  # before its name is used
-        names = [{"name": petal.name, "version": petal.version} for petal in petals]
-        builtin = BuiltinPetal(names, self.statistics)
-        served: list[Petal] = [*petals, builtin]
-        table = builtin.table = build_table(served, unknown_keys=settings.unknown_keys)
-        catalog = Catalog(_answer_unknown(settings, petals), table)
-        self._identity = IdentityWaiter(settings)
-        timestamps = Timestamps(now)
-        journal = self._make_journal(timestamps)
-        self._ledger, owed = _make_ledger(settings, journal)
-        self._outbox = Outbox(settings, self._counters, owed, jitter=jitter)
-        dialect = make_dialect(settings.dialect, self._identity.device_id)
-        responses = Responses(settings, self._outbox, timestamps, self._counters, dialect)
-        self._responses = responses
-        refusals = Refusals(catalog, responses, RecentRefusals())
-        acknowledgements = Acknowledgements(settings, self._ledger.acknowledge)
-        finalization = Finalization(
-            self._ledger, acknowledgements, responses, catalog, refusals.recent
-        )
-        names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
-        self._dispatcher = Dispatcher(
-            settings, table, names_served, self._ledger, responses, finalization
-        )
-        for petal in petals:
-            if not petal.__petalkit_ready_at_once__:
-                self._dispatcher.hold_petal(petal.name)
-        for resolver in table.resolvers:
-            theirs = [petal.name for petal in petals if petal.__petalkit_resolver__ is resolver]
-            self._dispatcher.hold_petal(resolver.name, until=theirs)
-        self._recovery: Recovery | None = None
-        self._backlog = Backlog()
-        if journal is not None:
-            assert isinstance(owed, RecordedMessages)
-            self._recovery = Recovery(settings, catalog, responses, journal, owed)
-            self._backlog = DiskBacklog(
-                settings, self._dispatcher, self._recovery, journal, lambda: self.identity
-            )
-        self._intake = Intake(settings, self._dispatcher, self._ledger, self._backlog, refusals)
-        served_on_link = Served(self._intake, self._dispatcher, responses, names)
-        self._supervisor = Supervisor(
-            settings, transport, self._identity, served_on_link, jitter=jitter, advice=advice
-        )
-        self._lives = [
-            PetalLife(petal, settings, catalog, self._dispatcher, self._supervisor, responses)
-            for petal in petals
-        ]
+        outside = Outside(now=now, jitter=jitter, advice=advice)
+        parts = put_together(petals, settings, transport, outside, self.statistics)
+        self._counters = parts.counters
+        self._identity = parts.identity
+        self._ledger = parts.ledger
+        self._outbox = parts.responses.outbox
+        self._responses = parts.responses
+        self._dispatcher = parts.dispatcher
+        self._recovery = parts.recovery
+        self._backlog = parts.backlog
+        self._intake = parts.intake
+        self._supervisor = parts.supervisor
+        self._lives = parts.lives
         self._stop_requested = trio.Event()
         self._hurry = trio.Event()
         self._stopped = trio.Event()
         self._served = False
         self._crash: Exception | None = None
-
-    def _make_journal(self, timestamps: Timestamps) -> Journal | None:
-        if self.settings.journal is None:
-            return None
-        return Journal(self.settings, self._identity.device_id, self._counters, timestamps)
 
     # -- what users see
 
@@ -206,41 +133,8 @@ class Runtime:
 
     def statistics(self) -> Statistics:
         """Totals since the start, and how it stands now."""
-        counters = self._counters
         return Statistics(
-            received=counters.received,
-            accepted=counters.accepted,
-            started=counters.started,
-            succeeded=counters.succeeded,
-            failed=dict(counters.failed),
-            refused=dict(counters.refused),
-            duplicates_joined=counters.duplicates_joined,
-            duplicates_answered=counters.duplicates_answered,
-            unexpected_topic=counters.unexpected_topic,
-            malformed=counters.malformed,
-            given_back=counters.given_back,
-            unanswered=counters.unanswered,
-            expiry_unjudged=counters.expiry_unjudged,
-            response_topics_refused=counters.response_topics_refused,
-            acks_unsent=counters.acks_unsent,
-            unencodable=counters.unencodable,
-            links=counters.links,
-            links_lost=counters.links_lost,
-            sessions_lost=counters.sessions_lost,
-            connects_failed=counters.connects_failed,
-            published=counters.published,
-            publish_rejected=counters.publish_rejected,
-            publish_deferred=counters.publish_deferred,
-            publish_set_aside=counters.publish_set_aside,
-            publish_expired=counters.publish_expired,
-            events_replaced=counters.events_replaced,
-            publish_unsent=counters.publish_unsent,
-            journal_batches=counters.journal_batches,
-            journal_operations=counters.journal_operations,
-            journal_failures=counters.journal_failures,
-            restored=counters.restored,
-            interrupted=counters.interrupted,
-            petals_restarted=counters.petals_restarted,
+            **self._counters.totals(),
             connected=self.serving is not None,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
@@ -398,123 +292,3 @@ class Runtime:
         """Wait for something, so long at most; with `hurried` only until `hurry()`."""
         with trio.move_on_after(seconds):
             await wait_any(wait, *([self._hurry.wait] if hurried else []))
-
-
-def _make_ledger(
-    settings: Settings, journal: Journal | None
-) -> tuple[Ledger[Execution], OwedMessages]:
-    bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
-    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds)
-    if journal is None:
-        memory = MemoryLedger(window)
-        return memory, memory.owed
-    owed = RecordedMessages(journal, settings.response_expiry)
-    return DiskLedger(window, journal, owed), owed
-
-
-def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
-    if settings.answer_unknown is not None:
-        return settings.answer_unknown
-    return "own" if any(petal.__petalkit_beside_others__ for petal in petals) else "all"
-
-
-@contextlib.asynccontextmanager
-async def open_runtime(
-    petals: Sequence[Petal],
-    settings: Settings | None = None,
-    *,
-    transport: Transport | None = None,
-    now: Callable[[], float] = time.time,
-    jitter: Callable[[], float] = random.random,
-    advice: str = ADVICE,
-) -> AsyncGenerator[Runtime]:
-    """Serve petals for the length of an `async with` block.
-
-    Entry returns when the petals' lifespans are entered; the connection is made beside the block,
-    as soon as the organization ID is known (`await runtime.wait_connected()`). Leaving the block
-    stops gracefully and takes the time that takes: at most `grace`, thrice `cleanup_timeout`,
-    `flush_timeout`, twice `disconnect_timeout`, and with a journal thrice
-    `journal_timeout`. `runtime.stop()` begins the same while the block goes on; `await
-    runtime.wait_stopped()` waits for its end.
-
-    Cancellation: the block stops without `grace`; what has to be awaited is shielded and bounded.
-
-    Args:
-        petals: instances, with names of their own.
-        settings: None for the defaults.
-        transport: None for the one that the settings name.
-        now: wall-clock seconds since the epoch, for time stamps, `expiresAt` and ages.
-        jitter: a random number in [0, 1), for the waits between attempts to connect.
-        advice: what the log says once after the second attempt in a row that has failed: how to
-            find out why.
-
-    Raises:
-        RegistrationError: a petal or a command cannot be served.
-        ConfigError: a setting cannot work.
-        AllPetalsFailed: no petal could be started.
-        JournalError: the journal cannot be used.
-    """
-    settings = settings or Settings()
-    if transport is None:
-        transport = create_transport(settings)
-        for text in without_effect(settings):
-            logger.warning("%s", text)
-    keep_on()  # with all that is imported by now
-    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter, advice=advice)
-    from_block: Exception | None = None
-    from_runtime: BaseException | None = None
-    try:
-        async with trio.open_nursery() as outer:
-            outer.start_soon(_hurry_when_cancelled, runtime)
-            await outer.start(runtime.run)
-            try:
-                yield runtime
-            except Exception as error:
-                from_block = error  # kept out of the nursery, which would cancel the grace
-            finally:
-                runtime.stop()
-    except BaseExceptionGroup as group:
-        from_runtime = single(group)
-    # Raised out here, where no exception is being handled that would become their context.
-    if from_block is not None and from_runtime is not None and not _is_cancelled(from_runtime):
-        raise BaseExceptionGroup("block and runtime both failed", [from_block, from_runtime])
-    if from_block is not None:
-        raise from_block
-    if from_runtime is not None:
-        raise from_runtime
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)[1] is None
-    return isinstance(error, trio.Cancelled)
-
-
-async def _hurry_when_cancelled(runtime: Runtime) -> None:
-    try:
-        await runtime.wait_stopped()
-    except trio.Cancelled:
-        runtime.hurry()
-        raise
-
-
-async def serve(
-    petals: Sequence[Petal],
-    settings: Settings | None = None,
-    *,
-    transport: Transport | None = None,
-    now: Callable[[], float] = time.time,
-    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve petals until cancelled, or until `runtime.stop()`.
-
-    `runtime = await nursery.start(serve, petals, settings)` returns once commands are subscribed
-    to, and so it waits for the organization ID and the broker, without a limit of its own.
-
-    Raises:
-        RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`.
-    """
-    async with open_runtime(petals, settings, transport=transport, now=now) as runtime:
-        await runtime.wait_connected()
-        task_status.started(runtime)
-        await runtime.wait_stopped()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -56,6 +57,10 @@ class Counters:
     interrupted: int = 0
     petals_restarted: int = 0
 
+    def totals(self) -> dict[str, Any]:
+        """All of them as they are now, by name; `Statistics` has a field of each name."""
+        return attrs.asdict(self, value_serializer=lambda _one, _field, value: _as_dict(value))
+
     def count_failed(self, code: str) -> None:
         """Count one more in `failed`; a petal can invent codes without end."""
         if code not in _OWN_CODES and code not in self.failed:
@@ -63,6 +68,10 @@ class Counters:
             if full or len(code) > CODE_LENGTH_MAX:
                 code = OTHER
         self.failed[code] += 1
+
+
+def _as_dict(value: Any) -> Any:
+    return dict(value) if isinstance(value, Counter) else value
 
 
 @attrs.frozen(kw_only=True)

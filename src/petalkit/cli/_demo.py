@@ -18,8 +18,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.syntax import Syntax
 
+from .._serving.opening import serve
 from .._serving.process.logs import configure_logging
-from .._serving.runtime import serve
 from .._values.settings.settings import Settings
 from ..client import Client, open_client
 from . import _example

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from .._authoring.petal import Petal
-from .._serving.runtime import open_runtime
+from .._serving.opening import open_runtime
 from .._values.settings.settings import Settings
 from ..transports.memory import MemoryBroker, MemoryTransport
 from ._harness import CONNECT_TIMEOUT, EPOCH, Harness, OrganizationSource

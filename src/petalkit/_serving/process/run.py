@@ -18,7 +18,8 @@ from ..._values.errors import ConfigError, PetalkitError, RegistrationError
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Statistics
 from ...transports._connecting.tls import check_files
-from ..runtime import AllPetalsFailed, Runtime, open_runtime
+from ..opening import open_runtime
+from ..runtime import AllPetalsFailed, Runtime
 from ..supervisor import ADVICE
 from ..waiting import beside, wait_any
 from .leaving import EXIT_LIMIT, limit_exit

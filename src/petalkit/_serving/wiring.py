@@ -1,0 +1,185 @@
+"""The parts of a runtime, put together: this is the one place that knows them all.
+
+    link -> Intake -> Ledger -> Dispatcher -> Finalization -> Outbox -> link
+
+Values go to the left, in the order of the chart of this folder; whoever stands to the right is
+handed what stands to the left of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from .._authoring.declared import check_petal
+from .._authoring.petal import Petal
+from .._authoring.registry import build_table
+from .._values.codec import Timestamps
+from .._values.dialects import make_dialect
+from .._values.errors import ConfigError
+from .._values.settings.settings import AnswerUnknown, Settings
+from .._values.statistics import Counters, Statistics
+from ..transports import Transport
+from .dispatch.catalog import Catalog
+from .dispatch.dispatcher import Dispatcher
+from .dispatch.execution import Execution
+from .dispatch.finalization import Finalization
+from .identity import IdentityWaiter
+from .intake.backlog import Backlog
+from .intake.disk_backlog import DiskBacklog
+from .intake.intake import Intake
+from .intake.recovery import Recovery
+from .intake.refusals import Refusals
+from .ledger.acknowledgement import Acknowledgements
+from .ledger.contract import Ledger
+from .ledger.disk import DiskLedger
+from .ledger.duplicate_window import DuplicateWindow
+from .ledger.journal.write_ahead import Journal
+from .ledger.memory import MemoryLedger
+from .ledger.owed_messages import OwedMessages, RecordedMessages
+from .ledger.recent_refusals import RecentRefusals
+from .petals.builtin_commands import BuiltinPetal
+from .petals.lifespans import PetalLife
+from .sending.outbox import Outbox
+from .sending.responses import Responses
+from .supervisor import Served, Supervisor
+
+
+@attrs.frozen(kw_only=True)
+class Outside:
+    """What a runtime takes from the world, and tests give it.
+
+    Attributes:
+        now: wall-clock seconds since the epoch.
+        jitter: a random number in [0, 1).
+        advice: what the log says once where links fail.
+    """
+
+    now: Callable[[], float]
+    jitter: Callable[[], float]
+    advice: str
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """Of one runtime."""
+
+    counters: Counters
+    identity: IdentityWaiter
+    ledger: Ledger[Execution]
+    responses: Responses
+    dispatcher: Dispatcher
+    recovery: Recovery | None
+    backlog: Backlog
+    intake: Intake
+    supervisor: Supervisor
+    lives: list[PetalLife]
+
+
+def put_together(
+    petals: Sequence[Petal],
+    settings: Settings,
+    transport: Transport,
+    outside: Outside,
+    statistics: Callable[[], Statistics],
+) -> Parts:
+    """Make all parts.
+
+    Args:
+        petals: to be served.
+        settings: of all.
+        transport: makes links.
+        outside: clock and chance.
+        statistics: for the built-in commands.
+
+    Raises:
+        ConfigError: there is no petal.
+        RegistrationError: a petal or a command cannot be served.
+    """
+    if not petals:
+        raise ConfigError("petals", "give at least one petal to serve")
+    for petal in petals:
+        check_petal(petal)  # before its name is used
+    counters, timestamps = Counters(), Timestamps(outside.now)
+    names = [{"name": petal.name, "version": petal.version} for petal in petals]
+    builtin = BuiltinPetal(names, statistics)
+    served: list[Petal] = [*petals, builtin]
+    table = builtin.table = build_table(served, unknown_keys=settings.unknown_keys)
+    catalog = Catalog(_answer_unknown(settings, petals), table)
+    identity = IdentityWaiter(settings)
+
+    journal: Journal | None = None
+    if settings.journal is not None:
+        journal = Journal(settings, identity.device_id, counters, timestamps)
+    ledger, owed = _make_ledger(settings, journal)
+    acknowledgements = Acknowledgements(settings, ledger.acknowledge)
+
+    outbox = Outbox(settings, counters, owed, jitter=outside.jitter)
+    dialect = make_dialect(settings.dialect, identity.device_id)
+    responses = Responses(settings, outbox, timestamps, counters, dialect)
+    refusals = Refusals(catalog, responses, RecentRefusals())
+
+    finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)
+    names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
+    dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
+    _hold(dispatcher, petals, catalog)
+
+    recovery: Recovery | None = None
+    backlog = Backlog()
+    if journal is not None and isinstance(owed, RecordedMessages):
+        recovery = Recovery(settings, catalog, responses, journal, owed)
+        backlog = DiskBacklog(settings, dispatcher, recovery, journal, lambda: identity.current)
+    intake = Intake(settings, dispatcher, ledger, backlog, refusals)
+
+    supervisor = Supervisor(
+        settings,
+        transport,
+        identity,
+        Served(intake, dispatcher, responses, names),
+        jitter=outside.jitter,
+        advice=outside.advice,
+    )
+    lives = [
+        PetalLife(petal, settings, catalog, dispatcher, supervisor, responses) for petal in petals
+    ]
+    return Parts(
+        counters=counters,
+        identity=identity,
+        ledger=ledger,
+        responses=responses,
+        dispatcher=dispatcher,
+        recovery=recovery,
+        backlog=backlog,
+        intake=intake,
+        supervisor=supervisor,
+        lives=lives,
+    )
+
+
+def _hold(dispatcher: Dispatcher, petals: Sequence[Petal], catalog: Catalog) -> None:
+    """Commands of petals that are not ready at once wait until they are."""
+    for petal in petals:
+        if not petal.__petalkit_ready_at_once__:
+            dispatcher.hold_petal(petal.name)
+    for resolver in catalog.table.resolvers:
+        theirs = [petal.name for petal in petals if petal.__petalkit_resolver__ is resolver]
+        dispatcher.hold_petal(resolver.name, until=theirs)
+
+
+def _make_ledger(
+    settings: Settings, journal: Journal | None
+) -> tuple[Ledger[Execution], OwedMessages]:
+    bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
+    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds)
+    if journal is None:
+        memory = MemoryLedger(window)
+        return memory, memory.owed
+    owed = RecordedMessages(journal, settings.response_expiry)
+    return DiskLedger(window, journal, owed), owed
+
+
+def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
+    if settings.answer_unknown is not None:
+        return settings.answer_unknown
+    return "own" if any(petal.__petalkit_beside_others__ for petal in petals) else "all"
