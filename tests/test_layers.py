@@ -44,7 +44,6 @@ PARAMETERS_MAX = 6  # of a constructor
 TOO_LONG = {
     "_authoring.registry",
     "_serving.dispatch.dispatcher",
-    "_serving.dispatch.execution",
     "_serving.identity",
     "_serving.intake.disk_backlog",
     "_serving.ledger.journal.store",

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import trio
 
 from .._authoring.context import log_scope
-from .dispatch.execution import Execution, call_handler
+from .dispatch.calling import call_handler
+from .dispatch.execution import Execution
 from .petals.lifespans import living
 
 logger = logging.getLogger("petalkit.watchdog")

@@ -1,6 +1,7 @@
 """Dispatch: accepted commands become calls of handlers, in order, and each gets one final state.
 
-    execution          one accepted command, and the call of its handler
+    execution          one accepted command, and the lines in which it waits
+    calling            the call of its handler, and what becomes of what that returns or raises
     catalog            what is served, and what is said of what is not
     queue              accepted commands that have not started; order and limits
     finalization       the one final state: recorded, answered, acknowledged

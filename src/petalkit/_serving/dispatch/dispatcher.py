@@ -27,7 +27,8 @@ from ..._values.settings.settings import Settings
 from ..failures import showable
 from ..ledger.contract import Ledger
 from ..sending.responses import Responses
-from .execution import NO_LINE, Answer, Execution, call_handler, timed_out
+from .calling import Answer, call_handler, timed_out
+from .execution import NO_LINE, Execution
 from .finalization import Finalization
 from .left_open import close_nurseries, innermost, tell_left_open
 from .queue import Backlog
