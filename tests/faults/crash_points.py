@@ -33,7 +33,7 @@ from petalkit._serving.ledger.journal import schema as _journal_schema
 from petalkit._serving.ledger.journal import store as _journal_store
 from petalkit._serving.ledger.journal.records import Accepted, Finished, Started
 from petalkit._serving.ledger.journal.write_ahead import Journal
-from petalkit._serving.ledger.owed_messages import OwedMessages
+from petalkit._serving.ledger.owed_messages import RecordedMessages
 from petalkit.transports import Delivery
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 from petalkit.transports.native._link import NativeLink
@@ -92,7 +92,7 @@ def _wrap() -> None:
         (NativeLink, "publish_nowait", "response-sent"),
     ):
         _after(kind, name, point)
-    _before(OwedMessages, "settle", "response-acknowledged")
+    _before(RecordedMessages, "settle", "response-acknowledged")
     written = Journal._written
 
     def on_written(journal: Journal, batch: Sequence[object], pruned: object) -> None:
