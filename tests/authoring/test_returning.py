@@ -242,3 +242,25 @@ def test_a_decorator_that_keeps_the_annotation_keeps_the_promise() -> None:
     (spec,) = build_table([Wrapped()])
     with pytest.raises(PayloadError):
         spec.result_fields("a")
+
+
+class TruthOfAnArray:
+    """As numpy's bool: no `bool`, and not to be derived from it."""
+
+    dtype = "bool"
+
+    def tolist(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("annotation", "result"), [(bool, TruthOfAnArray()), (list[bool], [TruthOfAnArray()])]
+)
+def test_a_truth_value_of_an_array_is_a_bool(annotation: Any, result: Any) -> None:
+    assert spec_of(annotation).result_fields(result)["result"] in (True, [True])
+
+
+def test_a_moment_is_no_day() -> None:
+    with pytest.raises(PayloadError, match="is no "):
+        spec_of(dt.date).result_fields(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    spec_of(dt.date | dt.datetime).result_fields(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))

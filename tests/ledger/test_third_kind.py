@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from petalkit import Settings
 from petalkit._serving.dispatch.execution import Execution
@@ -112,3 +113,19 @@ async def test_a_stop_waits_for_what_is_on_its_way(
             await harness.runtime.wait_stopped()
             assert len(responses) == 1
     assert far[0].log[-1][0] == "finished"
+
+
+async def test_what_is_not_safe_is_not_acknowledged_when_a_session_ends(
+    autojump_clock: object, far: list[FarLedger[Execution]]
+) -> None:
+    async with open_harness(Recorder()) as harness:
+        (ledger,) = far
+        ledger.away = True
+        harness.send("rec/note", {"n": 1})
+        await settle()
+        await harness.set_organization("other")
+        await trio.sleep(0.1)
+        assert unacknowledged(harness) == 1
+        ledger.come_back()
+        await settle()
+        assert unacknowledged(harness) == 0

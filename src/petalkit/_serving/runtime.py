@@ -251,7 +251,7 @@ class Runtime:
         logger.info(
             "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
         )
-        if self._supervisor.link_of != self.identity:
+        if self._supervisor.is_leaving_session:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
         kept = self._intake.session_kept

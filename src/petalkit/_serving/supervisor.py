@@ -134,6 +134,11 @@ class Supervisor:
         self.down = trio.Event()
         self.down.set()
 
+    @property
+    def is_leaving_session(self) -> bool:
+        """Whether the session at the broker is of an identity that the device has no more."""
+        return self._session_of not in (None, self.waiter.current)
+
     def leave(self) -> None:
         """Leave the broker politely; `run` returns when that is done."""
         self._leave.set()
@@ -483,10 +488,12 @@ class Supervisor:
             enough = functools.partial(
                 wait_within, trio.Event(), link.patience(self._settings.grace)
             )
-            await wait_any(drained, enough, functools.partial(self._wait_back, identity))
+            # What is left comes over the next link, if the broker keeps it until then.
+            back = [functools.partial(self._wait_back, identity)] if self._session_kept else []
+            await wait_any(drained, enough, *back)
 
     async def _wait_back(self, identity: Identity) -> None:
-        """Wait until the device is what it was: what is left comes over the next link, then."""
+        """Wait until the device is what it was."""
         await self.waiter.wait_same(identity)
         self._came_back = True
 

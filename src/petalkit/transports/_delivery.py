@@ -106,6 +106,13 @@ class Delivery:
                 window.ready = True
                 window._on_ready()
 
+    def hold_back(self) -> bool:
+        """Take an acknowledgement back; False when it has left, or may have."""
+        held = self._window is not None and self in self._window
+        if held:
+            self._acked = False
+        return held
+
     def when_left(self, then: Callable[[], object]) -> None:
         """Call `then` when its acknowledgement has left, or the link is gone; see `AckWindow`.
 
@@ -165,6 +172,10 @@ class AckWindow:
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def __contains__(self, delivery: object) -> bool:
+        """Whether a delivery's acknowledgement has not been taken to be sent."""
+        return delivery in self._pending
 
     def _is_first(self, delivery: Delivery) -> bool:
         return bool(self._pending) and self._pending[0] is delivery

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from petalkit import forbid_extra_keys, make_converter
 from petalkit._values.structuring import types_of
 from petalkit._values.types.invalid import Invalid
+from petalkit._values.types.models.objects import with_default
 from petalkit._values.types.node import Schema, document
 
 
@@ -261,3 +262,8 @@ def test_what_fits_the_schema_is_taken_and_nothing_else(annotation: Any) -> None
         assert fits(value, schema, schema) is taken, value
 
     agree()
+
+
+@pytest.mark.parametrize("default", [float("inf"), float("nan")])
+def test_a_default_that_json_has_not_is_not_in_a_schema(default: float) -> None:
+    assert with_default({"type": "number"}, default) == {"type": "number"}

@@ -377,6 +377,10 @@ class Dispatcher:
                 execution.scope = scope
                 if execution.again is not None and not await self._may_be_called(execution):
                     return
+                if execution.cancelled_as is not None:  # before this task had its first turn
+                    execution.entered = False
+                    self._end_cancelled(execution)
+                    return
                 scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
                 log_scope.set(execution)
                 answer = await call_handler(
@@ -447,16 +451,21 @@ class Dispatcher:
         for execution in list(filter(is_meant, self._running)):
             execution.recorded = False
             if execution.starting and execution.line is not NO_LINE:
-                self._scheduler.take_back(execution)
-                execution.entered = False
-                response = self._answers.failure(execution.command.message_id, code, text)
-                self._finalization.leave_to_others(execution)
-                self._end(execution, (response, code), trio.current_time())
+                self._call_off(execution, code, text)
                 continue
             self.acknowledgements.unrecorded(execution)
             self._safe_urgent.written(execution)
         self._scheduler.fail()
         self._pass_on()
+
+    def _call_off(self, execution: Execution, code: ErrorCode, text: str) -> None:
+        """Answer one that has its slots and waits to be called."""
+        self._scheduler.take_back(execution)
+        execution.entered = False
+        execution.reason = text
+        response = self._answers.failure(execution.command.message_id, code, text)
+        self._finalization.leave_to_others(execution)
+        self._end(execution, (response, code), trio.current_time())
 
     # -- stopping
 
@@ -495,10 +504,18 @@ class Dispatcher:
             self._finalization.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
             self._refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
+        for execution in list(filter(_waits_for_acknowledgement, self._running)):
+            assert execution.again is not None
+            if keep(execution) and execution.again.hold_back():
+                self._scheduler.take_back(execution)
+                self._finalization.give_back(execution)
+                self._leave(execution)
 
     def session_ends(self) -> None:
         """Nothing comes again, and so nobody is to wait for an acknowledgement."""
-        self.acknowledgements.settle_all((*self.backlog, *self._running))
+        waiting = (*self.backlog, *self._running)
+        # What is not safe yet is acknowledged when it is.
+        self.acknowledgements.settle_all(one for one in waiting if one.on_disk or not one.recorded)
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""
@@ -530,8 +547,10 @@ class Dispatcher:
         which: Callable[[Execution], bool] = lambda _: True,
     ) -> None:
         """Cancel handlers; each is answered with `code` when it has ended."""
-        for execution in list(self._running):
-            if which(execution):
+        for execution in list(filter(which, self._running)):
+            if _waits_for_acknowledgement(execution):  # nothing wakes it for a minute
+                self._call_off(execution, code, text)
+            else:
                 execution.cancel(code, text)
 
     def answer_stuck(self) -> list[str]:
@@ -551,6 +570,12 @@ class Dispatcher:
             )
         # One that waits for the disk was never called.
         return [execution.spec.name for execution in stuck if not execution.starting]
+
+
+def _waits_for_acknowledgement(execution: Execution) -> bool:
+    """Whether it has its slots, and is called when its acknowledgement has left."""
+    waits = execution.starting and execution.line is not NO_LINE
+    return waits and execution.again is not None and not execution.recorded
 
 
 def _is_changed(before: contextvars.Context) -> bool:

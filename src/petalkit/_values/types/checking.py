@@ -17,7 +17,7 @@ import msgspec
 
 from .invalid import key_segment
 from .models.defaults import is_choice, is_naive, is_of, is_typed_dict, missing
-from .node import ANY_KIND, ARRAY, NULL, NUMBER, OBJECT, Node
+from .node import ANY_KIND, ARRAY, BOOLEAN, NULL, NUMBER, OBJECT, Node
 
 Find = Callable[[Any], str | None]
 _UNSET = msgspec.UNSET
@@ -103,7 +103,9 @@ def _own(node: Node) -> Find:
 
 
 def _is_number(node: Node, value: Any) -> bool:
-    """Those of numpy, which say so of themselves, and its arrays."""
+    """Those of numpy, which say so of themselves; its arrays, and its truth values."""
+    if node.kinds == {BOOLEAN} and _is_array(value):
+        return isinstance(value.tolist(), bool)
     if node.kinds == {NUMBER} and not isinstance(value, bool):
         wanted: type = numbers.Real if float in node.values else numbers.Integral
         return isinstance(value, wanted) and any(one in (int, float) for one in node.values)

@@ -93,6 +93,8 @@ def is_of(node: Node, value: Any) -> bool:
         return isinstance(value, Sequence | AbstractSet) and not is_text
     if isinstance(value, bool):
         return bool in node.values
+    if isinstance(value, dt.datetime):  # to Python it is a date, and on the wire it is not
+        return any(issubclass(dt.datetime, one) for one in node.values if one is not dt.date)
     wanted = (*node.values, int) if float in node.values else node.values  # PEP 484
     return isinstance(value, wanted)
 

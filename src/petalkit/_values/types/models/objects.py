@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import enum
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -264,6 +265,8 @@ def with_default(schema: Schema, default: Any) -> Schema:
     """A schema with the default beside it, where JSON has one."""
     if isinstance(default, enum.Enum):
         default = default.value
+    if type(default) is float and not math.isfinite(default):
+        return schema
     if default is None or type(default) in (str, int, float, bool):
         return {**schema, "default": default}
     return schema
