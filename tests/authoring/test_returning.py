@@ -264,3 +264,8 @@ def test_a_moment_is_no_day() -> None:
     with pytest.raises(PayloadError, match="is no "):
         spec_of(dt.date).result_fields(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     spec_of(dt.date | dt.datetime).result_fields(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+
+
+def test_the_range_of_a_result_is_in_its_schema() -> None:
+    result = describe_command(spec_of(Annotated[int, msgspec.Meta(le=3)]))["result"]
+    assert result["properties"]["result"]["maximum"] == 3

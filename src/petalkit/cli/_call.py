@@ -119,11 +119,11 @@ async def _call(
 
 def _name_ignored(response: Response) -> None:
     """The keys of DATA-JSON that the device had no use for: most likely misspelt."""
-    for path, text in _ignored(response):
+    for path, text in ignored_keys(response):
         report(f"the device ignored {path}, which {text}", kind="warning")
 
 
-def _ignored(response: Response) -> list[tuple[str, str]]:
+def ignored_keys(response: Response) -> list[tuple[str, str]]:
     """Path and text of each; none where another device, or a result, says something else there."""
     try:
         found = msgspec.convert(response.get(IGNORED_FIELD), list[_Ignored])
@@ -210,7 +210,7 @@ def show_response(response: Response, *, as_json: bool = False) -> None:
 def _not_shown(response: Response) -> set[str]:
     """The fields that say nothing more: the envelope, and what the first line has said."""
     hidden = set(_ENVELOPE)
-    if _ignored(response):  # has a line of its own
+    if ignored_keys(response):  # has a line of its own
         hidden.add(IGNORED_FIELD)
     if response.get("phase") == "result" and "deviceId" in response:  # the dialect host-0.2
         hidden |= _HOST_ENVELOPE

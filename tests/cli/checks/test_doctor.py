@@ -81,7 +81,7 @@ def test_all_is_well(
     report = doctor(
         str(example_file),
         *("--broker", mosquitto.url, *WHO, *wire, "--timeout", "20"),
-        *("--call", "example-petal/hello", "--data", '{"name": "you"}'),
+        *("--call", "example-petal/hello", "--data", '{"name": "you", "nmae": 3}'),
     )
     assert report.of("failed") == report.of("warning") == set(), report
     assert (report.code, report.verdict) == (0, "ok")
@@ -91,6 +91,7 @@ def test_all_is_well(
     assert f"{BASE}/debug came back" in report["publish"]["found"]
     assert "example-petal 1.0.0, 1 command: example-petal/hello" in report["info"]["found"]
     assert "answered with success" in report["call"]["found"]
+    assert "it has no use for nmae" in report["call"]["found"]
     assert "max_queued_messages" in report["queue"]["todo"][0]
 
 

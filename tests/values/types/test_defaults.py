@@ -168,6 +168,19 @@ class InPydantic(pydantic.BaseModel):
     x: int = pydantic.Field(3, ge=10)
 
 
+class TypedByPydantic(pydantic.BaseModel):
+    x: int = "3"  # type: ignore[assignment]
+
+
+class WithGoodDefaults(pydantic.BaseModel):
+    a: float = 1
+    b: dt.timedelta = dt.timedelta(1)
+    c: int | None = None
+    d: list[int] = []
+    e: tuple[int, ...] = (1,)
+    f: int = pydantic.Field("3", validate_default=True)  # it sees to it itself
+
+
 class Deep(pydantic.BaseModel):
     inner: InPydantic | None = None
 
@@ -184,7 +197,8 @@ class OfWrongType:
 
 MODELS: list[tuple[Any, str]] = [
     (InAttrs, ".x"), (ByValidator, ".x"), (InDataclass, ".x"), (InStruct, ".x"), (InTuple, ".x"),
-    (InPydantic, ".x"), (Deep, ".inner.x"), (Nested, ".inner.x"), (OfWrongType, ".x"),
+    (InPydantic, ".x"), (TypedByPydantic, ".x"), (Deep, ".inner.x"), (Nested, ".inner.x"),
+    (OfWrongType, ".x"),
 ]  # fmt: skip
 
 
@@ -199,6 +213,17 @@ def test_a_field_of_a_model_is_held_to_it_too(model: Any, path: str) -> None:
     with pytest.raises(RegistrationError) as caught:
         build_table([petal])
     assert f"{model.__name__}{path}: the default" in str(caught.value)
+
+
+def test_the_good_defaults_of_a_pydantic_model_are_taken() -> None:
+    petal = Petal()
+    petal.name = "drone"
+
+    async def fly(data: WithGoodDefaults) -> None: ...
+
+    fly.__annotations__["data"] = WithGoodDefaults
+    petal.add_command("fly", fly)
+    build_table([petal])
 
 
 def test_what_only_somebodys_code_would_tell_is_not_asked() -> None:

@@ -192,6 +192,9 @@ def _result(spec: CommandSpec) -> Iterator[Text]:
     node = result_node(spec)
     if node is not None and node.name != "Any":
         where = "" if is_merged(spec.result) else ", as `result`"
-        where += "" if spec.check_result else " (not checked)"
+        notes = [*node.notes, *([] if spec.check_result else ["not checked"])]
+        where += f" ({', '.join(notes)})" if notes else ""
         yield Text.assemble(_INDENT, ("->", "green"), f" {node.name}{where}")
         yield from model_lines(node, _INDENT + "    ")
+    elif node is None and not spec.check_result and spec.result not in (EMPTY, None):
+        yield Text.assemble(_INDENT, ("->", "green"), " (not checked)")

@@ -99,7 +99,10 @@ def result_schema(spec: CommandSpec) -> Schema:
 def _answer(annotation: Any, types: Types, defs: Defs) -> Schema:
     origin: Any = typing.get_origin(annotation)
     if origin is typing.Annotated:
-        return _answer(typing.get_args(annotation)[0], types, defs)
+        inner = typing.get_args(annotation)[0]
+        alternatives = typing.get_origin(inner) in (typing.Union, UnionType)
+        if alternatives or inner in (Any, object) or isinstance(inner, TypeVar):
+            return _answer(inner, types, defs)
     if origin is typing.Union or origin is UnionType:
         members = [_answer(one, types, defs) for one in typing.get_args(annotation)]
         return {"type": "object"} if {"type": "object"} in members else {"anyOf": members}

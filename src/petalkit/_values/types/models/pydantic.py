@@ -103,10 +103,10 @@ def pydantic_node(annotation: Any, extra: ExtraKeys, *, result: bool = False) ->
 
 
 def _check_defaults(annotation: Any, seen: set[Any]) -> None:
-    """Pydantic enforces a range of what is sent, and not of a default, unless it is told to.
+    """Pydantic looks at what is sent, and not at a default, unless it is told to.
 
     Raises:
-        CannotBuild: a default is outside the range of its field.
+        CannotBuild: a default is outside the range of its field, or of another type.
     """
     if annotation in seen:
         return
@@ -120,12 +120,33 @@ def _check_defaults(annotation: Any, seen: set[Any]) -> None:
                 if not one.holds(field.default):
                     text = f"the default {field.default!r} {one.told}; write one that is, or None"
                     raise CannotBuild(text, f".{name}")
+            config = getattr(annotation, "model_config", {})
+            validated = field.validate_default or config.get("validate_default")
+            if not (validated or _is_of(field.annotation, field.default)):
+                text = f"the default {field.default!r} is of another type; write one of it, or None"
+                raise CannotBuild(text, f".{name}")
         for inner in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(inner, type) and hasattr(inner, "__pydantic_validator__"):
                 try:
                     _check_defaults(inner, seen)
                 except CannotBuild as error:
                     raise error.below(f".{name}") from None
+
+
+def _is_of(annotation: Any, default: Any) -> bool:
+    """Whether a default is what is declared, as far as pydantic can say: it leaves it as it is."""
+    pydantic: Any = importlib.import_module("pydantic")
+    try:
+        adapter = pydantic.TypeAdapter(annotation)
+    except Exception:  # a type that only its model's configuration allows
+        return True
+    try:
+        adapter.validate_python(default, strict=True)
+    except pydantic.ValidationError:
+        return False
+    except Exception:  # a validator of the user's own
+        return True
+    return True
 
 
 def _constraints(metadata: Any) -> list[Constraint]:

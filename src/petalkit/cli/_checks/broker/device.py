@@ -15,6 +15,7 @@ from ...._values.messages import Identity, Response
 from ...._values.topics import TopicFilter
 from ....client import Client, open_client
 from ....transports import create_transport
+from ..._call import ignored_keys
 from ..case import RETAINED_WAIT, Call, Case
 from ..petals import Served
 from ..values import (
@@ -236,7 +237,11 @@ async def _call(client: Client, call: Call, timeout: float) -> Check:
         return failed(CALL, f"{call.command}: {shortened(str(error))}")
     elapsed = trio.current_time() - started
     if response.success:
-        return ok(CALL, f"{call.command} answered with success in {elapsed * 1000:.0f} ms")
+        text = f"{call.command} answered with success in {elapsed * 1000:.0f} ms"
+        ignored = ignored_keys(response)
+        if ignored:
+            text += f"; it has no use for {', '.join(path for path, _ in ignored)}"
+        return ok(CALL, text)
     code = _code(response)
     todo = "`petalkit call` shows the whole answer."
     if response.error_code == ErrorCode.UNKNOWN_COMMAND:
