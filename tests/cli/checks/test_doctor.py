@@ -91,7 +91,7 @@ def test_all_is_well(
     assert f"{BASE}/debug came back" in report["publish"]["found"]
     assert "example-petal 1.0.0, 1 command: example-petal/hello" in report["info"]["found"]
     assert "answered with success" in report["call"]["found"]
-    assert "it has no use for nmae" in report["call"]["found"]
+    assert "it has no use for data.nmae" in report["call"]["found"]
     assert "max_queued_messages" in report["queue"]["todo"][0]
 
 

@@ -1,4 +1,7 @@
-"""When a delivery is acknowledged to the broker: the one place that decides it.
+"""When a delivery is acknowledged to the broker.
+
+This module decides it for what is accepted. What is refused is acknowledged where that is said,
+and what may have been delivered before, before its handler is called (`dispatch/redelivered.py`).
 
 | what came | `acknowledge="accepted"` | `"handled"` | the session is about to end |
 |---|---|---|---|
@@ -8,6 +11,7 @@
 | a copy of one that is finished | when all it wants is safe | the same | the same |
 | what waits in the ledger only | when its acceptance is safe | not possible | as "accepted" |
 | what is parked | not at all: it comes again | not at all | at once: it would not |
+| a first that may have been delivered before | before it is called | the same | the same |
 | what is refused | at once, answered or not | the same | the same |
 
 While the ledger fails, nobody waits for it. QoS 0 has no acknowledgement for the broker to wait
