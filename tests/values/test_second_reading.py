@@ -100,3 +100,11 @@ def test_at_most_twenty_faults_are_told() -> None:
 def test_a_response_that_holds_such_a_thing_is_told_so_too() -> None:
     with pytest.raises(InvalidEnvelope, match="is a number too large for a float"):
         decode_response(b'{"success": true, "v": 1e400}', LIMITS)
+
+
+@pytest.mark.parametrize("payload", [b'{"n": 1e400}', b'{"\\ud800": 1}', b'{"data": ["\\ud800"]}'])
+def test_a_response_that_holds_what_cannot_be_taken_is_no_command(payload: bytes) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        decode_response(payload, LIMITS)
+    assert caught.value.code == "INVALID_DATA"
+    assert "command" not in caught.value.message

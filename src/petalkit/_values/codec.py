@@ -210,9 +210,16 @@ def decode_response(payload: bytes, limits: Limits) -> Response:
     """Read a response.
 
     Raises:
-        InvalidEnvelope: TOO_LARGE, INVALID_JSON, or INVALID_DATA when it is no JSON object.
+        InvalidEnvelope: TOO_LARGE, INVALID_JSON, or INVALID_DATA when it is no JSON object, or
+            holds what cannot be taken, such as `1e400`.
     """
-    fields = decode_json(payload, limits)
+    try:
+        fields = decode_json(payload, limits)
+    except InvalidEnvelope as error:
+        if error.code != ErrorCode.INVALID_COMMAND:
+            raise
+        text = "; ".join(f"{one['path']} {one['message']}".strip() for one in error.errors)
+        raise InvalidEnvelope(ErrorCode.INVALID_DATA, text, error.errors) from None
     if type(fields) is not dict:
         raise InvalidEnvelope(ErrorCode.INVALID_DATA, "a response is a JSON object")
     return Response(fields)
