@@ -55,7 +55,7 @@ async def fill(broker: MemoryBroker) -> None:
         await settle()
     harness.send("a/hold", {"n": 1}, message_id="m1")
     harness.send("a/hold", {"n": 2}, message_id="m2")
-    harness.send("b/note", {"n": 3}, message_id="m3")
+    harness.send("b/hold", {"n": 3}, message_id="m3")
 
 
 async def test_a_stop_leaves_to_the_session_what_waits_for_its_acknowledgement(
@@ -80,6 +80,7 @@ async def test_a_stop_leaves_to_the_session_what_waits_for_its_acknowledgement(
     async with open_harness(a, b, broker=broker, settings=HANDLED) as harness:
         with harness.responses() as responses:
             a.open()
+            b.open()
             await trio.sleep(100)
             assert (a.started, b.started) == ([2], [3])
             assert sorted(response["messageId"] for response in responses) == ["m2", "m3"]
