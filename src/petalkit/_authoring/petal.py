@@ -20,6 +20,7 @@ from .context import PetalHost
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .inspection.foreign import attribute_of
 from .inspection.handlers import Handler
+from .jobs.options import JobOptions
 from .registry import CommandResolver
 from .unknown_keys import UnknownKeysRule
 
@@ -211,8 +212,16 @@ class Petal:
 
     def __petalkit_declared__(self) -> Iterator[tuple[CommandOptions, Handler]]:
         """Every command of this petal with its bound handler, in the order of definition."""
-        yield from collect(self, Petal)
+        for options, handler in collect(self, Petal):
+            if isinstance(options, CommandOptions):
+                yield options, handler
         yield from self.__petalkit_added__
+
+    def __petalkit_jobs__(self) -> Iterator[tuple[JobOptions, Handler]]:
+        """Every job of this petal with its bound method, in the order of definition."""
+        for options, handler in collect(self, Petal):
+            if isinstance(options, JobOptions):
+                yield options, handler
 
     async def __petalkit_wait_work_done__(self) -> None:
         """Wait until nothing goes on of commands that have their answer; a stop's grace bounds it.

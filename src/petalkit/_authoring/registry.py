@@ -61,6 +61,7 @@ class CommandSpec:
     returning: Returning = NOT_DECLARED
     check_result: bool = True
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
+    job: str | None = None  # the parameter that takes the `Job`
 
     @property
     def result(self) -> Any:
@@ -236,6 +237,7 @@ def make_spec(
     handler: Handler,
     *,
     unknown_keys: UnknownKeysRule = "ignore",
+    is_job: bool = False,
 ) -> CommandSpec:
     """Check a handler and resolve how it is called.
 
@@ -244,6 +246,7 @@ def make_spec(
         options: what `@command` was told.
         handler: what is called.
         unknown_keys: the rule when neither the command nor its petal has one.
+        is_job: whether it is the method of a job.
 
     Raises:
         RegistrationError: see there.
@@ -270,6 +273,7 @@ def make_spec(
         petal=petal.name,
         unknown_keys=rule,
         check_result=options.check_result,
+        is_job=is_job,
     )
     return CommandSpec(
         name=name,
@@ -293,6 +297,7 @@ def make_spec(
         thread=options.thread,
         journal=options.journal,
         when_busy=options.when_busy,
+        job=binding.job,
     )
 
 

@@ -8,6 +8,8 @@ handed what stands to the left of it.
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -31,6 +33,8 @@ from .intake.disk_backlog import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
+from .jobs.commands import job_commands, job_specs
+from .jobs.running import Jobs
 from .ledger.acknowledgement import Acknowledgements
 from .ledger.contract import Ledger
 from .ledger.disk import DiskLedger
@@ -54,11 +58,13 @@ class Outside:
         now: wall-clock seconds since the epoch.
         jitter: a random number in [0, 1).
         advice: what the log says once where links fail.
+        make_id: a new ID of a job or a message, unlike any before, in earlier runs too.
     """
 
     now: Callable[[], float]
     jitter: Callable[[], float]
     advice: str
+    make_id: Callable[[], str]
 
 
 @attrs.frozen(kw_only=True)
@@ -70,11 +76,18 @@ class Parts:
     ledger: Ledger[Execution]
     responses: Responses
     dispatcher: Dispatcher
+    jobs: Jobs
     recovery: Recovery | None
     backlog: Backlog
     intake: Intake
     supervisor: Supervisor
     lives: list[PetalLife]
+
+
+def new_ids() -> Callable[[], str]:
+    """IDs that no other run has: a random part, and a number."""
+    run, numbers = secrets.token_hex(6), itertools.count(1)
+    return lambda: f"{run}-{next(numbers)}"
 
 
 def put_together(
@@ -124,6 +137,12 @@ def put_together(
     names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     _hold(dispatcher, petals, catalog)
+    specs = job_specs(petals, settings.unknown_keys)
+    jobs = Jobs(settings, specs, dispatcher, responses, outside.make_id)
+    for petal in petals:
+        for spec in job_commands(petal, jobs):
+            table.add(spec)
+            dispatcher.backlog.serve(spec)
 
     recovery: Recovery | None = None
     backlog = Backlog()
@@ -149,6 +168,7 @@ def put_together(
         ledger=ledger,
         responses=responses,
         dispatcher=dispatcher,
+        jobs=jobs,
         recovery=recovery,
         backlog=backlog,
         intake=intake,

@@ -2,6 +2,7 @@
 
     types/        types of handlers and models <-> JSON
     errors        the exception tree, and the error codes of the wire
+    job_states    the states of a job, and which may follow which
     clocks        wall clocks, and whether one can be right
     topics        topics, topic filters and identity segments, checked at birth
     files         opening files that somebody names, without waiting

@@ -16,6 +16,7 @@ import contextvars
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Protocol
 
 import trio
 
@@ -39,6 +40,27 @@ logger = logging.getLogger("petalkit.dispatcher")
 
 DEADLINE_SLACK = 0.001  # seconds by which a deadline may come early
 CHECKPOINT_INTERVAL = 16  # commands that a worker may finish without a checkpoint
+
+
+class Beside(Protocol):
+    """What goes on after the answers of commands: jobs."""
+
+    def is_quiet(self, petal: str | None) -> bool:
+        """Whether nothing runs (of a petal)."""
+        ...
+
+    def cancel_running(
+        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
+    ) -> None:
+        """End what runs, as soon as it has cleaned up."""
+
+    def refuse_waiting(
+        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
+    ) -> None:
+        """End what waits for its turn."""
+
+    def group_is_free(self) -> None:
+        """An exclusive group is free: what waits for it may begin."""
 
 
 class Dispatcher:
@@ -72,6 +94,8 @@ class Dispatcher:
         self._held_until: dict[str, Collection[str]] = {}
         # Called when a command has left the backlog, if somebody waits for that.
         self.on_room: Callable[[], None] | None = None
+        # What goes on after the answers of commands, and is ended with them.
+        self.beside: Beside | None = None
         self.backlog = Backlog(settings, petals)
         for spec in table:
             self.backlog.serve(spec)
@@ -230,6 +254,13 @@ class Dispatcher:
         self.backlog.leave(execution)
         if execution.spec.exclusive is not None:
             del self.backlog.groups[execution.spec.exclusive]
+            if self.beside is not None:
+                self.beside.group_is_free()
+
+    def free_group(self, group: str) -> None:
+        """Whoever holds it, beside the commands, holds it no longer."""
+        self.backlog.free_group(group)
+        self._pass_on()
 
     def _acknowledge_first(self, execution: Execution) -> None:
         """Of one that may have been delivered before: it is called when that has left."""
@@ -489,6 +520,7 @@ class Dispatcher:
         ):
             self._refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
+        self._refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
         self._pass_on()
 
     def restore_petal(self, petal: str) -> None:
@@ -504,6 +536,7 @@ class Dispatcher:
             self._finalization.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
             self._refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
+        self._refuse_beside(ErrorCode.SHUTTING_DOWN, "the device is shutting down", lambda _: True)
         for execution in list(filter(_waits_for_acknowledgement, self._running)):
             assert execution.again is not None
             if keep(execution) and execution.again.hold_back():
@@ -522,7 +555,18 @@ class Dispatcher:
         for execution in self.backlog.take(lambda one: one.identity == identity):
             self._refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.identity == identity)
+        self._refuse_beside(code, text, lambda execution: execution.identity == identity)
         self._pass_on()
+
+    def _refuse_beside(
+        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
+    ) -> None:
+        if self.beside is not None:
+            self.beside.refuse_waiting(code, text, which)
+
+    def work_ended(self) -> None:
+        """Something beside the commands has ended."""
+        self._finalization.tell_progress()
 
     async def wait_quiet(self, *, petal: str | None = None) -> None:
         """Wait until every started command (of a petal) has its answer. The caller bounds it.
@@ -537,7 +581,7 @@ class Dispatcher:
         return all(
             execution.finished or petal not in (None, execution.spec.petal)
             for execution in self._running
-        )
+        ) and (self.beside is None or self.beside.is_quiet(petal))
 
     def cancel_running(
         self,
@@ -552,6 +596,8 @@ class Dispatcher:
                 self._call_off(execution, code, text)
             else:
                 execution.cancel(code, text)
+        if self.beside is not None:
+            self.beside.cancel_running(code, text, which)
 
     def answer_stuck(self) -> list[str]:
         """Answer for handlers that do not end although they are cancelled; their names."""

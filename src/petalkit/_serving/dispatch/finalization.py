@@ -80,6 +80,10 @@ class Finalization:
         code = None if code is None else str(code)
         ending = Ending(response, code, remembered, now)
         self._ledger.finish(execution, ending, self._answers, self._conclude)
+        self.tell_progress()
+
+    def tell_progress(self) -> None:
+        """Wake whoever waits for one more to have ended."""
         if self._progress is not None:
             self._progress.set()
             self._progress = None

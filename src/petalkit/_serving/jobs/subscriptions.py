@@ -1,0 +1,214 @@
+"""Who is told of jobs and streams, and how often: the latest value, at each one's own rate.
+
+The rule: a value that nobody sees costs nothing, and none waits for another. A source says that it
+has changed; for each of its readers the next turn is put down, unless it is already. When that
+comes, the source is asked for what it is then. So between two messages any number of changes is
+one, and a reader of a source that stands still gets nothing.
+
+The trap is a link that is slow or away: what is published here replaces what has not left yet
+(`latest` of the outbox), so a reader has one message there at most, and the newest.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import attrs
+import trio
+
+from ..._values.messages import Identity
+
+
+class Source(Protocol):
+    """What somebody can be told of."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it changes no more."""
+        ...
+
+    def tell(self, subscription: Subscription) -> bool:
+        """Publish how it stands now to one reader; False when that cannot be done now."""
+        ...
+
+
+@attrs.define(eq=False)
+class Subscription:
+    """One reader of one topic of sources.
+
+    Attributes:
+        topic: of what: a kind of job, or a stream.
+        stream_id: how the reader calls it.
+        rate: messages per second of one source, at most.
+        identity: under which it subscribed.
+        renewed_at: when, on Trio's clock.
+        job_id: the only job of that kind it is told of; None for all.
+    """
+
+    topic: str
+    stream_id: str
+    rate: float
+    identity: Identity
+    renewed_at: float
+    job_id: str | None = None
+    turns: dict[Source, _Turn] = attrs.field(factory=dict, init=False)
+
+
+@attrs.define(eq=False)
+class _Turn:
+    """The turns of one source with one reader.
+
+    Attributes:
+        after: the earliest moment of the next.
+        at: when that is, once it is put down; else None.
+    """
+
+    subscription: Subscription
+    source: Source
+    after: float = -math.inf
+    at: float | None = None
+
+
+class TooManySubscriptions(Exception):
+    """There are as many as the settings allow."""
+
+
+class Subscriptions:
+    """All of a runtime.
+
+    Args:
+        most: how many there may be.
+        age: seconds after which one is forgotten that is not renewed.
+    """
+
+    def __init__(self, most: int, age: float) -> None:
+        self._most = most
+        self._age = age
+        self._of: dict[str, dict[str, Subscription]] = {}
+        self._count = 0
+        self._turns: list[tuple[float, int, _Turn]] = []
+        self._numbers = itertools.count()
+        self._wake = trio.Event()
+        # Called with a topic that has its first reader, or its last no longer.
+        self.on_readers: Callable[[str, bool], object] = lambda _, __: None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def of(self, topic: str) -> Iterator[Subscription]:
+        """Those of a topic."""
+        yield from list(self._of.get(topic, {}).values())
+
+    def add(self, subscription: Subscription) -> Subscription:
+        """One more, or another rate of one that is there, which renews it.
+
+        Raises:
+            TooManySubscriptions: see there.
+        """
+        readers = self._of.get(subscription.topic, {})
+        known = readers.get(subscription.stream_id)
+        if known is not None:
+            known.rate, known.job_id = subscription.rate, subscription.job_id
+            known.renewed_at, known.identity = subscription.renewed_at, subscription.identity
+            return known
+        self.forget_old(subscription.renewed_at)
+        if self._count >= self._most:
+            raise TooManySubscriptions
+        readers = self._of.setdefault(subscription.topic, {})
+        readers[subscription.stream_id] = subscription
+        self._count += 1
+        if len(readers) == 1:
+            self.on_readers(subscription.topic, True)
+        return subscription
+
+    def remove(self, topic: str, stream_id: str | None = None) -> int:
+        """Forget one reader of a topic, or all; how many that were."""
+        readers = self._of.get(topic, {})
+        gone = list(readers) if stream_id is None else [one for one in readers if one == stream_id]
+        for one in gone:
+            readers.pop(one).turns.clear()
+        self._count -= len(gone)
+        if gone and not readers:
+            del self._of[topic]
+            self.on_readers(topic, False)
+        return len(gone)
+
+    def forget_old(self, now: float) -> None:
+        """Forget those that nobody has renewed for too long."""
+        for topic, readers in list(self._of.items()):
+            for one in list(readers.values()):
+                if one.renewed_at + self._age <= now:
+                    self.remove(topic, one.stream_id)
+
+    def is_read(self, topic: str) -> bool:
+        """Whether anybody is told of it."""
+        return topic in self._of
+
+    # -- turns
+
+    def changed(
+        self, topic: str, source: Source, job_id: str | None = None, *, at_once: bool = False
+    ) -> None:
+        """A source of a topic is not what it was.
+
+        Args:
+            topic: what its readers subscribe to.
+            source: it.
+            job_id: its own, where it is a job.
+            at_once: whatever the rates: it is the last that is said of it.
+        """
+        readers = self._of.get(topic)
+        if readers is None:
+            return
+        now = trio.current_time()
+        for subscription in readers.values():
+            if subscription.job_id is not None and subscription.job_id != job_id:
+                continue
+            turn = subscription.turns.get(source)
+            if turn is None:
+                turn = subscription.turns[source] = _Turn(subscription, source)
+            if at_once:
+                self._put_down(turn, now)
+            elif turn.at is None:
+                self._put_down(turn, max(now, turn.after))
+
+    def _put_down(self, turn: _Turn, at: float) -> None:
+        turn.at = at
+        heapq.heappush(self._turns, (at, next(self._numbers), turn))
+        if self._turns[0][2] is turn:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Tell readers until cancelled. It waits for turns without a limit: none may ever come."""
+        while True:
+            await trio.lowlevel.checkpoint()
+            now = trio.current_time()
+            while self._turns and self._turns[0][0] <= now:
+                at, _, turn = heapq.heappop(self._turns)
+                self._take(turn, at, now)
+            self._wake = trio.Event()
+            until = self._turns[0][0] if self._turns else math.inf
+            with trio.CancelScope(deadline=until):
+                await self._wake.wait()
+
+    def _take(self, turn: _Turn, at: float, now: float) -> None:
+        subscription = turn.subscription
+        if turn.at != at:
+            return  # it was put down again, for earlier
+        turn.at = None
+        if subscription.turns.get(turn.source) is not turn:
+            return  # nobody reads it any more
+        if subscription.renewed_at + self._age <= now:
+            self.remove(subscription.topic, subscription.stream_id)
+            return
+        # Counted from when it was due, or it would be a little late every time.
+        period = 1 / subscription.rate
+        turn.after = max(at, now - period) + period
+        if not turn.source.tell(subscription):
+            self._put_down(turn, turn.after)
+        elif turn.source.is_over:
+            del subscription.turns[turn.source]
