@@ -1,0 +1,223 @@
+"""Jobs: a start that is answered at once, one final state, and who is told of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import trio
+
+from petalkit import CommandError, Job, Petal, Settings, command, job
+from petalkit.testing import Harness, open_harness
+
+from ..recorder import settle
+
+pytestmark = pytest.mark.trio
+
+
+class Flight(Petal):
+    name = "flight"
+
+    def __init__(self) -> None:
+        self.go = trio.Event()
+        self.cleaned: list[str] = []
+
+    @job("fetch")
+    async def fetch(self, job: Job, ids: list[str]) -> Mapping[str, Any]:
+        try:
+            for number, one in enumerate(ids):
+                await job.progress(number / len(ids), one, done=number)
+                await trio.sleep(10)
+        finally:
+            with job.cleanup():
+                await trio.sleep(1)
+                self.cleaned.append(job.id)
+        return {"fetched": len(ids)}
+
+    @job("refuse")
+    async def refuse(self) -> None:
+        raise CommandError("NO_CARD", "there is no card", details={"slot": 1})
+
+    @job("queued", queue=2)
+    async def queued(self, n: int) -> int:
+        await self.go.wait()
+        return n
+
+
+async def test_a_job_goes_on_after_its_answer_and_keeps_its_result(autojump_clock: object) -> None:
+    async with open_harness(Flight()) as harness:
+        started = await harness.call("flight/fetch", {"ids": ["a", "b"]})
+        assert started["success"] is True
+        assert started["state"] == "running"
+        await trio.sleep(15)
+        status = await harness.call("flight/status_fetch", {"job_id": started["job_id"]})
+        assert (status["state"], status["progress"], status["message"]) == ("running", 0.5, "b")
+        await trio.sleep(15)
+        result = await harness.call("flight/result_fetch", {"job_id": started["job_id"]})
+        assert (result["state"], result["result"]) == ("succeeded", {"fetched": 2})
+
+
+async def test_a_second_start_is_busy_and_says_what_runs(autojump_clock: object) -> None:
+    async with open_harness(Flight()) as harness:
+        first = await harness.call("flight/fetch", {"ids": ["a"]})
+        second = await harness.call("flight/fetch", {"ids": ["b"]})
+        assert (second["error_code"], second["retryable"]) == ("BUSY", True)
+        assert second["running"][0]["job_id"] == first["job_id"]
+
+
+async def test_a_cancelled_job_cleans_up_first(autojump_clock: object) -> None:
+    flight = Flight()
+    async with open_harness(flight) as harness:
+        started = await harness.call("flight/fetch", {"ids": ["a"]})
+        cancelled = await harness.call("flight/cancel_fetch")
+        assert (cancelled["job_id"], cancelled["state"]) == (started["job_id"], "cancelling")
+        await trio.sleep(2)
+        assert flight.cleaned == [started["job_id"]]
+        result = await harness.call("flight/result_fetch")
+        assert (result["state"], result["job_error_code"]) == ("cancelled", "CANCELLED")
+
+
+async def test_what_a_job_raises_is_its_failure(autojump_clock: object) -> None:
+    async with open_harness(Flight()) as harness:
+        await harness.call("flight/refuse")
+        await settle()
+        result = await harness.call("flight/result_refuse")
+        assert result["state"] == "failed"
+        assert (result["job_error_code"], result["job_error"]) == ("NO_CARD", "there is no card")
+        assert result["details"] == {"slot": 1}
+
+
+async def test_arguments_are_checked_before_the_start(autojump_clock: object) -> None:
+    async with open_harness(Flight()) as harness:
+        refused = await harness.call("flight/fetch", {"ids": "a"})
+        assert refused["error_code"] == "INVALID_DATA"
+        assert (await harness.call("flight/status_fetch"))["jobs"] == []
+
+
+async def test_what_waits_says_its_place_and_starts_in_order(autojump_clock: object) -> None:
+    flight = Flight()
+    async with open_harness(flight) as harness:
+        answers = [await harness.call("flight/queued", {"n": n}) for n in range(4)]
+        assert [one.get("state") for one in answers] == ["running", "accepted", "accepted", None]
+        assert [one.get("position") for one in answers[1:3]] == [1, 2]
+        assert answers[3]["error_code"] == "BUSY"
+        flight.go.set()
+        await settle()
+        results = [
+            await harness.call("flight/result_queued", {"job_id": one["job_id"]})
+            for one in answers[:3]
+        ]
+        assert [one["result"] for one in results] == [{"result": n} for n in range(3)]
+
+
+async def test_a_reader_is_told_the_latest_at_its_own_rate_and_the_end(
+    autojump_clock: object,
+) -> None:
+    class Busy(Petal):
+        name = "busy"
+
+        @job("count")
+        async def count(self, job: Job) -> int:
+            for n in range(100):
+                await job.progress(n / 100)
+                await trio.sleep(0.01)
+            return 100
+
+    async with open_harness(Busy()) as harness:
+        await harness.call("busy/subscribe_count", {"subscribed_stream_id": "s", "data_rate_hz": 5})
+        with harness.events() as events:
+            await harness.call("busy/count")
+            await trio.sleep(5)
+            told = [event["data"]["stream_payload"] for event in events]
+        assert {event["data"]["published_stream_id"] for event in events} == {"s"}
+        assert 5 <= len(told) <= 8
+        assert told[-1]["state"] == "succeeded"
+        assert told[-1]["result"] == {"result": 100}
+        fractions = [one["progress"] for one in told]
+        assert fractions == sorted(fractions)
+
+
+async def test_a_job_whose_time_runs_out_says_so(autojump_clock: object) -> None:
+    class Slow(Petal):
+        name = "slow"
+
+        @job("wait", timeout=3)
+        async def wait(self) -> None:
+            await trio.sleep(math.inf)
+
+    async with open_harness(Slow()) as harness:
+        await harness.call("slow/wait")
+        await trio.sleep(4)
+        result = await harness.call("slow/result_wait")
+        assert (result["state"], result["job_error_code"]) == ("timed_out", "TIMEOUT")
+
+
+class Motor(Petal):
+    name = "motor"
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    @job("spin", lease=3.0)
+    async def spin(self, job: Job) -> None:
+        self.log.append("on")
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.log.append("off")
+
+
+async def test_a_lease_that_is_renewed_holds_and_one_that_is_not_ends(
+    autojump_clock: object,
+) -> None:
+    motor = Motor()
+    async with open_harness(motor) as harness:
+        ids = set()
+        for _ in range(5):
+            ids.add((await harness.call("motor/spin"))["job_id"])
+            await trio.sleep(2)
+        assert motor.log == ["on"]
+        assert len(ids) == 1
+        await trio.sleep(2)
+        assert motor.log == ["on", "off"]
+        result = await harness.call("motor/result_spin")
+        assert result["state"] == "timed_out"
+
+
+async def test_a_stop_ends_a_job_after_its_grace(autojump_clock: object) -> None:
+    motor = Motor()
+    async with open_harness(motor, settings=Settings(grace=1.0)) as harness:
+        await harness.call("motor/spin")
+    assert motor.log == ["on", "off"]
+
+
+async def test_a_job_and_a_command_share_a_group(autojump_clock: object) -> None:
+    class Arm(Petal):
+        name = "arm"
+
+        @job("sweep", exclusive="arm", queue=1)
+        async def sweep(self) -> None:
+            await trio.sleep(5)
+
+        @command("point", exclusive="arm")
+        async def point(self) -> None:
+            await trio.sleep(5)
+
+    async with open_harness(Arm()) as harness:
+        await harness.call("arm/sweep")
+        refused = await harness.call("arm/point")
+        assert refused["error_code"] == "BUSY"
+        await trio.sleep(6)
+        harness.send("arm/point")
+        await settle()
+        waits = await harness.call("arm/sweep")
+        assert waits["state"] == "accepted"
+        await trio.sleep(6)
+        status = await harness.call("arm/status_sweep")
+        assert [one["state"] for one in status["jobs"]] == ["running"]
+
+
+def note(harness: Harness) -> None:
+    """Keep the import for typing."""
