@@ -112,7 +112,14 @@ def make_binding(
             Within(types.extra, tuple(parameters)),
         ),
         known=known,
-        returning=returning(handler, signature, converter, refuse, enforced=check_result),
+        returning=returning(
+            handler,
+            signature,
+            converter,
+            refuse,
+            enforced=check_result,
+            yields=inspect.isasyncgenfunction(handler),
+        ),
         job=job_name,
     )
 

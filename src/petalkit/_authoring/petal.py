@@ -21,6 +21,7 @@ from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .inspection.foreign import attribute_of
 from .inspection.handlers import Handler
 from .jobs.options import JobOptions
+from .jobs.stream import StreamOptions
 from .registry import CommandResolver
 from .unknown_keys import UnknownKeysRule
 
@@ -221,6 +222,12 @@ class Petal:
         """Every job of this petal with its bound method, in the order of definition."""
         for options, handler in collect(self, Petal):
             if isinstance(options, JobOptions):
+                yield options, handler
+
+    def __petalkit_streams__(self) -> Iterator[tuple[StreamOptions, Handler]]:
+        """Every stream of this petal with its bound method, in the order of definition."""
+        for options, handler in collect(self, Petal):
+            if isinstance(options, StreamOptions):
                 yield options, handler
 
     async def __petalkit_wait_work_done__(self) -> None:

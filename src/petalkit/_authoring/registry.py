@@ -238,6 +238,7 @@ def make_spec(
     *,
     unknown_keys: UnknownKeysRule = "ignore",
     is_job: bool = False,
+    is_stream: bool = False,
 ) -> CommandSpec:
     """Check a handler and resolve how it is called.
 
@@ -247,6 +248,7 @@ def make_spec(
         handler: what is called.
         unknown_keys: the rule when neither the command nor its petal has one.
         is_job: whether it is the method of a job.
+        is_stream: whether it is that of a stream, which is called in ways of its own.
 
     Raises:
         RegistrationError: see there.
@@ -263,7 +265,8 @@ def make_spec(
     if name.startswith(RESERVED_PREFIX + "/") and not petal.__petalkit_builtin__:
         raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
     check_options(options, refuse)
-    check_kind(handler, options.thread, refuse)
+    if not is_stream:
+        check_kind(handler, options.thread, refuse)
     converter = petal.converter or _default_converter()
     rule = options.unknown_keys or petal.unknown_keys or unknown_keys
     binding = make_binding(

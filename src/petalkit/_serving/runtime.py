@@ -28,10 +28,9 @@ from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
-from .supervisor import ADVICE
 from .waiting import wait_any
 from .watchdog import watch_event_loop
-from .wiring import Outside, new_ids, put_together
+from .wiring import Outside, put_together
 
 logger = logging.getLogger("petalkit.runtime")
 
@@ -48,14 +47,9 @@ class Runtime:
         petals: Sequence[Petal],
         settings: Settings,
         transport: Transport,
-        *,
-        now: Callable[[], float],
-        jitter: Callable[[], float],
-        advice: str = ADVICE,
-        make_id: Callable[[], str] | None = None,
+        outside: Outside,
     ) -> None:
         self.settings = settings
-        outside = Outside(now=now, jitter=jitter, advice=advice, make_id=make_id or new_ids())
         parts = put_together(petals, settings, transport, outside, self.statistics)
         self._counters = parts.counters
         self._identity = parts.identity
@@ -63,7 +57,7 @@ class Runtime:
         self._outbox = parts.responses.outbox
         self._responses = parts.responses
         self._dispatcher = parts.dispatcher
-        self._jobs = parts.jobs
+        self._tasks = parts.tasks
         self._recovery = parts.recovery
         self._backlog = parts.backlog
         self._intake = parts.intake
@@ -209,7 +203,7 @@ class Runtime:
                 if self.settings.watchdog > 0:
                     services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
                 await services.start(self._dispatcher.run)
-                await services.start(self._jobs.run)
+                await services.start(self._tasks.run)
                 await wait_any(
                     functools.partial(self._enter_lifespans, services), self._abandon_start
                 )

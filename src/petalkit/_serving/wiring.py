@@ -33,8 +33,11 @@ from .intake.disk_backlog import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
-from .jobs.commands import job_commands, job_specs
+from .jobs.commands import job_commands, job_specs, stream_commands, stream_specs
+from .jobs.messages import Readers
 from .jobs.running import Jobs
+from .jobs.streams import Streams
+from .jobs.tasks import Tasks
 from .ledger.acknowledgement import Acknowledgements
 from .ledger.contract import Ledger
 from .ledger.disk import DiskLedger
@@ -76,7 +79,7 @@ class Parts:
     ledger: Ledger[Execution]
     responses: Responses
     dispatcher: Dispatcher
-    jobs: Jobs
+    tasks: Tasks
     recovery: Recovery | None
     backlog: Backlog
     intake: Intake
@@ -137,10 +140,13 @@ def put_together(
     names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     _hold(dispatcher, petals, catalog)
-    specs = job_specs(petals, settings.unknown_keys)
-    jobs = Jobs(settings, specs, dispatcher, responses, outside.make_id)
+    readers = Readers(settings, responses, outside.make_id)
+    tasks = Tasks(readers.subscriptions)
+    long_work = settings, dispatcher, responses, readers, tasks
+    jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
+    streams = Streams(stream_specs(petals), *long_work)
     for petal in petals:
-        for spec in job_commands(petal, jobs):
+        for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):
             table.add(spec)
             dispatcher.backlog.serve(spec)
 
@@ -168,7 +174,7 @@ def put_together(
         ledger=ledger,
         responses=responses,
         dispatcher=dispatcher,
-        jobs=jobs,
+        tasks=tasks,
         recovery=recovery,
         backlog=backlog,
         intake=intake,

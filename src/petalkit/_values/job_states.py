@@ -1,8 +1,8 @@
 """The states of a job, and which may follow which: every job ends in exactly one final state.
 
-    accepted -> running -> succeeded | failed | cancelled | timed_out | interrupted
-                running -> cancelling -> (the same)
-    accepted -> cancelled | failed | interrupted    it never ran
+accepted -> running -> succeeded | failed | cancelled | timed_out | interrupted
+running -> cancelling -> (the same)
+accepted -> cancelled | failed | interrupted    it never ran
 """
 
 from __future__ import annotations

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
 import trio
 
 from petalkit import CommandError, Job, Petal, Settings, command, job
-from petalkit.testing import Harness, open_harness
+from petalkit.testing import open_harness
 
 from ..recorder import settle
 
@@ -219,5 +222,166 @@ async def test_a_job_and_a_command_share_a_group(autojump_clock: object) -> None
         assert [one["state"] for one in status["jobs"]] == ["running"]
 
 
-def note(harness: Harness) -> None:
-    """Keep the import for typing."""
+class Threaded(Petal):
+    name = "threaded"
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    @job("copy", thread=True)
+    def copy(self, job: Job) -> str:
+        job.report(0.5, "halfway")
+        try:
+            while True:
+                job.check_cancelled()
+                time.sleep(0.001)
+        finally:
+            self.ended.set()
+
+
+async def test_a_thread_reports_and_sees_its_cancellation_and_keeps_its_slot() -> None:
+    petal = Threaded()
+    async with open_harness(petal) as harness:
+        await harness.call("threaded/copy")
+        with trio.fail_after(10):
+            while (await harness.call("threaded/status_copy"))["jobs"][0]["progress"] != 0.5:
+                await trio.sleep(0.001)
+            await harness.call("threaded/cancel_copy")
+            while (result := await harness.call("threaded/status_copy"))["jobs"]:
+                assert result["jobs"][0]["state"] == "cancelling"
+                assert (await harness.call("threaded/copy"))["error_code"] == "BUSY"
+                await trio.sleep(0.001)
+        assert petal.ended.is_set()
+        assert result["last"]["state"] == "cancelled"
+
+
+async def test_steps_that_run_side_by_side_add_up(autojump_clock: object) -> None:
+    class Sync(Petal):
+        name = "sync"
+
+        @job("all")
+        async def all(self, job: Job) -> None:
+            async with job.step("download", weight=0.9) as step:
+                for n in range(10):
+                    await step.progress(n / 10)
+                    await trio.sleep(1)
+
+            async def upload(name: str) -> None:
+                async with job.step(name, weight=0.05) as step:
+                    for n in range(10):
+                        await step.progress(n / 10)
+                        await trio.sleep(1)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(upload, "map")
+                nursery.start_soon(upload, "log")
+
+    async with open_harness(Sync()) as harness:
+        await harness.call("sync/all")
+        await trio.sleep(5.5)
+        status = await harness.call("sync/status_all")
+        assert status["jobs"][0]["progress"] == pytest.approx(0.45)
+        await trio.sleep(10)
+        status = await harness.call("sync/status_all")
+        assert status["jobs"][0]["progress"] == pytest.approx(0.95)
+        await trio.sleep(10)
+        status = await harness.call("sync/status_all")
+        assert (status["jobs"], status["last"]["progress"]) == ([], 1.0)
+
+
+async def test_a_petal_that_fails_ends_its_jobs_and_starts_none_that_wait(
+    autojump_clock: object,
+) -> None:
+    class Frail(Petal):
+        name = "frail"
+
+        def __init__(self) -> None:
+            self.fail = trio.Event()
+            self.log: list[str] = []
+
+        @contextlib.asynccontextmanager
+        async def lifespan(self) -> AsyncGenerator[None]:
+            self.nursery.start_soon(self._fail)
+            yield
+
+        async def _fail(self) -> None:
+            await self.fail.wait()
+            raise RuntimeError("broken")
+
+        @job("work", queue=1)
+        async def work(self, n: int) -> None:
+            self.log.append(f"on {n}")
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.log.append(f"off {n}")
+
+    frail = Frail()
+    async with open_harness(frail, Flight()) as harness:
+        with harness.events() as events:
+            await harness.call("frail/subscribe_work", {"subscribed_stream_id": "s"})
+            for n in range(2):
+                await harness.call("frail/work", {"n": n})
+            frail.fail.set()
+            await trio.sleep(1)
+        assert frail.log == ["on 0", "off 0"]
+        ends = [event["data"]["stream_payload"] for event in events]
+        assert [one["job_error_code"] for one in ends if one["state"] == "cancelled"] == [
+            "UNAVAILABLE",
+            "UNAVAILABLE",
+        ]
+        assert (await harness.call("flight/fetch", {"ids": []}))["success"] is True
+
+
+async def test_results_are_kept_by_count_and_by_age(autojump_clock: object) -> None:
+    class Quick(Petal):
+        name = "quick"
+
+        @job("one")
+        async def one(self, n: int) -> int:
+            return n
+
+    settings = Settings(job_results=2, job_result_age=100)
+    async with open_harness(Quick(), settings=settings) as harness:
+        ids = []
+        for n in range(3):
+            ids.append((await harness.call("quick/one", {"n": n}))["job_id"])
+            await trio.sleep(1)
+        codes = [
+            (await harness.call("quick/result_one", {"job_id": one})).get("error_code")
+            for one in ids
+        ]
+        assert codes == ["UNKNOWN_JOB", None, None]
+        await trio.sleep(100)
+        last = await harness.call("quick/result_one", {"job_id": ids[2]})
+        assert last["error_code"] == "UNKNOWN_JOB"
+
+
+async def test_a_copy_of_a_start_is_answered_with_the_same_job(autojump_clock: object) -> None:
+    async with open_harness(Flight()) as harness:
+        first = await harness.call("flight/fetch", {"ids": ["a"]}, message_id="m")
+        again = await harness.call("flight/fetch", {"ids": ["a"]}, message_id="m")
+        assert again["job_id"] == first["job_id"]
+        assert len((await harness.call("flight/status_fetch"))["jobs"]) == 1
+
+
+async def test_what_a_background_task_of_a_job_raises_is_its_failure(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Watched(Petal):
+        name = "watched"
+
+        @job("fly")
+        async def fly(self, job: Job) -> None:
+            async def watch() -> None:
+                await trio.sleep(1)
+                raise CommandError("LOW_BATTERY", "12 %")
+
+            job.nursery.start_soon(watch)
+            await trio.sleep_forever()
+
+    async with open_harness(Watched()) as harness:
+        await harness.call("watched/fly")
+        await trio.sleep(2)
+        result = await harness.call("watched/result_fly")
+        assert (result["state"], result["job_error_code"]) == ("failed", "LOW_BATTERY")

@@ -4,6 +4,7 @@
     handle     `Job`: what a job's method reports to, and asks
     options    what `@job` says, and what of it cannot be used
     job        `@job`
+    stream     `@stream`, and what of it cannot be used
 
 It may import `_values` and the rest of `_authoring`. Begin with `job`.
 """

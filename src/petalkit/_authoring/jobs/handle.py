@@ -15,12 +15,16 @@ from ..._values.errors import PetalkitError
 from ..._values.messages import Command, Identity
 from .progress import NO_FIELDS, Progress, Step
 
-
 CLEANUP_LIMIT = 5.0  # seconds
 
 
 class JobHost(Protocol):
     """What a runtime offers to a job that runs."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it goes on after a restart, with what it kept."""
+        ...
 
     def changed(self) -> None:
         """The job has reported something. From threads too."""
@@ -60,21 +64,19 @@ class Job:
         *,
         deadline: float,
         resumed: Mapping[str, Any] | None = None,
-        resumable: bool = False,
     ) -> None:
         self.id = job_id
         self.command = command
         self.identity = identity
         self.deadline = deadline
         self.resumed = resumed
-        self._resumable = resumable
         self._host = host
         self._progress = Progress(host.changed)
         self._nursery: trio.Nursery | None = None
 
     @property
     def nursery(self) -> trio.Nursery:
-        """Owns the job's background tasks: cancelled when the method returns, raises or is cancelled.
+        """Owns the job's background tasks, which are cancelled when the method ends.
 
         What one of them raises ends the job as a failure.
 
@@ -162,7 +164,7 @@ class Job:
             NoCheckpoints: the job is not resumed: write `@job(..., resume=True)`.
             PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
         """
-        if not self._resumable:
+        if not self._host.resumable:
             raise NoCheckpoints("checkpoints are for @job(..., resume=True)")
         self._host.checkpoint(state)
         await self._host.wait_safe()

@@ -39,9 +39,14 @@ class JobOptions:
     check_result: bool = True
 
     def beside(self, verb: str) -> str:
-        """The name of one of the commands that belong to it: `logs/fetch` has `logs/cancel_fetch`."""
-        front, slash, last = self.name.rpartition("/")
-        return f"{front}{slash}{verb}_{last}"
+        """The name of one of the commands that belong to it."""
+        return beside(self.name, verb)
+
+
+def beside(name: str, verb: str) -> str:
+    """The name of a command that belongs to another: `logs/fetch` has `logs/cancel_fetch`."""
+    front, slash, last = name.rpartition("/")
+    return f"{front}{slash}{verb}_{last}"
 
 
 def check_job(options: JobOptions, refuse: Refuse) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 NO_FIELDS: Final[Mapping[str, Any]] = {}
 _SLACK = 1e-6  # of sums of weights such as 0.9 + 0.05 + 0.05
@@ -115,7 +115,9 @@ class Step(Part):
         super().__init__()
         number = isinstance(weight, int | float) and not isinstance(weight, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not (number and 0 < weight <= 1):
-            raise ValueError(f"weight must be a share of the whole, above 0 and at most 1: {weight!r}")
+            raise ValueError(
+                f"weight must be a share of the whole, above 0 and at most 1: {weight!r}"
+            )
         self.name = name
         self.weight = weight
         self._whole = whole
@@ -141,7 +143,7 @@ class Step(Part):
         """A share of this step; see `Job.step`."""
         return Step(self, self._whole, name, weight)
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> Self:
         self._whole.report(message=self.name)
         return self
 
@@ -152,7 +154,7 @@ class Step(Part):
             self._steps = ()
             self.report(1.0)
 
-    async def __aenter__(self) -> Step:
+    async def __aenter__(self) -> Self:
         return self.__enter__()
 
     async def __aexit__(

@@ -43,7 +43,7 @@ CHECKPOINT_INTERVAL = 16  # commands that a worker may finish without a checkpoi
 
 
 class Beside(Protocol):
-    """What goes on after the answers of commands: jobs."""
+    """What goes on after the answers of commands: jobs and streams."""
 
     def is_quiet(self, petal: str | None) -> bool:
         """Whether nothing runs (of a petal)."""
@@ -95,7 +95,7 @@ class Dispatcher:
         # Called when a command has left the backlog, if somebody waits for that.
         self.on_room: Callable[[], None] | None = None
         # What goes on after the answers of commands, and is ended with them.
-        self.beside: Beside | None = None
+        self.beside: list[Beside] = []
         self.backlog = Backlog(settings, petals)
         for spec in table:
             self.backlog.serve(spec)
@@ -254,8 +254,8 @@ class Dispatcher:
         self.backlog.leave(execution)
         if execution.spec.exclusive is not None:
             del self.backlog.groups[execution.spec.exclusive]
-            if self.beside is not None:
-                self.beside.group_is_free()
+            for one in self.beside:
+                one.group_is_free()
 
     def free_group(self, group: str) -> None:
         """Whoever holds it, beside the commands, holds it no longer."""
@@ -561,8 +561,8 @@ class Dispatcher:
     def _refuse_beside(
         self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
     ) -> None:
-        if self.beside is not None:
-            self.beside.refuse_waiting(code, text, which)
+        for one in self.beside:
+            one.refuse_waiting(code, text, which)
 
     def work_ended(self) -> None:
         """Something beside the commands has ended."""
@@ -581,7 +581,7 @@ class Dispatcher:
         return all(
             execution.finished or petal not in (None, execution.spec.petal)
             for execution in self._running
-        ) and (self.beside is None or self.beside.is_quiet(petal))
+        ) and all(one.is_quiet(petal) for one in self.beside)
 
     def cancel_running(
         self,
@@ -596,8 +596,8 @@ class Dispatcher:
                 self._call_off(execution, code, text)
             else:
                 execution.cancel(code, text)
-        if self.beside is not None:
-            self.beside.cancel_running(code, text, which)
+        for one in self.beside:
+            one.cancel_running(code, text, which)
 
     def answer_stuck(self) -> list[str]:
         """Answer for handlers that do not end although they are cancelled; their names."""

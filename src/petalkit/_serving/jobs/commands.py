@@ -21,25 +21,28 @@ from ..._authoring.jobs.options import (
     STATUS,
     SUBSCRIBE,
     UNSUBSCRIBE,
-    JobOptions,
     check_job,
 )
+from ..._authoring.jobs.stream import RATE_MAX, check_stream
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandSpec, make_spec
 from ..._authoring.returning import NOT_DECLARED
 from ..._authoring.unknown_keys import UnknownKeysRule
 from ..._values.errors import CommandError, ErrorCode, RegistrationError
-from .kind import JobKind, JobSpec
+from .kind import JobKind
 from .messages import ended_fields, job_fields
-from .record import JobRecord
+from .record import JobRecord, JobSpec
 from .running import Jobs
-from .subscriptions import Subscription, TooManySubscriptions
+from .streams import Stream, Streams, StreamSpec
+from .subscriptions import Subscription, Subscriptions, TooManySubscriptions
 
 UNKNOWN_JOB = "UNKNOWN_JOB"
 RATE = 10.0  # messages per second, unless the reader says another
 
 StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-Rate = Annotated[float, msgspec.Meta(gt=0, le=100)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=RATE_MAX)]
+AnyRate = Annotated[float, msgspec.Meta(gt=0)]
+UNSUBSCRIBE_ALL = "unsubscribe_all"
 
 
 def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterator[JobSpec]:
@@ -62,11 +65,22 @@ def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterato
             yield JobSpec(options=options, method=spec)
 
 
+def stream_specs(petals: Sequence[Petal]) -> Iterator[StreamSpec]:
+    """The streams of these petals.
+
+    Raises:
+        RegistrationError: one cannot be served.
+    """
+    for petal in petals:
+        for options, method in petal.__petalkit_streams__():
+            spec = make_spec(petal, CommandOptions(name=options.name), method, is_stream=True)
+            check_stream(options, method, _refuser(spec))
+            yield StreamSpec(options=options, method=spec)
+
+
 def _refuser(spec: CommandSpec) -> Callable[..., RegistrationError]:
     def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
-        return RegistrationError(
-            reason, petal=spec.petal, method=spec.method, parameter=parameter
-        )
+        return RegistrationError(reason, petal=spec.petal, method=spec.method, parameter=parameter)
 
     return refuse
 
@@ -77,7 +91,71 @@ def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
         if kind.spec.method.petal == petal.name:
             yield _start(kind, jobs)
             for verb, handler in _Commands(kind, jobs).by_verb():
-                yield _make(petal, kind.options, verb, handler)
+                yield _make(petal, kind.options.beside(verb), handler)
+
+
+def stream_commands(petal: Petal, streams: Streams) -> Iterator[CommandSpec]:
+    """The commands of a petal's streams."""
+    own = [one for one in streams.streams.values() if one.spec.method.petal == petal.name]
+    for stream in own:
+        handlers = _StreamCommands(stream, streams)
+        yield _make(petal, stream.spec.options.beside(SUBSCRIBE), handlers.subscribe)
+        yield _make(petal, stream.spec.options.beside(UNSUBSCRIBE), handlers.unsubscribe)
+    if own:
+        yield _make(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams))
+
+
+def _unsubscriber(own: Sequence[Stream], streams: Streams) -> Any:
+    async def unsubscribe_all(subscribed_stream_id: StreamId | None = None) -> dict[str, Any]:
+        subscriptions = streams.readers.subscriptions
+        gone = sum(subscriptions.remove(one.spec.name, subscribed_stream_id) for one in own)
+        return {"unsubscribed": gone}
+
+    return unsubscribe_all
+
+
+class _StreamCommands:
+    """The handlers of a stream."""
+
+    def __init__(self, stream: Stream, streams: Streams) -> None:
+        self._stream = stream
+        self._streams = streams
+        self._name = stream.spec.name
+
+    async def subscribe(
+        self,
+        context: CommandContext,
+        subscribed_stream_id: StreamId,
+        data_rate_hz: AnyRate = RATE,
+    ) -> dict[str, Any]:
+        """Get its values, at most so many a second; again to renew, or for another rate."""
+        rate = min(data_rate_hz, self._stream.spec.options.max_rate)
+        _add(
+            self._streams.readers.subscriptions,
+            Subscription(
+                self._name, subscribed_stream_id, rate, context.identity, trio.current_time()
+            ),
+        )
+        self._streams.read(self._stream, context.command, context.identity)
+        return {"published_stream_id": subscribed_stream_id, "data_rate_hz": rate}
+
+    async def unsubscribe(self, subscribed_stream_id: StreamId) -> dict[str, Any]:
+        """Get them no more."""
+        gone = self._streams.readers.subscriptions.remove(self._name, subscribed_stream_id)
+        return {"published_stream_id": subscribed_stream_id, "unsubscribed": bool(gone)}
+
+
+def _add(subscriptions: Subscriptions, subscription: Subscription) -> None:
+    """One more reader.
+
+    Raises:
+        CommandError: there are too many.
+    """
+    try:
+        subscriptions.add(subscription)
+    except TooManySubscriptions:
+        text = f"there are {len(subscriptions)} subscriptions, and that is all"
+        raise CommandError(ErrorCode.BUSY, text, retryable=True) from None
 
 
 def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
@@ -102,10 +180,8 @@ def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
     )
 
 
-def _make(petal: Petal, options: JobOptions, verb: str, handler: Any) -> CommandSpec:
-    command = CommandOptions(
-        name=options.beside(verb), urgent=True, journal=False, timeout=5.0
-    )
+def _make(petal: Petal, name: str, handler: Any) -> CommandSpec:
+    command = CommandOptions(name=name, urgent=True, journal=False, timeout=5.0)
     return make_spec(petal, command, handler)
 
 
@@ -135,22 +211,17 @@ class _Commands:
         """Be told how jobs of this kind go on, at most so often; again to renew, or change."""
         if job_id is not None:
             self._find(job_id)
-        subscription = Subscription(
-            self._name,
-            subscribed_stream_id,
-            data_rate_hz,
-            context.identity,
-            trio.current_time(),
-            job_id,
+        _add(
+            self._jobs.subscriptions,
+            Subscription(
+                self._name,
+                subscribed_stream_id,
+                data_rate_hz,
+                context.identity,
+                trio.current_time(),
+                job_id,
+            ),
         )
-        try:
-            self._jobs.subscriptions.add(subscription)
-        except TooManySubscriptions:
-            raise CommandError(
-                ErrorCode.BUSY,
-                f"there are {len(self._jobs.subscriptions)} subscriptions, and that is all",
-                retryable=True,
-            ) from None
         for record in self._kind:
             record.on_change()
         return {"published_stream_id": subscribed_stream_id, "data_rate_hz": data_rate_hz}

@@ -1,34 +1,13 @@
-"""The jobs of one `@job`: what runs, what waits for its turn, and what is kept of the ended ones."""
+"""The jobs of one `@job`: what runs, what waits, and what is kept of the ended ones."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-import attrs
 import trio
 
-from ..._authoring.jobs.options import JobOptions
-from ..._authoring.registry import CommandSpec
-from .record import JobRecord
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class JobSpec:
-    """A job as it was declared, ready to be run.
-
-    Attributes:
-        options: what `@job` was told.
-        method: its call, as the one of a command: `call_handler` runs it.
-    """
-
-    options: JobOptions
-    method: CommandSpec
-
-    @property
-    def name(self) -> str:
-        """In full, as on the wire; readers subscribe to it."""
-        return self.method.name
+from .record import JobRecord, JobSpec
 
 
 class JobKind:
@@ -59,9 +38,19 @@ class JobKind:
         """Whether one more may wait."""
         return len(self.waiting) < self.options.queue
 
-    def position(self, record: JobRecord) -> int:
-        """How many of its kind start before it, and it: 1 for the next."""
-        return self.waiting.index(record) + 1
+    def wait(self, record: JobRecord) -> None:
+        """One more waits for its turn. There must be a place."""
+        self.waiting.append(record)
+        record.position = len(self.waiting)
+
+    def leave(self, record: JobRecord) -> None:
+        """One waits no longer; those behind it are nearer."""
+        record.position = None
+        self.waiting.remove(record)
+        for position, one in enumerate(self.waiting, 1):
+            if one.position != position:
+                one.position = position
+                one.on_change()
 
     def __iter__(self) -> Iterator[JobRecord]:
         """Those that have not ended: what runs, then what waits, in its order."""
@@ -86,8 +75,8 @@ class JobKind:
     def keep(self, record: JobRecord) -> None:
         """One has ended."""
         self.running.pop(record.id, None)
-        if record in self.waiting:
-            self.waiting.remove(record)
+        if record.position is not None:
+            self.leave(record)
         self._ended[record.id] = record
         while len(self._ended) > self._kept:
             self._ended.popitem(last=False)

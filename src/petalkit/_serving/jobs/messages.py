@@ -7,21 +7,29 @@ the dialect's own callers use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..._authoring.registry import CommandSpec
 from ..._values.codec import encode_json
+from ..._values.errors import CommandError, ErrorCode
 from ..._values.job_states import JobState
+from ..._values.settings.settings import Settings
+from ..dispatch.execution import Execution
 from ..sending.responses import Responses
+from .kind import JobKind
 from .record import JobRecord
+from .subscriptions import Subscription, Subscriptions
+
+SHOWN = 5  # jobs that a busy answer names
 
 
 def job_fields(record: JobRecord) -> dict[str, Any]:
     """What is said of a job in an answer, without its result."""
     fields: dict[str, Any] = {"job_id": record.id, "state": str(record.state)}
     job = record.job
-    if record.state is JobState.ACCEPTED:
-        fields["position"] = record.kind.position(record)
+    if record.position is not None:
+        fields["position"] = record.position
     if job is not None:
         fields["progress"] = 1.0 if record.state is JobState.SUCCEEDED else job.fraction
         if job.message is not None:
@@ -43,42 +51,79 @@ def ended_fields(record: JobRecord) -> dict[str, Any]:
     return fields
 
 
-class WebMessages:
-    """Makes messages for readers of jobs and streams.
+def busy_group(group: str, holder: Execution) -> CommandError:
+    """The answer to a start while somebody else holds its exclusive group."""
+    running = {"command": holder.spec.name, "messageId": holder.command.message_id}
+    text = f"{holder.spec.name} is running; {group} takes one at a time"
+    return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": running})
+
+
+def busy_kind(kind: JobKind, most: int) -> CommandError:
+    """The answer to a start for which there is neither a slot nor a place to wait.
 
     Args:
-        responses: has the dialect and the clock.
+        kind: of the job.
+        most: how many jobs of all kinds may run.
+    """
+    text = f"{kind.spec.name} is running"
+    if not kind.running:
+        text = f"{most} jobs are running, and that is all"
+    if kind.options.queue:
+        text += f", and {kind.options.queue} wait for their turn"
+    running = [job_fields(one) for one in list(kind)[:SHOWN]]
+    return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": running})
+
+
+class Readers:
+    """Those who subscribe, and the messages that they get.
+
+    Args:
+        settings: topics and bounds.
+        responses: has the dialect, the clock, and the outbox.
+        make_id: a new `messageId`.
     """
 
-    def __init__(self, responses: Responses) -> None:
+    def __init__(
+        self, settings: Settings, responses: Responses, make_id: Callable[[], str]
+    ) -> None:
+        self._topic = settings.web_topic
         self._dialect = responses.dialect
         self._timestamps = responses.timestamps
+        self._outbox = responses.outbox
+        self.make_id = make_id
+        self.subscriptions = Subscriptions(settings.subscriptions, settings.subscription_age)
 
-    def stream(
-        self, command: str, stream_id: str, message_id: str, payload: Mapping[str, Any]
-    ) -> bytes:
-        """One value for one reader.
+    def tell(
+        self,
+        subscription: Subscription,
+        command: str,
+        payload: Mapping[str, Any],
+        *,
+        of: str = "",
+        last: bool = False,
+    ) -> bool:
+        """Publish a value to one reader; False when there is no room for it now.
+
+        It takes the place of one that has not left yet.
 
         Args:
+            subscription: the reader.
             command: how readers tell what it is: `/{petal}/publish_{name}`.
-            stream_id: how this reader calls it.
-            message_id: of this message.
             payload: the value.
+            of: which source of the topic it is of, where there are several.
+            last: whether nothing follows: it is sent until it has arrived.
 
         Raises:
             PayloadError: JSON cannot say it.
         """
-        return self._envelope(
-            command, message_id, {"published_stream_id": stream_id, "stream_payload": payload}
+        fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+        return self._outbox.put_event_nowait(
+            self._envelope(command, self.make_id(), fields),
+            qos=1 if last else 0,
+            identity=subscription.identity,
+            name=self._topic,
+            latest=f"{subscription.topic} {subscription.stream_id} {of}",
         )
-
-    def second_phase(self, command: str, message_id: str, fields: Mapping[str, Any]) -> bytes:
-        """What a command that was answered before has come to.
-
-        Raises:
-            PayloadError: JSON cannot say it.
-        """
-        return self._envelope(command, message_id, fields)
 
     def _envelope(self, command: str, message_id: str, arguments: Mapping[str, Any]) -> bytes:
         return encode_json(
@@ -91,3 +136,8 @@ class WebMessages:
                 self._dialect.arguments: arguments,
             }
         )
+
+
+def publish_command(spec: CommandSpec) -> str:
+    """The `command` of messages about it: `/{petal}/publish_{name}`."""
+    return f"/{spec.petal}/publish_{spec.name.rpartition('/')[2]}"

@@ -48,7 +48,9 @@ class Outcome:
         self.fields = fields
         return b""
 
-    def own_words(self, message_id: str | None, fields: Mapping[str, Any], code: str | None) -> bytes:
+    def own_words(
+        self, message_id: str | None, fields: Mapping[str, Any], code: str | None
+    ) -> bytes:
         """Keep the result of a petal that words its own."""
         self.success(message_id, fields)
         self.code = code

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
 import trio
 
 from ..._authoring.jobs.handle import Job
+from ..._authoring.jobs.options import JobOptions
+from ..._authoring.registry import CommandSpec
+from ..._values.errors import ErrorCode
 from ..._values.job_states import NEXT, JobState
 from ..dispatch.execution import Execution
 from .subscriptions import Subscription
 
-if TYPE_CHECKING:
-    from .kind import JobKind
+
+@attrs.frozen(kw_only=True, eq=False)
+class JobSpec:
+    """A job as it was declared, ready to be run.
+
+    Attributes:
+        options: what `@job` was told.
+        method: its call, as the one of a command: `call_handler` runs it.
+    """
+
+    options: JobOptions
+    method: CommandSpec
+
+    @property
+    def name(self) -> str:
+        """In full, as on the wire; readers subscribe to it."""
+        return self.method.name
 
 
 class Ended(Exception):
@@ -26,12 +45,13 @@ class JobRecord:
 
     Args:
         job_id: on the wire.
-        kind: of what it is one.
+        spec: as declared.
         execution: its method's call: command, identity, arguments.
         arguments: of the method, without the `Job`.
 
     Attributes:
         state: see `JobState`.
+        position: its place among those that wait; 1 starts next. None when it does not wait.
         job: what its method has, once it runs.
         fields: its result, or the details of its failure; None until it has ended.
         code: the error code of its failure.
@@ -45,13 +65,14 @@ class JobRecord:
     """
 
     def __init__(
-        self, job_id: str, kind: JobKind, execution: Execution, arguments: dict[str, Any]
+        self, job_id: str, spec: JobSpec, execution: Execution, arguments: dict[str, Any]
     ) -> None:
         self.id = job_id
-        self.kind = kind
+        self.spec = spec
         self.execution = execution
         self.arguments = arguments
         self.state = JobState.ACCEPTED
+        self.position: int | None = None
         self.job: Job | None = None
         self.fields: Mapping[str, Any] | None = None
         self.code: str | None = None
@@ -64,6 +85,11 @@ class JobRecord:
         self.cancelled_as: tuple[JobState, str, str] | None = None
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
+
+    @property
+    def ends_at(self) -> float:
+        """When it is cancelled for its time or its lease, on Trio's clock."""
+        return self.lease_until if self.job is None else min(self.job.deadline, self.lease_until)
 
     @property
     def is_over(self) -> bool:
@@ -98,6 +124,15 @@ class JobRecord:
         self.move(state)
         self.fields = {} if fields is None else fields
         self.code, self.error = code, error
+
+    def why_late(self) -> tuple[JobState, str, str]:
+        """What it ends as once `ends_at` has passed: state, error code, and why."""
+        options = self.spec.options
+        if self.job is not None and self.job.deadline <= self.lease_until:
+            text = f"{self.spec.name} did not finish within {options.timeout:g} s"
+        else:
+            text = f"its lease of {options.lease:g} s was not renewed in time"
+        return JobState.TIMED_OUT, ErrorCode.TIMEOUT, text
 
     def cancel(self, state: JobState, code: str, text: str) -> bool:
         """Cancel its method; False when it is over, or cancelled already.

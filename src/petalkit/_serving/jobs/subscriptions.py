@@ -63,14 +63,19 @@ class _Turn:
     """The turns of one source with one reader.
 
     Attributes:
-        after: the earliest moment of the next.
-        at: when that is, once it is put down; else None.
+        last: when the last one was due.
+        at: when the next is, once it is put down; else None.
     """
 
     subscription: Subscription
     source: Source
-    after: float = -math.inf
+    last: float = -math.inf
     at: float | None = None
+
+    @property
+    def earliest(self) -> float:
+        """When the next may be."""
+        return self.last + 1 / self.subscription.rate
 
 
 class TooManySubscriptions(Exception):
@@ -93,8 +98,8 @@ class Subscriptions:
         self._turns: list[tuple[float, int, _Turn]] = []
         self._numbers = itertools.count()
         self._wake = trio.Event()
-        # Called with a topic that has its first reader, or its last no longer.
-        self.on_readers: Callable[[str, bool], object] = lambda _, __: None
+        # Called with a topic that has no readers any more.
+        self.on_unread: Callable[[str], object] = lambda _: None
 
     def __len__(self) -> int:
         return self._count
@@ -114,6 +119,9 @@ class Subscriptions:
         if known is not None:
             known.rate, known.job_id = subscription.rate, subscription.job_id
             known.renewed_at, known.identity = subscription.renewed_at, subscription.identity
+            for turn in known.turns.values():
+                if turn.at is not None:
+                    self._put_down(turn, max(known.renewed_at, turn.earliest))
             return known
         self.forget_old(subscription.renewed_at)
         if self._count >= self._most:
@@ -121,8 +129,6 @@ class Subscriptions:
         readers = self._of.setdefault(subscription.topic, {})
         readers[subscription.stream_id] = subscription
         self._count += 1
-        if len(readers) == 1:
-            self.on_readers(subscription.topic, True)
         return subscription
 
     def remove(self, topic: str, stream_id: str | None = None) -> int:
@@ -134,7 +140,7 @@ class Subscriptions:
         self._count -= len(gone)
         if gone and not readers:
             del self._of[topic]
-            self.on_readers(topic, False)
+            self.on_unread(topic)
         return len(gone)
 
     def forget_old(self, now: float) -> None:
@@ -174,7 +180,7 @@ class Subscriptions:
             if at_once:
                 self._put_down(turn, now)
             elif turn.at is None:
-                self._put_down(turn, max(now, turn.after))
+                self._put_down(turn, max(now, turn.earliest))
 
     def _put_down(self, turn: _Turn, at: float) -> None:
         turn.at = at
@@ -206,9 +212,8 @@ class Subscriptions:
             self.remove(subscription.topic, subscription.stream_id)
             return
         # Counted from when it was due, or it would be a little late every time.
-        period = 1 / subscription.rate
-        turn.after = max(at, now - period) + period
+        turn.last = max(at, now - 1 / subscription.rate)
         if not turn.source.tell(subscription):
-            self._put_down(turn, turn.after)
+            self._put_down(turn, turn.earliest)
         elif turn.source.is_over:
             del subscription.turns[turn.source]
