@@ -592,12 +592,23 @@ class Dispatcher:
     ) -> None:
         """Cancel handlers; each is answered with `code` when it has ended."""
         for execution in list(filter(which, self._running)):
-            if _waits_for_acknowledgement(execution):  # nothing wakes it for a minute
-                self._call_off(execution, code, text)
-            else:
-                execution.cancel(code, text)
+            self._cancel(execution, code, text)
         for one in self.beside:
             one.cancel_running(code, text, which)
+
+    def cancel_command(self, execution: Execution, code: ErrorCode, text: str) -> None:
+        """End one: at once if it waits, else as soon as its handler has ended."""
+        for one in self.backlog.take(lambda other: other is execution):
+            self._refuse(one, code, text)
+        if execution in self._running:
+            self._cancel(execution, code, text)
+        self._pass_on()
+
+    def _cancel(self, execution: Execution, code: ErrorCode, text: str) -> None:
+        if _waits_for_acknowledgement(execution):  # nothing wakes it for a minute
+            self._call_off(execution, code, text)
+        else:
+            execution.cancel(code, text)
 
     def answer_stuck(self) -> list[str]:
         """Answer for handlers that do not end although they are cancelled; their names."""

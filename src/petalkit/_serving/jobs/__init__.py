@@ -10,6 +10,7 @@
     running         all jobs: starts, turns, leases, ends
     streams         the values of a stream, while somebody reads it
     commands        the commands that belong to jobs and streams
+    cancelling      `petalkit/cancel`: of any command, and of any job
 
 A job is started by a command like any other, which is answered at once; so `intake`, `ledger` and
 `dispatch` know nothing of jobs. Begin with `kind`.
