@@ -357,6 +357,7 @@ class Supervisor:
             raise
         finally:
             self.serving = self.link_of = None
+            self._dispatcher.link_is_gone()
             if self._said == "online" and loss is None:
                 # Left in a hurry. A polite DISCONNECT takes the will away, so say it all the same.
                 with contextlib.suppress(trio.WouldBlock, ConnectionLost):

@@ -33,6 +33,7 @@ from .intake.disk_backlog import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
+from .jobs.beside import JobsBeside
 from .jobs.cancelling import Cancelling
 from .jobs.commands import job_commands, job_specs, stream_commands, stream_specs
 from .jobs.messages import Readers
@@ -146,6 +147,7 @@ def put_together(
     long_work = settings, dispatcher, responses, readers, tasks
     jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
     streams = Streams(stream_specs(petals), *long_work)
+    dispatcher.beside.append(JobsBeside(jobs))
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     for petal in petals:
         for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):

@@ -62,6 +62,9 @@ class Beside(Protocol):
     def group_is_free(self) -> None:
         """An exclusive group is free: what waits for it may begin."""
 
+    def link_is_gone(self) -> None:
+        """There is no link any more: what must not go on without one ends."""
+
 
 class Dispatcher:
     """Holds accepted commands, starts them within the limits, and answers them.
@@ -563,6 +566,11 @@ class Dispatcher:
     ) -> None:
         for one in self.beside:
             one.refuse_waiting(code, text, which)
+
+    def link_is_gone(self) -> None:
+        """There is no link any more."""
+        for one in self.beside:
+            one.link_is_gone()
 
     def work_ended(self) -> None:
         """Something beside the commands has ended."""

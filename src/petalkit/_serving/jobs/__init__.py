@@ -8,6 +8,7 @@
     outcomes        what a job's method returned or raised, kept as fields
     method          the run of a job's method: its scope, its nursery, its thread
     running         all jobs: starts, turns, leases, ends
+    beside          jobs as the dispatcher sees them
     streams         the values of a stream, while somebody reads it
     commands        the commands that belong to jobs and streams
     cancelling      `petalkit/cancel`: of any command, and of any job

@@ -1,7 +1,7 @@
 """The commands that belong to a job: its start, and five more under its name.
 
-They are served at intake like urgent ones, but for the start: a job can be cancelled and watched
-while everything else is full.
+A job can be cancelled while everything else is full: that command is served at intake, as urgent
+ones are. The others are commands like any, of which a hundred may come at once.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
         if kind.spec.method.petal == petal.name:
             yield _start(kind, jobs)
             for verb, handler in _Commands(kind, jobs).by_verb():
-                yield _make(petal, kind.options.beside(verb), handler)
+                yield _make(petal, kind.options.beside(verb), handler, urgent=verb == CANCEL)
 
 
 def stream_commands(petal: Petal, streams: Streams) -> Iterator[CommandSpec]:
@@ -180,8 +180,8 @@ def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
     )
 
 
-def _make(petal: Petal, name: str, handler: Any) -> CommandSpec:
-    command = CommandOptions(name=name, urgent=True, journal=False, timeout=5.0)
+def _make(petal: Petal, name: str, handler: Any, *, urgent: bool = False) -> CommandSpec:
+    command = CommandOptions(name=name, urgent=urgent, journal=False, timeout=5.0)
     return make_spec(petal, command, handler)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import trio
@@ -74,7 +74,6 @@ class Jobs:
             for spec in specs
         }
         self.subscriptions = readers.subscriptions
-        dispatcher.beside.append(self)
 
     def __iter__(self) -> Iterator[JobRecord]:
         """Every job that has not ended."""
@@ -166,8 +165,8 @@ class Jobs:
         self._tasks.spawn(self._run, record, name=f"job {kind.spec.name} {record.id}")
         self._changed(record)
 
-    def _start_waiting(self) -> None:
-        """Begin what may begin now."""
+    def start_waiting(self) -> None:
+        """Begin what waits and may begin now."""
         if not self._tasks.open:
             return
         for kind in self.kinds.values():
@@ -230,7 +229,7 @@ class Jobs:
             fields["error_code"] = record.code
         logger.info("job %s", record.state, extra=fields)
         self._changed(record)  # to whoever reads, whatever the rates
-        self._start_waiting()
+        self.start_waiting()
         self._dispatcher.work_ended()
 
     # -- ending
@@ -248,32 +247,6 @@ class Jobs:
             self._conclude(record)
         else:
             record.cancel(state, code, text)
-
-    def is_quiet(self, petal: str | None) -> bool:
-        """See `Beside`."""
-        return not any(
-            kind.running and petal in (None, kind.spec.method.petal) for kind in self.kinds.values()
-        )
-
-    def cancel_running(
-        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
-    ) -> None:
-        """See `Beside`."""
-        for record in list(self):
-            if record.state is not JobState.ACCEPTED and which(record.execution):
-                self.cancel(record, JobState.CANCELLED, code, text)
-
-    def refuse_waiting(
-        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
-    ) -> None:
-        """See `Beside`."""
-        for record in list(self):
-            if record.state is JobState.ACCEPTED and which(record.execution):
-                self.cancel(record, JobState.CANCELLED, code, text)
-
-    def group_is_free(self) -> None:
-        """See `Beside`."""
-        self._start_waiting()
 
     # -- readers
 

@@ -230,3 +230,6 @@ class Streams:
 
     def group_is_free(self) -> None:
         """See `Beside`: none is in a group."""
+
+    def link_is_gone(self) -> None:
+        """See `Beside`: they go on, and the newest value is sent when there is one again."""
