@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -23,6 +24,7 @@ import trio
 from .._authoring.petal import Petal
 from .._values.clocks import wall_clock_is_set
 from .._values.errors import ErrorCode, PetalkitError
+from .._values.job_states import JobState
 from .._values.messages import Identity
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
@@ -58,6 +60,7 @@ class Runtime:
         self._responses = parts.responses
         self._dispatcher = parts.dispatcher
         self._tasks = parts.tasks
+        self._jobs = parts.jobs
         self._recovery = parts.recovery
         self._backlog = parts.backlog
         self._intake = parts.intake
@@ -115,6 +118,13 @@ class Runtime:
     def thread_limiter(self) -> trio.CapacityLimiter:
         """Counts the threads of `thread=True` commands; for tests. It never makes one wait."""
         return self._dispatcher.thread_limiter
+
+    def lease_left(self, job_id: str) -> float | None:
+        """Seconds until the lease of a job runs out; None where it has none, or does not run."""
+        job = self._jobs.find(job_id)
+        if job is None or job.state is not JobState.RUNNING or job.lease_until == math.inf:
+            return None
+        return job.lease_until - trio.current_time()
 
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.

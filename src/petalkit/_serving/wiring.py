@@ -82,6 +82,7 @@ class Parts:
     responses: Responses
     dispatcher: Dispatcher
     tasks: Tasks
+    jobs: Jobs
     recovery: Recovery | None
     backlog: Backlog
     intake: Intake
@@ -179,6 +180,7 @@ def put_together(
         responses=responses,
         dispatcher=dispatcher,
         tasks=tasks,
+        jobs=jobs,
         recovery=recovery,
         backlog=backlog,
         intake=intake,

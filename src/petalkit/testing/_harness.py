@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +21,8 @@ from .._values.codec import Limits, decode_response, encode_command
 from .._values.messages import Identity, Message, Properties, Response
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
-from ..transports.memory import MemoryBroker
+from ..transports.memory import MemoryBroker, Observer
+from ._long_work import StartedJob, StreamValues, read_stream, started_job
 from ._sink import Sink
 
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)  # the wall clock when Trio's clock says 0
@@ -160,6 +161,55 @@ class Harness:
             raise ValueError('properties need Settings(protocol="5")')
         full = self._identity().topic(topic or self.settings.command_topics[0])
         self.broker.publish_nowait(full, payload, qos=qos, retain=retain, properties=properties)
+
+    # -- long work
+
+    @contextlib.asynccontextmanager
+    async def start_job(
+        self, name: str, data: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[StartedJob]:
+        """Start a job and watch it for the length of the block; it may go on afterwards.
+
+        Args:
+            name: in full, such as `"flight/fetch"`.
+            data: the arguments.
+
+        Raises:
+            AssertionError: the start was refused; the text has the response.
+        """
+        stream_id = self._new_id()
+        async with started_job(name, data or {}, self.call, self._observe_web, stream_id) as job:
+            yield job
+
+    @contextlib.asynccontextmanager
+    async def stream(self, name: str, rate: float = 10.0) -> AsyncGenerator[StreamValues]:
+        """Read a stream for the length of the block.
+
+        Args:
+            name: in full, such as `"telemetry/pose"`.
+            rate: values per second, at most.
+
+        Raises:
+            AssertionError: the subscription was refused; the text has the response.
+        """
+        async with read_stream(name, rate, self.call, self._observe_web, self._new_id()) as values:
+            yield values
+
+    async def expire_lease(self, job: StartedJob) -> None:
+        """Let the lease of a job run out, as when its operator is gone, and the job clean up.
+
+        Under a mock clock; returns at the moment when it has run out.
+
+        Raises:
+            ValueError: it has no lease, or has ended.
+        """
+        left = self.runtime.lease_left(job.id)
+        if left is None:
+            raise ValueError(f"the job {job.id} runs under no lease")
+        await self.advance(left)
+
+    def _observe_web(self) -> contextlib.AbstractContextManager[Observer]:
+        return self.broker.observe(self._identity().topic(self.settings.web_topic))
 
     # -- what comes out
 

@@ -74,6 +74,7 @@ class Jobs:
             for spec in specs
         }
         self.subscriptions = readers.subscriptions
+        self.subscriptions.is_kept = self._is_active
 
     def __iter__(self) -> Iterator[JobRecord]:
         """Every job that has not ended."""
@@ -84,6 +85,10 @@ class Jobs:
     def running(self) -> int:
         """How many run."""
         return sum(len(kind.running) for kind in self.kinds.values())
+
+    def _is_active(self, name: str) -> bool:
+        kind = self.kinds.get(name)
+        return kind is not None and any(True for _ in kind)
 
     def find(self, job_id: str) -> JobRecord | None:
         """The job of that ID, of any kind, as long as it is known."""

@@ -98,6 +98,9 @@ class Subscriptions:
         self._turns: list[tuple[float, int, _Turn]] = []
         self._numbers = itertools.count()
         self._wake = trio.Event()
+        # Whether readers of a topic are kept whatever their age: a job that runs for hours tells
+        # them its end.
+        self.is_kept: Callable[[str], bool] = lambda _: False
         # Called with a topic that has no readers any more.
         self.on_unread: Callable[[str], object] = lambda _: None
 
@@ -147,8 +150,11 @@ class Subscriptions:
         """Forget those that nobody has renewed for too long."""
         for topic, readers in list(self._of.items()):
             for one in list(readers.values()):
-                if one.renewed_at + self._age <= now:
+                if self._is_old(one, now):
                     self.remove(topic, one.stream_id)
+
+    def _is_old(self, subscription: Subscription, now: float) -> bool:
+        return subscription.renewed_at + self._age <= now and not self.is_kept(subscription.topic)
 
     def is_read(self, topic: str) -> bool:
         """Whether anybody is told of it."""
@@ -208,7 +214,7 @@ class Subscriptions:
         turn.at = None
         if subscription.turns.get(turn.source) is not turn:
             return  # nobody reads it any more
-        if subscription.renewed_at + self._age <= now:
+        if self._is_old(subscription, now) and not turn.source.is_over:
             self.remove(subscription.topic, subscription.stream_id)
             return
         # Counted from when it was due, or it would be a little late every time.

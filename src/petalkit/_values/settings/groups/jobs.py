@@ -25,9 +25,9 @@ class JobSettings:
         200, "Subscriptions to jobs and streams, all together; another is refused.", check=count
     )
     subscription_age: float = setting(
-        600.0,
+        3600.0,
         "How long a subscription lasts that nobody renews by subscribing again: its reader may be "
-        "gone, and MQTT does not say so.",
+        "gone, and MQTT does not say so. To jobs it lasts at least until the last one has ended.",
         unit="s",
         check=seconds,
     )
