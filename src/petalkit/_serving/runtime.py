@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -24,7 +23,6 @@ import trio
 from .._authoring.petal import Petal
 from .._values.clocks import wall_clock_is_set
 from .._values.errors import ErrorCode, PetalkitError
-from .._values.job_states import JobState
 from .._values.messages import Identity
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
@@ -121,10 +119,7 @@ class Runtime:
 
     def lease_left(self, job_id: str) -> float | None:
         """Seconds until the lease of a job runs out; None where it has none, or does not run."""
-        job = self._jobs.find(job_id)
-        if job is None or job.state is not JobState.RUNNING or job.lease_until == math.inf:
-            return None
-        return job.lease_until - trio.current_time()
+        return self._jobs.lease_left(job_id)
 
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.

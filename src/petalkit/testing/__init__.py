@@ -12,6 +12,7 @@ With pytest the fixtures `petal_harness` and `memory_broker` are there without a
     _threads        holds an autojump clock while a thread is under way
     _sink           what comes out on one topic
     _long_work      jobs and streams, watched as callers do
+    _outputs        what comes out of a device under test
     _harness        `Harness`: sending, seeing, and changing the world
     _opening        `open_harness`
     pytest_plugin   the fixtures

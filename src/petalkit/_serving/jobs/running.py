@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -181,6 +182,14 @@ class Jobs:
                 self._begin(kind, record)
 
     # -- leases
+
+    def lease_left(self, job_id: str) -> float | None:
+        """Seconds until the lease of a job runs out; None where it has none, or does not run."""
+        record = self.find(job_id)
+        if record is None or record.state is not JobState.RUNNING:
+            return None
+        left = record.lease_until - trio.current_time()
+        return left if left < math.inf else None
 
     def _renew(self, kind: JobKind, command: Command) -> JobRecord | None:
         lease = kind.options.lease
