@@ -226,7 +226,7 @@ class Threaded(Petal):
     name = "threaded"
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.may_end = threading.Event()
 
     @job("copy", thread=True)
     def copy(self, job: Job) -> str:
@@ -236,7 +236,7 @@ class Threaded(Petal):
                 job.check_cancelled()
                 time.sleep(0.001)
         finally:
-            self.ended.set()
+            self.may_end.wait(10)
 
 
 async def test_a_thread_reports_and_sees_its_cancellation_and_keeps_its_slot() -> None:
@@ -247,11 +247,13 @@ async def test_a_thread_reports_and_sees_its_cancellation_and_keeps_its_slot() -
             while (await harness.call("threaded/status_copy"))["jobs"][0]["progress"] != 0.5:
                 await trio.sleep(0.001)
             await harness.call("threaded/cancel_copy")
+            await trio.sleep(0.01)
+            result = await harness.call("threaded/status_copy")
+            assert result["jobs"][0]["state"] == "cancelling"
+            assert (await harness.call("threaded/copy"))["error_code"] == "BUSY"
+            petal.may_end.set()
             while (result := await harness.call("threaded/status_copy"))["jobs"]:
-                assert result["jobs"][0]["state"] == "cancelling"
-                assert (await harness.call("threaded/copy"))["error_code"] == "BUSY"
                 await trio.sleep(0.001)
-        assert petal.ended.is_set()
         assert result["last"]["state"] == "cancelled"
 
 
