@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import msgspec
 import trio
 
+from ..._values.clocks import wall_clock_is_set
 from ..._values.errors import ErrorCode
 from ..._values.messages import Message
 from ..._values.request import Reply, ResponseTopics
@@ -79,7 +81,7 @@ class Recovery:
             if is_reply and not self._response_topics.allows(message.topic):
                 self._give_up(record, "its Response Topic is not allowed any more")
                 continue
-            left = self._journal.seconds_until(record.expires_at)
+            left = _seconds(self.responses.timestamps.now(), record.expires_at)
             restored = Restored(left, record.answers is None, record.name)
             self._outbox.restore(message, answers, record.number, restored)
 
@@ -202,3 +204,10 @@ class Recovery:
                 found.append((message, None))
         found.extend((reply.message(response), reply) for reply in replies)
         return found
+
+
+def _seconds(wall: float, moment: float) -> float:
+    """From now to a moment on the wall clock; infinity when one of both means nothing."""
+    if not (wall_clock_is_set(wall) and wall_clock_is_set(moment)):
+        return math.inf
+    return moment - wall

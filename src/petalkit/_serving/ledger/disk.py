@@ -46,8 +46,7 @@ class DiskLedger(Ledger[E]):
         self._journal = journal
         # Finished, and not on disk: what is still to be done.
         self._unwritten: dict[int, tuple[E, Callable[[], None]]] = {}
-        journal.on_room = lambda: self.on_room()
-        journal.on_failing = self._take_back
+        journal.watch(lambda: self.on_room(), self._take_back)
 
     # -- how it stands
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from petalkit._serving.ledger.journal.age import TRUSTED_AFTER, Age
+from petalkit._serving.ledger.journal.forgetting.age import TRUSTED_AFTER, Age
 
 AGE = 7 * 86_400.0
 NOON = 1_800_000_000.0

@@ -1,8 +1,7 @@
-"""The journal's file while a runtime uses it: what is written, and what is read again.
+"""The journal's file while a runtime uses it: what is written, and when it makes room.
 
 Everything here waits for the disk and knows no event loop: `write` and `prune` belong in one
-thread, the readers in any one other. Readers have a connection of their own, so that they never
-wait for a transaction that is being written.
+thread, what is read again in any one other.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .batch import Batch
-from .lock import JournalLock, make_file, make_place, refuse_mounted
-from .pruning import FinishedCommands, Owed
-from .records import CommandRecord, Found, JournalError, Operation
-from .rows import COMMANDS, MESSAGES, command_record, message_record
+from .forgetting.pruning import FinishedCommands
+from .place.files import make_file, make_place
+from .place.lock import JournalLock
+from .place.mounts import refuse_mounted
+from .reader import JournalReader
+from .records import JournalError, Operation
 from .schema import (
     READ_TIMEOUT,
     STEPS,
@@ -38,7 +38,7 @@ PRUNED_AT_ONCE = 1000
 _LOOK_AGAIN = 1 / 128  # of the bound: how much may be written before the size is asked for again
 
 
-class JournalStore:
+class JournalStore(JournalReader):
     """The durable file. Made by `open`.
 
     Attributes:
@@ -55,18 +55,15 @@ class JournalStore:
         reader: sqlite3.Connection,
         size_max: int,
     ) -> None:
-        self.path = path
+        super().__init__(path, reader)
         self.fill = 0.0
         self._lock = lock
         self._writer = writer
-        self._reader = reader
         self._page_size: int = one(writer, "PRAGMA page_size")
         self._size_max = size_max
         self._unseen = 0  # bytes written since the size was looked at
         self._finished = FinishedCommands(writer)
         self._ended = 0
-        self._owed = Owed()
-        self._first_waiting = 0
         self._closed = False
         self._file = _identity(path)
 
@@ -228,86 +225,6 @@ class JournalStore:
             if deleted:
                 self._measure()
         return deleted
-
-    # -- read
-
-    def newest(self) -> float | None:
-        """When the last command has finished, on the wall clock; None where none has.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        with explained(self.path):
-            # Not the highest: one that a clock made which was years ahead would stand for ever.
-            query = "SELECT finished_at FROM results ORDER BY ended DESC LIMIT 1"
-            found = self._reader.execute(query).fetchone()
-        return None if found is None else float(found[0])
-
-    def load(self) -> Found:
-        """All that a runtime has to know at its start. Before anything is written.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        with explained(self.path):
-            execute = self._reader.execute
-            last = one(
-                self._reader,
-                "SELECT max((SELECT coalesce(max(number), 0) FROM commands),"
-                " (SELECT coalesce(max(number), 0) FROM outbox))",
-            )
-            remembered = execute(
-                "SELECT c.message_id, c.number FROM commands c LEFT JOIN results r USING (number)"
-                " WHERE c.message_id IS NOT NULL AND coalesce(r.remembered, 1) ORDER BY c.number"
-            ).fetchall()
-            running = execute(
-                f"{COMMANDS} WHERE c.state = 1 AND r.number IS NULL ORDER BY c.number"
-            ).fetchall()
-            not_started = one(
-                self._reader,
-                "SELECT count(*) FROM commands WHERE state = 0"
-                " AND number NOT IN (SELECT number FROM results)",
-            )
-            messages = execute(MESSAGES).fetchall()
-        return Found(
-            last=last,
-            remembered=dict(remembered),
-            running=tuple(self._command(row) for row in running),
-            not_started=not_started,
-            messages=tuple(message_record(row) for row in messages),
-        )
-
-    def read(self, number: int) -> CommandRecord | None:
-        """The record of one command as it is on disk; None when there is none.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        with explained(self.path):
-            rows = self._reader.execute(f"{COMMANDS} WHERE c.number = ?", (number,)).fetchall()
-        return self._command(rows[0]) if rows else None
-
-    def not_started(self, after: int, limit: int) -> list[CommandRecord]:
-        """Commands that have not started, in order.
-
-        Args:
-            after: of higher numbers only.
-            limit: how many at most.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        after = max(after, self._first_waiting - 1)  # below it are none: nothing to search there
-        with explained(self.path):
-            rows = self._reader.execute(
-                f"{COMMANDS} WHERE c.number > ? AND c.state = 0 AND r.number IS NULL"
-                " ORDER BY c.number LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        return [self._command(row) for row in rows]
-
-    def _command(self, row: Sequence[Any]) -> CommandRecord:
-        return command_record(row, self._owed.of(row[0]))
 
     # -- the end
 

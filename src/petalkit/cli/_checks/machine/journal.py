@@ -12,13 +12,9 @@ from pathlib import Path
 
 from ...._serving.identity import resolve_device_id
 from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
-from ...._serving.ledger.journal.lock import (
-    IN_USE_ADVICE,
-    JournalInUse,
-    check_unused,
-    exists,
-    refuse_mounted,
-)
+from ...._serving.ledger.journal.place.files import exists
+from ...._serving.ledger.journal.place.lock import IN_USE_ADVICE, JournalInUse, check_unused
+from ...._serving.ledger.journal.place.mounts import refuse_mounted
 from ...._serving.ledger.journal.records import FINISHED, JournalError
 from ...._values.errors import ConfigError
 from ...._values.settings.settings import JOURNAL_OFF

@@ -14,8 +14,8 @@ import sqlite3
 from collections.abc import Container, Iterable
 from itertools import islice
 
-from ...._values.clocks import CLOCK_SET_SINCE
-from .schema import one, transaction
+from ....._values.clocks import CLOCK_SET_SINCE
+from ..schema import one, transaction
 
 _THOSE = "WHERE number IN (SELECT value FROM json_each(?))"
 # One row for all, since each row takes a step, and each step lets the GIL go.

@@ -14,11 +14,10 @@ import os
 import stat
 from pathlib import Path
 
-from ....transports._forks import not_in_child
-from .records import JournalError
+from .....transports._forks import not_in_child
+from ..records import JournalError
+from .files import FILE_MODE, reason_of
 
-_FOLDER_MODE = 0o700  # commands and responses are private
-_FILE_MODE = 0o600
 # What a file system says that has no locks, as some that are mounted over a network.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE)
 
@@ -63,7 +62,7 @@ class JournalLock:
             os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)  # for the error of others
         except OSError as error:
             os.close(self._descriptor)
-            raise JournalError(path, _reason(error, f"cannot write {str(self.path)!r}")) from None
+            raise JournalError(path, reason_of(error, f"cannot write {str(self.path)!r}")) from None
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -103,94 +102,11 @@ def lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def make_place(path: Path) -> None:
-    """Make the folders to a journal, for their owner only, if there are none.
-
-    Raises:
-        JournalError: they cannot be made, or what is there is no file.
-    """
-    if exists(path):
-        return
-    try:
-        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
-            folder.mkdir(_FOLDER_MODE, exist_ok=True)
-    except OSError as error:
-        what = f"its folder {str(path.parent)!r} cannot be made"
-        raise JournalError(path, _reason(error, what)) from None
-
-
-def refuse_mounted(path: Path, table: str = "/proc/self/mountinfo") -> None:
-    """Refuse a file that is mounted by itself, as a container may have it.
-
-    What stands beside it, the lock and what SQLite has not moved into the file yet, would be each
-    container's own: two runtimes would share it, and records would be lost with the container.
-
-    Args:
-        path: of the journal, without symbolic links.
-        table: of what is mounted, as proc_pid_mountinfo(5) has it.
-
-    Raises:
-        JournalError: it is such a file.
-    """
-    try:
-        with open(table, "rb") as file:
-            # proc_pid_mountinfo(5): the fifth field; a space in it is written in octal.
-            places = {line.split(b" ", 5)[4] for line in file}
-    except (OSError, IndexError):
-        return  # not Linux
-    escaped = os.fsencode(path)
-    for character in (b"\\", b" ", b"\t", b"\n"):
-        escaped = escaped.replace(character, b"\\%03o" % ord(character))
-    if escaped in places:
-        reason = "is mounted as a single file; mount the folder that it is in, or name a file there"
-        raise JournalError(path, reason)
-
-
-def make_file(path: Path) -> None:
-    """Make an empty file that only its owner may read, if there is none.
-
-    Raises:
-        JournalError: it cannot be made, or what is there is no file.
-    """
-    if exists(path):
-        return
-    try:
-        # Only a file that was not there: nobody has locks on it that closing could drop.
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        os.close(os.open(path, flags, _FILE_MODE))
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)  # else the file's name can be lost with the power
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise JournalError(path, _reason(error, "cannot be made")) from None
-
-
-def exists(path: Path) -> bool:
-    """Whether there is a file; refuse what can be no journal by its kind.
-
-    Raises:
-        JournalError: it is a folder, a pipe, a socket or a device, or cannot be looked at.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        raise JournalError(path, _reason(error, "cannot be opened")) from None
-    if stat.S_ISDIR(mode):
-        raise JournalError(path, "is a folder; name a file in it")
-    if not stat.S_ISREG(mode):
-        raise JournalError(path, "is not a regular file")
-    return True
-
-
 def _open(path: Path, lock: Path, extra: int) -> int:
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | extra, _FILE_MODE)
+        descriptor = os.open(lock, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | extra, FILE_MODE)
     except (OSError, ValueError) as error:
-        raise JournalError(path, _reason(error, f"cannot open {str(lock)!r}")) from None
+        raise JournalError(path, reason_of(error, f"cannot open {str(lock)!r}")) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise JournalError(path, f"{str(lock)!r} is not a regular file")
@@ -210,9 +126,3 @@ def _take(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
             reason = "files cannot be locked there; use a folder on a disk of this machine"
             raise JournalError(path, reason) from None
         raise
-
-
-def _reason(error: OSError | ValueError, what: str) -> str:
-    if isinstance(error, ValueError):
-        return f"{what}: the path has a null character"
-    return f"{what}: {error.strerror or type(error).__name__}"
