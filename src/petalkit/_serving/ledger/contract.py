@@ -14,7 +14,7 @@ it failing, does it take commands of this kind, may `then` come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -193,12 +193,50 @@ class Ledger(ABC, Generic[E]):
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge a delivery when all that was put down so far is safe, or this is failing."""
 
+    # -- what an earlier process has left
+
+    @property
+    def place(self) -> str:
+        """Where it keeps things, for the log."""
+        return "memory"
+
+    def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
+        """Commands that are safe, and have not started, in order.
+
+        Args:
+            after: of higher numbers only.
+            limit: how many at most.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        return ()
+
+    def requeue(self, record: CommandRecord) -> None:
+        """One that had started in an earlier process is to be started again."""
+        raise NotImplementedError
+
+    def end(
+        self,
+        record: CommandRecord,
+        ending: Ending,
+        answers: AnswerMessages,
+        then: Callable[[Message, Reply | None, int], object],
+    ) -> None:
+        """One that is in no line here has its final state: an earlier process left it, or it waits.
+
+        Args:
+            record: of it.
+            ending: its final state.
+            answers: the messages that answer it.
+            then: called for each of them, with its number, when all that is safe.
+        """
+        raise NotImplementedError
+
     # -- life
 
     @abstractmethod
-    def open(
-        self, give_up: Callable[[], Awaitable[object]]
-    ) -> AbstractAsyncContextManager[Found | None]:
+    def open(self, give_up: Callable[[], Awaitable[object]]) -> AbstractAsyncContextManager[Found]:
         """Keep what is put down until the block is left; what an earlier process has left.
 
         Args:

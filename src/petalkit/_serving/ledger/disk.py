@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 import trio
 
@@ -22,7 +22,16 @@ from .contract import AnswerMessages, E, Ending, Ledger, Left
 from .duplicate_window import NOTHING, DuplicateWindow
 from .duplicate_window import Finished as Remembered
 from .journal.forms import as_accepted, command_extras, expiry_of
-from .journal.records import FINISHED, Finished, Forgotten, Found, Started, Wanted
+from .journal.records import (
+    FINISHED,
+    CommandRecord,
+    Finished,
+    Forgotten,
+    Found,
+    Requeued,
+    Started,
+    Wanted,
+)
 from .journal.write_ahead import Journal
 from .owed_messages import RecordedMessages
 
@@ -205,6 +214,41 @@ class DiskLedger(Ledger[E]):
                 unwritten[0].owed = None  # they are in no journal either
                 self._finished(number)
         self.on_failing(numbers)
+
+    # -- what an earlier process has left
+
+    @property
+    def place(self) -> str:
+        """See `Ledger`."""
+        return str(self._journal.path)
+
+    def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
+        """See `Ledger`."""
+        return self._journal.not_started(after, limit)
+
+    def requeue(self, record: CommandRecord) -> None:
+        """See `Ledger`."""
+        self._journal.add(Requeued(record.number))
+
+    def end(
+        self,
+        record: CommandRecord,
+        ending: Ending,
+        answers: AnswerMessages,
+        then: Callable[[Message, Reply | None, int], object],
+    ) -> None:
+        """See `Ledger`."""
+        journal, number = self._journal, record.number
+        if not ending.remembered and record.message_id is not None:
+            journal.forget(record.message_id, number)
+        if ending.response == NOTHING and not ending.remembered:
+            journal.add(Forgotten(number))
+            return
+        code, response = ending.code, ending.response
+        journal.add(Finished(number, code, response, ending.remembered, journal.wall()))
+        for message, reply in answers:
+            post = self._owed.post_response(message, number, reply)
+            journal.when_written(functools.partial(then, message, reply, post))
 
     # -- life
 

@@ -17,6 +17,7 @@ from ..._values.request import Reply
 from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
 from .duplicate_window import DuplicateWindow, Finished
+from .journal.records import NOTHING_LEFT, Found
 from .owed_messages import OwedMessages
 
 
@@ -88,9 +89,9 @@ class MemoryLedger(Ledger[E]):
         delivery.ack()
 
     @contextlib.asynccontextmanager
-    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
         """See `Ledger`."""
-        yield None
+        yield NOTHING_LEFT
 
     async def wait_written(self) -> None:
         """See `Ledger`."""
