@@ -137,6 +137,19 @@ async def test_each_step_is_told_once_and_in_order(
         assert story.told == ["accepted", "started", "finished"]
 
 
+async def test_a_start_is_told_at_once_where_nothing_is_put_down(
+    autojump_clock: object, open_ledger: Open
+) -> None:
+    async with open_ledger() as (ledger, _):
+        story, entry = Story(ledger), Entry()
+        entry.spec = attrs.evolve(SPEC, journal=False)  # type: ignore[type-var]
+        story.accept(entry)
+        await ledger.wait_written()
+        entry.recorded = False  # whatever this ledger keeps
+        story.start(entry)
+        assert story.told == ["accepted", "started"]
+
+
 async def test_commands_are_numbered_in_their_order(
     autojump_clock: object, open_ledger: Open
 ) -> None:

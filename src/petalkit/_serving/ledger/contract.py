@@ -148,9 +148,9 @@ class Ledger(ABC, Generic[E]):
 
     @abstractmethod
     def start(self, entry: E, then: Callable[[E], object] | None) -> None:
-        """The handler of a recorded command is about to be called; after `then`, if there is one.
+        """The handler of a command is about to be called; after `then`, if there is one.
 
-        Nobody waits for what is not recorded.
+        Of a command that is not recorded nothing is put down: `then` is called at once.
         """
 
     @abstractmethod

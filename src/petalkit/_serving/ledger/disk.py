@@ -132,6 +132,8 @@ class DiskLedger(Ledger[E]):
     def start(self, entry: E, then: Callable[[E], object] | None) -> None:
         """See `Ledger`."""
         if not entry.recorded:
+            if then is not None:
+                then(entry)
             return
         told = None if then is None else functools.partial(then, entry)
         self._journal.add(Started(entry.number, self._journal.wall()), told)
