@@ -39,6 +39,7 @@ from .ledger.journal.write_ahead import Journal
 from .ledger.memory import MemoryLedger
 from .ledger.owed_messages import RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
+from .ledger.replay_window import ReplayWindow
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
 from .sending.outbox import Outbox
@@ -168,7 +169,8 @@ def _hold(dispatcher: Dispatcher, petals: Sequence[Petal], catalog: Catalog) -> 
 
 def _make_ledger(settings: Settings, journal: Journal | None) -> Ledger[Execution]:
     bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
-    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds)
+    replay = ReplayWindow(settings.replay_window, settings.replay_count)
+    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds, replay)
     if journal is None:
         return MemoryLedger(window)
     return DiskLedger(window, journal, RecordedMessages(journal, settings.response_expiry))

@@ -24,7 +24,7 @@ from ..._authoring.registry import CommandSpec
 from ..._values.messages import Command, Identity, Message
 from ..._values.request import Reply, Wishes
 from ...transports import Delivery
-from .duplicate_window import DuplicateWindow, Finished
+from .duplicate_window import DuplicateWindow, Finished, Spent
 from .journal.records import CommandRecord, Found
 from .owed_messages import OwedMessages
 
@@ -107,6 +107,17 @@ class Ledger(ABC, Generic[E]):
     def has_room(self) -> bool:
         """Whether one more command can be accepted now."""
 
+    def is_crowded(self, now: float) -> bool:
+        """Whether no more may be accepted until time has passed, urgent commands aside.
+
+        So many have run within the replay window that to accept another is to forget one of them.
+        To wait for that could take as long as the window, and would hold up what comes behind.
+
+        Args:
+            now: Trio's clock.
+        """
+        return self.window.is_full(now)
+
     @property
     @abstractmethod
     def failing(self) -> bool:
@@ -128,8 +139,8 @@ class Ledger(ABC, Generic[E]):
         return message_id in self.window
 
     @abstractmethod
-    def find(self, message_id: str, now: float) -> E | Finished | Left | None:
-        """The command of that ID: queued or running, finished, or left by an earlier process.
+    def find(self, message_id: str, now: float) -> E | Finished | Spent | Left | None:
+        """The command of that ID: live, finished, spent, or left by an earlier process.
 
         Raises:
             JournalError: it cannot be read.
@@ -255,6 +266,7 @@ class Ledger(ABC, Generic[E]):
         if message_id is None:
             return
         if ending.remembered:
-            self.window.finish(message_id, ending.response, now)
+            urgent = entry.spec.urgent
+            self.window.finish(message_id, ending.response, now, urgent=urgent)
         else:
             self.window.forget(message_id)

@@ -19,7 +19,7 @@ from ..._values.messages import Message
 from ..._values.request import Reply
 from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
-from .duplicate_window import NOTHING, DuplicateWindow
+from .duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
 from .duplicate_window import Finished as Remembered
 from .journal.forms import as_accepted, command_extras, expiry_of
 from .journal.records import (
@@ -63,6 +63,10 @@ class DiskLedger(Ledger[E]):
     def has_room(self) -> bool:
         return self._journal.has_room
 
+    def is_crowded(self, now: float) -> bool:
+        """See `Ledger`."""
+        return self._journal.is_crowded or super().is_crowded(now)
+
     @property
     def failing(self) -> bool:
         return self._journal.failing
@@ -81,7 +85,7 @@ class DiskLedger(Ledger[E]):
     def __contains__(self, message_id: str) -> bool:
         return self._journal.knows(message_id) or super().__contains__(message_id)
 
-    def find(self, message_id: str, now: float) -> E | Remembered | Left | None:
+    def find(self, message_id: str, now: float) -> E | Remembered | Spent | Left | None:
         """See `Ledger`."""
         live = self.window.live(message_id)
         if live is not None:
@@ -90,6 +94,8 @@ class DiskLedger(Ledger[E]):
             return self.window.finished(message_id, now)
         record = self._journal.find(message_id)
         if record is not None and record.state == FINISHED:
+            if not record.payload:  # let go, to make room
+                return SPENT
             wall = self._journal.wall()
             at = now - max(0.0, wall - (record.finished_at or wall))
             response = record.response or NOTHING

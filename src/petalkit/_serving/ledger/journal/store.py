@@ -7,10 +7,14 @@ thread, what is read again in any one other.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import attrs
 
 from .batch import Batch
 from .forgetting.pruning import FinishedCommands
@@ -33,9 +37,20 @@ from .schema import (
 
 MIB = 1024 * 1024
 FULL_ENOUGH = 0.8  # of the bound: from here on, old records make room
+NEARLY_FULL = 0.9  # from here on it is looked each time
 PRUNED_AT_ONCE = 1000
 
 _LOOK_AGAIN = 1 / 128  # of the bound: how much may be written before the size is asked for again
+
+
+@attrs.frozen
+class Bounds:
+    """Of a store: see `JournalStore.open`."""
+
+    size: int
+    window: float
+    count: float
+    clock: Callable[[], float]
 
 
 class JournalStore(JournalReader):
@@ -53,16 +68,17 @@ class JournalStore(JournalReader):
         lock: JournalLock,
         writer: sqlite3.Connection,
         reader: sqlite3.Connection,
-        size_max: int,
+        bounds: Bounds,
     ) -> None:
         super().__init__(path, reader)
         self.fill = 0.0
         self._lock = lock
         self._writer = writer
         self._page_size: int = one(writer, "PRAGMA page_size")
-        self._size_max = size_max
+        self._size_max = bounds.size
+        self._count_max = bounds.count
         self._unseen = 0  # bytes written since the size was looked at
-        self._finished = FinishedCommands(writer)
+        self._finished = FinishedCommands(writer, bounds.window, bounds.clock)
         self._ended = 0
         self._closed = False
         self._file = _identity(path)
@@ -74,6 +90,9 @@ class JournalStore(JournalReader):
         *,
         device_id: str,
         size_max: int,
+        window: float = 0.0,
+        count_max: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
         steps: Sequence[Sequence[str]] = STEPS,
     ) -> JournalStore:
         """Open or make the file, check it from end to end, and hold it against other runtimes.
@@ -83,6 +102,10 @@ class JournalStore(JournalReader):
             device_id: whose journal it is.
             size_max: bytes. Beyond them nothing should be accepted (`fill`); the file may be a
                 quarter larger, at least 1 MiB, so that what is accepted can be finished.
+            window: seconds within which what has finished is not forgotten.
+            count_max: how many finished commands there may be before nothing should be accepted
+                (`is_crowded`), because they are not forgotten.
+            clock: a monotonic one, that is asked in any thread.
             steps: what makes each version of the schema out of the one before.
 
         Raises:
@@ -104,7 +127,7 @@ class JournalStore(JournalReader):
             check_device(writer, path, device_id)
             reader = undo.enter_context(contextlib.closing(connect(path, timeout=READ_TIMEOUT)))
             with explained(path):
-                store = cls(path, lock, writer, reader, size_max)
+                store = cls(path, lock, writer, reader, Bounds(size_max, window, count_max, clock))
                 store._bound_size()
                 store._remember()
             undo.pop_all()
@@ -143,6 +166,22 @@ class JournalStore(JournalReader):
             " FROM commands WHERE number NOT IN (SELECT number FROM results)",
         )
 
+    def is_crowded(self, known: int, coming: int) -> bool:
+        """Whether nothing should be accepted until time has passed, and not for the disk's sake.
+
+        Args:
+            known: commands that are accepted, or remembered.
+            coming: those of them that have not finished.
+        """
+        if known < self._count_max and self.fill < 1.0:
+            return False
+        return self._finished.staying or coming >= self._count_max
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether it is to be looked each time what can make room."""
+        return self.fill >= NEARLY_FULL or len(self._finished) >= NEARLY_FULL * self._count_max
+
     # -- written
 
     def write(self, batch: Sequence[Operation]) -> None:
@@ -163,8 +202,8 @@ class JournalStore(JournalReader):
                     [(sql, [_as_utf_8(cell) for cell in row]) for sql, row in planned.statements()]
                 )
         self._ended += len(planned.finished)
-        for row in planned.finished.values():
-            self._finished.add(row[0], remembered=row[4])
+        if planned.finished:
+            self._finished.add((row[0], row[4]) for row in planned.finished.values())
         for row in planned.posted.values():
             if row[1]:
                 self._owed.add(row[0], row[1])

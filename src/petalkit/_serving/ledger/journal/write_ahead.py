@@ -1,10 +1,8 @@
 """The journal: what has to be on disk before something else may happen, and who waits for it.
 
-Operations are put down in order and written in batches, in a thread, or for tests on a mock clock
-in the event loop: see `writing`.
-
-When the disk fails nothing is dropped: it is tried again until it is written, and what waits for it
-waits. Meanwhile `failing` is true, and nothing is accepted that has to be recorded.
+Operations are put down in order and written in batches: see `writing`. When the disk fails nothing
+is dropped: it is tried again until it is written, and what waits for it waits. Meanwhile `failing`
+is true, and nothing is accepted that has to be recorded.
 """
 
 from __future__ import annotations
@@ -90,6 +88,12 @@ class Journal:
             and self._store is not None
             and self._store.fill + 2 * known.queued_bytes / settings.journal_size < 1.0
         )
+
+    @property
+    def is_crowded(self) -> bool:
+        """See `Ledger.is_crowded`."""
+        known = self._known
+        return self._store is not None and self._store.is_crowded(len(known), known.under_way)
 
     @property
     def takes_more(self) -> bool:
@@ -185,9 +189,7 @@ class Journal:
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge when all that was put down so far is on disk, or the disk fails.
 
-        And what is put down because of that: a copy of what has just finished may want an answer
-        that is put down when the end is written.
-
+        And what is put down because of that: a copy of what has just finished may want an answer.
         For a copy of what is on disk itself: to withhold that would hold up all behind it.
         """
         self._commits.acknowledge(delivery)
@@ -212,8 +214,7 @@ class Journal:
     ) -> AsyncGenerator[Found]:
         """Open the file, and write what is put down until the block is left.
 
-        On leaving, also by cancellation, what is left is written, which takes `journal_timeout`
-        at most.
+        On leaving, also by cancellation, what is left is written, for at most `journal_timeout`.
 
         Args:
             give_up: returns when a file that is not open yet is not to be waited for any more.
@@ -223,7 +224,13 @@ class Journal:
         """
         settings = self._settings
         opening = functools.partial(
-            JournalStore.open, self.path, device_id=self._device_id, size_max=settings.journal_size
+            JournalStore.open,
+            self.path,
+            device_id=self._device_id,
+            size_max=settings.journal_size,
+            window=settings.replay_window,
+            count_max=settings.journal_count + settings.replay_count,
+            clock=trio.lowlevel.current_clock().current_time,
         )
         disk = self._commits.disk = DiskWork(thread=settings.journal_thread)
         store = await self._open_store(disk, opening, give_up)
@@ -254,7 +261,7 @@ class Journal:
         opening: Callable[[], JournalStore],
         give_up: Callable[[], Awaitable[object]],
     ) -> JournalStore:
-        """Open it. Cancellation: a disk that hangs is not waited for; what it opens is closed."""
+        """Cancellation: a disk that hangs is not waited for; what it opens is closed."""
         job = disk.start(opening)
         try:
             await wait_any(job.wait, give_up)

@@ -23,7 +23,6 @@ from .known import KnownCommands, Pruned
 logger = logging.getLogger("petalkit.journal")
 
 PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much
-NEARLY_FULL = 0.9  # of its size: from there on it is looked each time
 
 
 class Upkeep:
@@ -52,7 +51,7 @@ class Upkeep:
     @property
     def nearly_full(self) -> bool:
         """Whether it is to be looked each time what can make room."""
-        return self.store is not None and self.store.fill >= NEARLY_FULL
+        return self.store is not None and self.store.nearly_full
 
     def next_write(self) -> Callable[[Sequence[Operation]], Pruned]:
         """What writes a batch, in the thread: it returns what was pruned to make room.
@@ -82,7 +81,7 @@ class Upkeep:
         self, store: JournalStore, oldest: float | None, batch: Sequence[Operation]
     ) -> Pruned:
         store.write(batch)
-        if self._known.unpruned < PRUNE_EVERY and store.fill < NEARLY_FULL:
+        if self._known.unpruned < PRUNE_EVERY and not store.nearly_full:
             return ()
         self._known.unpruned = 0
         try:
