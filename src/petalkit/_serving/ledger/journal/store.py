@@ -7,6 +7,7 @@ thread, what is read again in any one other.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import sqlite3
@@ -20,7 +21,9 @@ from .batch import Batch
 from .forgetting.pruning import FinishedCommands
 from .place.files import make_file, make_place
 from .place.lock import JournalLock
-from .place.mounts import refuse_mounted
+from .place.mounts import network_file_system, refuse_mounted
+from .place.rights import doubts, refuse_open_files, refuse_open_folder
+from .place.watch import PlaceWatch
 from .reader import JournalReader
 from .records import JournalError, Operation
 from .schema import (
@@ -34,6 +37,8 @@ from .schema import (
     prepare,
     transaction,
 )
+
+logger = logging.getLogger("petalkit.journal")
 
 MIB = 1024 * 1024
 FULL_ENOUGH = 0.8  # of the bound: from here on, old records make room
@@ -81,7 +86,7 @@ class JournalStore(JournalReader):
         self._finished = FinishedCommands(writer, bounds.window, bounds.clock)
         self._ended = 0
         self._closed = False
-        self._file = _identity(path)
+        self._watch = PlaceWatch(path, lock.path)
 
     @classmethod
     def open(
@@ -117,10 +122,12 @@ class JournalStore(JournalReader):
             raise JournalError(path, "the path has a null character") from None
         check_sqlite(path)
         make_place(path)
+        refuse_open_folder(path)
         with contextlib.ExitStack() as undo:
             lock = JournalLock(path)
             undo.callback(lock.release)
             make_file(path)
+            refuse_open_files(path)
             refuse_mounted(path)
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
@@ -131,6 +138,8 @@ class JournalStore(JournalReader):
                 store._bound_size()
                 store._remember()
             undo.pop_all()
+        for doubt in (*doubts(path), *network_file_system(path)):
+            logger.warning("the journal %s: %s", path, doubt)
         return store
 
     def _bound_size(self) -> None:
@@ -192,7 +201,7 @@ class JournalStore(JournalReader):
         """
         if not batch:
             return
-        self._check_place()
+        self._watch.check()
         planned = Batch(batch, self._ended, self._owed)
         with explained(self.path):
             try:
@@ -213,18 +222,6 @@ class JournalStore(JournalReader):
         if self._unseen > self._size_max * _LOOK_AGAIN:
             with contextlib.suppress(sqlite3.Error):  # the batch is written all the same
                 self._measure()
-
-    def _check_place(self) -> None:
-        """What is written to a file without a name is gone at the next start.
-
-        Raises:
-            JournalError: somebody has deleted or replaced the file.
-        """
-        if _identity(self.path) != self._file:
-            reason = (
-                "was deleted or replaced while it was in use; stop the device and start it again"
-            )
-            raise JournalError(self.path, reason)
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         """All of it, or nothing."""
@@ -280,14 +277,6 @@ class JournalStore(JournalReader):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._writer.close()
         self._lock.release()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _as_utf_8(cell: object) -> object:

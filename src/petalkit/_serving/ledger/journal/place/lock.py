@@ -1,8 +1,9 @@
 """One runtime per journal: a lock on a file beside it, which the kernel lets go with the process.
 
 The traps: the database itself must not be opened and closed beside SQLite, since that drops the
-locks which SQLite holds on it in this process; and a lock file is never removed, since two
-processes could then hold a lock on two files of one name.
+locks which SQLite holds on it in this process; a lock file is never removed, since two processes
+could then hold a lock on two files of one name; and what stands there may not be ours, so nothing
+is written into it before it is locked and known to be.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .files import FILE_MODE, reason_of
 
 # What a file system says that has no locks, as some that are mounted over a network.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EREMOTE)
-
+CONTENT_MAX = 32  # bytes of a lock file: a process number
 
 IN_USE_ADVICE = (
     "if it serves this device already, stop it, or give this one another device_id; "
@@ -58,6 +59,7 @@ class JournalLock:
         self._descriptor = _open(path, self.path, os.O_CREAT if create else 0)
         try:
             _take(self._descriptor, path)
+            _check_ours(self._descriptor, self.path, path)
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)  # for the error of others
         except OSError as error:
@@ -103,9 +105,13 @@ def lock_path(path: Path) -> Path:
 
 
 def _open(path: Path, lock: Path, extra: int) -> int:
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW | extra
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | extra, FILE_MODE)
+        descriptor = os.open(lock, flags, FILE_MODE)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            reason = f"{str(lock)!r} is a symbolic link; remove it"
+            raise JournalError(path, reason) from None
         raise JournalError(path, reason_of(error, f"cannot open {str(lock)!r}")) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -126,3 +132,18 @@ def _take(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> None:
             reason = "files cannot be locked there; use a folder on a disk of this machine"
             raise JournalError(path, reason) from None
         raise
+
+
+def _check_ours(descriptor: int, lock: Path, path: Path) -> None:
+    """Refuse a locked file that is not our lock file, before anything is written into it."""
+    found = os.fstat(descriptor)
+    try:
+        named = os.stat(lock, follow_symlinks=False)
+    except OSError:
+        named = None
+    if named is None or (named.st_dev, named.st_ino) != (found.st_dev, found.st_ino):
+        raise JournalError(path, f"{str(lock)!r} was replaced while it was being locked; try again")
+    content = os.pread(descriptor, CONTENT_MAX + 1, 0).strip()
+    if found.st_nlink > 1 or len(content) > CONTENT_MAX or not (not content or content.isdigit()):
+        reason = f"{str(lock)!r} is no lock file of petalkit; look what it is, and remove it"
+        raise JournalError(path, reason)
