@@ -1,14 +1,21 @@
 """What is too old for the journal, by a clock that can be wrong.
 
-The rule: records are let go by their age only where the wall clock went on from the last of them as
-time did. The trap: a device whose clock says 2031 for a minute after its start, until it is set,
-would forget every duplicate in that minute. One that was really away for so long keeps them an hour
-longer; their number is bounded all the same.
+The rule: age is told by a clock that does not leap. It goes on as the monotonic one does, and takes
+over what the wall clock says only when that has gone on steadily for an hour; it is never ahead of
+the wall clock. At a start it goes on from the last record, since nobody knows how long the power
+was off.
+
+The traps: a device whose clock says 2031 for a minute, until it is set, would forget every
+duplicate in that minute; one that leaps by days, each time less than records are kept, would forget
+them bit by bit. A clock that is wrong for an hour on end is believed.
 """
 
 from __future__ import annotations
 
-TRUSTED_AFTER = 3600.0  # seconds that a clock which has leapt is not trusted
+import math
+
+STEADY_FOR = 3600.0  # seconds that a clock which has leapt is not believed
+LEAP = 60.0  # seconds that the wall clock may gain or lose beside the monotonic one meanwhile
 
 
 class Age:
@@ -22,18 +29,23 @@ class Age:
 
     def __init__(self, age: float, newest: float | None, now: float) -> None:
         self._age = age
-        self._wall = newest
-        self._now = now
-        self._trusted_at = now
+        # Each is how far a clock is ahead of the monotonic one.
+        self._believed = math.inf if newest is None else newest - now
+        self._steady = math.inf  # the wall clock, when it has last leapt
+        self._steady_since = now
 
-    def oldest(self, wall: float, now: float) -> float | None:
-        """Before when a record is too old; None while that cannot be said.
+    def oldest(self, wall: float, now: float) -> float:
+        """Before when a record is too old.
 
         Args:
             wall: the wall clock.
             now: the monotonic one.
         """
-        if self._wall is not None and wall - (self._wall + now - self._now) > self._age:
-            self._trusted_at = now + TRUSTED_AFTER
-        self._wall, self._now = wall, now
-        return wall - self._age if now >= self._trusted_at else None
+        ahead = wall - now
+        if abs(ahead - self._steady) > LEAP:
+            self._steady, self._steady_since = ahead, now
+            if self._believed == math.inf:  # there was no record: nothing can be lost
+                self._believed = ahead
+        elif now - self._steady_since >= STEADY_FOR:
+            self._believed = ahead
+        return now + min(ahead, self._believed) - self._age

@@ -71,15 +71,13 @@ class Upkeep:
         """Whether there may be more to prune than that."""
         return len(pruned) >= PRUNED_AT_ONCE
 
-    def _oldest(self) -> float | None:
-        """Before when what has finished is too old to be remembered, if that is sure."""
+    def _oldest(self) -> float:
+        """Before when what has finished is too old to be remembered."""
         return self._age.oldest(self._timestamps.now(), trio.current_time())
 
     # -- in the thread
 
-    def _write(
-        self, store: JournalStore, oldest: float | None, batch: Sequence[Operation]
-    ) -> Pruned:
+    def _write(self, store: JournalStore, oldest: float, batch: Sequence[Operation]) -> Pruned:
         store.write(batch)
         if self._known.unpruned < PRUNE_EVERY and not store.nearly_full:
             return ()
@@ -90,5 +88,5 @@ class Upkeep:
             logger.warning("%s; nothing was made room for", error)
             return ()
 
-    def _prune(self, store: JournalStore, oldest: float | None) -> Pruned:
+    def _prune(self, store: JournalStore, oldest: float) -> Pruned:
         return store.prune(count=self._settings.journal_count, before=oldest)
