@@ -46,8 +46,6 @@ TOO_LONG = {
     "_serving.dispatch.dispatcher",
     "_serving.identity",
     "_serving.intake.disk_backlog",
-    "_serving.ledger.journal.store",
-    "_serving.ledger.journal.write_ahead",
     "_serving.petals.lifespans",
     "_serving.sending.outbox",
     "_serving.supervisor",

@@ -75,8 +75,7 @@ class Admission:
         self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
         self.parked = ParkedLine()
         self.closed = self.deaf = False
-        self.now = 0.0
-        self.logged = True
+        self.now, self.logged = 0.0, True
         self.reading_on = 0
         self.on_change: Callable[[], None] = lambda: None
         ledger.on_room = self.take_up_waiting
@@ -90,6 +89,8 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        elif self._ledger.is_crowded(self.now):
+            self._refusals.crowded(request)
         elif self.parked or self._room.is_behind(spec) or not self._room.reserve(request, spec):
             self._overflow(request, spec)
         else:
@@ -244,6 +245,9 @@ class Admission:
         elif self._queue.petals[parked.spec.petal].failed:
             self.parked.pop_first()
             self._refusals.unavailable(request, parked.spec.petal)
+        elif self._ledger.is_crowded(self.now):
+            self.parked.pop_first()
+            self._refusals.crowded(request)
         elif self._waits_in_backlog(request, parked.spec):
             self.parked.pop_first()
         elif not self._room.is_behind(parked.spec) and self._room.reserve(request, parked.spec):
@@ -282,15 +286,12 @@ class Admission:
 
     def link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays parked."""
-        gone = self.parked.take(lambda parked: parked.comes_again)
-        self._responses.counters.given_back += len(gone)
+        gone = len(self.parked.take(lambda parked: parked.comes_again))
+        self._responses.counters.given_back += gone
         self.watch_room()
 
     def _take_back(self, numbers: Collection[int]) -> None:
-        """The ledger fails: what is not in it yet is refused, so that others get through.
-
-        Acknowledgements leave in order, and one that is withheld holds up all behind it.
-        """
+        """The ledger fails: what is not in it yet is refused, or it would hold up all behind it."""
         self._dispatcher.take_back(numbers, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
         requests = self._backlog.take_back(numbers)
         parked = self.parked.take(lambda one: self._ledger.takes(one.spec))
