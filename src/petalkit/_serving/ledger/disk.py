@@ -28,6 +28,7 @@ from .journal.records import (
     Finished,
     Forgotten,
     Found,
+    Noted,
     Requeued,
     Started,
     Wanted,
@@ -222,6 +223,30 @@ class DiskLedger(Ledger[E]):
                 unwritten[0].owed = None  # they are in no journal either
                 self._finished(number)
         self.on_failing(numbers)
+
+    # -- what others keep
+
+    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
+        """See `Ledger`."""
+        if not self._journal.takes_more:
+            return super().note(value, then)
+        number = self._journal.next_number()
+        self._journal.add(Noted(number, value), then)
+        return number
+
+    def note_again(
+        self, number: int | None, value: bytes, then: Callable[[], object] | None = None
+    ) -> None:
+        """See `Ledger`."""
+        if number is None:
+            super().note_again(number, value, then)
+        else:
+            self._journal.add(Noted(number, value), then)
+
+    def unnote(self, number: int | None) -> None:
+        """See `Ledger`."""
+        if number is not None:
+            self._journal.add_lazily(Noted(number, None))
 
     # -- what an earlier process has left
 
