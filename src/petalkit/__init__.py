@@ -24,7 +24,9 @@ from ._authoring.command import command as command
 # -- authoring
 from ._authoring.context import CommandContext as CommandContext
 from ._authoring.context import CommandLogFilter as CommandLogFilter
+from ._authoring.jobs.handle import InterruptedJob as InterruptedJob
 from ._authoring.jobs.handle import Job as Job
+from ._authoring.jobs.handle import NoCheckpoints as NoCheckpoints
 from ._authoring.jobs.job import job as job
 from ._authoring.jobs.progress import Step as Step
 from ._authoring.jobs.stream import stream as stream

@@ -20,6 +20,7 @@ from .context import PetalHost
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .inspection.foreign import attribute_of
 from .inspection.handlers import Handler
+from .jobs.handle import InterruptedJob
 from .jobs.options import JobOptions
 from .jobs.stream import StreamOptions
 from .registry import CommandResolver
@@ -77,6 +78,15 @@ class Petal:
         `__init__`. Commands that were added meanwhile are forgotten then, and when serving ends.
         """
         yield
+
+    async def on_interrupted(self, job: InterruptedJob) -> None:
+        """Put right what a job of this petal may have left behind; override it.
+
+        With a journal, called at the start for each job that ran when the device's program ended
+        and is not resumed: after `lifespan()` is entered, and before anything of this petal is
+        served. So it is where a motor is stopped that nobody has stopped. Bounded by
+        `startup_timeout`; what it raises is logged.
+        """
 
     @property
     def nursery(self) -> trio.Nursery:

@@ -59,6 +59,7 @@ class Runtime:
         self._dispatcher = parts.dispatcher
         self._tasks = parts.tasks
         self._jobs = parts.jobs
+        self._job_recovery = parts.job_recovery
         self._recovery = parts.recovery
         self._backlog = parts.backlog
         self._intake = parts.intake
@@ -212,6 +213,10 @@ class Runtime:
                     functools.partial(self._enter_lifespans, services), self._abandon_start
                 )
                 if not self.all_failed:
+                    await wait_any(
+                        functools.partial(self._job_recovery.take_up, found.notes),
+                        self._hurry.wait,
+                    )
                     task_status.started()
                     left = self._recovery.take_up(found)
                     async with trio.open_nursery() as linked:

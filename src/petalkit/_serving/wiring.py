@@ -34,9 +34,11 @@ from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
 from .jobs.beside import JobsBeside
-from .jobs.cancelling import Cancelling
-from .jobs.commands import job_commands, job_specs, stream_commands, stream_specs
+from .jobs.commands.cancelling import Cancelling
+from .jobs.commands.of_jobs import job_commands, job_specs
+from .jobs.commands.of_streams import stream_commands, stream_specs
 from .jobs.messages import Readers
+from .jobs.recovery import JobRecovery
 from .jobs.running import Jobs
 from .jobs.streams import Streams
 from .jobs.tasks import Tasks
@@ -84,6 +86,7 @@ class Parts:
     dispatcher: Dispatcher
     tasks: Tasks
     jobs: Jobs
+    job_recovery: JobRecovery
     recovery: Recovery
     backlog: Backlog
     intake: Intake
@@ -150,6 +153,7 @@ def put_together(
     jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
     streams = Streams(stream_specs(petals), *long_work)
     dispatcher.beside.append(JobsBeside(jobs))
+    job_recovery = JobRecovery(jobs, petals, settings.startup_timeout)
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     for petal in petals:
         for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):
@@ -181,6 +185,7 @@ def put_together(
         dispatcher=dispatcher,
         tasks=tasks,
         jobs=jobs,
+        job_recovery=job_recovery,
         recovery=recovery,
         backlog=backlog,
         intake=intake,

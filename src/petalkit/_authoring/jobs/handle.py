@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import attrs
 import trio
 
 from ..._values.errors import PetalkitError
@@ -29,15 +30,31 @@ class JobHost(Protocol):
     def changed(self) -> None:
         """The job has reported something. From threads too."""
 
-    def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep this, for the job to go on from after a restart.
+    async def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Keep this, for the job to go on from after a restart; returns when that is safe.
 
         Raises:
             PayloadError: it cannot be said in JSON, or is too large.
         """
 
-    async def wait_safe(self) -> None:
-        """Wait until what was kept is as safe as it gets."""
+
+@attrs.frozen
+class InterruptedJob:
+    """A job that ran when the device's program ended; see `Petal.on_interrupted`.
+
+    Attributes:
+        name: of the job, in full.
+        id: its `job_id`.
+        data: the arguments that it was started with, as they came.
+        identity: the identity under which it came.
+        kept: its last checkpoint; None when it had none.
+    """
+
+    name: str
+    id: str
+    data: Mapping[str, Any]
+    identity: Identity
+    kept: Mapping[str, Any] | None
 
 
 class NoCheckpoints(PetalkitError):
@@ -166,8 +183,7 @@ class Job:
         """
         if not self._host.resumable:
             raise NoCheckpoints("checkpoints are for @job(..., resume=True)")
-        self._host.checkpoint(state)
-        await self._host.wait_safe()
+        await self._host.checkpoint(state)
 
     def check_cancelled(self) -> None:
         """In a thread of the job: raise `trio.Cancelled` if it has been cancelled.

@@ -59,6 +59,9 @@ class Beside(Protocol):
     ) -> None:
         """End what waits for its turn."""
 
+    def stop_begins(self) -> None:
+        """The device stops: nothing begins any more."""
+
     def group_is_free(self) -> None:
         """An exclusive group is free: what waits for it may begin."""
 
@@ -89,7 +92,7 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._table = table
-        self._ledger = ledger
+        self.ledger = self._ledger = ledger
         self._answers = answers
         self._finalization = finalization
         self.acknowledgements = finalization.acknowledgements
@@ -539,7 +542,8 @@ class Dispatcher:
             self._finalization.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
             self._refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
-        self._refuse_beside(ErrorCode.SHUTTING_DOWN, "the device is shutting down", lambda _: True)
+        for one in self.beside:
+            one.stop_begins()
         for execution in list(filter(_waits_for_acknowledgement, self._running)):
             assert execution.again is not None
             if keep(execution) and execution.again.hold_back():

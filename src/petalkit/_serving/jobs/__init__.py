@@ -5,13 +5,13 @@
     record          one job: its state, its last word, and how it ended
     kind            the jobs of one `@job`: what runs, what waits, what is kept of the ended ones
     messages        how jobs and streams are worded for those who read them
-    outcomes        what a job's method returned or raised, kept as fields
+    notes           what the ledger keeps of jobs and their readers
     method          the run of a job's method: its scope, its nursery, its thread
     running         all jobs: starts, turns, leases, ends
+    recovery        jobs of an earlier run, taken up
     beside          jobs as the dispatcher sees them
     streams         the values of a stream, while somebody reads it
-    commands        the commands that belong to jobs and streams
-    cancelling      `petalkit/cancel`: of any command, and of any job
+    commands/       the commands that belong to jobs and streams
 
 A job is started by a command like any other, which is answered at once; so `intake`, `ledger` and
 `dispatch` know nothing of jobs. Begin with `kind`.

@@ -40,8 +40,15 @@ class JobsBeside:
     ) -> None:
         """See `Beside`."""
         for record in list(self._jobs):
-            if record.state is JobState.ACCEPTED and which(record.execution):
+            left = self._jobs.stopping and record.note is not None
+            if record.state is JobState.ACCEPTED and which(record.execution) and not left:
                 self._jobs.cancel(record, JobState.CANCELLED, code, text)
+
+    def stop_begins(self) -> None:
+        """See `Beside`. What waits and is noted is left to the next run, as commands are."""
+        self._jobs.stopping = True
+        code, text = ErrorCode.SHUTTING_DOWN, "the device is shutting down"
+        self.refuse_waiting(code, text, lambda _: True)
 
     def group_is_free(self) -> None:
         """See `Beside`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -27,6 +27,8 @@ class JobKind:
         self.running: dict[str, JobRecord] = {}
         self.waiting: deque[JobRecord] = deque()
         self._ended: OrderedDict[str, JobRecord] = OrderedDict()
+        # Called with one that is remembered no more.
+        self.on_forgotten: Callable[[JobRecord], object] = lambda _: None
 
     @property
     def has_slot(self) -> bool:
@@ -79,7 +81,7 @@ class JobKind:
             self.leave(record)
         self._ended[record.id] = record
         while len(self._ended) > self._kept:
-            self._ended.popitem(last=False)
+            self._forget_oldest()
         self._forget_old()
 
     def _forget_old(self) -> None:
@@ -88,4 +90,8 @@ class JobKind:
             oldest = next(iter(self._ended.values()))
             if oldest.ended_at is None or oldest.ended_at > limit:
                 return
-            self._ended.popitem(last=False)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, record = self._ended.popitem(last=False)
+        self.on_forgotten(record)

@@ -51,20 +51,18 @@ def ended_fields(record: JobRecord) -> dict[str, Any]:
     return fields
 
 
-def busy_group(group: str, holder: Execution) -> CommandError:
-    """The answer to a start while somebody else holds its exclusive group."""
-    running = {"command": holder.spec.name, "messageId": holder.command.message_id}
-    text = f"{holder.spec.name} is running; {group} takes one at a time"
-    return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": running})
-
-
-def busy_kind(kind: JobKind, most: int) -> CommandError:
+def busy(kind: JobKind, holder: Execution | None, most: int) -> CommandError:
     """The answer to a start for which there is neither a slot nor a place to wait.
 
     Args:
         kind: of the job.
+        holder: what runs in its exclusive group.
         most: how many jobs of all kinds may run.
     """
+    if holder is not None and kind.has_slot:
+        other = {"command": holder.spec.name, "messageId": holder.command.message_id}
+        text = f"{holder.spec.name} is running; {kind.options.exclusive} takes one at a time"
+        return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": other})
     text = f"{kind.spec.name} is running"
     if not kind.running:
         text = f"{most} jobs are running, and that is all"
@@ -122,6 +120,7 @@ class Readers:
             qos=1 if last else 0,
             identity=subscription.identity,
             name=self._topic,
+            durable=last,
             latest=f"{subscription.topic} {subscription.stream_id} {of}",
         )
 

@@ -1,26 +1,96 @@
-"""The run of a job's method: its scope, its nursery, its thread.
+"""The run of a job's method: its scope, its nursery, its thread, and what comes of it.
 
 The rule: it returns when nothing of the method goes on any more. A thread is waited for, though its
 job is cancelled, because it keeps what it works with; only the end of the runtime leaves it behind.
+
+`call_handler` is the boundary where failures become answers, for jobs as for commands. A job's
+answer is not sent: it is kept as fields, and asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
 import trio
 
 from ..._authoring.context import log_scope
-from ..._values.errors import ErrorCode
+from ..._values.codec import encode_json
+from ..._values.errors import ErrorCode, PayloadError
 from ..._values.statistics import Counters
 from ..dispatch.calling import call_handler
 from ..dispatch.left_open import close_nurseries, tell_left_open
 from ..failures import showable
+from ..sending.responses import Responses
 from ..waiting import wait_any
-from .outcomes import Outcome
 from .record import JobRecord
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Outcome:
+    """Stands where `Responses` stands for a command, for one job.
+
+    Args:
+        responses: words what is said elsewhere, and has the bound.
+
+    Attributes:
+        fields: of the result, or of the failure; JSON can say them.
+        code: None for a success.
+        error: for people.
+    """
+
+    def __init__(self, responses: Responses, payload_max: int) -> None:
+        self.dialect = responses.dialect
+        self._payload_max = payload_max
+        self.fields: Mapping[str, Any] = _NOTHING
+        self.code: str | None = None
+        self.error: str | None = None
+
+    def success(self, _: str | None, fields: Mapping[str, Any]) -> bytes:
+        """Keep a result.
+
+        Raises:
+            PayloadError: JSON cannot say it, or it is over `payload_max`.
+        """
+        size = len(encode_json(fields))
+        if size > self._payload_max:
+            text = f"the result has {size} bytes; {self._payload_max} are allowed"
+            raise PayloadError(ErrorCode.TOO_LARGE, text)
+        self.fields = fields
+        return b""
+
+    def own_words(
+        self, message_id: str | None, fields: Mapping[str, Any], code: str | None
+    ) -> bytes:
+        """Keep the result of a petal that words its own."""
+        self.success(message_id, fields)
+        self.code = code
+        return b""
+
+    def failure(
+        self,
+        _: str | None,
+        code: str,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        remembered: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Keep a failure; details that cannot be sent are left out."""
+        del retryable, remembered
+        self.code, self.error = str(code), message
+        self.fields = _NOTHING
+        if details:
+            try:
+                size = len(encode_json(details))
+            except Exception:  # of a petal's own making
+                size = self._payload_max + 1
+            if size <= self._payload_max:
+                self.fields = dict(details)
+        return b""
 
 
 @attrs.frozen
@@ -44,11 +114,18 @@ class Host:
     Args:
         record: it.
         reported: told when it has said something, from any thread.
+        keep: keeps what it is to go on from.
     """
 
-    def __init__(self, record: JobRecord, reported: Callable[[JobRecord], object]) -> None:
+    def __init__(
+        self,
+        record: JobRecord,
+        reported: Callable[[JobRecord], object],
+        keep: Callable[[JobRecord, Mapping[str, Any]], Awaitable[object]],
+    ) -> None:
         self._record = record
         self._reported = reported
+        self._keep = keep
 
     @property
     def resumable(self) -> bool:
@@ -59,13 +136,9 @@ class Host:
         """See `JobHost`."""
         self._reported(self._record)
 
-    def checkpoint(self, state: Mapping[str, Any]) -> None:
+    async def checkpoint(self, state: Mapping[str, Any]) -> None:
         """See `JobHost`."""
-        raise NotImplementedError
-
-    async def wait_safe(self) -> None:
-        """See `JobHost`."""
-        await trio.lowlevel.checkpoint()
+        await self._keep(self._record, state)
 
 
 async def run_method(record: JobRecord, outcome: Outcome, calling: Calling) -> bool:

@@ -14,6 +14,7 @@ from ..._authoring.jobs.options import JobOptions
 from ..._authoring.registry import CommandSpec
 from ..._values.errors import ErrorCode
 from ..._values.job_states import NEXT, JobState
+from ..._values.messages import Command, Identity
 from ..dispatch.execution import Execution
 from .subscriptions import Subscription
 
@@ -60,6 +61,8 @@ class JobRecord:
         lease_until: when its lease runs out, on Trio's clock.
         scope: around its method, while it runs.
         cancelled_as: the state and the text that a cancellation of ours means.
+        note: its number in the ledger; None where nothing is kept.
+        kept: what its method keeps, to go on from after a restart.
         on_change: told of every report and every new state.
         on_tell: publishes how it stands to one reader.
     """
@@ -83,6 +86,8 @@ class JobRecord:
         self.lease_until = math.inf
         self.scope: trio.CancelScope | None = None
         self.cancelled_as: tuple[JobState, str, str] | None = None
+        self.note: int | None = None
+        self.kept: Mapping[str, Any] | None = None
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
 
@@ -115,15 +120,40 @@ class JobRecord:
     def end(
         self,
         state: JobState,
-        *,
-        fields: Mapping[str, Any] | None = None,
         code: str | None = None,
         error: str | None = None,
+        *,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         """Its final state."""
         self.move(state)
         self.fields = {} if fields is None else fields
         self.code, self.error = code, error
+
+    @property
+    def lease_left(self) -> float | None:
+        """Seconds until its lease runs out; None where it has none, or does not run."""
+        if self.state is not JobState.RUNNING or self.lease_until == math.inf:
+            return None
+        return self.lease_until - trio.current_time()
+
+    def renew(self, command: Command) -> bool:
+        """Renew its lease; False where that has run out, though nobody has noticed yet.
+
+        Args:
+            command: that renews it: its method sees that from now on.
+        """
+        lease, now = self.spec.options.lease, trio.current_time()
+        assert lease is not None
+        if now >= self.lease_until:
+            self.cancel(*self.why_late())
+            return False
+        self.lease_until = now + lease
+        if self.scope is not None:
+            self.scope.deadline = self.ends_at
+        if self.job is not None:
+            self.job.command = command
+        return True
 
     def why_late(self) -> tuple[JobState, str, str]:
         """What it ends as once `ends_at` has passed: state, error code, and why."""
@@ -150,6 +180,21 @@ class JobRecord:
             self.scope.cancel()
         self.on_change()
         return True
+
+
+def make_execution(spec: JobSpec, command: Command, identity: Identity) -> Execution:
+    """The call of a job's method, which no line has seen."""
+    return Execution(
+        command=command,
+        payload=b"",
+        spec=spec.method,
+        identity=identity,
+        response_topic="",
+        arrived=trio.current_time(),
+        clock=trio.lowlevel.current_clock(),
+        wait_response=False,
+        logged=True,
+    )
 
 
 def _nobody() -> None:

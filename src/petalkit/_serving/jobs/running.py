@@ -11,32 +11,23 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import trio
 
 from ..._authoring.jobs.handle import Job
-from ..._values.errors import CommandError, ErrorCode
+from ..._values.errors import ErrorCode
 from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
 from ..dispatch.dispatcher import Dispatcher
-from ..dispatch.execution import Execution
 from ..sending.responses import Responses
 from .kind import JobKind
-from .messages import (
-    Readers,
-    busy_group,
-    busy_kind,
-    ended_fields,
-    job_fields,
-    publish_command,
-)
-from .method import Calling, Host, run_method
-from .outcomes import Outcome
-from .record import JobRecord, JobSpec
+from .messages import Readers, busy, ended_fields, job_fields, publish_command
+from .method import Calling, Host, Outcome, run_method
+from .notes import Notes
+from .record import JobRecord, JobSpec, make_execution
 from .subscriptions import Subscription
 from .tasks import Tasks
 
@@ -70,12 +61,18 @@ class Jobs:
         self._counters = responses.counters
         self._readers = readers
         self._tasks = tasks
+        self.notes = Notes(dispatcher.ledger, responses.timestamps.now, settings.payload_max)
+        self.stopping = False
         self.kinds = {
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
         }
         self.subscriptions = readers.subscriptions
         self.subscriptions.is_kept = self._is_active
+        self.subscriptions.on_reads = self._reads
+        self.subscriptions.on_gone = self.notes.reads_no_more
+        for kind in self.kinds.values():
+            kind.on_forgotten = self.notes.forget
 
     def __iter__(self) -> Iterator[JobRecord]:
         """Every job that has not ended."""
@@ -109,30 +106,36 @@ class Jobs:
         renewed = self._renew(kind, command)
         if renewed is not None:
             return renewed
-        record = self._make(kind, command, identity, arguments)
+        record = self.make(kind, command, identity, arguments)
         if self._may_start(kind):
             self._begin(kind, record)
         elif kind.has_place:
             kind.wait(record)
+            self.notes.begin(record)
         else:
-            raise self._busy(kind)
+            holder = self._dispatcher.backlog.groups.get(kind.options.exclusive or "")
+            raise busy(kind, holder, self._settings.job_concurrency)
         return record
 
-    def _make(
-        self, kind: JobKind, command: Command, identity: Identity, arguments: dict[str, Any]
+    def make(
+        self,
+        kind: JobKind,
+        command: Command,
+        identity: Identity,
+        arguments: dict[str, Any],
+        job_id: str | None = None,
     ) -> JobRecord:
-        execution = Execution(
-            command=command,
-            payload=b"",
-            spec=kind.spec.method,
-            identity=identity,
-            response_topic="",
-            arrived=trio.current_time(),
-            clock=trio.lowlevel.current_clock(),
-            wait_response=False,
-            logged=True,
-        )
-        record = JobRecord(self._readers.make_id(), kind.spec, execution, arguments)
+        """A job that is accepted, and in no line yet.
+
+        Args:
+            kind: of it.
+            command: that started it.
+            identity: under which it came.
+            arguments: of its method.
+            job_id: None for a new one.
+        """
+        execution = make_execution(kind.spec, command, identity)
+        record = JobRecord(job_id or self._readers.make_id(), kind.spec, execution, arguments)
         record.on_change = functools.partial(self._changed, record)
         record.on_tell = self._tell
         return record
@@ -144,13 +147,6 @@ class Jobs:
             and self.running < self._settings.job_concurrency
             and (group is None or group not in self._dispatcher.backlog.groups)
         )
-
-    def _busy(self, kind: JobKind) -> CommandError:
-        group = kind.options.exclusive
-        holder = None if group is None else self._dispatcher.backlog.groups.get(group)
-        if holder is not None and kind.has_slot:
-            return busy_group(str(group), holder)
-        return busy_kind(kind, self._settings.job_concurrency)
 
     def _begin(self, kind: JobKind, record: JobRecord) -> None:
         execution = record.execution
@@ -165,15 +161,28 @@ class Jobs:
             record.id,
             execution.command,
             execution.identity,
-            Host(record, self._reported),
+            Host(record, self._reported, self.notes.keep),
             deadline=now + kind.options.timeout,
+            resumed=record.kept,
         )
-        self._tasks.spawn(self._run, record, name=f"job {kind.spec.name} {record.id}")
+        # Its method is called when it is safe that it is.
+        call = functools.partial(self._call, record)
+        if record.note is None:
+            self.notes.begin(record, call)
+        else:
+            self.notes.change(record, call)
         self._changed(record)
+
+    def _call(self, record: JobRecord) -> None:
+        if record.state is JobState.RUNNING and self._tasks.open:
+            self._tasks.spawn(self._run, record, name=f"job {record.spec.name} {record.id}")
+        elif not record.is_over:  # it was cancelled meanwhile
+            record.end(*(record.cancelled_as or _SHUTTING_DOWN))
+            self.conclude(record)
 
     def start_waiting(self) -> None:
         """Begin what waits and may begin now."""
-        if not self._tasks.open:
+        if not self._tasks.open or self.stopping:
             return
         for kind in self.kinds.values():
             while kind.waiting and self._may_start(kind):
@@ -186,26 +195,14 @@ class Jobs:
     def lease_left(self, job_id: str) -> float | None:
         """Seconds until the lease of a job runs out; None where it has none, or does not run."""
         record = self.find(job_id)
-        if record is None or record.state is not JobState.RUNNING:
-            return None
-        left = record.lease_until - trio.current_time()
-        return left if left < math.inf else None
+        return None if record is None else record.lease_left
 
     def _renew(self, kind: JobKind, command: Command) -> JobRecord | None:
         lease = kind.options.lease
         record = next(iter(kind.running.values()), None)
         if lease is None or record is None or record.state is not JobState.RUNNING:
             return None
-        now = trio.current_time()
-        if now >= record.lease_until:
-            record.cancel(*record.why_late())  # it has run out, though nobody has noticed yet
-            return None
-        record.lease_until = now + lease
-        if record.scope is not None:
-            record.scope.deadline = record.ends_at
-        if record.job is not None:
-            record.job.command = command
-        return record
+        return record if record.renew(command) else None
 
     # -- running
 
@@ -225,14 +222,15 @@ class Jobs:
         if ended and code is None:
             record.end(JobState.SUCCEEDED, fields=outcome.fields)
         elif ended and record.cancelled_as is None and not late:
-            record.end(JobState.FAILED, fields=outcome.fields, code=code, error=outcome.error)
+            record.end(JobState.FAILED, code, outcome.error, fields=outcome.fields)
         else:
             as_late = record.why_late() if late else _SHUTTING_DOWN
             state, code, text = record.cancelled_as or as_late
-            record.end(state, fields=outcome.fields, code=code, error=text)
-        self._conclude(record)
+            record.end(state, code, text, fields=outcome.fields)
+        self.conclude(record)
 
-    def _conclude(self, record: JobRecord) -> None:
+    def conclude(self, record: JobRecord) -> None:
+        """It has its final state: what it held is free, and it is said to whoever reads."""
         kind = self.kinds[record.spec.name]
         kind.keep(record)
         group = kind.options.exclusive
@@ -242,9 +240,15 @@ class Jobs:
         if record.code is not None:
             fields["error_code"] = record.code
         logger.info("job %s", record.state, extra=fields)
-        self._changed(record)  # to whoever reads, whatever the rates
+        if self.is_left(record):
+            return
+        self.notes.change(record, functools.partial(self.tell_end, record))
         self.start_waiting()
         self._dispatcher.work_ended()
+
+    def is_left(self, record: JobRecord) -> bool:
+        """Whether the next run takes it up, so that it is not to end in the ledger."""
+        return self.stopping and record.spec.options.resume and record.note is not None
 
     # -- ending
 
@@ -257,16 +261,26 @@ class Jobs:
     ) -> None:
         """End a job: at once if it waits, after its cleanup if it runs; not if it has ended."""
         if record.state is JobState.ACCEPTED:
-            record.end(state, code=code, error=text)
-            self._conclude(record)
+            record.end(state, code, text)
+            self.conclude(record)
         else:
             record.cancel(state, code, text)
 
     # -- readers
 
+    def _reads(self, subscription: Subscription) -> None:
+        if subscription.topic in self.kinds:
+            self.notes.reads(subscription)
+
+    def tell_end(self, record: JobRecord) -> None:
+        """Its end is safe: tell its readers, and note that, in one step."""
+        if self.subscriptions.is_read(record.spec.name):
+            self.subscriptions.ended(record.spec.name, record, record.id)
+            self.notes.change(record, told=True)
+
     def _changed(self, record: JobRecord) -> None:
-        topic = record.spec.name
-        self.subscriptions.changed(topic, record, record.id, at_once=record.is_over)
+        if not record.is_over:
+            self.subscriptions.changed(record.spec.name, record, record.id)
 
     def _reported(self, record: JobRecord) -> None:
         """A job has said something. From any thread."""

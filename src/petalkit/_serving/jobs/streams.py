@@ -26,7 +26,7 @@ from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..sending.responses import Responses
 from .messages import Readers, publish_command
-from .outcomes import Outcome
+from .method import Outcome
 from .subscriptions import Subscription
 from .tasks import Tasks
 
@@ -227,6 +227,9 @@ class Streams:
         self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
     ) -> None:
         """See `Beside`: none waits."""
+
+    def stop_begins(self) -> None:
+        """See `Beside`: they are read until the end."""
 
     def group_is_free(self) -> None:
         """See `Beside`: none is in a group."""

@@ -101,6 +101,9 @@ class Subscriptions:
         # Whether readers of a topic are kept whatever their age: a job that runs for hours tells
         # them its end.
         self.is_kept: Callable[[str], bool] = lambda _: False
+        # Called with one that has come or is renewed, and with one that is gone.
+        self.on_reads: Callable[[Subscription], object] = lambda _: None
+        self.on_gone: Callable[[Subscription], object] = lambda _: None
         # Called with a topic that has no readers any more.
         self.on_unread: Callable[[str], object] = lambda _: None
 
@@ -125,6 +128,7 @@ class Subscriptions:
             for turn in known.turns.values():
                 if turn.at is not None:
                     self._put_down(turn, max(known.renewed_at, turn.earliest))
+            self.on_reads(known)
             return known
         self.forget_old(subscription.renewed_at)
         if self._count >= self._most:
@@ -132,6 +136,7 @@ class Subscriptions:
         readers = self._of.setdefault(subscription.topic, {})
         readers[subscription.stream_id] = subscription
         self._count += 1
+        self.on_reads(subscription)
         return subscription
 
     def remove(self, topic: str, stream_id: str | None = None) -> int:
@@ -139,7 +144,9 @@ class Subscriptions:
         readers = self._of.get(topic, {})
         gone = list(readers) if stream_id is None else [one for one in readers if one == stream_id]
         for one in gone:
-            readers.pop(one).turns.clear()
+            subscription = readers.pop(one)
+            subscription.turns.clear()
+            self.on_gone(subscription)
         self._count -= len(gone)
         if gone and not readers:
             del self._of[topic]
@@ -162,31 +169,38 @@ class Subscriptions:
 
     # -- turns
 
-    def changed(
-        self, topic: str, source: Source, job_id: str | None = None, *, at_once: bool = False
-    ) -> None:
+    def changed(self, topic: str, source: Source, job_id: str | None = None) -> None:
         """A source of a topic is not what it was.
 
         Args:
             topic: what its readers subscribe to.
             source: it.
             job_id: its own, where it is a job.
-            at_once: whatever the rates: it is the last that is said of it.
         """
-        readers = self._of.get(topic)
-        if readers is None:
+        if topic not in self._of:
             return
         now = trio.current_time()
-        for subscription in readers.values():
-            if subscription.job_id is not None and subscription.job_id != job_id:
-                continue
-            turn = subscription.turns.get(source)
-            if turn is None:
-                turn = subscription.turns[source] = _Turn(subscription, source)
-            if at_once:
-                self._put_down(turn, now)
-            elif turn.at is None:
+        for turn in self._turns_of(topic, source, job_id):
+            if turn.at is None:
                 self._put_down(turn, max(now, turn.earliest))
+
+    def ended(self, topic: str, source: Source, job_id: str | None = None) -> None:
+        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done."""
+        now = trio.current_time()
+        for turn in self._turns_of(topic, source, job_id):
+            if source.tell(turn.subscription):
+                del turn.subscription.turns[source]
+            else:
+                turn.last = now
+                self._put_down(turn, turn.earliest)
+
+    def _turns_of(self, topic: str, source: Source, job_id: str | None) -> Iterator[_Turn]:
+        for subscription in list(self._of.get(topic, {}).values()):
+            if subscription.job_id is None or subscription.job_id == job_id:
+                turn = subscription.turns.get(source)
+                if turn is None:
+                    turn = subscription.turns[source] = _Turn(subscription, source)
+                yield turn
 
     def _put_down(self, turn: _Turn, at: float) -> None:
         turn.at = at

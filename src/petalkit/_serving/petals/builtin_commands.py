@@ -17,7 +17,7 @@ from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandTable
 from ..._values.statistics import Statistics
 from ..._values.version import __version__
-from ..jobs.cancelling import Cancelling
+from ..jobs.commands.cancelling import Cancelling
 
 
 class BuiltinPetal(Petal):

@@ -6,13 +6,13 @@ from typing import Any
 
 import trio
 
-from ..._values.errors import CommandError, ErrorCode
-from ..dispatch.dispatcher import Dispatcher
-from ..dispatch.execution import Execution
-from ..ledger.contract import Ledger
-from .commands import UNKNOWN_JOB
-from .messages import job_fields
-from .running import Jobs
+from ...._values.errors import CommandError, ErrorCode
+from ...dispatch.dispatcher import Dispatcher
+from ...dispatch.execution import Execution
+from ...ledger.contract import Ledger
+from ..messages import job_fields
+from ..running import Jobs
+from .of_jobs import UNKNOWN_JOB
 
 UNKNOWN_MESSAGE_ID = "UNKNOWN_MESSAGE_ID"
 BY_COMMAND = "it was cancelled by petalkit/cancel"

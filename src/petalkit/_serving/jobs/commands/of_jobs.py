@@ -13,9 +13,9 @@ import attrs
 import msgspec
 import trio
 
-from ..._authoring.context import CommandContext
-from ..._authoring.declared import CommandOptions
-from ..._authoring.jobs.options import (
+from ...._authoring.context import CommandContext
+from ...._authoring.declared import CommandOptions
+from ...._authoring.jobs.options import (
     CANCEL,
     RESULT,
     STATUS,
@@ -23,26 +23,22 @@ from ..._authoring.jobs.options import (
     UNSUBSCRIBE,
     check_job,
 )
-from ..._authoring.jobs.stream import RATE_MAX, check_stream
-from ..._authoring.petal import Petal
-from ..._authoring.registry import CommandSpec, make_spec
-from ..._authoring.returning import NOT_DECLARED
-from ..._authoring.unknown_keys import UnknownKeysRule
-from ..._values.errors import CommandError, ErrorCode, RegistrationError
-from .kind import JobKind
-from .messages import ended_fields, job_fields
-from .record import JobRecord, JobSpec
-from .running import Jobs
-from .streams import Stream, Streams, StreamSpec
-from .subscriptions import Subscription, Subscriptions, TooManySubscriptions
+from ...._authoring.jobs.stream import RATE_MAX
+from ...._authoring.petal import Petal
+from ...._authoring.registry import CommandSpec, make_spec
+from ...._authoring.returning import NOT_DECLARED
+from ...._authoring.unknown_keys import UnknownKeysRule
+from ...._values.errors import CommandError, ErrorCode
+from ..kind import JobKind
+from ..messages import ended_fields, job_fields
+from ..record import JobRecord, JobSpec
+from ..running import Jobs
+from ..subscriptions import Subscription
+from .common import RATE, StreamId, add_reader, make_command, refuser
 
 UNKNOWN_JOB = "UNKNOWN_JOB"
-RATE = 10.0  # messages per second, unless the reader says another
 
-StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=RATE_MAX)]
-AnyRate = Annotated[float, msgspec.Meta(gt=0)]
-UNSUBSCRIBE_ALL = "unsubscribe_all"
 
 
 def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterator[JobSpec]:
@@ -61,28 +57,8 @@ def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterato
                 check_result=options.check_result,
             )
             spec = make_spec(petal, as_command, method, unknown_keys=unknown_keys, is_job=True)
-            check_job(options, _refuser(spec))
+            check_job(options, refuser(spec))
             yield JobSpec(options=options, method=spec)
-
-
-def stream_specs(petals: Sequence[Petal]) -> Iterator[StreamSpec]:
-    """The streams of these petals.
-
-    Raises:
-        RegistrationError: one cannot be served.
-    """
-    for petal in petals:
-        for options, method in petal.__petalkit_streams__():
-            spec = make_spec(petal, CommandOptions(name=options.name), method, is_stream=True)
-            check_stream(options, method, _refuser(spec))
-            yield StreamSpec(options=options, method=spec)
-
-
-def _refuser(spec: CommandSpec) -> Callable[..., RegistrationError]:
-    def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
-        return RegistrationError(reason, petal=spec.petal, method=spec.method, parameter=parameter)
-
-    return refuse
 
 
 def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
@@ -91,71 +67,7 @@ def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
         if kind.spec.method.petal == petal.name:
             yield _start(kind, jobs)
             for verb, handler in _Commands(kind, jobs).by_verb():
-                yield _make(petal, kind.options.beside(verb), handler, urgent=verb == CANCEL)
-
-
-def stream_commands(petal: Petal, streams: Streams) -> Iterator[CommandSpec]:
-    """The commands of a petal's streams."""
-    own = [one for one in streams.streams.values() if one.spec.method.petal == petal.name]
-    for stream in own:
-        handlers = _StreamCommands(stream, streams)
-        yield _make(petal, stream.spec.options.beside(SUBSCRIBE), handlers.subscribe)
-        yield _make(petal, stream.spec.options.beside(UNSUBSCRIBE), handlers.unsubscribe)
-    if own:
-        yield _make(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams))
-
-
-def _unsubscriber(own: Sequence[Stream], streams: Streams) -> Any:
-    async def unsubscribe_all(subscribed_stream_id: StreamId | None = None) -> dict[str, Any]:
-        subscriptions = streams.readers.subscriptions
-        gone = sum(subscriptions.remove(one.spec.name, subscribed_stream_id) for one in own)
-        return {"unsubscribed": gone}
-
-    return unsubscribe_all
-
-
-class _StreamCommands:
-    """The handlers of a stream."""
-
-    def __init__(self, stream: Stream, streams: Streams) -> None:
-        self._stream = stream
-        self._streams = streams
-        self._name = stream.spec.name
-
-    async def subscribe(
-        self,
-        context: CommandContext,
-        subscribed_stream_id: StreamId,
-        data_rate_hz: AnyRate = RATE,
-    ) -> dict[str, Any]:
-        """Get its values, at most so many a second; again to renew, or for another rate."""
-        rate = min(data_rate_hz, self._stream.spec.options.max_rate)
-        _add(
-            self._streams.readers.subscriptions,
-            Subscription(
-                self._name, subscribed_stream_id, rate, context.identity, trio.current_time()
-            ),
-        )
-        self._streams.read(self._stream, context.command, context.identity)
-        return {"published_stream_id": subscribed_stream_id, "data_rate_hz": rate}
-
-    async def unsubscribe(self, subscribed_stream_id: StreamId) -> dict[str, Any]:
-        """Get them no more."""
-        gone = self._streams.readers.subscriptions.remove(self._name, subscribed_stream_id)
-        return {"published_stream_id": subscribed_stream_id, "unsubscribed": bool(gone)}
-
-
-def _add(subscriptions: Subscriptions, subscription: Subscription) -> None:
-    """One more reader.
-
-    Raises:
-        CommandError: there are too many.
-    """
-    try:
-        subscriptions.add(subscription)
-    except TooManySubscriptions:
-        text = f"there are {len(subscriptions)} subscriptions, and that is all"
-        raise CommandError(ErrorCode.BUSY, text, retryable=True) from None
+                yield make_command(petal, kind.options.beside(verb), handler, urgent=verb == CANCEL)
 
 
 def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
@@ -178,11 +90,6 @@ def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
         thread=False,
         timeout=start_options.timeout,
     )
-
-
-def _make(petal: Petal, name: str, handler: Any, *, urgent: bool = False) -> CommandSpec:
-    command = CommandOptions(name=name, urgent=urgent, journal=False, timeout=5.0)
-    return make_spec(petal, command, handler)
 
 
 class _Commands:
@@ -211,7 +118,7 @@ class _Commands:
         """Be told how jobs of this kind go on, at most so often; again to renew, or change."""
         if job_id is not None:
             self._find(job_id)
-        _add(
+        add_reader(
             self._jobs.subscriptions,
             Subscription(
                 self._name,
