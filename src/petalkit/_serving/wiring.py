@@ -153,7 +153,7 @@ def put_together(
     jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
     streams = Streams(stream_specs(petals), *long_work)
     dispatcher.beside.append(JobsBeside(jobs))
-    job_recovery = JobRecovery(jobs, petals, settings.startup_timeout)
+    job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     for petal in petals:
         for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):

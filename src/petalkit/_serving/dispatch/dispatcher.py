@@ -35,6 +35,7 @@ from .left_open import close_nurseries, innermost, tell_left_open
 from .queue import Backlog
 from .redelivered import SafeUrgent, wait_acknowledged
 from .scheduler import Scheduler
+from .second_phase import SecondPhases
 
 logger = logging.getLogger("petalkit.dispatcher")
 
@@ -117,6 +118,8 @@ class Dispatcher:
         self._scheduler = Scheduler(self.backlog, self._admit, ledger)
         self._scheduler.on_ready = self._pass_on
         self._scheduler.acknowledge = self._acknowledge_first
+        self.phases = SecondPhases(settings, ledger, answers, finalization)
+        self._accept_command = self.phases.accept
         self._safe_urgent = SafeUrgent(settings.urgent_redelivery_wait)
 
     # -- petals that are not ready at once
@@ -387,6 +390,7 @@ class Dispatcher:
                 scope.deadline = deadline = latest
             execution.deadline = deadline
             execution.scope = scope
+            execution.accept = self._accept_command
             log_scope.set(execution)
             before = contextvars.copy_context()
             answer = await call_handler(
@@ -418,6 +422,7 @@ class Dispatcher:
                     execution.entered = False
                     self._end_cancelled(execution)
                     return
+                execution.accept = self._accept_command
                 scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
                 log_scope.set(execution)
                 answer = await call_handler(
@@ -434,7 +439,7 @@ class Dispatcher:
             task = trio.lowlevel.current_task()
             if task.child_nurseries:
                 await close_nurseries(task)
-        if not execution.finished:
+        if execution.goes_on or not execution.finished:
             self._end_cancelled(execution)
 
     async def _may_be_called(self, execution: Execution) -> bool:
@@ -457,7 +462,11 @@ class Dispatcher:
     def _end(self, execution: Execution, answer: Answer, now: float) -> None:
         execution.scope = None
         try:
-            self._finalization.finish(execution, *answer, now)
+            if execution.goes_on:
+                self.phases.finish(execution, *answer)
+                self._finalization.tell_progress()
+            else:
+                self._finalization.finish(execution, *answer, now)
         finally:  # whatever goes wrong with an answer, its slot is free
             if not execution.in_thread:
                 self._leave(execution)
@@ -591,7 +600,8 @@ class Dispatcher:
     def is_quiet(self, *, petal: str | None = None) -> bool:
         """Whether every started command (of a petal) has its answer."""
         return all(
-            execution.finished or petal not in (None, execution.spec.petal)
+            (execution.finished and not execution.goes_on)
+            or petal not in (None, execution.spec.petal)
             for execution in self._running
         ) and all(one.is_quiet(petal) for one in self.beside)
 
@@ -624,8 +634,11 @@ class Dispatcher:
 
     def answer_stuck(self) -> list[str]:
         """Answer for handlers that do not end although they are cancelled; their names."""
-        stuck = [execution for execution in self._running if not execution.finished]
+        stuck = [one for one in self._running if one.goes_on or not one.finished]
         for execution in stuck:
+            if execution.goes_on:
+                self._end_cancelled(execution)
+                continue
             self._finalization.finish(
                 execution,
                 self._answers.failure(

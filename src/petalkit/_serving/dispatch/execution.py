@@ -6,13 +6,13 @@ import itertools
 import logging
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import trio
 
-from ..._authoring.context import CommandContext, NotServed
+from ..._authoring.context import CommandContext, NotServed, bind_accept
 from ..._authoring.registry import CommandSpec
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
@@ -23,6 +23,9 @@ from ..failures import shortened
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
+
+
+Accept: TypeAlias = "Callable[[Execution, Mapping[str, Any]], Awaitable[None]]"
 
 
 class PetalState:
@@ -96,6 +99,10 @@ class Execution(msgspec.Struct, eq=False):
     deadline: float = math.inf
     cancelled_as: tuple[ErrorCode, str] | None = None
     reason: str | None = None  # why it was not done, for the log: never values of its sender's
+    goes_on: bool = False  # it has its first answer, and another follows: see `second_phase`
+    note: int | None = None  # in the ledger, of that
+    second_replies: tuple[Reply, ...] = ()  # where else that is to be said
+    accept: Accept | None = None  # gives it its first answer
     ignored: tuple[Problem, ...] = ()  # keys of its data that nobody declared, by its binder
 
     def set_wishes(self, wishes: Wishes) -> None:
@@ -107,14 +114,18 @@ class Execution(msgspec.Struct, eq=False):
 
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
-        if self.cancelled_as is None and not self.finished:
+        if self.cancelled_as is None and (self.goes_on or not self.finished):
             self.cancelled_as = (code, text)
             if self.scope is not None:
                 self.scope.cancel()
 
     def context(self) -> CommandContext:
         """What a handler gets that asks for its context."""
-        return CommandContext(self.command, self.identity, self.spec.petal, self.deadline)
+        context = CommandContext(self.command, self.identity, self.spec.petal, self.deadline)
+        accept = self.accept
+        if accept is not None:
+            bind_accept(context, lambda fields: accept(self, fields))
+        return context
 
     def log_fields(self) -> dict[str, Any]:
         """What log records say of this command; `elapsed` is seconds since it was accepted."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._authoring.registry import CommandSpec
-from ..._values.codec import encode_json
 from ..._values.errors import CommandError, ErrorCode
 from ..._values.job_states import JobState
 from ..._values.settings.settings import Settings
@@ -116,24 +115,12 @@ class Readers:
         """
         fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
         return self._outbox.put_event_nowait(
-            self._envelope(command, self.make_id(), fields),
+            self._dialect.for_web(command, self.make_id(), self._timestamps(), fields),
             qos=1 if last else 0,
             identity=subscription.identity,
             name=self._topic,
             durable=last,
             latest=f"{subscription.topic} {subscription.stream_id} {of}",
-        )
-
-    def _envelope(self, command: str, message_id: str, arguments: Mapping[str, Any]) -> bytes:
-        return encode_json(
-            {
-                "messageId": message_id,
-                "command": command,
-                "timestamp": self._timestamps(),
-                "waitResponse": False,
-                "deviceId": self._dialect.device_id,
-                self._dialect.arguments: arguments,
-            }
         )
 
 

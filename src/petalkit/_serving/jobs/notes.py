@@ -19,6 +19,7 @@ from ..._values.errors import ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
 from ..dispatch.execution import Execution
+from ..dispatch.second_phase import SecondNote
 from ..ledger.contract import Ledger
 from .record import JobRecord
 from .subscriptions import Subscription
@@ -74,10 +75,10 @@ class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
     job_id: str | None = None
 
 
-Note: TypeAlias = JobNote | ReaderNote
+Note: TypeAlias = JobNote | ReaderNote | SecondNote
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode: Callable[[bytes], Note] = msgspec.msgpack.Decoder(JobNote | ReaderNote).decode
+_decode: Callable[[bytes], Note] = msgspec.msgpack.Decoder(JobNote | ReaderNote | SecondNote).decode
 
 
 class Notes:

@@ -17,6 +17,7 @@ from ..._authoring.jobs.handle import InterruptedJob
 from ..._authoring.petal import Petal
 from ..._values.errors import ErrorCode, PayloadError
 from ..._values.job_states import JobState
+from ..dispatch.second_phase import SecondNote, SecondPhases
 from ..failures import showable
 from .kind import JobKind
 from .notes import JobNote, ReaderNote, command_of
@@ -31,12 +32,16 @@ class JobRecovery:
 
     Args:
         jobs: of this run.
+        phases: says of commands that were answered before they ended that they are interrupted.
         petals: that are served.
         limit: seconds that a petal may take to put right what was interrupted.
     """
 
-    def __init__(self, jobs: Jobs, petals: Sequence[Petal], limit: float) -> None:
+    def __init__(
+        self, jobs: Jobs, phases: SecondPhases, petals: Sequence[Petal], limit: float
+    ) -> None:
         self._jobs = jobs
+        self._phases = phases
         self._petals = {petal.name: petal for petal in petals}
         self._limit = limit
 
@@ -50,6 +55,9 @@ class JobRecovery:
         jobs, notes = self._jobs, self._jobs.notes
         interrupted: list[tuple[JobRecord, JobNote]] = []
         for number, note in notes.read(found):
+            if isinstance(note, SecondNote):
+                self._phases.interrupted(number, note)
+                continue
             kind = jobs.kinds.get(note.name)
             if kind is None:
                 logger.warning("nobody serves the job %r of an earlier run any more", note.name)
