@@ -198,31 +198,6 @@ class Dialect(abc.ABC):
     def event(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """An event or a debug message, as it is sent."""
 
-    def for_web(
-        self, command: str, message_id: str | None, timestamp: str, arguments: Mapping[str, Any]
-    ) -> bytes:
-        """A message for web clients that looks like a command: they have one reader for both.
-
-        Args:
-            command: what it is about.
-            message_id: of it, or of the command that it belongs to.
-            timestamp: now, as on the wire.
-            arguments: under the name that this dialect's callers use.
-
-        Raises:
-            PayloadError: JSON cannot say them.
-        """
-        return encode_json(
-            {
-                "messageId": NO_MESSAGE_ID if message_id is None else message_id,
-                "command": command,
-                "timestamp": timestamp,
-                "waitResponse": False,
-                "deviceId": self.device_id,
-                self.arguments: arguments,
-            }
-        )
-
 
 class _Guide(Dialect):
     """The integration guide's."""

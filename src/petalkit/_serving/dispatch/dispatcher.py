@@ -618,6 +618,13 @@ class Dispatcher:
         for one in self.beside:
             one.cancel_running(code, text, which)
 
+    def going_on(self, message_id: str) -> Execution | None:
+        """The command of that ID that has its first answer, and has not ended."""
+        return next(
+            (one for one in self._running if one.goes_on and one.command.message_id == message_id),
+            None,
+        )
+
     def cancel_command(self, execution: Execution, code: ErrorCode, text: str) -> None:
         """End one: at once if it waits, else as soon as its handler has ended."""
         for one in self.backlog.take(lambda other: other is execution):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from ..._values.codec import NO_MESSAGE_ID, encode_json
+from ..._values.envelopes.for_web import for_web
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity, Message
 from ..._values.settings.settings import Settings
@@ -119,8 +121,15 @@ class SecondPhases:
         fields: dict[str, Any] = msgspec.json.decode(response)
         for one in ("messageId", "timestamp", "deviceId", "phase"):
             fields.pop(one, None)
-        responses = self._responses
-        return responses.dialect.for_web(f"/{name}", message_id, responses.timestamps(), fields)
+        dialect = self._responses.dialect
+        envelope = for_web(
+            f"/{name}",
+            message_id or NO_MESSAGE_ID,
+            self._responses.timestamps(),
+            dialect.device_id,
+            (dialect.arguments, fields),
+        )
+        return encode_json(envelope)
 
     def _put(self, message: Message, *, recorded: bool) -> None:
         left = self._settings.response_expiry

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._authoring.registry import CommandSpec
+from ..._values.codec import encode_json
+from ..._values.envelopes.for_web import for_web
 from ..._values.errors import CommandError, ErrorCode
 from ..._values.job_states import JobState
 from ..._values.settings.settings import Settings
@@ -115,7 +117,15 @@ class Readers:
         """
         fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
         return self._outbox.put_event_nowait(
-            self._dialect.for_web(command, self.make_id(), self._timestamps(), fields),
+            encode_json(
+                for_web(
+                    command,
+                    self.make_id(),
+                    self._timestamps(),
+                    self._dialect.device_id,
+                    (self._dialect.arguments, fields),
+                )
+            ),
             qos=1 if last else 0,
             identity=subscription.identity,
             name=self._topic,

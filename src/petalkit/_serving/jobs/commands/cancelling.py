@@ -51,11 +51,13 @@ class Cancelling:
             self._jobs.cancel(record)
             return {"command": record.spec.name, **job_fields(record)}
         assert message_id is not None
-        found = self._ledger.find(message_id, trio.current_time())
+        found = self._dispatcher.going_on(message_id) or self._ledger.find(
+            message_id, trio.current_time()
+        )
         if found is None:
             raise CommandError(UNKNOWN_MESSAGE_ID, f"there is no command {message_id!r}")
         if not isinstance(found, Execution):
             return {"cancelled": False, "state": "finished"}
         self._dispatcher.cancel_command(found, ErrorCode.CANCELLED, BY_COMMAND)
-        state = "cancelled" if found.finished else "cancelling"
+        state = "cancelled" if found.finished and not found.goes_on else "cancelling"
         return {"cancelled": True, "command": found.spec.name, "state": state}
