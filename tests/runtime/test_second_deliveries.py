@@ -323,11 +323,11 @@ async def test_a_command_that_is_too_large_is_answered_on_its_response_topic(
             bytes(1_400_000),
             qos=QOS[1],
             packet_id=7,
-            response_topic=f"{BASE}/answers",
+            response_topic=f"{BASE}/response/7",
             correlation_data=b"c",
         )
         await broker.send(big.write())
-        (answer,) = broker.said("answers")
+        (answer,) = broker.said("response/7")
         assert answer["error_code"] == "TOO_LARGE"
         assert broker.said("debug") == []
 

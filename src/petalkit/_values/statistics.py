@@ -111,7 +111,8 @@ class Statistics:
     """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
     clock was not set: see `clock_unset`."""
     response_topics_refused: int
-    """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
+    """Response Topics (MQTT 5) on which nothing is published: a device's, the broker's, or not
+    among `reply_topics`."""
     acks_unsent: int
     """Receipts (`waitAck`) for which there was no place in the outbox, or which were too large."""
     unencodable: int
