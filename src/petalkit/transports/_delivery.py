@@ -45,16 +45,17 @@ class Delivery:
         payload: its bytes.
         qos: as it was delivered, 0 or 1.
         retain: True for a message that the broker had kept from before the subscription.
-        dup: it may have been delivered before: the broker says so, or whoever reads it knows that
-            this broker does not.
+        dup: the broker says that it may have been delivered before. Not every broker does, and one
+            says so of a first delivery.
+        replayed: an earlier process may have had it; set by whoever reads it, where nobody says so.
         properties: of MQTT 5; None when the message had none.
         fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
             it cannot be read. To be acknowledged like any other. None for all good messages.
     """
 
     __slots__ = (
-        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos", "retain",
-        "topic",
+        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos",
+        "replayed", "retain", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Delivery:
         self.qos = qos
         self.retain = retain
         self.dup = dup
+        self.replayed = False
         self.properties = properties
         self.fault = fault
         self._window = window
