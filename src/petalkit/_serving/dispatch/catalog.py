@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ..._authoring.context import NotServed
 from ..._authoring.registry import CommandTable
 from ..._values.settings.settings import AnswerUnknown
+
+logger = logging.getLogger("petalkit.answers")
 
 
 class Catalog:
@@ -32,9 +35,15 @@ class Catalog:
 
         Then that answers, and no failure of ours is to stand beside it.
         """
-        if self._rule == "all" or self._is_under_own_prefix(name):
+        if self._rule == "all":
             return False
-        spec = self.table.lookup(name)
+        try:
+            if self._is_under_own_prefix(name):
+                return False
+            spec = self.table.lookup(name)
+        except Exception:  # a petal's own code may be asked; others are not to pay for it
+            logger.exception("nobody can say who serves %r", name)
+            return False  # two answers are better than none
         return spec is None or spec.guessed
 
     def _is_under_own_prefix(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
 import trio
@@ -25,6 +26,8 @@ from .journal.forms import as_accepted, command_extras, expiry_of
 from .journal.records import FINISHED, Finished, Forgotten, Found, Started, Wanted
 from .journal.write_ahead import Journal
 from .owed_messages import RecordedMessages
+
+logger = logging.getLogger("petalkit.journal")
 
 
 class DiskLedger(Ledger[E]):
@@ -204,7 +207,10 @@ class DiskLedger(Ledger[E]):
             unwritten = self._unwritten.get(number)
             if unwritten is not None:
                 unwritten[0].owed = None  # they are in no journal either
-                self._finished(number)
+                try:
+                    self._finished(number)
+                except Exception:  # our bug; the other commands are not to pay for it
+                    logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
 
     # -- life
