@@ -24,6 +24,10 @@ from petalkit.transports.sidecar._callback.server import CallbackServer
 pytestmark = pytest.mark.trio
 
 LIMIT = 10.0  # seconds of real time, against a hang
+HEAD = (
+    b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: localhost\r\n"
+    b"content-type: application/json\r\n"
+)
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -113,7 +117,7 @@ async def test_a_body_that_is_refused_while_it_comes_gives_its_place_back(
 ) -> None:
     server = CallbackServer(1)
     app = CallbackApp(Settings(transport="sidecar", payload_max=128), server.is_crowded)
-    head = b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    head = HEAD
     if length:
         body = head + b"content-length: 2000000\r\n\r\n" + b"x" * 2_000_000
     else:
@@ -132,7 +136,6 @@ async def test_a_body_that_is_refused_while_it_comes_gives_its_place_back(
         assert app.refused == {"too large": 2}
 
 
-HEAD = b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 HALF = {
     "body": HEAD + b"content-length: 100\r\n\r\n{",
     "chunks": HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
