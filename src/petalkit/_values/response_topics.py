@@ -105,7 +105,7 @@ class ResponseTopics:
         # To RabbitMQ a dot is a slash: who subscribes to the one gets the other.
         forms = (topic, topic.replace(".", "/")) if "." in topic else (topic,)
         if any(self._device.match(one) for one in forms):
-            if not self._is_own_response(topic, identity):
+            if not self._is_own_response(topic, forms, identity):
                 return f"{shown} is in the tree of a device, where only that device says something"
         elif identity is not None and any(self._is_anothers(one, identity) for one in forms):
             return f"{shown} is another organization's, and no filter of reply_topics names it"
@@ -113,10 +113,12 @@ class ResponseTopics:
             return f"{shown} is not among reply_topics"
         return None
 
-    def _is_own_response(self, topic: str, identity: Identity | None) -> bool:
+    def _is_own_response(
+        self, topic: str, forms: tuple[str, ...], identity: Identity | None
+    ) -> bool:
         """Whether it is this device's `response`, or below it, and nothing else is said there."""
         if identity is None:
-            return self._some_response.match(topic) is not None
+            return all(self._some_response.match(one) for one in forms)
         base = f"{identity.base_topic}/"
         name = topic[len(base) :]
         if not (topic.startswith(base) and f"{name}/".startswith(f"{self._response}/")):
