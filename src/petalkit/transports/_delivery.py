@@ -115,6 +115,12 @@ class Delivery:
             self._acked = False
         return held
 
+    @property
+    def comes_again(self) -> bool:
+        """Whether its link is gone, and its acknowledgement never left: a kept session has it."""
+        window = self._window
+        return window is not None and window.is_closed and self.packet_id in window.unsent
+
     def when_left(self, then: Callable[[], object]) -> None:
         """Call `then` when its acknowledgement has left, or the link is gone; see `AckWindow`.
 
@@ -171,6 +177,11 @@ class AckWindow:
         self._leaving: list[Callable[[], object]] = []
         self.ready = False
         self.unsent: frozenset[int] = frozenset()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its link is gone."""
+        return self._on_ready is _nobody
 
     def __len__(self) -> int:
         return len(self._pending)
