@@ -160,3 +160,17 @@ def test_a_refused_one_is_counted_and_no_reply() -> None:
     assert reply is not None
     assert reply.is_usual
     assert (why, counters.response_topics_refused) == (None, 1)
+
+
+def test_what_is_remembered_is_of_one_identity_and_bounded() -> None:
+    topics = ResponseTopics(Settings(), Counters())
+    first, second = Identity("acme", "D-1"), Identity("acme", "D-2")
+    mine = Properties(response_topic=f"{ME}/response")
+    for _ in range(2):
+        assert topics.reply(mine, first)[0] is not None
+        assert topics.reply(mine, second)[0] is None
+    for number in range(1000):
+        reply, _ = topics.reply(Properties(response_topic=f"rr/{number}"), first)
+        assert reply is not None
+        assert not reply.is_usual
+    assert len(topics._known) <= 256

@@ -26,6 +26,7 @@ from .topics import TopicError, TopicFilter, check_topic
 CONTENT_TYPE = "application/json"
 TOPIC_MAX = 255  # bytes: RabbitMQ takes no longer one, AWS IoT Core one byte more
 LEVELS_MAX = 128  # EMQX takes no more, and mosquitto ends the connection over more than 200
+_KNOWN_MAX = 256  # topics of which it is remembered that they may be answered
 _SHOWN = 100  # characters of a topic, in a text for people
 
 
@@ -55,6 +56,9 @@ class ResponseTopics:
         self._longest = settings.properties_max
         self._expiry = whole_seconds(settings.response_expiry)
         self._counters = counters
+        # A caller mostly names the same one again: whether it is the usual one.
+        self._known: dict[str, bool] = {}
+        self._known_of: Identity | None = None
 
     def reply(self, properties: Properties, identity: Identity) -> tuple[Reply | None, str | None]:
         """Where these properties ask for an answer, or why none is given there.
@@ -67,20 +71,28 @@ class ResponseTopics:
         if topic is None:
             return None, None
         if properties.size > self._longest:
-            reason: str | None = (
-                f"properties of {properties.size} bytes are more than {self._longest}"
-            )
-        else:
-            reason = self.objection(topic, identity)
-        if reason is not None:
             self._counters.response_topics_refused += 1
-            return None, reason
+            return None, f"properties of {properties.size} bytes are more than {self._longest}"
+        is_usual = self._known.get(topic) if identity is self._known_of else None
+        if is_usual is None:
+            reason = self.objection(topic, identity)
+            if reason is not None:
+                self._counters.response_topics_refused += 1
+                return None, reason
+            is_usual = self._remember(topic, identity)
         answer = Properties(
             correlation_data=properties.correlation_data,
             message_expiry=self._expiry,
             content_type=CONTENT_TYPE,
         )
-        return Reply(topic, answer, topic == identity.topic(self._response)), None
+        return Reply(topic, answer, is_usual), None
+
+    def _remember(self, topic: str, identity: Identity) -> bool:
+        if identity is not self._known_of or len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+            self._known_of = identity
+        is_usual = self._known[topic] = topic == identity.topic(self._response)
+        return is_usual
 
     def objection(self, topic: str, identity: Identity | None) -> str | None:
         """Why no answer goes to a topic; None when one may.
@@ -90,7 +102,8 @@ class ResponseTopics:
             identity: under which the command came; None where that is not known any more. Then it
                 was allowed once, perhaps by other settings.
         """
-        if len(topic.encode(errors="replace")) > TOPIC_MAX or topic.count("/") >= LEVELS_MAX:
+        size = len(topic) if topic.isascii() else len(topic.encode(errors="replace"))
+        if size > TOPIC_MAX or topic.count("/") >= LEVELS_MAX:
             return (
                 f"{topic[:_SHOWN]!r}... has more than {TOPIC_MAX} bytes or {LEVELS_MAX} levels, "
                 "and not every broker takes that"
