@@ -4,6 +4,7 @@
     errors        the exception tree, and the error codes of the wire
     clocks        wall clocks, and whether one can be right
     topics        topics, topic filters and identity segments, checked at birth
+    near          the known name that a misspelt one may have meant
     files         opening files that somebody names, without waiting
     version       the version of this package
     structuring   one converter per petal, over types/

@@ -32,7 +32,7 @@ from .models.pydantic import is_of_pydantic, pydantic_node
 from .node import ANY_KIND, OBJECT, CannotBuild, Node, unfinished
 from .results import is_array_like, is_written
 from .scalars.nodes import SCALARS, anything
-from .unions import union, with_constraints
+from .unions import Tried, union, with_constraints
 
 HookOf = Callable[[Any], Callable[[Any, Any], Any] | None]
 HINT = "register a hook on the petal's converter"
@@ -57,6 +57,7 @@ class Types:
         self._closed = closed
         self._results = results
         self.extra = ExtraKeys()
+        self._tried = Tried()
         self._models: dict[Any, Node] = {}
 
     def node(self, annotation: Any) -> Node:
@@ -109,7 +110,7 @@ class Types:
             return self._annotated(arguments[0], arguments[1:])
         if origin is Union or origin is types.UnionType:
             members = [self._below("", one) for one in arguments]
-            return union(members, type_name(annotation), read=not self._results)
+            return union(members, type_name(annotation), self._tried, read=not self._results)
         if origin is Literal or getattr(origin, "_name", None) == "Literal":
             return literal(annotation)
         name = getattr(origin, "_name", None) or getattr(origin, "__name__", "")
@@ -122,7 +123,7 @@ class Types:
     def _annotated(self, inner: Any, metadata: tuple[Any, ...]) -> Node:
         node = self._node(inner)
         found: list[Constraint] = [each for one in metadata for each in constraints_of(one)]
-        return with_constraints(node, found)
+        return with_constraints(node, found, self._tried)
 
     def _class(self, annotation: Any) -> Node:
         cls = plain_class(annotation)
@@ -217,7 +218,9 @@ class Types:
         if field.validator is not None:
             # One that does not fit, the model asks all the same, when it is made.
             with contextlib.suppress(CannotBuild):
-                node = with_constraints(node, of_validator(field.validator) or [])
+                node = with_constraints(
+                    node, of_validator(field.validator) or [], self._tried
+                )
         problem = None if self._results else default_problem(node, field.default)
         if problem is not None:
             raise CannotBuild(problem, f".{field.wire}")

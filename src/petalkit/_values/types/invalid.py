@@ -44,10 +44,14 @@ class Invalid(ValueError):
         super().__init__(message)
         self.problems: list[Problem] = [Problem("", message, message if log is None else log)]
 
+    def __str__(self) -> str:
+        # Made when it is asked for: one is raised for each level around a wrong value.
+        return "; ".join(f"{one.path} {one.message}".strip() for one in self.problems)
+
     @classmethod
     def of(cls, problems: list[Problem]) -> Invalid:
         """Several problems as one error."""
-        error = cls("; ".join(f"{one.path} {one.message}".strip() for one in problems))
+        error = cls("")
         error.problems = problems
         return error
 

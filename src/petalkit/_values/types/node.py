@@ -91,6 +91,8 @@ class Node:
         tags: of a model: field to the texts or numbers that it alone may hold there.
         greedy: takes nearly all of its kind, so that in a union others are asked before it.
         hashable: whether it may be a key or an element of a set.
+        holds_models: whether there are models in it, whose keys can be looked at; None until it is
+            asked.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Node:
     tags: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
     greedy: bool = False
     hashable: bool = True
+    holds_models: bool | None = None
 
     def call(self) -> Structure:
         """Its closure, also where it is not made yet, as in a type that contains itself."""

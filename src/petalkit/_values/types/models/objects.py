@@ -7,7 +7,6 @@ that raises, and does not say whose it was; so they are asked again one by one, 
 
 from __future__ import annotations
 
-import difflib
 import enum
 import inspect
 import math
@@ -17,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from ...near import near
 from ..invalid import (
     MAX_REPORTED_ERRORS,
     Invalid,
@@ -52,8 +52,7 @@ def unknown_keys(given: Mapping[str, Any], known: frozenset[str], path: str = ""
 
 def near_key(key: str, known: frozenset[str]) -> str | None:
     """The known key that a misspelt one may have meant."""
-    near = difflib.get_close_matches(key[:_MAX_NEAR], sorted(known), n=1)
-    return near[0] if near else None
+    return near(key[:_MAX_NEAR], known)
 
 
 def finish_model(
