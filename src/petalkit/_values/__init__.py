@@ -1,10 +1,10 @@
 """Values: what things are, and how they are read and written. No Trio, no input or output.
 
+    near          the known name that a misspelt one may have meant
     types/        types of handlers and models <-> JSON
     errors        the exception tree, and the error codes of the wire
     clocks        wall clocks, and whether one can be right
     topics        topics, topic filters and identity segments, checked at birth
-    near          the known name that a misspelt one may have meant
     files         opening files that somebody names, without waiting
     version       the version of this package
     structuring   one converter per petal, over types/

@@ -60,6 +60,7 @@ class NameIndex:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._reversed = sorted((name[::-1], name) for name in names)
+        self._by_end = sorted((_end_first(name), name) for name in names)
         self._last: dict[str, str] = {}
         for name in names:
             self._last.setdefault(name.rpartition("/")[2].lower(), name)
@@ -70,13 +71,20 @@ class NameIndex:
         found: list[str] = []
         place = bisect.bisect_left(self._names, word)
         found += self._names[max(0, place - _BESIDE) : place + _BESIDE]
-        place = bisect.bisect_left(self._reversed, (word[::-1], ""))
-        found += [name for _, name in self._reversed[max(0, place - _BESIDE) : place + _BESIDE]]
+        for order, key in ((self._reversed, word[::-1]), (self._by_end, _end_first(word))):
+            place = bisect.bisect_left(order, (key, ""))
+            found += [name for _, name in order[max(0, place - _BESIDE) : place + _BESIDE]]
         same = self._last.get(word.rpartition("/")[2].lower())  # under another prefix, or none
         if same is not None:
             found.append(same)
         best = max(dict.fromkeys(found), key=lambda name: _score(word, name), default=None)
         return best if best is not None and _score(word, best) >= LIKE else None
+
+
+def _end_first(name: str) -> str:
+    """Within each prefix, by how the names end."""
+    prefix, slash, own = name.rpartition("/")
+    return prefix + slash + own[::-1]
 
 
 def _score(word: str, name: str) -> float:
