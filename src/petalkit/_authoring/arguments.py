@@ -161,9 +161,7 @@ class Within:
 
 def invalid_data(problems: list[Problem]) -> PayloadError:
     """What a sender is told whose `data` does not fit, and what the log is told."""
-    problems = [
-        one._replace(path=short_path(one.path)) for one in problems[:MAX_REPORTED_ERRORS]
-    ]
+    problems = [one._replace(path=short_path(one.path)) for one in problems[:MAX_REPORTED_ERRORS]]
     errors = [{"path": f"data{path}", "message": message} for path, message, _ in problems]
     text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
     log = "; ".join(f"data{path} {reason}" for path, _, reason in problems)

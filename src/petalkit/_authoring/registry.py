@@ -71,6 +71,12 @@ class CommandTable:
             RegistrationError: its name is taken.
         """
         other = self._specs.get(spec.name)
+        if other is not None and (other.petal, other.method) == (spec.petal, spec.method):
+            raise RegistrationError(
+                f"has two @command for the name {spec.name!r}; leave one",
+                petal=spec.petal,
+                method=spec.method,
+            )
         if other is not None:
             raise RegistrationError(
                 f"the command {spec.name!r} is already served by petal {other.petal!r}, "

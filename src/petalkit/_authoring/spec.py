@@ -34,7 +34,6 @@ from .unknown_keys import UnknownKeysRule
 _NO_FIELDS: Mapping[str, Any] = {}
 
 
-
 @attrs.frozen(kw_only=True, eq=False)
 class CommandSpec:
     """One command, ready to be called."""

@@ -2,8 +2,9 @@
 
 The rule: what is long is bounded by `payload_max`, and told. It is not done in a thread, where
 Python would let it hold up the loop all the same, and commands would start out of order. Of small
-payloads nothing is measured: what takes long there (a pattern, a hook) the watchdog names. The trap:
-whoever sends such commands chooses how often, so the lines have a rate, and the counter has them all.
+payloads nothing is measured: what takes long there (a pattern, a hook) the watchdog names. The
+trap: whoever sends such commands chooses how often, so the lines have a rate, and the counter has
+them all.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ class LongSteps:
         clock: seconds; real ones, whatever Trio's clock: a blocked loop is blocked for the world.
     """
 
-    def __init__(
-        self, counters: Counters, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, counters: Counters, clock: Callable[[], float] = time.perf_counter) -> None:
         self._counters = counters
         self.clock = clock
         self._told_at: float | None = None

@@ -31,7 +31,9 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
     inner = node.call()
     # Lengths first, wherever they are written: what a pattern takes grows with the text, some even
     # as the power of it, and only a bound of that protects the event loop.
-    checks = sorted(((one.check, one) for one in constraints), key=lambda one: one[1].length is None)
+    checks = sorted(
+        ((one.check, one) for one in constraints), key=lambda one: one[1].length is None
+    )
 
     def structure(value: Any) -> Any:
         result = inner(value)

@@ -113,8 +113,8 @@ MAX_CROWD = 100  # different values of one hash, in a set or among the keys of a
 class Crowd:
     """Notices values that were chosen to have one hash, as 2**61 - 1 and its multiples have.
 
-    A set looks at all of those for each that is put in, so it would take the square of their number.
-    Hashes of texts cannot be foreseen; those of numbers, and of tuples of them, can.
+    A set looks at all of those for each that is put in, so it would take the square of their
+    number. Hashes of texts cannot be foreseen; those of numbers, and of tuples of them, can.
     """
 
     def __init__(self) -> None:

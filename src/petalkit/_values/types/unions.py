@@ -106,7 +106,9 @@ def union(members: Sequence[Node], name: str, tried: Tried, *, read: bool = True
         cls: _choose(kind, cls, flat, name) for cls, kind in _OF_PYTHON.items()
     }
     by_other = by_type[str]  # what is not out of JSON: a time of a configuration file
-    again = frozenset(cls for cls, kind in _DEEP.items() if sum(kind in one.kinds for one in flat) > 1)
+    again = frozenset(
+        cls for cls, kind in _DEEP.items() if sum(kind in one.kinds for one in flat) > 1
+    )
     this = object()
 
     def structure(value: Any) -> Any:
@@ -226,7 +228,9 @@ def _one_of_models(models: Sequence[Node], others: Sequence[Node], name: str) ->
                 raise Invalid.of([Problem(f".{tag}", *[f"is required: one of {names}"] * 2)])
         keys = value.keys()
         # The one that knows the most of the keys first, so that the first that fits is the one.
-        ordered = sorted(((-len(one.keys & keys), one) for one in models if one.keys), key=_first_of)
+        ordered = sorted(
+            ((-len(one.keys & keys), one) for one in models if one.keys), key=_first_of
+        )
         ordered += [(0, one) for one in models if not one.keys]
         misfits: list[tuple[int, int, Node, list[Problem]]] = []
         for known, one in ordered:

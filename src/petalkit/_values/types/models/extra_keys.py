@@ -68,8 +68,8 @@ def _walk(node: Node, raw: Any, made: Any, *, top: bool) -> Iterator[Extra]:
             for part in found.parts:
                 if _holds_models(part):
                     for key, one in given.items():
-                        inner = _walk(part, one, _item(made, key), top=True)
-                        yield from _below(f"[{key_segment(key)}]", "[...]", inner)
+                        below = _walk(part, one, _item(made, key), top=True)
+                        yield from _below(f"[{key_segment(key)}]", "[...]", below)
             return
         if top and not found.closed and not found.keys.issuperset(given):
             for key in given:
@@ -80,8 +80,8 @@ def _walk(node: Node, raw: Any, made: Any, *, top: bool) -> Iterator[Extra]:
                 inner = _item(made, field.wire) if isinstance(made, Mapping) else getattr(
                     made, field.attribute, None
                 )  # fmt: skip
-                below = f".{field.wire}"
-                yield from _below(below, below, _walk(part, given[field.wire], inner, top=True))
+                place = f".{field.wire}"
+                yield from _below(place, place, _walk(part, given[field.wire], inner, top=True))
     elif isinstance(raw, list | tuple):
         yield from _of_array(node, cast("list[Any]", raw), made)
 

@@ -26,8 +26,8 @@ from ..invalid import (
     problems_of,
     unknown_field,
 )
-from ..node import CannotBuild, Defs, Node, Schema, Structure
-from .defaults import renewed
+from ..node import NULL, CannotBuild, Defs, Node, Schema, Structure
+from .defaults import as_plain, renewed
 from .extra_keys import ExtraKeys
 from .fields import NO_DEFAULT, Field, Made, Model
 
@@ -84,7 +84,7 @@ def finish_model(
     node.shape = _shape(model)
     node.tags = _tags(model)
     node.structure = _structure(model, fields, known, extra)
-    node.schema = _schema(node, model, nodes)
+    node.schema = _schema(node, model, nodes, read=read)
     node.hashable = getattr(model.cls, "__hash__", None) is not None
 
 
@@ -237,11 +237,14 @@ def _tags(model: Model) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def _schema(node: Node, model: Model, nodes: list[Node]) -> Callable[[Defs], Schema]:
+def _schema(node: Node, model: Model, nodes: list[Node], *, read: bool) -> Callable[[Defs], Schema]:
     def make(defs: Defs) -> Schema:
         properties: dict[str, Schema] = {}
         for one, inner in zip(model.fields, nodes, strict=True):
-            properties[one.wire] = with_default(inner.schema(defs), one.default)
+            own = inner.schema(defs)
+            if not read and one.default is None and NULL not in inner.kinds:
+                own = {"anyOf": [own, {"type": "null"}]}  # which no sender can send
+            properties[one.wire] = with_default(own, one.default)
         if model.tag is not None:
             properties[model.tag[0]] = {"const": model.tag[1]}
         found: Schema = {"title": node.name, "type": "object", "properties": properties}
@@ -262,6 +265,7 @@ def _schema(node: Node, model: Model, nodes: list[Node]) -> Callable[[Defs], Sch
 
 def with_default(schema: Schema, default: Any) -> Schema:
     """A schema with the default beside it, where JSON has one."""
+    default = as_plain(default)
     if isinstance(default, enum.Enum):
         default = default.value
     if type(default) is float and not math.isfinite(default):

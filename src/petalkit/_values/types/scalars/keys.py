@@ -1,4 +1,4 @@
-"""Keys of objects, which are texts in JSON: what is declared as a number or a date is read from them."""
+"""Keys of objects: they are texts in JSON, and numbers or dates are read from them."""
 
 from __future__ import annotations
 
