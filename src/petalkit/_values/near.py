@@ -64,6 +64,7 @@ class NameIndex:
         self._last: dict[str, str] = {}
         for name in names:
             self._last.setdefault(name.rpartition("/")[2].lower(), name)
+            self._last.setdefault(name.lower(), name)
 
     def near(self, word: str) -> str | None:
         """The name that is most like a word; None when none is like it."""
@@ -74,9 +75,9 @@ class NameIndex:
         for order, key in ((self._reversed, word[::-1]), (self._by_end, _end_first(word))):
             place = bisect.bisect_left(order, (key, ""))
             found += [name for _, name in order[max(0, place - _BESIDE) : place + _BESIDE]]
-        same = self._last.get(word.rpartition("/")[2].lower())  # under another prefix, or none
-        if same is not None:
-            found.append(same)
+        for same in (word.lower(), word.rpartition("/")[2].lower()):
+            if same in self._last:  # in other letters, or under another prefix
+                found.append(self._last[same])
         best = max(dict.fromkeys(found), key=lambda name: _score(word, name), default=None)
         return best if best is not None and _score(word, best) >= LIKE else None
 
@@ -92,7 +93,7 @@ def _score(word: str, name: str) -> float:
     prefix, _, own = name.rpartition("/")
     asked, _, last = word.rpartition("/")
     if own.lower() == last.lower():
-        return 1.0
+        return 1.0 if asked == prefix else 0.9
     if asked == prefix:
         return likeness(_encoded(last), _encoded(own))
     return likeness(_encoded(word), _encoded(name))

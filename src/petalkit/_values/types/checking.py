@@ -91,7 +91,8 @@ def _own(node: Node) -> Find:
     moments = dt.datetime in node.values
 
     def find(value: Any) -> str | None:
-        if not (is_of(node, value) or _is_number(node, value)):
+        # A range is a sequence to Python, and there is no JSON for it.
+        if not (is_of(node, value) or _is_number(node, value)) or type(value) is range:
             return f"{told}, but {type(value).__name__}{_instead(node, value)}"
         if not is_choice(node, value):
             return f"is not of {node.name}"
