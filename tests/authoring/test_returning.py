@@ -107,7 +107,7 @@ def spec_of(annotation: Any, converter: Any = None, **options: Any) -> CommandSp
     return spec
 
 
-class Base(abc.ABC):
+class Base(abc.ABC):  # noqa: B024
     """Abstract by its class alone: nothing in it is."""
 
 
