@@ -12,7 +12,7 @@ import msgspec
 import pydantic
 import pytest
 
-from petalkit import make_converter
+from petalkit import forbid_extra_keys, make_converter
 from petalkit._authoring.arguments import invalid_data
 from petalkit._values.structuring import types_of
 from petalkit._values.types.containers import MAX_CROWD
@@ -149,6 +149,19 @@ class Wide:
 def test_of_models_the_one_that_knows_the_most_of_the_keys_is_tried_first() -> None:
     assert problems(list[Narrow | Wide], [{"leaf": 1, "speed": 2}] * 100) == []
     assert Leaf.calls == 100
+
+
+@forbid_extra_keys
+@attrs.frozen
+class Closed:
+    leaf: Leaf
+    speed: int = 0
+
+
+@pytest.mark.parametrize("value", [{"leaf": 1, "other": 2}, {"speed": 1}, {"leaf": 1, "speed": 2}])
+def test_a_model_whose_keys_say_that_it_cannot_fit_is_not_made(value: Any) -> None:
+    assert problems(list[Closed | dict[str, int]], [value] * 100) == []
+    assert Leaf.calls == (100 if value.keys() == {"leaf", "speed"} else 0)
 
 
 class Twice(msgspec.Struct):

@@ -9,6 +9,7 @@ carry a tag, or a field that only takes values of its own, are known by that, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from .constrained import constrained
@@ -191,12 +192,19 @@ def _or_names(members: Sequence[Node]) -> str:
     return " or ".join(one.name for one in members)
 
 
+def _may_fit(node: Node, keys: AbstractSet[Any]) -> bool:
+    """What the keys of an object say, before it is converted for nothing."""
+    return node.required <= keys and (not node.closed or node.keys is None or keys <= node.keys)
+
+
 def _first(candidates: Sequence[Node], name: str) -> Structure:
-    converts = [one.call() for one in candidates]
+    converts = [(one.call(), one) for one in candidates]
     told = f"fits none of {', '.join(one.name for one in candidates)}"
 
     def structure(value: Any) -> Any:
-        for convert in converts:
+        for convert, one in converts:
+            if one.keys is not None and type(value) is dict and not _may_fit(one, value.keys()):
+                continue
             try:
                 return convert(value)
             except Invalid:
@@ -234,7 +242,7 @@ def _one_of_models(models: Sequence[Node], others: Sequence[Node], name: str) ->
         ordered += [(0, one) for one in models if not one.keys]
         misfits: list[tuple[int, int, Node, list[Problem]]] = []
         for known, one in ordered:
-            if one.required <= keys:  # else it cannot fit, and is asked for what is wrong at most
+            if _may_fit(one, keys):  # else it is asked for what is wrong at most
                 try:
                     return one.structure(value)
                 except Invalid as error:
@@ -242,7 +250,7 @@ def _one_of_models(models: Sequence[Node], others: Sequence[Node], name: str) ->
         if rest is not None:
             return rest(value)
         for known, one in ordered:
-            if not one.required <= keys:
+            if not _may_fit(one, keys):
                 try:
                     one.structure(value)
                 except Invalid as error:
