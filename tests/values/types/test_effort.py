@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import itertools
+import uuid
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -162,6 +165,23 @@ class Closed:
 def test_a_model_whose_keys_say_that_it_cannot_fit_is_not_made(value: Any) -> None:
     assert problems(list[Closed | dict[str, int]], [value] * 100) == []
     assert Leaf.calls == (100 if value.keys() == {"leaf", "speed"} else 0)
+
+
+def test_a_text_that_is_none_of_the_forms_before_it_is_converted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of 32 000 texts cost two exceptions before it was found to be a text."""
+    made: list[str] = []
+    init = Invalid.__init__
+
+    def counting(self: Invalid, *arguments: Any) -> None:
+        made.append(str(arguments))
+        init(self, *arguments)
+
+    monkeypatch.setattr(Invalid, "__init__", counting)
+    kinds = dt.date | dt.datetime | dt.time | dt.timedelta | uuid.UUID | decimal.Decimal | str
+    assert problems(list[kinds], ["a", "2026-01-01x"] * 100) == []
+    assert made == []
 
 
 class Twice(msgspec.Struct):

@@ -205,6 +205,8 @@ def _first(candidates: Sequence[Node], name: str) -> Structure:
         for convert, one in converts:
             if one.keys is not None and type(value) is dict and not _may_fit(one, value.keys()):
                 continue
+            if one.form is not None and type(value) is str and not one.form(value):
+                continue
             try:
                 return convert(value)
             except Invalid:
