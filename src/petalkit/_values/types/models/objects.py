@@ -96,6 +96,7 @@ def _structure(
 ) -> Structure:
     construct: Callable[..., Any] = dict if model.kind == "TypedDict" else model.cls
     closed, tag = model.closed, model.tag
+    has_checks = any(one.converted or one.validator is not None for one in model.fields)
     makes_some = any(default is not None for *_, default in fields)
 
     def structure(value: Any) -> Any:
@@ -126,7 +127,9 @@ def _structure(
             told = f"expected {tag[1]!r}" if tag[0] in value else f"{MISSING}: {tag[1]!r}"
             problems = [*(problems or []), Problem(f".{tag[0]}", told, told)]
         if problems is not None:
-            raise Invalid.of((problems + _own_checks(model, arguments))[:MAX_REPORTED_ERRORS])
+            if has_checks:
+                problems += _own_checks(model, arguments)
+            raise Invalid.of(problems[:MAX_REPORTED_ERRORS])
         try:
             return construct(**arguments)
         except Exception as error:
