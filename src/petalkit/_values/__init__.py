@@ -1,5 +1,6 @@
 """Values: what things are, and how they are read and written. No Trio, no input or output.
 
+    near          the known name that a misspelt one may have meant
     types/        types of handlers and models <-> JSON
     errors        the exception tree, and the error codes of the wire
     clocks        wall clocks, and whether one can be right

@@ -47,7 +47,7 @@ class Catalog:
         return spec is None or spec.guessed
 
     def _is_under_own_prefix(self, name: str) -> bool:
-        return any(name.startswith(prefix + "/") for prefix in self.table.prefixes())
+        return self.table.is_under_prefix(name)
 
     @staticmethod
     def text(name: str) -> str:
@@ -55,10 +55,12 @@ class Catalog:
         return f"Unknown command: {name}"
 
     def details(self, name: str) -> dict[str, Any]:
-        """More fields of the answer. Looking for a near match is slow."""
+        """More fields of the answer; its length and what it costs do not grow with the table."""
         near = self.table.near(name)
         found: dict[str, Any] = {} if near is None else {"did_you_mean": near}
-        found["available_commands"] = self.table.public_names()
+        found["available_commands"], left_out = self.table.some_names(name)
+        if left_out:
+            found["available_commands_left_out"] = left_out
         return found
 
     def not_served(self, name: str) -> NotServed:

@@ -13,7 +13,7 @@ import math
 import msgspec
 import trio
 
-from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry
+from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry, printable
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity, Properties
 from ..._values.request import Reply, Wishes
@@ -21,6 +21,7 @@ from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
 from ..ledger.journal.records import JournalError
+from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
 from .malformed import WARNING_INTERVAL, MalformedMessages
 from .parked import limits_of
@@ -53,6 +54,7 @@ class Judging:
         self._responses = refusals.responses
         self._counters = refusals.responses.counters
         self._malformed = MalformedMessages(refusals.responses)
+        self._long_steps = LongSteps(self._counters)
         self._response_topics = ResponseTopics(settings, self._counters)
         self._topic_warnings = _TopicWarnings()
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
@@ -85,7 +87,7 @@ class Judging:
         try:
             if fault is not None:
                 raise InvalidEnvelope(ErrorCode.TOO_LARGE, fault.text)
-            command = decode_command(delivery.payload, delivery.topic, self._limits)
+            command = self._decoded(delivery)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
             if properties is not None:
                 command = self._with_properties(command, properties)
@@ -115,6 +117,24 @@ class Judging:
         except JournalError as error:  # what it may be a copy of cannot be read
             logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+
+    def _decoded(self, delivery: Delivery) -> Command:
+        """Its command. Raises InvalidEnvelope, as `decode_command` does."""
+        payload, steps = delivery.payload, self._long_steps
+        if len(payload) < MEASURED:
+            return decode_command(payload, delivery.topic, self._limits)
+        began = steps.clock()
+        name: str | None = None
+        try:
+            command = decode_command(payload, delivery.topic, self._limits)
+            name = command.command
+        except InvalidEnvelope as error:
+            name = error.command
+            raise
+        finally:
+            step = f"decoding its {len(payload)} bytes"
+            steps.tell(began, step, {"command": printable(name or "what is no command")})
+        return command
 
     def _unexpected(self, delivery: Delivery) -> None:
         """On a topic that was not subscribed to.
