@@ -79,7 +79,7 @@ async def test_years_of_failures_do_not_overflow_the_wait(autojump_clock: object
     broker = MemoryBroker()
     broker.refuse_connections()
     async with watched(broker) as (transport, runtime):
-        runtime._supervisor._failures = 1_000_000
+        runtime._supervisor.attempts.failures = 1_000_000
         await until(lambda: len(transport.asked) == 3)
         assert transport.waits[-1] == 30.0
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...._serving.identity import (
-    FileSource,
-    FixedSource,
-    SourceError,
-    make_source,
-    resolve_device_id,
-)
+from ...._serving.identity.device import resolve_device_id
+from ...._serving.identity.sources import FileSource, FixedSource, SourceError, make_source
 from ...._values.errors import ConfigError
 from ...._values.messages import Identity
 from ...._values.settings.settings import Settings
