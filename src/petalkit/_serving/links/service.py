@@ -113,6 +113,7 @@ class LinkService:
         Raises:
             TransportError: it was lost, or the broker refused what we need.
         """
+        self._attempts.connected()
         try:
             await self._serve(link, identity)
         finally:
