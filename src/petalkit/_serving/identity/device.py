@@ -31,11 +31,6 @@ def resolve_device_id(settings: Settings) -> str:
         ) from None
 
 
-def client_id_of(settings: Settings, identity: Identity) -> str:
-    """The MQTT client ID of a device: the one that is set, or one of its identity."""
-    return settings.client_id or f"petalkit-{identity.organization_id}-{identity.device_id}"
-
-
 def resolve_identity_now(settings: Settings) -> Identity | None:
     """The identity as it is at this moment, for programs that do not wait.
 

@@ -22,6 +22,7 @@ from ...transports import Delivery, Link
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..dispatch.execution import logger as commands_logger
+from ..identity.unexpected import UnexpectedTopics
 from ..ledger.contract import Ledger
 from ..waiting import wait_any
 from .admission import Admission
@@ -72,6 +73,11 @@ class Intake:
         )
         self._judging = Judging(settings, admission, redelivery, refusals)
         self._outbox.on_pressure = admission.on_change = self._wake
+
+    @property
+    def unexpected(self) -> UnexpectedTopics:
+        """What is done with messages on topics that are not ours."""
+        return self._judging.unexpected
 
     @property
     def held(self) -> int:

@@ -95,7 +95,11 @@ class Attempts:
             client_id: whose session the broker may keep; None when there is none.
         """
         now = trio.current_time()
-        if isinstance(error, ConnectionLost) and error.closed and now - self._connected_at < AT_ONCE:
+        if (
+            isinstance(error, ConnectionLost)
+            and error.closed
+            and now - self._connected_at < AT_ONCE
+        ):
             self._closed_at_once += 1
         else:
             self._closed_at_once = 0

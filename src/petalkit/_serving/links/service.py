@@ -7,10 +7,9 @@ there is a new link at once: until that is subscribed, what is sent to the devic
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -18,11 +17,10 @@ import trio
 from ..._values.errors import ConnectionLost, TransportError
 from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
-from ..._values.topics import TopicFilter
 from ...transports import Link
-from ...transports._contract import wait_within
 from ..dispatch.dispatcher import Dispatcher
-from ..identity.device import client_id_of
+from ..failures import single_transport_error
+from ..identity.client_id import client_id_of
 from ..identity.waiter import IdentityWaiter
 from ..intake.intake import Intake
 from ..sending.responses import Responses
@@ -31,10 +29,9 @@ from .attempts import Attempts
 from .connack import ConnackReport
 from .publish_watch import watch_publishes
 from .status import Status
+from .topics import Topics
 
 logger = logging.getLogger("petalkit.link")
-
-DRAIN_SILENCE = 0.2  # seconds without a delivery after which an old topic counts as drained
 
 
 @attrs.frozen
@@ -67,6 +64,7 @@ class LinkService:
     Attributes:
         terms: what the links' CONNACKs have said.
         status: what the device says of itself.
+        topics: subscribed and left.
         serving: whose topics are subscribed on a live link.
         link_of: the same, until that link is left.
         up: set once, when the first link is ready.
@@ -91,6 +89,7 @@ class LinkService:
         self._waiter = waiter
         self._attempts = attempts
         self.terms = ConnackReport(settings, self._counters)
+        self.topics = Topics(settings, served.intake, self._counters)
         self.status = Status(
             settings, served.petals, served.intake, served.responses.timestamps, jitter
         )
@@ -127,13 +126,14 @@ class LinkService:
         if not (link.session_present or link.retries_by_itself):
             self._intake.session_lost()
         try:
-            with _single_transport_error():
+            with single_transport_error():
                 async with trio.open_nursery() as nursery:
                     await self._run_tasks(link, identity, nursery)
         except TransportError as error:
             loss = error
             raise
         finally:
+            self.topics.forget_others()
             self.serving = self.link_of = None
             if loss is None:
                 self.status.say_offline_in_a_hurry(link, identity)
@@ -146,6 +146,7 @@ class LinkService:
     async def _run_tasks(self, link: Link, identity: Identity, nursery: trio.Nursery) -> None:
         """All that goes on while the link lives, and its end."""
         status = self.status
+        self.topics.watch_others()
         nursery.start_soon(self._intake.read, link, identity, name="intake")
         online = await self._announce(link, identity)
         again = trio.CancelScope()
@@ -156,6 +157,7 @@ class LinkService:
             watch_publishes, link, limit, self._intake, self._outbox, name="publish watch"
         )
         nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
+        nursery.start_soon(self.topics.leave_others, link, name="topics of others")
         await self._wait_reason_to_leave(identity)
         again.cancel()
         if not self.leaving.is_set():
@@ -171,7 +173,7 @@ class LinkService:
         """Subscribe and give birth; False when the broker took the first and not the other."""
         # SUBACK and PUBACK come behind whatever the session replays.
         with self._intake.reading_on():
-            filters = self._topic_filters(identity)
+            filters = self.topics.filters(identity)
             granted = await link.subscribe(filters)
             self.terms.subscribed(self.client_id(identity))
             online = await self.status.say_online(link, identity)
@@ -193,9 +195,6 @@ class LinkService:
             )
         return online
 
-    def _topic_filters(self, identity: Identity) -> list[TopicFilter]:
-        return [TopicFilter(identity.topic(name)) for name in self._settings.command_topics]
-
     async def _wait_reason_to_leave(self, identity: Identity) -> None:
         """Wait until we stop or are another. No limit: that is the life of a link."""
         await wait_any(self.leaving.wait, functools.partial(self._waiter.wait_other, identity))
@@ -203,48 +202,11 @@ class LinkService:
     async def _unsubscribe(self, link: Link, identity: Identity) -> None:
         """Leave the old topics, and take what was sent to them before that."""
         logger.info("leaving %s", identity.base_topic)
-        with self._intake.reading_on():
-            asked = trio.current_time()
-            await link.unsubscribe(self._topic_filters(identity))
-            # Beyond its window the broker sends on only when it is acknowledged: a round trip.
-            silence = max(DRAIN_SILENCE, 2 * (trio.current_time() - asked))
-            self._intake.session_ends()
-            drained = functools.partial(self._wait_drained, link, silence)
-            # A broker that talks for ever has said all that stood there before, after a while.
-            enough = functools.partial(
-                wait_within, trio.Event(), link.patience(self._settings.grace)
-            )
-            # What is left comes over the next link, if the broker keeps it until then.
-            back = [functools.partial(self._wait_back, identity)] if self.session_kept else []
-            await wait_any(drained, enough, *back)
+        # What is left comes over the next link, if the broker keeps it until then.
+        back = [functools.partial(self._wait_back, identity)] if self.session_kept else []
+        await self.topics.leave(link, identity, *back)
 
     async def _wait_back(self, identity: Identity) -> None:
         """Wait until the device is what it was."""
         await self._waiter.wait_same(identity)
         self.came_back = True
-
-    async def _wait_drained(self, link: Link, silence: float) -> None:
-        """Wait until nothing has come for so long; on a slow line half a command counts, too."""
-        seen = None
-        while seen != (now := (self._counters.received, link.last_heard)):
-            seen = now
-            await trio.sleep(silence)
-
-
-@contextlib.contextmanager
-def _single_transport_error() -> Generator[None]:
-    """Take a transport's error out of the nursery's group; anything else is a bug and stays."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors, rest = group.split(TransportError)
-        if errors is None:
-            raise
-        if rest is not None:
-            if rest.split(trio.Cancelled)[1] is None:
-                raise rest from None  # left anyway, so the loss does not count
-            raise
-        error: BaseException = errors
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None

@@ -22,6 +22,7 @@ from ..._values.settings.settings import Settings
 from ...transports import ConnectOptions, Transport
 from ..identity.waiter import IdentityWaiter
 from .attempts import ADVICE, Attempts
+from .former_session import FormerSession
 from .service import LinkService, Served
 
 logger = logging.getLogger("petalkit.link")
@@ -67,6 +68,7 @@ class Supervisor:
         self.waiter = identity
         self.attempts = Attempts(settings, self._counters, jitter=jitter, advice=advice)
         self.service = LinkService(settings, served, identity, self.attempts, jitter)
+        self._former = FormerSession(settings, transport, served, self.service)
 
     @property
     def is_leaving_session(self) -> bool:
@@ -101,8 +103,15 @@ class Supervisor:
         try:
             async with self._transport.connect(self._options(identity)) as link:
                 self._session_of = identity
-                await service.serve(link, identity)
-                left = True
+                former = self._former.is_due(link, identity)
+                if former:
+                    await link.subscribe(service.topics.filters(identity))
+                else:
+                    await service.serve(link, identity)
+                    left = True
+            if former:
+                await self._former.take(identity, self._options(identity))
+                return
         except ConfigError as error:
             if not self._counters.links:
                 raise  # it never worked: ours to fix before anything starts
