@@ -3,6 +3,7 @@
     waiting      waiting for the first of several things
     failures     reading exceptions that others have written
     identity/    who this device is, known now, late, or another from here on
+    pauses       how long reading was paused
     loggers      our own loggers, kept on
     ledger/      what is known of each command, in memory and on disk
     sending/     responses and events, until the broker has acknowledged them

@@ -136,6 +136,7 @@ class Runtime:
         """Totals since the start, and how it stands now."""
         return Statistics(
             **self._counters.totals(),
+            paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,

@@ -152,6 +152,9 @@ class Statistics:
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
     petals_restarted: int
     """Times that a petal which had failed was started again, well or not."""
+    paused_seconds: float
+    """Seconds in which nothing was read on a link that was up, because there was no room. What came
+    meanwhile the broker keeps, or drops: a QoS 0 command soon, one of QoS 1 above its bound."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool
