@@ -41,6 +41,7 @@ class Counters:
     unencodable: int = 0
     links: int = 0
     links_lost: int = 0
+    links_stalled: int = 0
     sessions_lost: int = 0
     connects_failed: int = 0
     published: int = 0
@@ -120,6 +121,9 @@ class Statistics:
     """Links that were subscribed and ready."""
     links_lost: int
     """Links that were lost, not left."""
+    links_stalled: int
+    """Of the links that were lost, those on which nothing was delivered any more: see
+    `probe_interval`."""
     sessions_lost: int
     """Sessions that the broker should have kept, and had not at the next link: what was sent
     meanwhile is lost."""

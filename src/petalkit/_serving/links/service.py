@@ -27,6 +27,7 @@ from ..sending.responses import Responses
 from ..waiting import wait_any
 from .attempts import Attempts
 from .connack import ConnackReport
+from .probe import Probe
 from .publish_watch import watch_publishes
 from .status import Status
 from .topics import Topics
@@ -90,6 +91,7 @@ class LinkService:
         self._attempts = attempts
         self.terms = ConnackReport(settings, self._counters)
         self.topics = Topics(settings, served.intake, self._counters)
+        self._probe = Probe(settings, served.intake, self._counters)
         self.status = Status(
             settings, served.petals, served.intake, served.responses.timestamps, jitter
         )
@@ -156,6 +158,7 @@ class LinkService:
         nursery.start_soon(
             watch_publishes, link, limit, self._intake, self._outbox, name="publish watch"
         )
+        nursery.start_soon(self._probe.run, link, identity, name="probe")
         nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
         nursery.start_soon(self.topics.leave_others, link, name="topics of others")
         await self._wait_reason_to_leave(identity)

@@ -47,6 +47,12 @@ class Topics:
         """Those of an identity."""
         return [TopicFilter(identity.topic(name)) for name in self._settings.command_topics]
 
+    def _probed(self, identity: Identity) -> list[TopicFilter]:
+        """What `probe` has subscribed to."""
+        if not self._settings.probe_interval:
+            return []
+        return [TopicFilter(identity.topic(self._settings.probe_topic))]
+
     async def leave(
         self, link: Link, identity: Identity, *others: Callable[[], Awaitable[object]]
     ) -> bool:
@@ -72,7 +78,7 @@ class Topics:
 
         with self._intake.reading_on():
             asked = trio.current_time()
-            await link.unsubscribe(self.filters(identity))
+            await link.unsubscribe([*self.filters(identity), *self._probed(identity)])
             # Beyond its window the broker sends on only when it is acknowledged: a round trip.
             silence = max(DRAIN_SILENCE, 2 * (trio.current_time() - asked))
             self._intake.session_ends()
