@@ -48,6 +48,7 @@ async def test_a_link_on_which_nothing_is_delivered_is_made_anew(
         assert petal.started == [1]
         statistics = harness.statistics()
         assert (statistics.links_stalled, statistics.links_lost) == (1, 2)
+        assert statistics.unexpected_topic == 0  # the probe of the link before, which came late
     assert "a message to ourselves has not come back within 10 s" in caplog.text
 
 
@@ -56,7 +57,7 @@ async def test_without_it_the_link_stands_for_ever(autojump_clock: object) -> No
     async with served(petal, probe_interval=0) as harness:
         await stall(harness)
         harness.send("rec/note", {"n": 1})
-        await trio.sleep(80_000)
+        await trio.sleep(10_000)
         assert petal.started == []
         assert harness.statistics().links_stalled == 0
         view = harness.broker.sessions["petalkit-acme-Instance-1"]
@@ -135,6 +136,18 @@ async def test_the_topic_is_left_with_the_others(autojump_clock: object) -> None
         subscribed = set(map(str, harness.broker.sessions["thing"].subscriptions))
         base = "org/other/device/Instance-1"
         assert subscribed == {f"{base}/command", f"{base}/command/edge", f"{base}/probe"}
+
+
+async def test_no_probe_ends_a_link_whose_topics_are_being_left(autojump_clock: object) -> None:
+    petal = Recorder()
+    settings: dict[str, Any] = {"probe_interval": 1.0, "probe_timeout": 0.5, "client_id": "thing"}
+    async with served(petal, **settings) as harness:
+        await trio.sleep(0.95)
+        harness.broker.delay = 0.3  # so the drain takes longer than a probe may
+        await harness.set_organization("other")
+        await trio.sleep(20)
+        assert harness.statistics().links_lost == 0
+        assert harness.statistics().unexpected_topic == 0
 
 
 async def test_it_cannot_be_a_command_topic() -> None:

@@ -9,6 +9,7 @@ import trio
 
 from petalkit import Settings, open_runtime
 
+from ..brokers import Mosquitto
 from ..serving.recorder import Recorder
 from .fake_broker import CONNECT, Packet, Peer, connack, open_fake_broker
 
@@ -70,3 +71,19 @@ async def test_no_maximum_packet_size_is_announced_unless_asked_for(wire: dict[s
     # Flags, keep alive of 20 s, and the properties, in which 0x27 would begin one.
     protocol = connects[0].body
     assert b"\x27" not in protocol[: protocol.index(b"petalkit-")]
+
+
+@pytest.mark.broker
+@each_wire
+async def test_probes_of_a_real_broker_come_back(
+    wire: dict[str, Any], mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(broker=mosquitto.url, probe_interval=0.02, **WHO, **wire)
+    with trio.fail_after(LIMIT):
+        async with open_runtime([Recorder()], settings) as runtime:
+            await runtime.wait_connected()
+            while runtime.statistics().received < 20:
+                await trio.sleep(0.02)
+            statistics = runtime.statistics()
+    assert (statistics.links, statistics.unexpected_topic, statistics.links_stalled) == (1, 0, 0)
+    assert "probed" not in caplog.text

@@ -31,7 +31,7 @@ class UnexpectedTopics:
     Attributes:
         shared: whether what comes on other organizations' topics is theirs.
         left: how many have been left to them.
-        own: told the payload of what petalkit has sent to itself, by topic.
+        on_probe: told the payload of what petalkit has sent to itself, on an earlier link perhaps.
         on_other_organization: told the topic of what is not theirs, but the device's of before.
     """
 
@@ -41,9 +41,10 @@ class UnexpectedTopics:
         self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
         self._dots_told = False
         self._other_organization = re.compile("")
+        self._probe = ""
         self.shared = False
         self.left = 0
-        self.own: dict[str, Callable[[bytes], None]] = {}
+        self.on_probe: Callable[[bytes], None] = lambda _: None
         self.on_other_organization: Callable[[str], None] | None = None
 
     def expect(self, identity: Identity) -> frozenset[str]:
@@ -54,6 +55,7 @@ class UnexpectedTopics:
         if without_dots != self._without_dots:
             self._without_dots = without_dots
             self._dots_told = False
+        self._probe = identity.topic(self._settings.probe_topic)
         base = self._settings.base_topic.format(organization_id=_ANY, device_id=identity.device_id)
         levels = re.escape(base).replace(re.escape(_ANY), "[^/]+")
         self._other_organization = re.compile(f"{levels}/({'|'.join(map(re.escape, names))})")
@@ -62,9 +64,9 @@ class UnexpectedTopics:
     def take(self, delivery: Delivery) -> None:
         """One that is on none of these topics."""
         topic = delivery.topic
-        if topic in self.own:
+        if topic == self._probe:
             delivery.ack()
-            self.own[topic](delivery.payload)
+            self.on_probe(delivery.payload)
             return
         self._counters.unexpected_topic += 1
         if self.shared:

@@ -45,16 +45,25 @@ class Probe:
         self._awaited = b""
         self._done = trio.Event()
         self._refusal: TransportError | None = None
+        intake.unexpected.on_probe = self._came
 
-    async def run(self, link: Link, identity: Identity) -> None:
-        """Try one link until it is left. Returns at once where that is off, or not allowed.
+    async def run(self, link: Link, identity: Identity, scope: trio.CancelScope) -> None:
+        """Try one link. Returns at once where that is off, or not allowed.
+
+        Args:
+            link: tried.
+            identity: under whose topics.
+            scope: cancelled when the topics are left.
 
         Raises:
             ConnectionLost: nothing comes any more.
         """
+        if self._settings.probe_interval and not link.retries_by_itself:
+            with scope:
+                await self._run(link, identity)
+
+    async def _run(self, link: Link, identity: Identity) -> None:
         settings = self._settings
-        if not settings.probe_interval or link.retries_by_itself:
-            return
         topic = identity.topic(settings.probe_topic)
         try:
             with self._intake.reading_on():
@@ -62,16 +71,11 @@ class Probe:
         except RejectedByBroker as error:
             self._tell_refusal(topic, error)
             return
-        own = self._intake.unexpected.own
-        own[topic] = self._came
-        try:
-            while self._refusal is None:
-                await trio.sleep(settings.probe_interval)
-                await self._try_once(link, topic)
-        finally:
-            del own[topic]
-            refusal, self._refusal = self._refusal, None
-        self._tell_refusal(topic, refusal)
+        self._refusal = None
+        while self._refusal is None:
+            await trio.sleep(settings.probe_interval)
+            await self._try_once(link, topic)
+        self._tell_refusal(topic, self._refusal)
 
     async def _try_once(self, link: Link, topic: str) -> None:
         self._awaited = secrets.token_hex(8).encode()

@@ -151,18 +151,19 @@ class LinkService:
         self.topics.watch_others()
         nursery.start_soon(self._intake.read, link, identity, name="intake")
         online = await self._announce(link, identity)
-        again = trio.CancelScope()
+        again, probing = trio.CancelScope(), trio.CancelScope()
         if not online:
             nursery.start_soon(status.say_online_again, link, identity, again, name="status")
         limit = self._settings.publish_timeout
         nursery.start_soon(
             watch_publishes, link, limit, self._intake, self._outbox, name="publish watch"
         )
-        nursery.start_soon(self._probe.run, link, identity, name="probe")
+        nursery.start_soon(self._probe.run, link, identity, probing, name="probe")
         nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
         nursery.start_soon(self.topics.leave_others, link, name="topics of others")
         await self._wait_reason_to_leave(identity)
         again.cancel()
+        probing.cancel()  # once the topics are left, nothing comes back
         if not self.leaving.is_set():
             self.serving = None
             unsubscribe = functools.partial(self._unsubscribe, link, identity)
