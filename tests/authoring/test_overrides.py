@@ -252,7 +252,7 @@ def test_a_property_of_petalkits_that_is_set_in_init_says_what_to_do(attribute: 
 
 
 def test_a_field_of_a_dataclass_with_such_a_name_says_it_too() -> None:
-    def made(**options: bool) -> Any:
+    def made(**options: Any) -> Any:
         fields: list[Any] = [("identity", str)]
         return dataclasses.make_dataclass("Camera", fields, bases=(Base,), **options)
 

@@ -61,7 +61,8 @@ async def test_no_maximum_packet_size_is_announced_unless_asked_for(wire: dict[s
         await peer.serve(v5=True)
 
     async with open_fake_broker(script) as broker:
-        for more in ({}, {"packet_maximum": 0x00ABCDEF}):
+        wanted: list[dict[str, Any]] = [{}, {"packet_maximum": 0x00ABCDEF}]
+        for more in wanted:
             settings = Settings(broker=broker.url, **WHO, **wire, **more)
             with trio.fail_after(LIMIT):
                 async with open_runtime([Recorder()], settings) as runtime:
