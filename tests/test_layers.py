@@ -43,13 +43,10 @@ PARAMETERS_MAX = 6  # of a constructor
 # Longer, and to be split. This list may only shrink.
 TOO_LONG = {
     "_serving.dispatch.dispatcher",
-    "_serving.identity",
     "_serving.intake.disk_backlog",
     "_serving.ledger.journal.store",
     "_serving.ledger.journal.write_ahead",
-    "_serving.petals.lifespans",
     "_serving.sending.outbox",
-    "_serving.supervisor",
 }
 # Longer, because it is one idea that would be harder to read in pieces: name and reason.
 LONG_FOR_A_REASON = {
