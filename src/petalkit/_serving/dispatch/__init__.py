@@ -8,7 +8,10 @@
     redelivered        one that may have killed the process before, and what protects the next
     left_open          cancel scopes that a handler did not leave
     scheduler          which command starts next, and what must be on disk before
-    dispatcher         a bounded memory channel in, worker tasks, outcomes out
+    slots              who has one, and how it is given back
+    workers            tasks that take the next command and call its handler
+    urgent             what passes all that, in a task each
+    dispatcher         the parts put together: commands in, outcomes out
 
 Begin with `dispatcher`.
 """

@@ -5,8 +5,7 @@
     refusals       what is said at once: no, or that it came
     parked         read, and neither accepted nor acknowledged: the channel is full
     freshness      whether a command has come in time
-    backlog        accepted, waiting in the ledger only
-    disk_backlog   the same, on disk
+    backlog/       accepted, waiting in the ledger only
     redelivery     copies: the first runs, once, and answers for all
     room           in channel, ledger and outbox
     admission      what may be accepted is, or waits, or is refused

@@ -20,7 +20,7 @@ from ...transports import Delivery, WithdrawableDelivery
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..ledger.contract import Ledger
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .freshness import Freshness
 from .parked import Parked, ParkedLine, limits_of
 from .refusals import Refusals, Request
@@ -206,7 +206,8 @@ class Admission:
     def watch_room(self) -> None:
         """Be told of room while something is parked, and only then: that is rare, and room not."""
         waits = self.take_up_waiting if self.parked or self._backlog.count else None
-        self._dispatcher.on_room = self._outbox.on_place = waits
+        self._outbox.on_place = waits
+        self._dispatcher.tell_room(waits)
 
     def _changed(self) -> None:
         self.watch_room()

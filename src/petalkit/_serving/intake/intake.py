@@ -25,7 +25,7 @@ from ..dispatch.execution import logger as commands_logger
 from ..ledger.contract import Ledger
 from ..waiting import wait_any
 from .admission import Admission
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .judging import Judging
 from .redelivery import Redelivery
 from .refusals import Refusals

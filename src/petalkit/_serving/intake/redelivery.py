@@ -20,7 +20,7 @@ from ..ledger.contract import Ledger, Left
 from ..ledger.duplicate_window import NOTHING, Finished, is_same_request
 from ..ledger.journal.forms import extras_replies
 from ..ledger.journal.records import CommandRecord
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .parked import ParkedLine
 from .refusals import Refusals, Request
 

@@ -9,7 +9,7 @@ from ..dispatch import queue
 from ..dispatch.execution import Execution
 from ..ledger.contract import Ledger
 from ..sending.outbox import Outbox
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .parked import PACKET_IDS, ParkedLine
 from .refusals import Request
 

@@ -10,52 +10,36 @@ from __future__ import annotations
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
 
 import attrs
 import msgspec
 import trio
 
-from ..._authoring.registry import CommandSpec
-from ..._values.codec import InvalidEnvelope
-from ..._values.errors import ErrorCode
-from ..._values.messages import Command, Identity
-from ..._values.request import REPLIES_MAX, Wishes, wants_usual
-from ..._values.settings.settings import Settings
-from ..dispatch.dispatcher import Dispatcher
-from ..dispatch.execution import Execution
-from ..dispatch.execution import logger as commands_logger
-from ..ledger.journal.forms import (
+from ...._values.messages import Identity
+from ...._values.request import REPLIES_MAX, Wishes, wants_usual
+from ...._values.settings.settings import Settings
+from ...dispatch.dispatcher import Dispatcher
+from ...ledger.journal.forms import (
     as_accepted,
     command_extras,
     command_of,
     expiry_of,
     extras_replies,
-    identity_of,
     was_guessed,
 )
-from ..ledger.journal.records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
-from ..ledger.journal.write_ahead import Journal
-from .backlog import Backlog, Waiting
-from .parked import limits_of
-from .recovery import Recovery
-from .refusals import Request
+from ...ledger.journal.records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
+from ...ledger.journal.write_ahead import Journal
+from ..parked import limits_of
+from ..recovery import Recovery
+from ..refusals import Request
+from .contract import Backlog, Waiting
+from .taking_up import TakingUp
 
 logger = logging.getLogger("petalkit.journal")
 
 READ_AT_ONCE = 64  # commands read from disk by one query
 TAKEN_UP_AT_ONCE = 128  # in one step of the event loop
-IDENTITIES_MAX = 16  # that were left and are remembered
-
-
-@attrs.frozen
-class _Ending:
-    """Why a command is not started."""
-
-    code: ErrorCode
-    text: str
-    details: Mapping[str, Any] | None = None
 
 
 class DiskBacklog(Backlog):
@@ -80,9 +64,7 @@ class DiskBacklog(Backlog):
         self._settings = settings
         self._limits = limits_of(settings)
         self._dispatcher = dispatcher
-        self._recovery = recovery
-        self._catalog = recovery.catalog
-        self._outbox = recovery.responses.outbox
+        self._taking_up = TakingUp(settings, dispatcher, recovery, journal)
         self._journal = journal
         self._identity = identity
         self.count = 0
@@ -91,7 +73,6 @@ class DiskBacklog(Backlog):
         self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
         self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
         self._wishes: dict[int, Wishes] = {}  # of those that came in this run, by number
-        self._ended: deque[tuple[str, str]] = deque(maxlen=IDENTITIES_MAX)
         self._refilling = False
         self._readable = True
 
@@ -203,7 +184,7 @@ class DiskBacklog(Backlog):
 
     def end_identity(self, identity: Identity) -> None:
         """The device is another now, and has waited long enough."""
-        self._ended.append((identity.organization_id, identity.device_id))
+        self._taking_up.end_identity(identity)
 
     def refill(self) -> None:
         """Take up what there is room for, some of it now and the rest in a moment."""
@@ -233,7 +214,7 @@ class DiskBacklog(Backlog):
         wanted = self._wanted.get(record.number)
         if wanted is not None:
             record = attrs.evolve(record, wait_response=wanted.wait_response, extras=wanted.extras)
-        if not self._take_up(record, identity):
+        if not self._taking_up.take_up(record, identity, self._wishes.get(record.number)):
             return False
         self._read.popleft()
         self._wanted.pop(record.number, None)
@@ -241,71 +222,3 @@ class DiskBacklog(Backlog):
         self._taken_to = record.number
         self.count -= 1
         return True
-
-    def _take_up(self, record: CommandRecord, current: Identity) -> bool:
-        """Take one up, or end it; False when there is no place for its answers."""
-        replies = self._recovery.replies(record)
-        places = int(record.wait_response) + len(replies)
-        if places and not self._outbox.reserve(places):
-            return False
-        try:
-            found = self._judge(record, current)
-        except Exception:  # a petal's own code may be asked; and a disk may have changed a byte
-            logger.exception("a command of the journal cannot be taken up")
-            found = _Ending(ErrorCode.UNAVAILABLE, "what the journal has of it cannot be used")
-        if isinstance(found, _Ending):
-            self._recovery.end(record, found.code, found.text, details=found.details, reserved=True)
-            return True
-        command, spec, identity = found
-        execution = Execution(
-            command,
-            record.payload,
-            spec,
-            identity,
-            identity.topic(self._settings.response_topic),
-            trio.current_time(),
-            trio.lowlevel.current_clock(),
-            wait_response=record.wait_response,
-            logged=commands_logger.isEnabledFor(logging.INFO),
-            replies=replies,
-            number=record.number,
-            recorded=True,
-            on_disk=True,
-            # A start that nobody waited for may be missing in what an earlier run has left.
-            restarted=record.starts > 0 or record.number <= self._journal.earlier_to,
-        )
-        execution.wishes = self._wishes.get(record.number)
-        if execution.wishes is None and record.expires_at is not None:
-            needs_clock = self._needs_clock(record, spec)
-            execution.wishes = Wishes(expires_at=record.expires_at, needs_clock=needs_clock)
-        self._dispatcher.take_up(execution)
-        return True
-
-    def _judge(
-        self, record: CommandRecord, current: Identity
-    ) -> tuple[Command, CommandSpec, Identity] | _Ending:
-        """What it is, who serves it, and for whom it came; or why it is not started."""
-        whose = record.organization_id, record.device_id
-        if whose != (current.organization_id, current.device_id) and (
-            whose in self._ended or record.number <= self._journal.earlier_to
-        ):
-            text = f"the device left organization {record.organization_id!r}"
-            return _Ending(ErrorCode.CANCELLED, text)
-        try:
-            command = command_of(record, self._limits)
-        except InvalidEnvelope as error:
-            return _Ending(error.code, error.message)
-        spec = self._catalog.table.lookup(command.command)
-        if spec is None:
-            name = command.command
-            details = self._catalog.details(name)
-            return _Ending(ErrorCode.UNKNOWN_COMMAND, self._catalog.text(name), details)
-        return command, spec, identity_of(record)
-
-    def _needs_clock(self, record: CommandRecord, spec: CommandSpec) -> bool:
-        """Whether one that can expire is not to be run while the device's clock is not set.
-
-        Not one that an earlier run has left: nobody knows how long the power was off.
-        """
-        is_left = record.number <= self._journal.earlier_to
-        return not spec.urgent and (is_left or self._settings.clock_unset == "refuse")

@@ -1,7 +1,7 @@
 """Commands that wait in the ledger only: accepted, and too many for the channel.
 
 Backlog      none: a ledger in memory has no more room than the channel
-DiskBacklog  see `disk_backlog`
+DiskBacklog  see `disk`
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from ..._values.messages import Identity
-from .refusals import Request
+from ...._values.messages import Identity
+from ..refusals import Request
 
 
 class Waiting(Protocol):

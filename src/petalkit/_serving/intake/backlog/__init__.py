@@ -1,0 +1,8 @@
+"""Commands that are accepted and wait in the ledger only: too many for the channel.
+
+    contract    what is asked of a backlog, and the one that has no room
+    taking_up   from a record on disk to a command in its line
+    disk        those that wait on disk
+
+Begin with `contract`.
+"""
