@@ -18,7 +18,8 @@ from ..ledger.contract import Ledger
 from ..sending.responses import Responses
 from .execution import NO_LINE, Execution
 from .finalization import Finalization
-from .queue import Backlog
+from .overdue import Overdue
+from .queueing.queue import Backlog
 from .redelivered import wait_acknowledged
 from .scheduler import Scheduler
 from .slots import Slots
@@ -68,7 +69,14 @@ class Dispatcher:
         self._urgent = UrgentStarts(settings, ledger, self._slots, self._workers)
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
-        self.run = self._workers.run
+        self._overdue = Overdue(self._slots, answers.counters)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the workers until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._workers.run)
+            nursery.start_soon(self._overdue.watch, name="overdue handlers")
+            task_status.started()
 
     # -- petals that are not ready at once
 

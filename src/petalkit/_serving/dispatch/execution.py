@@ -109,6 +109,7 @@ class Execution(msgspec.Struct, eq=False):
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
         if self.cancelled_as is None and not self.finished:
             self.cancelled_as = (code, text)
+            self.deadline = min(self.deadline, self.clock.current_time())
             if self.scope is not None:
                 self.scope.cancel()
 

@@ -18,7 +18,7 @@ from ..sending.responses import Responses
 from .calling import Answer, timed_out
 from .execution import NO_LINE, Execution
 from .finalization import Finalization
-from .queue import Backlog
+from .queueing.queue import Backlog
 
 
 class Slots:
@@ -48,6 +48,7 @@ class Slots:
         self._finalization = finalization
         self._running: dict[Execution, None] = {}
         self.urgent = 0
+        self._taken: trio.Event | None = None  # set when there is one, if somebody waits
         self.on_room: Callable[[], None] | None = None
 
     def __len__(self) -> int:
@@ -57,6 +58,20 @@ class Slots:
         return iter(self._running)
 
     # -- taken
+
+    async def wait_taken(self) -> None:
+        """Wait until there is one. No limit: on a device at rest there is none."""
+        if self._running:
+            await trio.lowlevel.checkpoint()
+            return
+        self._taken = trio.Event()
+        await self._taken.wait()
+
+    def _enter(self, execution: Execution) -> None:
+        self._running[execution] = None
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
 
     def admit(self, execution: Execution) -> bool:
         """Decide at the start: count it as running, or answer why not."""
@@ -79,7 +94,7 @@ class Slots:
                 running = {"command": holder.spec.name, "messageId": holder.command.message_id}
                 self.refuse(execution, ErrorCode.BUSY, text, details={"running": running})
                 return False
-        self._running[execution] = None
+        self._enter(execution)
         execution.entered = True
         self._backlog.enter(execution)
         if self.on_room is not None:
@@ -89,7 +104,7 @@ class Slots:
     def enter_urgent(self, execution: Execution) -> None:
         """One that passes the backlog and its limits."""
         self.urgent += 1
-        self._running[execution] = None
+        self._enter(execution)
 
     def is_unwanted(self, execution: Execution) -> bool:
         """Whether one that has its slots is not to be called after all: a ledger can take long."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..._authoring.registry import CommandSpec
 from ..._values.request import wants_usual
 from ..._values.settings.settings import Settings
-from ..dispatch import queue
 from ..dispatch.execution import Execution
+from ..dispatch.queueing import queue
 from ..ledger.contract import Ledger
 from ..sending.outbox import Outbox
 from .backlog.contract import Backlog

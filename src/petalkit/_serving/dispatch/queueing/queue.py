@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import trio
 
-from ..._authoring.registry import CommandSpec
-from ..._values.settings.settings import Settings
-from .execution import Execution, Line, PetalState
+from ...._authoring.registry import CommandSpec
+from ...._values.settings.settings import Settings
+from ..execution import Execution, Line, PetalState
 
 
 class Backlog:
