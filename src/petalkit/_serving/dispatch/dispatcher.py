@@ -55,7 +55,8 @@ class Dispatcher:
         self.acknowledgements = finalization.acknowledgements
         self._counters = answers.counters
         self._held_until: dict[str, Collection[str]] = {}
-        self.backlog = Backlog(settings, petals)
+        standing_in = [resolver.name for resolver in table.resolvers]
+        self.backlog = Backlog(settings, petals, standing_in)
         for spec in table:
             self.backlog.serve(spec)
         served = len(self.backlog.petals)
@@ -134,14 +135,34 @@ class Dispatcher:
         self._counters.accepted += 1
         return True
 
-    def drop_oldest(self) -> bool:
-        """Answer the oldest waiting command `DROPPED`; False when none waits."""
-        oldest = self.backlog.take_oldest()
+    def drop_oldest(self, petal: str) -> bool:
+        """Answer the oldest waiting command `DROPPED` to make room for one of a petal.
+
+        Its own oldest, if it has no room because of itself. False when none waits.
+        """
+        whose = petal if self.backlog.is_over_share(petal) else None
+        oldest = self.backlog.take_oldest(whose)
         if oldest is None:
             return False
         text = "a newer command came, and too many were waiting"
         self._slots.refuse(oldest, ErrorCode.DROPPED, text)
         return True
+
+    def call_later(self, seconds: float, function: Callable[[], object], *, name: str) -> None:
+        """Call a function when some time has passed, unless nothing is called any more then.
+
+        Args:
+            seconds: until then.
+            function: must not raise.
+            name: of the task.
+        """
+
+        async def wait() -> None:
+            await trio.sleep(seconds)
+            function()
+
+        if self._workers.are_running:
+            self._workers.spawn(wait, name=name)
 
     def _acknowledge_first(self, execution: Execution) -> None:
         """Of one that may have been delivered before: it is called when that has left."""

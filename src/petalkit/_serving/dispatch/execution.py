@@ -28,11 +28,16 @@ _numbers = itertools.count()
 class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
-    __slots__ = ("awaited", "failed", "limit", "line", "name", "ready", "running", "starting")
+    __slots__ = (
+        "awaited", "failed", "limit", "line", "name", "ready", "running", "starting", "waiting",
+        "waiting_bytes",
+    )  # fmt: skip
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
         self.limit = limit
+        self.waiting = 0  # accepted, and not started
+        self.waiting_bytes = 0
         self.running = 0
         # Of those, they that wait until a start is on disk or an acknowledgement has left: in
         # order, and whether it is.

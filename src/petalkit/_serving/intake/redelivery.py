@@ -21,7 +21,7 @@ from ..ledger.duplicate_window import NOTHING, Finished, is_same_request
 from ..ledger.journal.forms import extras_replies
 from ..ledger.journal.records import CommandRecord
 from .backlog.contract import Backlog
-from .parked import ParkedLine
+from .parked import ParkedLines
 from .refusals import Refusals, Request
 
 logger = logging.getLogger("petalkit.intake")
@@ -43,7 +43,7 @@ class Redelivery:
         ledger: Ledger[Execution],
         acknowledgements: Acknowledgements,
         backlog: Backlog,
-        parked: ParkedLine,
+        parked: ParkedLines,
         refusals: Refusals,
     ) -> None:
         self._ledger = ledger

@@ -1,5 +1,6 @@
 """Accepted commands that have not started: in which order they may, and how many of whom there are.
 
+    shares  how much of the room is whose
     queue   the lines of all petals, and which command may start next
 
 Begin with `queue`.

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import trio
 
+from ...._authoring.declared import RESERVED_PREFIX
 from ...._authoring.registry import CommandSpec
 from ...._values.settings.settings import Settings
 from ..execution import Execution, Line, PetalState
+from .shares import Shares
 
 
 class Backlog:
@@ -26,18 +28,21 @@ class Backlog:
     Args:
         settings: the limits.
         petals: names of the petals; each always has one slot of its own.
+        standing_in: those of them who only stand for others that are not known yet.
     """
 
-    def __init__(self, settings: Settings, petals: Iterable[str]) -> None:
-        self._capacity = settings.channel_capacity
-        self._bytes = settings.channel_bytes
+    def __init__(
+        self, settings: Settings, petals: Iterable[str], standing_in: Collection[str] = ()
+    ) -> None:
         self._concurrency = settings.concurrency
         self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
+        served = self.petals.keys() - {RESERVED_PREFIX}
+        known = len(served.difference(standing_in))
+        self.shares = Shares(settings, len(served) if known > 1 else known, len(served))
         self._lines: dict[CommandSpec, Line] = {}
         self.groups: dict[str, Execution] = {}  # who has each `exclusive` group that is taken
-        self._reserve = settings.channel_reserve
         self._send, self._receive = trio.open_memory_channel[Execution](
-            settings.channel_capacity + self._reserve
+            len(self.petals) * (self.shares.most + self.shares.reserve)
         )
         self._in_channel = 0
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
@@ -106,8 +111,7 @@ class Backlog:
         for execution in moved:
             execution.line = self.line_of(execution.spec)
             self._put_aside(execution)
-            self.waiting += 1
-            self.waiting_bytes += len(execution.payload)
+            self._in(execution)
         for line in {execution.line for execution in moved}:
             line.waiting = deque(sorted(line.waiting, key=_number))
         self._look_again = True
@@ -115,16 +119,23 @@ class Backlog:
 
     # -- in and out
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further command can be accepted."""
-        return self.waiting >= self._capacity or self.waiting_bytes >= self._bytes
+    def is_full(self, petal: str) -> bool:
+        """Whether no further command of a petal can be accepted."""
+        return self.is_over_share(petal) or (
+            self.waiting >= self.shares.all or self.waiting_bytes >= self.shares.all_bytes
+        )
 
-    @property
-    def is_over_reserve(self) -> bool:
+    def is_over_share(self, petal: str) -> bool:
+        """Whether that is because of the petal itself."""
+        state, shares = self.petals[petal], self.shares
+        return state.waiting >= shares.most or state.waiting_bytes >= shares.most_bytes
+
+    def is_over_reserve(self, petal: str) -> bool:
         """Whether not even a command can be accepted that cannot wait on disk with the others."""
+        state, shares = self.petals[petal], self.shares
         return (
-            self.waiting >= self._capacity + self._reserve or self.waiting_bytes >= 2 * self._bytes
+            state.waiting >= shares.most + shares.reserve
+            or state.waiting_bytes >= 2 * shares.most_bytes
         )
 
     @property
@@ -137,8 +148,7 @@ class Backlog:
         execution.line = self.line_of(execution.spec)
         self._send.send_nowait(execution)
         self._in_channel += 1
-        self.waiting += 1
-        self.waiting_bytes += len(execution.payload)
+        self._in(execution)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
@@ -152,18 +162,15 @@ class Backlog:
             execution = self._receive.receive_nowait()
             line = execution.line
             if not line.waiting and self._may_start(line):
-                self.waiting -= 1
-                self.waiting_bytes -= len(execution.payload)
-                return execution
+                return self._out(execution)
             self._put_aside(execution)
         return None
 
-    def take_oldest(self) -> Execution | None:
-        """Take out the command that waits longest, whether it may start or not."""
+    def take_oldest(self, petal: str | None) -> Execution | None:
+        """Take out the command (of a petal) that waits longest, whether it may start or not."""
         self._empty_channel()
-        if not self._set_aside:
-            return None
-        return self._out(self._take_from(min(self._set_aside, key=_oldest)))
+        lines = [line for line in self._set_aside if petal in (None, line.petal.name)]
+        return self._out(self._take_from(min(lines, key=_oldest))) if lines else None
 
     def take(self, which: Callable[[Execution], bool]) -> list[Execution]:
         """Take out every command that `which` says, in order of arrival."""
@@ -184,9 +191,19 @@ class Backlog:
         for line in self._set_aside:
             yield from line.waiting
 
+    def _in(self, execution: Execution) -> None:
+        size, petal = len(execution.payload), execution.line.petal
+        self.waiting += 1
+        self.waiting_bytes += size
+        petal.waiting += 1
+        petal.waiting_bytes += size
+
     def _out(self, execution: Execution) -> Execution:
+        size, petal = len(execution.payload), execution.line.petal
         self.waiting -= 1
-        self.waiting_bytes -= len(execution.payload)
+        self.waiting_bytes -= size
+        petal.waiting -= 1
+        petal.waiting_bytes -= size
         return execution
 
     def _from_channel(self) -> Execution:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from ...._authoring.registry import CommandSpec
 from ...._values.messages import Identity
 from ..refusals import Request
 
@@ -33,28 +34,30 @@ class Waiting(Protocol):
 
 
 class Backlog:
-    """See the module. Commands are taken up in their order, as room comes.
-
-    Attributes:
-        count: how many wait.
-        has_room: whether one more may wait here.
-    """
-
-    count = 0
+    """See the module. Commands of a petal are taken up in their order, as room comes for it."""
 
     @property
-    def has_room(self) -> bool:
+    def count(self) -> int:
+        """How many wait."""
+        return 0
+
+    def has_room(self, petal: str) -> bool:
+        """Whether one more command of a petal may wait here."""
+        return False
+
+    def holds(self, petal: str) -> bool:
+        """Whether commands of a petal wait here, or may."""
         return False
 
     def restore(self, count: int) -> None:
         """So many wait here since an earlier run."""
 
-    def add(self, request: Request, *, guessed: bool) -> None:
+    def add(self, request: Request, spec: CommandSpec) -> None:
         """Let a command wait here. There must be room. It is acknowledged when it is safe.
 
         Args:
             request: it.
-            guessed: whether its petal is only guessed to serve it.
+            spec: of who serves it now.
         """
         raise NotImplementedError
 

@@ -1,21 +1,21 @@
 """Commands that wait on disk only: accepted and acknowledged, and too many for the channel.
 
 So reading goes on behind a petal that is slow, and urgent commands get through. They are taken up
-in their order as room comes; what an earlier run has left is taken up the same way. Only their
-`messageId`s are in memory.
+in the order of their petal, as room comes for it; what an earlier run has left is taken up the same
+way, before. Only their numbers and `messageId`s are in memory.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections import deque
 from collections.abc import Callable, Collection
 
 import attrs
 import msgspec
 import trio
 
+from ...._authoring.registry import CommandSpec
 from ...._values.messages import Identity
 from ...._values.request import REPLIES_MAX, Wishes, wants_usual
 from ...._values.settings.settings import Settings
@@ -34,11 +34,11 @@ from ..parked import limits_of
 from ..recovery import Recovery
 from ..refusals import Request
 from .contract import Backlog, Waiting
+from .lanes import Lanes
 from .taking_up import TakingUp
 
 logger = logging.getLogger("petalkit.journal")
 
-READ_AT_ONCE = 64  # commands read from disk by one query
 TAKEN_UP_AT_ONCE = 128  # in one step of the event loop
 
 
@@ -64,12 +64,11 @@ class DiskBacklog(Backlog):
         self._settings = settings
         self._limits = limits_of(settings)
         self._dispatcher = dispatcher
+        self._table = recovery.catalog.table
         self._taking_up = TakingUp(settings, dispatcher, recovery, journal)
         self._journal = journal
         self._identity = identity
-        self.count = 0
-        self._taken_to = 0  # the number of the last one that was taken up
-        self._read: deque[CommandRecord] = deque()  # the next ones
+        self._lanes = Lanes(journal, self._petal_of)
         self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
         self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
         self._wishes: dict[int, Wishes] = {}  # of those that came in this run, by number
@@ -77,9 +76,21 @@ class DiskBacklog(Backlog):
         self._readable = True
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more may wait here."""
-        return self.count < self._settings.journal_backlog and self._journal.has_room
+    def count(self) -> int:
+        """How many wait."""
+        return self._lanes.count
+
+    def has_room(self, petal: str) -> bool:
+        """See `Backlog`."""
+        return (
+            self.count < self._settings.journal_backlog
+            and self._lanes.waiting(petal) < self._dispatcher.backlog.shares.most_on_disk
+            and self._journal.has_room
+        )
+
+    def holds(self, petal: str) -> bool:
+        """See `Backlog`."""
+        return self._lanes.waiting(petal) > 0 or self._lanes.unsorted > 0
 
     # -- in
 
@@ -88,25 +99,18 @@ class DiskBacklog(Backlog):
 
         Before that, one that is put back to be started again would be missed.
         """
-        self.count += count
+        self._lanes.restore(count)
         self._readable = False
         self._journal.when_written(self._can_be_read)
 
     def _can_be_read(self) -> None:
         self._readable = True
 
-    def add(self, request: Request, *, guessed: bool) -> None:
-        """Let a command wait here. It is acknowledged when it is on disk.
-
-        Args:
-            request: it.
-            guessed: whether its petal is only guessed to serve it.
-        """
+    def add(self, request: Request, spec: CommandSpec) -> None:
+        """See `Backlog`. It is acknowledged when it is on disk."""
         command, wishes = request.command, request.wishes
         number = self._journal.next_number()
-        if not self.count:
-            self._taken_to = number - 1
-        self.count += 1
+        self._lanes.add(number, spec.petal)
         wall = self._journal.wall()
         accepted = as_accepted(
             number,
@@ -115,7 +119,7 @@ class DiskBacklog(Backlog):
             request.identity,
             wait_response=wants_usual(command, wishes),
             replies=() if wishes is None or wishes.reply is None else (wishes.reply,),
-            guessed=guessed,
+            guessed=spec.guessed,
             expires_at=expiry_of(wishes, wall, trio.current_time()),
             at=wall,
         )
@@ -133,7 +137,7 @@ class DiskBacklog(Backlog):
     def take_back(self, numbers: Collection[int]) -> list[Request]:
         """The journal fails: give back those of them that are not on disk."""
         meant = [number for number in self._unwritten if number in numbers]
-        self.count -= len(meant)
+        self._lanes.remove(set(meant))
         requests: list[Request] = []
         for number in meant:
             _, request = self._unwritten.pop(number)
@@ -192,33 +196,56 @@ class DiskBacklog(Backlog):
             return
         self._refilling = True
         try:
-            for _ in range(TAKEN_UP_AT_ONCE):
-                if not self.count or self._dispatcher.backlog.is_full or not self._take_up_next():
-                    return
-            self._journal.look_again(at_once=True)
+            identity = self._identity()
+            if identity is None or not self._readable or not self.count:
+                return
+            self._lanes.sort_some()
+            if self._take_up_some(identity) or self._lanes.unsorted:
+                self._journal.look_again(at_once=True)
         except JournalError as error:
             logger.error("%s; tried again in a while", error)
             self._journal.look_again()
         finally:
             self._refilling = False
 
-    def _take_up_next(self) -> bool:
-        identity = self._identity()
-        if identity is None or not self._readable:
+    def _take_up_some(self, identity: Identity) -> bool:
+        """Take up what there is room for, of each petal in turn; whether more could be."""
+        left = TAKEN_UP_AT_ONCE
+        petals = self._lanes.petals()
+        while petals:
+            for petal in list(petals):
+                if not left:
+                    return True
+                if self._has_place(petal) and self._take_up_next(petal, identity):
+                    left -= 1
+                else:
+                    petals.remove(petal)
+        return False
+
+    def _has_place(self, petal: str) -> bool:
+        # Of those that nobody serves any more there is nothing to wait for.
+        queue = self._dispatcher.backlog
+        return petal not in queue.petals or not queue.is_full(petal)
+
+    def _take_up_next(self, petal: str, identity: Identity) -> bool:
+        record = self._lanes.next(petal, self._unwritten)
+        if record is None:
             return False
-        if not self._read:
-            self._read.extend(self._journal.not_started(self._taken_to, READ_AT_ONCE))
-        if not self._read:
-            return False  # they are not on disk yet
-        record = self._read[0]
-        wanted = self._wanted.get(record.number)
+        number = record.number
+        wanted = self._wanted.get(number)
         if wanted is not None:
             record = attrs.evolve(record, wait_response=wanted.wait_response, extras=wanted.extras)
-        if not self._taking_up.take_up(record, identity, self._wishes.get(record.number)):
+        if not self._taking_up.take_up(record, identity, self._wishes.get(number)):
             return False
-        self._read.popleft()
-        self._wanted.pop(record.number, None)
-        self._wishes.pop(record.number, None)
-        self._taken_to = record.number
-        self.count -= 1
+        self._lanes.taken(petal)
+        self._wanted.pop(number, None)
+        self._wishes.pop(number, None)
         return True
+
+    def _petal_of(self, record: CommandRecord) -> str:
+        """Who serves one that an earlier run has left; nobody has an empty name."""
+        try:
+            spec = self._table.lookup(record.command)
+        except Exception:  # a petal's own code may be asked; it is again when that is taken up
+            return ""
+        return "" if spec is None else spec.petal

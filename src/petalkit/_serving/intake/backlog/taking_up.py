@@ -90,6 +90,10 @@ class TakingUp:
             self._recovery.end(record, found.code, found.text, details=found.details, reserved=True)
             return True
         command, spec, identity = found
+        if self._dispatcher.backlog.is_full(spec.petal):  # another than the one it waited for
+            for _ in range(places):
+                self._outbox.release()
+            return False
         execution = Execution(
             command,
             record.payload,
