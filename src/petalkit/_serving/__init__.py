@@ -1,6 +1,7 @@
 """Serving: the way of a command from a link to its answer, and the lives of those who serve it.
 
     waiting      waiting for the first of several things
+    fair_queue   a queue in which each caller has its turn
     failures     reading exceptions that others have written
     identity     the organization-ID waiter: who this device is
     loggers      our own loggers, kept on

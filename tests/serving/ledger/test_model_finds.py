@@ -183,7 +183,7 @@ def test_the_model_finds_a_disk_backlog_out_of_order() -> None:
 
 def test_the_model_finds_that_new_commands_pass_what_waits_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Room, "is_behind", lambda self, spec: False)
+        patch.setattr(Room, "is_behind", lambda self, request, spec: False)
 
     full = [Send("hold"), Settle(), Send("quick"), Settle()]
     # There is room again, while those that had none are on their way to the disk.

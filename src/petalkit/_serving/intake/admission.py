@@ -92,11 +92,7 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif (
-            (self.parked and spec.petal in self.parked)
-            or self._room.is_behind(spec)
-            or not self._room.reserve(request, spec)
-        ):
+        elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -175,7 +171,7 @@ class Admission:
             while self._queue.is_full(petal) and self._dispatcher.drop_oldest(petal):
                 if self._waits_in_backlog(request, spec):
                     return
-            if not self._room.is_behind(spec) and self._room.reserve(request, spec):
+            if self._room.take(request, spec):
                 self._accept(request, spec)
                 return
         if rule == "wait" and self._parking.is_slow(petal, self.now):
@@ -247,7 +243,7 @@ class Admission:
             self._refusals.unavailable(request, parked.spec.petal)
         elif self._waits_in_backlog(request, parked.spec):
             self.parked.pop(parked)
-        elif not self._room.is_behind(parked.spec) and self._room.reserve(request, parked.spec):
+        elif self._room.take(request, parked.spec):
             self.parked.pop(parked)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now

@@ -39,21 +39,32 @@ class Room:
         self._backlog = backlog
         self._outbox = outbox
 
-    def is_behind(self, spec: CommandSpec) -> bool:
+    def is_behind(self, request: Request, spec: CommandSpec) -> bool:
         """Whether others of its petal wait in the backlog, which are first.
 
-        Not for what cannot wait there.
+        Not for what cannot wait there, and not for a caller who has nothing there, where the others
+        have much.
         """
         backlog = self._backlog
-        return backlog.count > 0 and backlog.holds(spec.petal) and self._ledger.takes(spec)
+        return (
+            backlog.count > 0
+            and backlog.is_before(spec.petal, request.command)
+            and self._ledger.takes(spec)
+        )
 
-    def reserve(self, request: Request, spec: CommandSpec) -> bool:
+    def take(self, request: Request, spec: CommandSpec) -> bool:
         """Whether a command can be accepted now; then the places of its answers are reserved."""
+        return not self.is_behind(request, spec) and self._reserve(request, spec)
+
+    def _reserve(self, request: Request, spec: CommandSpec) -> bool:
         if not self._ledger.takes(spec):
             # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
             if self._channel.is_over_reserve(spec.petal):
                 return False
-        elif self._channel.is_full(spec.petal) or not self._ledger.has_room:
+        elif not self._ledger.has_room or (
+            self._channel.is_full(spec.petal)
+            and not self._channel.has_spare_room(spec, request.command)
+        ):
             return False
         command, wishes = request.command, request.wishes
         reply = wishes is not None and wishes.reply is not None

@@ -1,7 +1,8 @@
 """Accepted commands that have not started: in which order they may, and how many of whom there are.
 
-    shares  how much of the room is whose
-    queue   the lines of all petals, and which command may start next
+    callers  who has sent a command, to be fair
+    shares   how much of the room is whose
+    queue    the lines of all petals, and which command may start next
 
 Begin with `queue`.
 """

@@ -2,23 +2,25 @@
 
 Commands come through one bounded memory channel and mostly start straight from it. One that may
 not start yet (its petal or its own command is at its limit, or it waits for its group) is set aside
-in its line, and whatever comes behind it in the same line waits there too: that is what keeps the
-order. Of several lines that wait for one group the oldest command is next. Everything here is
-synchronous, so a choice and the call of the handler can be one step.
+in its line, and so is whatever waits together with others: lines keep the order, and are fair to
+callers. Petals have their turns; of one petal's lines, and of those that wait for one group, the
+oldest command is next. Everything here is synchronous, so a choice and the call of the handler can
+be one step.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 import trio
 
 from ...._authoring.declared import RESERVED_PREFIX
 from ...._authoring.registry import CommandSpec
+from ...._values.messages import Command
 from ...._values.settings.settings import Settings
 from ..execution import Execution, Line, PetalState
+from .callers import Callers
 from .shares import Shares
 
 
@@ -35,7 +37,9 @@ class Backlog:
         self, settings: Settings, petals: Iterable[str], standing_in: Collection[str] = ()
     ) -> None:
         self._concurrency = settings.concurrency
-        self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
+        self.callers = Callers(settings)
+        limits = settings.petal_concurrency, settings.callers_max
+        self.petals = {name: PetalState(name, *limits) for name in petals}
         served = self.petals.keys() - {RESERVED_PREFIX}
         known = len(served.difference(standing_in))
         self.shares = Shares(settings, len(served) if known > 1 else known, len(served))
@@ -48,6 +52,7 @@ class Backlog:
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
         self._look_again = False  # something changed since those lines were last looked at
         self._running = 0
+        self._turns = 0
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -58,7 +63,9 @@ class Backlog:
         state = self.petals[spec.petal]
         group = spec.exclusive if spec.when_busy == "wait" else None
         own = spec.concurrency is not None or group is not None
-        self._lines[spec] = Line(state, spec.concurrency, group) if own else state.line
+        self._lines[spec] = (
+            Line(state, spec.concurrency, self.callers.most, group) if own else state.line
+        )
 
     def unserve(self, spec: CommandSpec) -> None:
         """Forget a command's line; what waits in it is still run."""
@@ -113,7 +120,8 @@ class Backlog:
             self._put_aside(execution)
             self._in(execution)
         for line in {execution.line for execution in moved}:
-            line.waiting = deque(sorted(line.waiting, key=_number))
+            for execution in sorted(line.waiting.remove(lambda _: True), key=_number):
+                self._put_aside(execution)
         self._look_again = True
         return unserved
 
@@ -127,16 +135,11 @@ class Backlog:
 
     def is_over_share(self, petal: str) -> bool:
         """Whether that is because of the petal itself."""
-        state, shares = self.petals[petal], self.shares
-        return state.waiting >= shares.most or state.waiting_bytes >= shares.most_bytes
+        return self.shares.are_used(self.petals[petal])
 
     def is_over_reserve(self, petal: str) -> bool:
         """Whether not even a command can be accepted that cannot wait on disk with the others."""
-        state, shares = self.petals[petal], self.shares
-        return (
-            state.waiting >= shares.most + shares.reserve
-            or state.waiting_bytes >= 2 * shares.most_bytes
-        )
+        return self.shares.are_used(self.petals[petal], self.shares.reserve)
 
     @property
     def may_have_next(self) -> bool:
@@ -152,37 +155,61 @@ class Backlog:
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
+        if self._in_channel:
+            if self._in_channel == 1 and not self._set_aside:
+                execution = self._from_channel()
+                if self._may_start(execution.line):
+                    return self._out(execution)
+                self._put_aside(execution)
+                return None
+            self._empty_channel()
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:
-                return self._out(self._take_from(min(ready, key=_oldest)))
+                return self._out(self._take_from(self._choose(ready)))
         self._look_again = False
-        while self._in_channel:
-            self._in_channel -= 1
-            execution = self._receive.receive_nowait()
-            line = execution.line
-            if not line.waiting and self._may_start(line):
-                return self._out(execution)
-            self._put_aside(execution)
         return None
 
+    def _choose(self, ready: list[Line]) -> Line:
+        """The line whose turn it is."""
+        if len(ready) == 1:
+            return ready[0]
+        chosen = min(ready, key=_turn)
+        if chosen.group is not None:
+            chosen = min((line for line in ready if line.group == chosen.group), key=_oldest)
+        self._turns += 1
+        chosen.petal.turn = self._turns
+        return chosen
+
     def take_oldest(self, petal: str | None) -> Execution | None:
-        """Take out the command (of a petal) that waits longest, whether it may start or not."""
+        """Take out the command (of a petal) that waits longest, whether it may start or not.
+
+        Where callers are told apart, of the one who has most in its line.
+        """
         self._empty_channel()
         lines = [line for line in self._set_aside if petal in (None, line.petal.name)]
-        return self._out(self._take_from(min(lines, key=_oldest))) if lines else None
+        if not lines:
+            return None
+        line = min(lines, key=_oldest)
+        execution = line.waiting.drop()
+        self._forget_if_empty(line)
+        return self._out(execution)
+
+    def has_spare_room(self, spec: CommandSpec, command: Command) -> bool:
+        """Whether a command can be accepted though all is full: its sender has nothing waiting."""
+        if self.shares.are_used(self.petals[spec.petal], self.shares.spare):
+            return False
+        self._empty_channel()
+        caller = self.callers.of(command.topic, command.properties)
+        return not self.line_of(spec).waiting.holds(caller)
 
     def take(self, which: Callable[[Execution], bool]) -> list[Execution]:
         """Take out every command that `which` says, in order of arrival."""
         self._empty_channel()
         taken: list[Execution] = []
         for line in list(self._set_aside):
-            chosen = [execution for execution in line.waiting if which(execution)]
-            for execution in chosen:
-                line.waiting.remove(execution)
-                taken.append(self._out(execution))
-            if not line.waiting:
-                del self._set_aside[line]
+            taken += map(self._out, line.waiting.remove(which))
+            self._forget_if_empty(line)
         return sorted(taken, key=_number)
 
     def __iter__(self) -> Iterator[Execution]:
@@ -211,7 +238,9 @@ class Backlog:
         return self._receive.receive_nowait()
 
     def _put_aside(self, execution: Execution) -> None:
-        execution.line.waiting.append(execution)
+        command = execution.command
+        caller = self.callers.of(command.topic, command.properties)
+        execution.line.waiting.append(caller, execution)
         self._set_aside[execution.line] = None
 
     def _empty_channel(self) -> None:
@@ -222,9 +251,12 @@ class Backlog:
 
     def _take_from(self, line: Line) -> Execution:
         execution = line.waiting.popleft()
+        self._forget_if_empty(line)
+        return execution
+
+    def _forget_if_empty(self, line: Line) -> None:
         if not line.waiting:
             del self._set_aside[line]
-        return execution
 
     # -- slots
 
@@ -256,7 +288,11 @@ class Backlog:
 
 
 def _oldest(line: Line) -> int:
-    return line.waiting[0].number
+    return line.waiting.oldest().number
+
+
+def _turn(line: Line) -> tuple[int, int]:
+    return line.petal.turn, _oldest(line)
 
 
 def _number(execution: Execution) -> int:

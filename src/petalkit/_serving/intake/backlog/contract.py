@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from ...._authoring.registry import CommandSpec
-from ...._values.messages import Identity
+from ...._values.messages import Command, Identity
 from ..refusals import Request
 
 
@@ -45,8 +45,8 @@ class Backlog:
         """Whether one more command of a petal may wait here."""
         return False
 
-    def holds(self, petal: str) -> bool:
-        """Whether commands of a petal wait here, or may."""
+    def is_before(self, petal: str, command: Command) -> bool:
+        """Whether what waits here of a petal comes before a command that is new."""
         return False
 
     def restore(self, count: int) -> None:

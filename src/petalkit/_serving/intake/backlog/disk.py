@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 
 import attrs
 import msgspec
 import trio
 
 from ...._authoring.registry import CommandSpec
-from ...._values.messages import Identity
+from ...._values.messages import Command, Identity
 from ...._values.request import REPLIES_MAX, Wishes, wants_usual
 from ...._values.settings.settings import Settings
 from ...dispatch.dispatcher import Dispatcher
@@ -26,6 +26,7 @@ from ...ledger.journal.forms import (
     command_of,
     expiry_of,
     extras_replies,
+    properties_of,
     was_guessed,
 )
 from ...ledger.journal.records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
@@ -68,7 +69,8 @@ class DiskBacklog(Backlog):
         self._taking_up = TakingUp(settings, dispatcher, recovery, journal)
         self._journal = journal
         self._identity = identity
-        self._lanes = Lanes(journal, self._petal_of)
+        self._callers = dispatcher.backlog.callers
+        self._lanes = Lanes(journal, self._place_of, self._callers.most)
         self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
         self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
         self._wishes: dict[int, Wishes] = {}  # of those that came in this run, by number
@@ -88,9 +90,10 @@ class DiskBacklog(Backlog):
             and self._journal.has_room
         )
 
-    def holds(self, petal: str) -> bool:
+    def is_before(self, petal: str, command: Command) -> bool:
         """See `Backlog`."""
-        return self._lanes.waiting(petal) > 0 or self._lanes.unsorted > 0
+        caller = self._callers.of(command.topic, command.properties)
+        return not self._lanes.may_be_passed(petal, caller)
 
     # -- in
 
@@ -110,7 +113,8 @@ class DiskBacklog(Backlog):
         """See `Backlog`. It is acknowledged when it is on disk."""
         command, wishes = request.command, request.wishes
         number = self._journal.next_number()
-        self._lanes.add(number, spec.petal)
+        caller = self._callers.of(command.topic, command.properties)
+        self._lanes.add(number, spec.petal, caller)
         wall = self._journal.wall()
         accepted = as_accepted(
             number,
@@ -242,10 +246,14 @@ class DiskBacklog(Backlog):
         self._wishes.pop(number, None)
         return True
 
-    def _petal_of(self, record: CommandRecord) -> str:
-        """Who serves one that an earlier run has left; nobody has an empty name."""
+    def _place_of(self, record: CommandRecord) -> tuple[str, Hashable]:
+        """Who serves one that an earlier run has left, and who has sent it.
+
+        Nobody has an empty name.
+        """
         try:
             spec = self._table.lookup(record.command)
+            caller = self._callers.of(record.topic, properties_of(record))
         except Exception:  # a petal's own code may be asked; it is again when that is taken up
-            return ""
-        return "" if spec is None else spec.petal
+            return "", None
+        return "" if spec is None else spec.petal, caller

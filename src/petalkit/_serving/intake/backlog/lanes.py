@@ -1,30 +1,36 @@
 """The order of those that wait on disk: a lane for each petal, of their numbers.
 
 What an earlier run has left comes first, and it is known of it only how many there are. So it is
-sorted into the lanes little by little, and what comes meanwhile waits until that is done. A lane
-has the next few of its records in memory. The trap: a record can vanish, because somebody makes the
-journal forget it from outside.
+sorted into the lanes little by little, and what comes meanwhile waits until that is done. Of the
+next few of a lane the records are read ahead. The trap: a record can vanish, because somebody makes
+the journal forget it from outside.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Hashable
 
+from ...fair_queue import FairQueue
 from ...ledger.journal.records import CommandRecord
 from ...ledger.journal.write_ahead import Journal
 
 READ_AT_ONCE = 64  # records read from disk by one query, and kept in all lanes together
+READ_OF_SEVERAL = 8  # the same where callers have their turns: one that comes waits for these
 
 
 class _Lane:
     """Of one petal."""
 
-    __slots__ = ("numbers", "records")
+    __slots__ = ("chosen", "numbers", "records")
 
-    def __init__(self) -> None:
-        self.numbers: deque[int] = deque()
-        self.records: deque[CommandRecord] = deque()  # of the first of them
+    def __init__(self, callers: int) -> None:
+        self.numbers: FairQueue[int] = FairQueue(callers)
+        self.chosen: list[int] = []  # the next ones, which could not be read yet
+        self.records: deque[CommandRecord] = deque()  # the next ones
+
+    def __len__(self) -> int:
+        return len(self.numbers) + len(self.chosen) + len(self.records)
 
 
 class Lanes:
@@ -32,30 +38,47 @@ class Lanes:
 
     Args:
         journal: where they are.
-        petal_of: says to which lane one belongs that an earlier run has left.
+        place_of: says of one that an earlier run has left whose it is: petal and caller.
+        callers: how many are told apart.
 
     Attributes:
-        unsorted: how many of those are in no lane yet.
+        count: how many wait, sorted or not.
+        unsorted: how many of an earlier run are in no lane yet.
     """
 
-    def __init__(self, journal: Journal, petal_of: Callable[[CommandRecord], str]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        place_of: Callable[[CommandRecord], tuple[str, Hashable]],
+        callers: int,
+    ) -> None:
         self._journal = journal
-        self._petal_of = petal_of
+        self._place_of = place_of
+        self._callers = callers
         self._lanes: dict[str, _Lane] = {}
-        self._count = 0
+        self.count = 0
         self.unsorted = 0
         self._sorted_to = 0  # the number of the last one that is
-        self._later: list[tuple[int, str]] = []  # came before all was sorted
-
-    @property
-    def count(self) -> int:
-        """How many wait, sorted or not."""
-        return self._count
+        self._later: list[tuple[int, str, Hashable]] = []  # came before all was sorted
 
     def waiting(self, petal: str) -> int:
         """How many wait of a petal."""
         lane = self._lanes.get(petal)
-        return 0 if lane is None else len(lane.numbers)
+        return 0 if lane is None else len(lane)
+
+    def may_be_passed(self, petal: str, caller: Hashable) -> bool:
+        """Whether a caller need not wait behind what waits here of a petal."""
+        if self.unsorted:
+            return False
+        lane = self._lanes.get(petal)
+        if lane is None:
+            return True
+        return (
+            bool(lane.numbers)
+            and lane.numbers.may_be_passed(caller)
+            and not lane.chosen
+            and all(self._place_of(record)[1] != caller for record in lane.records)
+        )
 
     def petals(self) -> list[str]:
         """Of which some wait."""
@@ -66,22 +89,21 @@ class Lanes:
     def restore(self, count: int) -> None:
         """So many were left by an earlier run."""
         self.unsorted += count
-        self._count += count
+        self.count += count
 
-    def add(self, number: int, petal: str) -> None:
+    def add(self, number: int, petal: str, caller: Hashable) -> None:
         """One has come."""
-        self._count += 1
+        self.count += 1
         if self.unsorted:
-            self._later.append((number, petal))
+            self._later.append((number, petal, caller))
         else:
-            self._append(number, petal)
+            self._append(number, petal, caller)
 
-    def _append(self, number: int, petal: str) -> _Lane:
+    def _append(self, number: int, petal: str, caller: Hashable) -> None:
         lane = self._lanes.get(petal)
         if lane is None:
-            lane = self._lanes[petal] = _Lane()
-        lane.numbers.append(number)
-        return lane
+            lane = self._lanes[petal] = _Lane(self._callers)
+        lane.numbers.append(caller, number)
 
     def sort_some(self) -> None:
         """Sort some of what an earlier run has left.
@@ -94,24 +116,18 @@ class Lanes:
         found = self._journal.not_started(self._sorted_to, READ_AT_ONCE)
         earlier = [record for record in found if record.number <= self._journal.earlier_to]
         for record in earlier:
-            lane = self._append(record.number, self._petal_of(record))
-            if len(lane.records) == len(lane.numbers) - 1 and len(lane.records) < self._at_once:
-                lane.records.append(record)
+            self._append(record.number, *self._place_of(record))
             self._sorted_to = record.number
         self.unsorted -= len(earlier)
-        self._count += max(0, -self.unsorted)
+        self.count += max(0, -self.unsorted)
         if len(earlier) < READ_AT_ONCE or self.unsorted <= 0:
-            self._count -= max(0, self.unsorted)  # these are not there any more
+            self.count -= max(0, self.unsorted)  # these are not there any more
             self.unsorted = 0
-            for number, petal in self._later:
-                self._append(number, petal)
+            for later in self._later:
+                self._append(*later)
             self._later.clear()
 
     # -- out
-
-    @property
-    def _at_once(self) -> int:
-        return max(1, READ_AT_ONCE // max(1, len(self._lanes)))
 
     def next(self, petal: str, unwritten: Container[int]) -> CommandRecord | None:
         """The next record of a petal; None where there is none, or it is not on disk yet.
@@ -131,37 +147,37 @@ class Lanes:
         return lane.records[0] if lane.records else None
 
     def _read(self, petal: str, lane: _Lane, unwritten: Container[int]) -> None:
-        numbers: list[int] = []
-        while lane.numbers and len(numbers) < self._at_once and lane.numbers[0] not in unwritten:
-            numbers.append(lane.numbers.popleft())
-        try:
-            if numbers:
-                lane.records.extend(self._journal.waiting(numbers))
-                self._count -= len(numbers) - len(lane.records)
-                numbers = [record.number for record in lane.records]
-        finally:
-            lane.numbers.extendleft(reversed(numbers))
+        at_once = READ_OF_SEVERAL if lane.numbers.has_several else READ_AT_ONCE
+        at_once = max(1, at_once // len(self._lanes))
+        chosen = lane.chosen
+        while len(chosen) < at_once:
+            number = lane.numbers.pop_ready(lambda one: one not in unwritten)
+            if number is None:
+                break
+            chosen.append(number)
+        if chosen:
+            found = {record.number: record for record in self._journal.waiting(chosen)}
+            lane.records.extend(found[number] for number in chosen if number in found)
+            self.count -= len(chosen) - len(found)
+            chosen.clear()
             self._forget_if_empty(petal, lane)
 
     def taken(self, petal: str) -> None:
         """The next one of a petal is taken up."""
         lane = self._lanes[petal]
-        lane.numbers.popleft()
         lane.records.popleft()
-        self._count -= 1
+        self.count -= 1
         self._forget_if_empty(petal, lane)
 
     def remove(self, numbers: Collection[int]) -> None:
         """Take out some that are not on disk."""
         for petal, lane in list(self._lanes.items()):
-            before = len(lane.numbers)
-            lane.numbers = deque(one for one in lane.numbers if one not in numbers)
-            self._count -= before - len(lane.numbers)
+            self.count -= len(lane.numbers.remove(numbers.__contains__))
             self._forget_if_empty(petal, lane)
         before = len(self._later)
         self._later = [one for one in self._later if one[0] not in numbers]
-        self._count -= before - len(self._later)
+        self.count -= before - len(self._later)
 
     def _forget_if_empty(self, petal: str, lane: _Lane) -> None:
-        if not lane.numbers:
+        if not len(lane):
             del self._lanes[petal]
