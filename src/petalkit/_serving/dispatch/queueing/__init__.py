@@ -2,6 +2,7 @@
 
     callers  who has sent a command, to be fair
     shares   how much of the room is whose
+    turns    whose line is next
     queue    the lines of all petals, and which command may start next
 
 Begin with `queue`.

@@ -11,7 +11,7 @@ be one step.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 import trio
 
@@ -22,6 +22,7 @@ from ...._values.settings.settings import Settings
 from ..execution import Execution, Line, PetalState
 from .callers import Callers
 from .shares import Shares
+from .turns import Turns, oldest
 
 
 class Backlog:
@@ -38,6 +39,7 @@ class Backlog:
     ) -> None:
         self._concurrency = settings.concurrency
         self.callers = Callers(settings)
+        self._caller_of = self.callers.of
         limits = settings.petal_concurrency, settings.callers_max
         self.petals = {name: PetalState(name, *limits) for name in petals}
         served = self.petals.keys() - {RESERVED_PREFIX}
@@ -49,10 +51,12 @@ class Backlog:
             len(self.petals) * (self.shares.most + self.shares.reserve)
         )
         self._in_channel = 0
+        self._whose: tuple[Line, Hashable] | None = None  # line and caller of what is in it
+        self._is_mixed = False  # it is of several
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
         self._look_again = False  # something changed since those lines were last looked at
         self._running = 0
-        self._turns = 0
+        self._turns = Turns()
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -148,7 +152,13 @@ class Backlog:
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
-        execution.line = self.line_of(execution.spec)
+        command, line = execution.command, self.line_of(execution.spec)
+        execution.line = line
+        whose = line, self._caller_of(command.topic, command.properties)
+        if not self._in_channel:
+            self._whose, self._is_mixed = whose, False
+        elif whose != self._whose:
+            self._is_mixed = True
         self._send.send_nowait(execution)
         self._in_channel += 1
         self._in(execution)
@@ -156,30 +166,18 @@ class Backlog:
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
         if self._in_channel:
-            if self._in_channel == 1 and not self._set_aside:
+            if not (self._is_mixed or self._set_aside):  # then the oldest is next
                 execution = self._from_channel()
                 if self._may_start(execution.line):
                     return self._out(execution)
                 self._put_aside(execution)
-                return None
             self._empty_channel()
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:
-                return self._out(self._take_from(self._choose(ready)))
+                return self._out(self._take_from(self._turns.choose(ready)))
         self._look_again = False
         return None
-
-    def _choose(self, ready: list[Line]) -> Line:
-        """The line whose turn it is."""
-        if len(ready) == 1:
-            return ready[0]
-        chosen = min(ready, key=_turn)
-        if chosen.group is not None:
-            chosen = min((line for line in ready if line.group == chosen.group), key=_oldest)
-        self._turns += 1
-        chosen.petal.turn = self._turns
-        return chosen
 
     def take_oldest(self, petal: str | None) -> Execution | None:
         """Take out the command (of a petal) that waits longest, whether it may start or not.
@@ -190,7 +188,7 @@ class Backlog:
         lines = [line for line in self._set_aside if petal in (None, line.petal.name)]
         if not lines:
             return None
-        line = min(lines, key=_oldest)
+        line = min(lines, key=oldest)
         execution = line.waiting.drop()
         self._forget_if_empty(line)
         return self._out(execution)
@@ -200,7 +198,7 @@ class Backlog:
         if self.shares.are_used(self.petals[spec.petal], self.shares.spare):
             return False
         self._empty_channel()
-        caller = self.callers.of(command.topic, command.properties)
+        caller = self._caller_of(command.topic, command.properties)
         return not self.line_of(spec).waiting.holds(caller)
 
     def take(self, which: Callable[[Execution], bool]) -> list[Execution]:
@@ -239,7 +237,7 @@ class Backlog:
 
     def _put_aside(self, execution: Execution) -> None:
         command = execution.command
-        caller = self.callers.of(command.topic, command.properties)
+        caller = self._caller_of(command.topic, command.properties)
         execution.line.waiting.append(caller, execution)
         self._set_aside[execution.line] = None
 
@@ -285,14 +283,6 @@ class Backlog:
         execution.line.running -= 1
         execution.line.petal.running -= 1
         self._look_again = True
-
-
-def _oldest(line: Line) -> int:
-    return line.waiting.oldest().number
-
-
-def _turn(line: Line) -> tuple[int, int]:
-    return line.petal.turn, _oldest(line)
 
 
 def _number(execution: Execution) -> int:
