@@ -1,6 +1,7 @@
 """Serving: the way of a command from a link to its answer, and the lives of those who serve it.
 
     waiting      waiting for the first of several things
+    fair_queue   a queue in which each caller has its turn
     failures     reading exceptions that others have written
     long_steps   tells of what keeps the event loop to itself for long
     identity/    who this device is, known now, late, or another from here on

@@ -26,8 +26,8 @@ from .dispatch.dispatcher import Dispatcher
 from .dispatch.execution import Execution
 from .dispatch.finalization import Finalization
 from .identity.waiter import IdentityWaiter
-from .intake.backlog import Backlog
-from .intake.disk_backlog import DiskBacklog
+from .intake.backlog.contract import Backlog
+from .intake.backlog.disk import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals

@@ -58,6 +58,7 @@ class Counters:
     restored: int = 0
     interrupted: int = 0
     petals_restarted: int = 0
+    slots_lost: int = 0
 
     def totals(self) -> dict[str, Any]:
         """All of them as they are now, by name; `Statistics` has a field of each name."""
@@ -108,7 +109,8 @@ class Statistics:
     """Deliveries that were held, or came while stopping, and are left to the broker, which has them
     unacknowledged and delivers them again."""
     unanswered: int
-    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full, or no
+    link any more at a stop."""
     expiry_unjudged: int
     """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
     clock was not set: see `clock_unset`."""
@@ -164,6 +166,9 @@ class Statistics:
     paused_seconds: float
     """Seconds in which nothing was read on a link that was up, because there was no room. What came
     meanwhile the broker keeps, or drops: a QoS 0 command soon, one of QoS 1 above its bound."""
+    slots_lost: int
+    """Commands whose handler, or its thread, had not ended 10 s after its time was over or it was
+    cancelled: it keeps a slot of its petal. Each is named in the log, at WARNING."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool

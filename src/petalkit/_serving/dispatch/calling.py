@@ -21,7 +21,7 @@ from ..._authoring.unknown_keys import ignored_fields
 from ..._values.codec import printable
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.statistics import Counters
-from ..failures import ENDS_PROCESS, hint_for, showable, single, split_foreign, text_of
+from ..failures import hint_for, is_interrupt, showable, single, split_foreign, text_of
 from ..long_steps import MEASURED, LongSteps
 from ..sending.responses import Responses
 from .execution import Execution
@@ -144,9 +144,9 @@ def _answer_error(execution: Execution, error: BaseException, answers: Responses
                 extra=execution.log_fields(),
             )
             return response, code
-    except ENDS_PROCESS:
-        raise
     except BaseException as unreadable:
+        if is_interrupt(unreadable):
+            raise
         error = unreadable  # its context is the one that was raised
     error_id = secrets.token_hex(4)
     execution.reason = f"error ID {error_id}"

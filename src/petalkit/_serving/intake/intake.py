@@ -27,7 +27,7 @@ from ..ledger.contract import Ledger
 from ..pauses import Pauses
 from ..waiting import wait_any
 from .admission import Admission
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .judging import Judging
 from .redelivery import Redelivery
 from .refusals import Refusals

@@ -173,10 +173,12 @@ class Judging:
         if copies.may_exist(message_id) and copies.take(request, now, closed=True):
             return
         delivery = request.delivery
-        # Nor is one acknowledged whose answer would not leave any more.
-        unsaid = delivery.qos > 0 and not self._responses.outbox.is_sending
-        if unsaid or self._acknowledgements.comes_again(delivery):
+        if self._acknowledgements.comes_again(delivery):
             self._counters.given_back += 1
+        elif delivery.qos > 0 and not self._responses.outbox.is_sending:
+            # Its answer would not leave any more, and nobody brings it again: it is lost. Not
+            # acknowledged, in case that the broker has kept its session after all.
+            self._refusals.unsaid(request)
         else:
             self._refusals.stopping(request)
 

@@ -20,8 +20,8 @@ from ..ledger.contract import Ledger, Left
 from ..ledger.duplicate_window import NOTHING, Finished, is_same_request
 from ..ledger.journal.forms import extras_replies
 from ..ledger.journal.records import CommandRecord
-from .backlog import Backlog
-from .parked import ParkedLine
+from .backlog.contract import Backlog
+from .parked import ParkedLines
 from .refusals import Refusals, Request
 
 logger = logging.getLogger("petalkit.intake")
@@ -43,7 +43,7 @@ class Redelivery:
         ledger: Ledger[Execution],
         acknowledgements: Acknowledgements,
         backlog: Backlog,
-        parked: ParkedLine,
+        parked: ParkedLines,
         refusals: Refusals,
     ) -> None:
         self._ledger = ledger

@@ -18,6 +18,8 @@ from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.intake")
 
+STOPPING = "the device is shutting down"
+
 
 class Request(msgspec.Struct, eq=False):
     """A command as it came, before it is judged.
@@ -129,7 +131,20 @@ class Refusals:
 
     def stopping(self, request: Request) -> None:
         """It came too late for this process."""
-        self.refuse(request, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
+        self.refuse(request, ErrorCode.SHUTTING_DOWN, STOPPING)
+
+    def unsaid(self, request: Request) -> None:
+        """The same, and its sender cannot be told. It is not acknowledged."""
+        command = request.command
+        self.responses.counters.unanswered += 1
+        self.responses.refuse(
+            request.identity,
+            ErrorCode.SHUTTING_DOWN,
+            STOPPING,
+            command=command.command,
+            message_id=command.message_id,
+            answer=False,
+        )
 
     def unknown(self, request: Request) -> None:
         """No petal serves it. Answered as it is set, with what is served."""

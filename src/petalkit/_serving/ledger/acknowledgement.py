@@ -107,7 +107,7 @@ class Acknowledgements:
 
     def unrecorded(self, command: Owing) -> None:
         """The ledger fails, and a command goes on without it."""
-        if self._when_accepted:
+        if self.at_once:
             self.settle(command)
 
     @staticmethod

@@ -13,7 +13,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from ..._serving.failures import ENDS_PROCESS, showable, text_of
+from ..._serving.failures import showable, text_of
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
 from .process_state import ProcessState
@@ -50,7 +50,7 @@ def guarded(target: str, call: Any, *arguments: Any, doing: str = "importing it"
         raise
     except SystemExit as error:
         raise UsageError(f"{target!r}: {doing} ended the program ({error})") from None
-    except ENDS_PROCESS:
+    except KeyboardInterrupt:  # nothing else runs yet
         raise
     except BaseException as error:  # of whatever class
         message = f"{target!r} could not be loaded: {text_of(error)}"

@@ -104,6 +104,12 @@ def command_of(record: Accepted | CommandRecord, limits: Limits) -> Command:
     return command
 
 
+def properties_of(record: CommandRecord) -> Properties:
+    """What MQTT 5 said of it."""
+    properties = None if record.extras is None else _decode_command(record.extras).properties
+    return NO_PROPERTIES if properties is None else properties
+
+
 def extras_replies(extras: bytes | None) -> tuple[Reply, ...]:
     """Where else a command is answered, of its `extras`."""
     return () if extras is None else _decode_command(extras).replies

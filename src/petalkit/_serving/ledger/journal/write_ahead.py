@@ -191,6 +191,17 @@ class Journal:
         """
         return () if self._store is None else self._store.not_started(after, limit)
 
+    def waiting(self, numbers: Sequence[int]) -> Sequence[CommandRecord]:
+        """Those of some commands that are on disk and have not started, in order.
+
+        Args:
+            numbers: of them; a few dozen.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        return () if self._store is None else self._store.waiting(numbers)
+
     # -- what is put down
 
     def next_number(self) -> int:

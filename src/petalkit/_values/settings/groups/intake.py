@@ -31,8 +31,21 @@ class IntakeSettings:
         "Commands still read when that is full, so that urgent ones among them start.",
         check=at_least(0),
     )
+    petal_share: float = setting(
+        0.0,
+        "Share of the channel, and of the backlog on disk, that commands of one petal may fill, so "
+        "that one that is slow holds up no other; 0 for equal parts.",
+        check=at_least(0, at_most=1),
+    )
     overflow: Overflow = setting(
         "wait", "What to do with more than that.", check=one_of("wait", "reject", "drop-oldest")
+    )
+    petal_overflow_wait: float = setting(
+        0.25,
+        "With overflow wait and several petals: how long commands beyond their petal's share may "
+        "hold up others, unacknowledged, before they are refused.",
+        unit="s",
+        check=seconds,
     )
     pause_warning: float = setting(
         0.5,
