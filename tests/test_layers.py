@@ -49,7 +49,6 @@ TOO_LONG = {
     "_serving.ledger.journal.store",
     "_serving.ledger.journal.write_ahead",
     "_serving.petals.lifespans",
-    "_serving.sending.outbox",
     "_serving.supervisor",
 }
 # Longer, because it is one idea that would be harder to read in pieces: name and reason.

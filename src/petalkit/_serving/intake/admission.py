@@ -206,7 +206,7 @@ class Admission:
     def watch_room(self) -> None:
         """Be told of room while something is parked, and only then: that is rare, and room not."""
         waits = self.take_up_waiting if self.parked or self._backlog.count else None
-        self._dispatcher.on_room = self._outbox.on_place = waits
+        self._dispatcher.on_room = self._outbox.hooks.on_place = waits
 
     def _changed(self) -> None:
         self.watch_room()

@@ -71,7 +71,7 @@ class Intake:
             ledger, dispatcher.acknowledgements, backlog, admission.parked, refusals
         )
         self._judging = Judging(settings, admission, redelivery, refusals)
-        self._outbox.on_pressure = admission.on_change = self._wake
+        self._outbox.hooks.on_pressure = admission.on_change = self._wake
 
     @property
     def held(self) -> int:

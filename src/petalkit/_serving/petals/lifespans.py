@@ -154,7 +154,7 @@ class PetalLife:
             raise ValueError(f"latest must be a key, a text that is not empty, not {latest!r}")
         if expiry is not None and not expiry > 0:
             raise ValueError(f"expiry must be above 0, not {expiry!r}")
-        await self._outbox.put_event(
+        await self._outbox.events.put(
             self._encode_event(payload, qos),
             qos=qos,
             identity=self._waiter.current,
@@ -166,7 +166,7 @@ class PetalLife:
 
     def publish_event_nowait(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
         """Put an event into the outbox, or raise trio.WouldBlock."""
-        if not self._outbox.put_event_nowait(
+        if not self._outbox.events.put_nowait(
             self._encode_event(payload, qos),
             qos=qos,
             identity=self._waiter.current,

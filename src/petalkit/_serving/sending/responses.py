@@ -69,7 +69,7 @@ class Responses:
         )
         self._debug_tokens = float(DEBUG_BURST)
         self._debug_at = -1.0
-        outbox.on_too_large = self._say_too_large
+        outbox.hooks.on_too_large = self._say_too_large
 
     def _say_too_large(self, message: Message, answers: Hashable) -> None:
         """A response was over the broker's own bound, which is less than `payload_max`."""
@@ -274,7 +274,7 @@ class Responses:
                 "topic": topic,
                 "messageId": error.message_id or NO_MESSAGE_ID,
             }
-            if self.outbox.put_event_nowait(
+            if self.outbox.events.put_nowait(
                 encode_json(self.dialect.event(report)),
                 qos=0,
                 identity=identity,
