@@ -41,8 +41,8 @@ from .connack import QOS_NOT_SUPPORTED, ConnackReport, hint_of
 from .dispatch.dispatcher import Dispatcher
 from .identity import IdentityWaiter, client_id_of
 from .intake.intake import Intake
-from .sending.deferred import wait_after
 from .sending.responses import Responses
+from .sending.state.deferred import wait_after
 from .waiting import wait_any
 
 logger = logging.getLogger("petalkit.link")

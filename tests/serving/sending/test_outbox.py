@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from petalkit import PayloadError, Petal, Settings, command
-from petalkit._serving.sending.places import ALLOWANCE
+from petalkit._serving.sending.state.places import ALLOWANCE
 from petalkit.testing import MemoryBroker, open_harness
 
 from ..recorder import Recorder, settle, until

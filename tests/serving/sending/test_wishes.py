@@ -14,7 +14,7 @@ import trio
 
 from petalkit import Command, CommandContext, Message, Petal, Properties, Settings
 from petalkit import command as petal_command
-from petalkit._serving.sending.places import ALLOWANCE
+from petalkit._serving.sending.state.places import ALLOWANCE
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from ..recorder import Recorder, settle, unacknowledged, until

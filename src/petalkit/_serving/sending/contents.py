@@ -24,13 +24,13 @@ from ..._values.messages import Message
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ..ledger.owed_messages import EXPIRED, REPLACED, SET_ASIDE, OwedMessages
-from .deferred import Deferred
-from .in_flight import InFlight
-from .latest import LatestEvents
-from .outgoing import Entry
-from .places import Places
-from .stale import StaleEvents
-from .suspects import Suspects
+from .state.deferred import Deferred
+from .state.in_flight import InFlight
+from .state.latest import LatestEvents
+from .state.outgoing import Entry
+from .state.places import Places
+from .state.stale import StaleEvents
+from .state.suspects import Suspects
 
 logger = logging.getLogger("petalkit.outbox")
 

@@ -13,9 +13,9 @@ import trio
 from ..._values.messages import MAX_EXPIRY, Identity, Message, Properties
 from ..._values.settings.settings import Settings
 from .contents import Contents
-from .latest import key_of
-from .outgoing import Entry, LatestKey
 from .sender import Sender
+from .state.latest import key_of
+from .state.outgoing import Entry, LatestKey
 
 
 class Events:

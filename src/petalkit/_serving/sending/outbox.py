@@ -28,8 +28,8 @@ from ...transports import Link
 from ..ledger.owed_messages import OwedMessages
 from .contents import Contents
 from .events import Events
-from .outgoing import Entry
 from .sender import Sender
+from .state.outgoing import Entry
 
 RECEIPT: Hashable = object()  # what a receipt answers: nothing; its response is to come
 

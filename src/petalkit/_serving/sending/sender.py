@@ -20,8 +20,8 @@ from ...transports import Link
 from ...transports._reason_codes import Blame, Refusal, blame_of, refusal_of
 from ..ledger.owed_messages import REJECTED
 from .contents import Contents
-from .outgoing import Entry, in_order
-from .suspects import LOSSES_UNTIL_CONVICTED, LOSSES_UNTIL_SUSPECT, soon
+from .state.outgoing import Entry, in_order
+from .state.suspects import LOSSES_UNTIL_CONVICTED, LOSSES_UNTIL_SUSPECT, soon
 
 logger = logging.getLogger("petalkit.outbox")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ..._values.settings.settings import Settings
+from ...._values.settings.settings import Settings
 from .outgoing import Entry
 
 ALLOWANCE = 256  # answers to refused and urgent commands beyond the capacity for responses

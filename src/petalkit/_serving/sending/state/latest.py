@@ -13,7 +13,7 @@ from collections.abc import Container, Generator
 
 import attrs
 
-from ..._values.messages import Identity
+from ...._values.messages import Identity
 from .outgoing import Entry, LatestKey
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import attrs
 import msgspec
 
-from ..._values.messages import Message
+from ...._values.messages import Message
 
 # Topic, the topic's name where no identity was known, and the key of the publisher's own.
 LatestKey: TypeAlias = tuple[str, str | None, str]
