@@ -106,7 +106,8 @@ class Statistics:
     """Deliveries that were held, or came while stopping, and are left to the broker, which has them
     unacknowledged and delivers them again."""
     unanswered: int
-    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    """Refusals that could not be answered: no readable messageId, rate of debug, no place
+    (`refusal_capacity`); and answers to urgent commands that had to make room for newer ones."""
     expiry_unjudged: int
     """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
     clock was not set: see `clock_unset`."""

@@ -116,9 +116,7 @@ class Admission:
         places = int(wants_usual(command, wishes)) + (
             wishes is not None and wishes.reply is not None
         )
-        if places and not self._outbox.reserve(places, force=True):
-            self._refusals.no_place(request)
-            return
+        self._outbox.reserve(places, urgent=True)
         execution = self._execution(request, spec)
         if self._dispatcher.start_urgent(execution):
             if request.wait_ack:  # without a place of its own: that is no reason to refuse it

@@ -15,7 +15,7 @@ import itertools
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ import trio
 from ..._values.messages import Message
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
-from ..ledger.owed_messages import EXPIRED, REPLACED, SET_ASIDE, OwedMessages
+from ..ledger.owed_messages import DISPLACED, EXPIRED, REPLACED, SET_ASIDE, OwedMessages
 from .state.deferred import Deferred
 from .state.in_flight import InFlight
 from .state.latest import LatestEvents
@@ -31,12 +31,21 @@ from .state.outgoing import Entry
 from .state.places import Places
 from .state.stale import StaleEvents
 from .state.suspects import Suspects
+from .state.unanswered import Unanswered
 
 logger = logging.getLogger("petalkit.outbox")
 
 
 def _nobody(*_: object) -> None:
     """There is nobody to tell."""
+
+
+def _is_refusal(entry: Entry) -> bool:
+    return entry.refusal
+
+
+def _is_urgent(entry: Entry) -> bool:
+    return entry.urgent
 
 
 @attrs.define
@@ -48,11 +57,13 @@ class Hooks:
         on_too_large: called with a response that the broker takes no such size of, and what it
             answers.
         on_place: called when there may be a place for one more response; None for nobody.
+        on_refusal_place: the same of one more refusal.
     """
 
     on_pressure: Callable[[], None] = _nobody
     on_too_large: Callable[[Message, Hashable], None] = _nobody
     on_place: Callable[[], None] | None = None
+    on_refusal_place: Callable[[], None] | None = None
 
 
 class Contents:
@@ -69,6 +80,7 @@ class Contents:
         places: how many there are.
         latest: the newest events of their keys.
         stale: events that were too old to send, and are to be told.
+        unanswered: answers for which there was no room.
         room: where publishers of events wait for it.
         next_expiry: of what is not in flight, or earlier.
         away: whether there is no link.
@@ -92,6 +104,7 @@ class Contents:
         self.suspects = Suspects()
         self.latest = LatestEvents(self.in_flight)
         self.stale = StaleEvents()
+        self.unanswered = Unanswered(counters)
         self.room = trio.lowlevel.ParkingLot()
         self.next_expiry = math.inf
         self.away = True
@@ -157,6 +170,30 @@ class Contents:
         )
         self.forget(entry, SET_ASIDE)
 
+    def make_urgent_room(self, size: int) -> bool:
+        """Let go of what matters less than the answer to an urgent command; False if all matters.
+
+        That is a refusal, the newest first, and then what another urgent command was answered, the
+        oldest first. Neither when it has left already: its PUBACK is on its way.
+        """
+        places = self.places
+        while not places.has_urgent_place and self._displace(_is_refusal, reversed(self.queue)):
+            pass
+        while not (places.has_urgent_place and places.has_urgent_bytes(size)):
+            if not self._displace(_is_urgent, self.queue):
+                return False
+        return True
+
+    def _displace(self, which: Callable[[Entry], bool], among: Iterable[Entry]) -> bool:
+        """Give up the first that is meant; False when there is none."""
+        entry = next(filter(which, among), None)
+        if entry is None:
+            return False
+        self.queue.remove(entry)
+        self.unanswered.add()
+        self.forget(entry, DISPLACED)
+        return True
+
     def drop_expired(self) -> bool:
         """Drop what is too old to send; False when nothing is.
 
@@ -188,6 +225,8 @@ class Contents:
             self.room.unpark()
         if self.hooks.on_place is not None:
             self.hooks.on_place()
+        if self.hooks.on_refusal_place is not None:
+            self.hooks.on_refusal_place()
 
     async def wait_empty(self) -> None:
         """Wait until nothing is here. Has to be bounded by the caller."""
@@ -199,6 +238,7 @@ class Contents:
     def close(self) -> None:
         """The runtime ends: count and report what was not sent."""
         self.stale.say(trio.current_time())
+        self.unanswered.say()
         entries = (*self.queue, *self.in_flight, *self.deferred, *self.suspects)
         kept = sum(entry.number is not None for entry in entries)
         if kept:

@@ -4,6 +4,7 @@ The rules:
 
 * Answering never waits. The place of a response is reserved when its command is accepted, so a
   command ends when its response is here, not when that is acknowledged (`places`).
+* Whatever is here, an urgent command runs: its answer takes the place of what matters less.
 * Only publishers of events wait for room, and while one does, `must_read` is true (`events`).
 * A message is sent again until it is acknowledged, refused for good, or too old (`sender`).
 
@@ -25,7 +26,7 @@ from ..._values.request import Reply
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ...transports import Link
-from ..ledger.owed_messages import OwedMessages
+from ..ledger.owed_messages import DISPLACED, OwedMessages
 from .contents import Contents
 from .events import Events
 from .sender import Sender
@@ -93,7 +94,7 @@ class Outbox:
     @property
     def size(self) -> int:
         """Payload bytes of all messages."""
-        return self.places.size
+        return self.places.size + self.places.refusal_size
 
     @property
     def answered(self) -> int:
@@ -123,7 +124,7 @@ class Outbox:
 
     # -- responses
 
-    def reserve(self, places: int = 1, *, force: bool = False) -> bool:
+    def reserve(self, places: int = 1, *, urgent: bool = False) -> bool:
         """Take the places of responses to come; False when there is none.
 
         One free place is enough for all the responses of a command: else one that is answered in
@@ -131,9 +132,10 @@ class Outbox:
 
         Args:
             places: how many.
-            force: take it all the same, up to an allowance: an urgent command passes the limits.
+            urgent: for an urgent command, which is never without one. Its answers are put with
+                `urgent` too.
         """
-        return self.places.reserve(places, force=force)
+        return self.places.reserve(places, urgent=urgent)
 
     def release(self) -> None:
         """Give a reserved place back: nothing will be answered."""
@@ -150,7 +152,13 @@ class Outbox:
         self._sender.send(now)
 
     def put_response(
-        self, message: Message, answers: Hashable, now: float, number: int | None = None
+        self,
+        message: Message,
+        answers: Hashable,
+        now: float,
+        number: int | None = None,
+        *,
+        urgent: bool = False,
     ) -> None:
         """Put a response into its reserved place, and send it as soon as possible.
 
@@ -159,9 +167,15 @@ class Outbox:
             answers: the `messageId` that it answers, or a key made of it; None for neither.
             now: Trio's clock.
             number: of it in the journal; None when it is in none.
+            urgent: of an urgent command; where all is full, less important things are given up
+                for it, or it is.
         """
         self.places.reserved -= 1
-        self._put(Entry(message, now + self._expiry, answers=answers, number=number), now)
+        entry = Entry(message, now + self._expiry, answers=answers, number=number, urgent=urgent)
+        if urgent and not self._contents.make_urgent_room(entry.size):
+            self._give_up(entry)
+            return
+        self._put(entry, now)
         if not self.places.has_place:
             self.hooks.on_pressure()  # from now on only a PUBACK makes room
 
@@ -180,12 +194,31 @@ class Outbox:
             command: the number of the command whose recorded answer it is; None when it is none.
             reply: which Response Topic that goes to; None for the usual topic.
         """
-        if not self.places.has_allowance:
+        # A recorded answer is not worth less than a first one.
+        refusal = answers is None or not self.places.has_place
+        if refusal and not self.places.may_refuse(len(message.payload)):
             return False
         number = None if command is None else self._owed.post_again(message, command, reply)
         now = trio.current_time()
-        self._put(Entry(message, now + self._expiry, answers=answers, number=number), now)
+        expires_at = now + self._expiry
+        entry = Entry(message, expires_at, answers=answers, number=number, refusal=refusal)
+        self._put(entry, now)
         return True
+
+    def put_instead(self, message: Message, answers: Hashable) -> None:
+        """Put a response into the place of one that is given up in this step."""
+        now = trio.current_time()
+        self._put(Entry(message, now + self._expiry, answers=answers), now)
+
+    def _give_up(self, entry: Entry) -> None:
+        """There is no room for it, and it is in nowhere."""
+        self._contents.unanswered.add()
+        if entry.number is not None:
+            self._owed.settle(entry.number, DISPLACED)
+
+    def unanswered(self) -> None:
+        """A command is not answered, because `put_refusal` had no room: count and tell it."""
+        self._contents.unanswered.add()
 
     def restore(self, message: Message, answers: Hashable, number: int, record: Restored) -> None:
         """Put back what an earlier run owed, whatever there is room for: it was in then.

@@ -80,8 +80,7 @@ class Responses:
         text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
         payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
         instead = msgspec.structs.replace(message, payload=payload)
-        if not self.outbox.put_refusal(instead, answers):
-            self.counters.unanswered += 1
+        self.outbox.put_instead(instead, answers)
 
     def topic(self, identity: Identity) -> str:
         """The usual topic of responses."""
@@ -209,7 +208,7 @@ class Responses:
         """
         message = Message(self.topic(identity), payload, 1, False, self.properties)
         if not self.outbox.put_refusal(message, message_id, command):
-            self.counters.unanswered += 1
+            self.outbox.unanswered()
 
     def put_reply(
         self, reply: Reply, message_id: str | None, payload: bytes, command: int | None = None
@@ -217,7 +216,7 @@ class Responses:
         """The same to a Response Topic."""
         message = reply.message(payload)
         if not self.outbox.put_refusal(message, reply.key(message_id), command, reply):
-            self.counters.unanswered += 1
+            self.outbox.unanswered()
 
     def acknowledge(
         self,

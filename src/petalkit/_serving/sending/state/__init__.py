@@ -7,6 +7,7 @@
     deferred    messages that the broker takes later
     suspects    messages that may be why links die
     stale       events that were too old to send, told together
+    unanswered  answers for which there is no room, counted and told
 
 Begin with `outgoing`.
 """

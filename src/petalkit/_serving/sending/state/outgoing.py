@@ -32,6 +32,8 @@ class Entry(msgspec.Struct, eq=False):
     stale_at: float = math.inf  # when its Message Expiry Interval says too much
     number: int | None = None  # in the journal
     latest: LatestKey | None = None  # of an event of which only the newest is wanted
+    refusal: bool = False  # no place was reserved for it: it has one of those of refusals
+    urgent: bool = False  # it answers an urgent command, which asks for no place
 
     @property
     def size(self) -> int:
