@@ -41,6 +41,7 @@ from .connack import QOS_NOT_SUPPORTED, ConnackReport, hint_of
 from .dispatch.dispatcher import Dispatcher
 from .identity import IdentityWaiter, client_id_of
 from .intake.intake import Intake
+from .sending.lost_pubacks import LostPubacks
 from .sending.responses import Responses
 from .sending.state.deferred import wait_after
 from .waiting import wait_any
@@ -109,6 +110,7 @@ class Supervisor:
         self._dispatcher = served.dispatcher
         self._responses = served.responses
         self._outbox = served.responses.outbox
+        self._lost_pubacks = LostPubacks(settings, self._outbox)
         self._counters = served.responses.counters
         self._petals = served.petals
         self._jitter = jitter
@@ -341,6 +343,7 @@ class Supervisor:
                             self._say_online_again, link, identity, again, name="status"
                         )
                     nursery.start_soon(self._watch_publishes, link, name="publish watch")
+                    nursery.start_soon(self._lost_pubacks.watch, link, name="PUBACK watch")
                     nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
                     await self._wait_reason_to_leave(identity)
                     again.cancel()

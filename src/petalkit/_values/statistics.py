@@ -48,6 +48,7 @@ class Counters:
     publish_deferred: int = 0
     publish_set_aside: int = 0
     publish_expired: int = 0
+    pubacks_lost: int = 0
     events_replaced: int = 0
     publish_unsent: int = 0
     journal_batches: int = 0
@@ -137,6 +138,9 @@ class Statistics:
     three with nothing else in flight."""
     publish_expired: int
     """Responses and events that were too old to send."""
+    pubacks_lost: int
+    """Links that were ended because a PUBACK had not come, though the broker answered what was sent
+    later: see `puback_margin`. The message is sent again."""
     events_replaced: int
     """Unsent events that a newer one of the same `latest` key has replaced."""
     publish_unsent: int

@@ -246,22 +246,26 @@ class BaseLink(Link):
         """See `Link.last_heard`."""
         return self._watch.heard_at
 
+    def echo(self, *, ask: bool = False) -> tuple[float, float]:
+        """See `Link.echo`."""
+        if ask and not self._watch.awaits_echo:
+            self._send_ping()
+        return self._watch.echo_of, self._watch.echo_at
+
     def patience(self, limit: float, since: float | None = None) -> LinePatience:
         """See `Link.patience`."""
         now = self._look()
-        return LinePatience(
-            limit, now if since is None else since, self._watch, self._look, self._send_ping
-        )
+        since = now if since is None else since
+        return LinePatience(limit, since, self._watch, self._look, self._send_ping)
 
     async def _wait_connack(self, decided: trio.Event, deadline: float) -> None:
         """Wait until it is decided, or nothing has moved for `connect_timeout`, or to `deadline`.
 
         A CONNACK stands behind nothing, but a CONNECT may take its time to leave.
         """
-        now = self._look()
-        patience = LinePatience(
-            self._options.connect_timeout, now, self._watch, self._look, _nothing, deadline - now
-        )
+        now, limit = self._look(), self._options.connect_timeout
+        look, probe = self._look, lambda: None  # before CONNACK there is no PINGREQ
+        patience = LinePatience(limit, now, self._watch, look, probe, deadline - now)
         with trio.move_on_at(deadline):
             await wait_within(decided, patience)
 
@@ -293,7 +297,3 @@ class BaseLink(Link):
                     self._send_ping()
                 case _:
                     pass
-
-
-def _nothing() -> None:
-    """Before CONNACK there is no PINGREQ."""

@@ -22,6 +22,7 @@ from ...brokers import free_port
 from ..fake_broker import (
     CONNECT,
     DISCONNECT,
+    PINGREQ,
     PUBACK,
     PUBLISH,
     SUBACK,
@@ -702,3 +703,19 @@ async def test_an_acknowledgement_given_last_still_leaves() -> None:
             delivery.ack()
         await trio.testing.wait_all_tasks_blocked()
         assert broker.peers[0].kinds() == [CONNECT, PUBACK, DISCONNECT]
+
+
+async def test_a_pingreq_leaves_behind_what_was_published_before_it() -> None:
+    """Its PINGRESP says nothing of that otherwise."""
+    async with (
+        open_fake_broker(polite) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        link.publish_nowait(Message("t", b"x", qos=1), lambda _: None)
+        link.echo(ask=True)
+        with trio.fail_after(LIMIT):
+            while link.echo()[0] < 0:
+                await trio.sleep(0.01)
+        (peer,) = broker.peers
+        kinds = [kind for kind in peer.kinds() if kind in (PUBLISH, PINGREQ)]
+        assert kinds == [PUBLISH, PINGREQ]

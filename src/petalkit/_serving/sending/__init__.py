@@ -5,6 +5,7 @@
     sender      sends it over one link at a time
     events      the way in for events, which wait for room
     outbox      every response and event until the broker has acknowledged it
+    lost_pubacks  notices, before `publish_timeout`, that a PUBACK will not come
     responses   outcomes become responses: encoded once, bounded, put into the outbox
 
 Begin with `outbox`.

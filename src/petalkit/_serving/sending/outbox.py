@@ -113,7 +113,20 @@ class Outbox:
 
     def sent_since(self) -> float:
         """When the oldest message was sent whose PUBACK is to come; infinity when there is none."""
-        return self._contents.in_flight.sent_since()
+        oldest = self.oldest_sent()
+        return math.inf if oldest is None else oldest.sent_at
+
+    def oldest_sent(self) -> Entry | None:
+        """The oldest message whose PUBACK is to come on this link; None when there is none."""
+        return self._contents.in_flight.oldest()
+
+    def is_in_flight(self, entry: Entry) -> bool:
+        """Whether a message was sent on this link, and has no answer yet."""
+        return entry in self._contents.in_flight
+
+    def puback_lost(self) -> None:
+        """A PUBACK did not come that should have: count it."""
+        self._contents.counters.pubacks_lost += 1
 
     def clogged_since(self) -> float:
         """When the oldest was sent of those that were overtaken, and take half of the window.

@@ -60,12 +60,12 @@ class InFlight:
         """Whether its PUBACK will not come: a later one has."""
         return entry.turn < self._confirmed
 
-    def sent_since(self) -> float:
-        """See `Outbox.sent_since`."""
+    def oldest(self) -> Entry | None:
+        """See `Outbox.oldest_sent`."""
         for entry in self._entries:
             if not self.is_overtaken(entry):
-                return entry.sent_at
-        return math.inf
+                return entry
+        return None
 
     def clogged_since(self) -> float:
         """See `Outbox.clogged_since`."""

@@ -27,6 +27,7 @@ class Entry(msgspec.Struct, eq=False):
     turn: int = 0  # among those sent, in the order in which they left
     sent_at: float = 0.0
     losses: int = 0  # links that may have died of it
+    unacknowledged: int = 0  # links that were ended because its PUBACK did not come
     refusals: int = 0  # times that the broker wanted it later
     due: float = 0.0  # when it is sent again after such a refusal
     stale_at: float = math.inf  # when its Message Expiry Interval says too much
