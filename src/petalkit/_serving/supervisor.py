@@ -344,6 +344,7 @@ class Supervisor:
                         )
                     nursery.start_soon(self._watch_publishes, link, name="publish watch")
                     nursery.start_soon(self._lost_pubacks.watch, link, name="PUBACK watch")
+                    nursery.start_soon(self._intake.watch_held, name="held refusals")
                     nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
                     await self._wait_reason_to_leave(identity)
                     again.cancel()

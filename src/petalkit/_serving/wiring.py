@@ -41,6 +41,7 @@ from .ledger.owed_messages import OwedMessages, RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
+from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
 from .supervisor import Served, Supervisor
@@ -118,7 +119,9 @@ def put_together(
     outbox = Outbox(settings, counters, owed, jitter=outside.jitter)
     dialect = make_dialect(settings.dialect, identity.device_id)
     responses = Responses(settings, outbox, timestamps, counters, dialect)
-    refusals = Refusals(catalog, responses, RecentRefusals())
+    refusals = Refusals(
+        catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
+    )
 
     finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)
     names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]

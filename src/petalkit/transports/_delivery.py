@@ -126,6 +126,11 @@ class Delivery:
                 window.ready = True
                 window._on_ready()
 
+    @property
+    def is_acked(self) -> bool:
+        """Whether nothing is owed for it any more by whoever has it; so always with QoS 0."""
+        return self._turn.acked
+
     def hold_back(self) -> bool:
         """Take an acknowledgement back; False when it has left, or may have."""
         held = self._window is not None and self in self._window

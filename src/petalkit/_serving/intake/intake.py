@@ -58,6 +58,7 @@ class Intake:
         self._settings = settings
         self._backlog = backlog
         self._recent = refusals.recent
+        self._held = refusals.held
         self._outbox = refusals.responses.outbox
         self._counters = refusals.responses.counters
         self._acknowledgements = dispatcher.acknowledgements
@@ -75,8 +76,8 @@ class Intake:
 
     @property
     def held(self) -> int:
-        """Commands read but neither accepted nor acknowledged."""
-        return len(self.admission.parked)
+        """Commands read but neither accepted nor acknowledged, and refusals likewise."""
+        return len(self.admission.parked) + len(self._held)
 
     def restore(self, count: int) -> None:
         """Take up so many commands that an earlier run has left."""
@@ -104,6 +105,7 @@ class Intake:
                 await link.deliver(functools.partial(self._take_batch, identity))
         finally:
             self.admission.link_gone()
+            self._counters.given_back += self._held.link_gone()
 
     def _take_batch(self, identity: Identity, batch: Sequence[Delivery]) -> bool:
         """Judge what has come; False when reading is to pause."""
@@ -122,6 +124,10 @@ class Intake:
                 logger.exception("could not judge a message on %r", delivery.topic)
                 delivery.ack()
         return not self._must_pause()
+
+    async def watch_held(self) -> None:
+        """Give up what is held when it cannot be answered for too long. Until cancelled."""
+        await self._held.watch()
 
     def announced(self) -> None:
         """The link is subscribed, and so what an earlier process was given has come again."""
@@ -161,6 +167,7 @@ class Intake:
 
     def close(self) -> None:
         """Accept only urgent commands from now on. The rest is left to the session, or refused."""
+        self._counters.given_back += self._held.close()
         self.admission.close()
 
     def close_to_urgent(self) -> None:
@@ -174,6 +181,7 @@ class Intake:
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
         self._acknowledgements.session_ends()
+        self._held.session_ends()
         self.admission.admit_parked()  # to the ledger, where that is possible
         self.admission.session_ends()
 

@@ -6,6 +6,7 @@
     events      the way in for events, which wait for room
     outbox      every response and event until the broker has acknowledged it
     lost_pubacks  notices, before `publish_timeout`, that a PUBACK will not come
+    held_refusals  refusals whose answers have no place yet, unacknowledged
     responses   outcomes become responses: encoded once, bounded, put into the outbox
 
 Begin with `outbox`.

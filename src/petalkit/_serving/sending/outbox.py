@@ -105,16 +105,16 @@ class Outbox:
     def must_read(self) -> bool:
         """Whether progress here needs the link to be read."""
         contents = self._contents
-        return (
-            contents.stalled
-            or bool(contents.room)
-            or (len(contents) > 0 and not self.places.has_place)
-        )
+        return contents.stalled or bool(contents.room) or (len(contents) > 0 and self._wants_place)
 
     def sent_since(self) -> float:
         """When the oldest message was sent whose PUBACK is to come; infinity when there is none."""
         oldest = self.oldest_sent()
         return math.inf if oldest is None else oldest.sent_at
+
+    @property
+    def _wants_place(self) -> bool:
+        return self.hooks.on_refusal_place is not None or not self.places.has_place
 
     def oldest_sent(self) -> Entry | None:
         """The oldest message whose PUBACK is to come on this link; None when there is none."""
@@ -229,9 +229,9 @@ class Outbox:
         if entry.number is not None:
             self._owed.settle(entry.number, DISPLACED)
 
-    def unanswered(self) -> None:
-        """A command is not answered, because `put_refusal` had no room: count and tell it."""
-        self._contents.unanswered.add()
+    def unanswered(self, count: int = 1) -> None:
+        """So many answers are not sent, because `put_refusal` had no room: count and tell it."""
+        self._contents.unanswered.add(count)
 
     def restore(self, message: Message, answers: Hashable, number: int, record: Restored) -> None:
         """Put back what an earlier run owed, whatever there is room for: it was in then.

@@ -78,9 +78,9 @@ class Places:
         """The same of its bytes."""
         return self._urgent == 0 or self._urgent_size + size <= self._bytes_max
 
-    def may_refuse(self, size: int) -> bool:
-        """Whether a refusal of so many bytes may come in."""
-        return self.refusals < self._refusals_max and (
+    def may_refuse(self, size: int, count: int = 1) -> bool:
+        """Whether so many refusals of so many bytes may come in; any number where none is."""
+        return self.refusals + count <= max(self._refusals_max, count) and (
             self.refusals == 0 or self.refusal_size + size <= self._refusal_bytes_max
         )
 

@@ -29,10 +29,10 @@ class Unanswered:
         self._said_at: float | None = None
         self._unsaid = 0
 
-    def add(self) -> None:
-        """One more."""
-        self._counters.unanswered += 1
-        self._unsaid += 1
+    def add(self, count: int = 1) -> None:
+        """So many more."""
+        self._counters.unanswered += count
+        self._unsaid += count
         now = trio.current_time()
         if self._said_at is None or now >= self._said_at + SAID_EVERY:
             self._said_at = now
