@@ -139,13 +139,21 @@ class HeldRefusals:
         self._watch_places()
 
     async def watch(self) -> None:
-        """Give them up when no place comes for too long. Until cancelled."""
+        """Give them up when no place comes for too long. Until cancelled.
+
+        Only where one could: not before answers leave over the link, which may have to wait for a
+        whole session that is replayed.
+        """
+        self._moved_at = trio.current_time()
         while True:
             if not self._line:
                 self._some = trio.Event()
                 await self._some.wait()
             await trio.sleep_until(self._moved_at + HELD_MAX)
-            if self._line and trio.current_time() >= self._moved_at + HELD_MAX:
+            now = trio.current_time()
+            if not self._outbox.is_sending:
+                self._moved_at = now
+            elif self._line and now >= self._moved_at + HELD_MAX:
                 self._given_up = True
                 self._give_up_all()
 

@@ -43,8 +43,8 @@ class Unanswered:
         if not self._unsaid:
             return
         logger.warning(
-            "%d commands are not answered: the outbox has no room for their answers, since the "
-            "broker does not acknowledge them as fast as they come (counter unanswered)",
+            "answers that are not sent since the last such line: %d. There is no room for them, "
+            "because the broker does not acknowledge as fast as they come (counter unanswered)",
             self._unsaid,
         )
         self._unsaid = 0
