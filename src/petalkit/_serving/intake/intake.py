@@ -1,9 +1,10 @@
 """The intake: reads one link at a time, and knows when to stop reading.
 
 The rule: everything that is delivered is accepted, refused, joined to its first copy, or parked,
-and all but the parked is acknowledged (or will be, with its command). When the channel is full and
-`overflow` is `wait`, a few more are read and parked, so that urgent commands among them start; then
-reading pauses, unless something that makes room needs it (see `Outbox.must_read`).
+and all but the parked is acknowledged (or will be, with its command or its answer). When the
+channel is full and `overflow` is `wait`, a few more are read and parked, so that urgent commands
+among them start; then reading pauses, unless something that makes room needs it (see
+`Outbox.must_read`). What was read is judged, always.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What is said at once to what came: no, or only that it came. Refusals are acknowledged."""
+"""What is said at once to what came: no, or only that it came.
+
+What is refused is acknowledged, or held until its answer finds a place: see `held_refusals`.
+"""
 
 from __future__ import annotations
 
