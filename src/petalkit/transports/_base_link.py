@@ -13,12 +13,14 @@ from __future__ import annotations
 import abc
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from .._values.errors import ConnectionLost, TransportError
+from .._values.messages import Message
 from .._values.settings.server_references import Referral
 from ._connecting.sockets import is_peers_doing
 from ._contract import ConnectOptions, Link, OnDone, wait_within
@@ -53,8 +55,7 @@ class BaseLink(Link):
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options
         self._watch = KeepAlive(options.keep_alive, trio.current_time())
-        self._up = False
-        self._leaving = False
+        self._up = self._leaving = False
         self._lost: ConnectionLost | None = None
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
@@ -192,8 +193,7 @@ class BaseLink(Link):
 
         Before CONNACK that may mean something; what TLS complains of means what it says.
         """
-        ended = error is None or isinstance(error, ConnectionError)
-        hint = ended and speaks_mqtt_5 and not self._up
+        hint = speaks_mqtt_5 and not self._up and isinstance(error, ConnectionError | None)
         closed = error is None or is_peers_doing(error)
         self._lose(reason + MAYBE_3_1_1_CLOSES if hint else reason, closed=closed)
 
@@ -233,11 +233,15 @@ class BaseLink(Link):
         """See `Link.wait_publishable`."""
         self._check_up()
         await trio.lowlevel.checkpoint()
-        while True:
-            self._check_up()
-            if self._publishable():
-                return
+        self._check_up()
+        while not self._publishable():
             await self._publishers.park()
+            self._check_up()
+
+    async def publish(self, message: Message, *, limit: float = math.inf) -> None:
+        """See `Link.publish`. Reading goes on meanwhile, as the PUBACK comes that way."""
+        with self._inbox.answer_awaited():
+            await super().publish(message, limit=limit)
 
     # -- the clock
 
@@ -276,11 +280,10 @@ class BaseLink(Link):
         return now
 
     def _send_ping(self) -> None:
-        if self._leaving or self._lost is not None:
-            return
-        flow, unsent = self._outflow(), self._unsent()
-        self._ping()
-        self._watch.pinged(trio.current_time(), flow, unsent=unsent)
+        if not self._leaving and self._lost is None:
+            flow, unsent = self._outflow(), self._unsent()
+            self._ping()
+            self._watch.pinged(trio.current_time(), flow, unsent=unsent)
 
     async def _keep_alive(self) -> None:
         """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
@@ -290,10 +293,8 @@ class BaseLink(Link):
             # Where something has held up all tasks, an answer may wait to be read: that goes first.
             await trio.lowlevel.checkpoint()
             now = self._look() if watch.wants_look else trio.current_time()
-            match watch.due(now):
-                case "dead":
-                    self._lose(f"no sign of life from the broker within {watch.interval:g} s")
-                case "ping":
-                    self._send_ping()
-                case _:
-                    pass
+            due = watch.due(now)
+            if due == "dead":
+                self._lose(f"no sign of life from the broker within {watch.interval:g} s")
+            elif due == "ping":
+                self._send_ping()
