@@ -376,7 +376,7 @@ async def test_reading_goes_on_for_publishers_that_wait(autojump_clock: object) 
 
 async def test_answers_to_urgent_commands_are_bounded_too(autojump_clock: object) -> None:
     petal = Recorder()
-    settings = Settings(response_capacity=10, flush_timeout=1.0)
+    settings = Settings(response_capacity=10, refusal_capacity=256, flush_timeout=1.0)
     async with open_harness(petal, settings=settings) as harness:
         harness.broker.swallow("PUBACK", 10_000)
         for _ in range(40):
@@ -401,7 +401,7 @@ async def test_junk_takes_no_place_that_commands_need(
 ) -> None:
     """5000 unknown or malformed commands, on a link that does not acknowledge their answers."""
     petal = Recorder()
-    settings = Settings(overflow="reject", flush_timeout=1.0, answer_unknown="all")
+    settings = Settings(overflow="reject", flush_timeout=1.0, refusal_capacity=256)
     async with open_harness(petal, settings=settings) as harness:
         harness.broker.swallow("PUBACK", 100_000)
         for n in range(5000):

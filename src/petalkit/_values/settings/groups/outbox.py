@@ -25,7 +25,7 @@ class OutboxSettings:
         check=some_bytes,
     )
     refusal_capacity: int = setting(
-        256,
+        2000,
         "Answers to refused commands not yet acknowledged, at most: they have places of their own.",
         check=count,
     )
