@@ -44,7 +44,6 @@ PARAMETERS_MAX = 6  # of a constructor
 TOO_LONG = {
     "_serving.ledger.journal.store",
     "_serving.ledger.journal.write_ahead",
-    "_serving.sending.outbox",
 }
 # Longer, because it is one idea that would be harder to read in pieces: name and reason.
 LONG_FOR_A_REASON = {

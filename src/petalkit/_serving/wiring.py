@@ -43,6 +43,7 @@ from .links.service import Served
 from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
+from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
 
@@ -119,7 +120,9 @@ def put_together(
     outbox = Outbox(settings, counters, owed, jitter=outside.jitter)
     dialect = make_dialect(settings.dialect, identity.device_id)
     responses = Responses(settings, outbox, timestamps, counters, dialect)
-    refusals = Refusals(catalog, responses, RecentRefusals())
+    refusals = Refusals(
+        catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
+    )
 
     finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)
     names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]

@@ -50,6 +50,7 @@ class Counters:
     publish_deferred: int = 0
     publish_set_aside: int = 0
     publish_expired: int = 0
+    pubacks_lost: int = 0
     events_replaced: int = 0
     publish_unsent: int = 0
     journal_batches: int = 0
@@ -109,8 +110,9 @@ class Statistics:
     """Deliveries that were held, or came while stopping, and are left to the broker, which has them
     unacknowledged and delivers them again."""
     unanswered: int
-    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full, or no
-    link any more at a stop."""
+    """Refusals that could not be answered: no readable messageId, rate of debug, no place
+    (`refusal_capacity`), or no link any more at a stop; and answers to urgent commands that had to
+    make room for newer ones."""
     expiry_unjudged: int
     """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
     clock was not set: see `clock_unset`."""
@@ -147,6 +149,9 @@ class Statistics:
     three with nothing else in flight."""
     publish_expired: int
     """Responses and events that were too old to send."""
+    pubacks_lost: int
+    """Links that were ended because a PUBACK had not come, though the broker answered what was sent
+    later: see `puback_margin`. The message is sent again."""
     events_replaced: int
     """Unsent events that a newer one of the same `latest` key has replaced."""
     publish_unsent: int

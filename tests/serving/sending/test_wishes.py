@@ -14,7 +14,7 @@ import trio
 
 from petalkit import Command, CommandContext, Message, Petal, Properties, Settings
 from petalkit import command as petal_command
-from petalkit._serving.sending.outbox import ALLOWANCE
+from petalkit._serving.sending.state.places import ALLOWANCE
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from ..recorder import Recorder, settle, unacknowledged, until
@@ -53,7 +53,7 @@ def answers(harness: Harness, topic: str = "answers/#") -> Iterator[Any]:
 
 def places(harness: Harness) -> tuple[int, int]:
     """Of the outbox: reserved ones, and messages in it."""
-    return harness.runtime._outbox._reserved, harness.statistics().outbox
+    return harness.runtime._outbox.places.reserved, harness.statistics().outbox
 
 
 # -- what a handler sees

@@ -118,9 +118,7 @@ class Admission:
         places = int(wants_usual(command, wishes)) + (
             wishes is not None and wishes.reply is not None
         )
-        if places and not self._outbox.reserve(places, force=True):
-            self._refusals.no_place(request)
-            return
+        self._outbox.reserve(places, urgent=True)
         execution = self._execution(request, spec)
         if self._dispatcher.start_urgent(execution):
             if request.wait_ack:  # without a place of its own: that is no reason to refuse it
@@ -201,7 +199,7 @@ class Admission:
     def watch_room(self) -> None:
         """Be told of room while something is parked, and only then: that is rare, and room not."""
         waits = self.take_up_waiting if self.parked or self._backlog.count else None
-        self._outbox.on_place = waits
+        self._outbox.hooks.on_place = waits
         self._dispatcher.tell_room(waits)
 
     def _changed(self) -> None:

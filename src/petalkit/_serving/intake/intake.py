@@ -1,9 +1,10 @@
 """The intake: reads one link at a time, and knows when to stop reading.
 
 The rule: everything that is delivered is accepted, refused, joined to its first copy, or parked,
-and all but the parked is acknowledged (or will be, with its command). When the channel is full and
-`overflow` is `wait`, a few more are read and parked, so that urgent commands among them start; then
-reading pauses, unless something that makes room needs it (see `Outbox.must_read`).
+and all but the parked is acknowledged (or will be, with its command or its answer). When the
+channel is full and `overflow` is `wait`, a few more are read and parked, so that urgent commands
+among them start; then reading pauses, unless something that makes room needs it (see
+`Outbox.must_read`). What was read is judged, always.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Intake:
         self._settings = settings
         self._backlog = backlog
         self._recent = refusals.recent
+        self._held = refusals.held
         self._outbox = refusals.responses.outbox
         self._counters = refusals.responses.counters
         self._acknowledgements = dispatcher.acknowledgements
@@ -74,7 +76,7 @@ class Intake:
             ledger, dispatcher.acknowledgements, backlog, admission.parked, refusals
         )
         self._judging = Judging(settings, admission, redelivery, refusals)
-        self._outbox.on_pressure = admission.on_change = self._wake
+        self._outbox.hooks.on_pressure = admission.on_change = self._wake
 
     @property
     def unexpected(self) -> UnexpectedTopics:
@@ -88,8 +90,8 @@ class Intake:
 
     @property
     def held(self) -> int:
-        """Commands read but neither accepted nor acknowledged."""
-        return len(self.admission.parked)
+        """Commands read but neither accepted nor acknowledged, and refusals likewise."""
+        return len(self.admission.parked) + len(self._held)
 
     def restore(self, count: int) -> None:
         """Take up so many commands that an earlier run has left."""
@@ -117,6 +119,7 @@ class Intake:
                 await link.deliver(functools.partial(self._take_batch, identity))
         finally:
             self.admission.link_gone()
+            self._counters.given_back += self._held.link_gone()
 
     def _take_batch(self, identity: Identity, batch: Sequence[Delivery]) -> bool:
         """Judge what has come; False when reading is to pause."""
@@ -135,6 +138,10 @@ class Intake:
                 logger.exception("could not judge a message on %r", delivery.topic)
                 delivery.ack()
         return not self._must_pause()
+
+    async def watch_held(self) -> None:
+        """Give up what is held when it cannot be answered for too long. Until cancelled."""
+        await self._held.watch()
 
     def announced(self) -> None:
         """The link is subscribed, and so what an earlier process was given has come again."""
@@ -179,6 +186,7 @@ class Intake:
 
     def close(self) -> None:
         """Accept only urgent commands from now on. The rest is left to the session, or refused."""
+        self._counters.given_back += self._held.close()
         self.admission.close()
 
     def close_to_urgent(self) -> None:
@@ -192,6 +200,7 @@ class Intake:
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
         self._acknowledgements.session_ends()
+        self._held.session_ends()
         self.admission.admit_parked()  # to the ledger, where that is possible
         self.admission.session_ends()
 

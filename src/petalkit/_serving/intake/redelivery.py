@@ -129,10 +129,10 @@ class Redelivery:
         response, number = finished.response, finished.number
         owes, wishes = self._outbox.owes_answer, request.wishes
         if wants_usual(request.command, wishes) and not owes(message_id):
-            self._responses.put_unreserved(request.identity, message_id, response, number)
+            self._responses.put_again(request.identity, message_id, response, number)
         reply = None if wishes is None else wishes.reply
         if reply is not None and not owes(reply.key(message_id)):
-            self._responses.put_reply(reply, message_id, response, number)
+            self._responses.put_reply_again(reply, message_id, response, number)
 
     def _join(self, live: Execution, request: Request) -> bool:
         """Let a copy share the answer, wherever it wants it; False when there is no place for it.

@@ -23,6 +23,7 @@ from ..failures import single_transport_error
 from ..identity.client_id import client_id_of
 from ..identity.waiter import IdentityWaiter
 from ..intake.intake import Intake
+from ..sending.lost_pubacks import LostPubacks
 from ..sending.responses import Responses
 from ..waiting import wait_any
 from .attempts import Attempts
@@ -91,6 +92,7 @@ class LinkService:
         self._attempts = attempts
         self.terms = ConnackReport(settings, self._counters)
         self.topics = Topics(settings, served.intake, self._counters)
+        self._lost_pubacks = LostPubacks(settings, self._outbox)
         self._probe = Probe(settings, served.intake, self._counters)
         self.status = Status(
             settings, served.petals, served.intake, served.responses.timestamps, jitter
@@ -158,6 +160,8 @@ class LinkService:
         nursery.start_soon(
             watch_publishes, link, limit, self._intake, self._outbox, name="publish watch"
         )
+        nursery.start_soon(self._lost_pubacks.watch, link, name="PUBACK watch")
+        nursery.start_soon(self._intake.watch_held, name="held refusals")
         nursery.start_soon(self._probe.run, link, identity, probing, name="probe")
         nursery.start_soon(self._outbox.keep_sending, link, name="outbox")
         nursery.start_soon(self.topics.leave_others, link, name="topics of others")

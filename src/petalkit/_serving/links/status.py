@@ -21,7 +21,7 @@ from ..._values.settings.settings import Settings
 from ...transports import Link
 from ...transports._reason_codes import Refusal, refusal_of
 from ..intake.intake import Intake
-from ..sending.deferred import wait_after
+from ..sending.state.deferred import wait_after
 
 logger = logging.getLogger("petalkit.link")
 

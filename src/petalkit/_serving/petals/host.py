@@ -121,7 +121,7 @@ class ServedPetal:
             raise ValueError(f"latest must be a key, a text that is not empty, not {latest!r}")
         if expiry is not None and not expiry > 0:
             raise ValueError(f"expiry must be above 0, not {expiry!r}")
-        await self._outbox.put_event(
+        await self._outbox.events.put(
             self._encode_event(payload, qos),
             qos=qos,
             identity=self._waiter.current,
@@ -133,7 +133,7 @@ class ServedPetal:
 
     def publish_event_nowait(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
         """Put an event into the outbox, or raise trio.WouldBlock."""
-        if not self._outbox.put_event_nowait(
+        if not self._outbox.events.put_nowait(
             self._encode_event(payload, qos),
             qos=qos,
             identity=self._waiter.current,

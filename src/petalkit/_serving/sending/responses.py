@@ -69,7 +69,7 @@ class Responses:
         )
         self._debug_tokens = float(DEBUG_BURST)
         self._debug_at = -1.0
-        outbox.on_too_large = self._say_too_large
+        outbox.hooks.on_too_large = self._say_too_large
 
     def _say_too_large(self, message: Message, answers: Hashable) -> None:
         """A response was over the broker's own bound, which is less than `payload_max`."""
@@ -80,8 +80,7 @@ class Responses:
         text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
         payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
         instead = msgspec.structs.replace(message, payload=payload)
-        if not self.outbox.put_refusal(instead, answers):
-            self.counters.unanswered += 1
+        self.outbox.put_instead(instead, answers)
 
     def topic(self, identity: Identity) -> str:
         """The usual topic of responses."""
@@ -166,7 +165,7 @@ class Responses:
         answer: bool,
         reply: Reply | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> list[Message]:
         """Say no to a command that is not accepted, count it, and answer it if that is wanted.
 
         Args:
@@ -178,6 +177,9 @@ class Responses:
             answer: whether to answer on the usual topic.
             reply: where else to answer.
             details: more fields of the answer.
+
+        Returns:
+            The answers for which there was no place.
         """
         self.counters.refused[str(code)] += 1
         logger.info(
@@ -185,21 +187,32 @@ class Responses:
             shortened(text),
             extra={"command": command, "message_id": message_id, "error_code": str(code)},
         )
-        if answer or reply is not None:
-            payload = self.failure(message_id, code, text, details=details)
-            if answer:
-                self.put_unreserved(identity, None, payload)
-            if reply is not None:
-                self.put_reply(reply, None, payload)
+        if not answer and reply is None:
+            return []
+        payload = self.failure(message_id, code, text, details=details)
+        return self.put_refusal(identity if answer else None, reply, payload)
 
-    def put_unreserved(
-        self,
-        identity: Identity,
-        message_id: str | None,
-        payload: bytes,
-        command: int | None = None,
+    def put_refusal(
+        self, identity: Identity | None, reply: Reply | None, payload: bytes
+    ) -> list[Message]:
+        """Send a refusal to those who want it; the messages for which there was no place.
+
+        Args:
+            identity: under which the command came, for the usual topic; None for not there.
+            reply: where else.
+            payload: the answer.
+        """
+        messages: list[Message] = []
+        if identity is not None:
+            messages.append(Message(self.topic(identity), payload, 1, False, self.properties))
+        if reply is not None:
+            messages.append(reply.message(payload))
+        return [one for one in messages if not self.outbox.put_refusal(one, None)]
+
+    def put_again(
+        self, identity: Identity, message_id: str | None, payload: bytes, command: int | None
     ) -> None:
-        """Answer where no place was reserved; counted when there is no room.
+        """Send a recorded answer again; counted when there is no room.
 
         Args:
             identity: under which the command came.
@@ -209,15 +222,15 @@ class Responses:
         """
         message = Message(self.topic(identity), payload, 1, False, self.properties)
         if not self.outbox.put_refusal(message, message_id, command):
-            self.counters.unanswered += 1
+            self.outbox.unanswered()
 
-    def put_reply(
-        self, reply: Reply, message_id: str | None, payload: bytes, command: int | None = None
+    def put_reply_again(
+        self, reply: Reply, message_id: str | None, payload: bytes, command: int | None
     ) -> None:
         """The same to a Response Topic."""
         message = reply.message(payload)
         if not self.outbox.put_refusal(message, reply.key(message_id), command, reply):
-            self.counters.unanswered += 1
+            self.outbox.unanswered()
 
     def acknowledge(
         self,
@@ -274,7 +287,7 @@ class Responses:
                 "topic": topic,
                 "messageId": error.message_id or NO_MESSAGE_ID,
             }
-            if self.outbox.put_event_nowait(
+            if self.outbox.events.put_nowait(
                 encode_json(self.dialect.event(report)),
                 qos=0,
                 identity=identity,

@@ -79,6 +79,13 @@ class LinkSettings:
         unit="s",
         check=positive_seconds,
     )
+    puback_margin: float = setting(
+        2.5,
+        "How long a PUBACK may come behind the PINGRESP of a PINGREQ that was sent later; then it "
+        "is lost, and the link is made anew. 0 for publish_timeout alone.",
+        unit="s",
+        check=seconds,
+    )
     disconnect_timeout: float = setting(
         2.0, "Longest time for leaving the broker politely.", unit="s", check=seconds
     )
