@@ -4,6 +4,7 @@
     failures     reading exceptions that others have written
     identity     the organization-ID waiter: who this device is
     loggers      our own loggers, kept on
+    line_limit   lines of the log that a sender can cause without end
     connack      what a new link's CONNACK takes away
     ledger/      what is known of each command, in memory and on disk
     sending/     responses and events, until the broker has acknowledged them

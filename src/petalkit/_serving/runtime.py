@@ -28,6 +28,7 @@ from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
+from .loggers import dropped_lines
 from .supervisor import ADVICE
 from .waiting import wait_any
 from .watchdog import watch_event_loop
@@ -136,6 +137,7 @@ class Runtime:
         return Statistics(
             **self._counters.totals(),
             connected=self.serving is not None,
+            log_dropped=dropped_lines.total,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
@@ -204,6 +206,7 @@ class Runtime:
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._identity.run, name="organization-ID waiter")
+                services.start_soon(self._responses.lines.run, name="lines of the log")
                 if self.settings.watchdog > 0:
                     services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
                 await services.start(self._dispatcher.run)

@@ -152,6 +152,8 @@ class Statistics:
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
     petals_restarted: int
     """Times that a petal which had failed was started again, well or not."""
+    log_dropped: int
+    """Lines of this process's log, and of what petals print, that nobody read in time."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool

@@ -51,6 +51,7 @@ class Judging:
         self._responses = refusals.responses
         self._counters = refusals.responses.counters
         self._malformed = MalformedMessages(refusals.responses)
+        self._lines = refusals.responses.lines
         self._response_topics = ResponseTopics(settings, self._counters)
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
         self._topics: frozenset[str] = frozenset()
@@ -91,11 +92,11 @@ class Judging:
                 command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
             if objection is not None:
-                _warn_of_topic(objection, error.command, error.message_id)
+                self._warn_of_topic(objection, error.command, error.message_id)
             self._refusals.unreadable(delivery, identity, error, reply)
             return
         if objection is not None:
-            _warn_of_topic(objection, command.command, command.message_id)
+            self._warn_of_topic(objection, command.command, command.message_id)
         wishes: Wishes | None = None
         if properties is not None or expires_at is not None:
             wishes = self._wishes(properties, expires_at, reply)
@@ -108,7 +109,8 @@ class Judging:
         try:
             self._judge(request)
         except JournalError as error:  # what it may be a copy of cannot be read
-            logger.error("%s", error)
+            if self._lines.allows(logger, logging.ERROR, "the journal cannot be read"):
+                logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
     def _unexpected(self, delivery: Delivery) -> None:
@@ -120,7 +122,8 @@ class Judging:
         self._counters.unexpected_topic += 1
         delivery.ack()
         if delivery.topic not in self._without_dots:
-            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
+            if self._lines.allows(logger, logging.WARNING, "ignored, on an unexpected topic"):
+                logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
         elif not self._dots_told:
             self._dots_told = True
             logger.warning(
@@ -212,10 +215,10 @@ class Judging:
             reply=reply,
         )
 
-
-def _warn_of_topic(objection: str, command: str | None, message_id: str | None) -> None:
-    logger.warning(
-        "a command is not answered on its Response Topic: %s",
-        objection,
-        extra={"command": command, "message_id": message_id},
-    )
+    def _warn_of_topic(self, objection: str, command: str | None, message_id: str | None) -> None:
+        if self._lines.allows(logger, logging.WARNING, "not answered on its Response Topic"):
+            logger.warning(
+                "a command is not answered on its Response Topic: %s",
+                objection,
+                extra={"command": command, "message_id": message_id},
+            )

@@ -37,6 +37,7 @@ from ..._values.statistics import Counters
 from ...transports import Link
 from ...transports._reason_codes import Blame, Refusal, blame_of, refusal_of
 from ..ledger.owed_messages import EXPIRED, REJECTED, REPLACED, SET_ASIDE, OwedMessages
+from ..line_limit import LineLimit
 from .deferred import Deferred
 from .outgoing import Entry, LatestKey, in_order
 from .stale import StaleEvents
@@ -85,6 +86,7 @@ class Outbox:
         settings: the bounds.
         counters: where it counts.
         owed: told of what has to outlive the process.
+        lines: of the log, about what is not sent.
         jitter: a random number in [0, 1), for waits.
 
     Attributes:
@@ -100,6 +102,7 @@ class Outbox:
         counters: Counters,
         owed: OwedMessages,
         *,
+        lines: LineLimit,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
@@ -108,6 +111,7 @@ class Outbox:
         self._bytes_max = settings.outbox_bytes
         self._expiry = settings.response_expiry
         self._counters = counters
+        self._lines = lines
         self.on_pressure: Callable[[], None] = lambda: None
         self.on_too_large: Callable[[Message, Hashable], None] = lambda _message, _answers: None
         self.on_place: Callable[[], None] | None = None
@@ -682,12 +686,13 @@ class Outbox:
     def _take_refusal(self, entry: Entry, error: TransportError) -> None:
         """The broker takes it neither now nor later."""
         self._counters.publish_rejected += 1
-        logger.error(
-            "the broker refused a message of %d bytes for %r: %s",
-            entry.size,
-            entry.message.topic,
-            error,
-        )
+        if self._lines.allows(logger, logging.ERROR, "messages that the broker refused"):
+            logger.error(
+                "the broker refused a message of %d bytes for %r: %s",
+                entry.size,
+                entry.message.topic,
+                error,
+            )
         too_large = isinstance(error, RejectedByBroker) and error.reason_code == PACKET_TOO_LARGE
         if too_large and not entry.event and entry.size > SAYS_TOO_LARGE:
             self.on_too_large(entry.message, entry.answers)
@@ -697,7 +702,7 @@ class Outbox:
         topic = entry.message.topic or entry.name or ""
         if entry.event:
             self._stale.add(topic, trio.current_time(), away=self._link is None)
-        else:
+        elif self._lines.allows(logger, logging.WARNING, "messages that were too old to send"):
             logger.warning("a message for %r was too old to send", topic)
         self._forget(entry, EXPIRED)
         self._after_removal()
