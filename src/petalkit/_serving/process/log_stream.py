@@ -185,9 +185,12 @@ class LineWriter:
         with contextlib.suppress(OSError):  # nobody reads any more
             while rest:
                 if outlet is not None:
-                    rest = rest[outlet.write(rest) :]
+                    taken = outlet.write(rest)
+                    rest = rest[taken:]
                     if rest:
                         outlet.wait_room()
+                    if not taken:  # a terminal with room for one byte takes no end of a line
+                        time.sleep(GATHERED)
                     continue
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]

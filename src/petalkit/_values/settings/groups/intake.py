@@ -81,8 +81,8 @@ class IntakeSettings:
     )
     refusals_logged: float = setting(
         10.0,
-        "Log lines about refusals, copies and the like, of one kind, at most. How many more there "
-        "were is told every 10 s.",
+        "Log lines about refusals, copies and the like, of one kind, at most; 0 for none. How many "
+        "more there were is told every 10 s.",
         unit="1/s",
         check=seconds,
     )
