@@ -68,7 +68,7 @@ class Reader:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._process: subprocess.Popen[bytes] | None = None
-        if kind == "terminal":
+        if kind in ("terminal", "hung up"):
             self.end, self.log = pty.openpty()
         elif kind == "socket":
             ours, theirs = socket.socketpair()
@@ -92,7 +92,7 @@ class Reader:
                 ["cat"], stdin=self.end, stdout=subprocess.DEVNULL, close_fds=True
             )
             self._process.send_signal(signal.SIGSTOP)
-        elif self.kind == "gone":
+        elif self.kind in ("gone", "hung up"):
             self.close()
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class Served:
         self.reader.close()
 
 
-@pytest.fixture(params=["unread", "stopped", "terminal", "socket", "gone"])
+@pytest.fixture(params=["unread", "stopped", "terminal", "socket", "gone", "hung up"])
 def served(
     request: pytest.FixtureRequest, mosquitto: Mosquitto, tmp_path: Path
 ) -> Iterator[Served]:
