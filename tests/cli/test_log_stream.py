@@ -151,6 +151,14 @@ def test_the_log_of_a_process_does_not_wait_for_its_reader(pipe: tuple[int, int]
     assert text.count(b"a line") == 100
 
 
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether a thread makes it come true."""
+    end = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return condition()
+
+
 def in_thread(call: Callable[[], object]) -> bool:
     """Whether a call returns at all."""
     thread = threading.Thread(target=call, daemon=True)
@@ -335,6 +343,27 @@ def test_what_was_dropped_stands_where_it_is_missing(pipe: tuple[int, int]) -> N
     told = "petalkit: 15 records dropped: whoever reads the log was too slow\n"
     expected = f"{LINE * 10}{told}after\n".encode()
     assert read_exactly(reader, len(expected)) == expected
+    writer.close()
+
+
+def test_half_of_the_room_has_to_be_free_before_lines_are_kept_again(
+    pipe: tuple[int, int],
+) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor, kept_max=4 * filled)
+    kept = 4 * filled // len(LINE)
+    for _ in range(kept + 100):
+        writer.write(LINE)
+    read_exactly(reader, filled)
+    assert soon(lambda: writer._size < 4 * filled)
+    writer.write("too soon\n")  # there is room for it, and soon there would be none
+    text = read_exactly(reader, 2 * filled)
+    assert soon(lambda: writer._size <= 2 * filled)
+    writer.write("after\n")
+    told = "petalkit: 101 records dropped: whoever reads the log was too slow\n"
+    expected = f"{LINE * kept}{told}after\n".encode()
+    assert text + read_exactly(reader, len(expected) - len(text)) == expected
     writer.close()
 
 
