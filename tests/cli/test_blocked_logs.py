@@ -188,8 +188,10 @@ def test_all_are_answered_and_one_signal_stops_in_order(served: Served) -> None:
     assert served.end(signals=1) == 0
 
 
-def run(script: str, *, limit: float = LIMIT, read: bool = True) -> tuple[int, bytes]:
-    """Run a script whose output nobody reads before its end."""
+def run(
+    script: str, *, limit: float = LIMIT, read: bool = True, slow: bool = False
+) -> tuple[int, bytes]:
+    """Run a script whose output is read at once, slowly, or not at all before its end."""
     reader, writer = os.pipe()
     try:
         with subprocess.Popen(
@@ -202,6 +204,8 @@ def run(script: str, *, limit: float = LIMIT, read: bool = True) -> tuple[int, b
                 text = b""
                 while data := os.read(reader, 65_536):
                     text += data
+                    if slow:
+                        time.sleep(0.02)
                 return process.wait(limit), text
             finally:
                 process.kill()
@@ -239,6 +243,22 @@ def test_output_and_errors_keep_their_order_where_one_reads_both() -> None:
     numbers = [int(line[:4]) for line in text.splitlines()]
     assert numbers == sorted(numbers)
     assert len(numbers) == 4000
+
+
+def test_what_a_forked_child_prints_is_read_whole() -> None:
+    script = RELEASED + (
+        "import multiprocessing\n"
+        "def child():\n"
+        "    for number in range(3000):\n"
+        "        print(f'{number:4} ' + 'x' * 100)\n"
+        "print('parent')\n"
+        "one = multiprocessing.get_context('fork').Process(target=child)\n"
+        "one.start(); one.join()\n"
+    )
+    _, text = run(script, slow=True)
+    first, *rest = text.splitlines()
+    assert first == b"parent"
+    assert [int(line[:4]) for line in rest] == list(range(3000))
 
 
 def test_the_streams_are_streams_to_all_who_use_them() -> None:

@@ -50,6 +50,7 @@ class LineWriter:
 
     Attributes:
         dropped: lines, since they were last told of.
+        in_child: whether this is a forked child.
         dropped_line: makes the line that tells of so many. Called with a lock held: it must not
             log.
     """
@@ -60,7 +61,7 @@ class LineWriter:
         self.dropped_line: Callable[[int], str] = _dropped_line
         self._outlet = open_outlet(descriptor)
         self._ends = False  # nothing but what can be written at once is written
-        self._in_child = self._asks_again = False
+        self.in_child = self._asks_again = False
         self._begin()
 
     def _begin(self) -> None:
@@ -83,7 +84,7 @@ class LineWriter:
         It keeps nothing open but what it is given: its reader waits until all have closed it.
         """
         self._close_outlet()
-        self._in_child = self._asks_again = True
+        self.in_child = self._asks_again = True
         self._begin()
 
     def write(self, text: str) -> None:
@@ -120,7 +121,7 @@ class LineWriter:
         try:
             if self._outlet is not None:
                 return self._outlet.write(data)
-            if self._ends or self._in_child:  # it may wait: there is no event loop
+            if self._ends or self.in_child:  # it may wait: there is no event loop
                 return os.write(self._descriptor, data)
         except BlockingIOError:
             return 0

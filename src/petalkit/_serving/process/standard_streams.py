@@ -108,6 +108,11 @@ class _Raw(io.RawIOBase):
         self._writer.write_bytes(whole)
         return len(whole)
 
+    def flush(self) -> None:
+        """In a child, which has no event loop and may end at once, wait for the reader a while."""
+        if self._writer.in_child:
+            self._writer.flush()
+
     def writable(self) -> bool:
         """It is."""
         return True
