@@ -4,6 +4,7 @@
     fair_queue   a queue in which each caller has its turn
     failures     reading exceptions that others have written
     long_steps   tells of what keeps the event loop to itself for long
+    line_limit   lines of the log that a sender can cause without end
     identity/    who this device is, known now, late, or another from here on
     pauses       how long reading was paused
     loggers      our own loggers, kept on

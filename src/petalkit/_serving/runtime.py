@@ -29,6 +29,7 @@ from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
 from .links.attempts import ADVICE
+from .loggers import dropped_lines
 from .waiting import wait_any
 from .watchdog import watch_event_loop
 from .wiring import Outside, put_together
@@ -138,6 +139,7 @@ class Runtime:
             **self._counters.totals(),
             paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
+            log_dropped=dropped_lines.total,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
@@ -206,6 +208,7 @@ class Runtime:
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._identity.run, name="organization-ID waiter")
+                services.start_soon(self._responses.lines.run, name="lines of the log")
                 if self.settings.watchdog > 0:
                     services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
                 await services.start(self._dispatcher.run)

@@ -39,6 +39,7 @@ from .ledger.journal.write_ahead import Journal
 from .ledger.memory import MemoryLedger
 from .ledger.owed_messages import OwedMessages, RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
+from .line_limit import LineLimit
 from .links.service import Served
 from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
@@ -117,9 +118,10 @@ def put_together(
     ledger, owed = _make_ledger(settings, journal)
     acknowledgements = Acknowledgements(settings, ledger.acknowledge)
 
-    outbox = Outbox(settings, counters, owed, jitter=outside.jitter)
+    lines = LineLimit(settings.refusals_logged)
+    outbox = Outbox(settings, counters, owed, lines=lines, jitter=outside.jitter)
     dialect = make_dialect(settings.dialect, identity.device_id)
-    responses = Responses(settings, outbox, timestamps, counters, dialect)
+    responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
         catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
     )

@@ -174,6 +174,8 @@ class Statistics:
     slots_lost: int
     """Commands whose handler, or its thread, had not ended 10 s after its time was over or it was
     cancelled: it keeps a slot of its petal. Each is named in the log, at WARNING."""
+    log_dropped: int
+    """Lines of this process's log, and of what petals print, that nobody read in time."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool

@@ -15,6 +15,7 @@ from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ...transports import Delivery
+from ..line_limit import LineLimit
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -27,6 +28,7 @@ class UnexpectedTopics:
     Args:
         settings: topics.
         counters: what is ignored is counted.
+        lines: of the log, about that.
 
     Attributes:
         shared: whether what comes on other organizations' topics is theirs.
@@ -35,9 +37,10 @@ class UnexpectedTopics:
         on_other_organization: told the topic of what is not theirs, but the device's of before.
     """
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    def __init__(self, settings: Settings, counters: Counters, lines: LineLimit) -> None:
         self._settings = settings
         self._counters = counters
+        self._lines = lines
         self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
         self._dots_told = False
         self._other_organization = re.compile("")
@@ -77,7 +80,7 @@ class UnexpectedTopics:
             self._tell_of_dots(topic)
         elif self.on_other_organization is not None and self._other_organization.fullmatch(topic):
             self.on_other_organization(topic)
-        else:
+        elif self._lines.allows(logger, logging.WARNING, "ignored, on an unexpected topic"):
             logger.warning("ignored a message on the unexpected topic %r", topic)
 
     def _tell_of_dots(self, topic: str) -> None:

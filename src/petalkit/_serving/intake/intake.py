@@ -64,6 +64,7 @@ class Intake:
         self._held = refusals.held
         self._outbox = refusals.responses.outbox
         self._counters = refusals.responses.counters
+        self._lines = refusals.responses.lines
         self._acknowledgements = dispatcher.acknowledgements
         self._clock = trio.lowlevel.current_clock()
         self._resume = trio.Event()
@@ -135,7 +136,8 @@ class Intake:
                 take(delivery, identity)
             except Exception:  # our bug; the next command is not to pay for it
                 self._counters.unanswered += 1
-                logger.exception("could not judge a message on %r", delivery.topic)
+                if self._lines.allows(logger, logging.ERROR, "messages that could not be judged"):
+                    logger.exception("could not judge a message on %r", delivery.topic)
                 delivery.ack()
         return not self._must_pause()
 

@@ -11,7 +11,6 @@ import logging
 import math
 
 import msgspec
-import trio
 
 from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry, printable
 from ..._values.errors import ErrorCode
@@ -24,7 +23,7 @@ from ..identity.unexpected import UnexpectedTopics
 from ..ledger.journal.records import JournalError
 from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
-from .malformed import WARNING_INTERVAL, MalformedMessages
+from .malformed import MalformedMessages
 from .parked import limits_of
 from .redelivery import Redelivery
 from .refusals import Refusals, Request
@@ -59,11 +58,11 @@ class Judging:
         self._counters = refusals.responses.counters
         self._malformed = MalformedMessages(refusals.responses)
         self._long_steps = LongSteps(self._counters)
+        self._lines = refusals.responses.lines
         self._response_topics = ResponseTopics(settings, self._counters)
-        self._topic_warnings = _TopicWarnings()
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
         self._topics: frozenset[str] = frozenset()
-        self.unexpected = UnexpectedTopics(settings, refusals.responses.counters)
+        self.unexpected = UnexpectedTopics(settings, self._counters, self._lines)
 
     def expect(self, identity: Identity) -> None:
         """Commands come on the topics of this identity from now on."""
@@ -92,13 +91,13 @@ class Judging:
                 command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
             if objection is not None:
-                self._topic_warnings.warn(objection, error.command, error.message_id)
+                self._warn_of_topic(objection, error.command, error.message_id)
                 error.wait_response |= error.message_id is not None
             self._refusals.unreadable(delivery, identity, error, reply)
             return
         unheard: str | None = None
         if objection is not None:
-            self._topic_warnings.warn(objection, command.command, command.message_id)
+            self._warn_of_topic(objection, command.command, command.message_id)
             if not command.wait_response:  # but an answer is wanted, and has one place left
                 command = msgspec.structs.replace(command, wait_response=True)
                 unheard = objection
@@ -114,7 +113,8 @@ class Judging:
         try:
             self._judge(request)
         except JournalError as error:  # what it may be a copy of cannot be read
-            logger.error("%s", error)
+            if self._lines.allows(logger, logging.ERROR, "the journal cannot be read"):
+                logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
     def _decoded(self, delivery: Delivery) -> Command:
@@ -222,25 +222,10 @@ class Judging:
             reply=reply,
         )
 
-
-class _TopicWarnings:
-    """Tells of Response Topics that are refused; nothing that a sender repeats fills a log."""
-
-    def __init__(self) -> None:
-        self._next = -math.inf
-        self._since = 0
-
-    def warn(self, objection: str, command: str | None, message_id: str | None) -> None:
-        self._since += 1
-        now = trio.current_time()
-        if now < self._next:
-            return
-        count = "a command is" if self._since == 1 else f"{self._since} commands are"
-        logger.warning(
-            "%s not answered on its Response Topic: %s",
-            count,
-            objection,
-            extra={"command": command, "message_id": message_id},
-        )
-        self._next = now + WARNING_INTERVAL
-        self._since = 0
+    def _warn_of_topic(self, objection: str, command: str | None, message_id: str | None) -> None:
+        if self._lines.allows(logger, logging.WARNING, "not answered on its Response Topic"):
+            logger.warning(
+                "a command is not answered on its Response Topic: %s",
+                objection,
+                extra={"command": command, "message_id": message_id},
+            )

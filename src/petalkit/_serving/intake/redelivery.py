@@ -111,12 +111,12 @@ class Redelivery:
             self._refusals.reused(request)
             return
         self._counters.duplicates_answered += 1
-        ago = now - finished.at
-        logger.info(
-            "not run again: it was answered %.1f s ago, and is answered the same",
-            ago,
-            extra={"command": request.command.command, "message_id": message_id},
-        )
+        if self._responses.lines.allows(logger, logging.INFO, "not run again"):
+            logger.info(
+                "not run again: it was answered %.1f s ago, and is answered the same",
+                now - finished.at,
+                extra={"command": request.command.command, "message_id": message_id},
+            )
         if request.wait_ack:
             self._refusals.receipt(request, None)
         if finished.response != NOTHING:

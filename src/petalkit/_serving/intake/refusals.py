@@ -96,11 +96,12 @@ class Refusals:
         command, wishes = request.command, request.wishes
         left: list[Message] = []
         certain = self.recent.is_certain(refused, request.delivery)
-        logger.info(
-            "refused %s again: it may be a second delivery by the broker",
-            refused.code,
-            extra={"command": command.command, "message_id": command.message_id},
-        )
+        if self.responses.lines.allows(logger, logging.INFO, "refused again"):
+            logger.info(
+                "refused %s again: it may be a second delivery by the broker",
+                refused.code,
+                extra={"command": command.command, "message_id": command.message_id},
+            )
         if not (certain or self.catalog.may_be_anothers(command.command)):
             answer = refused.answer or self.responses.failure(
                 command.message_id, refused.code, refused.text

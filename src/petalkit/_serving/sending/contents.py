@@ -24,6 +24,7 @@ from ..._values.messages import Message
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ..ledger.owed_messages import DISPLACED, EXPIRED, REPLACED, SET_ASIDE, OwedMessages
+from ..line_limit import LineLimit
 from .state.deferred import Deferred
 from .state.in_flight import InFlight
 from .state.latest import LatestEvents
@@ -73,6 +74,7 @@ class Contents:
         settings: the bounds.
         counters: where it counts.
         owed: told of what has to outlive the process.
+        lines: of the log, about what is not sent.
         jitter: a random number in [0, 1), for waits.
 
     Attributes:
@@ -92,9 +94,11 @@ class Contents:
         settings: Settings,
         counters: Counters,
         owed: OwedMessages,
+        lines: LineLimit,
         jitter: Callable[[], float],
     ) -> None:
         self.counters = counters
+        self.lines = lines
         self.owed = owed
         self.hooks = Hooks()
         self.places = Places(settings)
@@ -153,7 +157,7 @@ class Contents:
         topic = entry.message.topic or entry.name or ""
         if entry.event:
             self.stale.add(topic, trio.current_time(), away=self.away)
-        else:
+        elif self.lines.allows(logger, logging.WARNING, "messages that were too old to send"):
             logger.warning("a message for %r was too old to send", topic)
         self.forget(entry, EXPIRED)
         self.tell_removal()

@@ -27,6 +27,7 @@ from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ...transports import Link
 from ..ledger.owed_messages import DISPLACED, OwedMessages
+from ..line_limit import LineLimit
 from .contents import Contents
 from .events import Events
 from .sender import Sender
@@ -71,11 +72,12 @@ class Outbox:
         counters: Counters,
         owed: OwedMessages,
         *,
+        lines: LineLimit,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._expiry = settings.response_expiry
         self._owed = owed
-        self._contents = contents = Contents(settings, counters, owed, jitter)
+        self._contents = contents = Contents(settings, counters, owed, lines, jitter)
         self._sender = Sender(contents)
         self.hooks = contents.hooks
         self.places = contents.places

@@ -24,10 +24,12 @@ from ..._values.request import Reply, whole_seconds
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ..failures import shortened, text_of
+from ..line_limit import LineLimit
 from .outbox import RECEIPT, Outbox
 
 logger = logging.getLogger("petalkit.answers")
 
+_REFUSED = {code: f"refused: {code}" for code in ErrorCode}
 DEBUG_BURST = 10  # reports of unreadable commands that may leave at once
 
 
@@ -40,9 +42,10 @@ class Responses:
         timestamps: the wall clock of the wire.
         counters: where refusals are counted.
         dialect: how they are worded.
+        lines: of the log, about what is refused.
 
     Attributes:
-        outbox, timestamps, counters, dialect: as given; whoever answers needs them too.
+        outbox, timestamps, counters, dialect, lines: as given; whoever answers needs them too.
         properties: of every answer on the usual topic: after `response_expiry` a broker need not
             keep it either. None with MQTT 3.1.1.
     """
@@ -54,6 +57,7 @@ class Responses:
         timestamps: Timestamps,
         counters: Counters,
         dialect: Dialect,
+        lines: LineLimit,
     ) -> None:
         self._settings = settings
         self._payload_max = settings.payload_max
@@ -62,6 +66,7 @@ class Responses:
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
         self.counters = counters
         self.dialect = dialect
+        self.lines = lines
         self.properties = (
             Properties(message_expiry=whole_seconds(settings.response_expiry))
             if settings.speaks_mqtt_5
@@ -145,14 +150,18 @@ class Responses:
                 payload = encode(message_id, timestamp, code, message, details=details)
                 if len(payload) <= self._settings.payload_max:
                     return payload
-                logger.error("details of a %s error left out: too large", code)
+                self._tell_left_out(code, "too large")
             except Exception as error:  # also a property or a mapping of the petal's that raises
-                logger.error("details of a %s error left out: %s", code, text_of(error))
+                self._tell_left_out(code, text_of(error))
         payload = encode(message_id, timestamp, code, message)
         if len(payload) > self._settings.payload_max:
             text = "the text of the error is too long to be sent"
             payload = encode(message_id, timestamp, code, text)
         return payload
+
+    def _tell_left_out(self, code: str, why: str) -> None:
+        if self.lines.allows(logger, logging.ERROR, "details of errors left out"):
+            logger.error("details of a %s error left out: %s", code, why)
 
     def refuse(
         self,
@@ -182,11 +191,12 @@ class Responses:
             The answers for which there was no place.
         """
         self.counters.refused[str(code)] += 1
-        logger.info(
-            "refused: %s",
-            shortened(text),
-            extra={"command": command, "message_id": message_id, "error_code": str(code)},
-        )
+        if self.lines.allows(logger, logging.INFO, _REFUSED[code]):
+            logger.info(
+                "refused: %s",
+                shortened(text),
+                extra={"command": command, "message_id": message_id, "error_code": str(code)},
+            )
         if not answer and reply is None:
             return []
         payload = self.failure(message_id, code, text, details=details)

@@ -247,12 +247,14 @@ class Sender:
     def _take_refusal(self, entry: Entry, error: TransportError) -> None:
         """The broker takes it neither now nor later."""
         self._counters.publish_rejected += 1
-        logger.error(
-            "the broker refused a message of %d bytes for %r: %s",
-            entry.size,
-            entry.message.topic,
-            error,
-        )
+        lines = self._contents.lines
+        if lines.allows(logger, logging.ERROR, "messages that the broker refused"):
+            logger.error(
+                "the broker refused a message of %d bytes for %r: %s",
+                entry.size,
+                entry.message.topic,
+                error,
+            )
         too_large = isinstance(error, RejectedByBroker) and error.reason_code == PACKET_TOO_LARGE
         if too_large and not entry.event and entry.size > SAYS_TOO_LARGE:
             self._contents.hooks.on_too_large(entry.message, entry.answers)

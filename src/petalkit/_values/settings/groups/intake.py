@@ -100,6 +100,13 @@ class IntakeSettings:
         "name each in the log once, or refuse it. A petal and a command may say otherwise.",
         check=one_of("ignore", "refuse"),
     )
+    refusals_logged: float = setting(
+        10.0,
+        "Log lines about refusals, copies and the like, of one kind, at most; 0 for none. How many "
+        "more there were is told every 10 s.",
+        unit="1/s",
+        check=seconds,
+    )
     debug_rate: float = setting(
         1.0,
         "Reports of unreadable commands on the debug topic, at most.",
