@@ -170,7 +170,8 @@ class DiskLedger(Ledger[E]):
             journal.add(Forgotten(number), told)  # it was not ours
             return
         code, response = ending.code, ending.response
-        journal.add(Finished(number, code, response, ending.remembered, journal.wall()), told)
+        remembered = ending.remembered and entry.command.message_id is not None
+        journal.add(Finished(number, code, response, remembered, journal.wall()), told)
         entry.owed = {
             reply: self._owed.post_response(message, number, reply)
             for message, reply in answers(entry, response)
