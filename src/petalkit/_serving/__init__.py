@@ -2,6 +2,7 @@
 
     waiting      waiting for the first of several things
     failures     reading exceptions that others have written
+    long_steps   tells of what keeps the event loop to itself for long
     identity     the organization-ID waiter: who this device is
     loggers      our own loggers, kept on
     connack      what a new link's CONNACK takes away

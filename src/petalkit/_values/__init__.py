@@ -1,5 +1,6 @@
 """Values: what things are, and how they are read and written. No Trio, no input or output.
 
+    near          the known name that a misspelt one may have meant
     types/        types of handlers and models <-> JSON
     errors        the exception tree, and the error codes of the wire
     clocks        wall clocks, and whether one can be right
@@ -14,6 +15,7 @@
     settings/     every limit: name, unit, default, check
     dialects      how responses, receipts and events are worded
     request       what a sender asks for beside the command: until when, and where else to answer
+    response_topics   which topics a sender may name for the answer
 
 They are frozen, and import nothing else of petalkit. A new error code goes to `errors`, a new limit
 to its group in `settings/`, a new member of every response to `dialects`, and what a caller reads

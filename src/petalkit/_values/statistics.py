@@ -39,6 +39,7 @@ class Counters:
     response_topics_refused: int = 0
     acks_unsent: int = 0
     unencodable: int = 0
+    long_steps: int = 0
     links: int = 0
     links_lost: int = 0
     sessions_lost: int = 0
@@ -111,11 +112,15 @@ class Statistics:
     """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
     clock was not set: see `clock_unset`."""
     response_topics_refused: int
-    """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
+    """Response Topics (MQTT 5) on which nothing is published: a device's, the broker's, or not
+    among `reply_topics`."""
     acks_unsent: int
     """Receipts (`waitAck`) for which there was no place in the outbox, or which were too large."""
     unencodable: int
     """Results of handlers that could not be sent: envelope overwritten, or no JSON for them."""
+    long_steps: int
+    """Times that decoding a payload, making arguments of it, or encoding a result kept the event
+    loop for more than 20 ms. Of what has 2 KiB or more."""
     links: int
     """Links that were subscribed and ready."""
     links_lost: int

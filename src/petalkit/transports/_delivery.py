@@ -45,16 +45,17 @@ class Delivery:
         payload: its bytes.
         qos: as it was delivered, 0 or 1.
         retain: True for a message that the broker had kept from before the subscription.
-        dup: it may have been delivered before: the broker says so, or whoever reads it knows that
-            this broker does not.
+        dup: the broker says that it may have been delivered before. Not every broker does, and one
+            says so of a first delivery.
+        replayed: an earlier process may have had it; set by whoever reads it, where nobody says so.
         properties: of MQTT 5; None when the message had none.
         fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
             it cannot be read. To be acknowledged like any other. None for all good messages.
     """
 
     __slots__ = (
-        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos", "retain",
-        "topic",
+        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos",
+        "replayed", "retain", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Delivery:
         self.qos = qos
         self.retain = retain
         self.dup = dup
+        self.replayed = False
         self.properties = properties
         self.fault = fault
         self._window = window
@@ -112,6 +114,12 @@ class Delivery:
         if held:
             self._acked = False
         return held
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether its link is gone, and its acknowledgement never left: a kept session has it."""
+        window = self._window
+        return window is not None and window.is_closed and self.packet_id in window.unsent
 
     def when_left(self, then: Callable[[], object]) -> None:
         """Call `then` when its acknowledgement has left, or the link is gone; see `AckWindow`.
@@ -169,6 +177,11 @@ class AckWindow:
         self._leaving: list[Callable[[], object]] = []
         self.ready = False
         self.unsent: frozenset[int] = frozenset()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its link is gone."""
+        return self._on_ready is _nobody
 
     def __len__(self) -> int:
         return len(self._pending)

@@ -26,6 +26,7 @@ from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
 from ..failures import showable
 from ..ledger.contract import Ledger
+from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from .calling import Answer, call_handler, timed_out
 from .execution import NO_LINE, Execution
@@ -88,6 +89,7 @@ class Dispatcher:
         self._scheduler.on_ready = self._pass_on
         self._scheduler.acknowledge = self._acknowledge_first
         self._safe_urgent = SafeUrgent(settings.urgent_redelivery_wait)
+        self._long_steps = LongSteps(self._counters)
 
     # -- petals that are not ready at once
 
@@ -353,7 +355,12 @@ class Dispatcher:
             log_scope.set(execution)
             before = contextvars.copy_context()
             answer = await call_handler(
-                execution, self._answers, self._counters, self.thread_limiter, self._thread_ended
+                execution,
+                self._answers,
+                self._counters,
+                self.thread_limiter,
+                self._thread_ended,
+                self._long_steps,
             )
             serving.execution = None
             now = clock.current_time()
@@ -389,6 +396,7 @@ class Dispatcher:
                     self._counters,
                     self.thread_limiter,
                     self._thread_ended,
+                    self._long_steps,
                 )
                 self._end(execution, answer, trio.current_time())
         except Exception as error:

@@ -150,7 +150,7 @@ class Admission:
             execution.set_wishes(request.wishes)
         self._refusals.recent.forget(command.message_id, delivery.payload)
         execution.arrival = self._refusals.recent.arrival(delivery)
-        if delivery.dup:
+        if delivery.dup or delivery.replayed:
             # It may have been here before, and killed the process.
             execution.restarted, execution.again = True, delivery
         self._ledger.accept(execution, self.acknowledgements.accepted)

@@ -279,6 +279,8 @@ class DiskBacklog(Backlog):
             needs_clock = self._needs_clock(record, spec)
             execution.wishes = Wishes(expires_at=record.expires_at, needs_clock=needs_clock)
         self._dispatcher.take_up(execution)
+        if execution.logged:
+            execution.log_received()
         return True
 
     def _judge(

@@ -111,8 +111,8 @@ class Intake:
         self.admission.logged = commands_logger.isEnabledFor(logging.INFO)
         self._counters.received += len(batch)
         if self._replayed:
-            for delivery in batch:  # not every broker sets it
-                delivery.dup = delivery.qos > 0
+            for delivery in batch:  # not every broker sets DUP
+                delivery.replayed = delivery.qos > 0
         take = self._judging.take
         for delivery in batch:
             try:

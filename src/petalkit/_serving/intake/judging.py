@@ -11,16 +11,19 @@ import logging
 import math
 
 import msgspec
+import trio
 
-from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry
+from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry, printable
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity, Properties
-from ..._values.request import Reply, ResponseTopics, Wishes
+from ..._values.request import Reply, Wishes
+from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
 from ..ledger.journal.records import JournalError
+from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
-from .malformed import MalformedMessages
+from .malformed import WARNING_INTERVAL, MalformedMessages
 from .parked import limits_of
 from .redelivery import Redelivery
 from .refusals import Refusals, Request
@@ -51,7 +54,9 @@ class Judging:
         self._responses = refusals.responses
         self._counters = refusals.responses.counters
         self._malformed = MalformedMessages(refusals.responses)
+        self._long_steps = LongSteps(self._counters)
         self._response_topics = ResponseTopics(settings, self._counters)
+        self._topic_warnings = _TopicWarnings()
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
         self._topics: frozenset[str] = frozenset()
         self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
@@ -78,24 +83,26 @@ class Judging:
         reply: Reply | None = None
         objection: str | None = None
         if properties is not None:
-            usual = self._responses.topic(identity)
-            reply, objection = self._response_topics.reply(
-                properties, usual=usual, commands=self._topics
-            )
+            reply, objection = self._response_topics.reply(properties, identity)
         try:
             if fault is not None:
                 raise InvalidEnvelope(ErrorCode.TOO_LARGE, fault.text)
-            command = decode_command(delivery.payload, delivery.topic, self._limits)
+            command = self._decoded(delivery)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
             if properties is not None:
                 command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
             if objection is not None:
-                _warn_of_topic(objection, error.command, error.message_id)
+                self._topic_warnings.warn(objection, error.command, error.message_id)
+                error.wait_response |= error.message_id is not None
             self._refusals.unreadable(delivery, identity, error, reply)
             return
+        unheard: str | None = None
         if objection is not None:
-            _warn_of_topic(objection, command.command, command.message_id)
+            self._topic_warnings.warn(objection, command.command, command.message_id)
+            if not command.wait_response:  # but an answer is wanted, and has one place left
+                command = msgspec.structs.replace(command, wait_response=True)
+                unheard = objection
         wishes: Wishes | None = None
         if properties is not None or expires_at is not None:
             wishes = self._wishes(properties, expires_at, reply)
@@ -104,12 +111,30 @@ class Judging:
         if wait_ack:
             spec = self._table.lookup(command.command)
             wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
-        request = Request(delivery, identity, command, wishes, wait_ack)
+        request = Request(delivery, identity, command, wishes, wait_ack, unheard)
         try:
             self._judge(request)
         except JournalError as error:  # what it may be a copy of cannot be read
             logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+
+    def _decoded(self, delivery: Delivery) -> Command:
+        """Its command. Raises InvalidEnvelope, as `decode_command` does."""
+        payload, steps = delivery.payload, self._long_steps
+        if len(payload) < MEASURED:
+            return decode_command(payload, delivery.topic, self._limits)
+        began = steps.clock()
+        name: str | None = None
+        try:
+            command = decode_command(payload, delivery.topic, self._limits)
+            name = command.command
+        except InvalidEnvelope as error:
+            name = error.command
+            raise
+        finally:
+            step = f"decoding its {len(payload)} bytes"
+            steps.tell(began, step, {"command": printable(name or "what is no command")})
+        return command
 
     def _unexpected(self, delivery: Delivery) -> None:
         """On a topic that was not subscribed to.
@@ -148,6 +173,10 @@ class Judging:
             self._refusals.again(request, refused)
             return
         spec = self._table.lookup(command.command)
+        if request.unheard is not None and spec is not None and not spec.urgent:
+            text = f"not run: its Response Topic is refused: {request.unheard}"
+            self._refusals.refuse(request, ErrorCode.UNAUTHORIZED, text)
+            return
         freshness = self._admission.freshness
         if request.wishes is not None or freshness.judges_all:
             objection = freshness.judge(request, spec)
@@ -194,7 +223,7 @@ class Judging:
                 f"{self._settings.properties_max} are allowed",
             )
             refusal.message_id = command.message_id
-            refusal.wait_response = command.wait_response
+            refusal.wait_response = command.wait_response or properties.response_topic is not None
             refusal.command = command.command
             raise refusal
         return msgspec.structs.replace(command, properties=properties)
@@ -213,9 +242,24 @@ class Judging:
         )
 
 
-def _warn_of_topic(objection: str, command: str | None, message_id: str | None) -> None:
-    logger.warning(
-        "a command is not answered on its Response Topic: %s",
-        objection,
-        extra={"command": command, "message_id": message_id},
-    )
+class _TopicWarnings:
+    """Tells of Response Topics that are refused; nothing that a sender repeats fills a log."""
+
+    def __init__(self) -> None:
+        self._next = -math.inf
+        self._since = 0
+
+    def warn(self, objection: str, command: str | None, message_id: str | None) -> None:
+        self._since += 1
+        now = trio.current_time()
+        if now < self._next:
+            return
+        count = "a command is" if self._since == 1 else f"{self._since} commands are"
+        logger.warning(
+            "%s not answered on its Response Topic: %s",
+            count,
+            objection,
+            extra={"command": command, "message_id": message_id},
+        )
+        self._next = now + WARNING_INTERVAL
+        self._since = 0

@@ -28,6 +28,7 @@ class Request(msgspec.Struct, eq=False):
         command: what it asks for.
         wishes: of its sender.
         wait_ack: whether its sender is to be told that it came.
+        unheard: why it cannot be answered where its sender listens; None when it can.
     """
 
     delivery: Delivery
@@ -35,6 +36,7 @@ class Request(msgspec.Struct, eq=False):
     command: Command
     wishes: Wishes | None
     wait_ack: bool = False
+    unheard: str | None = None
 
 
 class Refusals:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 import trio
@@ -34,6 +35,8 @@ from .journal.records import (
 )
 from .journal.write_ahead import Journal
 from .owed_messages import RecordedMessages
+
+logger = logging.getLogger("petalkit.journal")
 
 
 class DiskLedger(Ledger[E]):
@@ -221,7 +224,10 @@ class DiskLedger(Ledger[E]):
             unwritten = self._unwritten.get(number)
             if unwritten is not None:
                 unwritten[0].owed = None  # they are in no journal either
-                self._finished(number)
+                try:
+                    self._finished(number)
+                except Exception:  # our bug; the other commands are not to pay for it
+                    logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
 
     # -- what an earlier process has left

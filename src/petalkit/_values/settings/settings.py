@@ -38,7 +38,7 @@ from .reach import refuse_without_effect
 
 # What may be renewed while the device runs: each is fixed, or `..._file`, or `..._source`, and one
 # of these alone, so that nobody has to know which takes precedence.
-RENEWABLE = ("username", "password", "key_password", "sidecar_token")
+RENEWABLE = ("username", "password", "key_password", "proxy_credentials", "sidecar_token")
 
 
 @attrs.frozen(kw_only=True)

@@ -34,15 +34,22 @@ class Missing(UsageError):
         self.name = name
 
 
-def guarded(target: str, call: Any, *arguments: Any) -> Any:
-    """Run the user's code; its errors become a `UsageError` with the user's part of the trace."""
+def guarded(target: str, call: Any, *arguments: Any, doing: str = "importing it") -> Any:
+    """Run the user's code; its errors become a `UsageError` with the user's part of the trace.
+
+    Args:
+        target: as the user named it.
+        call: what is called.
+        arguments: of that.
+        doing: what is done, for people.
+    """
     state = ProcessState.now()
     try:
         return call(*arguments)
     except (UsageError, PetalkitError):
         raise
     except SystemExit as error:
-        raise UsageError(f"{target!r}: importing it ended the program ({error})") from None
+        raise UsageError(f"{target!r}: {doing} ended the program ({error})") from None
     except ENDS_PROCESS:
         raise
     except BaseException as error:  # of whatever class

@@ -53,7 +53,8 @@ class IntakeSettings:
     )
     reply_topics: tuple[str, ...] = setting(
         ("#",),
-        "Which Response Topics of commands are answered, as topic filters (MQTT 5).",
+        "Which Response Topics of commands are answered, as topic filters (MQTT 5): never one in "
+        "the tree of a device, except this one's own response and what is below it.",
         check=topic_filters,
     )
     depth_max: int = setting(
