@@ -43,11 +43,8 @@ PARAMETERS_MAX = 6  # of a constructor
 # Longer, and to be split. This list may only shrink.
 TOO_LONG = {
     "_serving.dispatch.dispatcher",
-    "_serving.identity",
     "_serving.intake.disk_backlog",
-    "_serving.petals.lifespans",
     "_serving.sending.outbox",
-    "_serving.supervisor",
 }
 # Longer, because it is one idea that would be harder to read in pieces: name and reason.
 LONG_FOR_A_REASON = {

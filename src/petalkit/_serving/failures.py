@@ -7,12 +7,14 @@ traceback can raise when they are asked for, and what is raised then takes the p
 
 from __future__ import annotations
 
+import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import cast
 
 import trio
 
+from .._values.errors import TransportError
 from .._values.types.invalid import one_line
 
 # Whoever asked the process to end means all of it.
@@ -108,3 +110,22 @@ def _asked(ask: Callable[[], str], otherwise: str) -> str:
         raise
     except BaseException:
         return otherwise
+
+
+@contextlib.contextmanager
+def single_transport_error() -> Generator[None]:
+    """Take a transport's error out of the nursery's group; anything else is a bug and stays."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors, rest = group.split(TransportError)
+        if errors is None:
+            raise
+        if rest is not None:
+            if rest.split(trio.Cancelled)[1] is None:
+                raise rest from None  # left anyway, so the loss does not count
+            raise
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

@@ -28,7 +28,7 @@ from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
-from .supervisor import ADVICE
+from .links.attempts import ADVICE
 from .waiting import wait_any
 from .watchdog import watch_event_loop
 from .wiring import Outside, put_together
@@ -66,6 +66,7 @@ class Runtime:
         self._backlog = parts.backlog
         self._intake = parts.intake
         self._supervisor = parts.supervisor
+        self._links = parts.supervisor.service
         self._lives = parts.lives
         self._stop_requested = trio.Event()
         self._hurry = trio.Event()
@@ -83,7 +84,7 @@ class Runtime:
     @property
     def serving(self) -> Identity | None:
         """Whose topics are subscribed on a live link; None while there is none."""
-        return self._supervisor.serving
+        return self._links.serving
 
     async def wait_identity(self) -> Identity:
         """Wait until the organization ID is known. No limit of its own."""
@@ -101,8 +102,8 @@ class Runtime:
         Raises:
             trio.ClosedResourceError: the runtime stopped before there was a link.
         """
-        await wait_any(self._supervisor.up.wait, self._stopped.wait)
-        if not self._supervisor.up.is_set():
+        await wait_any(self._links.up.wait, self._stopped.wait)
+        if not self._links.up.is_set():
             raise trio.ClosedResourceError("the runtime has stopped")
 
     @property
@@ -135,6 +136,7 @@ class Runtime:
         """Totals since the start, and how it stands now."""
         return Statistics(
             **self._counters.totals(),
+            paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
@@ -265,7 +267,7 @@ class Runtime:
             life.stop()
         await self._within(2 * settings.cleanup_timeout, self._wait_lives)
         await self._within(settings.journal_timeout, self._ledger.wait_written)
-        if self._supervisor.link_of is not None:
+        if self._links.link_of is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
 
@@ -281,7 +283,7 @@ class Runtime:
 
     async def _wait_flushed(self) -> None:
         """Wait until the outbox is empty, or there is no link to empty it."""
-        await wait_any(self._outbox.wait_empty, self._supervisor.down.wait)
+        await wait_any(self._outbox.wait_empty, self._links.down.wait)
 
     async def _within(
         self, seconds: float, wait: Callable[[], Awaitable[object]], *, hurried: bool = False

@@ -25,7 +25,7 @@ from .dispatch.catalog import Catalog
 from .dispatch.dispatcher import Dispatcher
 from .dispatch.execution import Execution
 from .dispatch.finalization import Finalization
-from .identity import IdentityWaiter
+from .identity.waiter import IdentityWaiter
 from .intake.backlog import Backlog
 from .intake.disk_backlog import DiskBacklog
 from .intake.intake import Intake
@@ -40,11 +40,12 @@ from .ledger.memory import MemoryLedger
 from .ledger.owed_messages import RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
 from .ledger.replay_window import ReplayWindow
+from .links.service import Served
+from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
 from .sending.outbox import Outbox
 from .sending.responses import Responses
-from .supervisor import Served, Supervisor
 
 
 @attrs.frozen(kw_only=True)

@@ -42,6 +42,7 @@ class Counters:
     long_steps: int = 0
     links: int = 0
     links_lost: int = 0
+    links_stalled: int = 0
     sessions_lost: int = 0
     connects_failed: int = 0
     published: int = 0
@@ -125,6 +126,9 @@ class Statistics:
     """Links that were subscribed and ready."""
     links_lost: int
     """Links that were lost, not left."""
+    links_stalled: int
+    """Of the links that were lost, those on which nothing was delivered any more: see
+    `probe_interval`."""
     sessions_lost: int
     """Sessions that the broker should have kept, and had not at the next link: what was sent
     meanwhile is lost."""
@@ -157,6 +161,9 @@ class Statistics:
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
     petals_restarted: int
     """Times that a petal which had failed was started again, well or not."""
+    paused_seconds: float
+    """Seconds in which nothing was read on a link that was up, because there was no room. What came
+    meanwhile the broker keeps, or drops: a QoS 0 command soon, one of QoS 1 above its bound."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool

@@ -22,7 +22,9 @@ from ...transports import Delivery, Link
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..dispatch.execution import logger as commands_logger
+from ..identity.unexpected import UnexpectedTopics
 from ..ledger.contract import Ledger
+from ..pauses import Pauses
 from ..waiting import wait_any
 from .admission import Admission
 from .backlog import Backlog
@@ -66,12 +68,23 @@ class Intake:
         self._replayed = False  # what comes now may have been delivered to an earlier process
         self._may_be_replayed = True  # until a link of this process has got past that
         self.paused = False
+        self._pauses = Pauses(settings.pause_warning)
         admission = self.admission = Admission(settings, dispatcher, ledger, backlog, refusals)
         redelivery = Redelivery(
             ledger, dispatcher.acknowledgements, backlog, admission.parked, refusals
         )
         self._judging = Judging(settings, admission, redelivery, refusals)
         self._outbox.on_pressure = admission.on_change = self._wake
+
+    @property
+    def unexpected(self) -> UnexpectedTopics:
+        """What is done with messages on topics that are not ours."""
+        return self._judging.unexpected
+
+    @property
+    def paused_seconds(self) -> float:
+        """How long nothing was read on links that were up, all in all."""
+        return self._pauses.total(self._clock.current_time())
 
     @property
     def held(self) -> int:
@@ -141,9 +154,14 @@ class Intake:
         """Read nothing until there may be room, or a reason to read all the same."""
         self.paused = True
         self._resume = trio.Event()
+        self._pauses.begin(self._clock.current_time())
         try:
-            await wait_any(self._resume.wait, link.ended.wait)
+            while not (self._resume.is_set() or link.ended.is_set()):
+                with trio.move_on_at(self._pauses.next_word):
+                    await wait_any(self._resume.wait, link.ended.wait)
+                self._pauses.tell(self._clock.current_time())
         finally:
+            self._pauses.end(self._clock.current_time())
             self.paused = False
 
     def _must_pause(self) -> bool:

@@ -20,6 +20,7 @@ from ..._values.request import Reply, Wishes
 from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
+from ..identity.unexpected import UnexpectedTopics
 from ..ledger.journal.records import JournalError
 from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
@@ -39,6 +40,9 @@ class Judging:
         admission: for what may be accepted.
         redelivery: for copies.
         refusals: for what may not.
+
+    Attributes:
+        unexpected: for what is on other topics.
     """
 
     def __init__(
@@ -59,16 +63,11 @@ class Judging:
         self._topic_warnings = _TopicWarnings()
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
         self._topics: frozenset[str] = frozenset()
-        self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
-        self._dots_told = False
+        self.unexpected = UnexpectedTopics(settings, refusals.responses.counters)
 
     def expect(self, identity: Identity) -> None:
         """Commands come on the topics of this identity from now on."""
-        self._topics = frozenset(map(identity.topic, self._settings.command_topics))
-        without_dots = {topic.replace(".", "/"): topic for topic in self._topics if "." in topic}
-        if without_dots != self._without_dots:
-            self._without_dots = without_dots
-            self._dots_told = False
+        self._topics = self.unexpected.expect(identity)
 
     def take(self, delivery: Delivery, identity: Identity) -> None:
         """Judge one delivery."""
@@ -77,7 +76,7 @@ class Judging:
             self._malformed.refuse(delivery, identity, fault)
             return
         if delivery.topic not in self._topics:
-            self._unexpected(delivery)
+            self.unexpected.take(delivery)
             return
         properties = delivery.properties
         reply: Reply | None = None
@@ -135,26 +134,6 @@ class Judging:
             step = f"decoding its {len(payload)} bytes"
             steps.tell(began, step, {"command": printable(name or "what is no command")})
         return command
-
-    def _unexpected(self, delivery: Delivery) -> None:
-        """On a topic that was not subscribed to.
-
-        Also where it looks like one of ours with `/` for `.`: then the broker (RabbitMQ) makes no
-        difference between `a.b` and `a/b`, and it may have been meant for somebody else.
-        """
-        self._counters.unexpected_topic += 1
-        delivery.ack()
-        if delivery.topic not in self._without_dots:
-            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
-        elif not self._dots_told:
-            self._dots_told = True
-            logger.warning(
-                "no command can be taken: the broker gives them on %r and not on %r. RabbitMQ "
-                "takes a dot for a slash: IDs and topics must have no dot there. From now on they "
-                "are only counted (unexpected_topic)",
-                delivery.topic,
-                self._without_dots[delivery.topic],
-            )
 
     def _judge(self, request: Request) -> None:
         command, now = request.command, self._admission.now

@@ -18,9 +18,9 @@ from ..._values.errors import ConfigError, PetalkitError, RegistrationError
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Statistics
 from ...transports._connecting.tls import check_files
+from ..links.attempts import ADVICE
 from ..opening import open_runtime
 from ..runtime import AllPetalsFailed, Runtime
-from ..supervisor import ADVICE
 from ..waiting import beside, wait_any
 from .leaving import EXIT_LIMIT, limit_exit
 from .signals import EXIT_ERROR, signals_stop

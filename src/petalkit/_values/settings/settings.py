@@ -89,6 +89,8 @@ class Settings(
             raise ConfigError("server_references", text)
         if self.packet_maximum and not self.speaks_mqtt_5:
             raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
+        if self.probe_topic in self.command_topics:
+            raise ConfigError("probe_topic", "must be a topic of its own, and no command topic")
         if self.will_delay:
             self._check_will_delay()
 

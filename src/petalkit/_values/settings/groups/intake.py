@@ -34,6 +34,13 @@ class IntakeSettings:
     overflow: Overflow = setting(
         "wait", "What to do with more than that.", check=one_of("wait", "reject", "drop-oldest")
     )
+    pause_warning: float = setting(
+        0.5,
+        "Seconds of a minute without reading, because there is no room, that are told in the log; "
+        "0 for never.",
+        unit="s",
+        check=seconds,
+    )
     acknowledge: Acknowledge = setting(
         "accepted",
         "When a command is acknowledged to the broker.",

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ...._serving.identity import resolve_device_id
+from ...._serving.identity.device import resolve_device_id
 from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
 from ...._serving.ledger.journal.place.files import exists
 from ...._serving.ledger.journal.place.lock import IN_USE_ADVICE, JournalInUse, check_unused
