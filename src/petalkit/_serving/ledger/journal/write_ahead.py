@@ -239,7 +239,7 @@ class Journal:
             found: Found = await disk.do(store.load)
             self._upkeep.begin(await disk.do(store.newest))
             self._known.restore(found)
-            await self._prune(disk)
+            await self._upkeep.prune_all(disk)
             self._last = self.earlier_to = found.last
             logger.info("the journal is %s", self.path)
             # A cancellation from outside ends the block; the writer goes on until it is left.
@@ -273,14 +273,6 @@ class Journal:
             disk.close()
             raise
         return store
-
-    async def _prune(self, disk: DiskWork) -> None:
-        """Let go what an earlier run has left too much of."""
-        while True:
-            pruned = await disk.do(self._upkeep.next_prune())
-            self._known.prune(pruned)
-            if not self._upkeep.has_more(pruned):
-                return
 
     async def _close(self, disk: DiskWork, store: JournalStore) -> None:
         self._store = self._upkeep.store = None
