@@ -445,6 +445,24 @@ def test_the_doctor_has_advice_for_each_reason(
     assert todo in found["todo"][0]
 
 
+@pytest.mark.parametrize(
+    ("what", "mode", "reason"),
+    [
+        ("folder", 0o777, "every user may replace files in its folder"),
+        ("file", 0o666, "can be written by every user"),
+    ],
+)
+def test_the_doctor_finds_what_all_may_write(
+    what: str, mode: int, reason: str, doctor: Any, path: Path
+) -> None:
+    with opened(path):
+        pass
+    (path.parent if what == "folder" else path).chmod(mode)
+    found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
+    assert (found["verdict"], reason in found["found"]) == ("failed", True)
+    assert any("chmod o-w" in todo for todo in found["todo"])
+
+
 def test_the_doctor_reads_what_a_crash_has_left(doctor: Any, path: Path, tmp_path: Path) -> None:
     with opened(tmp_path / "other") as store:
         store.write([*done(1), accepted(3)])

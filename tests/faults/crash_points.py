@@ -32,7 +32,8 @@ from collections.abc import Generator, Sequence
 from petalkit._serving.ledger.journal import schema as _journal_schema
 from petalkit._serving.ledger.journal import store as _journal_store
 from petalkit._serving.ledger.journal.records import Accepted, Finished, Started
-from petalkit._serving.ledger.journal.write_ahead import Journal
+from petalkit._serving.ledger.journal.writing.group_commit import GroupCommit
+from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.owed_messages import RecordedMessages
 from petalkit.transports import Delivery
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
@@ -86,24 +87,24 @@ def install() -> None:
 def _wrap() -> None:
     """Let everything that belongs to a point call `reached`."""
     for kind, name, point in (
-        (Journal, "_add_accepted", "accept-queued"),
+        (KnownCommands, "accept", "accept-queued"),
         (Delivery, "ack", "acknowledged"),
         (AsyncioLink, "publish_nowait", "response-sent"),
         (NativeLink, "publish_nowait", "response-sent"),
     ):
         _after(kind, name, point)
     _before(RecordedMessages, "settle", "response-acknowledged")
-    written = Journal._written
+    written = GroupCommit._written
 
-    def on_written(journal: Journal, batch: Sequence[object], pruned: object) -> None:
+    def on_written(commits: GroupCommit, batch: Sequence[object], pruned: object) -> None:
         # It is on disk, and nobody knows that yet.
         for operation in batch:
             point = _WRITTEN.get(type(operation))
             if point is not None:
                 reached(point)
-        written(journal, batch, pruned)  # type: ignore[arg-type]
+        written(commits, batch, pruned)  # type: ignore[arg-type]
 
-    Journal._written = on_written  # type: ignore[assignment, method-assign]
+    GroupCommit._written = on_written  # type: ignore[assignment, method-assign]
 
     @contextlib.contextmanager
     def transaction(connection: sqlite3.Connection) -> Generator[None]:

@@ -169,8 +169,7 @@ class Runtime:
         with trio.CancelScope(shield=True):
             try:
                 async with self._ledger.open(self._hurry.wait) as found:
-                    if self._recovery is not None and found is not None:
-                        self._recovery.restore_messages(found)
+                    self._recovery.restore_messages(found)
                     await self._serve(found, task_status)
             except JournalError:
                 if not self._hurry.is_set():  # else the start was cut short, which is said below
@@ -198,11 +197,11 @@ class Runtime:
             life.abandon_start()
         await trio.sleep_forever()  # `_enter_lifespans` ends now
 
-    async def _serve(self, found: Found | None, task_status: trio.TaskStatus[None]) -> None:
+    async def _serve(self, found: Found, task_status: trio.TaskStatus[None]) -> None:
         """Serve until `stop()`.
 
         Args:
-            found: what an earlier run has left; None when there is no journal.
+            found: what an earlier run has left.
             task_status: told when the lifespans are entered.
         """
         try:
@@ -217,9 +216,7 @@ class Runtime:
                 )
                 if not self.all_failed:
                     task_status.started()
-                    left = 0
-                    if self._recovery is not None and found is not None:
-                        left = self._recovery.take_up(found)
+                    left = self._recovery.take_up(found)
                     async with trio.open_nursery() as linked:
                         linked.start_soon(self._supervise, left, name="supervisor")
                         await self._stop_requested.wait()

@@ -37,8 +37,9 @@ from .ledger.disk import DiskLedger
 from .ledger.duplicate_window import DuplicateWindow
 from .ledger.journal.write_ahead import Journal
 from .ledger.memory import MemoryLedger
-from .ledger.owed_messages import OwedMessages, RecordedMessages
+from .ledger.owed_messages import RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
+from .ledger.replay_window import ReplayWindow
 from .line_limit import LineLimit
 from .links.service import Served
 from .links.supervisor import Supervisor
@@ -73,7 +74,7 @@ class Parts:
     ledger: Ledger[Execution]
     responses: Responses
     dispatcher: Dispatcher
-    recovery: Recovery | None
+    recovery: Recovery
     backlog: Backlog
     intake: Intake
     supervisor: Supervisor
@@ -115,11 +116,11 @@ def put_together(
     journal: Journal | None = None
     if settings.journal is not None:
         journal = Journal(settings, identity.device_id, counters, timestamps)
-    ledger, owed = _make_ledger(settings, journal)
+    ledger = _make_ledger(settings, journal)
     acknowledgements = Acknowledgements(settings, ledger.acknowledge)
 
     lines = LineLimit(settings.refusals_logged)
-    outbox = Outbox(settings, counters, owed, lines=lines, jitter=outside.jitter)
+    outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
     dialect = make_dialect(settings.dialect, identity.device_id)
     responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
@@ -131,10 +132,9 @@ def put_together(
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     _hold(dispatcher, petals, catalog)
 
-    recovery: Recovery | None = None
+    recovery = Recovery(settings, catalog, responses, ledger)
     backlog = Backlog()
-    if journal is not None and isinstance(owed, RecordedMessages):
-        recovery = Recovery(settings, catalog, responses, journal, owed)
+    if journal is not None:
         backlog = DiskBacklog(settings, dispatcher, recovery, journal, lambda: identity.current)
     intake = Intake(settings, dispatcher, ledger, backlog, refusals)
 
@@ -173,16 +173,13 @@ def _hold(dispatcher: Dispatcher, petals: Sequence[Petal], catalog: Catalog) -> 
         dispatcher.hold_petal(resolver.name, until=theirs)
 
 
-def _make_ledger(
-    settings: Settings, journal: Journal | None
-) -> tuple[Ledger[Execution], OwedMessages]:
+def _make_ledger(settings: Settings, journal: Journal | None) -> Ledger[Execution]:
     bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
-    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds)
+    replay = ReplayWindow(settings.replay_window, settings.replay_count)
+    window: DuplicateWindow[Execution] = DuplicateWindow(*bounds, replay)
     if journal is None:
-        memory = MemoryLedger(window)
-        return memory, memory.owed
-    owed = RecordedMessages(journal, settings.response_expiry)
-    return DiskLedger(window, journal, owed), owed
+        return MemoryLedger(window)
+    return DiskLedger(window, journal, RecordedMessages(journal, settings.response_expiry))
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:

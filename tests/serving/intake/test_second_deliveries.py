@@ -224,7 +224,7 @@ async def test_what_was_refused_and_then_accepted_is_known_by_its_outcome(
 ) -> None:
     """Take out `forget`: the old refusal is said after the success."""
     petal = Recorder()
-    async with serving(nursery, petal, duplicate_window=0) as broker:
+    async with serving(nursery, petal, duplicate_window=0, replay_window=0) as broker:
         await broker.deliver(asks("alone", "m1", 1), 1)
         await broker.deliver(asks("alone", "m2", 2), 2)
         petal.open()

@@ -8,22 +8,78 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+import attrs
 import trio
 
 from petalkit._authoring.registry import CommandSpec
 from petalkit._serving.ledger.contract import AnswerMessages, E, Ending, Ledger, Left
-from petalkit._serving.ledger.duplicate_window import DuplicateWindow, Finished
+from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
+from petalkit._serving.ledger.journal.forms import command_extras, message_extras
+from petalkit._serving.ledger.journal.records import (
+    FINISHED,
+    NOT_STARTED,
+    RUNNING,
+    CommandRecord,
+    Found,
+    MessageRecord,
+)
 from petalkit._serving.ledger.owed_messages import OwedMessages
 from petalkit._values.messages import Message
 from petalkit._values.request import Reply
 from petalkit.transports import Delivery
 
+NOON = 1_800_000_000.0
+NEVER = 4_000_000_000.0
+
+
+class FarStore:
+    """What is safe, for whoever comes next."""
+
+    def __init__(self) -> None:
+        self.numbers = itertools.count(1)
+        self.commands: dict[int, CommandRecord] = {}
+        self.messages: dict[int, MessageRecord] = {}
+
+    def change(self, number: int, **changes: object) -> None:
+        if number in self.commands:
+            self.commands[number] = attrs.evolve(self.commands[number], **changes)  # type: ignore[arg-type]
+
+    def found(self) -> Found:
+        """What the last one has left."""
+        records = sorted(self.commands.values(), key=lambda one: one.number)
+        return Found(
+            last=max([0, *self.commands, *self.messages]),
+            remembered={
+                one.message_id: one.number
+                for one in records
+                if one.message_id is not None and one.remembered
+            },
+            running=tuple(one for one in records if one.state == RUNNING),
+            not_started=sum(one.state == NOT_STARTED for one in records),
+            messages=tuple(self.messages[number] for number in sorted(self.messages)),
+        )
+
+
+class FarMessages(OwedMessages):
+    """Messages that answer commands."""
+
+    def __init__(self, store: FarStore) -> None:
+        self._store = store
+
+    def settle(self, number: int, outcome: str | None = None) -> None:
+        self._store.messages.pop(number, None)
+
 
 class FarLedger(Ledger[E]):
     """See the module.
+
+    Args:
+        window: what is known of commands of this process.
+        store: what is safe; also what an earlier process has left.
 
     Attributes:
         log: what the store was told, in order: a word, and the number of the command.
@@ -32,11 +88,12 @@ class FarLedger(Ledger[E]):
 
     may_wait = True
 
-    def __init__(self, window: DuplicateWindow[E]) -> None:
-        super().__init__(window, OwedMessages())
+    def __init__(self, window: DuplicateWindow[E], store: FarStore | None = None) -> None:
+        self._store = store or FarStore()
+        super().__init__(window, FarMessages(self._store))
+        self._left = {} if store is None else dict(store.found().remembered)
         self.log: list[tuple[str, int]] = []
         self.away = False
-        self._last = 0
         self._line: deque[Callable[[], object]] = deque()
         self._idle = trio.Event()
         self._idle.set()
@@ -53,7 +110,21 @@ class FarLedger(Ledger[E]):
         return True
 
     def find(self, message_id: str, now: float) -> E | Finished | Left | None:
-        return self.window.live(message_id) or self.window.finished(message_id, now)
+        here = self.window.live(message_id) or self.window.finished(message_id, now)
+        if here is not None or message_id not in self._left:
+            return here
+        record = self._store.commands[self._left[message_id]]
+        if record.state != FINISHED:
+            return Left(record)
+        response = record.response or NOTHING
+        return Finished(record.command, record.payload, response, now, 0, record.number)
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._left or super().__contains__(message_id)
+
+    @property
+    def remembered(self) -> int:
+        return len(self.window) + len(self._left)
 
     # -- the store
 
@@ -84,7 +155,7 @@ class FarLedger(Ledger[E]):
     # -- a command's life
 
     def accept(self, entry: E, then: Callable[[E], object]) -> None:
-        self._last = entry.number = self._last + 1
+        entry.number = next(self._store.numbers)
         entry.recorded = True
         if entry.command.message_id is not None:
             self.window.begin(entry.command.message_id, entry)
@@ -92,10 +163,21 @@ class FarLedger(Ledger[E]):
 
     def _accepted(self, entry: E, then: Callable[[E], object]) -> None:
         entry.on_disk = True
+        self._store.commands[entry.number] = _record(entry)
         then(entry)
 
     def start(self, entry: E, then: Callable[[E], object] | None) -> None:
-        self._put("started", entry, (lambda: None) if then is None else lambda: then(entry))
+        if not entry.recorded:
+            if then is not None:
+                then(entry)
+            return
+
+        def started() -> None:
+            self._store.change(entry.number, state=RUNNING, starts=1)
+            if then is not None:
+                then(entry)
+
+        self._put("started", entry, started)
 
     def want(self, entry: E, replies: tuple[Reply, ...]) -> None:
         self._put("wanted", entry, lambda: None)
@@ -107,7 +189,49 @@ class FarLedger(Ledger[E]):
         answers: Callable[[E, bytes], AnswerMessages],
         then: Callable[[E, Ending, float], object],
     ) -> None:
-        self._put("finished", entry, functools.partial(self._finished, entry, ending, then))
+        messages = [(next(self._store.numbers), *one) for one in answers(entry, ending.response)]
+        entry.owed = {reply: number for number, _, reply in messages}
+
+        def finished() -> None:
+            self._write_end(entry.number, entry.command.message_id, ending)
+            self._write_messages(entry.number, entry.command.message_id, messages)
+            self._finished(entry, ending, then)
+
+        self._put("finished", entry, finished)
+
+    def _write_end(self, number: int, message_id: str | None, ending: Ending) -> None:
+        if not ending.remembered:
+            self._left.pop(message_id or "", None)
+        if ending.response == NOTHING:
+            self._store.commands.pop(number, None)
+            return
+        self._store.change(
+            number,
+            state=FINISHED,
+            response=ending.response,
+            code=ending.code,
+            remembered=ending.remembered,
+            finished_at=NOON,
+        )
+
+    def _write_messages(
+        self,
+        command: int,
+        message_id: str | None,
+        messages: list[tuple[int, Message, Reply | None]],
+    ) -> None:
+        for number, message, reply in messages:
+            self._store.messages[number] = MessageRecord(
+                number=number,
+                answers=command,
+                message_id=message_id,
+                topic=message.topic,
+                name=None,
+                payload=message.payload,
+                qos=message.qos,
+                extras=message_extras(message, reply),
+                expires_at=NEVER,
+            )
 
     def _finished(
         self, entry: E, ending: Ending, then: Callable[[E, Ending, float], object]
@@ -118,21 +242,82 @@ class FarLedger(Ledger[E]):
 
     def withdraw(self, entry: E) -> None:
         self.give_back(entry)
-        self._put("withdrawn", entry, lambda: None)
+        self._put("withdrawn", entry, lambda: self._store.commands.pop(entry.number, None))
 
     def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
-        return None
+        return None if entry.owed is None else entry.owed.get(reply)
 
     def acknowledge(self, delivery: Delivery) -> None:
         self._later(delivery.ack)
 
+    # -- what an earlier process has left
+
+    @property
+    def place(self) -> str:
+        return "far away"
+
+    def not_started(self, after: int, limit: int) -> list[CommandRecord]:
+        found = sorted(
+            number
+            for number, record in self._store.commands.items()
+            if number > after and record.state == NOT_STARTED
+        )
+        return [self._store.commands[number] for number in found[:limit]]
+
+    def requeue(self, record: CommandRecord) -> None:
+        self._later(lambda: self._store.change(record.number, state=NOT_STARTED))
+
+    def end(
+        self,
+        record: CommandRecord,
+        ending: Ending,
+        answers: AnswerMessages,
+        then: Callable[[Message, Reply | None, int], object],
+    ) -> None:
+        messages = [(next(self._store.numbers), *one) for one in answers]
+
+        def ended() -> None:
+            self._write_end(record.number, record.message_id, ending)
+            self._write_messages(record.number, record.message_id, messages)
+            for number, message, reply in messages:
+                then(message, reply, number)
+
+        self._later(ended)
+
     # -- life
 
     @contextlib.asynccontextmanager
-    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
-        yield None
+    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
+        yield self._store.found()
 
     async def wait_written(self) -> None:
         while self._line:
             await self._idle.wait()
         await trio.lowlevel.checkpoint()
+
+
+def _record(entry: E) -> CommandRecord:
+    command, identity = entry.command, entry.identity
+    return CommandRecord(
+        number=entry.number,
+        message_id=command.message_id,
+        command=command.command,
+        payload=entry.payload,
+        topic=command.topic,
+        organization_id=identity.organization_id,
+        device_id=identity.device_id,
+        base_topic=identity.base_topic,
+        wait_response=entry.wait_response,
+        expires_at=None,
+        extras=command_extras(command.properties, entry.replies, guessed=entry.spec.guessed),
+        state=NOT_STARTED,
+        starts=0,
+        accepted_at=NOON,
+        started_at=None,
+        finished_at=None,
+        code=None,
+        response=None,
+        remembered=True,
+        owed=0,
+        outcome=None,
+    )

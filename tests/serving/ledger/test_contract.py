@@ -12,9 +12,10 @@ import trio
 
 from petalkit import Command, Identity, Message, Petal, Settings, command
 from petalkit._authoring.registry import CommandSpec, build_table
-from petalkit._serving.ledger.contract import Ending, Ledger
+from petalkit._serving.ledger.contract import Ending, Ledger, Left
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
+from petalkit._serving.ledger.journal.records import NOTHING_LEFT, Found
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.memory import MemoryLedger
 from petalkit._serving.ledger.owed_messages import RecordedMessages
@@ -23,7 +24,7 @@ from petalkit._values.request import Reply, Wishes
 from petalkit._values.statistics import Counters
 from petalkit.transports import AckWindow, Delivery
 
-from .far_ledger import FarLedger
+from .far_ledger import FarLedger, FarStore
 
 pytestmark = pytest.mark.trio
 
@@ -60,26 +61,38 @@ class Entry:
         self.command = Command(command="echo/say", message_id=self.message_id, topic="t")
 
 
-Open = Callable[[], contextlib.AbstractAsyncContextManager[Ledger[Entry]]]
+Open = Callable[[], contextlib.AbstractAsyncContextManager[tuple[Ledger[Entry], Found]]]
 
 
 @pytest.fixture(params=["memory", "disk", "far"])
 def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    return _opener(request.param, tmp_path)
+
+
+@pytest.fixture(params=["disk", "far"])
+def open_lasting(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Those that outlive a process: each that is opened is the next process's."""
+    return _opener(request.param, tmp_path)
+
+
+def _opener(kind: str, tmp_path: Path) -> Open:
+    store = FarStore()
+
     def make() -> Ledger[Entry]:
         window: DuplicateWindow[Entry] = DuplicateWindow(100, 3600.0, 100_000)
-        if request.param == "memory":
+        if kind == "memory":
             return MemoryLedger(window)
-        if request.param == "far":
-            return FarLedger(window)
+        if kind == "far":
+            return FarLedger(window, store)
         settings = Settings(journal=tmp_path / "journal", journal_thread=False)
         journal = Journal(settings, "d", Counters(), Timestamps())
         return DiskLedger(window, journal, RecordedMessages(journal, 60.0))
 
     @contextlib.asynccontextmanager
-    async def opened() -> AsyncGenerator[Ledger[Entry]]:
+    async def opened() -> AsyncGenerator[tuple[Ledger[Entry], Found]]:
         ledger = make()
-        async with ledger.open(trio.sleep_forever):
-            yield ledger
+        async with ledger.open(trio.sleep_forever) as found:
+            yield ledger, found
 
     return opened
 
@@ -115,7 +128,7 @@ class Story:
 async def test_each_step_is_told_once_and_in_order(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry()
         story.accept(entry)
         story.start(entry)
@@ -124,10 +137,23 @@ async def test_each_step_is_told_once_and_in_order(
         assert story.told == ["accepted", "started", "finished"]
 
 
+async def test_a_start_is_told_at_once_where_nothing_is_put_down(
+    autojump_clock: object, open_ledger: Open
+) -> None:
+    async with open_ledger() as (ledger, _):
+        story, entry = Story(ledger), Entry()
+        entry.spec = attrs.evolve(SPEC, journal=False)  # type: ignore[type-var]
+        story.accept(entry)
+        await ledger.wait_written()
+        entry.recorded = False  # whatever this ledger keeps
+        story.start(entry)
+        assert story.told == ["accepted", "started"]
+
+
 async def test_commands_are_numbered_in_their_order(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story = Story(ledger)
         entries = [Entry(f"m{n}") for n in range(3)]
         for entry in entries:
@@ -141,7 +167,7 @@ async def test_commands_are_numbered_in_their_order(
 async def test_a_command_is_found_live_until_its_end_is_safe(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry()
         assert "m" not in ledger
         assert story.find() is None
@@ -162,7 +188,7 @@ async def test_a_command_is_found_live_until_its_end_is_safe(
 async def test_what_was_refused_before_its_start_leaves_no_trace(
     autojump_clock: object, open_ledger: Open, ending: str
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry()
         story.accept(entry)
         response = NOTHING if ending == "not ours" else b"{}"
@@ -173,7 +199,7 @@ async def test_what_was_refused_before_its_start_leaves_no_trace(
 
 
 async def test_what_is_withdrawn_leaves_no_trace(autojump_clock: object, open_ledger: Open) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry()
         story.accept(entry)
         ledger.withdraw(entry)
@@ -186,7 +212,7 @@ async def test_what_is_withdrawn_leaves_no_trace(autojump_clock: object, open_le
 async def test_an_id_that_was_finished_can_be_remembered_anew(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story = Story(ledger)
         for response in (b"1", b"2"):
             entry = Entry()
@@ -200,7 +226,7 @@ async def test_an_id_that_was_finished_can_be_remembered_anew(
 
 
 async def test_without_an_id_nothing_is_found(autojump_clock: object, open_ledger: Open) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry(message_id=None)
         story.accept(entry)
         story.finish(entry, _ending())
@@ -212,7 +238,7 @@ async def test_without_an_id_nothing_is_found(autojump_clock: object, open_ledge
 async def test_a_delivery_is_acknowledged_when_all_is_safe(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry()
         window = AckWindow(lambda: story.told.append("acknowledged"))
         delivery = Delivery("t", b"", qos=1, window=window, packet_id=1)
@@ -225,7 +251,7 @@ async def test_a_delivery_is_acknowledged_when_all_is_safe(
 async def test_a_copy_that_wants_more_changes_nothing_of_the_order(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         story, entry = Story(ledger), Entry()
         story.accept(entry)
         ledger.want(entry, ())
@@ -237,7 +263,130 @@ async def test_a_copy_that_wants_more_changes_nothing_of_the_order(
 async def test_it_has_room_takes_commands_and_does_not_fail(
     autojump_clock: object, open_ledger: Open
 ) -> None:
-    async with open_ledger() as ledger:
+    async with open_ledger() as (ledger, _):
         assert ledger.has_room
         assert not ledger.failing
         assert ledger.takes(SPEC)  # type: ignore[arg-type]
+
+
+# -- what an earlier process has left
+
+
+async def test_there_is_nothing_left_at_first(autojump_clock: object, open_ledger: Open) -> None:
+    async with open_ledger() as (ledger, found):
+        assert found == NOTHING_LEFT
+        assert ledger.place
+        assert list(ledger.not_started(0, 10)) == []
+
+
+async def test_what_has_not_started_is_left_and_counted(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        for n in range(3):
+            Story(ledger).accept(Entry(f"m{n}"))
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        assert (found.not_started, found.running, found.messages) == (3, (), ())
+        assert [record.message_id for record in ledger.not_started(0, 2)] == ["m0", "m1"]
+        (last,) = ledger.not_started(ledger.not_started(0, 2)[-1].number, 10)
+        assert (last.message_id, last.command) == ("m2", "echo/say")
+        left = ledger.find("m0", trio.current_time())
+        assert isinstance(left, Left)
+        assert left.record is not None
+
+
+async def test_what_was_running_is_left_and_can_be_ended(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        story, entry = Story(ledger), Entry()
+        story.accept(entry)
+        story.start(entry)
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        (record,) = found.running
+        assert (record.message_id, record.starts, found.not_started) == ("m", 1, 0)
+        told: list[tuple[bytes, bool]] = []
+        ledger.end(
+            record,
+            _ending(b"it was interrupted", "INTERRUPTED"),
+            _answers(entry, b"it was interrupted"),
+            lambda message, _, number: told.append((message.payload, number > record.number)),
+        )
+        await ledger.wait_written()
+        assert told == [(b"it was interrupted", True)]
+        answer = ledger.find("m", trio.current_time())
+        assert isinstance(answer, Finished)
+        assert answer.response == b"it was interrupted"
+    async with open_lasting() as (ledger, found):
+        assert found.running == ()
+        (message,) = found.messages  # nobody has settled it
+        assert (message.payload, message.message_id) == (b"it was interrupted", "m")
+
+
+@pytest.mark.parametrize("response", [b"{}", NOTHING])
+async def test_what_is_ended_without_being_remembered_can_come_again(
+    autojump_clock: object, open_lasting: Open, response: bytes
+) -> None:
+    async with open_lasting() as (ledger, _):
+        Story(ledger).accept(Entry())
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, _):
+        (record,) = ledger.not_started(0, 10)
+        ending = _ending(response, "BUSY", remembered=False)
+        ledger.end(record, ending, (), lambda *_: None)
+        await ledger.wait_written()
+        assert "m" not in ledger
+        assert ledger.find("m", trio.current_time()) is None
+        assert list(ledger.not_started(0, 10)) == []
+
+
+async def test_what_is_put_back_has_not_started_and_its_starts_are_counted(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        story, entry = Story(ledger), Entry()
+        story.accept(entry)
+        story.start(entry)
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        ledger.requeue(found.running[0])
+        await ledger.wait_written()
+        (record,) = ledger.not_started(0, 10)
+        assert record.starts == 1
+    async with open_lasting() as (_, found):
+        assert (found.not_started, found.running) == (1, ())
+
+
+async def test_an_answer_is_left_until_it_is_settled(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        story, entry = Story(ledger), Entry()
+        story.accept(entry)
+        story.start(entry)
+        story.finish(entry, _ending(b"answer"))
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        (message,) = found.messages
+        assert (message.payload, message.topic) == (b"answer", "t")
+        copy = ledger.find("m", trio.current_time())
+        assert isinstance(copy, Finished)
+        assert copy.response == b"answer"
+        ledger.owed.settle(message.number)
+        await ledger.wait_written()
+    async with open_lasting() as (_, found):
+        assert found.messages == ()
+        assert "m" in found.remembered
+
+
+async def test_numbers_go_on_after_those_of_an_earlier_process(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        Story(ledger).accept(Entry("first"))
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        Story(ledger).accept(second := Entry("second"))
+        assert second.number > found.last

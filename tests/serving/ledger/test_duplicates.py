@@ -139,7 +139,9 @@ async def test_an_id_used_for_something_else_is_refused(
 
 async def test_the_window_forgets_the_oldest_by_number(autojump_clock: object) -> None:
     petal = Recorder()
-    async with open_harness(petal, settings=Settings(duplicate_window=3)) as harness:
+    async with open_harness(
+        petal, settings=Settings(duplicate_window=3, replay_window=0)
+    ) as harness:
         for n in range(4):
             await harness.call("rec/note", {"n": n}, message_id=f"m{n}")
         assert harness.statistics().remembered == 3
@@ -151,7 +153,9 @@ async def test_the_window_forgets_the_oldest_by_number(autojump_clock: object) -
 
 async def test_the_window_forgets_by_age(autojump_clock: object) -> None:
     petal = Recorder()
-    async with open_harness(petal, settings=Settings(duplicate_age=60.0)) as harness:
+    async with open_harness(
+        petal, settings=Settings(duplicate_age=60.0, replay_window=0)
+    ) as harness:
         await harness.call("rec/note", {"n": 1}, message_id="m")
         await trio.sleep(59)
         await harness.call("rec/note", {"n": 1}, message_id="m")

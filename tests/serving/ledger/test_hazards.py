@@ -19,7 +19,8 @@ from petalkit._serving.ledger.journal import write_ahead as journal_module
 from petalkit._serving.ledger.journal.records import JournalError
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.journal.write_ahead import Journal
-from petalkit._serving.ledger.journal.writer import Job
+from petalkit._serving.ledger.journal.writing import upkeep
+from petalkit._serving.ledger.journal.writing.writer import DiskWork, Job
 from petalkit._values.codec import Timestamps
 from petalkit._values.messages import Properties
 from petalkit._values.statistics import Counters
@@ -40,10 +41,10 @@ def narrow(path: Path, **others: Any) -> Any:
 @pytest.fixture
 def hang(monkeypatch: pytest.MonkeyPatch) -> Callable[[], trio.Event]:
     """A disk that does not answer until the event is set: it neither works nor fails."""
-    start = Journal._start
+    start = DiskWork.start
     state: dict[str, trio.Event | None] = {"gate": None}
 
-    def slow(self: Journal, function: Any) -> Job:
+    def slow(self: DiskWork, function: Any) -> Job:
         gate = state["gate"]
         if gate is None:
             return start(self, function)
@@ -57,7 +58,7 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Callable[[], trio.Event]:
         trio.lowlevel.spawn_system_task(later)
         return job
 
-    monkeypatch.setattr(Journal, "_start", slow)
+    monkeypatch.setattr(DiskWork, "start", slow)
 
     def begin() -> trio.Event:
         state["gate"] = gate = trio.Event()
@@ -82,7 +83,7 @@ async def test_a_failed_pruning_refuses_what_is_on_disk_and_it_starts_after_a_re
         return prune(store, **others)
 
     monkeypatch.setattr(JournalStore, "prune", prune_or_fail)
-    monkeypatch.setattr(journal_module, "PRUNE_EVERY", 0)
+    monkeypatch.setattr(upkeep, "PRUNE_EVERY", 0)
     async with open_harness(petal, settings=settings(path, petal_concurrency=1)) as harness:
         harness.send("rec/hold", {"n": 0}, message_id="m0")
         await settle()
@@ -292,7 +293,7 @@ async def test_events_while_the_disk_hangs_are_not_gathered_without_end(
                 await settle()
         journal = harness.runtime._ledger._journal
         assert journal is not None
-        gathered = len(journal._queue)
+        gathered = len(journal._commits)
         gate.set()
         await trio.sleep(60)
     assert gathered <= 100 + 2 * 10
@@ -672,7 +673,7 @@ async def test_what_is_taken_back_is_not_counted_as_open(
         await trio.sleep(60)
         journal = harness.runtime._ledger._journal
         assert journal is not None
-        assert journal._open == 0
+        assert journal._known.under_way == 0
 
 
 async def test_a_copy_of_what_is_given_back_is_answered_too(
@@ -750,7 +751,7 @@ async def test_urgent_commands_while_the_disk_hangs_are_not_gathered_without_end
                 await settle()
         journal = harness.runtime._ledger._journal
         assert journal is not None
-        gathered = len(journal._queue)
+        gathered = len(journal._commits)
         gate.set()
         await trio.sleep(60)
     assert gathered <= journal_module.OPERATIONS_MAX + 3 * 4

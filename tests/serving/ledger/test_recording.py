@@ -207,7 +207,7 @@ def journal(path: Path, counters: Counters) -> Journal:
 async def under_way(journal: Journal) -> None:
     """Put something down, and wait until it is on its way to the disk."""
     journal.add(Forgotten(1))
-    while journal._under_way is None:
+    while journal._commits._under_way is None:
         await trio.lowlevel.checkpoint()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -11,9 +12,10 @@ from petalkit import Settings
 from petalkit._serving.dispatch.execution import Execution
 from petalkit._serving.ledger.duplicate_window import DuplicateWindow
 from petalkit.testing import open_harness
+from petalkit.transports.memory import MemoryBroker
 
 from ..recorder import Recorder, settle, unacknowledged
-from .far_ledger import FarLedger
+from .far_ledger import FarLedger, FarStore
 
 pytestmark = pytest.mark.trio
 
@@ -22,11 +24,12 @@ pytestmark = pytest.mark.trio
 def far(monkeypatch: pytest.MonkeyPatch) -> list[FarLedger[Execution]]:
     """The ledgers of the runtimes that are opened from here on."""
     made: list[FarLedger[Execution]] = []
+    store = FarStore()
 
     def make(settings: Settings, journal: Any) -> Any:
         window: DuplicateWindow[Execution] = DuplicateWindow(100, 3600.0, 100_000)
-        made.append(FarLedger(window))
-        return made[-1], made[-1].owed
+        made.append(FarLedger(window, store))
+        return made[-1]
 
     monkeypatch.setattr("petalkit._serving.wiring._make_ledger", make)
     return made
@@ -129,3 +132,25 @@ async def test_what_is_not_safe_is_not_acknowledged_when_a_session_ends(
         ledger.come_back()
         await settle()
         assert unacknowledged(harness) == 0
+
+
+async def test_what_an_earlier_process_was_running_is_interrupted(
+    autojump_clock: object, far: list[FarLedger[Execution]]
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal) as harness:
+        harness.send("rec/hold", {"n": 1}, message_id="m")
+        await settle()
+        far[0].away = True  # what becomes of it in this process is never safe
+        far[0].wait_written = trio.lowlevel.checkpoint  # type: ignore[method-assign]
+    broker = MemoryBroker()
+    with broker.observe("org/acme/device/Instance-1/response") as seen:
+        async with open_harness(Recorder(), broker=broker) as harness:
+            await settle()
+            (answer,) = (msgspec.json.decode(one.payload) for one in seen)
+            assert (answer["messageId"], answer["error_code"]) == ("m", "INTERRUPTED")
+            assert harness.statistics().interrupted == 1
+            harness.send("rec/hold", {"n": 1}, message_id="m")
+            await settle()
+            assert len(seen) == 2  # the same again, and not run
+    assert petal.started == [1]

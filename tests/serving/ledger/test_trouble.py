@@ -193,7 +193,7 @@ async def test_events_while_it_fails_are_not_gathered_without_end(
             await events.wait(100)
         journal = harness.runtime._ledger._journal
         assert journal is not None
-        assert len(journal._queue) == 0
+        assert len(journal._commits) == 0
         disk.error = None
         await trio.sleep(60)
 

@@ -77,8 +77,7 @@ class Admission:
         self._parking.on_change = self._changed
         self.parked = self._parking.lines
         self.closed = self.deaf = False
-        self.now = 0.0
-        self.logged = True
+        self.now, self.logged = 0.0, True
         self.reading_on = 0
         self.on_change: Callable[[], None] = lambda: None
         ledger.on_room = self.take_up_waiting
@@ -92,6 +91,8 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
+        elif self._ledger.is_crowded(self.now):
+            self._refusals.crowded(request)
         elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
         else:
@@ -239,6 +240,9 @@ class Admission:
         elif self._queue.petals[parked.spec.petal].failed:
             self.parked.pop(parked)
             self._refusals.unavailable(request, parked.spec.petal)
+        elif self._ledger.is_crowded(self.now):
+            self.parked.pop(parked)
+            self._refusals.crowded(request)
         elif self._waits_in_backlog(request, parked.spec):
             self.parked.pop(parked)
         elif self._room.take(request, parked.spec):
@@ -277,15 +281,12 @@ class Admission:
 
     def link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays parked."""
-        gone = self.parked.take(lambda parked: parked.comes_again)
-        self._responses.counters.given_back += len(gone)
+        gone = len(self.parked.take(lambda parked: parked.comes_again))
+        self._responses.counters.given_back += gone
         self.watch_room()
 
     def _take_back(self, numbers: Collection[int]) -> None:
-        """The ledger fails: what is not in it yet is refused, so that others get through.
-
-        Acknowledgements leave in order, and one that is withheld holds up all behind it.
-        """
+        """The ledger fails: what is not in it yet is refused, or it would hold up all behind it."""
         self._dispatcher.take_back(numbers, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
         requests = self._backlog.take_back(numbers)
         parked = self.parked.take(lambda one: self._ledger.takes(one.spec))

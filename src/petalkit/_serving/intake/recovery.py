@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import msgspec
 import trio
 
+from ..._values.clocks import wall_clock_is_set
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity, Message
 from ..._values.request import Reply
@@ -22,17 +24,12 @@ from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ..._values.topics import TopicError
 from ..dispatch.catalog import Catalog
+from ..dispatch.execution import Execution
+from ..ledger.contract import Ending, Ledger
+from ..ledger.duplicate_window import NOTHING
 from ..ledger.journal.forms import extras_replies, identity_of, message_of, was_guessed
-from ..ledger.journal.records import (
-    CommandRecord,
-    Finished,
-    Forgotten,
-    Found,
-    MessageRecord,
-    Requeued,
-)
-from ..ledger.journal.write_ahead import Journal
-from ..ledger.owed_messages import REJECTED, RecordedMessages
+from ..ledger.journal.records import CommandRecord, Found, MessageRecord
+from ..ledger.owed_messages import REJECTED
 from ..sending.outbox import Restored
 from ..sending.responses import Responses
 
@@ -48,8 +45,7 @@ class Recovery:
         settings: topics and limits.
         catalog: says what may be run again, and which commands another program may answer.
         responses: words, encodes, counts; has the outbox, which takes what is to be sent.
-        journal: what the earlier run has written, and where endings are put down.
-        owed: the same of messages.
+        ledger: what the earlier run has left, and where endings are put down.
     """
 
     def __init__(
@@ -57,8 +53,7 @@ class Recovery:
         settings: Settings,
         catalog: Catalog,
         responses: Responses,
-        journal: Journal,
-        owed: RecordedMessages,
+        ledger: Ledger[Execution],
     ) -> None:
         self.catalog = catalog
         self.responses = responses
@@ -66,8 +61,7 @@ class Recovery:
         self._outbox = responses.outbox
         self._counters = responses.counters
         self._response_topics = ResponseTopics(settings, responses.counters)
-        self._journal = journal
-        self._owed = owed
+        self._ledger = ledger
 
     def restore_messages(self, found: Found) -> None:
         """Take up what was to be sent. It needs no petal."""
@@ -80,14 +74,14 @@ class Recovery:
             if reply is not None and not self._is_allowed(reply, None):
                 self._give_up(record, "its Response Topic is not allowed any more")
                 continue
-            left = self._journal.seconds_until(record.expires_at)
+            left = _seconds(self.responses.timestamps.now(), record.expires_at)
             restored = Restored(left, record.answers is None, record.name)
             self._outbox.restore(message, answers, record.number, restored)
 
     def _give_up(self, record: MessageRecord, reason: str) -> None:
         self._counters.publish_rejected += 1
         logger.error("a message of an earlier run is not sent: %s", reason)
-        self._owed.settle(record.number, REJECTED)
+        self._ledger.owed.settle(record.number, REJECTED)
 
     def take_up(self, found: Found) -> int:
         """Take up what was running, and return how many commands are to be started.
@@ -101,7 +95,7 @@ class Recovery:
             logger.warning(
                 "taken up from %s: %d commands to start, %d that were interrupted, %d messages "
                 "to send",
-                self._journal.path,
+                self._ledger.place,
                 waiting,
                 len(found.running) - again,
                 len(found.messages),
@@ -116,7 +110,7 @@ class Recovery:
             logger.exception("nobody can say who serves %r", record.command)
             spec = None
         if spec is not None and spec.idempotent and record.starts < STARTS_MAX:
-            self._journal.add(Requeued(record.number))
+            self._ledger.requeue(record)
             return True
         self._counters.interrupted += 1
         text = f"{record.command} was running when the device's program ended"
@@ -145,30 +139,32 @@ class Recovery:
             details: more fields of the answer.
         """
         self._counters.count_failed(str(code))
-        journal = self._journal
         fields = {"command": record.command, "message_id": record.message_id}
         logger.info("ended: %s", code, extra={**fields, "error_code": str(code)})
-        if not remembered and record.message_id is not None:
-            journal.forget(record.message_id, record.number)
         replies = self.replies(record)
+        messages: list[tuple[Message, Reply | None]] = []
         if self._was_guessed(record) and self.catalog.may_be_anothers(record.command):
-            journal.add(Forgotten(record.number))
-            for _ in range(reserved * (record.wait_response + len(replies))):
-                self._outbox.release()
-            return
-        response = self.responses.failure(
-            record.message_id, code, text, remembered=remembered, details=details
-        )
-        journal.add(Finished(record.number, str(code), response, remembered, journal.wall()))
-        messages = self._messages(record, replies, response)
+            response, remembered = NOTHING, False
+        else:
+            response = self.responses.failure(
+                record.message_id, code, text, remembered=remembered, details=details
+            )
+            messages = self._messages(record, replies, response)
+        ending = Ending(response, str(code), remembered, trio.current_time())
+        then = functools.partial(self._put, record.message_id, reserved)
+        self._ledger.end(record, ending, messages, then)
         for _ in range(reserved * (record.wait_response + len(replies) - len(messages))):
             self._outbox.release()
-        for message, reply in messages:
-            number = self._owed.post_response(message, record.number, reply)
-            key = record.message_id if reply is None else reply.key(record.message_id)
-            journal.when_written(functools.partial(self._put, message, key, number, reserved))
 
-    def _put(self, message: Message, key: Hashable, number: int, reserved: bool) -> None:
+    def _put(
+        self,
+        message_id: str | None,
+        reserved: bool,
+        message: Message,
+        reply: Reply | None,
+        number: int,
+    ) -> None:
+        key: Hashable = message_id if reply is None else reply.key(message_id)
         if reserved:
             self._outbox.put_response(message, key, trio.current_time(), number)
         else:
@@ -209,3 +205,10 @@ class Recovery:
                 found.append((message, None))
         found.extend((reply.message(response), reply) for reply in replies)
         return found
+
+
+def _seconds(wall: float, moment: float) -> float:
+    """From now to a moment on the wall clock; infinity when one of both means nothing."""
+    if not (wall_clock_is_set(wall) and wall_clock_is_set(moment)):
+        return math.inf
+    return moment - wall

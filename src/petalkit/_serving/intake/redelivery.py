@@ -17,7 +17,7 @@ from ...transports import WithdrawableDelivery
 from ..dispatch.execution import Execution
 from ..ledger.acknowledgement import Acknowledgements
 from ..ledger.contract import Ledger, Left
-from ..ledger.duplicate_window import NOTHING, Finished, is_same_request
+from ..ledger.duplicate_window import NOTHING, Finished, Spent, is_same_request
 from ..ledger.journal.forms import extras_replies
 from ..ledger.journal.records import CommandRecord
 from .backlog.contract import Backlog
@@ -91,7 +91,9 @@ class Redelivery:
                 or self._is_left(known, request, closed)
                 or self._is_parked(request, message_id)
             )
-        if isinstance(known, Finished):
+        if isinstance(known, Spent):
+            self._is_spent(request, message_id)
+        elif isinstance(known, Finished):
             self._is_finished(known, request, now)
         elif not _is_same(known.command.command, known.payload, request):
             self._refusals.reused(request)
@@ -122,6 +124,14 @@ class Redelivery:
         if finished.response != NOTHING:
             self._answer_again(request, finished)
         self._acknowledgements.owe_again(request.delivery)
+
+    def _is_spent(self, request: Request, message_id: str) -> None:
+        """Deal with a copy of a command of which only that is known."""
+        self._counters.duplicates_answered += 1
+        if self._outbox.owes_answer(message_id):  # it is still on its way
+            self._acknowledgements.owe_again(request.delivery)
+        else:
+            self._refusals.spent(request)
 
     def _answer_again(self, request: Request, finished: Finished) -> None:
         message_id = request.command.message_id

@@ -134,6 +134,16 @@ class Refusals:
         text = "this messageId was used for another command or other data"
         self.refuse(request, ErrorCode.MESSAGE_ID_REUSED, text)
 
+    def spent(self, request: Request) -> None:
+        """Its ID has run a short while ago, and what it was is let go."""
+        text = "this messageId has run a short while ago, and its answer is not kept any more"
+        self.refuse(request, ErrorCode.MESSAGE_ID_REUSED, text)
+
+    def crowded(self, request: Request) -> None:
+        """To run it, one that ran a short while ago would have to be forgotten."""
+        text = "too many commands have run in a short time (replay_window, replay_count)"
+        self.refuse(request, ErrorCode.BUSY, text)
+
     def no_place(self, request: Request) -> None:
         """It could not be answered if it were run."""
         self.refuse(request, ErrorCode.BUSY, "there is no room for one more response")

@@ -92,7 +92,10 @@ class Acknowledgements:
             self.owe(first, delivery)
 
     def owe_again(self, delivery: Delivery) -> None:
-        """A delivery has brought a copy of a command that is finished, or waits in the ledger."""
+        """A delivery has brought a copy of a command that is finished.
+
+        What is sent again for it was put down before: the delivery is due when that is safe.
+        """
         self._when_safe(delivery)
 
     def owe_parked(self, delivery: Delivery) -> None:

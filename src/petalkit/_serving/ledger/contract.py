@@ -14,7 +14,7 @@ it failing, does it take commands of this kind, may `then` come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -24,7 +24,7 @@ from ..._authoring.registry import CommandSpec
 from ..._values.messages import Command, Identity, Message
 from ..._values.request import Reply, Wishes
 from ...transports import Delivery
-from .duplicate_window import DuplicateWindow, Finished
+from .duplicate_window import DuplicateWindow, Finished, Spent
 from .journal.records import CommandRecord, Found
 from .owed_messages import OwedMessages
 
@@ -107,6 +107,17 @@ class Ledger(ABC, Generic[E]):
     def has_room(self) -> bool:
         """Whether one more command can be accepted now."""
 
+    def is_crowded(self, now: float) -> bool:
+        """Whether no more may be accepted until time has passed, urgent commands aside.
+
+        So many have run within the replay window that to accept another is to forget one of them.
+        To wait for that could take as long as the window, and would hold up what comes behind.
+
+        Args:
+            now: Trio's clock.
+        """
+        return self.window.is_full(now)
+
     @property
     @abstractmethod
     def failing(self) -> bool:
@@ -128,8 +139,8 @@ class Ledger(ABC, Generic[E]):
         return message_id in self.window
 
     @abstractmethod
-    def find(self, message_id: str, now: float) -> E | Finished | Left | None:
-        """The command of that ID: queued or running, finished, or left by an earlier process.
+    def find(self, message_id: str, now: float) -> E | Finished | Spent | Left | None:
+        """The command of that ID: live, finished, spent, or left by an earlier process.
 
         Raises:
             JournalError: it cannot be read.
@@ -148,9 +159,9 @@ class Ledger(ABC, Generic[E]):
 
     @abstractmethod
     def start(self, entry: E, then: Callable[[E], object] | None) -> None:
-        """The handler of a recorded command is about to be called; after `then`, if there is one.
+        """The handler of a command is about to be called; after `then`, if there is one.
 
-        Nobody waits for what is not recorded.
+        Of a command that is not recorded nothing is put down: `then` is called at once.
         """
 
     @abstractmethod
@@ -193,12 +204,50 @@ class Ledger(ABC, Generic[E]):
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge a delivery when all that was put down so far is safe, or this is failing."""
 
+    # -- what an earlier process has left
+
+    @property
+    def place(self) -> str:
+        """Where it keeps things, for the log."""
+        return "memory"
+
+    def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
+        """Commands that are safe, and have not started, in order.
+
+        Args:
+            after: of higher numbers only.
+            limit: how many at most.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        return ()
+
+    def requeue(self, record: CommandRecord) -> None:
+        """One that had started in an earlier process is to be started again."""
+        raise NotImplementedError
+
+    def end(
+        self,
+        record: CommandRecord,
+        ending: Ending,
+        answers: AnswerMessages,
+        then: Callable[[Message, Reply | None, int], object],
+    ) -> None:
+        """One that is in no line here has its final state: an earlier process left it, or it waits.
+
+        Args:
+            record: of it.
+            ending: its final state.
+            answers: the messages that answer it.
+            then: called for each of them, with its number, when all that is safe.
+        """
+        raise NotImplementedError
+
     # -- life
 
     @abstractmethod
-    def open(
-        self, give_up: Callable[[], Awaitable[object]]
-    ) -> AbstractAsyncContextManager[Found | None]:
+    def open(self, give_up: Callable[[], Awaitable[object]]) -> AbstractAsyncContextManager[Found]:
         """Keep what is put down until the block is left; what an earlier process has left.
 
         Args:
@@ -217,6 +266,7 @@ class Ledger(ABC, Generic[E]):
         if message_id is None:
             return
         if ending.remembered:
-            self.window.finish(message_id, ending.response, now)
+            urgent = entry.spec.urgent
+            self.window.finish(message_id, ending.response, now, urgent=urgent)
         else:
             self.window.forget(message_id)

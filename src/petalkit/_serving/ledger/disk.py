@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 import trio
 
@@ -20,10 +20,19 @@ from ..._values.messages import Message
 from ..._values.request import Reply
 from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
-from .duplicate_window import NOTHING, DuplicateWindow
+from .duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
 from .duplicate_window import Finished as Remembered
 from .journal.forms import as_accepted, command_extras, expiry_of
-from .journal.records import FINISHED, Finished, Forgotten, Found, Started, Wanted
+from .journal.records import (
+    FINISHED,
+    CommandRecord,
+    Finished,
+    Forgotten,
+    Found,
+    Requeued,
+    Started,
+    Wanted,
+)
 from .journal.write_ahead import Journal
 from .owed_messages import RecordedMessages
 
@@ -49,14 +58,17 @@ class DiskLedger(Ledger[E]):
         self._journal = journal
         # Finished, and not on disk: what is still to be done.
         self._unwritten: dict[int, tuple[E, Callable[[], None]]] = {}
-        journal.on_room = lambda: self.on_room()
-        journal.on_failing = self._take_back
+        journal.watch(lambda: self.on_room(), self._take_back)
 
     # -- how it stands
 
     @property
     def has_room(self) -> bool:
         return self._journal.has_room
+
+    def is_crowded(self, now: float) -> bool:
+        """See `Ledger`."""
+        return self._journal.is_crowded or super().is_crowded(now)
 
     @property
     def failing(self) -> bool:
@@ -76,7 +88,7 @@ class DiskLedger(Ledger[E]):
     def __contains__(self, message_id: str) -> bool:
         return self._journal.knows(message_id) or super().__contains__(message_id)
 
-    def find(self, message_id: str, now: float) -> E | Remembered | Left | None:
+    def find(self, message_id: str, now: float) -> E | Remembered | Spent | Left | None:
         """See `Ledger`."""
         live = self.window.live(message_id)
         if live is not None:
@@ -85,6 +97,8 @@ class DiskLedger(Ledger[E]):
             return self.window.finished(message_id, now)
         record = self._journal.find(message_id)
         if record is not None and record.state == FINISHED:
+            if not record.payload:  # let go, to make room
+                return SPENT
             wall = self._journal.wall()
             at = now - max(0.0, wall - (record.finished_at or wall))
             response = record.response or NOTHING
@@ -127,6 +141,8 @@ class DiskLedger(Ledger[E]):
     def start(self, entry: E, then: Callable[[E], object] | None) -> None:
         """See `Ledger`."""
         if not entry.recorded:
+            if then is not None:
+                then(entry)
             return
         told = None if then is None else functools.partial(then, entry)
         self._journal.add(Started(entry.number, self._journal.wall()), told)
@@ -157,7 +173,8 @@ class DiskLedger(Ledger[E]):
             journal.add(Forgotten(number), told)  # it was not ours
             return
         code, response = ending.code, ending.response
-        journal.add(Finished(number, code, response, ending.remembered, journal.wall()), told)
+        remembered = ending.remembered and entry.command.message_id is not None
+        journal.add(Finished(number, code, response, remembered, journal.wall()), told)
         entry.owed = {
             reply: self._owed.post_response(message, number, reply)
             for message, reply in answers(entry, response)
@@ -212,6 +229,41 @@ class DiskLedger(Ledger[E]):
                 except Exception:  # our bug; the other commands are not to pay for it
                     logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
+
+    # -- what an earlier process has left
+
+    @property
+    def place(self) -> str:
+        """See `Ledger`."""
+        return str(self._journal.path)
+
+    def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
+        """See `Ledger`."""
+        return self._journal.not_started(after, limit)
+
+    def requeue(self, record: CommandRecord) -> None:
+        """See `Ledger`."""
+        self._journal.add(Requeued(record.number))
+
+    def end(
+        self,
+        record: CommandRecord,
+        ending: Ending,
+        answers: AnswerMessages,
+        then: Callable[[Message, Reply | None, int], object],
+    ) -> None:
+        """See `Ledger`."""
+        journal, number = self._journal, record.number
+        if not ending.remembered and record.message_id is not None:
+            journal.forget(record.message_id, number)
+        if ending.response == NOTHING and not ending.remembered:
+            journal.add(Forgotten(number))
+            return
+        code, response = ending.code, ending.response
+        journal.add(Finished(number, code, response, ending.remembered, journal.wall()))
+        for message, reply in answers:
+            post = self._owed.post_response(message, number, reply)
+            journal.when_written(functools.partial(then, message, reply, post))
 
     # -- life
 

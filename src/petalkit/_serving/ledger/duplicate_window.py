@@ -1,7 +1,8 @@
 """The duplicate window: which `messageId` is queued or running, and what the last ones became.
 
 Live commands are never forgotten, whatever the bounds; the bounds (number, age, bytes) are for
-finished ones, oldest out first. What a journal records it remembers itself, within its own bounds.
+finished ones, oldest out first. Of those that go early it is still known that they ran: see
+`replay_window`. What a journal records it remembers itself, within its own bounds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from ..._values.messages import Command
+from .replay_window import ReplayWindow
 
 NOTHING = b""  # recorded for a command whose copies are to be neither run nor answered
 
@@ -41,6 +43,15 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     """Bytes of both."""
     number: int | None = None
     """Of its record in the journal; None when it has none."""
+    urgent: bool = False
+    """Whether it was: then it is let go more easily."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """A command of that ID has run a short while ago. What it was, and its answer, are let go."""
+
+
+SPENT = Spent()
 
 
 class DuplicateWindow(Generic[L]):
@@ -50,9 +61,13 @@ class DuplicateWindow(Generic[L]):
         number: finished commands remembered, at most.
         age: seconds they are remembered.
         size: bytes of their payloads and responses, at most.
+        replay: which IDs it knows beyond those.
     """
 
-    def __init__(self, number: int, age: float, size: int) -> None:
+    def __init__(
+        self, number: int, age: float, size: int, replay: ReplayWindow | None = None
+    ) -> None:
+        self._replay = ReplayWindow(0.0, 0) if replay is None else replay
         self._number = number
         self._age = age
         self._bound = size
@@ -66,16 +81,27 @@ class DuplicateWindow(Generic[L]):
 
     def __contains__(self, message_id: str) -> bool:
         """Whether anything is known of that ID, were it too old."""
-        return message_id in self._live or message_id in self._finished
+        return (
+            message_id in self._live or message_id in self._finished or message_id in self._replay
+        )
 
     def live(self, message_id: str) -> L | None:
         """The queued or running command of that ID."""
         return self._live.get(message_id)
 
-    def finished(self, message_id: str, now: float) -> Finished | None:
+    def finished(self, message_id: str, now: float) -> Finished | Spent | None:
         """The finished command of that ID, if it is still remembered."""
         found = self._finished.get(message_id)
-        return None if found is None or found.at + self._age < now else found
+        if found is None:
+            return SPENT if self._replay.holds(message_id, now) else None
+        if found.at + self._age >= now:
+            return found
+        return SPENT if found.at + self._replay.seconds >= now else None
+
+    def is_full(self, now: float) -> bool:
+        """Whether no more may be accepted that are not urgent: see `ReplayWindow.is_full`."""
+        replay, coming = self._replay, len(self._live)
+        return replay.size + coming >= replay.full_at and replay.is_full(now, coming)
 
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
@@ -85,7 +111,7 @@ class DuplicateWindow(Generic[L]):
         """A live command was refused before its start: a later copy is judged anew."""
         self._live.pop(message_id, None)
 
-    def finish(self, message_id: str, response: bytes, now: float) -> None:
+    def finish(self, message_id: str, response: bytes, now: float, *, urgent: bool = False) -> None:
         """A live command has its answer."""
         live = self._live.pop(message_id, None)
         if live is None:
@@ -95,10 +121,11 @@ class DuplicateWindow(Generic[L]):
         if again is not None:  # an ID used again after its age is the newest again
             self._size -= again.size
         size = len(live.payload) + len(response)
-        finished[message_id] = Finished(live.command.command, live.payload, response, now, size)
+        name = live.command.command
+        finished[message_id] = Finished(name, live.payload, response, now, size, None, urgent)
         self._size += size
         if len(finished) > self._number:  # by one
-            self._drop_oldest()
+            self._drop_oldest(now)
         if self._size > self._bound or now > self._look_at:
             self._shrink(now)
 
@@ -109,11 +136,13 @@ class DuplicateWindow(Generic[L]):
             if self._size <= self._bound and too_old >= now:
                 self._look_at = too_old
                 return
-            self._drop_oldest()
+            self._drop_oldest(now)
 
-    def _drop_oldest(self) -> None:
-        _, dropped = self._finished.popitem(last=False)
+    def _drop_oldest(self, now: float) -> None:
+        message_id, dropped = self._finished.popitem(last=False)
         self._size -= dropped.size
+        if dropped.at + self._replay.seconds > now:
+            self._replay.add(message_id, dropped.at, urgent=dropped.urgent)
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

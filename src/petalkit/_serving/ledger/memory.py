@@ -16,7 +16,8 @@ from ..._values.messages import Message
 from ..._values.request import Reply
 from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
-from .duplicate_window import DuplicateWindow, Finished
+from .duplicate_window import DuplicateWindow, Finished, Spent
+from .journal.records import NOTHING_LEFT, Found
 from .owed_messages import OwedMessages
 
 
@@ -46,7 +47,7 @@ class MemoryLedger(Ledger[E]):
         """See `Ledger`."""
         return True
 
-    def find(self, message_id: str, now: float) -> E | Finished | Left | None:
+    def find(self, message_id: str, now: float) -> E | Finished | Spent | Left | None:
         """See `Ledger`."""
         return self.window.live(message_id) or self.window.finished(message_id, now)
 
@@ -88,9 +89,9 @@ class MemoryLedger(Ledger[E]):
         delivery.ack()
 
     @contextlib.asynccontextmanager
-    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
         """See `Ledger`."""
-        yield None
+        yield NOTHING_LEFT
 
     async def wait_written(self) -> None:
         """See `Ledger`."""

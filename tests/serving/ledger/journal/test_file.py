@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from petalkit._serving.ledger.journal.file import JournalFile
-from petalkit._serving.ledger.journal.lock import JournalLock, lock_path
+from petalkit._serving.ledger.journal.place.lock import JournalLock, lock_path
 from petalkit._serving.ledger.journal.records import JournalError, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
 

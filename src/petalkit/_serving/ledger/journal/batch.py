@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from .pruning import Owed
+from .forgetting.pruning import Owed
 from .records import (
     Accepted,
     Finished,

@@ -229,3 +229,6 @@ class Found:
     running: tuple[CommandRecord, ...]
     not_started: int
     messages: tuple[MessageRecord, ...]
+
+
+NOTHING_LEFT = Found(last=0, remembered={}, running=(), not_started=0, messages=())

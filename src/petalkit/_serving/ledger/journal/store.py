@@ -1,24 +1,31 @@
-"""The journal's file while a runtime uses it: what is written, and what is read again.
+"""The journal's file while a runtime uses it: what is written, and when it makes room.
 
 Everything here waits for the disk and knows no event loop: `write` and `prune` belong in one
-thread, the readers in any one other. Readers have a connection of their own, so that they never
-wait for a transaction that is being written.
+thread, what is read again in any one other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+import attrs
 
 from .batch import Batch
-from .lock import JournalLock, make_file, make_place, refuse_mounted
-from .pruning import FinishedCommands, Owed
-from .records import CommandRecord, Found, JournalError, Operation
-from .rows import COMMANDS, MESSAGES, command_record, message_record
+from .forgetting.pruning import FinishedCommands
+from .place.files import make_file, make_place
+from .place.lock import JournalLock
+from .place.mounts import network_file_system, refuse_mounted
+from .place.rights import doubts, refuse_open_files, refuse_open_folder
+from .place.watch import PlaceWatch
+from .reader import JournalReader
+from .records import JournalError, Operation
 from .schema import (
     READ_TIMEOUT,
     STEPS,
@@ -31,14 +38,27 @@ from .schema import (
     transaction,
 )
 
+logger = logging.getLogger("petalkit.journal")
+
 MIB = 1024 * 1024
 FULL_ENOUGH = 0.8  # of the bound: from here on, old records make room
+NEARLY_FULL = 0.9  # from here on it is looked each time
 PRUNED_AT_ONCE = 1000
 
 _LOOK_AGAIN = 1 / 128  # of the bound: how much may be written before the size is asked for again
 
 
-class JournalStore:
+@attrs.frozen
+class Bounds:
+    """Of a store: see `JournalStore.open`."""
+
+    size: int
+    window: float
+    count: float
+    clock: Callable[[], float]
+
+
+class JournalStore(JournalReader):
     """The durable file. Made by `open`.
 
     Attributes:
@@ -53,22 +73,20 @@ class JournalStore:
         lock: JournalLock,
         writer: sqlite3.Connection,
         reader: sqlite3.Connection,
-        size_max: int,
+        bounds: Bounds,
     ) -> None:
-        self.path = path
+        super().__init__(path, reader)
         self.fill = 0.0
         self._lock = lock
         self._writer = writer
-        self._reader = reader
         self._page_size: int = one(writer, "PRAGMA page_size")
-        self._size_max = size_max
+        self._size_max = bounds.size
+        self._count_max = bounds.count
         self._unseen = 0  # bytes written since the size was looked at
-        self._finished = FinishedCommands(writer)
+        self._finished = FinishedCommands(writer, bounds.window, bounds.clock)
         self._ended = 0
-        self._owed = Owed()
-        self._first_waiting = 0
         self._closed = False
-        self._file = _identity(path)
+        self._watch = PlaceWatch(path, lock.path)
 
     @classmethod
     def open(
@@ -77,6 +95,9 @@ class JournalStore:
         *,
         device_id: str,
         size_max: int,
+        window: float = 0.0,
+        count_max: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
         steps: Sequence[Sequence[str]] = STEPS,
     ) -> JournalStore:
         """Open or make the file, check it from end to end, and hold it against other runtimes.
@@ -86,6 +107,10 @@ class JournalStore:
             device_id: whose journal it is.
             size_max: bytes. Beyond them nothing should be accepted (`fill`); the file may be a
                 quarter larger, at least 1 MiB, so that what is accepted can be finished.
+            window: seconds within which what has finished is not forgotten.
+            count_max: how many finished commands there may be before nothing should be accepted
+                (`is_crowded`), because they are not forgotten.
+            clock: a monotonic one, that is asked in any thread.
             steps: what makes each version of the schema out of the one before.
 
         Raises:
@@ -97,20 +122,24 @@ class JournalStore:
             raise JournalError(path, "the path has a null character") from None
         check_sqlite(path)
         make_place(path)
+        refuse_open_folder(path)
         with contextlib.ExitStack() as undo:
             lock = JournalLock(path)
             undo.callback(lock.release)
             make_file(path)
+            refuse_open_files(path)
             refuse_mounted(path)
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
             check_device(writer, path, device_id)
             reader = undo.enter_context(contextlib.closing(connect(path, timeout=READ_TIMEOUT)))
             with explained(path):
-                store = cls(path, lock, writer, reader, size_max)
+                store = cls(path, lock, writer, reader, Bounds(size_max, window, count_max, clock))
                 store._bound_size()
                 store._remember()
             undo.pop_all()
+        for doubt in (*doubts(path), *network_file_system(path)):
+            logger.warning("the journal %s: %s", path, doubt)
         return store
 
     def _bound_size(self) -> None:
@@ -146,6 +175,22 @@ class JournalStore:
             " FROM commands WHERE number NOT IN (SELECT number FROM results)",
         )
 
+    def is_crowded(self, known: int, coming: int) -> bool:
+        """Whether nothing should be accepted until time has passed, and not for the disk's sake.
+
+        Args:
+            known: commands that are accepted, or remembered.
+            coming: those of them that have not finished.
+        """
+        if known < self._count_max and self.fill < 1.0:
+            return False
+        return self._finished.staying or coming >= self._count_max
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether it is to be looked each time what can make room."""
+        return self.fill >= NEARLY_FULL or len(self._finished) >= NEARLY_FULL * self._count_max
+
     # -- written
 
     def write(self, batch: Sequence[Operation]) -> None:
@@ -156,7 +201,7 @@ class JournalStore:
         """
         if not batch:
             return
-        self._check_place()
+        self._watch.check()
         planned = Batch(batch, self._ended, self._owed)
         with explained(self.path):
             try:
@@ -166,8 +211,8 @@ class JournalStore:
                     [(sql, [_as_utf_8(cell) for cell in row]) for sql, row in planned.statements()]
                 )
         self._ended += len(planned.finished)
-        for row in planned.finished.values():
-            self._finished.add(row[0], remembered=row[4])
+        if planned.finished:
+            self._finished.add((row[0], row[4]) for row in planned.finished.values())
         for row in planned.posted.values():
             if row[1]:
                 self._owed.add(row[0], row[1])
@@ -177,18 +222,6 @@ class JournalStore:
         if self._unseen > self._size_max * _LOOK_AGAIN:
             with contextlib.suppress(sqlite3.Error):  # the batch is written all the same
                 self._measure()
-
-    def _check_place(self) -> None:
-        """What is written to a file without a name is gone at the next start.
-
-        Raises:
-            JournalError: somebody has deleted or replaced the file.
-        """
-        if _identity(self.path) != self._file:
-            reason = (
-                "was deleted or replaced while it was in use; stop the device and start it again"
-            )
-            raise JournalError(self.path, reason)
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         """All of it, or nothing."""
@@ -229,104 +262,6 @@ class JournalStore:
                 self._measure()
         return deleted
 
-    # -- read
-
-    def newest(self) -> float | None:
-        """When the last command has finished, on the wall clock; None where none has.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        with explained(self.path):
-            # Not the highest: one that a clock made which was years ahead would stand for ever.
-            query = "SELECT finished_at FROM results ORDER BY ended DESC LIMIT 1"
-            found = self._reader.execute(query).fetchone()
-        return None if found is None else float(found[0])
-
-    def load(self) -> Found:
-        """All that a runtime has to know at its start. Before anything is written.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        with explained(self.path):
-            execute = self._reader.execute
-            last = one(
-                self._reader,
-                "SELECT max((SELECT coalesce(max(number), 0) FROM commands),"
-                " (SELECT coalesce(max(number), 0) FROM outbox))",
-            )
-            remembered = execute(
-                "SELECT c.message_id, c.number FROM commands c LEFT JOIN results r USING (number)"
-                " WHERE c.message_id IS NOT NULL AND coalesce(r.remembered, 1) ORDER BY c.number"
-            ).fetchall()
-            running = execute(
-                f"{COMMANDS} WHERE c.state = 1 AND r.number IS NULL ORDER BY c.number"
-            ).fetchall()
-            not_started = one(
-                self._reader,
-                "SELECT count(*) FROM commands WHERE state = 0"
-                " AND number NOT IN (SELECT number FROM results)",
-            )
-            messages = execute(MESSAGES).fetchall()
-        return Found(
-            last=last,
-            remembered=dict(remembered),
-            running=tuple(self._command(row) for row in running),
-            not_started=not_started,
-            messages=tuple(message_record(row) for row in messages),
-        )
-
-    def read(self, number: int) -> CommandRecord | None:
-        """The record of one command as it is on disk; None when there is none.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        with explained(self.path):
-            rows = self._reader.execute(f"{COMMANDS} WHERE c.number = ?", (number,)).fetchall()
-        return self._command(rows[0]) if rows else None
-
-    def not_started(self, after: int, limit: int) -> list[CommandRecord]:
-        """Commands that have not started, in order.
-
-        Args:
-            after: of higher numbers only.
-            limit: how many at most.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        after = max(after, self._first_waiting - 1)  # below it are none: nothing to search there
-        with explained(self.path):
-            rows = self._reader.execute(
-                f"{COMMANDS} WHERE c.number > ? AND c.state = 0 AND r.number IS NULL"
-                " ORDER BY c.number LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        return [self._command(row) for row in rows]
-
-    def waiting(self, numbers: Sequence[int]) -> list[CommandRecord]:
-        """Those of some commands that have not started, in order.
-
-        Args:
-            numbers: of them; a few dozen.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        marks = ", ".join("?" * len(numbers))
-        with explained(self.path):
-            rows = self._reader.execute(
-                f"{COMMANDS} WHERE c.number IN ({marks}) AND c.state = 0 AND r.number IS NULL"
-                " ORDER BY c.number",
-                tuple(numbers),
-            ).fetchall()
-        return [self._command(row) for row in rows]
-
-    def _command(self, row: Sequence[Any]) -> CommandRecord:
-        return command_record(row, self._owed.of(row[0]))
-
     # -- the end
 
     def close(self) -> None:
@@ -342,14 +277,6 @@ class JournalStore:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._writer.close()
         self._lock.release()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _as_utf_8(cell: object) -> object:

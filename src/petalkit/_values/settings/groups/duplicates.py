@@ -22,3 +22,14 @@ class DuplicateSettings:
         unit="bytes",
         check=at_least(0),
     )
+    replay_window: float = setting(
+        120.0,
+        "How long no copy of a finished command runs again, however many others come; 0 for none.",
+        unit="s",
+        check=seconds,
+    )
+    replay_count: int = setting(
+        150_000,
+        "Commands that may finish within replay_window; more are answered BUSY, unless urgent.",
+        check=at_least(1),
+    )

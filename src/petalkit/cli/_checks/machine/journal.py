@@ -12,13 +12,10 @@ from pathlib import Path
 
 from ...._serving.identity.device import resolve_device_id
 from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
-from ...._serving.ledger.journal.lock import (
-    IN_USE_ADVICE,
-    JournalInUse,
-    check_unused,
-    exists,
-    refuse_mounted,
-)
+from ...._serving.ledger.journal.place.files import exists
+from ...._serving.ledger.journal.place.lock import IN_USE_ADVICE, JournalInUse, check_unused
+from ...._serving.ledger.journal.place.mounts import network_file_system, refuse_mounted
+from ...._serving.ledger.journal.place.rights import refuse_open_files, refuse_open_folder
 from ...._serving.ledger.journal.records import FINISHED, JournalError
 from ...._values.errors import ConfigError
 from ...._values.settings.settings import JOURNAL_OFF
@@ -40,6 +37,9 @@ _ADVICE = {
     "single file": "Mount the folder that it is in, or name a file in a folder that is mounted.",
     "cannot be locked": "Name a file on a disk of this machine: journal.",
     "kept it busy": "Try again in a while: something else, such as a vacuum, is working on it.",
+    "every user": "Take the right to write away from other users: chmod o-w.",
+    "hard links": "Remove the other names, or copy the file.",
+    "symbolic link": "Remove it: somebody has put it there.",
     "is read-only": "Let the user that `petalkit run` runs as write the file and its folder.",
     "has no room": "Make room on the disk that it is on.",
     "reported an error": "Look into the kernel's log: the disk may have to be replaced.",
@@ -69,6 +69,7 @@ def check_journal(loaded: Loaded) -> Check:
 
 
 def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None:
+    refuse_open_folder(path)
     if not exists(path):
         _check_makeable(findings, path)
         return
@@ -81,6 +82,9 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
             )
             return
     refuse_mounted(path)
+    refuse_open_files(path)
+    for doubt in network_file_system(path):
+        findings.warn(f"{path}: {doubt}", "Name a file on a disk of this machine: journal.")
     who = ""
     todo: tuple[str, ...] = ()
     try:

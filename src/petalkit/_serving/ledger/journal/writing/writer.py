@@ -1,4 +1,4 @@
-"""The thread that waits for the disk in place of the event loop."""
+"""The thread that waits for the disk in place of the event loop, and what it is given to do."""
 
 from __future__ import annotations
 
@@ -92,3 +92,41 @@ class Writer:
             job.run()
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(job.finish)
+
+
+class DiskWork:
+    """Does work that waits for the disk: in a thread, or for tests in the event loop.
+
+    Args:
+        thread: whether it is a thread.
+    """
+
+    def __init__(self, *, thread: bool) -> None:
+        self._writer = Writer() if thread else None
+
+    @property
+    def is_thread(self) -> bool:
+        """Whether others go on meanwhile."""
+        return self._writer is not None
+
+    def start(self, function: Callable[[], Any]) -> Job:
+        """Begin a piece of work."""
+        job = Job(function)
+        if self._writer is None:
+            job.run()
+            job.finish()
+        else:
+            self._writer.start(job)
+        return job
+
+    async def do(self, function: Callable[[], Any]) -> Any:
+        """Do a piece of work. Cancellation: it is done all the same, and nobody waits for it."""
+        job = self.start(function)
+        await job.wait()
+        return job.outcome()
+
+    def close(self) -> None:
+        """End the thread when its work is done; again is nothing."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,72 @@
+"""Whether a journal in use is still the file of that name, and what stands beside it too.
+
+What is written to a file without a name is gone at the next start, and whoever starts meanwhile
+finds nothing that keeps it out. So it is looked before each batch. The trap: each look at the disk
+lets the GIL go, which costs more than itself. So what stands beside it is looked at only when its
+folder has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from ..records import JournalError
+from .rights import beside
+
+_SETTLED = 1_000_000_000  # nanoseconds after which two changes have two times, in any file system
+
+Identity = tuple[int, int]
+
+
+class PlaceWatch:
+    """See the module. Made when all files are open.
+
+    Args:
+        path: of the journal, without symbolic links.
+        lock: of its lock.
+    """
+
+    def __init__(self, path: Path, lock: Path) -> None:
+        self._path = path
+        self._folder = str(path.parent)
+        self._file = _identity(path)
+        self._beside = {one: _identity(one) for one in (lock, *beside(path))}
+        self._seen: tuple[int, int, int] | None = None  # the folder, when all was in order
+
+    def check(self) -> None:
+        """Look whether all is as it was.
+
+        Raises:
+            JournalError: somebody has deleted, moved or replaced something.
+        """
+        if _identity(self._path) != self._file:
+            self._fail("")
+        try:
+            folder = os.stat(self._folder)
+        except OSError:
+            self._fail("its folder ")
+        seen = folder.st_dev, folder.st_ino, folder.st_mtime_ns
+        if seen == self._seen:
+            return
+        for one, identity in self._beside.items():
+            if _identity(one) != identity:
+                self._fail(f"{one.name} ")
+        settled = abs(time.time_ns() - folder.st_mtime_ns) > _SETTLED
+        self._seen = seen if settled else None
+
+    def _fail(self, what: str) -> NoReturn:
+        reason = (
+            f"{what}was deleted or replaced while it was in use; stop the device and start it again"
+        )
+        raise JournalError(self._path, reason)
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,300 @@
+"""Group commit: what gathers while one batch is on its way to the disk is the next one.
+
+So the more there is to do, the less each costs. One batch is under way at a time.
+
+When the disk fails nothing is dropped: the batch is tried again until it is written, and what
+waits for it waits. Only what is accepted and not on disk is taken back.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Collection, Sequence
+
+import trio
+
+from ....._values.settings.settings import Settings
+from ....._values.statistics import Counters
+from .....transports import Delivery
+from ..records import Forgotten, JournalError, Operation, Posted
+from .known import KnownCommands, Pruned
+from .upkeep import Upkeep
+from .writer import DiskWork
+
+logger = logging.getLogger("petalkit.journal")
+
+RETRY_MAX = 30.0  # seconds between two attempts to write, at most
+FILL_FROM = 8  # commands under way from which a batch waits for more
+FILL_MAX = 256  # operations that it waits for at most
+LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
+LAZY_MAX = 256  # how many such
+
+Then = Callable[[], object]
+
+
+class GroupCommit:
+    """See the module. `run` writes.
+
+    Args:
+        settings: limits and delays.
+        counters: where it counts.
+        known: what is put down, and what of it is on disk.
+        upkeep: writes a batch, and makes room.
+
+    Attributes:
+        disk: does the work; set before `run`.
+        on_room: called after each batch.
+        on_failing: called when the disk begins to fail, with the numbers of what is taken back.
+        error: why the last batch could not be written; None when it was.
+    """
+
+    disk: DiskWork
+
+    def __init__(
+        self, settings: Settings, counters: Counters, known: KnownCommands, upkeep: Upkeep
+    ) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._known = known
+        self._upkeep = upkeep
+        self.on_room: Then = lambda: None
+        self.on_failing: Callable[[Collection[int]], object] = lambda _: None
+        self.error: JournalError | None = None
+        self._queue: list[Operation] = []
+        self._then: list[Then] = []  # called when what is in the queue is written
+        self._under_way: list[Then] | None = None  # the same of the batch that is being written
+        self._in_batch = 0  # operations of the batch that is being written
+        self._left: list[Operation] = []  # of a batch that could not be written
+        self._taken_back: list[Operation] = []  # makes sure that what was taken back is not there
+        self._target = -1  # so many operations a batch waits for, while it does
+        self._awake = False  # the task is to write what is in the queue
+        self._idle = trio.lowlevel.ParkingLot()  # the task, while there is nothing to write
+        self._quiet: trio.Event | None = None  # set when all is written, if somebody waits
+        self._try_now = trio.Event()  # ends the wait before the next attempt
+        self._look_again = False
+
+    def __len__(self) -> int:
+        """How many operations wait for the next batch."""
+        return len(self._queue)
+
+    @property
+    def unwritten(self) -> int:
+        """Operations that are not on disk, as far as is known."""
+        return len(self._queue) + self._in_batch
+
+    # -- what is put down
+
+    def add(self, operation: Operation, then: Then | None) -> None:
+        """See `Journal.add`."""
+        self._wake()
+        queue = self._queue
+        queue.append(operation)
+        if len(queue) == self._target:
+            self._idle.unpark()
+        if then is not None:
+            self._then.append(then)
+
+    def add_lazily(self, operation: Operation) -> None:
+        """See `Journal.add_lazily`."""
+        if not self._queue:
+            self._idle.unpark()  # only to look at the clock
+        self._queue.append(operation)
+        if len(self._queue) >= LAZY_MAX:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._idle.unpark()
+
+    def look_again(self, *, at_once: bool) -> None:
+        """See `Journal.look_again`."""
+        if at_once:
+            self._wake()
+        else:
+            self._look_again = True
+            self._idle.unpark()
+
+    def when_written(self, then: Then) -> None:
+        """See `Journal.when_written`."""
+        if self._awake:
+            self._then.append(then)
+        elif self._under_way is not None:
+            self._under_way.append(then)
+        else:
+            then()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """See `Journal.acknowledge`."""
+        if self.error is None:
+            self.when_written(Acknowledgement(delivery, self.when_written))
+        else:
+            delivery.ack()
+
+    async def wait_written(self) -> None:
+        """Wait until nothing is left to write. The caller bounds it."""
+        while self._queue or self._under_way is not None:
+            if self._queue:  # or there would be an empty batch, and after it another
+                self._wake()
+            self._try_now.set()  # it may be the last attempt
+            if self._quiet is None:
+                self._quiet = trio.Event()
+            await self._quiet.wait()
+
+    # -- the task
+
+    async def run(self, running: trio.CancelScope) -> None:
+        """Write batch after batch until `running` is cancelled."""
+        with running:
+            while True:
+                await self._wait_for_work()
+                await self._write_batch()
+
+    async def _write_batch(self) -> None:
+        batch, self._queue = self._queue, []
+        self._under_way, self._then = self._then, []
+        self._awake = False
+        delay = self._settings.journal_retry
+        self._in_batch = len(batch)
+        while not await self._try_to_write(batch):
+            batch = [*self._left, *self._queue]  # what is put down since may make room
+            self._in_batch = len(batch)
+            self._queue = []
+            self._under_way.extend(self._then)
+            self._then = []
+            self._awake = False
+            self._try_now = trio.Event()
+            with trio.move_on_after(delay):
+                await self._try_now.wait()
+            delay = min(2 * delay, max(RETRY_MAX, self._settings.journal_retry))
+
+    async def _wait_for_work(self) -> None:
+        while not self._awake:
+            limit = math.inf
+            if self._queue:  # only what nobody waits for
+                limit = LAZY_DELAY
+            elif self._look_again or self._upkeep.nearly_full:
+                limit = self._settings.journal_retry
+            with trio.move_on_after(limit):
+                await self._idle.park()
+            if limit < math.inf and not self._awake:
+                break
+        self._look_again = False
+        # With many commands under way a batch waits a little for more of them: fewer batches cost
+        # less. With few it does not, because then somebody waits for the only one.
+        under_way = self._known.under_way
+        target = 0 if under_way < FILL_FROM else min(2 * under_way, FILL_MAX)
+        delay = self._settings.journal_commit_delay
+        if delay > 0 and len(self._queue) < target:
+            self._target = target
+            with trio.move_on_after(delay):
+                await self._idle.park()
+            self._target = -1
+
+    async def _try_to_write(self, batch: list[Operation]) -> bool:
+        """Write a batch, and tell who waits; False when the disk does not take it."""
+        limit = self._settings.journal_timeout
+        self._taken_back = []
+        if not self.disk.is_thread:
+            await trio.lowlevel.checkpoint()  # others have their turn, as with a thread
+        job = self.disk.start(functools.partial(self._upkeep.next_write(), batch))
+        with trio.move_on_after(limit) as scope:
+            await job.wait()
+        if hung := scope.cancelled_caught:
+            text = f"the disk has not answered for {limit:g} s"
+            self._fail(JournalError(self._settings.journal, text), batch)
+            await job.wait()  # no limit: nothing else can be written before it
+        try:
+            pruned: Pruned = job.outcome()
+        except JournalError as error:
+            if not hung:
+                self._fail(error, batch)
+            logger.debug("%s", error)
+            return False
+        self._written(batch, pruned)
+        if self._taken_back:
+            # It was written after all, and must not be started by a later run.
+            self._queue = [*self._taken_back, *self._queue]
+            self._wake()
+        return True
+
+    def _written(self, batch: Sequence[Operation], pruned: Pruned) -> None:
+        if self.error is not None:
+            logger.warning("the journal can be written again")
+            self.error = None
+        self._counters.journal_batches += bool(batch)
+        self._counters.journal_operations += len(batch)
+        self._known.written(batch, pruned)
+        if self._upkeep.has_more(pruned):
+            self.look_again(at_once=False)
+        self._in_batch = 0
+        assert self._under_way is not None
+        while self._under_way:
+            tell, self._under_way = self._under_way, []
+            for then in tell:
+                _guarded(then)
+        self._under_way = None
+        _guarded(self.on_room)
+        if self._quiet is not None and not self._queue:
+            self._quiet.set()
+            self._quiet = None
+
+    # -- the disk fails
+
+    def _fail(self, error: JournalError, batch: Sequence[Operation]) -> None:
+        self._counters.journal_failures += 1
+        if self.error is not None:
+            self._left = list(batch)
+            return
+        self.error = error
+        logger.error(
+            "%s; trying again until it can be written. Meanwhile commands that have to be recorded "
+            "are answered UNAVAILABLE, and the answers to others wait",
+            error,
+        )
+        self._take_back(batch)
+
+    def _take_back(self, batch: Sequence[Operation]) -> None:
+        """Give back what is accepted and not on disk. What is left of a batch is `_left`."""
+        unwritten = self._known.take_back((*batch, *self._queue))
+
+        def is_left(operation: Operation) -> bool:
+            of = operation.answers if type(operation) is Posted else operation.number
+            return of not in unwritten
+
+        _guarded(self.on_failing, unwritten)
+        for then in (*self._then, *(self._under_way or ())):
+            if isinstance(then, Acknowledgement):
+                then.delivery.ack()
+        self._queue = list(filter(is_left, self._queue))
+        # A batch that failed may be on disk all the same, for all that can be known.
+        self._taken_back = [Forgotten(number) for number in sorted(unwritten)]
+        self._left = [*self._taken_back, *filter(is_left, batch)]
+
+
+def _guarded(function: Callable[..., object], *arguments: object) -> None:
+    """Call it. An error is our bug, or a petal's code; others are not to pay for it."""
+    try:
+        function(*arguments)
+    except Exception:
+        logger.exception("could not go on after the journal was written")
+
+
+class Acknowledgement:
+    """Acknowledges when it is called the second time, each time for what was put down by then."""
+
+    __slots__ = ("_seen", "_when_written", "delivery")
+
+    def __init__(self, delivery: Delivery, when_written: Callable[[Then], None]) -> None:
+        self.delivery = delivery
+        self._when_written = when_written
+        self._seen = False
+
+    def __call__(self) -> None:
+        if self._seen:
+            self.delivery.ack()
+        else:
+            self._seen = True
+            self._when_written(self)

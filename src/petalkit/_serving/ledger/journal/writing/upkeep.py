@@ -1,0 +1,101 @@
+"""The store with what keeps it within its bounds: after how many commands it looks, and how old.
+
+The trap: what is decided in Trio (the clocks, how many have finished) and what is done in the
+thread (write, prune) must not meet halfway. So `next_write` decides, and returns what is to be
+done.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+
+from ....._values.codec import Timestamps
+from ....._values.settings.settings import Settings
+from ..forgetting.age import Age
+from ..records import JournalError, Operation
+from ..store import PRUNED_AT_ONCE, JournalStore
+from .known import KnownCommands, Pruned
+from .writer import DiskWork
+
+logger = logging.getLogger("petalkit.journal")
+
+PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much
+
+
+class Upkeep:
+    """See the module.
+
+    Args:
+        settings: bounds.
+        timestamps: the wall clock.
+        known: counts what has finished.
+
+    Attributes:
+        store: the file, while it is open.
+    """
+
+    def __init__(self, settings: Settings, timestamps: Timestamps, known: KnownCommands) -> None:
+        self._settings = settings
+        self._timestamps = timestamps
+        self._known = known
+        self.store: JournalStore | None = None
+        self._age = Age(settings.journal_age, None, 0.0)
+
+    def begin(self, newest: float | None) -> None:
+        """The file is open; when the last record was made, on the wall clock, if there is one."""
+        self._age = Age(self._settings.journal_age, newest, trio.current_time())
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether it is to be looked each time what can make room."""
+        return self.store is not None and self.store.nearly_full
+
+    def next_write(self) -> Callable[[Sequence[Operation]], Pruned]:
+        """What writes a batch, in the thread: it returns what was pruned to make room.
+
+        That raises `JournalError` when nothing is written.
+        """
+        assert self.store is not None
+        return functools.partial(self._write, self.store, self._oldest())
+
+    async def prune_all(self, disk: DiskWork) -> None:
+        """Let go what an earlier run has left too much of.
+
+        Raises:
+            JournalError: nothing more can be let go.
+        """
+        more = True
+        while more:
+            assert self.store is not None
+            pruned = await disk.do(functools.partial(self._prune, self.store, self._oldest()))
+            self._known.prune(pruned)
+            more = self.has_more(pruned)
+
+    @staticmethod
+    def has_more(pruned: Pruned) -> bool:
+        """Whether there may be more to prune than that."""
+        return len(pruned) >= PRUNED_AT_ONCE
+
+    def _oldest(self) -> float:
+        """Before when what has finished is too old to be remembered."""
+        return self._age.oldest(self._timestamps.now(), trio.current_time())
+
+    # -- in the thread
+
+    def _write(self, store: JournalStore, oldest: float, batch: Sequence[Operation]) -> Pruned:
+        store.write(batch)
+        if self._known.unpruned < PRUNE_EVERY and not store.nearly_full:
+            return ()
+        self._known.unpruned = 0
+        try:
+            return self._prune(store, oldest)
+        except JournalError as error:  # the batch is on disk all the same
+            logger.warning("%s; nothing was made room for", error)
+            return ()
+
+    def _prune(self, store: JournalStore, oldest: float) -> Pruned:
+        return store.prune(count=self._settings.journal_count, before=oldest)
