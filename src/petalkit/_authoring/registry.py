@@ -10,8 +10,8 @@ import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from .._values.basics.near import NameIndex
 from .._values.errors import RegistrationError
-from .._values.near import NameIndex
 from .declared import RESERVED_PREFIX, Declared, check_petal
 from .spec import CommandSpec as CommandSpec
 from .spec import make_spec as make_spec

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from .._authoring.petal import Petal
-from .._values.clocks import wall_clock_is_set
+from .._values.basics.clocks import wall_clock_is_set
 from .._values.errors import ErrorCode, PetalkitError
 from .._values.messages import Identity
 from .._values.settings.settings import Settings

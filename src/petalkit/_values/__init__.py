@@ -1,12 +1,9 @@
 """Values: what things are, and how they are read and written. No Trio, no input or output.
 
-    near          the known name that a misspelt one may have meant
+    basics/       what has nothing to do with commands: clocks, files, near names, the version
     types/        types of handlers and models <-> JSON
     errors        the exception tree, and the error codes of the wire
-    clocks        wall clocks, and whether one can be right
     topics        topics, topic filters and identity segments, checked at birth
-    files         opening files that somebody names, without waiting
-    version       the version of this package
     structuring   one converter per petal, over types/
     statistics    the counters
     messages      messages of MQTT; commands and responses in them

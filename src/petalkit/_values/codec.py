@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from .clocks import moment_of_text
+from .basics.clocks import moment_of_text
 from .envelopes.envelope import MAX_COMMAND_NAME, too_deep_for, undecodable, what_is_wrong
 from .envelopes.envelope import InvalidEnvelope as InvalidEnvelope
 from .envelopes.envelope import Limits as Limits

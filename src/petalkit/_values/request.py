@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import attrs
 
-from .clocks import wall_clock_is_set
+from .basics.clocks import wall_clock_is_set
 from .errors import ErrorCode
 from .messages import MAX_EXPIRY, Command, Message, Properties
 

@@ -35,8 +35,8 @@ from rich.console import Console
 
 from .._serving.process.leaving import limit_exit
 from .._serving.process.standard_streams import release_standard_streams
+from .._values.basics.version import __version__
 from .._values.errors import ConfigError, PetalkitError, RegistrationError
-from .._values.version import __version__
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._options import GENERAL, HOST_PROXY, with_host_proxy
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError
-from ..._values.files import open_regular
 from ..._values.settings.settings import (
     OrganizationSource,
     Settings,

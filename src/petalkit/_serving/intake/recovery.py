@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import trio
 
-from ..._values.clocks import wall_clock_is_set
+from ..._values.basics.clocks import wall_clock_is_set
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity, Message
 from ..._values.request import Reply

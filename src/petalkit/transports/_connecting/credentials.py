@@ -21,8 +21,8 @@ from typing import Any
 import attrs
 import trio
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError, ConnectFailed
-from ..._values.files import open_regular
 from ..._values.settings.checks import MQTT_TEXT_MAX
 from ..._values.settings.settings import Settings
 

@@ -23,8 +23,8 @@ from urllib.parse import unquote
 import attrs
 import idna
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError
-from ..._values.files import open_regular
 from ..._values.settings.proxies import PROXY_OFF, Proxy, is_exempt, read_proxy
 from ..._values.settings.settings import Settings
 from .credentials import BROKER_SECRETS, SIDECAR_SECRETS, CredentialsFailed, renew_from_files

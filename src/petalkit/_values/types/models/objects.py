@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from ...near import near
+from ...basics.near import near
 from ..invalid import (
     MAX_REPORTED_ERRORS,
     Invalid,

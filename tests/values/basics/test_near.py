@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petalkit._values import near as module
-from petalkit._values.near import NameIndex, near
+from petalkit._values.basics.near import NameIndex, near
 
 
 @pytest.mark.parametrize(
