@@ -36,5 +36,6 @@ class MalformedMessages:
         if self._responses.lines.allows(logger, logging.WARNING, "refused, as it breaks MQTT"):
             logger.warning("refused a message on %r that breaks MQTT: %s", topic, fault.text)
         error = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"no message of MQTT: {fault.text}")
-        self._responses.report_unreadable(identity, topic, error)
+        if not self._responses.reports.unreadable(identity, topic, error):
+            self._responses.counters.unanswered += 1
         delivery.ack()

@@ -202,8 +202,9 @@ class Refusals:
             reply=reply,
             details={"errors": list(error.errors)} if error.errors else None,
         )
-        if not error.wait_response and reply is None:
-            self.responses.report_unreadable(identity, delivery.topic, error)
+        nobody = not error.wait_response and reply is None
+        if nobody and not self.responses.reports.unreadable(identity, delivery.topic, error):
+            self.responses.counters.unanswered += 1
         self.held.finish(delivery, left, _nothing)
 
 

@@ -7,6 +7,7 @@
     outbox      every response and event until the broker has acknowledged it
     lost_pubacks  notices, before `publish_timeout`, that a PUBACK will not come
     held_refusals  refusals whose answers have no place yet, unacknowledged
+    debug_reports  what is said on `debug` of what came, at a bounded rate
     responses   outcomes become responses: encoded once, bounded, put into the outbox
 
 Begin with `outbox`.

@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable, Iterable
 import attrs
 import trio
 
+from ..._values.errors import RejectedByBroker, TransportError
 from ..._values.messages import Message
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
@@ -35,6 +36,9 @@ from .state.suspects import Suspects
 from .state.unanswered import Unanswered
 
 logger = logging.getLogger("petalkit.outbox")
+
+PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
+SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too large
 
 
 def _nobody(*_: object) -> None:
@@ -161,6 +165,20 @@ class Contents:
             logger.warning("a message for %r was too old to send", topic)
         self.forget(entry, EXPIRED)
         self.tell_removal()
+
+    def take_refusal(self, entry: Entry, error: TransportError) -> None:
+        """The broker takes it neither now nor later."""
+        self.counters.publish_rejected += 1
+        if self.lines.allows(logger, logging.ERROR, "messages that the broker refused"):
+            logger.error(
+                "the broker refused a message of %d bytes for %r: %s",
+                entry.size,
+                entry.message.topic,
+                error,
+            )
+        too_large = isinstance(error, RejectedByBroker) and error.reason_code == PACKET_TOO_LARGE
+        if too_large and not entry.event and entry.size > SAYS_TOO_LARGE:
+            self.hooks.on_too_large(entry.message, entry.answers)
 
     def set_aside(self, entry: Entry) -> None:
         """Give up one that was in flight, because links die of it."""

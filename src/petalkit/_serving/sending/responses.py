@@ -11,10 +11,7 @@ import msgspec
 import trio
 
 from ..._values.codec import (
-    NO_MESSAGE_ID,
-    InvalidEnvelope,
     Timestamps,
-    encode_json,
     printable,
 )
 from ..._values.dialects import SERVICE_RECEIVED, Dialect
@@ -25,12 +22,12 @@ from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ..failures import shortened, text_of
 from ..line_limit import LineLimit
+from .debug_reports import DebugReports
 from .outbox import RECEIPT, Outbox
 
 logger = logging.getLogger("petalkit.answers")
 
 _REFUSED = {code: f"refused: {code}" for code in ErrorCode}
-DEBUG_BURST = 10  # reports of unreadable commands that may leave at once
 
 
 class Responses:
@@ -46,6 +43,7 @@ class Responses:
 
     Attributes:
         outbox, timestamps, counters, dialect, lines: as given; whoever answers needs them too.
+        reports: what is said on `debug` of what nobody can be answered.
         properties: of every answer on the usual topic: after `response_expiry` a broker need not
             keep it either. None with MQTT 3.1.1.
     """
@@ -72,8 +70,7 @@ class Responses:
             if settings.speaks_mqtt_5
             else None
         )
-        self._debug_tokens = float(DEBUG_BURST)
-        self._debug_at = -1.0
+        self.reports = DebugReports(settings, outbox, timestamps, dialect)
         outbox.hooks.on_too_large = self._say_too_large
 
     def _say_too_large(self, message: Message, answers: Hashable) -> None:
@@ -280,29 +277,3 @@ class Responses:
             return True
         self.counters.acks_unsent += 1
         return False
-
-    def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:
-        """Say on `debug`, at a bounded rate, that something came which nobody can be answered."""
-        now = trio.current_time()
-        elapsed = now - self._debug_at if self._debug_at >= 0 else 0.0
-        self._debug_at = now
-        self._debug_tokens = min(
-            DEBUG_BURST, self._debug_tokens + elapsed * self._settings.debug_rate
-        )
-        if self._debug_tokens >= 1:
-            report = {
-                "timestamp": self.timestamps(),
-                "error": error.message,
-                "error_code": str(error.code),
-                "topic": topic,
-                "messageId": error.message_id or NO_MESSAGE_ID,
-            }
-            if self.outbox.events.put_nowait(
-                encode_json(self.dialect.event(report)),
-                qos=0,
-                identity=identity,
-                name=self._settings.debug_topic,
-            ):
-                self._debug_tokens -= 1
-                return
-        self.counters.unanswered += 1

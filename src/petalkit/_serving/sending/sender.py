@@ -25,9 +25,6 @@ from .state.suspects import LOSSES_UNTIL_CONVICTED, LOSSES_UNTIL_SUSPECT, soon
 
 logger = logging.getLogger("petalkit.outbox")
 
-PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
-SAYS_TOO_LARGE = 512  # bytes in which it can be said that a response was too large
-
 
 class Sender:
     """See the module.
@@ -233,7 +230,7 @@ class Sender:
         if self._is_broker and isinstance(error, RejectedByBroker):
             refusal = refusal_of(error.reason_code)
         if refusal is Refusal.FINAL:
-            self._take_refusal(entry, error)
+            self._contents.take_refusal(entry, error)
             self._contents.forget(entry, REJECTED)
             return
         if not self._contents.is_wanted(entry):
@@ -243,21 +240,6 @@ class Sender:
         self._deferred.add(entry, error, now, pause=refusal is Refusal.ALL_LATER)
         self._contents.next_expiry = -math.inf
         self._changed.set()
-
-    def _take_refusal(self, entry: Entry, error: TransportError) -> None:
-        """The broker takes it neither now nor later."""
-        self._counters.publish_rejected += 1
-        lines = self._contents.lines
-        if lines.allows(logger, logging.ERROR, "messages that the broker refused"):
-            logger.error(
-                "the broker refused a message of %d bytes for %r: %s",
-                entry.size,
-                entry.message.topic,
-                error,
-            )
-        too_large = isinstance(error, RejectedByBroker) and error.reason_code == PACKET_TOO_LARGE
-        if too_large and not entry.event and entry.size > SAYS_TOO_LARGE:
-            self._contents.hooks.on_too_large(entry.message, entry.answers)
 
     # -- time
 

@@ -206,11 +206,7 @@ class Journal:
         self._commits.acknowledge(delivery)
 
     def look_again(self, *, at_once: bool = False) -> None:
-        """Call `on_room` though nothing is written: something could not be done yet.
-
-        Args:
-            at_once: when others have had their turn; else in a while.
-        """
+        """Call `on_room` though nothing is written, in a while or when others had their turn."""
         self._commits.look_again(at_once=at_once)
 
     async def wait_written(self) -> None:
