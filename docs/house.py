@@ -32,7 +32,7 @@ _FLOORS = {  # of the package, from the roof down
 }
 _ROOMS = {  # of `_serving`
     "runtime": (26, 118, 172, 84),
-    "supervisor": (208, 118, 172, 84),
+    "links": (208, 118, 172, 84),
     "petals": (390, 118, 172, 84),
     "process": (572, 118, 172, 84),
     "ledger": (26, 236, 718, 46),

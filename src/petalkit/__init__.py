@@ -39,6 +39,7 @@ from ._serving.opening import serve as serve
 from ._serving.process.run import run as run
 from ._serving.runtime import AllPetalsFailed as AllPetalsFailed
 from ._serving.runtime import Runtime as Runtime
+from ._values.basics.version import __version__ as __version__
 
 # -- errors
 from ._values.errors import CommandError as CommandError
@@ -65,7 +66,6 @@ from ._values.structuring import forbid_extra_keys as forbid_extra_keys
 from ._values.structuring import make_converter as make_converter
 from ._values.topics import TopicError as TopicError
 from ._values.topics import TopicFilter as TopicFilter
-from ._values.version import __version__ as __version__
 from .client import CallTimeout as CallTimeout
 from .client import Client as Client
 from .client import open_client as open_client

@@ -238,6 +238,29 @@ def test_an_attribute_of_the_instance_is_seen_too(value: object) -> None:
     assert "'lifespan' is petalkit's own" in refusal(petal).reason
 
 
+@pytest.mark.parametrize("attribute", ["nursery", "identity"])
+def test_a_property_of_petalkits_that_is_set_in_init_says_what_to_do(attribute: str) -> None:
+    class Camera(Base):
+        def __init__(self) -> None:
+            setattr(self, attribute, "camera 1")
+
+    with pytest.raises(RegistrationError) as caught:
+        Camera()
+    assert f"self.{attribute} is petalkit's own, so it cannot be set" in str(caught.value)
+    assert "give the attribute another name" in str(caught.value)
+    assert "petal 'p'" in str(caught.value)
+
+
+def test_a_field_of_a_dataclass_with_such_a_name_says_it_too() -> None:
+    def made(**options: Any) -> Any:
+        fields: list[Any] = [("identity", str)]
+        return dataclasses.make_dataclass("Camera", fields, bases=(Base,), **options)
+
+    for cls in (made(), made(frozen=True)):
+        with pytest.raises(RegistrationError, match="give the attribute another name"):
+            cls("camera 1")
+
+
 class Proxy:
     """Of a library: it knows nothing before there is a connection."""
 

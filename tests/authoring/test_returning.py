@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import functools
+import json
 import logging
 import numbers
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+import typing_extensions
 
 from petalkit import PayloadError, Petal, RegistrationError, command, make_converter
 from petalkit._authoring.registry import CommandSpec, build_table
@@ -104,6 +107,25 @@ def spec_of(annotation: Any, converter: Any = None, **options: Any) -> CommandSp
     return spec
 
 
+class Base(abc.ABC):  # noqa: B024
+    """Abstract by its class alone: nothing in it is."""
+
+
+@dataclasses.dataclass
+class OfBase(Base):
+    n: int = 1
+
+
+@dataclasses.dataclass
+class Given:
+    h: float = None  # type: ignore[assignment]
+
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+Tree = int | list["Tree"]
+Named = typing_extensions.TypeAliasType("Named", "int | list[Named]")
+
+
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 RESULTS: list[tuple[Any, Any, Any, str]] = [
     (int, 5, "x", "it is no int, but str"),
@@ -136,7 +158,39 @@ RESULTS: list[tuple[Any, Any, Any, str]] = [
     (Struct | Point, Point(1), Struct("a"), ".n is no int, but str"),  # type: ignore[arg-type]
     (Pair, Pair(1, 2), Pair(1, "a"), "[1] is no int, but str"),  # type: ignore[arg-type]
     (Model, Model(n=1), {"n": 1}, "it is no Model, but dict"),
+    (Given, Given(), Given("x"), ".h is no float, but str"),  # type: ignore[arg-type]
+    ("Tree", [1, [2, [3]]], [1, ["x"]], "is no"),
+    (dict[str, Named], {"a": [1, [2]]}, {"a": [1, [None]]}, "['a']"),
 ]
+
+
+VIEWS = [{1: 2}.values(), (one for one in [1]), map(int, "1"), range(3)]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda one: type(one).__name__)
+def test_what_a_list_can_be_made_of_is_none_and_its_author_is_told_what_to_write(
+    view: Any,
+) -> None:
+    with pytest.raises(PayloadError) as caught:
+        spec_of(list[int]).result_fields(view)
+    assert "write list(...)" in caught.value.message
+
+
+def test_an_abstract_class_stands_for_those_that_are_made_of_it() -> None:
+    assert spec_of(Base).result_fields(OfBase()) == {"result": {"n": 1}}
+    assert spec_of(list[Base]).result_fields([OfBase()]) == {"result": [{"n": 1}]}
+
+
+@pytest.mark.parametrize("annotation", ["Json", dict[str, "Json"], list[Named]])
+def test_an_alias_that_stands_in_itself_is_a_result(annotation: Any) -> None:
+    value = {"a": [1, {"b": None}]} if annotation != list[Named] else [1, [2]]
+    spec_of(annotation).result_fields(value)
+    json.dumps(describe_command(spec_of(annotation)))
+
+
+def test_the_schema_of_a_result_has_the_none_that_is_its_default() -> None:
+    schema = describe_command(spec_of(Given))["result"]
+    assert {"type": "null"} in schema["$defs"]["Given"]["properties"]["h"]["anyOf"]
 
 
 @pytest.mark.parametrize(

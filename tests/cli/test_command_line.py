@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from petalkit import ConnectFailed, PayloadError, Settings
+from petalkit._values.basics.version import __version__
 from petalkit._values.errors import ErrorCode
 from petalkit._values.messages import Identity, Response
-from petalkit._values.version import __version__
 from petalkit.cli import _call, _make_app, main
 from petalkit.client import CallTimeout
 

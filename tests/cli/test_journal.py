@@ -14,7 +14,7 @@ import pytest
 
 from petalkit import ConfigError, Settings
 from petalkit._serving.ledger.journal.forms import command_extras
-from petalkit._serving.ledger.journal.records import JournalError, Settled
+from petalkit._serving.ledger.journal.records import JournalError, Requeued, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply
@@ -112,6 +112,9 @@ def test_show_says_how_the_answer_stands(run_cli: RunCli, store: JournalStore) -
     store.write([accepted(17), finished(17, "X", b"")])
     store.write([accepted(19), accepted(21), started(21)])
     store.write([accepted(23), finished(23, "BUSY", remembered=False)])
+    store.write([accepted(25), started(25), Requeued(25)])
+    store.write([started(25), Requeued(25)])
+    store.write([started(25)])
 
     def shown(number: int, name: str) -> str:
         out: str = run_cli("journal", "show", f"id-{number}", "--device-id", "d").out
@@ -128,6 +131,8 @@ def test_show_says_how_the_answer_stands(run_cli: RunCli, store: JournalStore) -
     assert shown(17, "finished").endswith("after 0.500 s: error X")
     assert shown(19, "answer") == "not yet"
     assert shown(19, "started") == "not yet"
+    # Of an idempotent one a start that killed the process may not be on disk.
+    assert shown(25, "started").endswith(", the last of at least 3 starts")
     assert shown(21, "finished") == "not yet, it runs"
     assert shown(21, "a copy") == "joins it, and is not run"
     assert shown(23, "a copy") == "is run: this one was refused before its start"
@@ -438,6 +443,24 @@ def test_the_doctor_has_advice_for_each_reason(
     found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
     assert (found["verdict"], reason in found["found"]) == ("failed", True)
     assert todo in found["todo"][0]
+
+
+@pytest.mark.parametrize(
+    ("what", "mode", "reason"),
+    [
+        ("folder", 0o777, "every user may replace files in its folder"),
+        ("file", 0o666, "can be written by every user"),
+    ],
+)
+def test_the_doctor_finds_what_all_may_write(
+    what: str, mode: int, reason: str, doctor: Any, path: Path
+) -> None:
+    with opened(path):
+        pass
+    (path.parent if what == "folder" else path).chmod(mode)
+    found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
+    assert (found["verdict"], reason in found["found"]) == ("failed", True)
+    assert any("chmod o-w" in todo for todo in found["todo"])
 
 
 def test_the_doctor_reads_what_a_crash_has_left(doctor: Any, path: Path, tmp_path: Path) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import pty
+import select
+import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from petalkit._serving.process.log_stream import KEPT_MAX, LineWriter, line_writer
-from petalkit._serving.process.logs import configure_logging
-from petalkit._serving.process.signals import last_words
+from petalkit._serving.loggers import dropped_lines
+from petalkit._serving.process.log_stream import KEPT_MAX, LineWriter, descriptor_of
+from petalkit._serving.process.logs import _OurHandler, configure_logging
+from petalkit._serving.process.standard_streams import last_words
 
 LINE = "x" * 99 + "\n"
 PATIENCE = 30.0  # seconds for a thread to write what is read at once
@@ -84,7 +91,7 @@ def test_what_is_beyond_the_bound_is_dropped_and_told(pipe: tuple[int, int]) -> 
         writer.write(LINE)
     assert writer.dropped == 15
     read_exactly(reader, filled)
-    expected = LINE * 10 + "petalkit: 15 lines of the log were dropped: whoever reads it was"
+    expected = LINE * 10 + "petalkit: 15 records dropped: whoever reads the log was"
     assert read_exactly(reader, len(expected)) == expected.encode()
     writer.flush(PATIENCE)
     assert (writer.dropped, writer._size) == (0, 0)
@@ -125,7 +132,7 @@ def test_characters_that_no_encoding_has_are_written_all_the_same(pipe: tuple[in
 
 
 def test_a_stream_in_memory_has_no_descriptor() -> None:
-    assert line_writer(io.StringIO()) is None
+    assert descriptor_of(io.StringIO()) is None
 
 
 def test_the_log_of_a_process_does_not_wait_for_its_reader(pipe: tuple[int, int]) -> None:
@@ -142,6 +149,14 @@ def test_the_log_of_a_process_does_not_wait_for_its_reader(pipe: tuple[int, int]
     while text.count(b"\n") < 100:
         text += os.read(reader, KEPT_MAX)
     assert text.count(b"a line") == 100
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether a thread makes it come true."""
+    end = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return condition()
 
 
 def in_thread(call: Callable[[], object]) -> bool:
@@ -179,10 +194,11 @@ def test_last_words_do_not_wait_for_a_terminal_that_has_room_for_some_of_them(
     terminal: tuple[int, int],
 ) -> None:
     _, descriptor = terminal
+    fill(descriptor)
     stderr = os.dup(2)
 
     def say() -> None:
-        for _ in range(3000):
+        for _ in range(3):
             last_words("x" * 99)
 
     os.dup2(descriptor, 2)
@@ -253,6 +269,182 @@ def test_where_no_thread_can_be_started_the_next_line_tries_again(
     writer.flush(PATIENCE)
     assert os.read(reader, 100) == b"first\nsecond\n"
     writer.close()
+
+
+def test_a_pipe_that_another_fills_first_holds_up_nobody(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, descriptor = pipe
+    writer = LineWriter(descriptor)
+    writer.write("x" * 5000 + "\n")  # there is a thread
+    writer.flush(PATIENCE)
+    fill(descriptor)
+
+    class Ready:
+        """There was room when it was asked."""
+
+        def register(self, *what: int) -> None:
+            pass
+
+        def poll(self, *timeout: float) -> list[tuple[int, int]]:
+            return [(descriptor, select.POLLOUT)]
+
+    monkeypatch.setattr(writer, "_poll", Ready(), raising=False)
+    assert in_thread(lambda: writer.write(LINE))
+    writer.close()
+
+
+class Disk:
+    """A disk that does not answer, until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, file: int) -> None:
+        self._answers = threading.Event()
+        self._write, self._file = os.write, file
+        monkeypatch.setattr(os, "write", self._blocking_write)
+
+    def answer(self) -> None:
+        self._answers.set()
+
+    def _blocking_write(self, descriptor: int, data: bytes) -> int:
+        if descriptor == self._file:
+            self._answers.wait(PATIENCE)
+        return self._write(descriptor, data)
+
+
+def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as file:
+        disk = Disk(monkeypatch, file.fileno())
+        writer = LineWriter(file.fileno(), kept_max=10 * len(LINE))
+
+        def write() -> None:
+            for _ in range(25):
+                writer.write(LINE)
+
+        assert in_thread(write)
+        assert writer.dropped == 15
+        disk.answer()
+        writer.flush(PATIENCE)
+        writer.close()
+    assert path.read_text() == LINE * 10 + (
+        "petalkit: 15 records dropped: whoever reads the log was too slow\n"
+    )
+
+
+def test_what_was_dropped_stands_where_it_is_missing(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor, kept_max=10 * len(LINE))
+    for _ in range(25):
+        writer.write(LINE)
+    read_exactly(reader, filled)
+    writer.flush(PATIENCE)
+    writer.write("after\n")
+    told = "petalkit: 15 records dropped: whoever reads the log was too slow\n"
+    expected = f"{LINE * 10}{told}after\n".encode()
+    assert read_exactly(reader, len(expected)) == expected
+    writer.close()
+
+
+def test_half_of_the_room_has_to_be_free_before_lines_are_kept_again(
+    pipe: tuple[int, int],
+) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor, kept_max=4 * filled)
+    kept = 4 * filled // len(LINE)
+    for _ in range(kept + 100):
+        writer.write(LINE)
+    read_exactly(reader, filled)
+    assert soon(lambda: writer._size < 4 * filled)
+    writer.write("too soon\n")  # there is room for it, and soon there would be none
+    text = read_exactly(reader, 2 * filled)
+    assert soon(lambda: writer._size <= 2 * filled)
+    writer.write("after\n")
+    told = "petalkit: 101 records dropped: whoever reads the log was too slow\n"
+    expected = f"{LINE * kept}{told}after\n".encode()
+    assert text + read_exactly(reader, len(expected) - len(text)) == expected
+    writer.close()
+
+
+def test_all_that_were_dropped_are_counted_for_the_statistics(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    before = dropped_lines.total
+    filled = fill(descriptor)
+    writer = LineWriter(descriptor, kept_max=10 * len(LINE))
+    for _ in range(25):
+        writer.write(LINE)
+    read_exactly(reader, filled)
+    writer.flush(PATIENCE)
+    writer.close()
+    assert dropped_lines.total == before + 15
+
+
+def test_what_was_dropped_is_told_in_the_form_of_the_log(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    with open(os.dup(descriptor), "w", encoding="utf-8") as stream:
+        configure_logging("info", "json", stream)
+        (handler,) = [one for one in logging.root.handlers if isinstance(one, _OurHandler)]
+        assert handler._writer is not None
+        handler._writer._kept_max = 1000
+        for number in range(100):
+            logging.getLogger("petalkit.test").info("%d", number)
+        read_exactly(reader, filled)
+        handler.flush()
+        configure_logging("info", stream=sys.stderr)
+    *kept, told = [json.loads(line) for line in os.read(reader, KEPT_MAX).splitlines()]
+    assert [one["message"] for one in kept] == [str(number) for number in range(len(kept))]
+    assert told["level"] == "WARNING"
+    assert told["message"].startswith(f"{100 - len(kept)} records dropped")
+
+
+def test_a_line_says_what_was_true_when_it_was_logged(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    filled = fill(descriptor)
+    with open(os.dup(descriptor), "w", encoding="utf-8") as stream:
+        configure_logging("info", stream=stream)
+        state = {"waypoint": 1}
+        logging.getLogger("petalkit.test").info("at %s", state)
+        state["waypoint"] = 2
+        read_exactly(reader, filled)
+        configure_logging("info", stream=sys.stderr)
+    assert b"at {'waypoint': 1}" in os.read(reader, 1000)
+
+
+def test_a_socket_that_nobody_reads_holds_up_nobody() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        writer = LineWriter(ours.fileno())
+        assert in_thread(lambda: writer.write(5000 * LINE))
+        assert os.get_blocking(ours.fileno())
+        assert len(read_exactly(theirs.fileno(), 5000 * len(LINE))) == 5000 * len(LINE)
+        writer.flush(PATIENCE)
+        writer.close()
+
+
+@pytest.mark.process
+def test_a_forked_child_does_not_keep_the_pipe_from_its_end(pipe: tuple[int, int]) -> None:
+    reader, descriptor = pipe
+    end, begin = os.pipe()
+    writer = LineWriter(descriptor)
+    child = os.fork()
+    if child == 0:
+        os.close(descriptor)
+        os.write(begin, b".")
+        time.sleep(PATIENCE)
+        os._exit(0)
+    try:
+        os.read(end, 1)
+        writer.close()
+        os.dup2(end, descriptor)  # the last that writes here is gone, and the fixture closes it
+        assert select.select([reader], [], [], PATIENCE / 10)[0] == [reader]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(end)
+        os.close(begin)
 
 
 @pytest.mark.process

@@ -15,6 +15,7 @@ from petalkit.cli._settings import loading as _settings_loading
 from petalkit.cli._settings.loading import load
 from petalkit.cli._settings.variables import log_format, log_level
 from petalkit.transports._connecting.credentials import renew_from_files
+from petalkit.transports._connecting.tls import broker_address
 
 from .conftest import RunCli
 
@@ -382,6 +383,32 @@ def test_a_proxy_of_the_environment_is_not_taken_otherwise(
     loaded = load(given)
     assert loaded.settings.proxy == given.get("proxy")
     assert loaded.environment_proxy is None
+
+
+@pytest.mark.parametrize(
+    ("host", "taken"), [("b.example", True), ("a.b.example", False), ("localhost", False)]
+)
+def test_where_the_broker_may_send_us_elsewhere_no_proxy_is_kept(
+    host: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first server may need no proxy, and the next one need it, or the reverse."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "a.b.example, 10.0.0.0/8")
+    given = {"broker": f"mqtts://{host}", "protocol": "5", "server_references": ("*.example",)}
+    loaded = load(given)
+    assert (loaded.environment_proxy is not None) is taken
+    assert loaded.settings.proxy == "http://proxy.example:3128"
+    assert loaded.settings.no_proxy == "a.b.example 10.0.0.0/8 localhost 127.0.0.0/8 ::1"
+    assert (broker_address(loaded.settings).proxy is not None) is taken
+
+
+def test_credentials_of_the_environment_take_the_place_of_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128")
+    loaded = load({"broker": "mqtts://b.example", "proxy_credentials_file": "f"})
+    assert loaded.settings.proxy_credentials == "me:hunter2"
+    assert loaded.settings.proxy_credentials_file is None
 
 
 def test_credentials_may_come_beside_a_proxy_of_the_environment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -111,7 +112,10 @@ async def test_a_command_that_becomes_urgent_while_it_waits_gives_its_slot_back(
     autojump_clock: Any, held: bool
 ) -> None:
     native = Native()
-    settings = Settings(channel_capacity=2 if held else 100, petal_concurrency=2)
+    capacity = 2 if held else 100
+    settings = Settings(
+        channel_capacity=capacity, petal_concurrency=2, petal_overflow_wait=math.inf
+    )
     async with open_harness(*adapt(Slow("a")), native, settings=settings) as harness:
         for _ in range(2):
             harness.send("a/hello")

@@ -17,7 +17,7 @@ import msgspec
 
 from petalkit import Command, ErrorCode, PayloadError, forbid_extra_keys, make_converter
 from petalkit._authoring.binding import make_binding
-from petalkit._values.clocks import moment_of
+from petalkit._values.basics.clocks import moment_of
 from petalkit._values.codec import (
     InvalidEnvelope,
     Limits,

@@ -11,7 +11,8 @@ import attrs
 from typed_settings import _core, cls_utils
 
 from petalkit import ConfigError, Identity, Settings
-from petalkit._serving.identity import FILE_PLACES, FileSource, SourceError, client_id_of
+from petalkit._serving.identity.client_id import client_id_of
+from petalkit._serving.identity.sources import FILE_PLACES, FileSource, SourceError
 from petalkit._values.settings.settings import environment_name
 from petalkit.cli._settings.loading import load, loadable_fields
 from petalkit.client._connection import connect_options

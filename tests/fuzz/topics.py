@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
-from petalkit import Identity, TopicError, TopicFilter
+from petalkit import Identity, Settings, TopicError, TopicFilter
+from petalkit._values.response_topics import TOPIC_MAX, ResponseTopics
+from petalkit._values.statistics import Counters
 from petalkit._values.topics import check_segment, check_topic
 
 LONGEST = 65_535
+_ME = Identity("acme", "D-1")
+_RESPONSES = ResponseTopics(Settings(), Counters())
 
 
 def topics(data: bytes) -> None:
@@ -16,6 +20,7 @@ def topics(data: bytes) -> None:
     filter_text = left.decode("utf-8", "surrogateescape")
     topic = right.decode("utf-8", "surrogateescape")
     is_topic = _check_topic(topic)
+    _check_response_topic(topic, is_topic=is_topic)
     _check_segment(topic)
     try:
         found = TopicFilter(filter_text)
@@ -48,6 +53,24 @@ def _check_topic(topic: str) -> bool:
     exact = TopicFilter(topic) if not topic.startswith("$share/") else None
     assert exact is None or exact.matches(topic)
     return True
+
+
+def _check_response_topic(topic: str, *, is_topic: bool) -> None:
+    for identity in (_ME, None):
+        if _RESPONSES.objection(topic, identity) is not None:
+            continue
+        assert is_topic
+        assert len(topic.encode()) <= TOPIC_MAX
+        assert not topic.startswith("$")
+        match topic.replace(".", "/").split("/"):
+            case ["org", organization, "device", device, name, *more]:
+                assert name == "response"
+                assert more or identity is not None
+                assert identity is None or (organization, device) == ("acme", "D-1")
+            case ["org", _, "device", _]:
+                raise AssertionError(topic)
+            case _:
+                pass
 
 
 def _check_segment(text: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from petalkit import ConfigError, Settings, open_runtime
-from petalkit._serving.identity import MAX_FILE_BYTES, FileSource, IdentityWaiter, SourceError
+from petalkit._serving.identity.sources import MAX_FILE_BYTES, FileSource, SourceError
+from petalkit._serving.identity.waiter import IdentityWaiter
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
 from .recorder import CLIENT_ID, Recorder, settle, until
@@ -265,7 +266,7 @@ async def test_a_callable_may_answer_fail_or_hang(
 def test_the_device_id_is_made_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     import machineid
 
-    from petalkit._serving.identity import resolve_device_id
+    from petalkit._serving.identity.device import resolve_device_id
 
     monkeypatch.setattr(machineid, "hashed_id", lambda app: f"hash-of-{app}")
     assert resolve_device_id(Settings()) == "Instance-hash-of-petalkit"

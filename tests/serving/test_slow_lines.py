@@ -147,7 +147,7 @@ async def test_an_answer_of_100_kb_arrives_and_small_ones_behind_it(
 async def test_a_broker_that_answers_pings_and_no_publish_is_left_in_the_limit(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """It lives, and the line is fast enough: so a time counts."""
+    """It lives, and the line is fast enough: so a time counts, also where pings are not asked."""
     network = SlowNetwork(nursery)
     network.polite = True
     polite = Peer._answer
@@ -158,7 +158,7 @@ async def test_a_broker_that_answers_pings_and_no_publish_is_left_in_the_limit(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Peer, "_answer", answer)
-        async with device(network) as runtime:
+        async with device(network, puback_margin=0.0) as runtime:
             await runtime.wait_connected()
             await network.peer.send(sent(1, "take", text="x"))
             started = trio.current_time()

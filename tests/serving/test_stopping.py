@@ -339,6 +339,28 @@ async def test_waiting_for_a_connection_ends_with_the_runtime(autojump_clock: ob
     assert not scope.cancelled_caught
 
 
+async def test_what_comes_when_nobody_brings_it_again_nor_hears_of_it_is_counted_as_lost(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not given back: a session that is not kept has nobody to give it to."""
+    petal = Recorder()
+    settings = Settings(clean_start=True, session_expiry=0)
+    async with open_harness(petal, settings=settings) as harness:
+        harness.send("rec/hold", {"n": 1})
+        await settle()
+        harness.runtime.stop()
+        await settle()
+        outbox = harness.runtime._outbox
+        with monkeypatch.context() as patch:  # its sender has gone, and the link is still read
+            patch.setattr(outbox, "_link", None)
+            harness.send("rec/note", {"n": 2}, qos=1)
+            await settle()
+        statistics = harness.statistics()
+        assert (statistics.given_back, statistics.unanswered) == (0, 1)
+        assert statistics.refused == {"SHUTTING_DOWN": 1}
+        petal.open()
+
+
 # -- errors and cancellation
 
 

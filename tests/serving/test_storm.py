@@ -201,8 +201,13 @@ async def test_a_storm_leaves_nothing_behind(seed: int, autojump_clock: object) 
             assert now.accepted == now.succeeded + sum(now.failed.values())
             assert now.unencodable == 0
             outbox = runtime._outbox
-            assert (outbox._reserved, outbox._responses, outbox._events, outbox.size) == (0,) * 4
-            assert not outbox._owed_to
+            assert (
+                outbox.places.reserved,
+                outbox.places.responses,
+                outbox.places.events,
+                outbox.size,
+            ) == (0,) * 4
+            assert not outbox.places.owed_to
             assert not runtime._ledger.window._live
             assert (
                 runtime._intake.admission.parked.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -79,7 +80,7 @@ async def test_years_of_failures_do_not_overflow_the_wait(autojump_clock: object
     broker = MemoryBroker()
     broker.refuse_connections()
     async with watched(broker) as (transport, runtime):
-        runtime._supervisor._failures = 1_000_000
+        runtime._supervisor.attempts.failures = 1_000_000
         await until(lambda: len(transport.asked) == 3)
         assert transport.waits[-1] == 30.0
 
@@ -267,6 +268,71 @@ async def test_after_a_takeover_is_over_ordinary_losses_are_ordinary_again(
             links = runtime.statistics().links
             await until(lambda links=links: runtime.statistics().links > links)  # type: ignore[misc]
         assert "another client may use" not in caplog.text
+
+
+# -- a bad line is no neighbour
+
+
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_line_cut_every_2_s_is_blamed_on_nobody_and_the_device_is_back_within_30_s(
+    seed: int, protocol: Any, autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    transport = MemoryTransport(broker, protocol)
+    settings = Settings(**FIXED, protocol=protocol)
+    jitter = random.Random(seed).random
+    async with open_runtime(
+        [Recorder()], settings, transport=transport, jitter=jitter, advice="ask the doctor"
+    ) as runtime:
+        for _ in range(60):
+            await trio.sleep(2)
+            broker.drop_links()
+        with trio.fail_after(Settings().reconnect_delay_max):
+            await until(lambda: runtime.statistics().connected, within=60)
+    assert runtime.statistics().links_lost > 5
+    assert "another client" not in caplog.text
+    [advice] = [r for r in caplog.records if "the line may be bad" in r.getMessage()]
+    assert advice.levelname == "WARNING"
+    assert "ask the doctor" in advice.getMessage()
+
+
+async def test_a_bad_line_after_one_takeover_is_blamed_on_nobody(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    transport = Watched(broker)
+    transport.protocol = "5"
+    async with open_runtime(
+        [Recorder()], Settings(**FIXED, protocol="5"), transport=transport, jitter=lambda: 1.0
+    ) as runtime:
+        await runtime.wait_connected()
+        async with MemoryTransport(broker, "5").connect(ConnectOptions(client_id=CLIENT_ID)):
+            pass
+        for _ in range(10):
+            await until(lambda: runtime.statistics().connected, within=60)
+            await trio.sleep(2)
+            broker.drop_links()
+    assert "another client may" not in caplog.text
+    assert max(transport.waits) <= 2 + 30.0
+
+
+async def test_a_broker_that_closes_each_link_before_its_suback_is_told_so(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture, nursery: trio.Nursery
+) -> None:
+    broker = MemoryBroker()
+    broker.swallow("SUBACK", 100)
+
+    async def close() -> None:
+        while True:
+            await trio.sleep(0.1)
+            broker.drop_links()
+
+    async with watched(broker) as (transport, _):
+        nursery.start_soon(close)
+        await until(lambda: len(transport.asked) == 8, within=600)
+        nursery.cancel_scope.cancel()
+    assert "closed 6 links in a row right after it accepted them" in caplog.text
 
 
 # -- birth and will

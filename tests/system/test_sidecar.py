@@ -261,7 +261,8 @@ async def test_garbage_is_refused_and_the_next_command_is_served(
             (await client.get(device.url, headers={"x": "y" * 100_000})).raise_for_status()
         assert await device.raw(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
         request = (
-            b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+            b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json"
         )
         large = request + b"\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 1000
         assert b" 413 " in await device.raw(large)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pathlib
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from petalkit import PayloadError
+from petalkit._values import codec
 from petalkit._values.codec import (
     InvalidEnvelope,
     Limits,
@@ -258,3 +260,25 @@ def test_who_sent_what_is_no_command_is_told_as_far_as_it_can_be_read() -> None:
     with pytest.raises(InvalidEnvelope) as caught:
         decode_command(b'{"command": "a", "messageId": "m", "waitResponse": "true"}', "t", LIMITS)
     assert (caught.value.message_id, caught.value.wait_response) == ("m", False)
+
+
+@pytest.mark.parametrize("value", [None, [1.5, None, 2**63], {"a": [None] * 100, "b": "null"}])
+def test_a_null_in_a_result_costs_no_walk_through_it(
+    value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec.msgspec, "to_builtins", None)
+    encode_json(value)
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("beside", [None, 2**64 - 1, "\u7ff0"])
+def test_what_is_no_number_is_found_among_nulls(number: float, beside: Any) -> None:
+    with pytest.raises(PayloadError, match="it has no NaN"):
+        encode_json({"a": [None, beside, {"b": number}]})
+
+
+def test_a_text_that_looks_like_one_is_sent() -> None:
+    text = b"\xcb\xbf".decode()  # whose bytes come near
+    assert json.loads(encode_json([None, text, "\x7f\u00f0" * 200])) == [
+        None, text, "\x7f\u00f0" * 200,
+    ]  # fmt: skip

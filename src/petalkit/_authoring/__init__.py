@@ -9,6 +9,7 @@
     returning      what a handler declares that it returns, and whether it does
     arguments      the arguments of a command, made of its `data`
     binding        how a handler's parameters are bound, resolved once
+    spec           one command, ready to be called
     registry       the table of commands
     command        `@command`
     petal          `Petal`

@@ -10,7 +10,7 @@ import attrs
 from .._values.errors import ErrorCode, PayloadError
 from .._values.messages import Command
 from .._values.structuring import Node, Structure
-from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems
+from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems, short_path
 from .._values.types.models.extra_keys import Extra, ExtraKeys, extra_keys
 from .._values.types.models.objects import MISSING
 from .context import CommandContext
@@ -161,7 +161,7 @@ class Within:
 
 def invalid_data(problems: list[Problem]) -> PayloadError:
     """What a sender is told whose `data` does not fit, and what the log is told."""
-    problems = problems[:MAX_REPORTED_ERRORS]
+    problems = [one._replace(path=short_path(one.path)) for one in problems[:MAX_REPORTED_ERRORS]]
     errors = [{"path": f"data{path}", "message": message} for path, message, _ in problems]
     text = "; ".join(f"{error['path']} {error['message']}" for error in errors)
     log = "; ".join(f"data{path} {reason}" for path, _, reason in problems)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import cattrs
 import trio
 
+from .._values.errors import RegistrationError
 from .._values.messages import Identity
 from .._values.settings.settings import RestartPolicy
 from .collecting import collect
@@ -104,6 +105,10 @@ class Petal:
     def identity(self) -> Identity | None:
         """Organization and device ID now; None while they are not known, or outside a runtime."""
         return None if self.__petalkit_host__ is None else self.__petalkit_host__.identity
+
+    if not TYPE_CHECKING:  # checkers know that these are read-only, and say it before it runs
+        nursery = nursery.setter(lambda self, _: _refuse_to_set(self, "nursery"))
+        identity = identity.setter(lambda self, _: _refuse_to_set(self, "identity"))
 
     async def wait_identity(self) -> Identity:
         """Wait until the identity is known, and return it. No limit: it may come in a month.
@@ -253,6 +258,15 @@ class Petal:
                 "runtime; in a test use petalkit.testing.open_harness()"
             )
         return self.__petalkit_host__
+
+
+def _refuse_to_set(petal: Petal, attribute: str) -> NoReturn:
+    """An attribute of a petal's own, as its `__init__` sets it, has a name of ours."""
+    raise RegistrationError(
+        f"self.{attribute} is petalkit's own, so it cannot be set; give the attribute another name",
+        petal=str(attribute_of(petal, "name", type(petal).__qualname__)),
+        method=f"{type(petal).__qualname__}.__init__",
+    )
 
 
 def _set(petal: Petal, *, added: tuple[tuple[CommandOptions, Handler], ...]) -> None:

@@ -1,98 +1,22 @@
-"""The table of commands: every name, its handler, and how its parameters are bound.
+"""The table of commands: every name that is served, and its command.
 
-Everything that can be resolved once is resolved when the table is built: signatures, types,
-converter hooks. What cannot be bound is refused there, with petal, method and parameter in the
-text, so that a petal that starts is a petal whose every command can be called.
+What can be said of all names together is made ready once for each change of the table, because a
+sender chooses how often it is asked for names that nobody serves.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
-import attrs
-import cattrs
-
+from .._values.basics.near import NameIndex
 from .._values.errors import RegistrationError
-from .._values.structuring import Results, make_converter, results_of
-from .binding import Binder, Parameter, make_binding
-from .declared import (
-    MAX_NAME,
-    RESERVED_PREFIX,
-    CommandOptions,
-    Declared,
-    WhenBusy,
-    check_name,
-    check_options,
-    check_petal,
-    full_name,
-)
-from .inspection.foreign import attribute_of, doc_of
-from .inspection.handlers import Handler, check_kind
-from .returning import NOT_DECLARED, Returning
+from .declared import RESERVED_PREFIX, Declared, check_petal
+from .spec import CommandSpec as CommandSpec
+from .spec import make_spec as make_spec
+from .spec import results_for as results_for
 from .unknown_keys import UnknownKeysRule
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class CommandSpec:
-    """One command, ready to be called."""
-
-    name: str
-    petal: str
-    method: str
-    handler: Handler
-    bind: Binder
-    results: Results
-    converter: cattrs.Converter
-    parameters: tuple[Parameter, ...]
-    doc: str
-    timeout: float
-    concurrency: int | None
-    exclusive: str | None
-    urgent: bool
-    idempotent: bool
-    thread: bool
-    journal: bool = True
-    when_busy: WhenBusy = "refuse"
-    unknown_keys: UnknownKeysRule = "ignore"
-    known_keys: frozenset[str] | None = None
-    returning: Returning = NOT_DECLARED
-    check_result: bool = True
-    guessed: bool = False  # by a resolver: the petal may turn out not to serve it
-    job: str | None = None  # the parameter that takes the `Job`
-
-    @property
-    def result(self) -> Any:
-        """The annotation of its result; `EMPTY` when there is none that says anything."""
-        return self.returning.annotation
-
-    def result_fields(self, result: Any) -> Mapping[str, Any]:
-        """The fields of the response that a handler's result stands for.
-
-        Raises:
-            PayloadError: HANDLER_ERROR, it is not what is declared.
-        """
-        check = self.returning.check
-        if check is not None and type(result) not in self.returning.good:
-            check(result)
-        if result is None:
-            return _NO_FIELDS
-        if type(result) is dict:
-            return self.results.of_dict(result)
-        is_fields = isinstance(result, Mapping) or attrs.has(type(result))
-        made = self.results(result)
-        return made if is_fields and isinstance(made, Mapping) else {"result": made}
-
-    def plain_details(self, details: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The details of an error, made as results are.
-
-        Raises:
-            Exception: a hook's or a mapping's own, or ValueError: two keys are one in JSON.
-        """
-        made = self.results(details)
-        return made if isinstance(made, Mapping) else details
 
 
 class CommandResolver(Protocol):
@@ -128,9 +52,6 @@ class CommandSource(Declared, Protocol):
     __petalkit_resolver__: CommandResolver | None
 
 
-_NO_FIELDS: Mapping[str, Any] = {}
-
-
 class CommandTable:
     """The commands of all petals by name. A change takes effect with the next lookup.
 
@@ -141,6 +62,7 @@ class CommandTable:
     def __init__(self) -> None:
         self._specs: dict[str, CommandSpec] = {}
         self.resolvers: list[CommandResolver] = []
+        self._names: _Names | None = None  # made when it is asked for, after a change
 
     def add(self, spec: CommandSpec) -> None:
         """Add a command.
@@ -149,6 +71,12 @@ class CommandTable:
             RegistrationError: its name is taken.
         """
         other = self._specs.get(spec.name)
+        if other is not None and (other.petal, other.method) == (spec.petal, spec.method):
+            raise RegistrationError(
+                f"has two @command for the name {spec.name!r}; leave one",
+                petal=spec.petal,
+                method=spec.method,
+            )
         if other is not None:
             raise RegistrationError(
                 f"the command {spec.name!r} is already served by petal {other.petal!r}, "
@@ -157,10 +85,13 @@ class CommandTable:
                 method=spec.method,
             )
         self._specs[spec.name] = spec
+        self._names = None
 
     def remove(self, name: str) -> CommandSpec:
         """Remove a command. Raises KeyError when there is none of that name."""
-        return self._specs.pop(name)
+        spec = self._specs.pop(name)
+        self._names = None
+        return spec
 
     def lookup(self, name: str) -> CommandSpec | None:
         """The command of that name, None when no petal serves it."""
@@ -174,28 +105,91 @@ class CommandTable:
 
     def near(self, name: str) -> str | None:
         """A served name that a misspelt one may have meant."""
-        found = difflib.get_close_matches(name[:MAX_NAME], self.public_names(), n=1)
-        return found[0] if found else None
+        return self._known().index.near(name)
 
     def public_names(self) -> list[str]:
         """The names that petals serve, sorted, without petalkit's own."""
-        names = {name for name in self._specs if not name.startswith(RESERVED_PREFIX + "/")}
-        for resolver in self.resolvers:
-            names.update(resolver.names())
-        return sorted(names)
+        return list(self._known().all)
+
+    def some_names(self, name: str) -> tuple[Sequence[str], int]:
+        """As many public names as an answer has room for, and how many were left out.
+
+        Args:
+            name: what was asked for; of more than there is room for, those of its prefix.
+        """
+        names = self._known()
+        return names.some(name.rpartition("/")[0])
 
     def prefixes(self) -> set[str]:
         """What stands before the last slash of the names that petals serve."""
-        found = {name.rpartition("/")[0] for name in self.public_names()}
+        found = set(self._known().prefixes)
         for resolver in self.resolvers:
             found.update(resolver.prefixes())
         return found
+
+    def is_under_prefix(self, name: str) -> bool:
+        """Whether a name stands under one of `prefixes()`."""
+        place = name.rfind("/")
+        own = self._known().prefixes
+        while place > 0:
+            if name[:place] in own:
+                return True
+            place = name.rfind("/", 0, place)
+        return any(
+            name.startswith(prefix + "/")
+            for resolver in self.resolvers
+            for prefix in resolver.prefixes()
+        )
+
+    def _known(self) -> _Names:
+        # Resolvers do not tell when they learn another name.
+        others = [name for resolver in self.resolvers for name in resolver.names()]
+        names = self._names
+        if names is None or names.others != others:
+            names = self._names = _Names(self._specs, others)
+        return names
 
     def __iter__(self) -> Iterator[CommandSpec]:
         return iter(list(self._specs.values()))
 
     def __len__(self) -> int:
         return len(self._specs)
+
+
+MAX_LISTED = 4096  # bytes of names in an answer
+
+
+class _Names:
+    """The public names, and what is looked for among them."""
+
+    def __init__(self, names: Iterable[str], others: list[str]) -> None:
+        own = {name for name in names if not name.startswith(RESERVED_PREFIX + "/")}
+        self.others = others
+        self.all = sorted(own.union(others))
+        self.prefixes = frozenset(name.rpartition("/")[0] for name in self.all)
+        self.index = NameIndex(self.all)
+        self._some: dict[str, tuple[Sequence[str], int]] = {}
+
+    def some(self, prefix: str) -> tuple[Sequence[str], int]:
+        """See `CommandTable.some_names`."""
+        if prefix not in self.prefixes:
+            prefix = ""
+        found = self._some.get(prefix)
+        if found is None:
+            listed, left = self._fitting(prefix), len(self.all)
+            found = self._some[prefix] = (listed, left - len(listed))
+        return found
+
+    def _fitting(self, prefix: str) -> Sequence[str]:
+        first = bisect.bisect_left(self.all, prefix + "/") if prefix else 0
+        listed: list[str] = []
+        room = MAX_LISTED
+        for name in (*self.all[first:], *self.all[:first]):
+            room -= len(name) + 3  # quotes and a comma
+            if room < 0:
+                break
+            listed.append(name)
+        return sorted(listed)
 
 
 def build_table(
@@ -229,86 +223,3 @@ def build_table(
                 raise RegistrationError(text, petal=petal.name)
             table.resolvers.append(resolver)
     return table
-
-
-def make_spec(
-    petal: CommandSource,
-    options: CommandOptions,
-    handler: Handler,
-    *,
-    unknown_keys: UnknownKeysRule = "ignore",
-    is_job: bool = False,
-    is_stream: bool = False,
-) -> CommandSpec:
-    """Check a handler and resolve how it is called.
-
-    Args:
-        petal: whose command it is.
-        options: what `@command` was told.
-        handler: what is called.
-        unknown_keys: the rule when neither the command nor its petal has one.
-        is_job: whether it is the method of a job.
-        is_stream: whether it is that of a stream, which is called in ways of its own.
-
-    Raises:
-        RegistrationError: see there.
-    """
-    method = attribute_of(handler, "__qualname__") or type(handler).__qualname__
-
-    def refuse(reason: str, parameter: str | None = None) -> RegistrationError:
-        return RegistrationError(reason, petal=petal.name, method=method, parameter=parameter)
-
-    if not isinstance(options.name, str):
-        check_name(options.name, "command name", petal=petal.name, method=method)
-    name = full_name(petal, options.name)
-    check_name(name, "command name", petal=petal.name, method=method)
-    if name.startswith(RESERVED_PREFIX + "/") and not petal.__petalkit_builtin__:
-        raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
-    check_options(options, refuse)
-    if not is_stream:
-        check_kind(handler, options.thread, refuse)
-    converter = petal.converter or _default_converter()
-    rule = options.unknown_keys or petal.unknown_keys or unknown_keys
-    binding = make_binding(
-        handler,
-        converter,
-        refuse,
-        petal=petal.name,
-        unknown_keys=rule,
-        check_result=options.check_result,
-        is_job=is_job,
-    )
-    return CommandSpec(
-        name=name,
-        petal=petal.name,
-        method=method,
-        handler=handler,
-        bind=binding.bind,
-        results=results_for(petal),
-        converter=converter,
-        parameters=binding.parameters,
-        known_keys=binding.known,
-        unknown_keys=rule,
-        returning=binding.returning,
-        check_result=options.check_result,
-        doc=doc_of(handler),
-        timeout=options.timeout,
-        concurrency=options.concurrency,
-        exclusive=options.exclusive,
-        urgent=options.urgent,
-        idempotent=options.idempotent,
-        thread=options.thread,
-        journal=options.journal,
-        when_busy=options.when_busy,
-        job=binding.job,
-    )
-
-
-def results_for(petal: CommandSource) -> Results:
-    """What makes the values of a petal plain, with the hooks of its converter."""
-    return results_of(petal.converter or _default_converter())
-
-
-@functools.cache
-def _default_converter() -> cattrs.Converter:
-    return make_converter()

@@ -16,7 +16,14 @@ from typing import Any
 
 from .._values.messages import Command
 from .._values.settings.settings import UnknownKeysRule as UnknownKeysRule
-from .._values.types.invalid import MAX_KEY, MAX_REPORTED_ERRORS, Problem, one_line, unknown_field
+from .._values.types.invalid import (
+    MAX_KEY,
+    MAX_REPORTED_ERRORS,
+    Problem,
+    one_line,
+    short_path,
+    unknown_field,
+)
 from .._values.types.models.extra_keys import Extra
 from .._values.types.models.objects import near_key, unknown_keys
 
@@ -103,4 +110,8 @@ class UnknownKeys:
 
 def ignored_fields(ignored: Iterable[Problem]) -> dict[str, Any]:
     """What a response says of keys that were ignored, in the form of `errors`."""
-    return {IGNORED_FIELD: [{"path": f"data{path}", "message": text} for path, text, _ in ignored]}
+    return {
+        IGNORED_FIELD: [
+            {"path": f"data{short_path(path)}", "message": text} for path, text, _ in ignored
+        ]
+    }

@@ -1,16 +1,19 @@
 """Serving: the way of a command from a link to its answer, and the lives of those who serve it.
 
     waiting      waiting for the first of several things
+    fair_queue   a queue in which each caller has its turn
     failures     reading exceptions that others have written
-    identity     the organization-ID waiter: who this device is
+    long_steps   tells of what keeps the event loop to itself for long
+    line_limit   lines of the log that a sender can cause without end
+    identity/    who this device is, known now, late, or another from here on
+    pauses       how long reading was paused
     loggers      our own loggers, kept on
-    connack      what a new link's CONNACK takes away
     ledger/      what is known of each command, in memory and on disk
     sending/     responses and events, until the broker has acknowledged them
     dispatch/    the queue, what may start, the handler's call, the one final state
     jobs/        long work, which goes on after its first answer
     intake/      reading a link, judging, admission
-    supervisor   one link at a time, for months
+    links/       one link at a time, for months
     petals/      lives of petals: lifespans, restarts, the commands under `petalkit/`
     watchdog     names the command that blocks the event loop
     wiring       all of them put together, in one place

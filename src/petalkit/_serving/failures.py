@@ -7,16 +7,17 @@ traceback can raise when they are asked for, and what is raised then takes the p
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from types import TracebackType
 from typing import cast
 
 import trio
 
+from .._values.errors import TransportError
 from .._values.types.invalid import one_line
-
-# Whoever asked the process to end means all of it.
-ENDS_PROCESS = (KeyboardInterrupt,)
 
 REASON_MAX = 300  # characters: an error in a list of a thousand is told a thousand times
 
@@ -54,19 +55,40 @@ def showable(error: BaseException) -> BaseException:
     return instead.with_traceback(where)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which means the whole process.
+
+    That is raised by whoever handles the signal, in the middle of whatever runs just then; a
+    `KeyboardInterrupt` from elsewhere is an error of the code that raises it. Where Python handles
+    the signal itself, nobody can tell one from the other.
+    """
+    if not issubclass(type(error), KeyboardInterrupt):
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return True
+    where: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    return where is not None and where.tb_frame.f_code is getattr(handler, "__code__", None)
+
+
 def split_foreign(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """What of an error has to travel on, and what is the business of the code that raised it.
 
-    Trio's `Cancelled` travels while a cancellation is under way here, and so does
-    `KeyboardInterrupt`. All else is an error, of whatever class: `SystemExit`, `CancelledError` of
-    asyncio, and a `Cancelled` that somebody kept and raised again later.
+    Trio's `Cancelled` travels while a cancellation is under way here, and so does Ctrl-C. All else
+    is an error, of whatever class: `SystemExit`, a `KeyboardInterrupt` of its own, `CancelledError`
+    of asyncio, and a `Cancelled` that somebody kept and raised again later.
     """
     cancelled = trio.current_effective_deadline() == -float("inf")
-    travelling = (*ENDS_PROCESS, trio.Cancelled) if cancelled else ENDS_PROCESS
+
+    def travels(one: BaseException) -> bool:
+        return (cancelled and issubclass(type(one), trio.Cancelled)) or is_interrupt(one)
+
     if not issubclass(type(error), BaseExceptionGroup):
-        return (error, None) if issubclass(type(error), travelling) else (None, error)
+        return (error, None) if travels(error) else (None, error)
     try:
-        return cast(BaseExceptionGroup[BaseException], error).split(travelling)
+        return cast(BaseExceptionGroup[BaseException], error).split(travels)
     except Exception:  # a group with a `derive` of its own
         return None, error
 
@@ -104,7 +126,26 @@ def _texts(error: BaseException) -> str:
 def _asked(ask: Callable[[], str], otherwise: str) -> str:
     try:
         return ask()
-    except ENDS_PROCESS:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         return otherwise
+
+
+@contextlib.contextmanager
+def single_transport_error() -> Generator[None]:
+    """Take a transport's error out of the nursery's group; anything else is a bug and stays."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors, rest = group.split(TransportError)
+        if errors is None:
+            raise
+        if rest is not None:
+            if rest.split(trio.Cancelled)[1] is None:
+                raise rest from None  # left anyway, so the loss does not count
+            raise
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

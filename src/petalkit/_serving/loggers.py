@@ -19,6 +19,15 @@ from typing import Any
 _ADVICE = "configure logging with disable_existing_loggers=False"
 
 
+class _Dropped:
+    """Lines that no reader of the log took in time, of this process."""
+
+    total = 0
+
+
+dropped_lines = _Dropped()
+
+
 class _Kept(logging.Logger):
     """A logger that `logging.config` cannot turn off."""
 

@@ -15,9 +15,9 @@ from .._values.settings.reach import without_effect
 from .._values.settings.settings import Settings
 from ..transports import Transport, create_transport
 from .failures import single
+from .links.attempts import ADVICE
 from .loggers import keep_on
 from .runtime import Runtime
-from .supervisor import ADVICE
 from .wiring import Outside, new_ids
 
 logger = logging.getLogger("petalkit.runtime")

@@ -21,13 +21,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from .._authoring.petal import Petal
-from .._values.clocks import wall_clock_is_set
+from .._values.basics.clocks import wall_clock_is_set
 from .._values.errors import ErrorCode, PetalkitError
 from .._values.messages import Identity
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
+from .loggers import dropped_lines
 from .waiting import wait_any
 from .watchdog import watch_event_loop
 from .wiring import Outside, put_together
@@ -58,12 +59,13 @@ class Runtime:
         self._responses = parts.responses
         self._dispatcher = parts.dispatcher
         self._tasks = parts.tasks
-        self._jobs = parts.jobs
+        self.jobs = parts.jobs  # for tests
         self._job_recovery = parts.job_recovery
         self._recovery = parts.recovery
         self._backlog = parts.backlog
         self._intake = parts.intake
         self._supervisor = parts.supervisor
+        self._links = parts.supervisor.service
         self._lives = parts.lives
         self._stop_requested = trio.Event()
         self._hurry = trio.Event()
@@ -81,7 +83,7 @@ class Runtime:
     @property
     def serving(self) -> Identity | None:
         """Whose topics are subscribed on a live link; None while there is none."""
-        return self._supervisor.serving
+        return self._links.serving
 
     async def wait_identity(self) -> Identity:
         """Wait until the organization ID is known. No limit of its own."""
@@ -99,8 +101,8 @@ class Runtime:
         Raises:
             trio.ClosedResourceError: the runtime stopped before there was a link.
         """
-        await wait_any(self._supervisor.up.wait, self._stopped.wait)
-        if not self._supervisor.up.is_set():
+        await wait_any(self._links.up.wait, self._stopped.wait)
+        if not self._links.up.is_set():
             raise trio.ClosedResourceError("the runtime has stopped")
 
     @property
@@ -118,10 +120,6 @@ class Runtime:
         """Counts the threads of `thread=True` commands; for tests. It never makes one wait."""
         return self._dispatcher.thread_limiter
 
-    def lease_left(self, job_id: str) -> float | None:
-        """Seconds until the lease of a job runs out; None where it has none, or does not run."""
-        return self._jobs.lease_left(job_id)
-
     def stop(self) -> None:
         """Begin to stop gracefully, and return at once; the owning block ends by itself.
 
@@ -137,7 +135,9 @@ class Runtime:
         """Totals since the start, and how it stands now."""
         return Statistics(
             **self._counters.totals(),
+            paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
+            log_dropped=dropped_lines.total,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
             waiting=self._dispatcher.backlog.waiting,
@@ -145,7 +145,7 @@ class Runtime:
             held=self._intake.held,
             waiting_on_disk=self._backlog.count,
             journal_failing=self._ledger.failing,
-            running=self._dispatcher.running,
+            running=len(self._dispatcher.slots),
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
@@ -205,6 +205,7 @@ class Runtime:
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._identity.run, name="organization-ID waiter")
+                services.start_soon(self._responses.lines.run, name="lines of the log")
                 if self.settings.watchdog > 0:
                     services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
                 await services.start(self._dispatcher.run)
@@ -226,7 +227,7 @@ class Runtime:
                     self._served = True
                 services.cancel_scope.cancel()
         finally:
-            self._dispatcher.answer_stuck()
+            self._dispatcher.slots.answer_stuck()
 
     async def _supervise(self, left: int) -> None:
         """Whatever ends the supervisor, the stop sequence still runs.
@@ -253,7 +254,7 @@ class Runtime:
         settings = self.settings
         dispatcher = self._dispatcher
         logger.info(
-            "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
+            "stopping: %d running, %d waiting", len(dispatcher.slots), dispatcher.backlog.waiting
         )
         if self._supervisor.is_leaving_session:
             self._intake.session_ends()  # it is being left: no later start takes it up
@@ -265,20 +266,20 @@ class Runtime:
         await self._within(settings.grace, self._wait_quiet, hurried=True)
         self._intake.close_to_urgent()
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
-        await self._within(settings.cleanup_timeout, dispatcher.wait_quiet)
-        for name in dispatcher.answer_stuck():
+        await self._within(settings.cleanup_timeout, dispatcher.slots.wait_quiet)
+        for name in dispatcher.slots.answer_stuck():
             logger.error("%s does not end although it is cancelled", name)
         for life in self._lives:
             life.stop()
         await self._within(2 * settings.cleanup_timeout, self._wait_lives)
         await self._within(settings.journal_timeout, self._ledger.wait_written)
-        if self._supervisor.link_of is not None:
+        if self._links.link_of is not None:
             await self._within(settings.flush_timeout, self._wait_flushed)
         self._supervisor.leave()
 
     async def _wait_quiet(self) -> None:
         """Wait until nothing runs, answered or not."""
-        await self._dispatcher.wait_quiet()
+        await self._dispatcher.slots.wait_quiet()
         for life in self._lives:
             await life.petal.__petalkit_wait_work_done__()
 
@@ -288,7 +289,7 @@ class Runtime:
 
     async def _wait_flushed(self) -> None:
         """Wait until the outbox is empty, or there is no link to empty it."""
-        await wait_any(self._outbox.wait_empty, self._supervisor.down.wait)
+        await wait_any(self._outbox.wait_empty, self._links.down.wait)
 
     async def _within(
         self, seconds: float, wait: Callable[[], Awaitable[object]], *, hurried: bool = False

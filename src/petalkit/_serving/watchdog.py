@@ -22,7 +22,7 @@ import trio
 from .._authoring.context import log_scope
 from .dispatch.calling import call_handler
 from .dispatch.execution import Execution
-from .petals.lifespans import living
+from .petals.background import living
 
 logger = logging.getLogger("petalkit.watchdog")
 

@@ -27,9 +27,9 @@ from .dispatch.catalog import Catalog
 from .dispatch.dispatcher import Dispatcher
 from .dispatch.execution import Execution
 from .dispatch.finalization import Finalization
-from .identity import IdentityWaiter
-from .intake.backlog import Backlog
-from .intake.disk_backlog import DiskBacklog
+from .identity.waiter import IdentityWaiter
+from .intake.backlog.contract import Backlog
+from .intake.backlog.disk import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
@@ -51,11 +51,14 @@ from .ledger.memory import MemoryLedger
 from .ledger.owed_messages import RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
 from .ledger.replay_window import ReplayWindow
+from .line_limit import LineLimit
+from .links.service import Served
+from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
+from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
-from .supervisor import Served, Supervisor
 
 
 @attrs.frozen(kw_only=True)
@@ -138,10 +141,13 @@ def put_together(
     ledger = _make_ledger(settings, journal)
     acknowledgements = Acknowledgements(settings, ledger.acknowledge)
 
-    outbox = Outbox(settings, counters, ledger.owed, jitter=outside.jitter)
+    lines = LineLimit(settings.refusals_logged)
+    outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
     dialect = make_dialect(settings.dialect, identity.device_id)
-    responses = Responses(settings, outbox, timestamps, counters, dialect)
-    refusals = Refusals(catalog, responses, RecentRefusals())
+    responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
+    refusals = Refusals(
+        catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
+    )
 
     finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)
     names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
@@ -152,7 +158,7 @@ def put_together(
     long_work = settings, dispatcher, responses, readers, tasks
     jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
     streams = Streams(stream_specs(petals), *long_work)
-    dispatcher.beside.append(JobsBeside(jobs))
+    dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     for petal in petals:

@@ -1,31 +1,21 @@
 """What a sender wishes beside its command: until when, and where else the answer is to go.
 
 Most commands come with none, for which `None` stands, so that the common path pays for one check.
-
-The trap is the Response Topic (MQTT 5.0, section 4.10). Whoever may send a command names it, and
-the device publishes there with rights of its own: a confused deputy. So it is answered only where
-the settings allow it, and never where the answer would come back as a command.
+Where an answer may go is decided in `response_topics`.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Container, Hashable
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import attrs
 
-from .clocks import wall_clock_is_set
+from .basics.clocks import wall_clock_is_set
 from .errors import ErrorCode
 from .messages import MAX_EXPIRY, Command, Message, Properties
-from .settings.settings import Settings
-from .statistics import Counters
-from .topics import TopicError, TopicFilter, check_topic
 
-logger = logging.getLogger("petalkit.intake")
-
-CONTENT_TYPE = "application/json"
 REPLIES_MAX = 16  # Response Topics of one command's copies that are answered with it
 
 
@@ -116,77 +106,3 @@ def wants_usual(command: Command, wishes: Wishes | None) -> bool:
     if wishes is None or wishes.reply is None:
         return command.wait_response
     return command.wait_response and not wishes.reply.is_usual
-
-
-class ResponseTopics:
-    """Decides which Response Topics are answered.
-
-    Args:
-        settings: which are allowed, and how long an answer is worth sending.
-        counters: for those that are not answered.
-    """
-
-    def __init__(self, settings: Settings, counters: Counters) -> None:
-        self._allowed = tuple(map(TopicFilter, settings.reply_topics))
-        self._command_topics = _everybodys_command_topics(settings)
-        self._longest = settings.properties_max
-        self._expiry = whole_seconds(settings.response_expiry)
-        self._counters = counters
-
-    def reply(
-        self, properties: Properties, *, usual: str, commands: Container[str]
-    ) -> tuple[Reply | None, str | None]:
-        """Where these properties ask for an answer, or why none is given there.
-
-        Args:
-            properties: of the command.
-            usual: the topic of all responses.
-            commands: the topics on which this device takes commands.
-        """
-        topic = properties.response_topic
-        if topic is None:
-            return None, None
-        reason = self._objection(topic, properties, commands)
-        if reason is not None:
-            self._counters.response_topics_refused += 1
-            return None, reason
-        answer = Properties(
-            correlation_data=properties.correlation_data,
-            message_expiry=self._expiry,
-            content_type=CONTENT_TYPE,
-        )
-        return Reply(topic, answer, topic == usual), None
-
-    def allows(self, topic: str) -> bool:
-        """Whether a topic that was allowed, perhaps by other settings, is so by these."""
-        return not any(one.matches(topic) for one in self._command_topics) and any(
-            allowed.matches(topic) for allowed in self._allowed
-        )
-
-    def _objection(
-        self, topic: str, properties: Properties, commands: Container[str]
-    ) -> str | None:
-        if properties.size > self._longest:
-            return f"properties of {properties.size} bytes are more than {self._longest}"
-        try:
-            check_topic(topic)
-        except TopicError as error:
-            return str(error)
-        if topic.startswith("$"):
-            return f"{topic!r} belongs to the broker"
-        if topic in commands:
-            return f"{topic!r} is where this device takes commands"
-        if any(one.matches(topic) for one in self._command_topics):
-            # An answer holds what a handler returned, which may look like a command to another.
-            return f"{topic!r} is where another device takes commands"
-        if not any(allowed.matches(topic) for allowed in self._allowed):
-            return f"{topic!r} is not among reply_topics"
-        return None
-
-
-def _everybodys_command_topics(settings: Settings) -> list[TopicFilter]:
-    """Where every device of this scheme takes commands."""
-    base = settings.base_topic.format(organization_id="+", device_id="+")
-    # A filter cannot say a part of a level, so an ID that is one stands for all of it.
-    levels = "/".join("+" if "+" in level else level for level in base.split("/"))
-    return [TopicFilter(f"{levels}/{name}") for name in settings.command_topics]

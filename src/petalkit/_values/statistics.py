@@ -39,8 +39,10 @@ class Counters:
     response_topics_refused: int = 0
     acks_unsent: int = 0
     unencodable: int = 0
+    long_steps: int = 0
     links: int = 0
     links_lost: int = 0
+    links_stalled: int = 0
     sessions_lost: int = 0
     connects_failed: int = 0
     published: int = 0
@@ -48,6 +50,7 @@ class Counters:
     publish_deferred: int = 0
     publish_set_aside: int = 0
     publish_expired: int = 0
+    pubacks_lost: int = 0
     events_replaced: int = 0
     publish_unsent: int = 0
     journal_batches: int = 0
@@ -56,6 +59,7 @@ class Counters:
     restored: int = 0
     interrupted: int = 0
     petals_restarted: int = 0
+    slots_lost: int = 0
 
     def totals(self) -> dict[str, Any]:
         """All of them as they are now, by name; `Statistics` has a field of each name."""
@@ -106,20 +110,29 @@ class Statistics:
     """Deliveries that were held, or came while stopping, and are left to the broker, which has them
     unacknowledged and delivers them again."""
     unanswered: int
-    """Refusals that could not be answered: no readable messageId, rate of debug, outbox full."""
+    """Refusals that could not be answered: no readable messageId, rate of debug, no place
+    (`refusal_capacity`), or no link any more at a stop; and answers to urgent commands that had to
+    make room for newer ones."""
     expiry_unjudged: int
     """Commands whose `expiresAt` or age nobody could judge when they came, because the device's
     clock was not set: see `clock_unset`."""
     response_topics_refused: int
-    """Response Topics (MQTT 5) on which nothing is published: see `reply_topics`."""
+    """Response Topics (MQTT 5) on which nothing is published: a device's, the broker's, or not
+    among `reply_topics`."""
     acks_unsent: int
     """Receipts (`waitAck`) for which there was no place in the outbox, or which were too large."""
     unencodable: int
     """Results of handlers that could not be sent: envelope overwritten, or no JSON for them."""
+    long_steps: int
+    """Times that decoding a payload, making arguments of it, or encoding a result kept the event
+    loop for more than 20 ms. Of what has 2 KiB or more."""
     links: int
     """Links that were subscribed and ready."""
     links_lost: int
     """Links that were lost, not left."""
+    links_stalled: int
+    """Of the links that were lost, those on which nothing was delivered any more: see
+    `probe_interval`."""
     sessions_lost: int
     """Sessions that the broker should have kept, and had not at the next link: what was sent
     meanwhile is lost."""
@@ -136,6 +149,9 @@ class Statistics:
     three with nothing else in flight."""
     publish_expired: int
     """Responses and events that were too old to send."""
+    pubacks_lost: int
+    """Links that were ended because a PUBACK had not come, though the broker answered what was sent
+    later: see `puback_margin`. The message is sent again."""
     events_replaced: int
     """Unsent events that a newer one of the same `latest` key has replaced."""
     publish_unsent: int
@@ -152,6 +168,14 @@ class Statistics:
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
     petals_restarted: int
     """Times that a petal which had failed was started again, well or not."""
+    paused_seconds: float
+    """Seconds in which nothing was read on a link that was up, because there was no room. What came
+    meanwhile the broker keeps, or drops: a QoS 0 command soon, one of QoS 1 above its bound."""
+    slots_lost: int
+    """Commands whose handler, or its thread, had not ended 10 s after its time was over or it was
+    cancelled: it keeps a slot of its petal. Each is named in the log, at WARNING."""
+    log_dropped: int
+    """Lines of this process's log, and of what petals print, that nobody read in time."""
     connected: bool
     """Whether a link is up and subscribed."""
     clock_set: bool

@@ -34,8 +34,9 @@ from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
 from .._serving.process.leaving import limit_exit
+from .._serving.process.standard_streams import release_standard_streams
+from .._values.basics.version import __version__
 from .._values.errors import ConfigError, PetalkitError, RegistrationError
-from .._values.version import __version__
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
 from ._options import GENERAL, HOST_PROXY, with_host_proxy
 
@@ -46,6 +47,7 @@ _HELP = """Structured concurrency for petals: command handlers over MQTT, on Tri
 Settings come from the command line, then PETALKIT_* variables, then --config, then defaults.
 """
 
+_SERVING = ("run", "demo")
 _WITH_HOST_PETALS = ("run", "list", "doctor")
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
@@ -133,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run_command(arguments)
     code = EXIT_ERROR
     try:
+        if sys.argv[1:2] and sys.argv[1] in _SERVING:
+            _hold_standard_descriptors()
+            release_standard_streams()
         code = _run_command(sys.argv[1:])
     finally:
         limit_exit(code)

@@ -93,7 +93,7 @@ def doctor(  # noqa: D417 - what is left out has its words elsewhere
     report.show(certificates)
     organization_id, check = check_organization(loaded.settings)
     report.show(check)
-    device_id, check = check_device(loaded.settings)
+    device_id, check = check_device(loaded.settings, organization_id)
     report.show(check)
     report.show(check_journal(loaded))
     served, checks = check_petals(targets, loaded, host or HostOptions())

@@ -38,7 +38,13 @@ _SECURITY = (
     *("ca_file", "cert_file", "key_file", "key_password_file", "tls_server_name"),
     *("alpn", "allow_insecure"),
 )
-_WAY = ("proxy", "websocket_headers_file", "server_references")
+_WAY = (
+    "proxy",
+    "no_proxy",
+    "proxy_credentials_file",
+    "websocket_headers_file",
+    "server_references",
+)
 # What matters to a program that calls; the rest is the device's.
 _CALLER = (
     *_SHOWN_FIRST,

@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from .._serving.sending.deferred import wait_after
+from .._serving.sending.state.deferred import wait_after
 from .._values.errors import RejectedByBroker, TransportError
 from .._values.messages import Identity, Properties, Response, UserProperties
 from .._values.settings.settings import Settings

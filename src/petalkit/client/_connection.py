@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 
 import trio
 
-from .._serving.identity import resolve_identity_now
+from .._serving.identity.device import resolve_identity_now
 from .._serving.waiting import beside
 from .._values.errors import ConfigError
 from .._values.messages import Identity

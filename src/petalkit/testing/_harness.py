@@ -200,7 +200,7 @@ class Harness(Outputs):
         Raises:
             ValueError: it has no lease, or has ended.
         """
-        left = self.runtime.lease_left(job.id)
+        left = self.runtime.jobs.lease_left(job.id)
         if left is None:
             raise ValueError(f"the job {job.id} runs under no lease")
         await self.advance(left)

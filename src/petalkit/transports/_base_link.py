@@ -13,12 +13,14 @@ from __future__ import annotations
 import abc
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from .._values.errors import ConnectionLost, TransportError
+from .._values.messages import Message
 from .._values.settings.server_references import Referral
 from ._connecting.sockets import is_peers_doing
 from ._contract import ConnectOptions, Link, OnDone, wait_within
@@ -53,8 +55,7 @@ class BaseLink(Link):
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options
         self._watch = KeepAlive(options.keep_alive, trio.current_time())
-        self._up = False
-        self._leaving = False
+        self._up = self._leaving = False
         self._lost: ConnectionLost | None = None
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
@@ -192,8 +193,7 @@ class BaseLink(Link):
 
         Before CONNACK that may mean something; what TLS complains of means what it says.
         """
-        ended = error is None or isinstance(error, ConnectionError)
-        hint = ended and speaks_mqtt_5 and not self._up
+        hint = speaks_mqtt_5 and not self._up and isinstance(error, ConnectionError | None)
         closed = error is None or is_peers_doing(error)
         self._lose(reason + MAYBE_3_1_1_CLOSES if hint else reason, closed=closed)
 
@@ -233,11 +233,15 @@ class BaseLink(Link):
         """See `Link.wait_publishable`."""
         self._check_up()
         await trio.lowlevel.checkpoint()
-        while True:
-            self._check_up()
-            if self._publishable():
-                return
+        self._check_up()
+        while not self._publishable():
             await self._publishers.park()
+            self._check_up()
+
+    async def publish(self, message: Message, *, limit: float = math.inf) -> None:
+        """See `Link.publish`. Reading goes on meanwhile, as the PUBACK comes that way."""
+        with self._inbox.answer_awaited():
+            await super().publish(message, limit=limit)
 
     # -- the clock
 
@@ -246,22 +250,26 @@ class BaseLink(Link):
         """See `Link.last_heard`."""
         return self._watch.heard_at
 
+    def echo(self, *, ask: bool = False) -> tuple[float, float]:
+        """See `Link.echo`."""
+        if ask and not self._watch.awaits_echo:
+            self._send_ping()
+        return self._watch.echo_of, self._watch.echo_at
+
     def patience(self, limit: float, since: float | None = None) -> LinePatience:
         """See `Link.patience`."""
         now = self._look()
-        return LinePatience(
-            limit, now if since is None else since, self._watch, self._look, self._send_ping
-        )
+        since = now if since is None else since
+        return LinePatience(limit, since, self._watch, self._look, self._send_ping)
 
     async def _wait_connack(self, decided: trio.Event, deadline: float) -> None:
         """Wait until it is decided, or nothing has moved for `connect_timeout`, or to `deadline`.
 
         A CONNACK stands behind nothing, but a CONNECT may take its time to leave.
         """
-        now = self._look()
-        patience = LinePatience(
-            self._options.connect_timeout, now, self._watch, self._look, _nothing, deadline - now
-        )
+        now, limit = self._look(), self._options.connect_timeout
+        look, probe = self._look, lambda: None  # before CONNACK there is no PINGREQ
+        patience = LinePatience(limit, now, self._watch, look, probe, deadline - now)
         with trio.move_on_at(deadline):
             await wait_within(decided, patience)
 
@@ -272,11 +280,10 @@ class BaseLink(Link):
         return now
 
     def _send_ping(self) -> None:
-        if self._leaving or self._lost is not None:
-            return
-        flow, unsent = self._outflow(), self._unsent()
-        self._ping()
-        self._watch.pinged(trio.current_time(), flow, unsent=unsent)
+        if not self._leaving and self._lost is None:
+            flow, unsent = self._outflow(), self._unsent()
+            self._ping()
+            self._watch.pinged(trio.current_time(), flow, unsent=unsent)
 
     async def _keep_alive(self) -> None:
         """Send PINGREQ when it is due, also while reading is paused; notice a dead peer (S9)."""
@@ -286,14 +293,8 @@ class BaseLink(Link):
             # Where something has held up all tasks, an answer may wait to be read: that goes first.
             await trio.lowlevel.checkpoint()
             now = self._look() if watch.wants_look else trio.current_time()
-            match watch.due(now):
-                case "dead":
-                    self._lose(f"no sign of life from the broker within {watch.interval:g} s")
-                case "ping":
-                    self._send_ping()
-                case _:
-                    pass
-
-
-def _nothing() -> None:
-    """Before CONNACK there is no PINGREQ."""
+            due = watch.due(now)
+            if due == "dead":
+                self._lose(f"no sign of life from the broker within {watch.interval:g} s")
+            elif due == "ping":
+                self._send_ping()

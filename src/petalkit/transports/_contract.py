@@ -204,6 +204,14 @@ class Link(abc.ABC):
         """
         return -math.inf
 
+    def echo(self, *, ask: bool = False) -> tuple[float, float]:
+        """When a PINGREQ was sent, the last whose own PINGRESP has come, and when that came.
+
+        On Trio's clock; minus infinity where there is none, as by default. With `ask`, one more is
+        sent behind all that was published before, unless one waits for its answer.
+        """
+        return -math.inf, -math.inf
+
     def patience(self, limit: float, since: float | None = None) -> Patience:
         """How long an answer of the broker on this link is waited for; by default a time.
 

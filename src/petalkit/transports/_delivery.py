@@ -7,6 +7,10 @@ Two rules hold everywhere:
 * PUBACKs leave in the order in which the PUBLISH packets came (MQTT 5.0, section 4.6), whatever
   the order of the `ack()` calls.
 
+The trap: one that is not acknowledged holds up thousands behind it. So what waits for its turn is
+a packet identifier (`Turn`), and nobody here keeps a delivery, with its bytes, that was
+acknowledged.
+
 `Delivery` takes more than six arguments: it is the value itself, made once for every message.
 """
 
@@ -37,6 +41,21 @@ class Fault(msgspec.Struct, frozen=True):
     answer: int = 0x80
 
 
+class Turn(msgspec.Struct, eq=False):
+    """The place of one acknowledgement among all.
+
+    Attributes:
+        number: the packet identifier, and above it what the link has to say.
+        acked: whether its delivery was acknowledged.
+    """
+
+    number: int
+    acked: bool = False
+
+
+_NO_TURN = Turn(0, True)  # of what has no acknowledgement
+
+
 class Delivery:
     """One message as the link handed it over, with its acknowledgement still owed.
 
@@ -45,15 +64,16 @@ class Delivery:
         payload: its bytes.
         qos: as it was delivered, 0 or 1.
         retain: True for a message that the broker had kept from before the subscription.
-        dup: it may have been delivered before: the broker says so, or whoever reads it knows that
-            this broker does not.
+        dup: the broker says that it may have been delivered before. Not every broker does, and one
+            says so of a first delivery.
+        replayed: an earlier process may have had it; set by whoever reads it, where nobody says so.
         properties: of MQTT 5; None when the message had none.
         fault: why there is nothing in it to be read: `payload` is empty then, and `topic` too where
             it cannot be read. To be acknowledged like any other. None for all good messages.
     """
 
     __slots__ = (
-        "_acked", "_packet_id", "_window", "dup", "fault", "payload", "properties", "qos", "retain",
+        "_turn", "_window", "dup", "fault", "payload", "properties", "qos", "replayed", "retain",
         "topic",
     )  # fmt: skip
 
@@ -75,18 +95,19 @@ class Delivery:
         self.qos = qos
         self.retain = retain
         self.dup = dup
+        self.replayed = False
         self.properties = properties
         self.fault = fault
         self._window = window
-        self._packet_id = packet_id
-        self._acked = False
+        self._turn = _NO_TURN
         if window is not None:
-            window._pending.append(self)
+            self._turn = Turn(packet_id)
+            window._pending.append(self._turn)
 
     @property
     def packet_id(self) -> int:
         """The broker's number for it on its link; 0 for QoS 0."""
-        return self._packet_id & 0xFFFF  # above it the link keeps what it has to say
+        return self._turn.number & 0xFFFF
 
     @property
     def window(self) -> AckWindow | None:
@@ -96,22 +117,39 @@ class Delivery:
     def ack(self) -> None:
         """Acknowledge to the broker, in this delivery's turn.
 
-        Does nothing for QoS 0, when called again, and when the link is gone.
+        Does nothing for QoS 0, when called again, and when the link is gone. From then on the link
+        keeps none of its bytes.
         """
-        if not self._acked:
-            self._acked = True
+        turn = self._turn
+        if not turn.acked:
+            turn.acked = True
             window = self._window
             # Only the first of them can make any ready, and those behind it come along.
-            if window is not None and not window.ready and window._is_first(self):
+            if window is not None and not window.ready and window._is_first(turn):
                 window.ready = True
                 window._on_ready()
+
+    @property
+    def is_acked(self) -> bool:
+        """Whether nothing is owed for it any more by whoever has it; so always with QoS 0."""
+        return self._turn.acked
 
     def hold_back(self) -> bool:
         """Take an acknowledgement back; False when it has left, or may have."""
         held = self._window is not None and self in self._window
         if held:
-            self._acked = False
+            self._turn.acked = False
         return held
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether its link is gone, and its acknowledgement never left: a kept session has it."""
+        window = self._window
+        return window is not None and window.is_closed and self.packet_id in window.unsent
+
+    def let_go(self) -> None:
+        """Let go of its bytes: only its acknowledgement is wanted any more."""
+        self.payload, self.properties = b"", None
 
     def when_left(self, then: Callable[[], object]) -> None:
         """Call `then` when its acknowledgement has left, or the link is gone; see `AckWindow`.
@@ -121,7 +159,7 @@ class Delivery:
         if self._window is None:
             then()
         else:
-            self._window.when_left(self, then)
+            self._window.when_left(self._turn, then)
 
     def __repr__(self) -> str:
         return f"<Delivery on {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
@@ -162,23 +200,28 @@ class AckWindow:
 
     def __init__(self, on_ready: Callable[[], object]) -> None:
         self._on_ready = on_ready
-        self._pending: deque[Delivery] = deque()
+        self._pending: deque[Turn] = deque()
         self._taken = False  # and not sent
         # Who waits for an acknowledgement to leave: of what is pending, and of what was taken.
-        self._awaited: dict[Delivery, Callable[[], object]] = {}
+        self._awaited: dict[Turn, Callable[[], object]] = {}
         self._leaving: list[Callable[[], object]] = []
         self.ready = False
         self.unsent: frozenset[int] = frozenset()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its link is gone."""
+        return self._on_ready is _nobody
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def __contains__(self, delivery: object) -> bool:
         """Whether a delivery's acknowledgement has not been taken to be sent."""
-        return delivery in self._pending
+        return isinstance(delivery, Delivery) and delivery._turn in self._pending
 
-    def _is_first(self, delivery: Delivery) -> bool:
-        return bool(self._pending) and self._pending[0] is delivery
+    def _is_first(self, turn: Turn) -> bool:
+        return bool(self._pending) and self._pending[0] is turn
 
     def drain(self) -> list[int]:
         """`take_ready` at the end, when nothing that it gives is sent."""
@@ -193,14 +236,14 @@ class AckWindow:
         if self._awaited:  # which is rare
             self._note_leaving()
         taken: list[int] = []
-        while pending and pending[0]._acked:
-            taken.append(pending.popleft()._packet_id)
+        while pending and pending[0].acked:
+            taken.append(pending.popleft().number)
         self._taken = True
         return taken
 
     def _note_leaving(self) -> None:
-        for delivery in itertools.takewhile(lambda one: one._acked, self._pending):
-            if (then := self._awaited.pop(delivery, None)) is not None:
+        for turn in itertools.takewhile(lambda one: one.acked, self._pending):
+            if (then := self._awaited.pop(turn, None)) is not None:
                 self._leaving.append(then)
 
     def sent(self) -> None:
@@ -217,17 +260,17 @@ class AckWindow:
         for then in leaving:
             then()
 
-    def when_left(self, delivery: Delivery, then: Callable[[], object]) -> None:
+    def when_left(self, turn: Turn, then: Callable[[], object]) -> None:
         """Call `then`, which must not raise, when the acknowledgement of a delivery is `sent`.
 
         Or when this is closed: then it never will be. At once where either is so already.
 
         Args:
-            delivery: of this window; only one waits for each.
+            turn: of a delivery of this window; only one waits for each.
             then: called once.
         """
-        if delivery in self._pending:
-            self._awaited[delivery] = then
+        if turn in self._pending:
+            self._awaited[turn] = then
         elif self._taken:
             self._leaving.append(then)
         else:
@@ -235,7 +278,7 @@ class AckWindow:
 
     def close(self) -> None:
         """The link is gone: what was owed on it is owed no more."""
-        self.unsent |= frozenset(each.packet_id for each in self._pending)
+        self.unsent |= frozenset(each.number & 0xFFFF for each in self._pending)
         self.ready = self._taken = False
         self._pending.clear()
         self._on_ready = _nobody  # or it holds the link, which may be kept no longer

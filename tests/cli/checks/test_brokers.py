@@ -62,6 +62,7 @@ def broker(
     accept: bytes | None = None,
     refused: str = "",
     at_most_once: str = "",
+    version: str = "",
     closes_at: int = 0,
     silent_at: int = 0,
 ) -> Script:
@@ -83,6 +84,9 @@ def broker(
                 if at_most_once and topic.endswith(at_most_once):
                     code = b"\x00"
                 await peer.send(fake_broker.answer(fake_broker.SUBACK, packet, b"\0" * v5 + code))
+                if version and topic == "$SYS/broker/version":
+                    said = fake_broker.publish(0, version.encode(), topic.encode(), v5=v5)
+                    await peer.send(said)
             elif kind == fake_broker.PUBLISH:
                 await peer.send(fake_broker.answer(fake_broker.PUBACK, packet))
             elif kind == fake_broker.DISCONNECT:
@@ -295,6 +299,28 @@ async def test_what_handled_holds_up_is_said(wire: dict[str, Any], last: str) ->
     assert "acknowledge to accepted" in check.todo[0]
     checks = await run(broker(v5=bool(wire)), **wire)
     assert checks["queue"].verdict == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("version", "packet_maximum", "verdict"),
+    [
+        ("mosquitto version 2.0.11", 200_000, "warning"),
+        ("mosquitto version 2.0.12", 200_000, "warning"),
+        ("mosquitto version 2.0.13", 200_000, "ok"),
+        ("mosquitto version 2.1.2", 200_000, "ok"),
+        ("mosquitto version of my own", 200_000, "ok"),
+        ("mosquitto version 2.0.11", 0, "ok"),
+    ],
+)
+@pytest.mark.parametrize("wire", [{"protocol": "5"}, {"transport": "native"}])
+async def test_a_mosquitto_that_may_stop_to_deliver_is_warned_of(
+    version: str, packet_maximum: int, verdict: str, wire: dict[str, Any]
+) -> None:
+    said = broker(v5=True, version=version)
+    check = (await run(said, packet_maximum=packet_maximum, **wire))["queue"]
+    assert check.verdict == verdict
+    assert ("mosquitto before 2.0.13 can" in check.found) == (verdict == "warning")
+    assert any("probe_interval" in todo for todo in check.todo) == (verdict == "warning")
 
 
 # -- cut short

@@ -25,6 +25,7 @@ from petalkit.cli._checks.broker.tls import check_clock, client_certificate_todo
 from petalkit.cli._checks.case import Case
 from petalkit.cli._checks.certificate import DAY, Validity, validities, validity
 from petalkit.cli._checks.machine.files import mode_problems, why_not_readable
+from petalkit.cli._checks.machine.identity import check_device
 from petalkit.cli._checks.petals import Served
 from petalkit.cli._checks.reasons import connect_todo
 from petalkit.cli._checks.values import (
@@ -370,3 +371,29 @@ def test_our_own_client_leaves_nothing_and_the_devices_session_is_not_thrown_awa
     assert kept.options().session_expiry == 86_400
     named = Case(settings=Settings(client_id="drone-7"), identity=None, as_device=True)
     assert named.options().client_id == "drone-7"
+
+
+# -- the client ID
+
+
+@pytest.mark.parametrize(
+    ("organization", "settings", "verdict", "text"),
+    [
+        ("acme", {}, "ok", "'y', from the setting device_id"),
+        ("acme-x", {}, "ok", "'petalkit--6-acme-x-y', which earlier versions called"),
+        ("acme", {"client_id": "thing"}, "ok", "while it is off, what waits in the session"),
+        ("o" * 120, {}, "warning", "its client ID has 131 bytes"),
+    ],
+)
+def test_the_device_check_tells_of_the_client_id(
+    organization: str, settings: dict[str, Any], verdict: str, text: str
+) -> None:
+    device, check = check_device(Settings(device_id="y", **settings), organization)
+    assert device == "y"
+    assert check.verdict == verdict
+    assert text in check.found
+
+
+def test_a_fixed_client_id_of_a_fixed_organization_is_nothing_to_tell() -> None:
+    settings = Settings(device_id="y", client_id="thing", organization_id="acme")
+    assert check_device(settings, "acme")[1].found == "'y', from the setting device_id"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 from typing import Any
 
@@ -169,6 +170,23 @@ def test_a_file_that_exits_on_import_does_not_end_us(write: Write) -> None:
     write("broken.py", "raise SystemExit(3)\n")
     with pytest.raises(UsageError, match="ended the program"):
         one("broken.py")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("ends.py:P", "making P()"), ("ends.py:make", "calling it")]
+)
+def test_a_petal_that_exits_while_it_is_made_is_said_to(
+    target: str, words: str, write: Write
+) -> None:
+    """It was said that importing it had ended the program."""
+    write(
+        "ends.py",
+        "import sys\nfrom petalkit import Petal\nclass P(Petal):\n    name = 'p'\n"
+        "    def __init__(self):\n        sys.exit('no camera')\n"
+        "def make():\n    return P()\n",
+    )
+    with pytest.raises(UsageError, match=re.escape(f"{words} ended the program (no camera)")):
+        one(target)
 
 
 def test_a_registration_error_stays_what_it_is(write: Write) -> None:

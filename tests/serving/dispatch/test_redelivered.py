@@ -222,6 +222,23 @@ async def test_a_lost_link_is_waited_for_no_longer(
         assert broker.outcomes("m1") == ["success", "success"]
 
 
+async def test_one_that_is_called_although_it_comes_again_is_told(
+    nursery: trio.Nursery, autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its acknowledgement stands behind another, and the link is lost: nothing bounds it then."""
+    petal = Killer()
+    async with serving(nursery, petal, acknowledge="handled") as broker:
+        await broker.deliver(asks("hold", "m1", 1), 1)
+        await broker.deliver(asks("note", "m2", 2), 2, dup=True)
+        assert petal.started == [1]
+        await broker.next_link()
+        assert petal.started == [1, 2]
+        petal.open()
+    told = [each for each in caplog.records if "although it will come once more" in each.message]
+    assert [each.levelname for each in told] == ["WARNING"]
+    assert told[0].message.startswith("rec/note came again")
+
+
 async def test_a_command_that_waits_can_be_cancelled(
     nursery: trio.Nursery, autojump_clock: object
 ) -> None:

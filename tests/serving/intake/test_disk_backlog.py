@@ -155,3 +155,25 @@ async def test_one_that_expires_on_disk_is_not_run(autojump_clock: object, path:
             codes = {response["messageId"]: response.get("error_code") for response in responses}
         assert codes["m9"] == "EXPIRED"
     assert petal.started == list(range(9))
+
+
+async def test_what_is_taken_up_from_the_disk_has_its_line_when_it_is(
+    autojump_clock: object, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def received() -> list[str]:
+        lines = [one for one in caplog.records if one.getMessage() == "received"]
+        return [one.__dict__["message_id"] for one in lines]
+
+    first = Recorder()
+    async with open_harness(first, settings=narrow(path)) as harness:
+        for n in range(6):
+            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+        await settle()
+        crashed = after_crash(path)
+    caplog.clear()
+    second = Recorder()
+    second.open()
+    with caplog.at_level("INFO", "petalkit"):
+        async with open_harness(second, settings=narrow(crashed)):
+            await until(lambda: len(second.ended) == 5)
+    assert received() == ["m1", "m2", "m3", "m4", "m5"]

@@ -19,7 +19,7 @@ from petalkit import Runtime, Settings, open_runtime
 
 from ...transports import poison
 from ...transports.mqtt5_bytes import QOS
-from ...transports.scripted_peer import ACCEPTED, RESUMED, Network
+from ...transports.scripted_peer import ACCEPTED, GRANTED, RESUMED, Network
 from ..recorder import Recorder, settle, until
 
 # Rust's panics over text that is not UTF-8.
@@ -91,16 +91,19 @@ class Broker:
 
 @asynccontextmanager
 async def serving(
-    nursery: trio.Nursery, petal: Recorder, **settings: Any
+    nursery: trio.Nursery, petal: Recorder, *, online: bool = True, **settings: Any
 ) -> AsyncGenerator[Broker]:
+    """Until it is online; or, if not, until a session goes on and the SUBACK is awaited."""
     network = Network(nursery)
-    network.polite = True
+    network.polite = online
+    if not online:
+        network.greet(RESUMED)
     chosen = Settings(
         organization_id="acme", device_id="Instance-1", transport="native", **settings
     )
     async with open_runtime([petal], chosen, transport=network.transport) as runtime:
         broker = Broker(network, runtime)
-        await broker.connected(1)
+        await (broker.connected(1) if online else settle())
         yield broker
 
 
@@ -161,6 +164,25 @@ async def test_the_same_bytes_again(
         # Whatever was said, the caller's next try is judged anew.
         await broker.deliver(asks("alone", "m2", 2), 10)
         assert broker.outcomes("m2")[-1] == "success"
+        assert petal.started == [1, 2]
+
+
+async def test_a_callers_second_try_is_judged_anew_before_the_first_online_too(
+    nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    """What a kept session delivers then may have killed an earlier process; a refusal has not."""
+    petal = Recorder()
+    async with serving(nursery, petal, online=False) as broker:
+        peer = broker.network.peer
+        (asked,) = peer.of(mqtt5.SubscribePacket)
+        await broker.deliver(asks("alone", "m1", 1), 1)
+        await broker.deliver(asks("alone", "m2", 2), 2)
+        petal.open()
+        await settle()
+        await broker.deliver(asks("alone", "m2", 2), 3)
+        peer.polite = True
+        await broker.send(mqtt5.SubAckPacket(asked.packet_id, [GRANTED] * 2).write())
+        assert broker.outcomes("m2") == ["BUSY", "success"]
         assert petal.started == [1, 2]
 
 
@@ -272,27 +294,28 @@ async def test_one_senders_poison_costs_one_link_and_the_next_command_is_answere
         for each in caplog.records
         if each.name == "petalkit.intake" and each.levelno == logging.WARNING
     ]
-    assert len(warnings) == 1
+    assert len(warnings) == 11
     assert "breaks MQTT" in warnings[0]
+    assert warnings[-1] == "91 more are not shown one by one: refused, as it breaks MQTT"
     assert "secret" not in caplog.text
 
 
-async def test_later_warnings_say_how_many_there_were(
+async def test_warnings_of_a_flood_are_short_and_few(
     nursery: trio.Nursery, autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = poison.publish(poison.sized(b"\x26\x00\x01\xff\x00\x01v"), topic=b"x" * 1000, qos=0)
     async with serving(nursery, Recorder()) as broker:
         await broker.send(bad)
         await broker.connected(2)
-        for _ in range(10):
+        for _ in range(30):
             await broker.send(bad)
         await trio.sleep(11)
         await broker.send(bad)
-        assert broker.runtime.statistics().malformed == 11
+        assert broker.runtime.statistics().malformed == 31
     found = [each.getMessage() for each in caplog.records if "breaks MQTT" in each.getMessage()]
-    assert len(found) == 2
-    assert found[1].startswith("refused 10 messages, the last on 'x")
-    assert len(found[1]) < 400
+    assert len(found) == 12
+    assert found[10].startswith("20 more")
+    assert all(len(each) < 400 for each in found)
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -323,11 +346,11 @@ async def test_a_command_that_is_too_large_is_answered_on_its_response_topic(
             bytes(1_400_000),
             qos=QOS[1],
             packet_id=7,
-            response_topic=f"{BASE}/answers",
+            response_topic=f"{BASE}/response/7",
             correlation_data=b"c",
         )
         await broker.send(big.write())
-        (answer,) = broker.said("answers")
+        (answer,) = broker.said("response/7")
         assert answer["error_code"] == "TOO_LARGE"
         assert broker.said("debug") == []
 

@@ -923,6 +923,31 @@ async def test_what_is_left_is_answered_only_where_the_settings_allow_it_now(
     assert len(seen) == 0
 
 
+async def test_what_is_left_is_answered_below_the_own_response_and_in_no_other_tree(
+    autojump_clock: object, path: Path
+) -> None:
+    """Its Response Topics are judged under the identity that it came under."""
+    petal = Recorder()
+    base = "org/acme/device/Instance-1"
+    topics = (f"{base}/response", f"{base}/response/7")
+    bounds = narrow(path, protocol="5")
+    async with open_harness(petal, settings=bounds) as harness:
+        for n, topic in enumerate(topics):
+            properties = Properties(response_topic=topic)
+            harness.send("rec/hold", {"n": n}, waitResponse=False, properties=properties)
+        await settle()
+        crashed = after_crash(path)
+        petal.open()
+    broker = MemoryBroker()
+    with broker.observe(f"{base}/#") as seen:
+        async with open_harness(
+            Recorder(), settings=attrs.evolve(bounds, journal=crashed), broker=broker
+        ):
+            await trio.sleep(10)
+    answered = [one.topic for one in seen if "/response" in one.topic]
+    assert sorted(answered) == sorted(topics)
+
+
 async def test_what_waits_on_disk_has_the_grace_of_an_old_identity_too(
     autojump_clock: object, path: Path
 ) -> None:
@@ -974,7 +999,7 @@ async def test_records_whose_topic_was_changed_on_the_disk_end_and_hold_up_nobod
     async with open_harness(petal, settings=settings(crashed)) as harness:
         await trio.sleep(60)
         assert harness.statistics().waiting_on_disk == 0
-        assert harness.runtime._outbox._reserved == 0
+        assert harness.runtime._outbox.places.reserved == 0
         assert (await harness.call("rec/note", message_id="new")).success
     assert petal.started == [0]
 

@@ -24,7 +24,7 @@ COPIES = 40
 async def flood(harness: Any, name: str) -> None:
     """So many that the journal looks what is too old."""
     for n in range(600):
-        harness.send("rec/note", {"n": -1}, message_id=f"{name} {n}", wait=False)
+        harness.send("rec/note", {"n": -1}, message_id=f"{name} {n}", waitResponse=False)
         if n % 50 == 0:
             await settle()
     await settle()

@@ -15,6 +15,7 @@ import attrs
 import pytest
 
 from petalkit._serving.dispatch.dispatcher import Dispatcher
+from petalkit._serving.dispatch.slots import Slots
 from petalkit._serving.intake.recovery import Recovery
 from petalkit._serving.intake.room import Room
 from petalkit._serving.ledger.acknowledgement import Acknowledgements
@@ -182,7 +183,7 @@ def test_the_model_finds_a_disk_backlog_out_of_order() -> None:
 
 def test_the_model_finds_that_new_commands_pass_what_waits_on_disk() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Room, "is_behind", lambda self, spec: False)
+        patch.setattr(Room, "is_behind", lambda self, request, spec: False)
 
     full = [Send("hold"), Settle(), Send("quick"), Settle()]
     # There is room again, while those that had none are on their way to the disk.
@@ -275,13 +276,13 @@ def test_the_model_finds_that_a_failing_disk_is_not_heeded() -> None:
 
 def test_the_model_finds_that_a_group_is_not_heeded() -> None:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        admit = Dispatcher._admit
+        admit = Slots.admit
 
         def without_group(self: Any, execution: Any) -> bool:
             execution.spec = attrs.evolve(execution.spec, exclusive=None)
             return admit(self, execution)
 
-        patch.setattr(Dispatcher, "_admit", without_group)
+        patch.setattr(Slots, "admit", without_group)
 
     finds(take_out, "one at a time", [Send("alone"), Settle(), Send("alone"), Settle()])
 

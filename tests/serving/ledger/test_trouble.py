@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from petalkit._authoring.registry import CommandSpec
 from petalkit._serving.ledger.journal.records import JournalError
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
@@ -43,10 +44,52 @@ async def test_commands_are_refused_while_it_fails_and_accepted_after(
         assert not harness.statistics().journal_failing
         assert harness.statistics().journal_failures >= 1
         assert (await harness.call("rec/note", {"n": 4})).success
-        assert harness.runtime._outbox._reserved == 0
+        assert harness.runtime._outbox.places.reserved == 0
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "the disk is full" in errors[0].message
+
+
+class Unsure:
+    """Serves by names that it cannot tell."""
+
+    name = "unsure"
+    broken = False
+
+    def resolve(self, name: str) -> CommandSpec | None:
+        return None
+
+    def names(self) -> list[str]:
+        return []
+
+    def prefixes(self) -> list[str]:
+        if self.broken:
+            raise ValueError("the petal's own")
+        return []
+
+
+async def test_a_petals_code_that_raises_does_not_keep_the_others_from_their_answers(
+    autojump_clock: object, path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each that cannot be recorded is refused; else what is behind it is never acknowledged."""
+    unsure = Unsure()
+    narrow = settings(path, answer_unknown="own", petal_concurrency=1, channel_capacity=1)
+    async with open_harness(petal := Again(), settings=narrow) as harness:
+        for n in range(2):
+            harness.send("rec/hold", {"n": n})
+        await settle()  # the others wait on the disk only
+        harness.runtime._dispatcher._table.resolvers.append(unsure)
+        unsure.broken = True
+        disk.error = "the disk is full"
+        with harness.responses() as responses:
+            for n in range(5):
+                harness.send("rec/note", {"n": n})
+            await settle()
+            assert [one["error_code"] for one in responses] == ["UNAVAILABLE"] * 5
+        assert unacknowledged(harness) == 0
+        unsure.broken = False
+        petal.open()
+    assert "nobody can say who serves 'rec/note'" in caplog.text
 
 
 def away(path: Path, *, replaced: bool) -> None:
@@ -93,7 +136,7 @@ async def test_what_waits_for_no_disk_goes_on_without_a_record(
             await trio.sleep(60)
             assert (await harness.call("rec/again", {"n": 1}, message_id="m1")).success
         assert petal.started == [1, 2]
-        assert harness.runtime._outbox._reserved == 0
+        assert harness.runtime._outbox.places.reserved == 0
 
 
 async def test_what_is_on_disk_and_not_started_waits(
@@ -133,7 +176,7 @@ async def test_what_waits_on_disk_only_and_is_not_there_yet_is_given_back(
             await trio.sleep(60)
             assert harness.statistics().waiting_on_disk == 0
             assert (await harness.call("rec/note")).success
-        assert harness.runtime._outbox._reserved == 0
+        assert harness.runtime._outbox.places.reserved == 0
 
 
 async def test_events_while_it_fails_are_not_gathered_without_end(

@@ -627,9 +627,10 @@ class World:
         assert runtime is not None
         now, outbox = runtime.statistics(), runtime._outbox
         promises.require(
-            (outbox._reserved, outbox._responses, outbox.size) == (0, 0, 0) and not outbox._owed_to,
+            (outbox.places.reserved, outbox.places.responses, outbox.size) == (0, 0, 0)
+            and not outbox.places.owed_to,
             "P6 no place is kept",
-            outbox._reserved,
+            outbox.places.reserved,
         )
         # P5: all that was accepted has been counted.
         begun = now.accepted + now.restored + now.interrupted

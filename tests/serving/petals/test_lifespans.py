@@ -310,13 +310,21 @@ async def test_cleanup_runs_shielded_from_the_cancellation_of_the_block(
 
 
 async def test_only_a_lifespan_that_takes_long_to_leave_is_said_to(
-    autojump_clock: object, caplog: pytest.LogCaptureFixture
+    autojump_clock: object, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def abandon(petal: Living) -> None:
         # What a runtime does that is cancelled while it starts, here in the very step of entering.
-        assert isinstance(petal.__petalkit_host__, PetalLife)
-        petal.__petalkit_host__.abandon_start()
+        [life] = [one for one in lives if one.petal is petal]
+        life.abandon_start()
 
+    lives: list[PetalLife] = []
+    noted = PetalLife.run
+
+    async def note(self: PetalLife, **given: Any) -> None:
+        lives.append(self)
+        await noted(self, **given)
+
+    monkeypatch.setattr(PetalLife, "run", note)
     async with open_harness(Living(abandon), Recorder()):
         await settle()
     assert "took too long" not in caplog.text

@@ -104,7 +104,7 @@ async def test_after_an_outage_only_the_newest_of_a_key_is_sent_in_the_place_of_
             assert numbers(events) == [99, 1000, 1001]
             statistics = harness.statistics()
             assert (statistics.outbox, statistics.outbox_bytes) == (0, 0)
-        assert harness.runtime._outbox._latest == {}
+        assert harness.runtime._outbox._contents.latest.newest == {}
 
 
 async def test_a_newer_event_waits_for_no_room_and_bytes_are_those_of_the_newest(
@@ -155,7 +155,7 @@ async def test_what_has_waited_for_room_is_not_sent_behind_a_newer_one_that_has_
             await trio.sleep(60)
             assert numbers(events) == [4, 2]
             assert harness.statistics().events_replaced == 2
-        assert harness.runtime._outbox._asking == {}
+        assert harness.runtime._outbox._contents.latest.asking == {}
 
 
 async def test_nor_when_it_was_published_before_the_identity_was_known(
@@ -206,7 +206,7 @@ async def test_the_states_of_one_key_leave_in_the_order_in_which_tasks_have_publ
             for key in "ab":
                 seen = [event["n"] for event in events if event["key"] == key]
                 assert seen == sorted(seen)
-        assert harness.runtime._outbox._asking == {}
+        assert harness.runtime._outbox._contents.latest.asking == {}
 
 
 async def test_one_in_flight_is_left_alone_and_not_sent_again_before_a_newer_one(
@@ -276,7 +276,7 @@ async def test_with_links_that_come_and_go_each_key_ends_with_its_newest(
                         await petal.publish_message(
                             {"n": n, "key": key}, latest=key, durable=durable
                         )
-                        queued = [one.latest for one in harness.runtime._outbox._queue]
+                        queued = [one.latest for one in harness.runtime._outbox._contents.queue]
                         assert len(queued) == len(set(queued))
                 if chance.random() < 0.5:
                     await settle()
@@ -289,8 +289,8 @@ async def test_with_links_that_come_and_go_each_key_ends_with_its_newest(
                 assert seen == sorted(seen)
             statistics = harness.statistics()
             assert (statistics.outbox, statistics.outbox_bytes) == (0, 0)
-            assert harness.runtime._outbox._latest == {}
-            assert harness.runtime._outbox._events == 0
+            assert harness.runtime._outbox._contents.latest.newest == {}
+            assert harness.runtime._outbox.places.events == 0
 
 
 # -- stale events

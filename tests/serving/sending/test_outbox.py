@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import trio
 
 from petalkit import PayloadError, Petal, Settings, command
-from petalkit._serving.sending.outbox import ALLOWANCE
+from petalkit._serving.sending.state.places import ALLOWANCE
 from petalkit.testing import MemoryBroker, open_harness
 
 from ..recorder import Recorder, settle, until
@@ -375,7 +376,7 @@ async def test_reading_goes_on_for_publishers_that_wait(autojump_clock: object) 
 
 async def test_answers_to_urgent_commands_are_bounded_too(autojump_clock: object) -> None:
     petal = Recorder()
-    settings = Settings(response_capacity=10, flush_timeout=1.0)
+    settings = Settings(response_capacity=10, refusal_capacity=256, flush_timeout=1.0)
     async with open_harness(petal, settings=settings) as harness:
         harness.broker.swallow("PUBACK", 10_000)
         for _ in range(40):
@@ -383,8 +384,113 @@ async def test_answers_to_urgent_commands_are_bounded_too(autojump_clock: object
                 harness.send("rec/stop")
             await settle()
         statistics = harness.statistics()
-        assert statistics.outbox == 10 + ALLOWANCE
-        assert statistics.refused["BUSY"] == statistics.unanswered == 800 - statistics.outbox
+        assert (statistics.succeeded, statistics.refused) == (800, {})  # each has run
+        assert statistics.outbox == 10 + ALLOWANCE + 256
+        assert statistics.unanswered == 800 - statistics.outbox
+
+
+@pytest.mark.parametrize(
+    ("topic", "data"),
+    [
+        ("rec/nothing", {"data": {}}),
+        ("rec/note", {"data": {}, "expiresAt": "never"}),
+    ],
+)
+async def test_junk_takes_no_place_that_commands_need(
+    topic: str, data: dict[str, Any], autojump_clock: object
+) -> None:
+    """5000 unknown or malformed commands, on a link that does not acknowledge their answers."""
+    petal = Recorder()
+    settings = Settings(overflow="reject", flush_timeout=1.0, refusal_capacity=256)
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 100_000)
+        for n in range(5000):
+            body = {"command": topic, "messageId": f"j{n}", "waitResponse": True, **data}
+            harness.send_raw(json.dumps(body).encode())
+            if n % 50 == 0:
+                await settle()
+        await settle()
+        assert harness.statistics().outbox == 256
+        harness.send("rec/note", {"n": 1})
+        harness.send("rec/stop")
+        await settle()
+        statistics = harness.statistics()
+        assert statistics.succeeded == 2
+        assert statistics.outbox == 258
+
+
+async def test_an_urgent_command_runs_with_2256_answers_waiting(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(flush_timeout=1.0)) as harness:
+        harness.broker.swallow("PUBACK", 100_000)
+        for n in range(2256):
+            harness.send("rec/stop" if n >= 2000 else "rec/note")
+            if n % 50 == 0:
+                await settle()
+        await settle()
+        assert harness.statistics().outbox == 2256
+        ran = harness.statistics().succeeded
+        harness.send("rec/stop")
+        await settle()
+        assert harness.statistics().succeeded == ran + 1
+        assert harness.statistics().outbox == 2257
+
+
+async def test_an_urgent_command_runs_with_all_bytes_of_the_outbox_taken(
+    autojump_clock: object,
+) -> None:
+    class Wordy(Petal):
+        name = "wordy"
+
+        @command("say")
+        async def say(self) -> dict[str, Any]:
+            return {"text": "x" * 3000}
+
+        @command("stop", urgent=True)
+        async def stop(self) -> dict[str, Any]:
+            return {"text": "y" * 3000}
+
+    settings = Settings(outbox_bytes=10_000, overflow="reject", flush_timeout=1.0)
+    async with open_harness(Wordy(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 100_000)
+        for _ in range(20):
+            harness.send("wordy/say")
+            await settle()
+        assert harness.statistics().outbox_bytes > 10_000
+        before = harness.statistics()
+        for _ in range(200):
+            harness.send("wordy/stop")
+            await settle()
+        statistics = harness.statistics()
+        assert statistics.succeeded == before.succeeded + 200
+        # Those in flight stay; of the others the newest, within as many bytes again.
+        assert statistics.outbox_bytes <= before.outbox_bytes + 10_000 + 99 * 3100
+
+
+async def test_the_answer_to_an_urgent_command_takes_the_place_of_a_refusal(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    petal = Recorder()
+    settings = Settings(
+        response_capacity=1, refusal_capacity=200, overflow="reject", flush_timeout=1.0
+    )
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 100_000)
+        for _ in range(300):
+            harness.send("rec/nothing")
+            await settle()
+        assert harness.statistics().outbox == 200
+        for _ in range(ALLOWANCE + 50):
+            harness.send("rec/stop")
+            await settle()
+        statistics = harness.statistics()
+        assert statistics.succeeded == ALLOWANCE + 50
+        assert statistics.outbox == 1 + ALLOWANCE + 200
+        places = harness.runtime._outbox.places
+        assert (places.responses, places.refusals) == (ALLOWANCE + 50, 151)
+        assert statistics.unanswered == 100 + 49
+    lines = [line for line in caplog.messages if "answers that are not sent" in line]
+    assert 1 <= len(lines) <= 3  # at once, now and then, and at the end
 
 
 async def test_places_that_only_wait_do_not_keep_reading_on(autojump_clock: object) -> None:

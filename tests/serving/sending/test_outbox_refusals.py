@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from petalkit import Settings
-from petalkit._serving.sending.deferred import DEFER_MAX, DEFER_MIN, Deferred, wait_after
-from petalkit._serving.sending.outgoing import Entry
-from petalkit._serving.sending.suspects import SOON, TRIAL_AFTER
+from petalkit._serving.sending.state.deferred import DEFER_MAX, DEFER_MIN, Deferred, wait_after
+from petalkit._serving.sending.state.outgoing import Entry
+from petalkit._serving.sending.state.suspects import SOON, TRIAL_AFTER
 from petalkit._values.errors import RejectedByBroker
 from petalkit._values.messages import Message
 from petalkit._values.statistics import Counters

@@ -14,7 +14,7 @@ import trio
 
 from petalkit import Command, CommandContext, Message, Petal, Properties, Settings
 from petalkit import command as petal_command
-from petalkit._serving.sending.outbox import ALLOWANCE
+from petalkit._serving.sending.state.places import ALLOWANCE
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from ..recorder import Recorder, settle, unacknowledged, until
@@ -53,7 +53,7 @@ def answers(harness: Harness, topic: str = "answers/#") -> Iterator[Any]:
 
 def places(harness: Harness) -> tuple[int, int]:
     """Of the outbox: reserved ones, and messages in it."""
-    return harness.runtime._outbox._reserved, harness.statistics().outbox
+    return harness.runtime._outbox.places.reserved, harness.statistics().outbox
 
 
 # -- what a handler sees
@@ -462,6 +462,12 @@ async def test_large_properties_are_refused_and_not_answered_there(
         "org/acme/device/Instance-1/command",
         "org/acme/device/Instance-1/command/edge",
         "org/other/device/Instance-2/command",
+        "org/acme/device/Instance-2/response",
+        "org/acme/device/Instance-2/status",
+        "org/acme/device/Instance-1/status",
+        "org/acme/device/Instance-1/command/web",
+        "org.acme.device.Instance-2.status",
+        "/" * 300,
     ],
 )
 async def test_a_dangerous_response_topic_is_not_answered(
@@ -478,6 +484,75 @@ async def test_a_dangerous_response_topic_is_not_answered(
         assert (statistics.response_topics_refused, statistics.received) == (1, 1)
         assert statistics.published == published + 1
         assert "not answered on its Response Topic" in caplog.text
+
+
+FORGED = "org/acme/device/Instance-2/status"
+
+
+async def test_a_command_that_nobody_would_hear_of_is_not_run_and_told_so_on_response(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=V5) as harness:
+        with harness.broker.observe(USUAL) as usual, harness.broker.observe(FORGED) as forged:
+            for name in ("rec/note", "rec/stop", "no/no"):
+                harness.send(name, waitResponse=False, properties=reply_to(FORGED))
+                await settle()
+        first, second, third = map(decoded, usual)
+        assert (first["error_code"], first["retryable"]) == ("UNAUTHORIZED", False)
+        assert first["error"] == (
+            f"not run: its Response Topic is refused: {FORGED!r} is in the tree of a device, where "
+            "only that device says something"
+        )
+        assert second["success"]  # an urgent one is run, whatever its sender names
+        assert third["error_code"] == "UNKNOWN_COMMAND"
+        assert petal.started == ["stop"]
+        assert len(forged) == 0
+        assert harness.statistics().response_topics_refused == 3
+        assert places(harness) == (0, 0)
+
+
+async def test_a_copy_that_names_a_refused_topic_has_the_answer_on_response(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, settings=V5) as harness:
+        with answers(harness) as mine, harness.broker.observe(USUAL) as usual:
+            for topic in (MINE, FORGED):
+                harness.send("rec/note", message_id="m", waitResponse=False,
+                             properties=reply_to(topic))  # fmt: skip
+                await settle()
+        assert [decoded(one)["success"] for one in (*mine, *usual)] == [True, True]
+        assert petal.started == [0]
+
+
+async def test_what_cannot_be_read_is_told_so_on_response_where_its_topic_is_refused(
+    autojump_clock: object,
+) -> None:
+    settings = attrs.evolve(V5, properties_max=100)
+    large = reply_to(MINE, correlation=b"x" * 101)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        with harness.broker.observe(USUAL) as usual, harness.debug() as debug:
+            harness.send_raw(b'{"messageId": "a"}', properties=reply_to(FORGED))
+            harness.send_raw(b"{no", properties=reply_to(FORGED))  # an answer to nobody's ID
+            harness.send("rec/note", message_id="c", waitResponse=False, properties=large)
+            await settle()
+        found = [(decoded(one)["messageId"], decoded(one)["error_code"]) for one in usual]
+        assert found == [("a", "INVALID_COMMAND"), ("c", "TOO_LARGE")]
+        assert len(debug) == 1
+
+
+async def test_refused_topics_are_told_at_a_bounded_rate(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_harness(Recorder(), settings=V5) as harness:
+        for _ in range(50):
+            await harness.call("rec/note", properties=reply_to(FORGED))
+        await trio.sleep(11)
+        await harness.call("rec/note", properties=reply_to(FORGED))
+    told = [one.getMessage() for one in caplog.records if "Response Topic" in one.getMessage()]
+    assert len(told) == 2
+    assert told[1].startswith("50 commands are not answered")
 
 
 async def test_an_id_may_be_a_part_of_a_level(autojump_clock: object) -> None:

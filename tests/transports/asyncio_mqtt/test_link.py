@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 import trio
@@ -22,6 +24,7 @@ from ...brokers import free_port
 from ..fake_broker import (
     CONNECT,
     DISCONNECT,
+    PINGREQ,
     PUBACK,
     PUBLISH,
     SUBACK,
@@ -702,3 +705,53 @@ async def test_an_acknowledgement_given_last_still_leaves() -> None:
             delivery.ack()
         await trio.testing.wait_all_tasks_blocked()
         assert broker.peers[0].kinds() == [CONNECT, PUBACK, DISCONNECT]
+
+
+async def test_a_pingreq_leaves_behind_what_was_published_before_it() -> None:
+    """Its PINGRESP says nothing of that otherwise."""
+    async with (
+        open_fake_broker(polite) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        link.publish_nowait(Message("t", b"x", qos=1), lambda _: None)
+        link.echo(ask=True)
+        with trio.fail_after(LIMIT):
+            while link.echo()[0] < 0:
+                await trio.sleep(0.01)
+        (peer,) = broker.peers
+        kinds = [kind for kind in peer.kinds() if kind in (PUBLISH, PINGREQ)]
+        assert kinds == [PUBLISH, PINGREQ]
+
+
+async def test_what_was_read_at_once_is_given_to_the_sink_at_once() -> None:
+    """Also when it wants no more: nothing that has left the socket waits for that."""
+    total = 3 * BUFFER_MESSAGES
+    more = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept(*[publish(0, b"%d" % n) for n in range(total)])
+        await more.wait()
+        await peer.send(publish(0, b"%d" % total))
+        await peer.serve()
+
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        taken: list[Delivery] = []
+
+        def sink(batch: Sequence[Delivery]) -> bool:
+            taken.extend(batch)
+            return len(taken) < total - BUFFER_MESSAGES
+
+        with trio.fail_after(LIMIT):
+            await link.deliver(sink)
+            assert isinstance(link, AsyncioLink)
+            assert len(taken) + link._wire.unread + len(link._inbox.deliveries) == len(taken)
+            more.set()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert not link._inbox.deliveries  # nor is more read
+            assert not link._wire.unread
+            while len(taken) <= total:
+                await link.deliver(sink)
+        assert [int(each.payload) for each in taken] == list(range(total + 1))

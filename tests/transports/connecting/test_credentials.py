@@ -27,6 +27,7 @@ pytestmark = pytest.mark.trio
 
 LIMIT = 10.0  # seconds of real time, against a hang
 SECRET = "hunter2"
+ANY_TEXT = [name for name in RENEWABLE if name != "proxy_credentials"]  # which has a colon
 WAYS = pytest.mark.parametrize(
     "way",
     [{}, {"protocol": "5"}, {"transport": "native"}],
@@ -52,7 +53,7 @@ def others(name: str) -> dict[str, Any]:
 # -- files
 
 
-@pytest.mark.parametrize("name", RENEWABLE)
+@pytest.mark.parametrize("name", ANY_TEXT)
 async def test_a_file_is_read_each_time_and_its_line_end_is_not_the_secrets(
     tmp_path: Path, name: str
 ) -> None:
@@ -157,7 +158,7 @@ async def test_a_cancellation_travels_through_a_function(autojump_clock: MockClo
 # -- what the settings contradict
 
 
-@pytest.mark.parametrize("name", RENEWABLE)
+@pytest.mark.parametrize("name", ANY_TEXT)
 async def test_one_origin_alone(name: str) -> None:
     given: dict[str, Any] = {
         name: "x",
@@ -173,6 +174,18 @@ async def test_one_origin_alone(name: str) -> None:
             Settings(**others(name), **both)
 
 
+async def test_what_a_proxy_is_shown_is_a_name_and_a_password(tmp_path: Path) -> None:
+    file = tmp_path / "proxy"
+    renew_it = renewed(proxy="http://p:1", proxy_credentials_file=file)
+    for text in ("me:first", "me:second"):
+        file.write_text(text + "\n")
+        assert (await renew_it()).proxy_credentials == text
+    file.write_text("hunter2\n")
+    with pytest.raises(CredentialsFailed, match=r"proxy_credentials_file: .*a colon") as caught:
+        await renew_it()
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["password", "key_password"])
 @pytest.mark.parametrize("kind", ["", "_file", "_source"])
 async def test_a_password_belongs_to_something(name: str, kind: str) -> None:
@@ -184,7 +197,8 @@ async def test_a_password_belongs_to_something(name: str, kind: str) -> None:
 
 
 async def test_no_secret_is_shown() -> None:
-    given = {name: SECRET for name in RENEWABLE if name != "username"}
+    given = {name: SECRET for name in ANY_TEXT if name != "username"}
+    given["proxy_credentials"] = f"me:{SECRET}"
     shown = repr(Settings(username="u", cert_file=Path("c"), key_file=Path("k"), **given))
     assert SECRET not in shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+from pathlib import Path
 
 import pytest
 import trio
@@ -80,6 +81,17 @@ def test_a_proxy_leads_to_no_unix_socket_and_off_is_none() -> None:
     with pytest.raises(ConfigError, match="leads to no Unix socket"):
         broker_address(Settings(broker="unix:///run/x", proxy="http://proxy.example"))
     assert broker_address(Settings(broker="unix:///run/x", proxy="off")).proxy is None
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "expected"),
+    [("", PROXY), ("other", PROXY), ("example", None), ("b.example:8883", None), ("*", None)],
+)
+def test_a_broker_that_no_proxy_names_is_reached_without(
+    no_proxy: str, expected: Proxy | None
+) -> None:
+    settings = Settings(broker="mqtts://b.example", proxy=str(PROXY), no_proxy=no_proxy)
+    assert broker_address(settings).proxy == expected
 
 
 def test_localhost_behind_a_proxy_elsewhere_is_not_this_machine() -> None:
@@ -274,6 +286,31 @@ async def test_a_link_through_a_proxy(kind: str, tls: bool, certificates: Certif
                 assert not link.ended.is_set()
     assert proxy.heads[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % broker.port)
     assert base64.b64encode(b"me:hunter2") in proxy.heads[0]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("kind", ["native", "asyncio-mqtt"])
+async def test_each_connect_shows_the_proxy_what_is_good_now(kind: str, tmp_path: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept(connack=connack(properties=b""))
+        await peer.serve(v5=True)
+
+    file = tmp_path / "proxy"
+    with trio.fail_after(LIMIT):
+        async with open_fake_broker(script) as broker, open_proxy(broker.port) as proxy:
+            settings = Settings(
+                broker=f"mqtt://localhost:{broker.port}",
+                transport=kind,
+                protocol="5",
+                proxy=proxy.url,
+                proxy_credentials_file=file,
+            )
+            transport = create_transport(settings)
+            for text in ("me:first", "me:second"):
+                file.write_text(text)
+                async with transport.connect(ConnectOptions(client_id="c")):
+                    assert base64.b64encode(text.encode()) in proxy.heads[-1]
+    assert len(proxy.heads) == 2
 
 
 @pytest.mark.trio

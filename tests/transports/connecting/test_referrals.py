@@ -13,6 +13,7 @@ import trio
 from petalkit import ConfigError, ConnectFailed, ConnectionLost, RejectedByBroker, Settings
 from petalkit._values.settings.server_references import (
     Reference,
+    Referral,
     is_allowed,
     read_references,
     referral_of,
@@ -201,6 +202,27 @@ async def test_a_secret_that_cannot_be_read_says_nothing_of_the_server() -> None
     missing = CredentialsFailed("password_file", "it cannot be read")
     went = [way.go(fail=missing) for _ in range(MOVED_FAILURES_MAX + 1)]
     assert went == ["b:2"] * (MOVED_FAILURES_MAX + 1)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("first", "second"), [("home", "b"), ("b", "home")])
+async def test_another_server_is_reached_as_no_proxy_says_of_it(first: str, second: str) -> None:
+    """`b` is named there, and `home` is not."""
+    settings = Settings(
+        broker=f"mqtts://{first}:1",
+        protocol="5",
+        server_references=("home", "b"),
+        proxy="http://p:3128",
+        no_proxy="b",
+    )
+    referrals = Referrals(settings, broker_address(settings))
+    address = referrals.take_address()
+    assert (address.proxy is None) is (first == "b")
+    with referrals.attempt(address) as attempt:
+        attempt.referral = Referral(MOVED, f"{second}:2")
+    address = referrals.take_address()
+    assert address.host == second
+    assert (address.proxy is None) is (second == "b")
 
 
 @pytest.mark.trio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import attrs
 import mqtt5
@@ -13,7 +14,7 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 from petalkit._values.errors import ConnectionLost, RejectedByBroker, TransportError
 from petalkit._values.messages import Message
 from petalkit._values.topics import TopicFilter
-from petalkit.transports import Link
+from petalkit.transports import Delivery, Link
 from petalkit.transports import _base_link as base_module
 from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES, WAITING_FACTOR
 from petalkit.transports.native._link import LAST_WORDS
@@ -446,3 +447,25 @@ async def test_two_receivers_are_one_too_many(network: Network, autojump_clock: 
         with pytest.raises(trio.BusyResourceError):
             await link.receive()
         nursery.cancel_scope.cancel()
+
+
+async def test_nothing_is_read_that_the_sink_does_not_take(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """An emergency stop in the inbox would wait for what only waits."""
+    network.pair = lockstep_stream_pair
+    async with network.transport.connect(OPTIONS) as link:
+        feeder = Feeder(network)
+        nursery.start_soon(feeder.run)
+        taken: list[Delivery] = []
+
+        def sink(batch: Sequence[Delivery]) -> bool:
+            taken.extend(batch)
+            return len(taken) % 10 != 0  # no more for now
+
+        for most in (10, 20, 30):
+            await link.deliver(sink)
+            await wait_all_tasks_blocked()
+            assert len(taken) == most
+            assert feeder.sent <= most + 1  # one is in the pipe
+        assert numbers(taken) == list(range(1, 31))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import trio.testing
 from petalkit import Settings
 from petalkit.transports import ConnectOptions, Delivery
 from petalkit.transports.sidecar._callback.app import CallbackApp
+from petalkit.transports.sidecar._callback.bodies import Bodies
+from petalkit.transports.sidecar._callback.requests import RequestReader
 from petalkit.transports.sidecar._health import Health
 from petalkit.transports.sidecar._link import SidecarLink
 
@@ -203,6 +206,56 @@ async def test_what_only_a_web_page_would_send_is_refused(
     assert not any(name.startswith(b"access-control") for name in answer.headers)
 
 
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("127.0.0.1:3005", True),
+        ("192.0.2.7", True),  # nobody's name
+        ("[::1]:3005", True),
+        ("localhost:1", True),
+        ("LocalHost.", True),
+        ("petals:80", True),  # of callback_url
+        ("drone.local", True),  # of callback_hosts
+        ("", True),  # HTTP/1.0
+        ("evil.example", False),
+        ("evil.example:3005", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("127.1", False),
+        ("user@localhost", False),
+        ("localhost:x", False),
+        ("localhost localhost", False),
+        ("[evil]", False),
+    ],
+)
+async def test_who_calls_us_by_a_name_of_his_own_gets_nothing(host: str, ours: bool) -> None:
+    """DNS rebinding: to its browser a page is then of the same origin as we are."""
+    names = {"callback_url": "http://petals:80/", "callback_hosts": ("Drone.local",)}
+    bench = Bench(linked=False, allow_insecure=True, **names)
+    for path, method, good in (
+        (PATH, "POST", 503),
+        ("/mqtt-callback/health", "GET", 200),
+        ("/mqtt-callback/stats", "GET", 200),
+        ("/elsewhere", "GET", 404),
+    ):
+        answer = await bench.ask(path=path, method=method, host=host)
+        assert answer.status == (good if ours else 421), path
+        assert (answer.headers.get(b"connection") == b"close") is not ours
+    assert bench.app.refused["host"] == (0 if ours else 4)
+
+
+async def test_two_ends_of_a_body_are_none() -> None:
+    answer = await Bench().ask(transfer_encoding="chunked")
+    assert (answer.status, answer.headers[b"connection"]) == (400, b"close")
+
+
+@pytest.mark.parametrize("headers", [{"origin": "null"}, {"authorization": "Bearer no"}])
+async def test_who_is_not_let_in_keeps_no_connection(headers: dict[str, str]) -> None:
+    answer = await Bench(sidecar_token="s3cr3t").ask(**headers)
+    assert answer.status in (401, 403)
+    assert answer.headers[b"connection"] == b"close"
+
+
 async def test_a_preflight_is_not_allowed_anything() -> None:
     answer = await Bench().ask(method="OPTIONS", origin="http://evil.example")
     assert answer.status == 405
@@ -284,6 +337,26 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     answer = await Bench().ask(stall=True)
     assert answer.status == 408
     assert trio.current_time() == pytest.approx(10)
+
+
+async def test_a_body_in_small_pieces_takes_no_more_than_its_size() -> None:
+    """Chunks of two bytes: as a list they take 20 times as much, on each connection."""
+    left = 60_000
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"%02d" % (left % 100), "more_body": left > 0}
+
+    reader = RequestReader(Settings(transport="sidecar"), Bodies())
+    tracemalloc.start()
+    try:
+        body = await reader.read_body(receive)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(body) == 120_000
+    assert peak < 500_000
 
 
 async def test_a_request_that_is_cut_off(autojump_clock: trio.testing.MockClock) -> None:

@@ -24,6 +24,10 @@ from petalkit.transports.sidecar._callback.server import CallbackServer
 pytestmark = pytest.mark.trio
 
 LIMIT = 10.0  # seconds of real time, against a hang
+HEAD = (
+    b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: localhost\r\n"
+    b"content-type: application/json\r\n"
+)
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -113,7 +117,7 @@ async def test_a_body_that_is_refused_while_it_comes_gives_its_place_back(
 ) -> None:
     server = CallbackServer(1)
     app = CallbackApp(Settings(transport="sidecar", payload_max=128), server.is_crowded)
-    head = b"POST /mqtt-callback/callback HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = HEAD
     if length:
         body = head + b"content-length: 2000000\r\n\r\n" + b"x" * 2_000_000
     else:
@@ -130,6 +134,118 @@ async def test_a_body_that_is_refused_while_it_comes_gives_its_place_back(
                 except trio.BrokenResourceError:
                     pass  # it was closed with much of the body unread
         assert app.refused == {"too large": 2}
+
+
+HALF = {
+    "body": HEAD + b"content-length: 100\r\n\r\n{",
+    "chunks": HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "head": HEAD,
+    "nothing": b"",
+}
+WHOLE = HEAD + b"content-length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+@pytest.mark.parametrize("half", HALF.values(), ids=HALF)
+async def test_half_a_request_cannot_hold_all_places(
+    reach: Reach, half: bytes, *, trickles: bool
+) -> None:
+    """Four times as many as there are places, and a whole one behind them."""
+    server = CallbackServer(4)
+    app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
+
+    async def trickle(stream: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while half:
+                await stream.send_all(b" " if half.endswith(b"{") else b"1\r\n \r\n")
+                await trio.sleep(0.05)
+
+    async with server.serve(app, "127.0.0.1", 0) as port, trio.open_nursery() as nursery:
+        for _ in range(16):
+            stream = await reach(port)
+            await stream.send_all(half)
+            if trickles:
+                nursery.start_soon(trickle, stream)
+        began = trio.current_time()
+        good = await reach(port)
+        with trio.fail_after(LIMIT):
+            await good.send_all(WHOLE)
+            assert b" 400 " in await good.receive_some(1000)  # {} is no message
+        assert trio.current_time() - began < 5  # 0.1 s for each two of them; by themselves, 40 s
+        nursery.cancel_scope.cancel()
+
+
+async def test_half_a_body_has_a_second_when_others_wait_and_is_told(reach: Reach) -> None:
+    server = CallbackServer(1)
+    app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        slow, good = await reach(port), await reach(port)
+        await slow.send_all(HALF["body"])
+        began = trio.current_time()
+        with trio.fail_after(LIMIT):
+            await good.send_all(WHOLE)
+            said = await slow.receive_some(1000)
+            assert b" 408 " in said
+            assert b"connection: close" in said
+            assert 0.9 < trio.current_time() - began < 3
+            assert await is_closed(slow)
+            assert b" 400 " in await good.receive_some(1000)
+    assert app.refused["slow"] == 1
+    assert len(server.bodies) == 0
+
+
+async def test_half_a_body_has_its_time_while_nobody_waits(reach: Reach) -> None:
+    server = CallbackServer(2)
+    app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        slow = await reach(port)
+        await slow.send_all(HALF["body"])
+        with trio.fail_after(LIMIT):
+            await trio.sleep(1.5)
+            assert len(server.bodies) == 1
+            await slow.send_all(b" " * 98 + b"}")
+            assert b" 400 " in await slow.receive_some(1000)
+
+
+@pytest.mark.parametrize(("count", "status"), [(97, b" 400 "), (98, b" 431 "), (3000, b" 431 ")])
+async def test_a_head_has_so_many_headers(reach: Reach, count: int, status: bytes) -> None:
+    server = CallbackServer(1)
+    app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
+    head, _, rest = WHOLE.partition(b"\r\n\r\n")
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        for _ in range(2):
+            stream = await reach(port)
+            with trio.fail_after(LIMIT):
+                await stream.send_all(head + b"\r\na:b" * count + b"\r\n\r\n" + rest)
+                assert status in await stream.receive_some(1000)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"transfer-encoding: gzip\r\n",
+        b"transfer-encoding: chunked, chunked\r\n",
+        b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        b"content-length: 2\r\ncontent-length: 3\r\n",
+        b"content-length: -2\r\n",
+        b"content-length: 2\r\ntransfer-encoding: chunked\r\n",
+        b"host: localhost\r\ncontent-length: 2\r\n",
+        b"x : y\r\ncontent-length: 2\r\n",
+    ],
+)
+async def test_a_head_that_two_may_read_in_two_ways_ends_its_connection(
+    reach: Reach, bad: bytes
+) -> None:
+    server = CallbackServer(1)
+    app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
+    async with server.serve(app, "127.0.0.1", 0) as port:
+        stream = await reach(port)
+        with trio.fail_after(LIMIT):
+            await stream.send_all(HEAD + bad + b"\r\n0\r\n\r\n" + WHOLE)
+            said = await stream.receive_some(1000)
+            assert said.split(b" ", 2)[1] in (b"400", b"501")
+            assert said.count(b"HTTP/1.1") == 1
+            assert await is_closed(stream)
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0\0\0\4\0\0\0\0\0", b"\0\0\x10", b"\xff" * 60])
@@ -384,6 +500,18 @@ async def test_a_bug_is_logged_by_us_and_nothing_else_is_configured(
     assert {one.name for one in caplog.records} == {"petalkit.transport.http"}
     for name in ("hypercorn.error", "hypercorn.access", "petalkit.transport.http"):
         assert not logging.getLogger(name).handlers
+
+
+@pytest.mark.parametrize("token", [None, "s3cr3t"])
+async def test_without_a_token_there_is_a_warning_on_this_machine_too(
+    token: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = Settings(transport="sidecar", callback_listen="127.0.0.1:0", sidecar_token=token)
+    async with SidecarTransport(chosen).open():
+        pass
+    told = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    text = "any program on this machine can send commands to 127.0.0.1:0: set sidecar_token"
+    assert told == ([] if token else [text])
 
 
 @pytest.mark.process

@@ -61,6 +61,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
         ("command_topics", ("a", "b/")),
         ("command_topics", ()),
         ("command_topics", "command"),
+        ("callback_hosts", "drone"), ("callback_hosts", ("drone:1",)), ("callback_hosts", ("a/b",)),
         ("reply_topics", ("a/#/b",)),
         ("reply_topics", ("$share/group/a",)),
         ("reply_topics", "#"),

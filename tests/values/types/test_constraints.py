@@ -107,8 +107,7 @@ def test_all_that_is_wrong_is_told_at_once_beside_what_has_another_type() -> Non
         "data.via[1] must be at least 0",
         "data.via[2] expected a whole number, got a string",
         "data.speed must be at most 5",
-        "data.name must have a length of at most 3",
-        "data.name must match the pattern '^[a-z]*$'",
+        "data.name must have a length of at most 3",  # so no pattern looks at it
     ]
 
 

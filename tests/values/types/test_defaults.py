@@ -48,6 +48,35 @@ class Outer:
     points: list[Point] = dataclasses.field(default_factory=lambda: 1 / 0)  # type: ignore[arg-type]
 
 
+class Scalar:
+    """As numpy's: no number of Python's, and `item()` gives the one that it stands for."""
+
+    dtype = "int64"
+
+    def __init__(self, value: Any, ndim: int = 0) -> None:
+        self.value = value
+        self.ndim = ndim
+
+    def item(self) -> Any:
+        return self.value
+
+
+@dataclasses.dataclass
+class Pointed:
+    x: int = Scalar(3)  # type: ignore[assignment]
+
+
+@attrs.frozen
+class Far:
+    point: Point = Point(3)
+
+
+def test_the_place_of_a_default_in_a_model_is_one_path() -> None:
+    """It was told in two pieces: at .point, and at the end of the sentence at .x."""
+    text = refused(list[Far], [])
+    assert "at list[Far][].point.x: the default Point(x=3) must be at least 10; write" in text
+
+
 def register(annotation: Any, default: Any) -> None:
     async def fly(x: Any = default) -> None: ...
 
@@ -91,6 +120,9 @@ def refused(annotation: Any, default: Any) -> str:
         (Mode, "fast", "is no Mode"),
         (Literal["a", "b"], "c", "is not of Literal['a', 'b']"),
         (Literal[1, 2], True, "is no Literal"),
+        (AtLeast10, Scalar(3), "must be at least 10"),
+        (int, Scalar(3.5), "is no int"),
+        (int, Scalar([3], ndim=1), "is no int"),
         (list[int], "12", "is no list[int]"),
         (Point, {"x": 12}, "is no Point"),
         (Pair, (1, 2), "is no Pair"),
@@ -115,6 +147,11 @@ def test_a_default_that_nobody_could_send_is_refused(
         (AtLeast10, None),  # Python's way to say that nothing was given
         (AtLeast10 | None, None),
         (float, 3),
+        (int, Scalar(3)),
+        (bool, Scalar(True)),
+        (AtLeast10, Scalar(12)),
+        (list[float], [Scalar(0.5)]),
+        (Pointed, Pointed()),
         (float, math.inf),
         (Annotated[float, msgspec.Meta(ge=1)], 2),
         (bool, False),

@@ -30,6 +30,7 @@ import typing_extensions
 
 from petalkit import CommandError, forbid_extra_keys, make_converter
 from petalkit._values.structuring import field_errors, types_of
+from petalkit._values.types.node import document
 
 from .kit import refusal, take
 
@@ -651,4 +652,43 @@ class Pack[T]:
     assert errors(pack[int], {"items": ["1"], "places": {"a": {}}}) == {
         "data.items[0]": "expected a whole number, got a string",
         "data.places['a'].x": "is required",
+    }
+
+
+Tree = typing_extensions.TypeAliasType("Tree", "int | list[Tree]")
+Itself = typing_extensions.TypeAliasType("Itself", "Itself | int")
+Pairs = dict[str, "Pairs"] | list["Pairs"] | None
+
+
+def test_an_alias_that_stands_in_itself_is_enforced_at_any_depth() -> None:
+    assert take(Tree, [1, [2, []]]) == [1, [2, []]]
+    assert errors(list[Tree], [1, [2, ["x"]]]).keys() == {"data[1][1][0]"}
+    assert take(dict[str, Tree], {"a": [1]}) == {"a": [1]}
+
+
+def test_an_alias_by_its_own_name_is_too() -> None:
+    @attrs.frozen
+    class Holder:
+        pairs: "Pairs"  # noqa: UP037
+
+    assert take(Holder, {"pairs": {"a": [None]}}).pairs == {"a": [None]}
+    assert errors(Holder, {"pairs": {"a": [1]}})
+
+
+def test_an_alias_of_nothing_but_itself_is_refused() -> None:
+    assert refusal(Itself) == "Itself is nothing but itself"
+
+
+def test_its_schema_refers_to_itself() -> None:
+    schema = document(types_of(make_converter()).node(Tree))
+    assert schema == {
+        "$ref": "#/$defs/Tree",
+        "$defs": {
+            "Tree": {
+                "anyOf": [
+                    {"type": "integer"},
+                    {"type": "array", "items": {"$ref": "#/$defs/Tree"}},
+                ]
+            }
+        },
     }

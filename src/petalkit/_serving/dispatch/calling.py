@@ -22,7 +22,8 @@ from ..._values.codec import printable
 from ..._values.dialects import Dialect
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.statistics import Counters
-from ..failures import ENDS_PROCESS, hint_for, showable, single, split_foreign, text_of
+from ..failures import hint_for, is_interrupt, showable, single, split_foreign, text_of
+from ..long_steps import MEASURED, LongSteps
 from .execution import Execution
 
 logger = logging.getLogger("petalkit.commands")
@@ -69,6 +70,7 @@ async def call_handler(
     counters: Counters,
     limiter: trio.CapacityLimiter,
     leave: Callable[[Execution], None],
+    long_steps: LongSteps,
 ) -> Answer:
     """Call the handler; the response and its error code, None for a success.
 
@@ -82,33 +84,45 @@ async def call_handler(
         counters: for `started` and `unencodable`.
         limiter: for handlers in threads; large enough never to wait.
         leave: called in the Trio thread when a handler's thread has ended, soon or late.
+        long_steps: told when arguments or result took long.
 
     Cancellation: travels, when the handler lets it.
     """
     spec = execution.spec
     message_id = execution.command.message_id
     try:
+        began = long_steps.clock()
         try:
             arguments = spec.bind(execution.command, execution.context, execution)
         except PayloadError as error:
+            if len(execution.payload) >= MEASURED:
+                long_steps.tell(began, "judging its data", execution.log_fields())
             details = {**_ignored(execution), "errors": list(error.errors)}
             execution.reason = error.log
             response = answers.failure(message_id, error.code, error.message, details=details)
             return response, error.code
+        if len(execution.payload) >= MEASURED:
+            long_steps.tell(began, "reading its data", execution.log_fields())
         counters.started += 1
         if spec.thread:
             result = await _call_in_thread(execution, arguments, limiter, leave)
         else:
             result = await spec.handler(**arguments)
+        began = long_steps.clock()
         try:
             if type(result) is OwnWords:
-                words = answers.own_words(message_id, result.fields, result.error_code)
-                return words, result.error_code
-            fields = spec.result_fields(result)
-            if execution.ignored:
-                return _success_with_ignored(execution, fields, answers), None
-            return answers.success(message_id, fields), None
+                response = answers.own_words(message_id, result.fields, result.error_code)
+            else:
+                fields = spec.result_fields(result)
+                if execution.ignored:
+                    response = _success_with_ignored(execution, fields, answers)
+                else:
+                    response = answers.success(message_id, fields)
+            if len(response) >= MEASURED:
+                long_steps.tell(began, "writing its result", execution.log_fields())
+            return response, result.error_code if type(result) is OwnWords else None
         except PayloadError as error:
+            long_steps.tell(began, "judging its result", execution.log_fields())
             counters.unencodable += 1
             if error.code is not ErrorCode.TOO_LARGE:
                 raise
@@ -161,9 +175,9 @@ def _answer_error(execution: Execution, error: BaseException, answers: Words) ->
                 extra=execution.log_fields(),
             )
             return response, code
-    except ENDS_PROCESS:
-        raise
     except BaseException as unreadable:
+        if is_interrupt(unreadable):
+            raise
         error = unreadable  # its context is the one that was raised
     error_id = secrets.token_hex(4)
     execution.reason = f"error ID {error_id}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ..._authoring.context import NotServed
 from ..._authoring.registry import CommandTable
 from ..._values.settings.settings import AnswerUnknown
+
+logger = logging.getLogger("petalkit.answers")
 
 
 class Catalog:
@@ -32,13 +35,19 @@ class Catalog:
 
         Then that answers, and no failure of ours is to stand beside it.
         """
-        if self._rule == "all" or self._is_under_own_prefix(name):
+        if self._rule == "all":
             return False
-        spec = self.table.lookup(name)
+        try:
+            if self._is_under_own_prefix(name):
+                return False
+            spec = self.table.lookup(name)
+        except Exception:  # a petal's own code may be asked; others are not to pay for it
+            logger.exception("nobody can say who serves %r", name)
+            return False  # two answers are better than none
         return spec is None or spec.guessed
 
     def _is_under_own_prefix(self, name: str) -> bool:
-        return any(name.startswith(prefix + "/") for prefix in self.table.prefixes())
+        return self.table.is_under_prefix(name)
 
     @staticmethod
     def text(name: str) -> str:
@@ -46,10 +55,12 @@ class Catalog:
         return f"Unknown command: {name}"
 
     def details(self, name: str) -> dict[str, Any]:
-        """More fields of the answer. Looking for a near match is slow."""
+        """More fields of the answer; its length and what it costs do not grow with the table."""
         near = self.table.near(name)
         found: dict[str, Any] = {} if near is None else {"did_you_mean": near}
-        found["available_commands"] = self.table.public_names()
+        found["available_commands"], left_out = self.table.some_names(name)
+        if left_out:
+            found["available_commands_left_out"] = left_out
         return found
 
     def not_served(self, name: str) -> NotServed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from ..._values.request import Reply, Wishes, wants_usual
 from ..._values.types.invalid import Problem
 from ...transports import Delivery
 from ..failures import shortened
+from ..fair_queue import FairQueue
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
@@ -31,11 +31,16 @@ Accept: TypeAlias = "Callable[[Execution, Mapping[str, Any]], Awaitable[None]]"
 class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
-    __slots__ = ("awaited", "failed", "limit", "line", "name", "ready", "running", "starting")
+    __slots__ = (
+        "awaited", "failed", "limit", "line", "name", "ready", "running", "starting", "turn",
+        "waiting", "waiting_bytes",
+    )  # fmt: skip
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, callers: int) -> None:
         self.name = name
         self.limit = limit
+        self.waiting = 0  # accepted, and not started
+        self.waiting_bytes = 0
         self.running = 0
         # Of those, they that wait until a start is on disk or an acknowledgement has left: in
         # order, and whether it is.
@@ -43,20 +48,23 @@ class PetalState:
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
         self.awaited = False  # it failed and is started again: what is in the journal waits
-        self.line = Line(self, None)
+        self.turn = 0  # when one of its commands was last taken, where others waited too
+        self.line = Line(self, None, callers)
 
 
 class Line:
-    """Commands that start in their order of arrival: a petal's, or those of one command."""
+    """Commands that start in order: a petal's, or those of one command. See `FairQueue`."""
 
     __slots__ = ("group", "limit", "petal", "running", "waiting")
 
-    def __init__(self, petal: PetalState, limit: int | None, group: str | None = None) -> None:
+    def __init__(
+        self, petal: PetalState, limit: int | None, callers: int, group: str | None = None
+    ) -> None:
         self.petal = petal
         self.limit = limit
         self.group = group  # they wait until it is free, rather than be answered `BUSY`
         self.running = 0
-        self.waiting: deque[Execution] = deque()
+        self.waiting: FairQueue[Execution] = FairQueue(callers)
 
 
 NO_LINE = Line.__new__(Line)  # of a command that is in none
@@ -116,6 +124,7 @@ class Execution(msgspec.Struct, eq=False):
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
         if self.cancelled_as is None and (self.goes_on or not self.finished):
             self.cancelled_as = (code, text)
+            self.deadline = min(self.deadline, self.clock.current_time())
             if self.scope is not None:
                 self.scope.cancel()
 

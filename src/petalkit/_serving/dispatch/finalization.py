@@ -21,7 +21,7 @@ from ..ledger.duplicate_window import NOTHING
 from ..ledger.recent_refusals import RecentRefusals, Refused
 from ..sending.responses import Responses
 from .catalog import Catalog
-from .execution import Execution
+from .execution import NO_LINE, Execution
 
 
 class Finalization:
@@ -123,10 +123,11 @@ class Finalization:
             self._refusals.note(message_id, execution.payload, refused)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile
+        urgent = execution.line is NO_LINE  # it has asked for no place
         for message, reply in self._answers(execution, response):
             key = message_id if reply is None else reply.key(message_id)
             number = self._ledger.post_of(execution, message, reply)
-            self._outbox.put_response(message, key, now, number)
+            self._outbox.put_response(message, key, now, number, urgent=urgent)
         if execution.logged:
             execution.log_answer(code)
         self.acknowledgements.settle(execution)

@@ -6,14 +6,19 @@ command that comes for the first time waits for none of that, and most do.
 
 So a command that kills whatever calls it kills the first time, perhaps before anything of it was
 safe, and once more. The trap: acknowledgements leave in order of arrival, so one can stand behind
-another command that is not handled yet. Hence each wait has a limit.
+another command that is not handled yet. Hence each wait has a limit, and a lost link is not waited
+for: a device that is often away has its commands to run. What is called so is told at WARNING.
 """
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from .execution import Execution
+
+logger = logging.getLogger("petalkit.commands")
 
 
 def is_known_by_record(execution: Execution) -> bool:
@@ -31,7 +36,8 @@ async def wait_acknowledged(execution: Execution, limit: float) -> bool:
         limit: seconds.
 
     Returns:
-        False when the limit was reached.
+        False when the limit was reached. True when its link is gone, too; if it has not left then,
+        that is logged.
     """
     delivery = execution.again
     if delivery is None:
@@ -39,10 +45,16 @@ async def wait_acknowledged(execution: Execution, limit: float) -> bool:
     left = trio.Event()
     delivery.ack()
     delivery.when_left(left.set)
-    if left.is_set():
-        return True
-    with trio.move_on_after(limit):
-        await left.wait()
+    if not left.is_set():
+        with trio.move_on_after(limit):
+            await left.wait()
+    if delivery.comes_again:
+        logger.warning(
+            "%s came again, and is called although it will come once more: the link was lost "
+            "before its acknowledgement had left",
+            execution.spec.name,
+            extra=execution.log_fields(),
+        )
     return left.is_set()
 
 

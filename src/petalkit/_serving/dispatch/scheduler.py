@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from ..ledger.contract import Ledger
 from .execution import Execution, PetalState
-from .queue import Backlog
+from .queueing.queue import Backlog
 from .redelivered import is_known_by_record
 
 

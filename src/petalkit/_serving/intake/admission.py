@@ -16,13 +16,13 @@ from ..._values.errors import ErrorCode
 from ..._values.messages import Identity
 from ..._values.request import wants_usual
 from ..._values.settings.settings import Settings
-from ...transports import Delivery, WithdrawableDelivery
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..ledger.contract import Ledger
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .freshness import Freshness
-from .parked import Parked, ParkedLine, limits_of
+from .parked import Parked, limits_of
+from .parking import TOO_MANY, Parking
 from .refusals import Refusals, Request
 from .room import Room
 
@@ -73,7 +73,9 @@ class Admission:
         self._clock = trio.lowlevel.current_clock()
         self._admitting = False
         self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
-        self.parked = ParkedLine()
+        self._parking = Parking(settings, dispatcher, refusals)
+        self._parking.on_change = self._changed
+        self.parked = self._parking.lines
         self.closed = self.deaf = False
         self.now, self.logged = 0.0, True
         self.reading_on = 0
@@ -91,7 +93,7 @@ class Admission:
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
         elif self._ledger.is_crowded(self.now):
             self._refusals.crowded(request)
-        elif self.parked or self._room.is_behind(spec) or not self._room.reserve(request, spec):
+        elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -117,9 +119,7 @@ class Admission:
         places = int(wants_usual(command, wishes)) + (
             wishes is not None and wishes.reply is not None
         )
-        if places and not self._outbox.reserve(places, force=True):
-            self._refusals.no_place(request)
-            return
+        self._outbox.reserve(places, urgent=True)
         execution = self._execution(request, spec)
         if self._dispatcher.start_urgent(execution):
             if request.wait_ack:  # without a place of its own: that is no reason to refuse it
@@ -150,7 +150,7 @@ class Admission:
             execution.set_wishes(request.wishes)
         self._refusals.recent.forget(command.message_id, delivery.payload)
         execution.arrival = self._refusals.recent.arrival(delivery)
-        if delivery.dup:
+        if delivery.dup or delivery.replayed:
             # It may have been here before, and killed the process.
             execution.restarted, execution.again = True, delivery
         self._ledger.accept(execution, self.acknowledgements.accepted)
@@ -160,54 +160,48 @@ class Admission:
     # -- there is none
 
     def _overflow(self, request: Request, spec: CommandSpec) -> None:
-        if not self.parked and self._waits_in_backlog(request, spec):
+        petal = spec.petal
+        if petal not in self.parked and self._waits_in_backlog(request, spec):
             return
         takes = self._ledger.takes(spec)
         # To park what cannot wait in the backlog would stop the reading behind it.
         rule = self._settings.overflow if takes else "reject"
         if rule == "drop-oldest" and self._ledger.has_room:
-            while self._queue.is_full and self._dispatcher.drop_oldest():
+            while self._queue.is_full(petal) and self._dispatcher.drop_oldest(petal):
                 if self._waits_in_backlog(request, spec):
                     return
-            if not self._room.is_behind(spec) and self._room.reserve(request, spec):
+            if self._room.take(request, spec):
                 self._accept(request, spec)
                 return
+        if rule == "wait" and self._parking.is_slow(petal, self.now):
+            rule = "reject"
         over = self.reading_on or self._outbox.must_read  # else of the batch before the pause
         if rule != "wait" or (over and self._room.is_used_up(self.parked)):
-            self._refusals.refuse(request, ErrorCode.BUSY, "too many commands are waiting")
+            self._refusals.refuse(request, ErrorCode.BUSY, TOO_MANY)
             return
-        again = self.acknowledgements.comes_again(request.delivery)
-        self.parked.add(Parked.of(request, spec, comes_again=again))
-        if isinstance(request.delivery, WithdrawableDelivery):
-            request.delivery.on_withdrawn = self._withdrawn
+        self._parking.park(request, spec, self.now)
         self.watch_room()
-        self.acknowledgements.owe_parked(request.delivery)
 
     def _waits_in_backlog(self, request: Request, spec: CommandSpec) -> bool:
         """Accept it, to wait there, if it may."""
         # What is acknowledged only when it has been handled fills the broker's window anyway.
         at_once = self.acknowledgements.at_once
-        if not (self._backlog.has_room and at_once and self._ledger.takes(spec)):
+        if not (self._backlog.has_room(spec.petal) and at_once and self._ledger.takes(spec)):
             return False
         self._responses.counters.accepted += 1
-        self._backlog.add(request, guessed=spec.guessed)
+        self._backlog.add(request, spec)
         if request.wait_ack:
             self._refusals.receipt(request, spec.petal)
         self.watch_room()
         return True
-
-    def _withdrawn(self, delivery: Delivery) -> None:
-        """The transport has told the sender that it was not taken: it is parked no more."""
-        if self.parked.take(lambda parked: parked.delivery is delivery):
-            self._responses.counters.refused[str(ErrorCode.BUSY)] += 1
-            self._changed()
 
     # -- there is room again
 
     def watch_room(self) -> None:
         """Be told of room while something is parked, and only then: that is rare, and room not."""
         waits = self.take_up_waiting if self.parked or self._backlog.count else None
-        self._dispatcher.on_room = self._outbox.on_place = waits
+        self._outbox.hooks.on_place = waits
+        self._dispatcher.tell_room(waits)
 
     def _changed(self) -> None:
         self.watch_room()
@@ -229,29 +223,30 @@ class Admission:
         self._admitting = True
         self.now = self._clock.current_time()
         try:
-            while self.parked and not self.closed and self._admit_first():
-                pass
+            stuck: set[str] = set()  # petals for whose oldest there is no room
+            while not self.closed and (parked := self.parked.first(stuck)) is not None:
+                if not self._admit_parked(parked):
+                    stuck.add(parked.spec.petal)
         finally:
             self._admitting = False
         self._changed()
 
-    def _admit_first(self) -> bool:
-        """Deal with the first that is parked; False when there is no room for it."""
-        parked = self.parked.first()
+    def _admit_parked(self, parked: Parked) -> bool:
+        """Deal with the first that is parked, of its petal; False when there is no room for it."""
         request = parked.request(self._limits)
         if (objection := self.freshness.judge_parked(request.wishes)) is not None:
-            self.parked.pop_first()
+            self.parked.pop(parked)
             self._refusals.refuse(request, *objection)
         elif self._queue.petals[parked.spec.petal].failed:
-            self.parked.pop_first()
+            self.parked.pop(parked)
             self._refusals.unavailable(request, parked.spec.petal)
         elif self._ledger.is_crowded(self.now):
-            self.parked.pop_first()
+            self.parked.pop(parked)
             self._refusals.crowded(request)
         elif self._waits_in_backlog(request, parked.spec):
-            self.parked.pop_first()
-        elif not self._room.is_behind(parked.spec) and self._room.reserve(request, parked.spec):
-            self.parked.pop_first()
+            self.parked.pop(parked)
+        elif self._room.take(request, parked.spec):
+            self.parked.pop(parked)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now
                 spec = self._table.lookup(spec.name) or spec

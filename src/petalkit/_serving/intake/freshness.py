@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from ..._authoring.registry import CommandSpec
-from ..._values.clocks import moment_of, wall_clock_is_set
+from ..._values.basics.clocks import moment_of, wall_clock_is_set
 from ..._values.codec import Timestamps
 from ..._values.errors import ErrorCode
 from ..._values.request import Objection, Wishes

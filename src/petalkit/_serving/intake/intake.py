@@ -1,9 +1,10 @@
 """The intake: reads one link at a time, and knows when to stop reading.
 
 The rule: everything that is delivered is accepted, refused, joined to its first copy, or parked,
-and all but the parked is acknowledged (or will be, with its command). When the channel is full and
-`overflow` is `wait`, a few more are read and parked, so that urgent commands among them start; then
-reading pauses, unless something that makes room needs it (see `Outbox.must_read`).
+and all but the parked is acknowledged (or will be, with its command or its answer). When the
+channel is full and `overflow` is `wait`, a few more are read and parked, so that urgent commands
+among them start; then reading pauses, unless something that makes room needs it (see
+`Outbox.must_read`). What was read is judged, always.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from ...transports import Delivery, Link
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..dispatch.execution import logger as commands_logger
+from ..identity.unexpected import UnexpectedTopics
 from ..ledger.contract import Ledger
+from ..pauses import Pauses
 from ..waiting import wait_any
 from .admission import Admission
-from .backlog import Backlog
+from .backlog.contract import Backlog
 from .judging import Judging
 from .redelivery import Redelivery
 from .refusals import Refusals
@@ -58,25 +61,38 @@ class Intake:
         self._settings = settings
         self._backlog = backlog
         self._recent = refusals.recent
+        self._held = refusals.held
         self._outbox = refusals.responses.outbox
         self._counters = refusals.responses.counters
+        self._lines = refusals.responses.lines
         self._acknowledgements = dispatcher.acknowledgements
         self._clock = trio.lowlevel.current_clock()
         self._resume = trio.Event()
         self._replayed = False  # what comes now may have been delivered to an earlier process
         self._may_be_replayed = True  # until a link of this process has got past that
         self.paused = False
+        self._pauses = Pauses(settings.pause_warning)
         admission = self.admission = Admission(settings, dispatcher, ledger, backlog, refusals)
         redelivery = Redelivery(
             ledger, dispatcher.acknowledgements, backlog, admission.parked, refusals
         )
         self._judging = Judging(settings, admission, redelivery, refusals)
-        self._outbox.on_pressure = admission.on_change = self._wake
+        self._outbox.hooks.on_pressure = admission.on_change = self._wake
+
+    @property
+    def unexpected(self) -> UnexpectedTopics:
+        """What is done with messages on topics that are not ours."""
+        return self._judging.unexpected
+
+    @property
+    def paused_seconds(self) -> float:
+        """How long nothing was read on links that were up, all in all."""
+        return self._pauses.total(self._clock.current_time())
 
     @property
     def held(self) -> int:
-        """Commands read but neither accepted nor acknowledged."""
-        return len(self.admission.parked)
+        """Commands read but neither accepted nor acknowledged, and refusals likewise."""
+        return len(self.admission.parked) + len(self._held)
 
     def restore(self, count: int) -> None:
         """Take up so many commands that an earlier run has left."""
@@ -104,6 +120,7 @@ class Intake:
                 await link.deliver(functools.partial(self._take_batch, identity))
         finally:
             self.admission.link_gone()
+            self._counters.given_back += self._held.link_gone()
 
     def _take_batch(self, identity: Identity, batch: Sequence[Delivery]) -> bool:
         """Judge what has come; False when reading is to pause."""
@@ -111,17 +128,22 @@ class Intake:
         self.admission.logged = commands_logger.isEnabledFor(logging.INFO)
         self._counters.received += len(batch)
         if self._replayed:
-            for delivery in batch:  # not every broker sets it
-                delivery.dup = delivery.qos > 0
+            for delivery in batch:  # not every broker sets DUP
+                delivery.replayed = delivery.qos > 0
         take = self._judging.take
         for delivery in batch:
             try:
                 take(delivery, identity)
             except Exception:  # our bug; the next command is not to pay for it
                 self._counters.unanswered += 1
-                logger.exception("could not judge a message on %r", delivery.topic)
+                if self._lines.allows(logger, logging.ERROR, "messages that could not be judged"):
+                    logger.exception("could not judge a message on %r", delivery.topic)
                 delivery.ack()
         return not self._must_pause()
+
+    async def watch_held(self) -> None:
+        """Give up what is held when it cannot be answered for too long. Until cancelled."""
+        await self._held.watch()
 
     def announced(self) -> None:
         """The link is subscribed, and so what an earlier process was given has come again."""
@@ -141,9 +163,14 @@ class Intake:
         """Read nothing until there may be room, or a reason to read all the same."""
         self.paused = True
         self._resume = trio.Event()
+        self._pauses.begin(self._clock.current_time())
         try:
-            await wait_any(self._resume.wait, link.ended.wait)
+            while not (self._resume.is_set() or link.ended.is_set()):
+                with trio.move_on_at(self._pauses.next_word):
+                    await wait_any(self._resume.wait, link.ended.wait)
+                self._pauses.tell(self._clock.current_time())
         finally:
+            self._pauses.end(self._clock.current_time())
             self.paused = False
 
     def _must_pause(self) -> bool:
@@ -161,6 +188,7 @@ class Intake:
 
     def close(self) -> None:
         """Accept only urgent commands from now on. The rest is left to the session, or refused."""
+        self._counters.given_back += self._held.close()
         self.admission.close()
 
     def close_to_urgent(self) -> None:
@@ -174,6 +202,7 @@ class Intake:
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
         self._acknowledgements.session_ends()
+        self._held.session_ends()
         self.admission.admit_parked()  # to the ledger, where that is possible
         self.admission.session_ends()
 

@@ -12,13 +12,16 @@ import math
 
 import msgspec
 
-from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry
+from ..._values.codec import InvalidEnvelope, decode_command, parse_expiry, printable
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity, Properties
-from ..._values.request import Reply, ResponseTopics, Wishes
+from ..._values.request import Reply, Wishes
+from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
+from ..identity.unexpected import UnexpectedTopics
 from ..ledger.journal.records import JournalError
+from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
 from .malformed import MalformedMessages
 from .parked import limits_of
@@ -36,6 +39,9 @@ class Judging:
         admission: for what may be accepted.
         redelivery: for copies.
         refusals: for what may not.
+
+    Attributes:
+        unexpected: for what is on other topics.
     """
 
     def __init__(
@@ -51,19 +57,16 @@ class Judging:
         self._responses = refusals.responses
         self._counters = refusals.responses.counters
         self._malformed = MalformedMessages(refusals.responses)
+        self._long_steps = LongSteps(self._counters)
+        self._lines = refusals.responses.lines
         self._response_topics = ResponseTopics(settings, self._counters)
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
         self._topics: frozenset[str] = frozenset()
-        self._without_dots: dict[str, str] = {}  # as RabbitMQ gives them back -> as they are
-        self._dots_told = False
+        self.unexpected = UnexpectedTopics(settings, self._counters, self._lines)
 
     def expect(self, identity: Identity) -> None:
         """Commands come on the topics of this identity from now on."""
-        self._topics = frozenset(map(identity.topic, self._settings.command_topics))
-        without_dots = {topic.replace(".", "/"): topic for topic in self._topics if "." in topic}
-        if without_dots != self._without_dots:
-            self._without_dots = without_dots
-            self._dots_told = False
+        self._topics = self.unexpected.expect(identity)
 
     def take(self, delivery: Delivery, identity: Identity) -> None:
         """Judge one delivery."""
@@ -72,30 +75,32 @@ class Judging:
             self._malformed.refuse(delivery, identity, fault)
             return
         if delivery.topic not in self._topics:
-            self._unexpected(delivery)
+            self.unexpected.take(delivery)
             return
         properties = delivery.properties
         reply: Reply | None = None
         objection: str | None = None
         if properties is not None:
-            usual = self._responses.topic(identity)
-            reply, objection = self._response_topics.reply(
-                properties, usual=usual, commands=self._topics
-            )
+            reply, objection = self._response_topics.reply(properties, identity)
         try:
             if fault is not None:
                 raise InvalidEnvelope(ErrorCode.TOO_LARGE, fault.text)
-            command = decode_command(delivery.payload, delivery.topic, self._limits)
+            command = self._decoded(delivery)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
             if properties is not None:
                 command = self._with_properties(command, properties)
         except InvalidEnvelope as error:
             if objection is not None:
-                _warn_of_topic(objection, error.command, error.message_id)
+                self._warn_of_topic(objection, error.command, error.message_id)
+                error.wait_response |= error.message_id is not None
             self._refusals.unreadable(delivery, identity, error, reply)
             return
+        unheard: str | None = None
         if objection is not None:
-            _warn_of_topic(objection, command.command, command.message_id)
+            self._warn_of_topic(objection, command.command, command.message_id)
+            if not command.wait_response:  # but an answer is wanted, and has one place left
+                command = msgspec.structs.replace(command, wait_response=True)
+                unheard = objection
         wishes: Wishes | None = None
         if properties is not None or expires_at is not None:
             wishes = self._wishes(properties, expires_at, reply)
@@ -104,32 +109,31 @@ class Judging:
         if wait_ack:
             spec = self._table.lookup(command.command)
             wait_ack = spec is None or not spec.guessed  # or nobody knows who received it
-        request = Request(delivery, identity, command, wishes, wait_ack)
+        request = Request(delivery, identity, command, wishes, wait_ack, unheard)
         try:
             self._judge(request)
         except JournalError as error:  # what it may be a copy of cannot be read
-            logger.error("%s", error)
+            if self._lines.allows(logger, logging.ERROR, "the journal cannot be read"):
+                logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
-    def _unexpected(self, delivery: Delivery) -> None:
-        """On a topic that was not subscribed to.
-
-        Also where it looks like one of ours with `/` for `.`: then the broker (RabbitMQ) makes no
-        difference between `a.b` and `a/b`, and it may have been meant for somebody else.
-        """
-        self._counters.unexpected_topic += 1
-        delivery.ack()
-        if delivery.topic not in self._without_dots:
-            logger.warning("ignored a message on the unexpected topic %r", delivery.topic)
-        elif not self._dots_told:
-            self._dots_told = True
-            logger.warning(
-                "no command can be taken: the broker gives them on %r and not on %r. RabbitMQ "
-                "takes a dot for a slash: IDs and topics must have no dot there. From now on they "
-                "are only counted (unexpected_topic)",
-                delivery.topic,
-                self._without_dots[delivery.topic],
-            )
+    def _decoded(self, delivery: Delivery) -> Command:
+        """Its command. Raises InvalidEnvelope, as `decode_command` does."""
+        payload, steps = delivery.payload, self._long_steps
+        if len(payload) < MEASURED:
+            return decode_command(payload, delivery.topic, self._limits)
+        began = steps.clock()
+        name: str | None = None
+        try:
+            command = decode_command(payload, delivery.topic, self._limits)
+            name = command.command
+        except InvalidEnvelope as error:
+            name = error.command
+            raise
+        finally:
+            step = f"decoding its {len(payload)} bytes"
+            steps.tell(began, step, {"command": printable(name or "what is no command")})
+        return command
 
     def _judge(self, request: Request) -> None:
         command, now = request.command, self._admission.now
@@ -148,6 +152,10 @@ class Judging:
             self._refusals.again(request, refused)
             return
         spec = self._table.lookup(command.command)
+        if request.unheard is not None and spec is not None and not spec.urgent:
+            text = f"not run: its Response Topic is refused: {request.unheard}"
+            self._refusals.refuse(request, ErrorCode.UNAUTHORIZED, text)
+            return
         freshness = self._admission.freshness
         if request.wishes is not None or freshness.judges_all:
             objection = freshness.judge(request, spec)
@@ -165,10 +173,12 @@ class Judging:
         if copies.may_exist(message_id) and copies.take(request, now, closed=True):
             return
         delivery = request.delivery
-        # Nor is one acknowledged whose answer would not leave any more.
-        unsaid = delivery.qos > 0 and not self._responses.outbox.is_sending
-        if unsaid or self._acknowledgements.comes_again(delivery):
+        if self._acknowledgements.comes_again(delivery):
             self._counters.given_back += 1
+        elif delivery.qos > 0 and not self._responses.outbox.is_sending:
+            # Its answer would not leave any more, and nobody brings it again: it is lost. Not
+            # acknowledged, in case that the broker has kept its session after all.
+            self._refusals.unsaid(request)
         else:
             self._refusals.stopping(request)
 
@@ -194,7 +204,7 @@ class Judging:
                 f"{self._settings.properties_max} are allowed",
             )
             refusal.message_id = command.message_id
-            refusal.wait_response = command.wait_response
+            refusal.wait_response = command.wait_response or properties.response_topic is not None
             refusal.command = command.command
             raise refusal
         return msgspec.structs.replace(command, properties=properties)
@@ -212,10 +222,10 @@ class Judging:
             reply=reply,
         )
 
-
-def _warn_of_topic(objection: str, command: str | None, message_id: str | None) -> None:
-    logger.warning(
-        "a command is not answered on its Response Topic: %s",
-        objection,
-        extra={"command": command, "message_id": message_id},
-    )
+    def _warn_of_topic(self, objection: str, command: str | None, message_id: str | None) -> None:
+        if self._lines.allows(logger, logging.WARNING, "not answered on its Response Topic"):
+            logger.warning(
+                "a command is not answered on its Response Topic: %s",
+                objection,
+                extra={"command": command, "message_id": message_id},
+            )

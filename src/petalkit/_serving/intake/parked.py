@@ -8,8 +8,9 @@ are kept, which are a third of a decoded command.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
@@ -46,6 +47,7 @@ class Parked(msgspec.Struct, eq=False):
     message_id: str | None
     wait_response: bool
     wait_ack: bool
+    number: int = 0  # in order of arrival
     _command: Command | None = None
 
     @classmethod
@@ -83,31 +85,53 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(settings.payload_max, settings.depth_max, settings.message_id_max)
 
 
-class ParkedLine:
-    """All of them, in order of arrival, and by `messageId`."""
+class ParkedLines:
+    """All of them, in a line for each petal, and by `messageId`."""
 
     def __init__(self) -> None:
-        self._line: deque[Parked] = deque()
+        self._lines: dict[str, deque[Parked]] = {}
         self._by_id: dict[str, Parked] = {}
+        self._count = 0
+        self._numbers = itertools.count()
         self.size = 0  # bytes of payloads and properties
 
     def __len__(self) -> int:
-        return len(self._line)
+        return self._count
+
+    def __contains__(self, petal: str) -> bool:
+        return petal in self._lines
+
+    def __iter__(self) -> Iterator[Parked]:
+        """All, in order of arrival."""
+        found = [parked for line in self._lines.values() for parked in line]
+        return iter(sorted(found, key=_number))
 
     def add(self, parked: Parked) -> None:
         """Add one, last."""
-        self._line.append(parked)
+        parked.number = next(self._numbers)
+        self._lines.setdefault(parked.spec.petal, deque()).append(parked)
+        self._count += 1
         self.size += _size(parked)
         if parked.message_id is not None:
             self._by_id[parked.message_id] = parked
 
-    def first(self) -> Parked:
-        """The oldest; there must be one."""
-        return self._line[0]
+    def first(self, besides: Collection[str] = ()) -> Parked | None:
+        """The oldest, if there is one.
 
-    def pop_first(self) -> Parked:
-        """Take out the oldest; there must be one."""
-        return self._out(self._line.popleft())
+        Args:
+            besides: petals that are not meant.
+        """
+        heads = [line[0] for petal, line in self._lines.items() if petal not in besides]
+        return min(heads, key=_number) if heads else None
+
+    def pop(self, parked: Parked) -> None:
+        """Take out one that `first` has given."""
+        petal = parked.spec.petal
+        line = self._lines[petal]
+        line.popleft()
+        if not line:
+            del self._lines[petal]
+        self._out(parked)
 
     def find(self, message_id: str) -> Parked | None:
         """The one of that ID."""
@@ -115,23 +139,33 @@ class ParkedLine:
 
     def session_ends(self) -> None:
         """None of them comes again, and so nobody is to wait for their acknowledgement."""
-        for parked in self._line:
+        for parked in self:
             parked.comes_again = False
             parked.delivery.ack()
 
     def take(self, which: Callable[[Parked], bool]) -> list[Parked]:
         """Take out every one that `which` says, in order."""
-        taken = [self._out(parked) for parked in self._line if which(parked)]
+        taken = [self._out(parked) for parked in self if which(parked)]
         if taken:
             gone = set(map(id, taken))
-            self._line = deque(parked for parked in self._line if id(parked) not in gone)
+            for petal, line in list(self._lines.items()):
+                kept = deque(parked for parked in line if id(parked) not in gone)
+                if kept:
+                    self._lines[petal] = kept
+                else:
+                    del self._lines[petal]
         return taken
 
     def _out(self, parked: Parked) -> Parked:
+        self._count -= 1
         self.size -= _size(parked)
         if parked.message_id is not None:
             self._by_id.pop(parked.message_id, None)
         return parked
+
+
+def _number(parked: Parked) -> int:
+    return parked.number
 
 
 def _size(parked: Parked) -> int:

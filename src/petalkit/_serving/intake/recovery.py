@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 import trio
 
-from ..._values.clocks import wall_clock_is_set
+from ..._values.basics.clocks import wall_clock_is_set
 from ..._values.errors import ErrorCode
-from ..._values.messages import Message
-from ..._values.request import Reply, ResponseTopics
+from ..._values.messages import Identity, Message
+from ..._values.request import Reply
+from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ..._values.topics import TopicError
 from ..dispatch.catalog import Catalog
@@ -66,11 +67,11 @@ class Recovery:
         """Take up what was to be sent. It needs no petal."""
         for record in found.messages:
             try:
-                message, answers, is_reply = message_of(record)
+                message, answers, reply = message_of(record)
             except msgspec.MsgspecError:
                 self._give_up(record, "its record cannot be read")
                 continue
-            if is_reply and not self._response_topics.allows(message.topic):
+            if reply is not None and not self._is_allowed(reply, None):
                 self._give_up(record, "its Response Topic is not allowed any more")
                 continue
             left = _seconds(self.responses.timestamps.now(), record.expires_at)
@@ -174,9 +175,15 @@ class Recovery:
         """The Response Topics that a command is still to be answered on."""
         try:
             replies = extras_replies(record.extras)
-        except msgspec.MsgspecError:
+            identity = identity_of(record) if replies else None
+        except (msgspec.MsgspecError, TopicError):
             return ()
-        return tuple(one for one in replies if self._response_topics.allows(one.topic))
+        return tuple(one for one in replies if self._is_allowed(one, identity))
+
+    def _is_allowed(self, reply: Reply, identity: Identity | None) -> bool:
+        if identity is None and reply.is_usual:
+            return True  # where it was asked, and where the other answers went
+        return self._response_topics.objection(reply.topic, identity) is None
 
     def _was_guessed(self, record: CommandRecord) -> bool:
         try:

@@ -20,8 +20,8 @@ from ..ledger.contract import Ledger, Left
 from ..ledger.duplicate_window import NOTHING, Finished, Spent, is_same_request
 from ..ledger.journal.forms import extras_replies
 from ..ledger.journal.records import CommandRecord
-from .backlog import Backlog
-from .parked import ParkedLine
+from .backlog.contract import Backlog
+from .parked import ParkedLines
 from .refusals import Refusals, Request
 
 logger = logging.getLogger("petalkit.intake")
@@ -43,7 +43,7 @@ class Redelivery:
         ledger: Ledger[Execution],
         acknowledgements: Acknowledgements,
         backlog: Backlog,
-        parked: ParkedLine,
+        parked: ParkedLines,
         refusals: Refusals,
     ) -> None:
         self._ledger = ledger
@@ -113,12 +113,12 @@ class Redelivery:
             self._refusals.reused(request)
             return
         self._counters.duplicates_answered += 1
-        ago = now - finished.at
-        logger.info(
-            "not run again: it was answered %.1f s ago, and is answered the same",
-            ago,
-            extra={"command": request.command.command, "message_id": message_id},
-        )
+        if self._responses.lines.allows(logger, logging.INFO, "not run again"):
+            logger.info(
+                "not run again: it was answered %.1f s ago, and is answered the same",
+                now - finished.at,
+                extra={"command": request.command.command, "message_id": message_id},
+            )
         if request.wait_ack:
             self._refusals.receipt(request, None)
         if finished.response != NOTHING:
@@ -139,10 +139,10 @@ class Redelivery:
         response, number = finished.response, finished.number
         owes, wishes = self._outbox.owes_answer, request.wishes
         if wants_usual(request.command, wishes) and not owes(message_id):
-            self._responses.put_unreserved(request.identity, message_id, response, number)
+            self._responses.put_again(request.identity, message_id, response, number)
         reply = None if wishes is None else wishes.reply
         if reply is not None and not owes(reply.key(message_id)):
-            self._responses.put_reply(reply, message_id, response, number)
+            self._responses.put_reply_again(reply, message_id, response, number)
 
     def _join(self, live: Execution, request: Request) -> bool:
         """Let a copy share the answer, wherever it wants it; False when there is no place for it.

@@ -1,4 +1,7 @@
-"""What is said at once to what came: no, or only that it came. Refusals are acknowledged."""
+"""What is said at once to what came: no, or only that it came.
+
+What is refused is acknowledged, or held until its answer finds a place: see `held_refusals`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ import msgspec
 
 from ..._values.codec import InvalidEnvelope
 from ..._values.errors import ErrorCode
-from ..._values.messages import Command, Identity
+from ..._values.messages import Command, Identity, Message
 from ..._values.request import Reply, Wishes, wants_usual
 from ...transports import Delivery
 from ..dispatch.catalog import Catalog
 from ..ledger.recent_refusals import RecentRefusals, Refused
+from ..sending.held_refusals import HeldRefusals
 from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.intake")
+
+STOPPING = "the device is shutting down"
 
 
 class Request(msgspec.Struct, eq=False):
@@ -28,6 +34,7 @@ class Request(msgspec.Struct, eq=False):
         command: what it asks for.
         wishes: of its sender.
         wait_ack: whether its sender is to be told that it came.
+        unheard: why it cannot be answered where its sender listens; None when it can.
     """
 
     delivery: Delivery
@@ -35,6 +42,7 @@ class Request(msgspec.Struct, eq=False):
     command: Command
     wishes: Wishes | None
     wait_ack: bool = False
+    unheard: str | None = None
 
 
 class Refusals:
@@ -44,12 +52,20 @@ class Refusals:
         catalog: what to say of commands that nobody serves.
         responses: encodes, counts and sends.
         recent: told of what was refused.
+        held: acknowledges what was, or holds it until it can be answered.
     """
 
-    def __init__(self, catalog: Catalog, responses: Responses, recent: RecentRefusals) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        responses: Responses,
+        recent: RecentRefusals,
+        held: HeldRefusals,
+    ) -> None:
         self.catalog = catalog
         self.responses = responses
         self.recent = recent
+        self.held = held
 
     def refuse(
         self,
@@ -61,7 +77,7 @@ class Refusals:
         """Say no; without a word to the sender where another program may answer."""
         command, wishes = request.command, request.wishes
         ours = not self.catalog.may_be_anothers(command.command)
-        self.responses.refuse(
+        left = self.responses.refuse(
             request.identity,
             code,
             text,
@@ -72,30 +88,31 @@ class Refusals:
             details={"errors": list(errors)} if errors else None,
         )
         refused = Refused(code, text, self.recent.arrival(request.delivery))
-        self.recent.note(command.message_id, request.delivery.payload, refused)
-        request.delivery.ack()
+        noting = self.recent.noting(command.message_id, request.delivery.payload, refused)
+        self.held.finish(request.delivery, left, noting)
 
     def again(self, request: Request, refused: Refused) -> None:
         """Say the same once more, unless nobody waits for that; see `recent_refusals`."""
         command, wishes = request.command, request.wishes
+        left: list[Message] = []
         certain = self.recent.is_certain(refused, request.delivery)
-        logger.info(
-            "refused %s again: it may be a second delivery by the broker",
-            refused.code,
-            extra={"command": command.command, "message_id": command.message_id},
-        )
+        if self.responses.lines.allows(logger, logging.INFO, "refused again"):
+            logger.info(
+                "refused %s again: it may be a second delivery by the broker",
+                refused.code,
+                extra={"command": command.command, "message_id": command.message_id},
+            )
         if not (certain or self.catalog.may_be_anothers(command.command)):
             answer = refused.answer or self.responses.failure(
                 command.message_id, refused.code, refused.text
             )
-            if wants_usual(command, wishes):
-                self.responses.put_unreserved(request.identity, None, answer)
-            if wishes is not None and wishes.reply is not None:
-                self.responses.put_reply(wishes.reply, None, answer)
+            usual = request.identity if wants_usual(command, wishes) else None
+            reply = None if wishes is None else wishes.reply
+            left = self.responses.put_refusal(usual, reply, answer)
         arrival = self.recent.arrival(request.delivery)
         refused = msgspec.structs.replace(refused, arrival=arrival)
-        self.recent.note(command.message_id, request.delivery.payload, refused)
-        request.delivery.ack()
+        noting = self.recent.noting(command.message_id, request.delivery.payload, refused)
+        self.held.finish(request.delivery, left, noting)
 
     def receipt(self, request: Request, petal: str | None, *, reserved: bool = False) -> None:
         """Tell the sender, on `ack`, that its command came, or a copy of it.
@@ -137,7 +154,20 @@ class Refusals:
 
     def stopping(self, request: Request) -> None:
         """It came too late for this process."""
-        self.refuse(request, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
+        self.refuse(request, ErrorCode.SHUTTING_DOWN, STOPPING)
+
+    def unsaid(self, request: Request) -> None:
+        """The same, and its sender cannot be told. It is not acknowledged."""
+        command = request.command
+        self.responses.counters.unanswered += 1
+        self.responses.refuse(
+            request.identity,
+            ErrorCode.SHUTTING_DOWN,
+            STOPPING,
+            command=command.command,
+            message_id=command.message_id,
+            answer=False,
+        )
 
     def unknown(self, request: Request) -> None:
         """No petal serves it. Answered as it is set, with what is served."""
@@ -146,7 +176,7 @@ class Refusals:
         answered = self.catalog.are_answered(name)
         usual = answered and wants_usual(command, wishes)
         reply = wishes.reply if answered and wishes is not None else None
-        self.responses.refuse(
+        left = self.responses.refuse(
             request.identity,
             ErrorCode.UNKNOWN_COMMAND,
             self.catalog.text(name),
@@ -156,13 +186,13 @@ class Refusals:
             reply=reply,
             details=self.catalog.details(name) if usual or reply is not None else None,
         )
-        request.delivery.ack()
+        self.held.finish(request.delivery, left, _nothing)
 
     def unreadable(
         self, delivery: Delivery, identity: Identity, error: InvalidEnvelope, reply: Reply | None
     ) -> None:
         """It is no command; answered as far as it could be read, else told on `debug`."""
-        self.responses.refuse(
+        left = self.responses.refuse(
             identity,
             error.code,
             error.message,
@@ -172,6 +202,11 @@ class Refusals:
             reply=reply,
             details={"errors": list(error.errors)} if error.errors else None,
         )
-        if not error.wait_response and reply is None:
-            self.responses.report_unreadable(identity, delivery.topic, error)
-        delivery.ack()
+        nobody = not error.wait_response and reply is None
+        if nobody and not self.responses.reports.unreadable(identity, delivery.topic, error):
+            self.responses.counters.unanswered += 1
+        self.held.finish(delivery, left, _nothing)
+
+
+def _nothing() -> None:
+    """What comes again is judged anew."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..._authoring.registry import CommandSpec
 from ..._values.request import wants_usual
 from ..._values.settings.settings import Settings
-from ..dispatch import queue
 from ..dispatch.execution import Execution
+from ..dispatch.queueing import queue
 from ..ledger.contract import Ledger
 from ..sending.outbox import Outbox
-from .backlog import Backlog
-from .parked import PACKET_IDS, ParkedLine
+from .backlog.contract import Backlog
+from .parked import PACKET_IDS, ParkedLines
 from .refusals import Request
 
 
@@ -39,17 +39,32 @@ class Room:
         self._backlog = backlog
         self._outbox = outbox
 
-    def is_behind(self, spec: CommandSpec) -> bool:
-        """Whether others wait in the backlog, which are first; not for what cannot wait there."""
-        return self._backlog.count > 0 and self._ledger.takes(spec)
+    def is_behind(self, request: Request, spec: CommandSpec) -> bool:
+        """Whether others of its petal wait in the backlog, which are first.
 
-    def reserve(self, request: Request, spec: CommandSpec) -> bool:
+        Not for what cannot wait there, and not for a caller who has nothing there, where the others
+        have much.
+        """
+        backlog = self._backlog
+        return (
+            backlog.count > 0
+            and backlog.is_before(spec.petal, request.command)
+            and self._ledger.takes(spec)
+        )
+
+    def take(self, request: Request, spec: CommandSpec) -> bool:
         """Whether a command can be accepted now; then the places of its answers are reserved."""
+        return not self.is_behind(request, spec) and self._reserve(request, spec)
+
+    def _reserve(self, request: Request, spec: CommandSpec) -> bool:
         if not self._ledger.takes(spec):
             # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
-            if self._channel.is_over_reserve:
+            if self._channel.is_over_reserve(spec.petal):
                 return False
-        elif self._channel.is_full or not self._ledger.has_room:
+        elif not self._ledger.has_room or (
+            self._channel.is_full(spec.petal)
+            and not self._channel.has_spare_room(spec, request.command)
+        ):
             return False
         command, wishes = request.command, request.wishes
         reply = wishes is not None and wishes.reply is not None
@@ -57,7 +72,7 @@ class Room:
             return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, wishes))
         return not command.wait_response or self._outbox.reserve()
 
-    def is_used_up(self, parked: ParkedLine) -> bool:
+    def is_used_up(self, parked: ParkedLines) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever.
 
         The answer that is waited for may stand behind all that the broker has sent already, and its

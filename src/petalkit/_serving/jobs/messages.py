@@ -116,7 +116,7 @@ class Readers:
             PayloadError: JSON cannot say it.
         """
         fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
-        return self._outbox.put_event_nowait(
+        return self._outbox.events.put_nowait(
             encode_json(
                 for_web(
                     command,

@@ -22,6 +22,7 @@ from ..._values.statistics import Counters
 from ..dispatch.calling import call_handler
 from ..dispatch.left_open import close_nurseries, tell_left_open
 from ..failures import showable
+from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from ..waiting import wait_any
 from .record import JobRecord
@@ -101,11 +102,13 @@ class Calling:
         counters: for what is called.
         limiter: for threads.
         closing: set when threads are not waited for any more.
+        long_steps: told of what keeps the event loop to itself.
     """
 
     counters: Counters
     limiter: trio.CapacityLimiter
     closing: trio.Event
+    long_steps: LongSteps
 
 
 class Host:
@@ -169,7 +172,12 @@ async def run_method(record: JobRecord, outcome: Outcome, calling: Calling) -> b
             if record.cancelled_as is not None:  # before its first step
                 scope.cancel()
             await call_handler(
-                execution, outcome, calling.counters, calling.limiter, lambda _: left.set()
+                execution,
+                outcome,
+                calling.counters,
+                calling.limiter,
+                lambda _: left.set(),
+                calling.long_steps,
             )
     except Exception as error:
         tell_left_open(execution, showable(error))

@@ -18,8 +18,8 @@ from ..._values.codec import encode_json
 from ..._values.errors import ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
+from ..dispatch.after_answer.second_phase import SecondNote
 from ..dispatch.execution import Execution
-from ..dispatch.second_phase import SecondNote
 from ..ledger.contract import Ledger
 from .record import JobRecord
 from .subscriptions import Subscription

@@ -17,7 +17,7 @@ from ..._authoring.jobs.handle import InterruptedJob
 from ..._authoring.petal import Petal
 from ..._values.errors import ErrorCode, PayloadError
 from ..._values.job_states import JobState
-from ..dispatch.second_phase import SecondNote, SecondPhases
+from ..dispatch.after_answer.second_phase import SecondNote, SecondPhases
 from ..failures import showable
 from .kind import JobKind
 from .notes import JobNote, ReaderNote, command_of

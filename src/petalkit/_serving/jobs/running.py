@@ -22,6 +22,7 @@ from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
 from ..dispatch.dispatcher import Dispatcher
+from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from .kind import JobKind
 from .messages import Readers, busy, ended_fields, job_fields, publish_command
@@ -63,6 +64,7 @@ class Jobs:
         self._tasks = tasks
         self.notes = Notes(dispatcher.ledger, responses.timestamps.now, settings.payload_max)
         self.stopping = False
+        self._long_steps = LongSteps(responses.counters)
         self.kinds = {
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
@@ -208,7 +210,8 @@ class Jobs:
 
     async def _run(self, record: JobRecord) -> None:
         outcome = Outcome(self._responses, self._settings.payload_max)
-        calling = Calling(self._counters, self._dispatcher.thread_limiter, self._tasks.closing)
+        limiter, closing = self._dispatcher.thread_limiter, self._tasks.closing
+        calling = Calling(self._counters, limiter, closing, self._long_steps)
         ended = False
         try:
             ended = await run_method(record, outcome, calling)

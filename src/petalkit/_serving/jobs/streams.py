@@ -24,6 +24,7 @@ from ..._values.settings.settings import Settings
 from ..dispatch.calling import call_handler
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
+from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from .messages import Readers, publish_command
 from .method import Outcome
@@ -98,11 +99,12 @@ class Streams:
         self._dispatcher = dispatcher
         self._responses = responses
         self._counters = responses.counters
+        self._long_steps = LongSteps(responses.counters)
         self.readers = readers
         self._tasks = tasks
         self.streams = {spec.name: Stream(spec, self) for spec in specs}
         readers.subscriptions.on_unread = self._unread
-        dispatcher.beside.append(self)
+        dispatcher.slots.beside.append(self)
 
     # -- running
 
@@ -154,6 +156,7 @@ class Streams:
                     self._counters,
                     self._dispatcher.thread_limiter,
                     lambda _: None,
+                    self._long_steps,
                 )
         execution.finished = True
         if stream.execution is execution:  # it has ended by itself

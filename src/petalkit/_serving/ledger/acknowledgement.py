@@ -12,7 +12,7 @@ and what may have been delivered before, before its handler is called (`dispatch
 | what waits in the ledger only | when its acceptance is safe | not possible | as "accepted" |
 | what is parked | not at all: it comes again | not at all | at once: it would not |
 | a first that may have been delivered before | before it is called | the same | the same |
-| what is refused | at once, answered or not | the same | the same |
+| what is refused | when its answer has a place (`held_refusals`) | the same | at once |
 
 While the ledger fails, nobody waits for it. QoS 0 has no acknowledgement for the broker to wait
 for, and is only told to transports that answer each message. The trap: acknowledgements leave in
@@ -110,7 +110,7 @@ class Acknowledgements:
 
     def unrecorded(self, command: Owing) -> None:
         """The ledger fails, and a command goes on without it."""
-        if self._when_accepted:
+        if self.at_once:
             self.settle(command)
 
     @staticmethod

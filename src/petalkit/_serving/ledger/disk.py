@@ -1,15 +1,15 @@
 """The ledger of a device with a journal: what is put down is safe when it is on disk.
 
 What has `journal=False`, and what comes while the journal takes no more, is known in memory only.
-The trap: a disk can begin to fail between a step and its `then`. What is accepted and not on disk
-is given back then, once, by `on_failing`; what is finished and not on disk is concluded as if it
-had never been recorded.
+The trap: a disk can begin to fail between a step and its `then`. What is not on disk is given back
+then, once, by `on_failing`; or it has finished, and is concluded as if never recorded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 import trio
@@ -35,6 +35,8 @@ from .journal.records import (
 )
 from .journal.write_ahead import Journal
 from .owed_messages import RecordedMessages
+
+logger = logging.getLogger("petalkit.journal")
 
 
 class DiskLedger(Ledger[E]):
@@ -171,7 +173,8 @@ class DiskLedger(Ledger[E]):
             journal.add(Forgotten(number), told)  # it was not ours
             return
         code, response = ending.code, ending.response
-        journal.add(Finished(number, code, response, ending.remembered, journal.wall()), told)
+        remembered = ending.remembered and entry.command.message_id is not None
+        journal.add(Finished(number, code, response, remembered, journal.wall()), told)
         entry.owed = {
             reply: self._owed.post_response(message, number, reply)
             for message, reply in answers(entry, response)
@@ -221,7 +224,10 @@ class DiskLedger(Ledger[E]):
             unwritten = self._unwritten.get(number)
             if unwritten is not None:
                 unwritten[0].owed = None  # they are in no journal either
-                self._finished(number)
+                try:
+                    self._finished(number)
+                except Exception:  # our bug: the others are not to pay for it
+                    logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
 
     # -- what others keep
@@ -230,18 +236,17 @@ class DiskLedger(Ledger[E]):
         """See `Ledger`."""
         if not self._journal.takes_more:
             return super().note(value, then)
-        number = self._journal.next_number()
-        self._journal.add(Noted(number, value), then)
+        self._journal.add(Noted(number := self._journal.next_number(), value), then)
         return number
 
     def note_again(
         self, number: int | None, value: bytes, then: Callable[[], object] | None = None
     ) -> None:
         """See `Ledger`."""
-        if number is None:
-            super().note_again(number, value, then)
-        else:
+        if number is not None:
             self._journal.add(Noted(number, value), then)
+        elif then is not None:
+            then()
 
     def unnote(self, number: int | None) -> None:
         """See `Ledger`."""
@@ -272,8 +277,8 @@ class DiskLedger(Ledger[E]):
     ) -> None:
         """See `Ledger`."""
         journal, number = self._journal, record.number
-        if not ending.remembered and record.message_id is not None:
-            journal.forget(record.message_id, number)
+        if not ending.remembered:
+            journal.forget(record.message_id or "", number)
         if ending.response == NOTHING and not ending.remembered:
             journal.add(Forgotten(number))
             return

@@ -82,9 +82,7 @@ class DuplicateWindow(Generic[L]):
     def __contains__(self, message_id: str) -> bool:
         """Whether anything is known of that ID, were it too old."""
         return (
-            message_id in self._live
-            or message_id in self._finished
-            or (bool(self._replay) and message_id in self._replay)
+            message_id in self._live or message_id in self._finished or message_id in self._replay
         )
 
     def live(self, message_id: str) -> L | None:
@@ -95,14 +93,15 @@ class DuplicateWindow(Generic[L]):
         """The finished command of that ID, if it is still remembered."""
         found = self._finished.get(message_id)
         if found is None:
-            return SPENT if self._replay and self._replay.holds(message_id, now) else None
+            return SPENT if self._replay.holds(message_id, now) else None
         if found.at + self._age >= now:
             return found
         return SPENT if found.at + self._replay.seconds >= now else None
 
     def is_full(self, now: float) -> bool:
         """Whether no more may be accepted that are not urgent: see `ReplayWindow.is_full`."""
-        return self._replay.is_full(now, len(self._live))
+        replay, coming = self._replay, len(self._live)
+        return replay.size + coming >= replay.full_at and replay.is_full(now, coming)
 
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
@@ -123,7 +122,7 @@ class DuplicateWindow(Generic[L]):
             self._size -= again.size
         size = len(live.payload) + len(response)
         name = live.command.command
-        finished[message_id] = Finished(name, live.payload, response, now, size, urgent=urgent)
+        finished[message_id] = Finished(name, live.payload, response, now, size, None, urgent)
         self._size += size
         if len(finished) > self._number:  # by one
             self._drop_oldest(now)

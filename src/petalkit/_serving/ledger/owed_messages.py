@@ -12,6 +12,7 @@ EXPIRED = "expired"
 REJECTED = "rejected"
 SET_ASIDE = "set aside"
 REPLACED = "replaced"
+DISPLACED = "displaced"
 
 
 class OwedMessages:

@@ -28,7 +28,9 @@ delivery.
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -78,14 +80,24 @@ class RecentRefusals:
 
     def note(self, message_id: str | None, payload: bytes, refused: Refused) -> None:
         """One was refused; its answer is on its way, if it wants one."""
-        if message_id is not None:
-            if refused.answer is not None and len(refused.answer) > ANSWER_MAX:
-                refused = msgspec.structs.replace(refused, answer=None)
-            key = message_id, hash(payload)  # not the bytes, which may be many
-            self._messages[key] = refused
-            self._messages.move_to_end(key)
-            if len(self._messages) > REMEMBERED:
-                self._messages.popitem(last=False)
+        self.noting(message_id, payload, refused)()
+
+    def noting(
+        self, message_id: str | None, payload: bytes, refused: Refused
+    ) -> Callable[[], None]:
+        """To be called when its answer is on its way. It keeps none of the payload."""
+        if message_id is None:
+            return _nothing
+        if refused.answer is not None and len(refused.answer) > ANSWER_MAX:
+            refused = msgspec.structs.replace(refused, answer=None)
+        key = message_id, hash(payload)  # not the bytes, which may be many
+        return functools.partial(self._note, key, refused)
+
+    def _note(self, key: tuple[str, int], refused: Refused) -> None:
+        self._messages[key] = refused
+        self._messages.move_to_end(key)
+        if len(self._messages) > REMEMBERED:
+            self._messages.popitem(last=False)
 
     def forget(self, message_id: str | None, payload: bytes) -> None:
         """It was accepted after all, and will have another answer."""
@@ -109,3 +121,7 @@ class RecentRefusals:
             refused.arrival == (self._link - 1) << 16 | delivery.packet_id
             and delivery.packet_id in self._unsent
         )
+
+
+def _nothing() -> None:
+    """It has no ID to be known by."""

@@ -10,18 +10,13 @@ An urgent command is never refused for that. So its ID is kept apart, where the 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+import math
+from collections import OrderedDict
 
-SLICES = 4  # of the window: what is in one is forgotten together, up to a quarter later
+SLICES = 2  # of the window: what is in one is forgotten together, up to half a window later
 URGENT_MAX = 10_000  # urgent commands; the oldest makes room
-
-
-class _Slice:
-    __slots__ = ("ids", "last")
-
-    def __init__(self, at: float) -> None:
-        self.ids: set[int] = set()
-        self.last = at  # when the newest had finished
+ID_BYTES = 100  # of memory that one takes
+URGENT_BYTES = 160  # that an urgent one takes
 
 
 class ReplayWindow:
@@ -33,32 +28,35 @@ class ReplayWindow:
 
     Attributes:
         seconds: the same.
+        full_at: how many there have to be at least before `is_full` is worth a call.
         size: how many IDs are kept of commands that are not urgent.
     """
 
     def __init__(self, seconds: float, count: int) -> None:
         self.seconds = seconds
+        self.full_at: float = count if seconds else math.inf
         self.size = 0
-        self._count = count
-        self._slices: deque[_Slice] = deque()
-        self._next = 0.0  # when the newest slice is over
+        self._newest: set[int] = set()
+        self._older: set[int] = set()
+        self._oldest: set[int] = set()
+        self._slice = 0  # the number of the newest, counted from the clock's beginning
+        self._next = -math.inf  # when it is over
         self._urgent: OrderedDict[int, float] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._slices or self._urgent)
 
     def __contains__(self, message_id: str) -> bool:
         """Whether it may be in here: what is too old is dropped late."""
         key = hash(message_id)
-        return key in self._urgent or any(key in one.ids for one in self._slices)
+        return (
+            key in self._newest or key in self._older or key in self._oldest or key in self._urgent
+        )
 
     def holds(self, message_id: str, now: float) -> bool:
-        """Whether a command of that ID has finished so short a while ago."""
-        key, since = hash(message_id), now - self.seconds
-        if any(key in one.ids for one in self._slices if one.last >= since):
-            return True
-        at = self._urgent.get(key)
-        return at is not None and at >= since
+        """Whether a command of that ID has finished so short a while ago, or little longer."""
+        if now >= self._next:
+            self._turn(now)
+        if message_id not in self:
+            return False
+        return self._urgent.get(hash(message_id), now) >= now - self.seconds
 
     def is_full(self, now: float, coming: int) -> bool:
         """Whether no more may be accepted, since each of them may come in here.
@@ -67,30 +65,33 @@ class ReplayWindow:
             now: the time.
             coming: how many are accepted and have not finished.
         """
-        if not self.seconds or self.size + coming < self._count:
-            return False
-        self._drop_old(now)
-        return self.size + coming >= self._count
+        if now >= self._next:
+            self._turn(now)
+        return self.size + coming >= self.full_at
 
     def add(self, message_id: str, at: float, *, urgent: bool) -> None:
-        """A command is let go that finished at some time, which is not before that of the last."""
-        key = hash(message_id)
+        """A command is let go that finished at some time."""
         if urgent:
-            self._urgent.pop(key, None)
-            self._urgent[key] = at
-            if len(self._urgent) > URGENT_MAX:
-                self._urgent.popitem(last=False)
+            self._add_urgent(hash(message_id), at)
             return
-        if not self._slices or at >= self._next:
-            self._drop_old(at)
-            self._slices.append(_Slice(at))
-            self._next = at + self.seconds / SLICES
-        newest = self._slices[-1]
-        newest.last = at
-        before = len(newest.ids)
-        newest.ids.add(key)
-        self.size += len(newest.ids) - before
+        if at >= self._next:
+            self._turn(at)
+        self._newest.add(hash(message_id))
+        self.size += 1
 
-    def _drop_old(self, now: float) -> None:
-        while self._slices and self._slices[0].last < now - self.seconds:
-            self.size -= len(self._slices.popleft().ids)
+    def _add_urgent(self, key: int, at: float) -> None:
+        self._urgent.pop(key, None)
+        self._urgent[key] = at
+        if len(self._urgent) > URGENT_MAX:
+            self._urgent.popitem(last=False)
+
+    def _turn(self, now: float) -> None:
+        """Begin another slice, and drop those that are over for the whole window."""
+        if not self.seconds:
+            return
+        length = self.seconds / SLICES
+        number = math.floor(now / length)
+        for _ in range(min(number - self._slice, SLICES + 1)):
+            self._newest, self._older, self._oldest = set(), self._newest, self._older
+        self._slice, self._next = number, (number + 1) * length
+        self.size = len(self._newest) + len(self._older) + len(self._oldest)

@@ -3,6 +3,8 @@
     restarts           when a failed petal is started again
     added_commands     commands that a petal adds and removes while it is served
     builtin_commands   the commands under `petalkit/`
+    background         the background tasks of one life
+    host               what a petal sees of the runtime that serves it
     lifespans          one petal's lives: lifespan, background tasks, end, and again
 
 Begin with `lifespans`.

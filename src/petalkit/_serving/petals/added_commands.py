@@ -15,7 +15,7 @@ import attrs
 from ..._authoring.declared import CommandOptions
 from ..._authoring.petal import Petal, keep_added
 from ..._authoring.registry import CommandSpec, CommandTable, make_spec
-from ..dispatch.queue import Backlog
+from ..dispatch.queueing.queue import Backlog
 
 
 class AddedCommands:

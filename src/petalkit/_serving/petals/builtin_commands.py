@@ -15,8 +15,8 @@ from ..._authoring.command import command
 from ..._authoring.declared import RESERVED_PREFIX
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandTable
+from ..._values.basics.version import __version__
 from ..._values.statistics import Statistics
-from ..._values.version import __version__
 from ..jobs.commands.cancelling import Cancelling
 
 

@@ -9,54 +9,45 @@ service until it is entered again: the same instance, once all of its last life 
 from __future__ import annotations
 
 import contextlib
-import contextvars
+import functools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from ..._authoring.context import NotServed
-from ..._authoring.declared import CommandOptions, full_name
-from ..._authoring.petal import DEBUG, Petal, set_host
-from ..._authoring.registry import make_spec, results_for
-from ..._values.codec import encode_json
-from ..._values.errors import ErrorCode, PayloadError, RegistrationError
-from ..._values.messages import Identity
+from ..._authoring.petal import Petal, set_host
+from ..._values.errors import ErrorCode, RegistrationError
 from ..._values.settings.settings import Settings
 from ..failures import hint_for, showable, single, split_foreign, text_of
 from ..loggers import enable_again
 from ..waiting import wait_any
-from .added_commands import AddedCommands
+from .background import Background, living, wait_bounded
+from .host import ServedPetal
 from .restarts import Restarts
 
 if TYPE_CHECKING:
     from ..dispatch.catalog import Catalog
     from ..dispatch.dispatcher import Dispatcher
+    from ..links.supervisor import Supervisor
     from ..sending.responses import Responses
-    from ..supervisor import Supervisor
 
 logger = logging.getLogger("petalkit.petals")
 
-# The petal whose task it is, outside of commands too; its tasks inherit it.
-living: contextvars.ContextVar[str | None] = contextvars.ContextVar("petalkit_living", default=None)
-
 
 class PetalLife:
-    """One petal in one runtime; what the petal sees as its host.
+    """One petal in one runtime.
 
     Args:
-        petal: gets this as its host.
+        petal: lives.
         settings: limits and topics.
         catalog: changed by commands added at run time.
         dispatcher: told of added commands, and of the petal's failure.
         supervisor: knows whether there is a link, and who the device is.
-        responses: sends receipts; has the outbox, where its events go, and the counters.
+        responses: for what the petal sends; has the counters.
 
     Attributes:
-        failed: it is out of service now.
-        out_of_service: it is so for good.
+        out_of_service: it has failed, and is not started again.
         ended: its last life is over.
     """
 
@@ -70,19 +61,13 @@ class PetalLife:
         responses: Responses,
     ) -> None:
         self.petal = petal
-        self._results = results_for(petal)
-        self.failed = False  # its commands are answered `UNAVAILABLE`, until it is started again
         self._restarts = Restarts(petal.restart_policy, settings)
         self._counters = responses.counters
-        self._added = AddedCommands(petal, catalog.table, dispatcher.backlog)
-        self._supervisor = supervisor
-        self._responses = responses
-        self._catalog = catalog
+        self._host = ServedPetal(petal, settings, catalog, dispatcher, supervisor, responses)
+        self._added = self._host.added
         self._settings = settings
-        self._waiter = supervisor.waiter
-        self._outbox = responses.outbox
-        self._table = catalog.table
         self._dispatcher = dispatcher
+        self._handlers_ended = functools.partial(dispatcher.slots.wait_quiet, petal=petal.name)
         self.ended = trio.Event()
         self.out_of_service = trio.Event()
         self._stopping = trio.Event()
@@ -91,134 +76,27 @@ class PetalLife:
 
     def _begin(self) -> None:
         """What belongs to one life."""
-        self._nursery: trio.Nursery | None = None
+        fail = functools.partial(self._fail_with, "a background task raised")
+        limit = self._settings.cleanup_timeout
+        self._background = self._host.background = Background(self.petal.name, limit, fail)
         self._over = trio.Event()  # the lifespan is to be left
-        self._background_ended = trio.Event()
-        self._background_ended.set()
         self._entered = False
         self._broken = False
         self._abandoned = False  # the runtime stops before it is entered
         self._restart_in: float | None = None
         self._scope = trio.CancelScope()  # around the lifespan
 
-    # -- the petal's host
-
     @property
-    def settings(self) -> Settings:
-        """How the runtime behaves."""
-        return self._settings
-
-    @property
-    def connected(self) -> bool:
-        """Whether a link is up and subscribed."""
-        return self._supervisor.serving is not None
-
-    @property
-    def identity(self) -> Identity | None:
-        """The identity now."""
-        return self._waiter.current
-
-    @property
-    def nursery(self) -> trio.Nursery:
-        """Owns the petal's background tasks."""
-        if self._nursery is None:
-            raise RuntimeError(f"petal {self.petal.name!r} is not running")
-        return self._nursery
-
-    async def wait_identity(self) -> Identity:
-        """Wait until the identity is known."""
-        return await self._waiter.wait()
-
-    async def wait_other_identity(self, known: Identity | None) -> Identity:
-        """Wait until the identity is known, and another than `known`."""
-        return await (self._waiter.wait() if known is None else self._waiter.wait_other(known))
-
-    async def wait_connected(self) -> None:
-        """Wait until commands have been subscribed to once. No limit."""
-        await self._supervisor.up.wait()
-
-    async def publish_event(
-        self,
-        payload: Mapping[str, Any],
-        *,
-        topic: str,
-        qos: int,
-        expiry: float | None = None,
-        durable: bool = False,
-        latest: str | None = None,
-    ) -> None:
-        """Put an event into the outbox."""
-        if durable and qos == 0:
-            raise ValueError("durable=True needs qos=1: at QoS 0 nobody says that it has arrived")
-        if latest is not None and not (isinstance(latest, str) and latest):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"latest must be a key, a text that is not empty, not {latest!r}")
-        if expiry is not None and not expiry > 0:
-            raise ValueError(f"expiry must be above 0, not {expiry!r}")
-        await self._outbox.put_event(
-            self._encode_event(payload, qos),
-            qos=qos,
-            identity=self._waiter.current,
-            name=self._topic_name(topic),
-            expiry=math.inf if expiry is None else expiry,
-            durable=durable,
-            latest=latest,
-        )
-
-    def publish_event_nowait(self, payload: Mapping[str, Any], *, topic: str, qos: int) -> None:
-        """Put an event into the outbox, or raise trio.WouldBlock."""
-        if not self._outbox.put_event_nowait(
-            self._encode_event(payload, qos),
-            qos=qos,
-            identity=self._waiter.current,
-            name=self._topic_name(topic),
-        ):
-            raise trio.WouldBlock
-
-    def _encode_event(self, payload: Mapping[str, Any], qos: int) -> bytes:
-        if qos not in (0, 1):
-            raise ValueError(f"qos must be 0 or 1, not {qos!r}")
-        # As results are made, so that one value is the same JSON in both.
-        plain = self._results(payload)
-        encoded = encode_json(self._responses.dialect.event(plain))
-        if len(encoded) > self._settings.payload_max:
-            raise PayloadError(
-                ErrorCode.TOO_LARGE,
-                f"the event has {len(encoded)} bytes; {self._settings.payload_max} are allowed",
-            )
-        return encoded
-
-    def _topic_name(self, topic: str) -> str:
-        return self._settings.debug_topic if topic == DEBUG else self._settings.web_topic
-
-    def acknowledge(self, identity: Identity, message_id: str, service: str, kind: str) -> bool:
-        """Tell on `ack` that a command has arrived; False when there is no room for it."""
-        return self._responses.acknowledge(identity, message_id, service, kind)
-
-    def not_served(self, name: str) -> NotServed:
-        """What to raise for a command that nobody serves after all."""
-        return self._catalog.not_served(name)
-
-    def open_line(self, name: str) -> None:
-        """Let the commands of a petal or a resolver start that have waited until it is ready."""
-        self._dispatcher.open_petal(name)
-
-    def add_command(self, name: str, handler: Any, options: CommandOptions) -> None:
-        """Serve one more command from now on."""
-        rule = self._settings.unknown_keys
-        self._added.add(make_spec(self.petal, options, handler, unknown_keys=rule))
-
-    def remove_command(self, name: str) -> None:
-        """Serve a command no longer."""
-        self._added.remove(full_name(self.petal, name))
-
-    # -- its life
+    def failed(self) -> bool:
+        """Whether it is out of service now."""
+        return self._host.failed
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Live until `stop()`, or until the petal has failed for good.
 
         Calls `started` when it is entered, or has failed once.
         """
-        set_host(self.petal, self)
+        set_host(self.petal, self._host)
         living.set(self.petal.name)
         try:
             await self._live(task_status)
@@ -232,19 +110,19 @@ class PetalLife:
                 self._counters.petals_restarted += 1
                 await self._live(task_status)
         finally:
-            if self.failed and not self._stopping.is_set():  # a stop is no failure for good
+            if self._host.failed and not self._stopping.is_set():  # a stop is no failure for good
                 self.out_of_service.set()
             self._tell(task_status)  # whatever happened, nobody is to wait for this petal
             self._added.forget()
             set_host(self.petal, None)
-            self._nursery = None
+            self._host.background = None
             self.ended.set()
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         """One life."""
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._hold_background)
+                await nursery.start(self._background.hold)
                 await self._run_lifespan(task_status)
         except Exception as error:
             # Trio says so when a lifespan has left a cancel scope or a nursery of its own open.
@@ -257,7 +135,9 @@ class PetalLife:
             return False
         with trio.move_on_after(self._restart_in):
             await self._stopping.wait()
-        if not self._stopping.is_set() and not self._dispatcher.is_quiet(petal=self.petal.name):
+        if not self._stopping.is_set() and not self._dispatcher.slots.is_quiet(
+            petal=self.petal.name
+        ):
             logger.error(
                 "petal %r is not started again yet: handlers of its last life do not end although "
                 "they are cancelled",
@@ -266,7 +146,7 @@ class PetalLife:
             )
             # No limit: one that never ends holds up its own petal, and two lives at once could
             # move what it holds.
-            await wait_any(self._wait_handlers, self._stopping.wait)
+            await wait_any(self._handlers_ended, self._stopping.wait)
         return not self._stopping.is_set()
 
     def stop(self) -> None:
@@ -307,7 +187,7 @@ class PetalLife:
         if self._broken:
             self._fail_again(why, error, for_good=for_good)
             return
-        self._broken = self.failed = True
+        self._broken = self._host.failed = True
         if not for_good and not self._stopping.is_set():
             self._restart_in = self._restarts.wait_after(error, trio.current_time())
         if error is not None:
@@ -366,18 +246,19 @@ class PetalLife:
             return
         self._restarts.entered(trio.current_time())
         self._added.begun()
-        if self.failed:
-            self.failed = False
+        if self._host.failed:
+            self._host.failed = False
             logger.info(
                 "petal %r is in service again", self.petal.name, extra={"petal": self.petal.name}
             )
             self._dispatcher.restore_petal(self.petal.name)
 
     async def _run_lifespan(self, task_status: trio.TaskStatus[None]) -> None:
+        startup, cleanup = self._settings.startup_timeout, self._settings.cleanup_timeout
         # One scope around the whole: a lifespan may open nurseries, and a scope that was left
         # before them would break the order of their nesting.
         with self._scope as scope:
-            scope.deadline = trio.current_time() + self._settings.startup_timeout
+            scope.deadline = trio.current_time() + startup
             try:
                 async with self.petal.lifespan():
                     scope.deadline = math.inf
@@ -387,11 +268,11 @@ class PetalLife:
                     try:
                         await self._over.wait()
                         if self._broken:
-                            await self._bounded(self._wait_handlers)
+                            await wait_bounded(self._handlers_ended, cleanup)
                     finally:
-                        await self._end_background()
+                        await self._background.end()
                         scope.shield = True
-                        scope.deadline = trio.current_time() + self._settings.cleanup_timeout
+                        scope.deadline = trio.current_time() + cleanup
             except BaseException as error:
                 scope.shield = False  # or no cancellation from outside would be seen here
                 why = "its lifespan raised" if self._entered else "it did not start"
@@ -404,11 +285,10 @@ class PetalLife:
             if self._stopping.is_set() and not self._entered:
                 self._fail("the runtime stops before it has started", level=logging.INFO)
             elif not self._entered:
-                limit = self._settings.startup_timeout
-                self._fail(f"its lifespan was not entered within {limit:g} s")
+                self._fail(f"its lifespan was not entered within {startup:g} s")
             elif trio.current_time() >= scope.deadline:  # else it was abandoned as it was entered
                 logger.error("petal %r: leaving the lifespan took too long", self.petal.name)
-        await self._end_background()
+        await self._background.end()
         if not self._entered:
             self._tell(task_status)
 
@@ -419,32 +299,3 @@ class PetalLife:
             self._fail(why, errors)
         if travels is not None:
             raise travels from None
-
-    async def _hold_background(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        self._background_ended = trio.Event()
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                task_status.started()
-                await trio.sleep_forever()  # until _end_background cancels
-        except BaseException as error:
-            self._fail_with("a background task raised", error)
-        finally:
-            self._background_ended.set()
-
-    async def _end_background(self) -> None:
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel()
-            if not await self._bounded(self._background_ended.wait):
-                logger.error("petal %r: background tasks do not end", self.petal.name)
-
-    async def _wait_handlers(self) -> None:
-        await self._dispatcher.wait_quiet(petal=self.petal.name)
-
-    async def _bounded(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        with trio.CancelScope(shield=True) as scope:
-            scope.deadline = trio.current_time() + self._settings.cleanup_timeout
-            await wait()
-        return not scope.cancelled_caught

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from .signals import last_words
+from .standard_streams import last_words
 
 EXIT_LIMIT = 5.0  # seconds for the process to end, once its work is done
 

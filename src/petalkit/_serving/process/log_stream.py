@@ -1,11 +1,11 @@
 """Lines to a file descriptor, from a program that must not wait for whoever reads them.
 
 The rule: writing a line never blocks the caller. What the descriptor does not take at once is kept,
-up to a bound, and written by a thread; what is beyond the bound is dropped, counted, and told when
-there is room again. The trap: a pipe that nobody empties and a terminal that was stopped (Ctrl-S)
-block in `write`, which would hold up the event loop, and with it the emergency stop. A terminal
-takes a line in part and waits for the rest, so it is written to by the thread alone. Another: a
-finalizer or a handler of a signal may write a line while this thread is in `write`.
+up to a bound, and written by a thread, which alone may wait; what is beyond the bound is dropped,
+counted, and told when there is room again. The trap: a pipe that nobody empties, a terminal that
+was stopped (Ctrl-S) and a disk that hangs block in `write`, which would hold up the event loop, and
+with it the emergency stop. Others: a finalizer or a handler of a signal may write a line while this
+thread is in `write`; and at the end of Python a thread may die with our lock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,28 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TextIO
 
 from ...transports._forks import in_child
+from ..loggers import dropped_lines
+from .outlets import open_outlet
 
 KEPT_MAX = 1024 * 1024  # bytes of lines that wait for the reader of the log
 FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for that reader
-AT_ONCE_MAX = 4096  # bytes: what can be written at all then is written whole (pipe(7), PIPE_BUF)
-_LOST_TEXT = "petalkit: %d lines of the log were dropped: whoever reads it was too slow\n"
+GATHERED = (
+    0.01  # seconds in which what is for a file is gathered: a write costs a switch of threads
+)
+_WRITTEN_AT_ONCE = 65_536  # bytes, about: many lines are one write
+
+
+def dropped_text(count: int) -> str:
+    """What is said of lines that were dropped."""
+    return f"{count} records dropped: whoever reads the log was too slow"
+
+
+def _dropped_line(count: int) -> str:
+    return f"petalkit: {dropped_text(count)}\n"
 
 
 class LineWriter:
@@ -36,100 +50,196 @@ class LineWriter:
 
     Attributes:
         dropped: lines, since they were last told of.
+        in_child: whether this is a forked child.
+        dropped_line: makes the line that tells of so many. Called with a lock held: it must not
+            log.
     """
 
     def __init__(self, descriptor: int, *, kept_max: int = KEPT_MAX) -> None:
         self._descriptor = descriptor
         self._kept_max = kept_max
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
-        self._takes_whole = not os.isatty(descriptor)  # what it takes at all, if it is short
-        self._reset()
+        self.dropped_line: Callable[[int], str] = _dropped_line
+        self._outlet = open_outlet(descriptor)
+        self._ends = False  # nothing but what can be written at once is written
+        self.in_child = self._asks_again = False
+        self._begin()
 
-    def close(self) -> None:
-        """No more is written."""
-        self._forget()
-
-    def _reset(self) -> None:
-        """Begin anew: in a forked child there is no thread, and the lines are the parent's."""
+    def _begin(self) -> None:
         self.dropped = 0
         self._kept: deque[bytes] = deque()
-        self._size = 0
-        self._changed = threading.Condition()
+        self._size = 0  # of these, and of what the thread writes just now
+        self._writing = False
         self._draining = False  # there is a thread, or will be at once
-        self._forget = in_child(self._reset)  # in the child of a child, too
+        self._closed = False
+        # Reentrant, for finalizers.
+        lock = threading.RLock()
+        self._work, self._idle = threading.Condition(lock), threading.Condition(lock)
+        self._hurry = threading.Condition(lock)
+        self._lock = lock
+        self._forget = in_child(self._begin_in_child)  # in the child of a child, too
+
+    def _begin_in_child(self) -> None:
+        """In a forked child there is no thread, and the lines are the parent's.
+
+        It keeps nothing open but what it is given: its reader waits until all have closed it.
+        """
+        self._close_outlet()
+        self.in_child = self._asks_again = True
+        self._begin()
 
     def write(self, text: str) -> None:
-        """Write a line now, or soon, or drop it."""
-        data = text.encode(errors="backslashreplace")
-        with self._changed:
-            at_once = self._takes_whole and not self._kept and len(data) <= AT_ONCE_MAX
-            if at_once and self._takes():
-                with contextlib.suppress(OSError):  # nobody reads any more
-                    data = data[os.write(self._descriptor, data) :]
-                    if not data:
-                        return
-            if self._size + len(data) > self._kept_max:
-                self.dropped += 1
-                return
-            self._kept.append(data)
-            self._size += len(data)
-            if not self._draining:
-                self._draining = True
-                self._start()
+        """Write a line now, or soon, or drop it. Several lines in one call are one write."""
+        self.write_bytes(text.encode(errors="backslashreplace"))
 
-    def _start(self) -> None:
+    def write_bytes(self, data: bytes) -> None:
+        """The same of bytes."""
+        if self._ends:
+            self._write_at_once(data)
+            return
+        with self._lock:
+            if self._asks_again:
+                self._outlet, self._asks_again = open_outlet(self._descriptor), False
+            if not self._kept and not self._writing and not self.dropped:
+                taken = self._write_at_once(data)
+                if taken == len(data):
+                    return
+                if taken:  # a line that was begun is ended
+                    self._keep(data[taken:])
+                    return
+            if self.dropped and 2 * self._size <= self._kept_max:
+                # Room again, for many: else each line that finds some would be told of one.
+                self._keep_dropped()
+            if self.dropped or self._size + len(data) > self._kept_max:
+                self.dropped += 1
+                dropped_lines.total += 1
+                self._wake()
+                return
+            self._keep(data)
+
+    def _write_at_once(self, data: bytes) -> int:
+        """How much of it needs no more care: written, or for nobody."""
+        try:
+            if self._outlet is not None:
+                return self._outlet.write(data)
+            if self._ends or self.in_child:  # it may wait: there is no event loop
+                return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # nobody reads any more
+            return len(data)
+        return 0
+
+    def _keep(self, data: bytes) -> None:
+        self._kept.append(data)
+        self._size += len(data)
+        self._wake()
+
+    def _keep_dropped(self) -> None:
+        line = self.dropped_line(self.dropped).encode(errors="backslashreplace")
+        self.dropped = 0
+        self._keep(line)
+
+    def _wake(self) -> None:
+        if self._draining:
+            self._work.notify()
+            return
+        self._draining = True
         try:
             # It waits for the reader without a limit, and nobody waits for a daemon thread.
             threading.Thread(target=self._drain, name="petalkit log", daemon=True).start()
         except RuntimeError:  # no more threads, or the interpreter ends: the next line tries again
             self._draining = False
 
-    def _takes(self) -> bool:
-        return any(event & select.POLLOUT for _, event in self._poll.poll(0))
+    # -- in the thread
 
     def _drain(self) -> None:
-        while True:
-            with self._changed:
-                if not self._kept and not self.dropped:
-                    self._draining = False
-                    self._changed.notify_all()
-                    return
-                if not self._kept:
-                    self._kept.append((_LOST_TEXT % self.dropped).encode())
-                    self._size += len(self._kept[0])
-                    self.dropped = 0
-                data = self._kept[0]
+        while (data := self._next()) is not None:
             self._write_all(data)
-            with self._changed:
-                self._kept.popleft()
+            with self._lock:
                 self._size -= len(data)
+                self._writing = False
+
+    def _next(self) -> bytes | None:
+        """What is to be written next, when there is something; None at the end."""
+        with self._lock:
+            while not self._kept:
+                if self.dropped:
+                    self._keep_dropped()
+                    break
+                self._idle.notify_all()
+                if self._closed:
+                    self._draining = False
+                    self._close_outlet()
+                    return None
+                self._work.wait()  # no limit: nobody waits for a daemon thread
+                if self._outlet is None and not self._closed:
+                    self._hurry.wait(GATHERED)
+            self._writing = True
+            parts, size = [], 0
+            while self._kept and size < _WRITTEN_AT_ONCE:
+                parts.append(self._kept.popleft())
+                size += len(parts[-1])
+            return b"".join(parts)
 
     def _write_all(self, rest: bytes) -> None:
-        """In the thread. It may be somebody else who has made the descriptor non-blocking."""
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
+        outlet = self._outlet
         with contextlib.suppress(OSError):  # nobody reads any more
             while rest:
+                if outlet is not None:
+                    taken = outlet.write(rest)
+                    rest = rest[taken:]
+                    if rest:
+                        outlet.wait_room()
+                    if not taken:  # a terminal with room for one byte takes no end of a line
+                        time.sleep(GATHERED)
+                    continue
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:
+                except BlockingIOError:  # somebody else has made the descriptor non-blocking
+                    poll = select.poll()
+                    poll.register(self._descriptor, select.POLLOUT)
                     poll.poll()
+
+    # -- the end
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> None:
         """Wait until all is written, for `timeout` seconds at most."""
         end = time.monotonic() + timeout
-        with self._changed:
-            while self._draining and (left := end - time.monotonic()) > 0:
-                self._changed.wait(left)
+        if self._ends or not self._lock.acquire(timeout=timeout):
+            return
+        try:
+            self._hurry.notify_all()
+            while self._draining and (self._kept or self._writing or self.dropped):
+                if (left := end - time.monotonic()) <= 0:
+                    return
+                self._idle.wait(left)
+        finally:
+            self._lock.release()
+
+    def end(self) -> None:
+        """The process ends: wait for the reader a last time; after that, for nothing."""
+        self.flush()
+        self._ends = True
+
+    def close(self) -> None:
+        """No more is written, but for what waits."""
+        self._forget()
+        with self._lock:
+            self._closed = True
+            if self._draining:
+                self._work.notify()
+            else:
+                self._close_outlet()
+
+    def _close_outlet(self) -> None:
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.close()
 
 
-def line_writer(stream: TextIO) -> LineWriter | None:
-    """One for the descriptor of a stream; None when it has none, as one in memory."""
+def descriptor_of(stream: TextIO) -> int | None:
+    """The descriptor of a stream; None when it has none, as one in memory."""
     try:
-        descriptor = stream.fileno()
-    except (OSError, io.UnsupportedOperation, AttributeError):
+        return stream.fileno()
+    except (OSError, io.UnsupportedOperation, AttributeError, ValueError):
         return None
-    with contextlib.suppress(OSError, ValueError):
-        stream.flush()
-    return LineWriter(descriptor)

@@ -3,7 +3,7 @@
 The rule: one record is one line, whatever came in from the wire. A record's text and its
 structured fields may hold a caller's characters, so control characters leave here escaped; a
 forged line, or a terminal's escape sequence, cannot be made. Payloads are not logged at all. And a
-log that nobody reads holds up nothing (`_log_stream`).
+log that nobody reads holds up nothing (`log_stream`).
 
 The structured fields are attributes of the record, as `logging`'s own `extra` sets them; what code
 logs on behalf of a command gets that command's by `CommandLogFilter`.
@@ -11,16 +11,19 @@ logs on behalf of a command gets that command's by `CommandLogFilter`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
 from ..._authoring.context import CommandLogFilter
 from ..._values.codec import Timestamps
 from ..loggers import watch_handler
-from .log_stream import line_writer
+from .log_stream import LineWriter, descriptor_of, dropped_text
+from .standard_streams import standard_writer
 
 # attribute of the record -> its name in the line
 FIELDS = {
@@ -128,11 +131,18 @@ def _tracebacks(formatter: logging.Formatter, record: logging.LogRecord) -> list
 
 
 class _OurHandler(logging.StreamHandler[TextIO]):
-    """Known by its class, so that configuring twice replaces it. Never waits for its reader."""
+    """Known by its class, so that configuring twice replaces it. Never waits for its reader.
 
-    def __init__(self, stream: TextIO) -> None:
+    A record is formatted when it is logged: what it was made of may be changed after that.
+    """
+
+    def __init__(self, stream: TextIO, formatter: Callable[[], logging.Formatter]) -> None:
         super().__init__(stream)
-        self._writer = line_writer(stream)
+        self.setFormatter(formatter())
+        self._writer, self._is_shared = _writer_of(stream)
+        if self._writer is not None:
+            # With a formatter of its own: it is made beside the lock of this handler.
+            self._writer.dropped_line = _DroppedLine(formatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless whoever reads is too slow for too long."""
@@ -145,18 +155,41 @@ class _OurHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def flush(self) -> None:
-        """Wait a moment for what is still to be written."""
+        """Wait for the reader, for a while."""
         if self._writer is None:
             super().flush()
         else:
             self._writer.flush()
 
     def close(self) -> None:
-        """The stream stays open: it is not ours."""
-        if self._writer is not None:
-            self._writer.flush()
+        """Flush, and forget the stream; it stays open."""
+        self.flush()
+        if self._writer is not None and not self._is_shared:
             self._writer.close()
         super().close()
+
+
+class _DroppedLine:
+    """Words what was dropped as a line of the log: in its own form, which may be JSON."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        self._formatter = formatter
+
+    def __call__(self, count: int) -> str:
+        level, text = logging.WARNING, dropped_text(count)
+        record = logging.LogRecord("petalkit.runtime", level, __file__, 0, text, (), None)
+        return self._formatter.format(record) + "\n"
+
+
+def _writer_of(stream: TextIO) -> tuple[LineWriter | None, bool]:
+    """For the descriptor of a stream, if it has one; and whether others write with it, too."""
+    descriptor = descriptor_of(stream)
+    if descriptor is None:
+        return None, False
+    with contextlib.suppress(OSError, ValueError):
+        stream.flush()
+    shared = standard_writer(descriptor)
+    return shared or LineWriter(descriptor), shared is not None
 
 
 def configure_logging(
@@ -170,8 +203,8 @@ def configure_logging(
         form: for people, or one JSON object per line.
         stream: where to.
     """
-    handler = _OurHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    formatter = JsonFormatter if form == "json" else TextFormatter
+    handler = _OurHandler(stream if stream is not None else sys.stderr, formatter)
     handler.addFilter(CommandLogFilter())
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:

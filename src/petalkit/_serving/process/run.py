@@ -1,6 +1,6 @@
 """Serving as a whole process: signals, logging, exit codes.
 
-Signals are taken by a thread of their own (`_signals`), not by a Trio task: the second one has to
+Signals are taken by a thread of their own (`signals`), not by a Trio task: the second one has to
 work while a petal blocks the event loop, which is when it is needed most.
 """
 
@@ -18,9 +18,9 @@ from ..._values.errors import ConfigError, PetalkitError, RegistrationError
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Statistics
 from ...transports._connecting.tls import check_files
+from ..links.attempts import ADVICE
 from ..opening import open_runtime
 from ..runtime import AllPetalsFailed, Runtime
-from ..supervisor import ADVICE
 from ..waiting import beside, wait_any
 from .leaving import EXIT_LIMIT, limit_exit
 from .signals import EXIT_ERROR, signals_stop
@@ -50,7 +50,7 @@ def stop_limit(settings: Settings) -> float:
 
 
 async def run_until_signalled(
-    petals: Sequence[Petal], settings: Settings, advice: str = ADVICE
+    petals: Sequence[Petal], settings: Settings, advice: str = ADVICE, *, ours: bool = False
 ) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then stop gracefully; a second one exits at once.
 
@@ -62,6 +62,7 @@ async def run_until_signalled(
         petals: as for `open_runtime`.
         settings: the same.
         advice: the same.
+        ours: the process ends after this, and has the signals until then.
 
     Raises:
         RegistrationError, ConfigError, AllPetalsFailed: as `open_runtime`; the last also when
@@ -76,7 +77,7 @@ async def run_until_signalled(
     stop = _Stop(systemd, limit)
     tell = functools.partial(systemd.keep_telling, stop.status)
     # Around the start, which has no runtime yet to stop; a started one stops by itself.
-    with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit):
+    with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit, to_the_end=ours):
         # Also while it starts and stops: systemd would take a long stop for a hang.
         async with beside(tell, "systemd"):
             await _serve(petals, settings, stop, advice)
@@ -157,7 +158,8 @@ def run_as_process(petals: Sequence[Petal], settings: Settings, advice: str = AD
     code = EXIT_ERROR
     try:
         sys.setswitchinterval(min(SWITCH_INTERVAL, sys.getswitchinterval()))
-        code = trio.run(run_until_signalled, petals, settings, advice)
+        serve = functools.partial(run_until_signalled, petals, settings, advice, ours=True)
+        code = trio.run(serve)
     except (ConfigError, RegistrationError):
         code = EXIT_USAGE
         raise

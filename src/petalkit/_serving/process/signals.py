@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import math
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -28,6 +28,7 @@ from types import FrameType
 import trio
 
 from ...transports._forks import in_child
+from .standard_streams import last_words
 
 logger = logging.getLogger("petalkit.runtime")
 
@@ -38,11 +39,12 @@ _NEVER_SECOND = frozenset({signal.SIGHUP})
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PATIENCE = 2.0  # seconds beyond the limit, after which even Python's own lock is passed over
 _END = 0  # no signal has this number
-_LONGEST_WORDS = 4096  # bytes: so much a pipe takes at once when it takes anything (pipe(7))
 
 
 @contextmanager
-def signals_stop(begin: Callable[[str], object], limit: float) -> Generator[None]:
+def signals_stop(
+    begin: Callable[[str], object], limit: float, *, to_the_end: bool = False
+) -> Generator[None]:
     """Let the first signal call `begin`, in a Trio task's context, with its name.
 
     Call it in the main thread, inside `trio.run`.
@@ -50,6 +52,8 @@ def signals_stop(begin: Callable[[str], object], limit: float) -> Generator[None
     Args:
         begin: starts the stop.
         limit: seconds after the first signal at which the process is ended, with `EXIT_ERROR`.
+        to_the_end: whether signals stay ours after the block, because the process ends then. One
+            that comes first there changes nothing; a second one ends it, with `EXIT_FORCED`.
     """
     watch = _Watch(begin, limit)
     forget = in_child(watch.leave_child)
@@ -57,8 +61,9 @@ def signals_stop(begin: Callable[[str], object], limit: float) -> Generator[None
         watch.take()
         yield
     finally:
-        watch.give_back()
-        forget()
+        watch.give_back(to_the_end)
+        if not to_the_end:
+            forget()
 
 
 class _Watch:
@@ -70,6 +75,7 @@ class _Watch:
         self._token = trio.lowlevel.current_trio_token()
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
         self._deadline: float | None = None  # of the stop, on the monotonic clock
+        self._given_back = False
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)  # as `set_wakeup_fd` demands
         # Opened now: a process that has run out of descriptors has to be ended, too.
@@ -86,18 +92,29 @@ class _Watch:
         self._others = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._thread.start()
 
-    def give_back(self) -> None:
-        """They are whose they were before."""
+    def give_back(self, to_the_end: bool) -> None:
+        """They are whose they were before, or handled in the main thread from here on."""
+        if to_the_end:
+            signal.set_wakeup_fd(self._others)  # first, or one signal would be counted as two
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._others)
+            signal.signal(number, self._while_ending if to_the_end else handler)
+        if not to_the_end:
+            signal.set_wakeup_fd(self._others)
         os.write(self._writer, bytes([_END]))
         self._thread.join(1.0)  # it ends at once; if it cannot, it must not hold us up
         # Only now: until its end the thread may still take a signal, and set this.
         if self._deadline is not None:
             faulthandler.cancel_dump_traceback_later()
+        self._given_back = True
         os.close(self._writer)
         os.close(self._nowhere)
+
+    def _while_ending(self, number: int, frame: FrameType | None) -> None:
+        """As a handler of Python's: nothing of ours runs any more in the main thread."""
+        if self._deadline is None:
+            self._deadline = math.inf  # it ends by itself, within the limit of `leaving`
+        elif number not in _NEVER_SECOND:
+            _exit(EXIT_FORCED, f"{signal.Signals(number).name} again: exit at once")
 
     def leave_child(self) -> None:
         """In a forked child: a signal ends it, as it ends any process."""
@@ -105,6 +122,8 @@ class _Watch:
         for number in self._previous:
             ends = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, ends)
+        if self._given_back:
+            return  # they are closed
         for descriptor in (self._reader, self._writer, self._nowhere):
             os.close(descriptor)
 
@@ -170,24 +189,3 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 def _exit(code: int, why: str) -> None:
     last_words(why)
     os._exit(code)
-
-
-def last_words(text: str) -> None:
-    """Write to standard error if that does not block. No logging: its locks may be held."""
-    if sys.__stderr__ is None:
-        return  # it was closed at the start, and another file may have its number
-    words = f"petalkit: {text}\n".encode(errors="replace")[:_LONGEST_WORDS]
-    with contextlib.suppress(OSError):
-        if os.isatty(2):
-            # A terminal that takes a byte does not take a line: only its own opening never waits.
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            terminal = os.open(os.ttyname(2), flags)
-            try:
-                os.write(terminal, words)
-            finally:
-                os.close(terminal)
-            return
-        poll = select.poll()
-        poll.register(2, select.POLLOUT)
-        if any(event & select.POLLOUT for _, event in poll.poll(0)):
-            os.write(2, words)

@@ -11,10 +11,7 @@ import msgspec
 import trio
 
 from ..._values.codec import (
-    NO_MESSAGE_ID,
-    InvalidEnvelope,
     Timestamps,
-    encode_json,
     printable,
 )
 from ..._values.dialects import SERVICE_RECEIVED, Dialect
@@ -24,11 +21,13 @@ from ..._values.request import Reply, whole_seconds
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ..failures import shortened, text_of
+from ..line_limit import LineLimit
+from .debug_reports import DebugReports
 from .outbox import RECEIPT, Outbox
 
 logger = logging.getLogger("petalkit.answers")
 
-DEBUG_BURST = 10  # reports of unreadable commands that may leave at once
+_REFUSED = {code: f"refused: {code}" for code in ErrorCode}
 
 
 class Responses:
@@ -40,9 +39,11 @@ class Responses:
         timestamps: the wall clock of the wire.
         counters: where refusals are counted.
         dialect: how they are worded.
+        lines: of the log, about what is refused.
 
     Attributes:
-        outbox, timestamps, counters, dialect: as given; whoever answers needs them too.
+        outbox, timestamps, counters, dialect, lines: as given; whoever answers needs them too.
+        reports: what is said on `debug` of what nobody can be answered.
         properties: of every answer on the usual topic: after `response_expiry` a broker need not
             keep it either. None with MQTT 3.1.1.
     """
@@ -54,6 +55,7 @@ class Responses:
         timestamps: Timestamps,
         counters: Counters,
         dialect: Dialect,
+        lines: LineLimit,
     ) -> None:
         self._settings = settings
         self._payload_max = settings.payload_max
@@ -62,14 +64,14 @@ class Responses:
         self._topic_of: tuple[Identity | None, str] = (None, "")  # the last one, made once
         self.counters = counters
         self.dialect = dialect
+        self.lines = lines
         self.properties = (
             Properties(message_expiry=whole_seconds(settings.response_expiry))
             if settings.speaks_mqtt_5
             else None
         )
-        self._debug_tokens = float(DEBUG_BURST)
-        self._debug_at = -1.0
-        outbox.on_too_large = self._say_too_large
+        self.reports = DebugReports(settings, outbox, timestamps, dialect)
+        outbox.hooks.on_too_large = self._say_too_large
 
     def _say_too_large(self, message: Message, answers: Hashable) -> None:
         """A response was over the broker's own bound, which is less than `payload_max`."""
@@ -80,8 +82,7 @@ class Responses:
         text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
         payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
         instead = msgspec.structs.replace(message, payload=payload)
-        if not self.outbox.put_refusal(instead, answers):
-            self.counters.unanswered += 1
+        self.outbox.put_instead(instead, answers)
 
     def topic(self, identity: Identity) -> str:
         """The usual topic of responses."""
@@ -146,14 +147,18 @@ class Responses:
                 payload = encode(message_id, timestamp, code, message, details=details)
                 if len(payload) <= self._settings.payload_max:
                     return payload
-                logger.error("details of a %s error left out: too large", code)
+                self._tell_left_out(code, "too large")
             except Exception as error:  # also a property or a mapping of the petal's that raises
-                logger.error("details of a %s error left out: %s", code, text_of(error))
+                self._tell_left_out(code, text_of(error))
         payload = encode(message_id, timestamp, code, message)
         if len(payload) > self._settings.payload_max:
             text = "the text of the error is too long to be sent"
             payload = encode(message_id, timestamp, code, text)
         return payload
+
+    def _tell_left_out(self, code: str, why: str) -> None:
+        if self.lines.allows(logger, logging.ERROR, "details of errors left out"):
+            logger.error("details of a %s error left out: %s", code, why)
 
     def refuse(
         self,
@@ -166,7 +171,7 @@ class Responses:
         answer: bool,
         reply: Reply | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> list[Message]:
         """Say no to a command that is not accepted, count it, and answer it if that is wanted.
 
         Args:
@@ -178,28 +183,43 @@ class Responses:
             answer: whether to answer on the usual topic.
             reply: where else to answer.
             details: more fields of the answer.
+
+        Returns:
+            The answers for which there was no place.
         """
         self.counters.refused[str(code)] += 1
-        logger.info(
-            "refused: %s",
-            shortened(text),
-            extra={"command": command, "message_id": message_id, "error_code": str(code)},
-        )
-        if answer or reply is not None:
-            payload = self.failure(message_id, code, text, details=details)
-            if answer:
-                self.put_unreserved(identity, None, payload)
-            if reply is not None:
-                self.put_reply(reply, None, payload)
+        if self.lines.allows(logger, logging.INFO, _REFUSED[code]):
+            logger.info(
+                "refused: %s",
+                shortened(text),
+                extra={"command": command, "message_id": message_id, "error_code": str(code)},
+            )
+        if not answer and reply is None:
+            return []
+        payload = self.failure(message_id, code, text, details=details)
+        return self.put_refusal(identity if answer else None, reply, payload)
 
-    def put_unreserved(
-        self,
-        identity: Identity,
-        message_id: str | None,
-        payload: bytes,
-        command: int | None = None,
+    def put_refusal(
+        self, identity: Identity | None, reply: Reply | None, payload: bytes
+    ) -> list[Message]:
+        """Send a refusal to those who want it; the messages for which there was no place.
+
+        Args:
+            identity: under which the command came, for the usual topic; None for not there.
+            reply: where else.
+            payload: the answer.
+        """
+        messages: list[Message] = []
+        if identity is not None:
+            messages.append(Message(self.topic(identity), payload, 1, False, self.properties))
+        if reply is not None:
+            messages.append(reply.message(payload))
+        return [one for one in messages if not self.outbox.put_refusal(one, None)]
+
+    def put_again(
+        self, identity: Identity, message_id: str | None, payload: bytes, command: int | None
     ) -> None:
-        """Answer where no place was reserved; counted when there is no room.
+        """Send a recorded answer again; counted when there is no room.
 
         Args:
             identity: under which the command came.
@@ -209,15 +229,15 @@ class Responses:
         """
         message = Message(self.topic(identity), payload, 1, False, self.properties)
         if not self.outbox.put_refusal(message, message_id, command):
-            self.counters.unanswered += 1
+            self.outbox.unanswered()
 
-    def put_reply(
-        self, reply: Reply, message_id: str | None, payload: bytes, command: int | None = None
+    def put_reply_again(
+        self, reply: Reply, message_id: str | None, payload: bytes, command: int | None
     ) -> None:
         """The same to a Response Topic."""
         message = reply.message(payload)
         if not self.outbox.put_refusal(message, reply.key(message_id), command, reply):
-            self.counters.unanswered += 1
+            self.outbox.unanswered()
 
     def acknowledge(
         self,
@@ -257,29 +277,3 @@ class Responses:
             return True
         self.counters.acks_unsent += 1
         return False
-
-    def report_unreadable(self, identity: Identity, topic: str, error: InvalidEnvelope) -> None:
-        """Say on `debug`, at a bounded rate, that something came which nobody can be answered."""
-        now = trio.current_time()
-        elapsed = now - self._debug_at if self._debug_at >= 0 else 0.0
-        self._debug_at = now
-        self._debug_tokens = min(
-            DEBUG_BURST, self._debug_tokens + elapsed * self._settings.debug_rate
-        )
-        if self._debug_tokens >= 1:
-            report = {
-                "timestamp": self.timestamps(),
-                "error": error.message,
-                "error_code": str(error.code),
-                "topic": topic,
-                "messageId": error.message_id or NO_MESSAGE_ID,
-            }
-            if self.outbox.put_event_nowait(
-                encode_json(self.dialect.event(report)),
-                qos=0,
-                identity=identity,
-                name=self._settings.debug_topic,
-            ):
-                self._debug_tokens -= 1
-                return
-        self.counters.unanswered += 1

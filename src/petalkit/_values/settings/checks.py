@@ -118,6 +118,15 @@ def alpn_names(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
             raise ConfigError(attribute.name, text)
 
 
+def host_names(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Names of hosts, without ports."""
+    texts(_, attribute, value)
+    for name in value:
+        host_name(_, attribute, name)
+        if ":" in name:
+            raise ConfigError(attribute.name, f"{name!r} has to be a name without a port")
+
+
 def relative_topics(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Topics under the base topic, at least one."""
     texts(_, attribute, value)

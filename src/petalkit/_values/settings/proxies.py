@@ -78,6 +78,12 @@ def check_proxy(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     read_proxy(value)
 
 
+def check_no_proxy(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A setting's check: hosts, as NO_PROXY names them."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ConfigError(attribute.name, "must be a text: hosts with commas between them")
+
+
 def check_credentials(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """A setting's check: `name:password`, or None."""
     if value is None:
@@ -124,6 +130,11 @@ def proxy_from_environment(environment: Mapping[str, str], host: str, port: int)
     if not credentials.isprintable():
         raise ConfigError("proxy", f"has unusable credentials (from {PROXY_VARIABLE})")
     return attrs.evolve(proxy, credentials=credentials)
+
+
+def no_proxy_of(environment: Mapping[str, str]) -> str:
+    """What NO_PROXY says: one line, as the setting `no_proxy` has it."""
+    return " ".join(_variable(environment, NO_PROXY_VARIABLE).replace(",", " ").split())
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:

@@ -24,6 +24,7 @@ _REFUSED = {
     "clean_start": _SESSION,
     "session_expiry": _SESSION,
     "keep_alive": f"{_CLIENTS}; sidecar_probe_interval says how often we look for it",
+    "probe_interval": "it is the external client that gets what the broker delivers",
     "receive_maximum": f"{_CLIENTS}; callback_connections bounds what it may send at once",
     "username": _CLIENTS,
     "username_file": _CLIENTS,

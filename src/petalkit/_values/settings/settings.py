@@ -39,7 +39,7 @@ from .reach import refuse_without_effect
 
 # What may be renewed while the device runs: each is fixed, or `..._file`, or `..._source`, and one
 # of these alone, so that nobody has to know which takes precedence.
-RENEWABLE = ("username", "password", "key_password", "sidecar_token")
+RENEWABLE = ("username", "password", "key_password", "proxy_credentials", "sidecar_token")
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +91,8 @@ class Settings(
             raise ConfigError("server_references", text)
         if self.packet_maximum and not self.speaks_mqtt_5:
             raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
+        if self.probe_topic in self.command_topics:
+            raise ConfigError("probe_topic", "must be a topic of its own, and no command topic")
         if self.will_delay:
             self._check_will_delay()
 

@@ -7,12 +7,12 @@ time when commands come.
     invalid       what is wrong with a value: path, text, and text for the log
     hints         annotations as types: forward references, type variables, aliases
     node          what a type becomes
+    scalars/      numbers, texts, times, addresses
     containers    arrays and objects
     constraints   ranges, lengths, patterns
     constrained   a type with conditions on its values
     metadata      what stands in `Annotated`, and attrs' validators, as constraints
     models/       types with fields
-    scalars/      numbers, texts, times, addresses
     results       values -> what JSON can hold
     checking      results as they are declared
     unions        one of several

@@ -21,10 +21,10 @@ import attrs
 from .choices import enumeration, literal
 from .constraints import Constraint
 from .containers import MAPPINGS, SEQUENCES, array, fixed_array, mapping
-from .hints import Unresolved, bind, plain_class, type_name
+from .hints import Unresolved, alias_value, plain_class, type_name
 from .invalid import or_own
 from .metadata import constraints_of, of_validator
-from .models.defaults import default_problem
+from .models.defaults import field_problem
 from .models.extra_keys import ExtraKeys
 from .models.fields import NO_DEFAULT, Field, Kind, kind_of_model, read_model
 from .models.objects import finish_model
@@ -32,7 +32,7 @@ from .models.pydantic import is_of_pydantic, pydantic_node
 from .node import ANY_KIND, OBJECT, CannotBuild, Node, unfinished
 from .results import is_array_like, is_written
 from .scalars.nodes import SCALARS, anything
-from .unions import union, with_constraints
+from .unions import Tried, union, with_constraints
 
 HookOf = Callable[[Any], Callable[[Any, Any], Any] | None]
 HINT = "register a hook on the petal's converter"
@@ -57,7 +57,9 @@ class Types:
         self._closed = closed
         self._results = results
         self.extra = ExtraKeys()
+        self._tried = Tried()
         self._models: dict[Any, Node] = {}
+        self._recursive: set[Node] = set()
 
     def node(self, annotation: Any) -> Node:
         """What structures a type.
@@ -94,12 +96,39 @@ class Types:
         if isinstance(annotation, NewType):
             return attrs.evolve(self._node(annotation.__supertype__), name=annotation.__name__)
         if type(annotation).__name__ == "TypeAliasType" or hasattr(annotation, "__value__"):
-            return self._node(_of_alias(annotation))
+            return self._alias(annotation)
         if isinstance(annotation, type) and typing.get_origin(annotation) is None:
             found = SCALARS.get(annotation)
             if found is not None:
                 return found
         return self._special(annotation) or self._class(annotation)
+
+    def _alias(self, alias: Any) -> Node:
+        """What a `type X = ...` stands for, also where X stands in itself."""
+        known = self._models.get(alias)
+        if known is not None:
+            self._recursive.add(known)
+            return known
+        node = Node(
+            name=type_name(alias), structure=unfinished, kinds=ANY_KIND, schema=lambda _: {},
+            hashable=False,
+        )  # fmt: skip
+        self._models[alias] = node
+        try:
+            made = self._node(alias_value(alias))
+        except Unresolved as error:
+            raise CannotBuild(str(error)) from None
+        finally:
+            del self._models[alias]
+        if node not in self._recursive:
+            return made
+        if made is node or node in made.members:
+            raise CannotBuild(f"{node.name} is nothing but itself")
+        for field in attrs.fields(Node):
+            setattr(node, field.name, getattr(made, field.name))
+        node.name = type_name(alias)
+        node.schema = lambda defs: defs.refer(node, node.name, lambda: made.schema(defs))
+        return node
 
     def _special(self, annotation: Any) -> Node | None:
         """What typing writes in words of its own."""
@@ -109,7 +138,7 @@ class Types:
             return self._annotated(arguments[0], arguments[1:])
         if origin is Union or origin is types.UnionType:
             members = [self._below("", one) for one in arguments]
-            return union(members, type_name(annotation), read=not self._results)
+            return union(members, type_name(annotation), self._tried, read=not self._results)
         if origin is Literal or getattr(origin, "_name", None) == "Literal":
             return literal(annotation)
         name = getattr(origin, "_name", None) or getattr(origin, "__name__", "")
@@ -122,7 +151,7 @@ class Types:
     def _annotated(self, inner: Any, metadata: tuple[Any, ...]) -> Node:
         node = self._node(inner)
         found: list[Constraint] = [each for one in metadata for each in constraints_of(one)]
-        return with_constraints(node, found)
+        return with_constraints(node, found, self._tried)
 
     def _class(self, annotation: Any) -> Node:
         cls = plain_class(annotation)
@@ -217,10 +246,10 @@ class Types:
         if field.validator is not None:
             # One that does not fit, the model asks all the same, when it is made.
             with contextlib.suppress(CannotBuild):
-                node = with_constraints(node, of_validator(field.validator) or [])
-        problem = None if self._results else default_problem(node, field.default)
+                node = with_constraints(node, of_validator(field.validator) or [], self._tried)
+        problem = None if self._results else field_problem(node, field.default)
         if problem is not None:
-            raise CannotBuild(problem, f".{field.wire}")
+            raise CannotBuild(problem[1], f".{field.wire}{problem[0]}")
         return node
 
     def _named_tuple(self, cls: Any, fields: tuple[Field, ...], nodes: list[Node]) -> Node:
@@ -261,14 +290,3 @@ def _of_variable(variable: Any) -> Any:
     if isinstance(bound, typing.ForwardRef):
         raise CannotBuild(f"the bound of {variable} cannot be resolved; write the class there")
     return Any if bound is None else bound
-
-
-def _of_alias(alias: Any) -> Any:
-    """What a `type X = ...` stands for."""
-    origin = typing.get_origin(alias) or alias
-    try:
-        value = origin.__value__
-    except NameError as error:
-        raise CannotBuild(f"the type alias {origin} cannot be resolved ({error})") from None
-    parameters = getattr(origin, "__type_params__", ())
-    return bind(value, dict(zip(parameters, typing.get_args(alias), strict=False)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,11 +45,14 @@ def _check(node: Node, building: dict[int, list[Find]]) -> Check | None:
     if id(node) in building:  # a model that contains itself
         made = building[id(node)]
         return Check(_NOTHING, lambda value: made[0](value))
-    if node.members:
-        return _of_union(node, building)
-    if node.kinds == ANY_KIND:
+    if node.kinds == ANY_KIND and not node.members:
         return None
     slot = building[id(node)] = []
+    if node.members:
+        check = _of_union(node, building)
+        del building[id(node)]
+        slot.append(_fits if check is None else check.find)
+        return check
     own, inner = _own(node), _of_parts(node, building)
     del building[id(node)]
     classes = _NOTHING if any(map(is_typed_dict, node.values)) else frozenset(node.values)
@@ -58,6 +61,10 @@ def _check(node: Node, building: dict[int, list[Find]]) -> Check | None:
     find = own if inner is None else _after(classes, own, inner)
     slot.append(find)
     return Check(classes if inner is None else _NOTHING, find)
+
+
+def _fits(_: Any) -> str | None:
+    return None
 
 
 def _asks(node: Node) -> bool:
@@ -84,8 +91,9 @@ def _own(node: Node) -> Find:
     moments = dt.datetime in node.values
 
     def find(value: Any) -> str | None:
-        if not (is_of(node, value) or _is_number(node, value)):
-            return f"{told}, but {type(value).__name__}"
+        # A range is a sequence to Python, and there is no JSON for it.
+        if not (is_of(node, value) or _is_number(node, value)) or type(value) is range:
+            return f"{told}, but {type(value).__name__}{_instead(node, value)}"
         if not is_choice(node, value):
             return f"is not of {node.name}"
         if node.lengths is not None and not node.lengths[0] <= len(value) <= node.lengths[1]:
@@ -100,6 +108,14 @@ def _own(node: Node) -> Find:
         return None
 
     return find
+
+
+def _instead(node: Node, value: Any) -> str:
+    """What to write where it is no array, and one can be made of it."""
+    can_be_one = node.kinds == {ARRAY} and isinstance(value, Iterable)
+    if not can_be_one or isinstance(value, str | bytes | bytearray | Mapping):
+        return ""
+    return ": write list(...), which has a length and can be read twice"
 
 
 def _is_number(node: Node, value: Any) -> bool:
@@ -139,7 +155,7 @@ def _of_union(node: Node, building: dict[int, list[Find]]) -> Check | None:
 def _of_parts(node: Node, building: dict[int, list[Find]]) -> Find | None:
     if node.fields:
         fields = [
-            (field.attribute, field.wire, check.exact, check.find)
+            (field.attribute, field.wire, _or_none(check.exact, field), check.find)
             for field, inner in node.fields
             if not field.converted and (check := _check(inner, building)) is not None
         ]
@@ -151,6 +167,11 @@ def _of_parts(node: Node, building: dict[int, list[Find]]) -> Find | None:
             return None
         return _of_values(inners[0]) if node.kinds == {OBJECT} else _of_elements(inners[0])
     return _of_places(inners) if any(inners) else None
+
+
+def _or_none(exact: frozenset[type], field: Any) -> frozenset[type]:
+    """None is good where it is the default, as in `h: float = None`: it came in so."""
+    return exact | {type(None)} if field.default is None else exact
 
 
 def _of_fields(fields: list[tuple[str, str, frozenset[type], Find]], *, mapping: bool) -> Find:

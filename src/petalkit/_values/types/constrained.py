@@ -29,17 +29,21 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
         _check_fit(node, one)
     _check_possible(node, [*node.constraints, *constraints])
     inner = node.call()
-    checks = [(one.check, one) for one in constraints]
+    # Lengths first, wherever they are written: what a pattern takes grows with the text, some even
+    # as the power of it, and only a bound of that protects the event loop.
+    checks = sorted(
+        ((one.check, one) for one in constraints), key=lambda one: one[1].length is None
+    )
 
     def structure(value: Any) -> Any:
         result = inner(value)
-        for check, _ in checks:
+        for place, (check, _) in enumerate(checks):
             try:
                 held = check(result)
             except (ValueError, TypeError) as error:  # of a predicate
                 raise Invalid.of(problems_of(error)) from error
             if not held:
-                raise _broken(checks, result)
+                raise _broken(checks[place:], result)
         return result
 
     def schema(defs: Defs) -> Schema:
@@ -70,10 +74,12 @@ def constrained(node: Node, constraints: list[Constraint]) -> Node:
 
 
 def _broken(checks: list[tuple[Check, Constraint]], value: Any) -> Invalid:
-    """All that a value breaks, at once."""
-    found = Invalid("")
-    found.problems = []
-    for check, one in checks:
+    """All that a value breaks, at once: the first condition, and others that hold not either."""
+    first = checks[0][1]
+    found = Invalid(first.told, first.log)
+    if first.length is not None and first.side == -1:  # too long to be looked at
+        return found
+    for check, one in checks[1:]:
         try:
             held = check(value)
         except (ValueError, TypeError):  # the first one has told the sender already

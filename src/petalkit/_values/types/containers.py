@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .invalid import (
@@ -22,16 +21,14 @@ from .invalid import (
 )
 from .node import (
     ARRAY,
-    BOOLEAN,
-    NUMBER,
     OBJECT,
-    STRING,
     CannotBuild,
     Defs,
     Node,
     Schema,
     Structure,
 )
+from .scalars.keys import as_key, key_schema
 
 _Set: Any = set
 SEQUENCES: dict[Any, Callable[[list[Any]], Any]] = {
@@ -61,15 +58,26 @@ def array(name: str, element: Node, build: Callable[[list[Any]], Any], values: t
     is_set = build in (set, frozenset)
     if is_set and not element.hashable:
         raise CannotBuild(f"{element.name} cannot be an element of a set; write list[...]")
-    convert = element.call()
+    convert, exact = element.call(), element.exact
+    may_crowd = is_set and element.exact is not str
 
     def structure(value: Any) -> Any:
         if type(value) is not list and not isinstance(value, list | tuple):
             raise expected("an array", value)
+        made: list[Any] = []
+        append = made.append
         try:
-            return build([convert(item) for item in value])
-        except Exception:
-            return build(_each_one(value, [convert] * len(value)))
+            for item in value:
+                append(item if type(item) is exact else convert(item))
+        except Exception as error:
+            # As many were made as stand before the one that is wrong: nothing is done again, or a
+            # wrong value would cost twice as much for each array around it.
+            raise _rest(value, len(made), error, convert) from None
+        if may_crowd and len(made) > MAX_CROWD:
+            crowd = Crowd()
+            for one in made:
+                crowd.take(one)
+        return build(made)
 
     def schema(defs: Defs) -> Schema:
         return {"type": "array", "items": element.schema(defs)}
@@ -85,8 +93,55 @@ def array(name: str, element: Node, build: Callable[[list[Any]], Any], values: t
     )
 
 
+def _rest(value: Sequence[Any], first: int, error: Exception, convert: Structure) -> Invalid:
+    """What is wrong with an array of which one element is; it stops where no more is told."""
+    problems: list[Problem] = []
+    add_problems(problems, f"[{first}]", error)
+    for index in range(first + 1, len(value)):
+        if len(problems) >= MAX_REPORTED_ERRORS:
+            break
+        try:
+            convert(value[index])
+        except Exception as other:
+            add_problems(problems, f"[{index}]", other)
+    return Invalid.of(problems)
+
+
+MAX_CROWD = 100  # different values of one hash, in a set or among the keys of an object
+
+
+class Crowd:
+    """Notices values that were chosen to have one hash, as 2**61 - 1 and its multiples have.
+
+    A set looks at all of those for each that is put in, so it would take the square of their
+    number. Hashes of texts cannot be foreseen; those of numbers, and of tuples of them, can.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Any, int]] = {}
+
+    def take(self, value: Any) -> None:
+        """One more.
+
+        Raises:
+            Invalid: there are too many.
+        """
+        if type(value) is int and -_PLAIN_INT < value < _PLAIN_INT:
+            return
+        number = hash(value)
+        first, count = self._found.get(number, (value, 0))
+        if count and value == first:
+            return  # the same again, which costs nothing
+        if count >= MAX_CROWD:
+            raise Invalid("holds too many different values that have one hash")
+        self._found[number] = (first, count + 1)
+
+
+_PLAIN_INT = 2**61 - 1  # the hash of an int below it is its own
+
+
 def _each_one(values: Iterable[Any], converts: list[Structure]) -> list[Any]:
-    """Again, with the place of each problem."""
+    """Each by its own closure, with the place of each problem."""
     problems: list[Problem] = []
     result: list[Any] = []
     for index, (value, convert) in enumerate(zip(values, converts, strict=True)):
@@ -137,18 +192,23 @@ def fixed_array(
 def mapping(name: str, key: Node | None, value: Node, make: Callable[[], Any], cls: type) -> Node:
     """An object of any keys; `key` is None for those that are taken as they are."""
     convert, key_convert = value.call(), None if key is None else as_key(key)
+    exact = value.exact
+    may_crowd = key is not None and key.exact is not str
 
     def structure(given: Any) -> Any:
         if type(given) is not dict and not isinstance(given, Mapping):
             raise expected("an object", given)
         result: Any = make()
         problems: list[Problem] = []
+        crowd = Crowd() if may_crowd and len(given) > MAX_CROWD else None
         for name, item in given.items():
             try:
                 made = name if key_convert is None else key_convert(name)
+                if crowd is not None:
+                    crowd.take(made)
                 if key_convert is not None and made in result:
                     raise Invalid("is there twice, written in two ways")
-                result[made] = convert(item)
+                result[made] = item if type(item) is exact else convert(item)
             except Exception as error:
                 add_problems(problems, f"[{key_segment(name)}]", error)
                 if len(problems) >= MAX_REPORTED_ERRORS:
@@ -176,71 +236,3 @@ def mapping(name: str, key: Node | None, value: Node, make: Callable[[], Any], c
         greedy=True,
         hashable=False,
     )
-
-
-NUMBER_TEXT = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
-WHOLE_TEXT = r"-?(?:0|[1-9][0-9]*)(?:\.0+)?"
-_WORDS = {"true": True, "false": False}
-
-
-def as_key(node: Node) -> Structure:
-    """What reads a type from the text of a key.
-
-    Raises:
-        CannotBuild: it has none.
-    """
-    if not node.kinds & {STRING, NUMBER, BOOLEAN} or not node.hashable:
-        raise CannotBuild(f"{node.name} cannot be the key of an object", "[key]")
-    convert = node.call()
-    number = re.compile(_number_text(node))
-
-    def structure(text: Any) -> Any:
-        readings: list[Any] = []
-        if NUMBER in node.kinds and number.fullmatch(text):
-            readings.append(_number(text))
-        if BOOLEAN in node.kinds and text in _WORDS:
-            readings.append(_WORDS[text])
-        if STRING in node.kinds or not readings:
-            readings.append(text)
-        for place, reading in enumerate(readings, 1):
-            try:
-                return convert(reading)
-            except Invalid as error:
-                if place == len(readings):
-                    told = str(error).removesuffix(", got a string")
-                    raise Invalid(f"as a key: {told}", f"as a key: {_log(error)}") from None
-        raise AssertionError
-
-    return convert if node.kinds == {STRING} else structure
-
-
-def _number_text(node: Node) -> str:
-    is_whole = bool(node.values) and all(issubclass(cls, int) for cls in node.values)
-    return WHOLE_TEXT if is_whole else NUMBER_TEXT
-
-
-def _log(error: Invalid) -> str:
-    return "; ".join(one.log for one in error.problems).removesuffix(", got a string")
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text) if "." in text or "e" in text or "E" in text else int(text)
-    except ValueError:  # more digits than Python reads
-        return text
-
-
-def key_schema(node: Node, defs: Defs) -> Schema:
-    """The schema of a key's text, as far as JSON Schema can say it of a text."""
-    schema = node.schema(defs)
-    if "enum" in schema:
-        return {"enum": [_key_text(one) for one in schema["enum"]]}
-    if node.kinds == {STRING}:
-        return {name: value for name, value in schema.items() if name != "type"}
-    if node.kinds == {NUMBER}:
-        return {"pattern": f"^{_number_text(node)}$"}
-    return {}
-
-
-def _key_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

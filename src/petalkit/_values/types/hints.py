@@ -15,6 +15,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+import attrs
+
 Bound = Mapping[Any, Any]  # type variables to what they stand for
 
 
@@ -34,7 +36,86 @@ def resolve(annotation: Any, names: Mapping[str, Any], local: Mapping[str, Any])
     except Exception as error:
         text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
         raise Unresolved(f"the annotation {text!r} cannot be resolved ({error})") from error
-    return found.type if isinstance(found, dataclasses.InitVar) else found
+    found = found.type if isinstance(found, dataclasses.InitVar) else found
+    return _closed(found, names, local) if _is_open(found) else found
+
+
+@attrs.frozen(eq=False)
+class NamedAlias:
+    """A name inside its own alias, such as `JSON` in `JSON = dict[str, "JSON"] | ...`.
+
+    Python resolves it once and leaves the name where it stands in itself.
+    """
+
+    __name__: str
+    names: Mapping[str, Any]
+    local: Mapping[str, Any]
+
+    @property
+    def __value__(self) -> Any:
+        return resolve(self.__name__, self.names, self.local)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NamedAlias):
+            return NotImplemented
+        # Two of one module are the same, however often that was resolved.
+        return self.__name__ == other.__name__ and self.names.get("__name__") == other.names.get(
+            "__name__"
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.__name__, self.names.get("__name__")))
+
+
+def alias_value(alias: Any) -> Any:
+    """What a `type X = ...` stands for, or a `NamedAlias`.
+
+    Raises:
+        Unresolved: a name in it is not there.
+    """
+    origin = typing.get_origin(alias) or alias
+    try:
+        value = origin.__value__
+    except NameError as error:
+        raise Unresolved(f"the type alias {origin} cannot be resolved ({error})") from None
+    if isinstance(value, str):  # as it is written before Python 3.12
+        module = sys.modules.get(getattr(origin, "__module__", None) or "")
+        value = resolve(value, {} if module is None else vars(module), {})
+    parameters = getattr(origin, "__type_params__", ())
+    return bind(value, dict(zip(parameters, typing.get_args(alias), strict=False)))
+
+
+def _is_open(annotation: Any) -> bool:
+    if isinstance(annotation, typing.ForwardRef):
+        return True
+    if typing.get_origin(annotation) is typing.Literal:
+        return False
+    return any(map(_is_open, _flat(typing.get_args(annotation))))
+
+
+def _flat(arguments: tuple[Any, ...]) -> list[Any]:
+    return [inner for one in arguments for inner in (one if isinstance(one, list) else [one])]
+
+
+def _closed(annotation: Any, names: Mapping[str, Any], local: Mapping[str, Any]) -> Any:
+    """An annotation with a `NamedAlias` for each name that is left in it."""
+    if isinstance(annotation, typing.ForwardRef):
+        return NamedAlias(annotation.__forward_arg__, names, local)
+    origin: Any = typing.get_origin(annotation)
+    if not _is_open(annotation):
+        return annotation
+    if origin is typing.Annotated:
+        inner, *metadata = typing.get_args(annotation)
+        return typing.Annotated[(_closed(inner, names, local), *metadata)]
+    found = tuple(
+        [_closed(each, names, local) for each in one]
+        if isinstance(one, list)
+        else _closed(one, names, local)
+        for one in typing.get_args(annotation)
+    )
+    if origin is typing.Union or origin is types.UnionType:
+        return typing.Union[found]  # noqa: UP007
+    return types.GenericAlias(origin, found)
 
 
 def bind(annotation: Any, bound: Bound) -> Any:

@@ -7,6 +7,8 @@ may repeat what was sent, so the sender may read it and the log may not.
 
 from __future__ import annotations
 
+import heapq
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +17,8 @@ from cattrs import ClassValidationError, IterableValidationError
 
 MAX_REPORTED_ERRORS = 20
 MAX_KEY = 64  # characters of a sender's key in a path
+MAX_PATH = 256  # characters
+MAX_TEXT = 500  # characters of what somebody's own code says of a value, which it may repeat
 OWN_TEXT = "is refused by the petal's own check"  # for the log, where its text is not told
 
 
@@ -44,10 +48,14 @@ class Invalid(ValueError):
         super().__init__(message)
         self.problems: list[Problem] = [Problem("", message, message if log is None else log)]
 
+    def __str__(self) -> str:
+        # Made when it is asked for: one is raised for each level around a wrong value.
+        return "; ".join(f"{one.path} {one.message}".strip() for one in self.problems)
+
     @classmethod
     def of(cls, problems: list[Problem]) -> Invalid:
         """Several problems as one error."""
-        error = cls("; ".join(f"{one.path} {one.message}".strip() for one in problems))
+        error = cls("")
         error.problems = problems
         return error
 
@@ -114,7 +122,10 @@ def _collect(error: Exception, path: str, found: list[Problem]) -> None:
     elif isinstance(error, IterableValidationError):
         noted, others = error.group_exceptions()
         for inner, note in noted:
-            _collect(inner, f"{path}[{note.index!r}]", found)
+            if len(found) >= MAX_REPORTED_ERRORS:
+                break
+            place = note.index if isinstance(note.index, int) else key_segment(note.index)
+            _collect(inner, f"{path}[{place}]", found)
         for inner in others:
             _collect(inner, path, found)
     elif isinstance(error, ClassValidationError):
@@ -127,7 +138,8 @@ def _collect(error: Exception, path: str, found: list[Problem]) -> None:
         for inner in others:
             _collect(inner, path, found)
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        found.extend(unknown_field(path, name) for name in sorted(error.extra_fields))
+        names = heapq.nsmallest(MAX_REPORTED_ERRORS, error.extra_fields)
+        found.extend(unknown_field(path, name) for name in names)
     elif isinstance(error, ExceptionGroup):
         for inner in cast("ExceptionGroup[Exception]", error).exceptions:
             _collect(inner, path, found)
@@ -147,26 +159,51 @@ def _of_own(error: ValueError | TypeError) -> list[Problem]:
         return [Problem("", "has a value of a type that is not allowed", OWN_TEXT)]
     text: Any = error.args[0] if error.args else None
     message = text if isinstance(text, str) and text else "has an invalid value"
-    return [Problem("", message, OWN_TEXT)]
+    return [Problem("", shortened(message), OWN_TEXT)]
+
+
+def shortened(text: str) -> str:
+    """A text that is not ours, with its end where it begins to be a burden."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
 def pydantic_problems(error: Any) -> list[Problem]:
     """What pydantic says, field by field."""
     found: list[Problem] = []
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
+    for one in _first_of_pydantic(error):
         path = "".join(
             f"[{part}]" if isinstance(part, int) else f".{_cut(part)}" for part in one["loc"]
         )
         missing = one["type"] == "missing"
-        message = "is required" if missing else str(one["msg"])
+        message = "is required" if missing else shortened(str(one["msg"]))
         found.append(Problem(path, message, message if missing else f"({one['type']})"))
-        if len(found) >= MAX_REPORTED_ERRORS:
-            break
+    return found
+
+
+def _first_of_pydantic(error: Any) -> list[dict[str, Any]]:
+    """The first of what it says: it has been told nothing of our bound, and collects 200 000."""
+    options = {"include_url": False, "include_context": False, "include_input": False}
+    if error.error_count() <= MAX_REPORTED_ERRORS:
+        return list(error.errors(**options))
+    # As objects of Python they would cost six times as much as this text, of which a part is read.
+    text: str = error.json(**options)
+    decode = json.JSONDecoder().raw_decode
+    found: list[dict[str, Any]] = []
+    place = 1  # after the bracket; then after each comma
+    for _ in range(MAX_REPORTED_ERRORS):
+        one, place = decode(text, place)
+        found.append(one)
+        place += 1
     return found
 
 
 def _cut(part: object) -> str:
     return one_line(str(part)[:MAX_KEY])
+
+
+def short_path(path: str) -> str:
+    """A path as it is told: a sender chooses the keys in it, and how deep it goes."""
+    return path if len(path) <= MAX_PATH else f"{path[: MAX_PATH // 2]}...{path[-MAX_PATH // 2 :]}"
 
 
 def one_line(text: str) -> str:

@@ -91,6 +91,10 @@ class Node:
         tags: of a model: field to the texts or numbers that it alone may hold there.
         greedy: takes nearly all of its kind, so that in a union others are asked before it.
         hashable: whether it may be a key or an element of a set.
+        form: of a text that has one, such as a date: says whether a text has it, for a union to ask
+            before one is converted in vain.
+        holds_models: whether there are models in it, whose keys can be looked at; None until it is
+            asked.
     """
 
     name: str
@@ -113,6 +117,8 @@ class Node:
     tags: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
     greedy: bool = False
     hashable: bool = True
+    form: Callable[[str], object] | None = None
+    holds_models: bool | None = None
 
     def call(self) -> Structure:
         """Its closure, also where it is not made yet, as in a type that contains itself."""

@@ -10,12 +10,12 @@ Most results are mappings of texts and numbers. They are looked through, and giv
 
 from __future__ import annotations
 
+import abc
 import collections
 import collections.abc
 import dataclasses
 import datetime as dt
 import enum
-import inspect
 import ipaddress
 import numbers
 import operator
@@ -74,7 +74,7 @@ def is_written(cls: Any) -> bool:
         return True
     if cls.__module__ in _ABSTRACT:  # a Callable, an Iterator
         return False
-    is_open = inspect.isabstract(cls) or getattr(cls, "_is_protocol", False) is True
+    is_open = isinstance(cls, abc.ABCMeta) or getattr(cls, "_is_protocol", False) is True
     return is_open or (hasattr(cls, "dtype") and hasattr(cls, "tolist"))
 
 

@@ -9,6 +9,7 @@ carry a tag, or a field that only takes values of its own, are known by that, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from .constrained import constrained
@@ -40,12 +41,58 @@ _OF_PYTHON = {
 }
 
 
-def union(members: Sequence[Node], name: str, *, read: bool = True) -> Node:
+class Tried:
+    """What each union made of each array and object within one value: no union is asked twice.
+
+    Without it, types that stand in each other by way of two unions, or twice in one, would be tried
+    twice at each level, which is without end after some dozens.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, object], _Outcome] | None = None
+
+    def once(self, union: object, value: Any, convert: Structure) -> Any:
+        """What `convert` makes of the value, also where it was asked before.
+
+        Raises:
+            Invalid: as `convert` did.
+        """
+        found = self._found
+        if found is None:  # the outermost union, whose value holds all the others
+            self._found = {}
+            try:
+                return convert(value)
+            finally:
+                self._found = None
+        key = id(value), union
+        known = found.get(key)
+        if known is None:
+            try:
+                known = value, convert(value), None
+            except Invalid as error:
+                known = value, None, error.problems
+            found[key] = known  # with the value, whose number is its own while it is kept
+        _, made, problems = known
+        if problems is not None:
+            raise Invalid.of(problems)
+        return made
+
+
+_Outcome = tuple[Any, Any, list[Problem] | None]
+
+
+_DEEP = {list: ARRAY, dict: OBJECT}
+
+
+def union(members: Sequence[Node], name: str, tried: Tried, *, read: bool = True) -> Node:
     """One of several.
 
     Args:
         members: which.
         name: of the type.
+        tried: shared by all unions that may stand in each other.
         read: whether it is read from JSON, so that models have to be told apart.
 
     Raises:
@@ -60,9 +107,16 @@ def union(members: Sequence[Node], name: str, *, read: bool = True) -> Node:
         cls: _choose(kind, cls, flat, name) for cls, kind in _OF_PYTHON.items()
     }
     by_other = by_type[str]  # what is not out of JSON: a time of a configuration file
+    again = frozenset(
+        cls for cls, kind in _DEEP.items() if sum(kind in one.kinds for one in flat) > 1
+    )
+    this = object()
 
     def structure(value: Any) -> Any:
-        return by_type.get(type(value), by_other)(value)
+        cls = type(value)
+        if cls in again:
+            return tried.once(this, value, by_type[cls])
+        return by_type.get(cls, by_other)(value)
 
     def schema(defs: Defs) -> Schema:
         return {"anyOf": [one.schema(defs) for one in flat]}
@@ -81,7 +135,7 @@ def union(members: Sequence[Node], name: str, *, read: bool = True) -> Node:
     )
 
 
-def with_constraints(node: Node, constraints: list[Constraint]) -> Node:
+def with_constraints(node: Node, constraints: list[Constraint], tried: Tried) -> Node:
     """A type with conditions; those on a choice hold for each of it, and null has none.
 
     Raises:
@@ -92,7 +146,7 @@ def with_constraints(node: Node, constraints: list[Constraint]) -> Node:
     members = [
         one if one.kinds == {NULL} else constrained(one, constraints) for one in node.members
     ]
-    return union(members, node.name, read=False)  # it was asked before
+    return union(members, node.name, tried, read=False)  # it was asked before
 
 
 def _check_models(members: Sequence[Node]) -> None:
@@ -138,12 +192,21 @@ def _or_names(members: Sequence[Node]) -> str:
     return " or ".join(one.name for one in members)
 
 
+def _may_fit(node: Node, keys: AbstractSet[Any]) -> bool:
+    """What the keys of an object say, before it is converted for nothing."""
+    return node.required <= keys and (not node.closed or node.keys is None or keys <= node.keys)
+
+
 def _first(candidates: Sequence[Node], name: str) -> Structure:
-    converts = [one.call() for one in candidates]
+    converts = [(one.call(), one) for one in candidates]
     told = f"fits none of {', '.join(one.name for one in candidates)}"
 
     def structure(value: Any) -> Any:
-        for convert in converts:
+        for convert, one in converts:
+            if one.keys is not None and type(value) is dict and not _may_fit(one, value.keys()):
+                continue
+            if one.form is not None and type(value) is str and not one.form(value):
+                continue
             try:
                 return convert(value)
             except Invalid:
@@ -173,21 +236,34 @@ def _one_of_models(models: Sequence[Node], others: Sequence[Node], name: str) ->
                 raise Invalid.of([Problem(f".{tag}", *[f"expected one of {names}"] * 2)])
             if must_have:
                 raise Invalid.of([Problem(f".{tag}", *[f"is required: one of {names}"] * 2)])
-        fits: list[tuple[int, Any]] = []
+        keys = value.keys()
+        # The one that knows the most of the keys first, so that the first that fits is the one.
+        ordered = sorted(
+            ((-len(one.keys & keys), one) for one in models if one.keys), key=_first_of
+        )
+        ordered += [(0, one) for one in models if not one.keys]
         misfits: list[tuple[int, int, Node, list[Problem]]] = []
-        for one in models:
-            known = len(one.keys & value.keys()) if one.keys else 0
-            try:
-                fits.append((known, one.structure(value)))
-            except Invalid as error:
-                misfits.append((known, -len(error.problems), one, error.problems))
-        if fits:
-            return max(fits, key=lambda fit: fit[0])[1]
+        for known, one in ordered:
+            if _may_fit(one, keys):  # else it is asked for what is wrong at most
+                try:
+                    return one.structure(value)
+                except Invalid as error:
+                    misfits.append((-known, -len(error.problems), one, error.problems))
         if rest is not None:
             return rest(value)
+        for known, one in ordered:
+            if not _may_fit(one, keys):
+                try:
+                    one.structure(value)
+                except Invalid as error:
+                    misfits.append((-known, -len(error.problems), one, error.problems))
         raise _none_of(told, misfits)
 
     return structure
+
+
+def _first_of(pair: tuple[int, Node]) -> int:
+    return pair[0]
 
 
 def _none_of(told: str, misfits: list[tuple[int, int, Node, list[Problem]]]) -> Invalid:

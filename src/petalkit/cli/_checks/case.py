@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from ..._serving.identity import client_id_of
+from ..._serving.identity.client_id import client_id_of
 from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
 from ...transports import ConnectOptions

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import attrs
 
-from ..._serving.identity import resolve_device_id
+from ..._serving.identity.device import resolve_device_id
 from ..._values.errors import ConfigError
 from ..._values.settings.settings import JOURNAL_OFF, Settings
 from .._settings.loading import Loaded

@@ -70,7 +70,8 @@ def _lines(
 def _start(record: CommandRecord) -> str:
     if record.started_at is None:
         return "not yet" if record.state == NOT_STARTED else "never"
-    times = "" if record.starts == 1 else f", for the {record.starts}. time"
+    # At least: the start of an idempotent one is not waited for, so a death may come before it.
+    times = "" if record.starts == 1 else f", the last of at least {record.starts} starts"
     return moment(record.started_at) + times
 
 

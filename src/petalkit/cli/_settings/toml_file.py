@@ -14,8 +14,8 @@ from typing import Any
 
 import attrs
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError
-from ..._values.files import open_regular
 from .names import NOT_LOADABLE, loadable_fields, near_match
 
 CONFIG_FILE_MAX = 1024 * 1024  # bytes; a larger file is no configuration

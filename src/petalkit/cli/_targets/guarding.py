@@ -13,7 +13,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from ..._serving.failures import ENDS_PROCESS, showable, text_of
+from ..._serving.failures import showable, text_of
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
 from .process_state import ProcessState
@@ -34,16 +34,23 @@ class Missing(UsageError):
         self.name = name
 
 
-def guarded(target: str, call: Any, *arguments: Any) -> Any:
-    """Run the user's code; its errors become a `UsageError` with the user's part of the trace."""
+def guarded(target: str, call: Any, *arguments: Any, doing: str = "importing it") -> Any:
+    """Run the user's code; its errors become a `UsageError` with the user's part of the trace.
+
+    Args:
+        target: as the user named it.
+        call: what is called.
+        arguments: of that.
+        doing: what is done, for people.
+    """
     state = ProcessState.now()
     try:
         return call(*arguments)
     except (UsageError, PetalkitError):
         raise
     except SystemExit as error:
-        raise UsageError(f"{target!r}: importing it ended the program ({error})") from None
-    except ENDS_PROCESS:
+        raise UsageError(f"{target!r}: {doing} ended the program ({error})") from None
+    except KeyboardInterrupt:  # nothing else runs yet
         raise
     except BaseException as error:  # of whatever class
         message = f"{target!r} could not be loaded: {text_of(error)}"

@@ -102,7 +102,9 @@ class Maker:
                 f"and not in __init__, and set them under {self._table_name('my-petal')}"
             )
         table: Mapping[str, Any] = self.tables.get(name, {}) if isinstance(name, str) else {}
-        petal = self._checked(guarded(target, construct, cls, table, self._table_name(name)))
+        making = f"making {cls.__name__}()"
+        place = self._table_name(name)
+        petal = self._checked(guarded(target, construct, cls, table, place, doing=making))
         made = petal_name(petal)
         if made in self.tables and not table:
             raise UsageError(
@@ -164,7 +166,8 @@ class Maker:
                 f"{target!r} is called without arguments to make a petal, and needs {needs}; is it "
                 "a factory? Then annotate what it returns, and set them in that petal's table"
             )
-        petal = guarded(target, construct, factory, table, self._table_name(name))
+        place = self._table_name(name)
+        petal = guarded(target, construct, factory, table, place, doing="calling it")
         if inspect.iscoroutine(petal):
             petal.close()
             raise UsageError(f"{target!r} is an async function; a factory is a plain one")

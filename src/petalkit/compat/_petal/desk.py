@@ -19,7 +19,7 @@ import trio
 
 from ..._authoring.context import PetalHost
 from ..._authoring.petal import WEB
-from ..._serving.identity import resolve_device_id
+from ..._serving.identity.device import resolve_device_id
 from ..._values.errors import PayloadError
 from .._loop.calls import owner
 from .._loop.loop import PetalLoop

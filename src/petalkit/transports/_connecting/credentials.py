@@ -1,6 +1,7 @@
 """What we show at the door of a broker, read anew for every link, since secrets are renewed.
 
-    username, password, key_password, sidecar_token    fixed, or ..._file, or ..._source
+    username, password, key_password,
+    proxy_credentials, sidecar_token                   fixed, or ..._file, or ..._source
 
 The rule: what stands in a file, or comes out of a function, never ends a program. It may be right
 at the next attempt, so it is a failed connect, which is told and tried again, before the first link
@@ -20,12 +21,12 @@ from typing import Any
 import attrs
 import trio
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError, ConnectFailed
-from ..._values.files import open_regular
 from ..._values.settings.checks import MQTT_TEXT_MAX
 from ..._values.settings.settings import Settings
 
-BROKER_SECRETS = ("username", "password", "key_password")
+BROKER_SECRETS = ("username", "password", "key_password", "proxy_credentials")
 _TRAVELS = (trio.Cancelled, KeyboardInterrupt)
 SIDECAR_SECRETS = ("sidecar_token", "key_password")
 

@@ -34,7 +34,7 @@ from ..._values.settings.settings import Settings
 from .._contract import ConnectOptions, Link
 from .credentials import CredentialsFailed
 from .sockets import CONNECT_FACTOR
-from .tls import Address, certificate_name, is_safe
+from .tls import Address, certificate_name, is_safe, proxy_to
 
 logger = logging.getLogger("petalkit.transport")
 
@@ -191,6 +191,7 @@ class Referrals:
                 host=reference.host,
                 port=port,
                 server_name=certificate_name(reference.host),  # never that of the first server
+                proxy=proxy_to(self._settings, reference.host, port),
             )
             allowed = is_allowed(attrs.evolve(reference, port=port), self._allowed)
             if allowed and target != address and is_safe(target, self._settings):

@@ -23,9 +23,9 @@ from urllib.parse import unquote
 import attrs
 import idna
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError
-from ..._values.files import open_regular
-from ..._values.settings.proxies import PROXY_OFF, Proxy, read_proxy
+from ..._values.settings.proxies import PROXY_OFF, Proxy, is_exempt, read_proxy
 from ..._values.settings.settings import Settings
 from .credentials import BROKER_SECRETS, SIDECAR_SECRETS, CredentialsFailed, renew_from_files
 from .websocket_settings import WEBSOCKET_SCHEMES, read_headers, websocket_resource
@@ -73,7 +73,7 @@ def broker_address(settings: Settings) -> Address:
             stand beside a plain address, or plain TCP would leave this machine.
     """
     url = settings.broker_url()
-    proxy = _proxy(settings)
+    proxy = proxy_to(settings, url.hostname or "", url.port or _DEFAULT_PORTS.get(url.scheme, 0))
     if settings.websocket_headers_file is not None and url.scheme not in WEBSOCKET_SCHEMES:
         raise ConfigError("websocket_headers_file", "needs a ws:// or wss:// address")
     if url.scheme == "unix":
@@ -127,12 +127,27 @@ def is_safe(address: Address, settings: Settings) -> bool:
     return is_loopback(address.host) and (proxy is None or is_loopback(proxy.host))
 
 
-def _proxy(settings: Settings) -> Proxy | None:
-    if settings.proxy is None and settings.proxy_credentials is not None:
-        raise ConfigError("proxy_credentials", f"need a proxy beside them, or proxy = {PROXY_OFF}")
+def proxy_to(settings: Settings, host: str, port: int) -> Proxy | None:
+    """The proxy on the way to a server; None where there is none, or it is not for that one.
+
+    Raises:
+        ConfigError: there are credentials for none.
+    """
+    credentials = settings.origin_of("proxy_credentials")
+    if settings.proxy is None and credentials is not None:
+        raise ConfigError(credentials, f"need a proxy beside them, or proxy = {PROXY_OFF}")
     if settings.proxy is None or settings.proxy == PROXY_OFF:
         return None
-    return read_proxy(settings.proxy, settings.proxy_credentials)
+    proxy = read_proxy(settings.proxy, settings.proxy_credentials)
+    return None if is_exempt(host, port, settings.no_proxy) else proxy
+
+
+def with_present_credentials(address: Address, settings: Settings) -> Address:
+    """The address with what `settings`, which were renewed, show the proxy now."""
+    proxy = address.proxy
+    if proxy is None or proxy.credentials == settings.proxy_credentials:
+        return address
+    return attrs.evolve(address, proxy=attrs.evolve(proxy, credentials=settings.proxy_credentials))
 
 
 def host_of(setting: str, address: str, host: str | None) -> str:

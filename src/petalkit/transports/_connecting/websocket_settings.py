@@ -12,8 +12,8 @@ import string
 from pathlib import Path
 from urllib.parse import SplitResult
 
+from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError
-from ..._values.files import open_regular
 from .credentials import CredentialsFailed
 
 WEBSOCKET_SCHEMES = ("ws", "wss")

@@ -1,14 +1,16 @@
 """The inbox of a link over a byte stream, and its bound: when to stop reading, and when to go on.
 
 The rule: back-pressure. Reading stops when nobody takes what came, and goes on when all of it was
-taken; silence is not judged meanwhile. The trap: a SUBACK may stand behind a whole replayed
-session. While one is awaited, so much more is read (`WAITING_FACTOR`). It is enough for what a
-broker sends unacknowledged; and where nobody takes even that, the wait ends.
+taken; silence is not judged meanwhile. Where a sink takes it, reading stops as soon as that wants
+no more: so nothing is read that is not judged, and an emergency stop does not lie here behind a
+pause. The trap: a SUBACK may stand behind a whole replayed session. While one is awaited, so much
+more is read (`WAITING_FACTOR`). It is enough for what a broker sends unacknowledged; and where
+nobody takes even that, the wait ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import trio
@@ -35,10 +37,13 @@ class BoundedInbox(Inbox):
         super().__init__(loss)
         self._watch = watch
         self._room = trio.Event()
+        self._declined = False  # whoever takes what comes wants no more for now
         self._asking = 0  # questions whose answers stand in the same stream
 
     def is_full(self) -> bool:
         """Whether no more is to be read."""
+        if self._declined and not self._asking:
+            return True
         factor = WAITING_FACTOR if self._asking else 1
         return (
             len(self.deliveries) >= BUFFER_MESSAGES * factor or self.size >= BUFFER_BYTES * factor
@@ -65,6 +70,19 @@ class BoundedInbox(Inbox):
             yield
         finally:
             self._asking -= 1
+
+    def _give(self, sink: Callable[[Sequence[Delivery]], bool]) -> bool:
+        batch = super()._take()  # reading goes on only if the sink says so
+        self._declined = not sink(batch)
+        if not self._declined:
+            self._room.set()
+        return not self._declined
+
+    async def _wait_some(self) -> None:
+        self._declined = False
+        if not self.is_full():
+            self._room.set()
+        await super()._wait_some()
 
     def _take(self) -> list[Delivery]:
         self._room.set()

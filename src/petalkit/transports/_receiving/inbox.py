@@ -37,7 +37,7 @@ class Inbox:
             return
         if self._sink is None:
             self._receiver.unpark()
-        elif not self._sink(self._take()):
+        elif not self._give(self._sink):
             self._sink = None
             self._receiver.unpark()
 
@@ -49,25 +49,37 @@ class Inbox:
         batch, self.deliveries, self.size = self.deliveries, [], 0
         return batch
 
+    @property
+    def has_sink(self) -> bool:
+        """Whether what comes is taken in the step in which it is handed over."""
+        return self._sink is not None and bool(self._receiver)
+
+    def _give(self, sink: Callable[[Sequence[Delivery]], bool]) -> bool:
+        return sink(self._take())
+
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
+        await self._wait_some()
+        return self._take()
+
+    async def _wait_some(self) -> None:
         if self._receiver:
             raise trio.BusyResourceError("another task receives from this link already")
         if self.deliveries:
             await trio.lowlevel.checkpoint()
         while not self.deliveries:
             await self._park()
-        return self._take()
 
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`."""
-        if not sink(await self.receive()):
+        await self._wait_some()
+        if not self._give(sink):
             return
         self._sink = sink
         try:
             while self._sink is not None:
                 if self.deliveries:  # came with the loss, or while nobody was parked
-                    if not sink(self._take()):
+                    if not self._give(sink):
                         return
                 else:
                     await self._park()

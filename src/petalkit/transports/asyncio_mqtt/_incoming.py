@@ -2,7 +2,8 @@
 
 The rule: reading stops between two packets, not between two reads. When the inbox is full, or a
 packet breaks the protocol, the wire is paused from inside the callback; so paho finds no further
-packet, and whoever drives it sees why. No I/O and no waiting here.
+packet, and whoever drives it sees why. But what a sink takes is taken to the end of a read: what
+has left the socket is judged. No I/O and no waiting here.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Incoming:
         inbox = self._inbox
         inbox.deliveries.append(delivery)
         inbox.size += len(delivery.payload)
-        if inbox.is_full():
+        if inbox.is_full() and not inbox.has_sink:
             self._wire.paused = True
 
     def on_pubrel(self, packet_id: int) -> None:

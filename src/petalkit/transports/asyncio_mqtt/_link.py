@@ -279,6 +279,7 @@ class AsyncioLink(BaseLink):
         return self._outgoing.publishable()
 
     def _ping(self) -> None:
+        self._outgoing.flush()  # what was published before stands before it
         self._client.ping()
 
     def on_pong(self) -> None:

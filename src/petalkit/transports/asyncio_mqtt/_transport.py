@@ -18,7 +18,12 @@ from .._connecting.credentials import BROKER_SECRETS, renew
 from .._connecting.kept_sessions import KeptSessions
 from .._connecting.referrals import Referrals
 from .._connecting.sockets import ConnectLimit
-from .._connecting.tls import Address, broker_address, tls_context
+from .._connecting.tls import (
+    Address,
+    broker_address,
+    tls_context,
+    with_present_credentials,
+)
 from .._contract import ConnectOptions, Link, Transport
 from .._hold import hold_link
 from .._receiving.receiving import Receiving
@@ -53,9 +58,10 @@ class AsyncioMqttTransport(Transport):
         limit = ConnectLimit(options.connect_timeout, deadline)
         settings = await renew(self._settings, BROKER_SECRETS, limit.scope.deadline)
         context = tls_context(settings) if address.tls else None
+        door = with_present_credentials(address, settings)
         with (
             self._referrals.attempt(address) as attempt,
-            closing(await open_socket(address, context, limit)) as sock,
+            closing(await open_socket(door, context, limit)) as sock,
         ):
             session = self._sessions.lend(options.client_id)
             link: AsyncioLink | None = None

@@ -17,7 +17,12 @@ from .._connecting.credentials import BROKER_SECRETS, renew
 from .._connecting.kept_sessions import KeptSessions
 from .._connecting.referrals import Attempt, Referrals
 from .._connecting.sockets import ConnectLimit, PlainStream, open_plain_socket
-from .._connecting.tls import Address, broker_address, tls_context
+from .._connecting.tls import (
+    Address,
+    broker_address,
+    tls_context,
+    with_present_credentials,
+)
 from .._connecting.websocket_settings import offer_http, read_headers
 from .._contract import ConnectOptions, Link, Transport
 from .._hold import hold_link
@@ -70,7 +75,8 @@ class NativeTransport(Transport):
         limit = ConnectLimit(options.connect_timeout, deadline)
         with self._referrals.attempt(address) as attempt:
             settings = await renew(self._settings, BROKER_SECRETS, limit.scope.deadline)
-            stream = await self._open_stream(address, settings, limit)
+            door = with_present_credentials(address, settings)
+            stream = await self._open_stream(door, settings, limit)
             async with self._hold_link(stream, address, settings, options, limit, attempt) as link:
                 yield link
 

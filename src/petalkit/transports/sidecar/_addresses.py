@@ -26,7 +26,10 @@ _NAME = re.compile("[A-Za-z0-9._-]+")
 _TOKEN = re.compile("[!-~]+")
 _NO_TOKEN = "must be printable ASCII without spaces"  # noqa: S105 - the text of an error
 # What leads to a broker, which is the sidecar's business.
-_NOT_OURS = ("proxy_credentials", "server_references", "websocket_headers_file")
+_NOT_OURS = (
+    "no_proxy", "proxy_credentials", "proxy_credentials_file", "proxy_credentials_source",
+    "server_references", "websocket_headers_file",
+)  # fmt: skip
 _TLS_SETTINGS = ("ca_file", "cert_file", "key_file", "tls_server_name")
 
 

@@ -59,7 +59,7 @@ class SidecarTransport(Transport):
         self._open = open_stream or self._open_stream
         self._server = CallbackServer(settings.callback_connections)
         self._port = 0  # on which it is served; 0 while it is not
-        self.app = CallbackApp(settings, self._server.is_crowded)
+        self.app = CallbackApp(settings, self._server.is_crowded, self._server.bodies)
         self._context: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
@@ -77,10 +77,12 @@ class SidecarTransport(Transport):
                 text = f"{self._settings.callback_listen!r} cannot be listened on: {error}"
                 raise ConfigError("callback_listen", text) from error
             self._port = port
-            if not (is_loopback(host) or self._settings.origin_of("sidecar_token")):
+            if not self._settings.origin_of("sidecar_token"):
                 logger.warning(
-                    "whoever reaches %s can send commands: set sidecar_token, or listen on this "
-                    "machine only",
+                    "any program on this machine can send commands to %s: set sidecar_token"
+                    if is_loopback(host)
+                    else "whoever reaches %s can send commands: set sidecar_token, or listen on "
+                    "this machine only",
                     self._settings.callback_listen,
                 )
             try:

@@ -75,6 +75,16 @@ def test_what_is_taken_away_is_noticed_with_the_next_batch(
                 store.write(done(3))
 
 
+def test_two_changes_within_one_tick_of_the_file_system_are_noticed(path: Path) -> None:
+    with opened(path) as store:
+        store.write(done(1))
+        before = path.parent.stat()
+        path.with_name("d.journal-wal").unlink()
+        os.utime(path.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(JournalError, match="deleted or replaced"):
+            store.write(done(3))
+
+
 def test_a_folder_that_is_moved_is_noticed(path: Path) -> None:
     with opened(path) as store:
         store.write(done(1))

@@ -51,7 +51,7 @@ class Cancelling:
             self._jobs.cancel(record)
             return {"command": record.spec.name, **job_fields(record)}
         assert message_id is not None
-        found = self._dispatcher.going_on(message_id) or self._ledger.find(
+        found = self._dispatcher.slots.going_on(message_id) or self._ledger.find(
             message_id, trio.current_time()
         )
         if found is None:

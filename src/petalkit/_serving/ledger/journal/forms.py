@@ -104,6 +104,12 @@ def command_of(record: Accepted | CommandRecord, limits: Limits) -> Command:
     return command
 
 
+def properties_of(record: CommandRecord) -> Properties:
+    """What MQTT 5 said of it."""
+    properties = None if record.extras is None else _decode_command(record.extras).properties
+    return NO_PROPERTIES if properties is None else properties
+
+
 def extras_replies(extras: bytes | None) -> tuple[Reply, ...]:
     """Where else a command is answered, of its `extras`."""
     return () if extras is None else _decode_command(extras).replies
@@ -145,8 +151,8 @@ def message_extras(message: Message, reply: Reply | None) -> bytes | None:
     return _encode(_MessageExtras(message.properties, reply is not None, is_usual))
 
 
-def message_of(record: MessageRecord) -> tuple[Message, Hashable, bool]:
-    """The message again, what the outbox knows it by, and whether it goes to a Response Topic.
+def message_of(record: MessageRecord) -> tuple[Message, Hashable, Reply | None]:
+    """The message again, what the outbox knows it by, and the Response Topic that it goes to.
 
     Raises:
         msgspec.MsgspecError: its `extras` cannot be read.
@@ -155,6 +161,9 @@ def message_of(record: MessageRecord) -> tuple[Message, Hashable, bool]:
     properties = None if extras is None else extras.properties
     message = Message(record.topic or "", record.payload, record.qos, False, properties)
     answers: Hashable = record.message_id
-    if extras is not None and extras.is_reply and properties is not None:
-        answers = Reply(message.topic, properties, extras.is_usual).key(record.message_id)
-    return message, answers, extras is not None and extras.is_reply
+    if extras is None or not extras.is_reply:
+        return message, answers, None
+    reply = Reply(message.topic, properties or NO_PROPERTIES, extras.is_usual)
+    if properties is not None:
+        answers = reply.key(record.message_id)
+    return message, answers, reply

@@ -109,5 +109,23 @@ class JournalReader:
             ).fetchall()
         return [self._command(row) for row in rows]
 
+    def waiting(self, numbers: Sequence[int]) -> list[CommandRecord]:
+        """Those of some commands that have not started, in order.
+
+        Args:
+            numbers: of them; a few dozen.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        marks = ", ".join("?" * len(numbers))
+        with explained(self.path):
+            rows = self._reader.execute(
+                f"{COMMANDS} WHERE c.number IN ({marks}) AND c.state = 0 AND r.number IS NULL"
+                " ORDER BY c.number",
+                tuple(numbers),
+            ).fetchall()
+        return [self._command(row) for row in rows]
+
     def _command(self, row: Sequence[Any]) -> CommandRecord:
         return command_record(row, self._owed.of(row[0]))

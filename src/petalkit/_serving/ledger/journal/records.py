@@ -144,7 +144,8 @@ class Settled(msgspec.Struct, gc=False):
     Attributes:
         number: of the message.
         outcome: None when it was acknowledged; else why it was given up: "expired", "rejected",
-            "set aside" or "replaced". Kept in the record of the command that it answers.
+            "set aside", "replaced" or
+            "displaced". Kept in the record of the command that it answers.
     """
 
     number: int

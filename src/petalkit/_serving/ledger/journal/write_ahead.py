@@ -155,6 +155,17 @@ class Journal:
         """
         return () if self._store is None else self._store.not_started(after, limit)
 
+    def waiting(self, numbers: Sequence[int]) -> Sequence[CommandRecord]:
+        """Those of some commands that are on disk and have not started, in order.
+
+        Args:
+            numbers: of them; a few dozen.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        return () if self._store is None else self._store.waiting(numbers)
+
     # -- what is put down
 
     def next_number(self) -> int:
@@ -195,11 +206,7 @@ class Journal:
         self._commits.acknowledge(delivery)
 
     def look_again(self, *, at_once: bool = False) -> None:
-        """Call `on_room` though nothing is written: something could not be done yet.
-
-        Args:
-            at_once: when others have had their turn; else in a while.
-        """
+        """Call `on_room` though nothing is written, in a while or when others had their turn."""
         self._commits.look_again(at_once=at_once)
 
     async def wait_written(self) -> None:
@@ -239,7 +246,7 @@ class Journal:
             found: Found = await disk.do(store.load)
             self._upkeep.begin(await disk.do(store.newest))
             self._known.restore(found)
-            await self._prune(disk)
+            await self._upkeep.prune_all(disk)
             self._last = self.earlier_to = found.last
             logger.info("the journal is %s", self.path)
             # A cancellation from outside ends the block; the writer goes on until it is left.
@@ -273,14 +280,6 @@ class Journal:
             disk.close()
             raise
         return store
-
-    async def _prune(self, disk: DiskWork) -> None:
-        """Let go what an earlier run has left too much of."""
-        while True:
-            pruned = await disk.do(self._upkeep.next_prune())
-            self._known.prune(pruned)
-            if not self._upkeep.has_more(pruned):
-                return
 
     async def _close(self, disk: DiskWork, store: JournalStore) -> None:
         self._store = self._upkeep.store = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from ..checks import count, seconds
+from ..checks import at_least, count, mqtt_text, seconds
 from ..fields import setting
 
 
@@ -14,6 +14,18 @@ class DispatchSettings:
 
     concurrency: int = setting(64, "Commands running at once.", check=count)
     petal_concurrency: int = setting(16, "Commands of one petal running at once.", check=count)
+    callers_max: int = setting(
+        64,
+        "Callers whose waiting commands are told apart in each line, so that each has its turn; "
+        "what more callers send shares one turn. 0 for none: order of arrival.",
+        check=at_least(0, at_most=10_000),
+    )
+    caller_property: str = setting(
+        "caller",
+        "User property by which a caller says who it is (MQTT 5); else its Response Topic tells, "
+        "else the topic.",
+        check=mqtt_text,
+    )
     urgent_concurrency: int = setting(
         64, "Urgent and built-in commands running at once, beside all others.", check=count
     )

@@ -31,8 +31,28 @@ class IntakeSettings:
         "Commands still read when that is full, so that urgent ones among them start.",
         check=at_least(0),
     )
+    petal_share: float = setting(
+        0.0,
+        "Share of the channel, and of the backlog on disk, that commands of one petal may fill, so "
+        "that one that is slow holds up no other; 0 for equal parts.",
+        check=at_least(0, at_most=1),
+    )
     overflow: Overflow = setting(
         "wait", "What to do with more than that.", check=one_of("wait", "reject", "drop-oldest")
+    )
+    petal_overflow_wait: float = setting(
+        0.25,
+        "With overflow wait and several petals: how long commands beyond their petal's share may "
+        "hold up others, unacknowledged, before they are refused.",
+        unit="s",
+        check=seconds,
+    )
+    pause_warning: float = setting(
+        0.5,
+        "Seconds of a minute without reading, because there is no room, that are told in the log; "
+        "0 for never.",
+        unit="s",
+        check=seconds,
     )
     acknowledge: Acknowledge = setting(
         "accepted",
@@ -53,7 +73,8 @@ class IntakeSettings:
     )
     reply_topics: tuple[str, ...] = setting(
         ("#",),
-        "Which Response Topics of commands are answered, as topic filters (MQTT 5).",
+        "Which Response Topics of commands are answered, as topic filters (MQTT 5): never one in "
+        "the tree of a device, except this one's own response and what is below it.",
         check=topic_filters,
     )
     depth_max: int = setting(
@@ -78,6 +99,13 @@ class IntakeSettings:
         "What to do with keys of a command's data that its handler does not know: ignore them, and "
         "name each in the log once, or refuse it. A petal and a command may say otherwise.",
         check=one_of("ignore", "refuse"),
+    )
+    refusals_logged: float = setting(
+        10.0,
+        "Log lines about refusals, copies and the like, of one kind, at most; 0 for none. How many "
+        "more there were is told every 10 s.",
+        unit="1/s",
+        check=seconds,
     )
     debug_rate: float = setting(
         1.0,

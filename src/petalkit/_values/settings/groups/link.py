@@ -66,6 +66,26 @@ class LinkSettings:
         unit="s",
         check=positive_seconds,
     )
+    probe_interval: float = setting(
+        0.0,
+        "How often a message to ourselves shows that the broker still delivers; 0 for never.",
+        unit="s",
+        check=seconds,
+    )
+    probe_timeout: float = setting(
+        10.0,
+        "Longest time until it is back, while nothing else comes and the link is read; then the "
+        "link is made anew.",
+        unit="s",
+        check=positive_seconds,
+    )
+    puback_margin: float = setting(
+        2.5,
+        "How long a PUBACK may come behind the PINGRESP of a PINGREQ that was sent later; then it "
+        "is lost, and the link is made anew. 0 for publish_timeout alone.",
+        unit="s",
+        check=seconds,
+    )
     disconnect_timeout: float = setting(
         2.0, "Longest time for leaving the broker politely.", unit="s", check=seconds
     )

@@ -20,9 +20,17 @@ class OutboxSettings:
     )
     outbox_bytes: int = setting(
         16 * MIB,
-        "Payload bytes in the outbox above which commands and events wait.",
+        "Payload bytes of responses and events in the outbox above which commands and events wait.",
         unit="bytes",
         check=some_bytes,
+    )
+    refusal_capacity: int = setting(
+        2000,
+        "Answers to refused commands not yet acknowledged, at most: they have places of their own.",
+        check=count,
+    )
+    refusal_bytes: int = setting(
+        2 * MIB, "Payload bytes of the same, at most.", unit="bytes", check=some_bytes
     )
     response_expiry: float = setting(
         3600.0, "How long a message is kept for sending.", unit="s", check=positive_seconds

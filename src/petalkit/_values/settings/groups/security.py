@@ -11,7 +11,7 @@ import attrs
 
 from ..checks import alpn_names, host_name, mqtt_size, mqtt_text
 from ..fields import SecretSource, file_setting, setting
-from ..proxies import PROXY_OFF, check_credentials, check_proxy
+from ..proxies import PROXY_OFF, check_credentials, check_no_proxy, check_proxy
 from ..server_references import check_patterns
 
 
@@ -74,8 +74,21 @@ class SecuritySettings:
             "default": "none; on the command line HTTPS_PROXY, for mqtts:// and wss://",
         },
     )
+    no_proxy: str = setting(
+        "",
+        "Hosts that are reached without the proxy, as NO_PROXY names them; also where the broker "
+        "sends us there.",
+        check=check_no_proxy,
+    )
     proxy_credentials: str | None = setting(
         None, "name:password for the proxy (Basic).", check=check_credentials, secret=True
+    )
+    proxy_credentials_file: Path | None = file_setting(
+        None,
+        "A file that holds name:password for the proxy and nothing else; read at each connect.",
+    )
+    proxy_credentials_source: SecretSource | None = setting(
+        None, "A callable that gives name:password for the proxy, asked at each connect."
     )
     websocket_headers_file: Path | None = file_setting(
         None,

@@ -10,7 +10,7 @@ from typing import Literal
 
 import attrs
 
-from ..checks import count, one_of, positive_seconds, seconds
+from ..checks import count, host_names, one_of, positive_seconds, seconds
 from ..fields import SecretSource, file_setting, setting
 
 WhenFull = Literal["refuse", "hold"]
@@ -29,6 +29,12 @@ class SidecarSettings:
     )
     callback_url: str | None = setting(
         None, "What that client is told of it; without one it is made of callback_listen."
+    )
+    callback_hosts: tuple[str, ...] = setting(
+        (),
+        "Host names under which that client reaches us, beside localhost and those in "
+        "callback_listen and callback_url; IP addresses always do.",
+        check=host_names,
     )
     sidecar_token: str | None = setting(
         None, "A secret shared with that client: without it no message is taken.", secret=True

@@ -34,6 +34,9 @@ class TopicSettings:
     ack_topic: str = setting(
         "ack", "Receipts of commands with waitAck (dialect host-0.2).", check=relative_topic
     )
+    probe_topic: str = setting(
+        "probe", "What we send to ourselves, with probe_interval.", check=relative_topic
+    )
     status_topic: str = setting("status", "Birth and will.", check=relative_topic)
     status_retain: bool = setting(
         True, "Retain them; without, for brokers that refuse what is retained."

@@ -26,14 +26,42 @@ _MAX_DEPTH = 20  # of models and lists in one default
 
 def default_problem(node: Node, default: Any) -> str | None:
     """What is wrong with a default, and what to write instead; None for nothing."""
-    if default is NO_DEFAULT or default is None or isinstance(default, Made):
-        return None
-    found = next(_problems(node, default, 0), None)
+    found = default_fault(node, default)
     if found is None:
         return None
     path, text = found
     at = f" at {path}" if path else ""
-    return f"the default {_shown(default)} {text}{at}; write one that a sender could send, or None"
+    return f"the default {_shown(default)} {text}{at}; {_INSTEAD}"
+
+
+def field_problem(node: Node, default: Any) -> tuple[str, str] | None:
+    """The same of a field's, with the place in it apart: that is the end of a longer path."""
+    found = default_fault(node, default)
+    if found is None:
+        return None
+    path, text = found
+    return path, f"the default {_shown(default)} {text}; {_INSTEAD}"
+
+
+_INSTEAD = "write one that a sender could send, or None"
+
+
+def default_fault(node: Node, default: Any) -> tuple[str, str] | None:
+    """Where in a default something is wrong, and what; None for nothing."""
+    if default is NO_DEFAULT or default is None or isinstance(default, Made):
+        return None
+    return next(_problems(node, default, 0), None)
+
+
+def as_plain(value: Any) -> Any:
+    """The number or truth value that a scalar of numpy stands for; anything else as it is."""
+    cls = type(value)
+    if hasattr(cls, "dtype") and callable(getattr(cls, "item", None)):
+        try:
+            return value.item() if getattr(value, "ndim", None) == 0 else value
+        except Exception:  # of somebody's own
+            return value
+    return value
 
 
 def renewed(default: Any) -> Callable[[], Any] | None:
@@ -55,6 +83,7 @@ def renewed(default: Any) -> Callable[[], Any] | None:
 def _problems(node: Node, value: Any, depth: int) -> Iterator[tuple[str, str]]:
     if node.kinds == ANY_KIND or depth > _MAX_DEPTH:
         return  # whoever makes such values is asked by nobody
+    value = as_plain(value)
     if node.members:
         yield from _of_union(node, value, depth)
     elif not is_of(node, value):

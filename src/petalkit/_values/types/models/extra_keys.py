@@ -51,10 +51,14 @@ def extra_keys(node: Node, raw: Any, made: Any, path: str, *, top: bool = True) 
         path: where it stands.
         top: whether to look at the keys of the value itself.
     """
-    yield from _walk(node, raw, made, path, path, top=top)
+    for one in _walk(node, raw, made, top=top):
+        yield one._replace(path=path + one.path, place=path + one.place)
 
 
-def _walk(node: Node, raw: Any, made: Any, path: str, place: str, *, top: bool) -> Iterator[Extra]:
+def _walk(node: Node, raw: Any, made: Any, *, top: bool) -> Iterator[Extra]:
+    """The same below the value: what has no such keys pays for no path."""
+    if not _holds_models(node):
+        return
     if isinstance(raw, Mapping):
         given = cast("Mapping[str, Any]", raw)
         found = _chosen(node, given, made)
@@ -62,39 +66,65 @@ def _walk(node: Node, raw: Any, made: Any, path: str, place: str, *, top: bool) 
             return
         if found.keys is None:
             for part in found.parts:
-                for key, one in given.items():
-                    segment = f"[{key_segment(key)}]"
-                    inner = _item(made, key)
-                    yield from _walk(part, one, inner, path + segment, place + "[...]", top=True)
+                if _holds_models(part):
+                    for key, one in given.items():
+                        below = _walk(part, one, _item(made, key), top=True)
+                        yield from _below(f"[{key_segment(key)}]", "[...]", below)
             return
-        if top and not found.closed:
+        if top and not found.closed and not found.keys.issuperset(given):
             for key in given:
                 if key not in found.keys:
-                    yield Extra(path, place, key, found.keys)
+                    yield Extra("", "", key, found.keys)
         for field, part in found.fields:
-            if field.wire in given:
+            if field.wire in given and _holds_models(part):
                 inner = _item(made, field.wire) if isinstance(made, Mapping) else getattr(
                     made, field.attribute, None
                 )  # fmt: skip
-                below = f".{field.wire}"
-                yield from _walk(
-                    part, given[field.wire], inner, path + below, place + below, top=True
-                )
+                place = f".{field.wire}"
+                yield from _below(place, place, _walk(part, given[field.wire], inner, top=True))
     elif isinstance(raw, list | tuple):
-        yield from _of_array(node, cast("list[Any]", raw), made, path, place)
+        yield from _of_array(node, cast("list[Any]", raw), made)
 
 
-def _of_array(node: Node, raw: Any, made: Any, path: str, place: str) -> Iterator[Extra]:
+def _below(segment: str, place: str, found: Iterator[Extra]) -> Iterator[Extra]:
+    for one in found:
+        yield one._replace(path=segment + one.path, place=place + one.place)
+
+
+def _holds_models(node: Node) -> bool:
+    """Whether there are models in a type; what has none is not gone through."""
+    if node.holds_models is None:
+        seen: dict[int, Node] = {}
+        left = [node]
+        while left:
+            one = left.pop()
+            if id(one) not in seen:
+                seen[id(one)] = one
+                left += (*one.members, *one.parts, *(inner for _, inner in one.fields))
+        node.holds_models = any(one.keys is not None for one in seen.values())
+    return node.holds_models
+
+
+def _of_array(node: Node, raw: Any, made: Any) -> Iterator[Extra]:
     for one in node.members or (node,):
         if ARRAY not in one.kinds or not one.parts:
             continue
         items = list(made) if isinstance(made, list | tuple) else []
         each = len(one.parts) == 1 and one.lengths is None
         parts = one.parts * len(raw) if each else one.parts
+        known = _keys_alone(one.parts[0]) if each else None
         for index, (part, item) in enumerate(zip(parts, raw, strict=False)):
+            if known is not None and type(item) is dict and known.issuperset(item):
+                continue
             inner = items[index] if index < len(items) else None
-            yield from _walk(part, item, inner, f"{path}[{index}]", f"{place}[]", top=True)
+            yield from _below(f"[{index}]", "[]", _walk(part, item, inner, top=True))
         return
+
+
+def _keys_alone(node: Node) -> frozenset[str] | None:
+    """The keys of a model that has no others in it, so that no more has to be looked at."""
+    alone = not node.members and not any(_holds_models(inner) for _, inner in node.fields)
+    return node.keys if alone else None
 
 
 def _chosen(node: Node, raw: Mapping[str, Any], made: Any) -> Node | None:

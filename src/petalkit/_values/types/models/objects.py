@@ -7,7 +7,6 @@ that raises, and does not say whose it was; so they are asked again one by one, 
 
 from __future__ import annotations
 
-import difflib
 import enum
 import inspect
 import math
@@ -17,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from ...basics.near import near
 from ..invalid import (
     MAX_REPORTED_ERRORS,
     Invalid,
@@ -26,8 +26,8 @@ from ..invalid import (
     problems_of,
     unknown_field,
 )
-from ..node import CannotBuild, Defs, Node, Schema, Structure
-from .defaults import renewed
+from ..node import NULL, CannotBuild, Defs, Node, Schema, Structure
+from .defaults import as_plain, renewed
 from .extra_keys import ExtraKeys
 from .fields import NO_DEFAULT, Field, Made, Model
 
@@ -52,8 +52,7 @@ def unknown_keys(given: Mapping[str, Any], known: frozenset[str], path: str = ""
 
 def near_key(key: str, known: frozenset[str]) -> str | None:
     """The known key that a misspelt one may have meant."""
-    near = difflib.get_close_matches(key[:_MAX_NEAR], sorted(known), n=1)
-    return near[0] if near else None
+    return near(key[:_MAX_NEAR], known)
 
 
 def finish_model(
@@ -85,7 +84,7 @@ def finish_model(
     node.shape = _shape(model)
     node.tags = _tags(model)
     node.structure = _structure(model, fields, known, extra)
-    node.schema = _schema(node, model, nodes)
+    node.schema = _schema(node, model, nodes, read=read)
     node.hashable = getattr(model.cls, "__hash__", None) is not None
 
 
@@ -97,6 +96,7 @@ def _structure(
 ) -> Structure:
     construct: Callable[..., Any] = dict if model.kind == "TypedDict" else model.cls
     closed, tag = model.closed, model.tag
+    has_checks = any(one.converted or one.validator is not None for one in model.fields)
     makes_some = any(default is not None for *_, default in fields)
 
     def structure(value: Any) -> Any:
@@ -127,7 +127,9 @@ def _structure(
             told = f"expected {tag[1]!r}" if tag[0] in value else f"{MISSING}: {tag[1]!r}"
             problems = [*(problems or []), Problem(f".{tag[0]}", told, told)]
         if problems is not None:
-            raise Invalid.of((problems + _own_checks(model, arguments))[:MAX_REPORTED_ERRORS])
+            if has_checks:
+                problems += _own_checks(model, arguments)
+            raise Invalid.of(problems[:MAX_REPORTED_ERRORS])
         try:
             return construct(**arguments)
         except Exception as error:
@@ -238,11 +240,14 @@ def _tags(model: Model) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def _schema(node: Node, model: Model, nodes: list[Node]) -> Callable[[Defs], Schema]:
+def _schema(node: Node, model: Model, nodes: list[Node], *, read: bool) -> Callable[[Defs], Schema]:
     def make(defs: Defs) -> Schema:
         properties: dict[str, Schema] = {}
         for one, inner in zip(model.fields, nodes, strict=True):
-            properties[one.wire] = with_default(inner.schema(defs), one.default)
+            own = inner.schema(defs)
+            if not read and one.default is None and NULL not in inner.kinds:
+                own = {"anyOf": [own, {"type": "null"}]}  # which no sender can send
+            properties[one.wire] = with_default(own, one.default)
         if model.tag is not None:
             properties[model.tag[0]] = {"const": model.tag[1]}
         found: Schema = {"title": node.name, "type": "object", "properties": properties}
@@ -263,6 +268,7 @@ def _schema(node: Node, model: Model, nodes: list[Node]) -> Callable[[Defs], Sch
 
 def with_default(schema: Schema, default: Any) -> Schema:
     """A schema with the default beside it, where JSON has one."""
+    default = as_plain(default)
     if isinstance(default, enum.Enum):
         default = default.value
     if type(default) is float and not math.isfinite(default):

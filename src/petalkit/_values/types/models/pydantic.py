@@ -29,6 +29,7 @@ from ..node import (
     Node,
     Schema,
 )
+from .defaults import as_plain
 from .extra_keys import ExtraKeys
 
 _KINDS = {
@@ -116,13 +117,14 @@ def _check_defaults(annotation: Any, seen: set[Any]) -> None:
         fields = getattr(annotation, "model_fields", {})
     for name, field in fields.items() if isinstance(fields, dict) else ():
         if field.default is not None and field.default_factory is None and not field.is_required():
+            default = as_plain(field.default)
             for one in _constraints(field.metadata):
-                if not one.holds(field.default):
+                if not one.holds(default):
                     text = f"the default {field.default!r} {one.told}; write one that is, or None"
                     raise CannotBuild(text, f".{name}")
             config = getattr(annotation, "model_config", {})
             validated = field.validate_default or config.get("validate_default")
-            if not (validated or _is_of(field.annotation, field.default)):
+            if not (validated or _is_of(field.annotation, default)):
                 text = f"the default {field.default!r} is of another type; write one of it, or None"
                 raise CannotBuild(text, f".{name}")
         for inner in (field.annotation, *typing.get_args(field.annotation)):

@@ -2,6 +2,7 @@
 
     readers   JSON values -> Python's, or what is wrong with them
     nodes     the same as nodes, by type
+    keys      the same, read from the text of a key
 
 Begin with `readers`.
 """

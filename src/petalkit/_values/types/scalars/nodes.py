@@ -6,7 +6,9 @@ import datetime as dt
 import decimal
 import ipaddress
 import pathlib
+import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from ..node import ANY_KIND, BOOLEAN, NULL, NUMBER, STRING, Node, Structure
@@ -37,6 +39,10 @@ from .readers import (
 )
 
 
+def _form(pattern: str) -> Callable[[str], object]:
+    return re.compile(pattern, re.ASCII).fullmatch
+
+
 def _text(structure: Structure, cls: type, pattern: str = "", form: str = "") -> Node:
     schema = {"type": "string"}
     if pattern:
@@ -50,6 +56,7 @@ def _text(structure: Structure, cls: type, pattern: str = "", form: str = "") ->
         schema=lambda _: schema.copy(),
         values=(cls,),
         exact=str if structure is to_str else None,
+        form=_form(pattern) if pattern and structure is not to_bytes else None,
         greedy=not pattern and not form,
     )
 
@@ -87,6 +94,7 @@ def _both(structure: Structure, cls: type, kind: str, pattern: str) -> Node:
         kinds=frozenset({NUMBER, STRING}),
         schema=lambda _: {"anyOf": [{"type": kind}, text.copy()]},
         values=(cls,),
+        form=_form(pattern),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
@@ -21,6 +22,7 @@ from .tls import client_certificate_todo
 
 VERSION_TOPIC = "$SYS/broker/version"  # where mosquitto says what it is
 QUEUE_DEFAULT = 1000  # mosquitto's max_queued_messages
+_STALL_FIXED_IN = (2, 0, 13)  # of mosquitto: QoS 1 to a client with a Maximum Packet Size
 _TOPIC_ROOM = 512  # bytes of a packet beside the payload: a topic and a few properties
 
 
@@ -225,11 +227,25 @@ async def check_queue(case: Case) -> Check:
             "mosquitto.conf to as many; 0 is no limit.",
         )
         problem = ""
+        if case.settings.packet_maximum and _is_before(version, _STALL_FIXED_IN):
+            findings.warn(
+                f"it may stop to deliver for good, since packet_maximum is "
+                f"{case.settings.packet_maximum}: mosquitto before 2.0.13 can, while it says that "
+                "all is well",
+                "Set packet_maximum to 0, as it is by default, or probe_interval, or use a later "
+                "mosquitto.",
+            )
     elif version is not None:
         problem = f"nothing is known of {shortened(version, 80)}"
     if case.settings.acknowledge == "handled":
         _judge_window(findings, case.settings, known=not problem)
     return findings.check(nothing=problem)
+
+
+def _is_before(version: str, other: tuple[int, ...]) -> bool:
+    """Whether a mosquitto is older, as far as its version can be read."""
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) < other
 
 
 def _judge_window(findings: Findings, settings: Settings, *, known: bool) -> None:

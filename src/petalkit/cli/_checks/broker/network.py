@@ -15,9 +15,15 @@ import trio
 from ...._values.errors import ConfigError, ConnectFailed
 from ...._values.settings.proxies import PROXY_OFF
 from ...._values.settings.settings import Settings
+from ....transports._connecting.credentials import CredentialsFailed, renew_from_files
 from ....transports._connecting.proxy_tunnel import TunnelRefused
 from ....transports._connecting.sockets import PlainStream, open_plain_socket
-from ....transports._connecting.tls import Address, broker_address, is_loopback
+from ....transports._connecting.tls import (
+    Address,
+    broker_address,
+    is_loopback,
+    with_present_credentials,
+)
 from ..case import user_name
 from ..values import Check, failed, listed, ok
 
@@ -41,6 +47,12 @@ async def check_network(settings: Settings) -> tuple[Address | None, Check]:
         address = broker_address(settings)
     except ConfigError as error:
         return None, failed("network", str(error), _address_todo(error))
+    if address.proxy is not None:
+        try:
+            present = renew_from_files(settings, ("proxy_credentials",))
+        except CredentialsFailed as error:
+            return None, failed("network", str(error))
+        address = with_present_credentials(address, present)
     if address.path is not None:
         problem = _socket_problem(Path(address.path))
         if problem is not None:

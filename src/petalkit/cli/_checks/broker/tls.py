@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import trio
 
-from ...._values.clocks import wall_clock_is_set
+from ...._values.basics.clocks import wall_clock_is_set
 from ...._values.errors import ConnectFailed
 from ...._values.settings.settings import Settings
 from ....transports._connecting.credentials import CredentialsFailed, renew

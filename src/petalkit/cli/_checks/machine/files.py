@@ -14,8 +14,8 @@ from pathlib import Path
 import attrs
 
 from ...._serving.intake.freshness import replay_gap
+from ...._values.basics.files import open_regular
 from ...._values.errors import ConfigError
-from ...._values.files import open_regular
 from ...._values.settings.reach import without_effect
 from ...._values.settings.settings import RENEWABLE, Settings, environment_name
 from ....transports import create_transport

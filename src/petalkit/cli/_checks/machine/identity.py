@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...._serving.identity import (
-    FileSource,
-    FixedSource,
-    SourceError,
-    make_source,
-    resolve_device_id,
-)
+from ...._serving.identity.client_id import client_id_of, former_client_id_of
+from ...._serving.identity.device import resolve_device_id
+from ...._serving.identity.sources import FileSource, FixedSource, SourceError, make_source
 from ...._values.errors import ConfigError
 from ...._values.messages import Identity
 from ...._values.settings.settings import Settings
 from ...._values.topics import TopicError, check_segment
 from ..case import user_name
-from ..values import Check, Findings, failed, ok
+from ..values import Check, Findings, failed
 from .files import check_mode, why_not_readable
 
+CLIENT_ID_MAX = 128  # bytes that AWS IoT Core takes
 _BY_HAND = "To go on without it, give the ID by hand: --organization-id ID."
 
 
@@ -87,8 +84,13 @@ def _why_not_opened(path: Path) -> OSError | None:
     return None
 
 
-def check_device(settings: Settings) -> tuple[str | None, Check]:
-    """The device ID, set or made of the machine's."""
+def check_device(settings: Settings, organization: str | None) -> tuple[str | None, Check]:
+    """The device ID, set or made of the machine's, and the client ID that comes of it.
+
+    Args:
+        settings: of the device.
+        organization: its organization ID; None where that is not known.
+    """
     try:
         value = resolve_device_id(settings)
     except ConfigError as error:
@@ -96,7 +98,31 @@ def check_device(settings: Settings) -> tuple[str | None, Check]:
     where = "from the setting device_id"
     if settings.device_id is None:
         where = "made of this machine's ID"
-    return value, ok("device", f"{value!r}, {where}")
+    findings = Findings("device")
+    findings.ok(f"{value!r}, {where}")
+    identity = make_identity(settings, organization, value)
+    if identity is not None:
+        _add_client_id(findings, settings, identity)
+    return value, findings.check(nothing="")
+
+
+def _add_client_id(findings: Findings, settings: Settings, identity: Identity) -> None:
+    client_id = client_id_of(settings, identity)
+    size = len(client_id.encode())
+    if size > CLIENT_ID_MAX:
+        findings.warn(
+            f"its client ID has {size} bytes",
+            f"AWS IoT Core takes {CLIENT_ID_MAX}, other brokers more: set client_id.",
+        )
+    if settings.client_id is not None and settings.organization_id is None:
+        findings.ok(
+            f"client ID {client_id!r}, set: should the device come into another organization while "
+            "it is off, what waits in the session of the one before is acknowledged and not run"
+        )
+        return
+    former = former_client_id_of(settings, identity)
+    if former is not None:  # for brokers whose rights go by client ID
+        findings.ok(f"client ID {client_id!r}, which earlier versions called {former!r}")
 
 
 def make_identity(

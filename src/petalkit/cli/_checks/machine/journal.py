@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ...._serving.identity import resolve_device_id
+from ...._serving.identity.device import resolve_device_id
 from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
 from ...._serving.ledger.journal.place.files import exists
 from ...._serving.ledger.journal.place.lock import IN_USE_ADVICE, JournalInUse, check_unused
@@ -69,6 +69,7 @@ def check_journal(loaded: Loaded) -> Check:
 
 
 def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None:
+    refuse_open_folder(path)
     if not exists(path):
         _check_makeable(findings, path)
         return
@@ -81,7 +82,6 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
             )
             return
     refuse_mounted(path)
-    refuse_open_folder(path)
     refuse_open_files(path)
     for doubt in network_file_system(path):
         findings.warn(f"{path}: {doubt}", "Name a file on a disk of this machine: journal.")

@@ -29,6 +29,7 @@ from ...._values.settings.settings import Settings
 from .._addresses import CALLBACK_PATH
 from .._link import SidecarLink
 from .._offers import Offer
+from .bodies import Bodies
 from .requests import JSON, No, Receive, RequestReader, Scope, Send, read_message
 
 logger = logging.getLogger("petalkit.transport")
@@ -45,8 +46,9 @@ class CallbackApp:
     """The ASGI application. Lives longer than a link.
 
     Args:
-        settings: limits, and the token.
+        settings: limits, names, and the token.
         is_crowded: whether connections are to be closed after their answer.
+        bodies: told of each that is on its way.
 
     Attributes:
         requests: reads requests, and knows which token they need.
@@ -56,10 +58,12 @@ class CallbackApp:
         refused: the others, by reason.
     """
 
-    def __init__(self, settings: Settings, is_crowded: Callable[[], bool]) -> None:
+    def __init__(
+        self, settings: Settings, is_crowded: Callable[[], bool], bodies: Bodies | None = None
+    ) -> None:
         self._settings = settings
         self._is_crowded = is_crowded
-        self.requests = RequestReader(settings)
+        self.requests = RequestReader(settings, Bodies() if bodies is None else bodies)
         self._timestamp = Timestamps(time.time)
         self._warned: dict[str, float] = {}
         self.link: SidecarLink | None = None
@@ -81,6 +85,11 @@ class CallbackApp:
         # What comes for every command does not take the way through all routes.
         if scope.get("path") == CALLBACK_PATH and scope.get("method") == "POST":
             await self._take(scope, receive, send)
+            return
+        try:
+            self.requests.check_host(dict(scope["headers"]))
+        except No as error:
+            await self._refuse(send, error)
         else:
             await self._others(scope, receive, send)
 
@@ -126,13 +135,16 @@ class CallbackApp:
             self.accepted += 1
             await self._answer(send, 200, _SUCCESS)
         except No as error:
-            self._count(error)
-            body = msgspec.json.encode({"status": "error", "message": str(error)})
-            await self._answer(send, error.status, body)
+            await self._refuse(send, error)
         except Exception:  # our bug; the next message is not to pay for it
             self.refused["error"] += 1
             logger.exception("could not take a message of the sidecar")
             await self._answer(send, 500, b'{"status":"error","message":"an internal error"}')
+
+    async def _refuse(self, send: Send, error: No) -> None:
+        self._count(error)
+        body = msgspec.json.encode({"status": "error", "message": str(error)})
+        await self._answer(send, error.status, body, closes=error.closes)
 
     def _count(self, error: No) -> None:
         self.refused[error.word] += 1
@@ -191,11 +203,11 @@ class CallbackApp:
             raise No(503, "late", "not handled in time: it waits, or runs on")
         raise No(503, "full", "not accepted: there is no room")
 
-    async def _answer(self, send: Send, status: int, body: bytes) -> None:
+    async def _answer(self, send: Send, status: int, body: bytes, *, closes: bool = False) -> None:
         headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
         if status == 503:
             headers.append((b"retry-after", b"1"))
-        if self._is_crowded():
+        if closes or self._is_crowded():
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -11,7 +11,7 @@ that is spoken: a connection that became another protocol's would be neither idl
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import h11
@@ -29,6 +29,7 @@ from hypercorn.utils import parse_socket_addr
 from .idle import IDLE_MAX, IdleWatch
 
 HEADERS_MAX = 16 * 1024  # bytes
+HEADERS_COUNT = 100
 UNSENT_MAX = 64 * 1024  # bytes
 READ_SIZE = 64 * 1024  # bytes
 SEND_MAX = 10.0  # seconds that a client gets to take an answer
@@ -77,9 +78,14 @@ class Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in _VERSIONS:
-            await self._send_error_response(505)
-            await self.send(Closed())
-            raise trio.ClosedResourceError
+            await self._refuse(505)
+        if len(event.headers) > HEADERS_COUNT:
+            await self._refuse(431)
+
+    async def _refuse(self, status: int) -> NoReturn:
+        await self._send_error_response(status)
+        await self.send(Closed())
+        raise trio.ClosedResourceError
 
     async def _create_stream(self, request: h11.Request) -> None:
         if self._gone:
@@ -165,11 +171,13 @@ class Connection(TCPServer):
                 return
         requests = self._watch.requests
         data, self._unsent = self._unsent, b""
-        if data:
+        # The reader closes too, when more comes behind a request that was the last.
+        if data or self.send_lock.locked():
             try:
                 async with self.send_lock:
-                    with trio.fail_after(SEND_MAX):
-                        await self.stream.send_all(data)
+                    if data:
+                        with trio.fail_after(SEND_MAX):
+                            await self.stream.send_all(data)
             except trio.TooSlowError:
                 await trio.aclose_forcefully(self.stream)
                 await self.protocol.handle(Closed())

@@ -70,12 +70,16 @@ class IdleWatch:
     @property
     def is_silent(self) -> bool:
         """Whether nothing has been asked on it, in a time in which any client would have."""
-        return not self.requests and trio.current_time() >= self._since + SILENT_MAX
+        return not self.requests and self.is_idle_for(SILENT_MAX)
 
     @property
     def may_go(self) -> bool:
         """Whether something was asked on it, and nothing seems to come."""
-        return self.requests > 0 and trio.current_time() >= self._since + IDLE_MIN
+        return self.requests > 0 and self.is_idle_for(IDLE_MIN)
+
+    def is_idle_for(self, seconds: float) -> bool:
+        """Whether it has been idle for so long."""
+        return trio.current_time() >= self._since + seconds
 
     def end(self) -> None:
         """Nothing more comes on the connection."""

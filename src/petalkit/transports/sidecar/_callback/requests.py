@@ -1,23 +1,26 @@
 """What a request has to be: its head, its token, its body, and the message in it.
 
 The rule: what is wrong is a `No`, with the status of HTTP and a reason, before it costs anything.
+The trap: a web page can give a name of its own the address of this machine (DNS rebinding), and is
+then of the same origin as we are. So a name in `Host` has to be one of ours; see `_Hosts`.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-import trio
 
 from ...._values.settings.settings import Settings
+from .bodies import BODY_MAX, CROWDED_MAX, Bodies
 
 JSON = b"application/json"
 ENVELOPE_MAX = 66 * 1024  # bytes of a body beside the payload: the longest topic, and the rest
-BODY_TIMEOUT = 10.0  # seconds for a body to come in whole
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,6 +34,8 @@ class _Envelope(msgspec.Struct):
     payload: msgspec.Raw
 
 
+_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|(?P<name>[^\[\]:/@\s]+))(?::[0-9]*)?")
+
 _decode = msgspec.json.Decoder(_Envelope).decode
 
 
@@ -41,22 +46,60 @@ class No(Exception):
         status: of HTTP.
         word: what it is counted under.
         text: for people.
+        closes: whether the connection ends with the answer: nothing more is believed on it.
     """
 
-    def __init__(self, status: int, word: str, text: str) -> None:
+    def __init__(self, status: int, word: str, text: str, *, closes: bool = False) -> None:
         super().__init__(text)
         self.status = status
         self.word = word
+        self.closes = closes
+
+
+class _Hosts:
+    """The names under which we are called, as `Host` says them: RFC 9110, section 7.2.
+
+    An IP address is nobody's name, and only HTTP/1.0, which no browser speaks, has no `Host`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        told = urlsplit(settings.callback_url or "").hostname or ""
+        listened = settings.callback_listen.rpartition(":")[0].lower()
+        self._names = {"localhost", told, listened, *map(str.lower, settings.callback_hosts)}
+        self._good: bytes | None = None  # the last one, which is mostly the next
+
+    def is_ours(self, host: bytes) -> bool:
+        if host == self._good:
+            return True
+        found = _HOST.fullmatch(host.decode("latin-1").lower())
+        if found is None:
+            return False
+        name = found.group("name")
+        if name is not None and name.rstrip(".") not in self._names and not _is_address(name):
+            return False
+        self._good = host
+        return True
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class RequestReader:
     """See the module.
 
     Args:
-        settings: limits, and the token.
+        settings: limits, names, and the token.
+        bodies: told of each that is on its way.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._hosts = _Hosts(settings)
         self._body_max = settings.payload_max + ENVELOPE_MAX
         self._guarded = settings.origin_of("sidecar_token") is not None
         self._tokens: tuple[bytes, ...] = ()  # that are taken; the newest first
@@ -78,15 +121,31 @@ class RequestReader:
             No: it is not wanted.
         """
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.check_host(headers)
         if b"origin" in headers:
-            raise No(403, "origin", "browsers are not served here")
+            raise No(403, "origin", "browsers are not served here", closes=True)
         self.check_token(scope)
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != JSON:
             raise No(415, "content type", "the body has to be application/json")
         length = headers.get(b"content-length")
+        if length is not None and b"transfer-encoding" in headers:
+            # RFC 9112, section 6.1: somebody between may have read another end of it.
+            text = "Content-Length and Transfer-Encoding say two ends of the body"
+            raise No(400, "two lengths", text, closes=True)
         if length is not None and length.isdigit() and int(length) > self._body_max:
             raise self._too_large()
+
+    def check_host(self, headers: Mapping[bytes, bytes]) -> None:
+        """See whether a request is for us.
+
+        Raises:
+            No: it calls us by a name that is not ours.
+        """
+        host = headers.get(b"host")
+        if host is not None and not self._hosts.is_ours(host):
+            text = "this is nobody's name here: see callback_url and callback_hosts"
+            raise No(421, "host", text, closes=True)
 
     def check_token(self, scope: Scope) -> None:
         """See whether a request carries the token, if one is set.
@@ -105,7 +164,7 @@ class RequestReader:
             given = b"" if found is None else found[0].encode("utf-8", "replace")
         # Each is compared, so that the time says nothing.
         if not sum(hmac.compare_digest(given, token) for token in self._tokens):
-            raise No(401, "token", "the token is missing or wrong")
+            raise No(401, "token", "the token is missing or wrong", closes=True)
 
     def _too_large(self) -> No:
         return No(413, "too large", f"the body has more than {self._body_max} bytes")
@@ -117,9 +176,9 @@ class RequestReader:
             No: it was cut off, too long, or too slow.
         """
         first = b""
-        parts: list[bytes] = []
+        rest: bytearray | None = None  # of small pieces, a list takes many times their size
         size = 0
-        with trio.move_on_after(BODY_TIMEOUT):
+        with self._bodies.reading():
             while True:
                 event = await receive()
                 if event["type"] != "http.request":
@@ -131,10 +190,12 @@ class RequestReader:
                 if not first:
                     first = part
                 elif part:
-                    parts.append(part)
+                    rest = bytearray(first) if rest is None else rest
+                    rest += part
                 if not event.get("more_body", False):
-                    return b"".join([first, *parts]) if parts else first
-        raise No(408, "slow", f"the body was not whole within {BODY_TIMEOUT:g} s")
+                    return first if rest is None else bytes(rest)
+        text = f"not whole within {BODY_MAX:g} s, or {CROWDED_MAX:g} s while others wait"
+        raise No(408, "slow", f"the body was {text}", closes=True)
 
 
 def read_message(body: bytes) -> tuple[str, bytes]:

@@ -4,7 +4,8 @@ Hypercorn's own `serve` accepts connections without a bound; so this accepts by 
 each to a `Connection`. Nothing here installs a signal handler or configures logging.
 
 The rule: `callback_connections` at most. While a further one waits, the one that has been idle the
-longest is closed, whoever has said nothing for a second too, and every answer ends its connection.
+longest is closed, and every answer ends its connection. Whoever has not sent a whole request makes
+room after a second; of those, no more than half of the places are kept for longer than `IDLE_MIN`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
 from ..._forks import not_in_child
+from .bodies import CROWDED_MAX, Bodies
 from .connections import Connection, Serving, make_config
 from .idle import IDLE_MIN, IdleWatch
 
@@ -38,10 +40,13 @@ class CallbackServer:
 
     Attributes:
         idle: the watches of connections on which nothing is under way, the longest first.
+        bodies: those that are on their way.
     """
 
     def __init__(self, limit: int) -> None:
         self.idle: dict[IdleWatch, None] = {}
+        self.bodies = Bodies()
+        self._share = max(1, limit // 2)  # of places, for requests that are not whole
         self._serving: Serving | None = None
         self._slots = trio.Semaphore(limit)
         self._wanted = 0  # connections that wait for a place
@@ -127,6 +132,16 @@ class CallbackServer:
             return
         for watch in [one for one in self.idle if one.is_silent]:
             watch.close_now()
+        self.bodies.cut(CROWDED_MAX)
+        unheard = [one for one in self.idle if not one.requests]
+        over = len(unheard) + len(self.bodies) - self._share
+        if over > 0:
+            # They that have sent something may have less to send.
+            young = [one for one in unheard if one.is_idle_for(IDLE_MIN)][:over]
+            for watch in young:
+                watch.close_now()
+            if self.bodies.cut(IDLE_MIN, over - len(young)) or young:
+                return
         for watch in self.idle:
             if watch.may_go:
                 watch.close_now()

@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 
-from ....._values.clocks import CLOCK_SET_SINCE
+from ....._values.basics.clocks import CLOCK_SET_SINCE
 from ..schema import one, transaction
 
 _THOSE = "WHERE number IN (SELECT value FROM json_each(?))"

@@ -19,6 +19,7 @@ from ..forgetting.age import Age
 from ..records import JournalError, Operation
 from ..store import PRUNED_AT_ONCE, JournalStore
 from .known import KnownCommands, Pruned
+from .writer import DiskWork
 
 logger = logging.getLogger("petalkit.journal")
 
@@ -61,10 +62,18 @@ class Upkeep:
         assert self.store is not None
         return functools.partial(self._write, self.store, self._oldest())
 
-    def next_prune(self) -> Callable[[], Pruned]:
-        """What makes room without a batch, in the thread. It raises `JournalError` too."""
-        assert self.store is not None
-        return functools.partial(self._prune, self.store, self._oldest())
+    async def prune_all(self, disk: DiskWork) -> None:
+        """Let go what an earlier run has left too much of.
+
+        Raises:
+            JournalError: nothing more can be let go.
+        """
+        more = True
+        while more:
+            assert self.store is not None
+            pruned = await disk.do(functools.partial(self._prune, self.store, self._oldest()))
+            self._known.prune(pruned)
+            more = self.has_more(pruned)
 
     @staticmethod
     def has_more(pruned: Pruned) -> bool:

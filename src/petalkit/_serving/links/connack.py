@@ -12,10 +12,10 @@ import math
 
 import trio
 
-from .._values.errors import RejectedByBroker
-from .._values.settings.settings import Settings
-from .._values.statistics import Counters
-from ..transports import Link
+from ..._values.errors import RejectedByBroker
+from ..._values.settings.settings import Settings
+from ..._values.statistics import Counters
+from ...transports import Link
 
 logger = logging.getLogger("petalkit.link")
 

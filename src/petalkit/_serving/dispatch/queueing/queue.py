@@ -2,22 +2,27 @@
 
 Commands come through one bounded memory channel and mostly start straight from it. One that may
 not start yet (its petal or its own command is at its limit, or it waits for its group) is set aside
-in its line, and whatever comes behind it in the same line waits there too: that is what keeps the
-order. Of several lines that wait for one group the oldest command is next. Everything here is
-synchronous, so a choice and the call of the handler can be one step.
+in its line, and so is whatever waits together with others: lines keep the order, and are fair to
+callers. Petals have their turns; of one petal's lines, and of those that wait for one group, the
+oldest command is next. Everything here is synchronous, so a choice and the call of the handler can
+be one step.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 import trio
 
-from ..._authoring.registry import CommandSpec
-from ..._values.settings.settings import Settings
-from .execution import Execution, Line, PetalState
+from ...._authoring.declared import RESERVED_PREFIX
+from ...._authoring.registry import CommandSpec
+from ...._values.messages import Command
+from ...._values.settings.settings import Settings
+from ..execution import Execution, Line, PetalState
+from .callers import Callers
+from .shares import Shares
+from .turns import Turns, oldest
 
 
 class Backlog:
@@ -26,23 +31,32 @@ class Backlog:
     Args:
         settings: the limits.
         petals: names of the petals; each always has one slot of its own.
+        standing_in: those of them who only stand for others that are not known yet.
     """
 
-    def __init__(self, settings: Settings, petals: Iterable[str]) -> None:
-        self._capacity = settings.channel_capacity
-        self._bytes = settings.channel_bytes
+    def __init__(
+        self, settings: Settings, petals: Iterable[str], standing_in: Collection[str] = ()
+    ) -> None:
         self._concurrency = settings.concurrency
-        self.petals = {name: PetalState(name, settings.petal_concurrency) for name in petals}
+        self.callers = Callers(settings)
+        self._caller_of = self.callers.of
+        limits = settings.petal_concurrency, settings.callers_max
+        self.petals = {name: PetalState(name, *limits) for name in petals}
+        served = self.petals.keys() - {RESERVED_PREFIX}
+        known = len(served.difference(standing_in))
+        self.shares = Shares(settings, len(served) if known > 1 else known, len(served))
         self._lines: dict[CommandSpec, Line] = {}
         self.groups: dict[str, Execution] = {}  # who has each `exclusive` group that is taken
-        self._reserve = settings.channel_reserve
         self._send, self._receive = trio.open_memory_channel[Execution](
-            settings.channel_capacity + self._reserve
+            len(self.petals) * (self.shares.most + self.shares.reserve)
         )
         self._in_channel = 0
+        self._whose: tuple[Line, Hashable] | None = None  # line and caller of what is in it
+        self._is_mixed = False  # it is of several
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
         self._look_again = False  # something changed since those lines were last looked at
         self._running = 0
+        self._turns = Turns()
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -53,7 +67,9 @@ class Backlog:
         state = self.petals[spec.petal]
         group = spec.exclusive if spec.when_busy == "wait" else None
         own = spec.concurrency is not None or group is not None
-        self._lines[spec] = Line(state, spec.concurrency, group) if own else state.line
+        self._lines[spec] = (
+            Line(state, spec.concurrency, self.callers.most, group) if own else state.line
+        )
 
     def unserve(self, spec: CommandSpec) -> None:
         """Forget a command's line; what waits in it is still run."""
@@ -106,26 +122,28 @@ class Backlog:
         for execution in moved:
             execution.line = self.line_of(execution.spec)
             self._put_aside(execution)
-            self.waiting += 1
-            self.waiting_bytes += len(execution.payload)
+            self._in(execution)
         for line in {execution.line for execution in moved}:
-            line.waiting = deque(sorted(line.waiting, key=_number))
+            for execution in sorted(line.waiting.remove(lambda _: True), key=_number):
+                self._put_aside(execution)
         self._look_again = True
         return unserved
 
     # -- in and out
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further command can be accepted."""
-        return self.waiting >= self._capacity or self.waiting_bytes >= self._bytes
-
-    @property
-    def is_over_reserve(self) -> bool:
-        """Whether not even a command can be accepted that cannot wait on disk with the others."""
-        return (
-            self.waiting >= self._capacity + self._reserve or self.waiting_bytes >= 2 * self._bytes
+    def is_full(self, petal: str) -> bool:
+        """Whether no further command of a petal can be accepted."""
+        return self.is_over_share(petal) or (
+            self.waiting >= self.shares.all or self.waiting_bytes >= self.shares.all_bytes
         )
+
+    def is_over_share(self, petal: str) -> bool:
+        """Whether that is because of the petal itself."""
+        return self.shares.are_used(self.petals[petal])
+
+    def is_over_reserve(self, petal: str) -> bool:
+        """Whether not even a command can be accepted that cannot wait on disk with the others."""
+        return self.shares.are_used(self.petals[petal], self.shares.reserve)
 
     @property
     def may_have_next(self) -> bool:
@@ -134,48 +152,62 @@ class Backlog:
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
-        execution.line = self.line_of(execution.spec)
+        command, line = execution.command, self.line_of(execution.spec)
+        execution.line = line
+        whose = line, self._caller_of(command.topic, command.properties)
+        if not self._in_channel:
+            self._whose, self._is_mixed = whose, False
+        elif whose != self._whose:
+            self._is_mixed = True
         self._send.send_nowait(execution)
         self._in_channel += 1
-        self.waiting += 1
-        self.waiting_bytes += len(execution.payload)
+        self._in(execution)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
+        if self._in_channel:
+            if not (self._is_mixed or self._set_aside):  # then the oldest is next
+                execution = self._from_channel()
+                if self._may_start(execution.line):
+                    return self._out(execution)
+                self._put_aside(execution)
+            self._empty_channel()
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:
-                return self._out(self._take_from(min(ready, key=_oldest)))
+                return self._out(self._take_from(self._turns.choose(ready)))
         self._look_again = False
-        while self._in_channel:
-            self._in_channel -= 1
-            execution = self._receive.receive_nowait()
-            line = execution.line
-            if not line.waiting and self._may_start(line):
-                self.waiting -= 1
-                self.waiting_bytes -= len(execution.payload)
-                return execution
-            self._put_aside(execution)
         return None
 
-    def take_oldest(self) -> Execution | None:
-        """Take out the command that waits longest, whether it may start or not."""
+    def take_oldest(self, petal: str | None) -> Execution | None:
+        """Take out the command (of a petal) that waits longest, whether it may start or not.
+
+        Where callers are told apart, of the one who has most in its line.
+        """
         self._empty_channel()
-        if not self._set_aside:
+        lines = [line for line in self._set_aside if petal in (None, line.petal.name)]
+        if not lines:
             return None
-        return self._out(self._take_from(min(self._set_aside, key=_oldest)))
+        line = min(lines, key=oldest)
+        execution = line.waiting.drop()
+        self._forget_if_empty(line)
+        return self._out(execution)
+
+    def has_spare_room(self, spec: CommandSpec, command: Command) -> bool:
+        """Whether a command can be accepted though all is full: its sender has nothing waiting."""
+        if self.shares.are_used(self.petals[spec.petal], self.shares.spare):
+            return False
+        self._empty_channel()
+        caller = self._caller_of(command.topic, command.properties)
+        return not self.line_of(spec).waiting.holds(caller)
 
     def take(self, which: Callable[[Execution], bool]) -> list[Execution]:
         """Take out every command that `which` says, in order of arrival."""
         self._empty_channel()
         taken: list[Execution] = []
         for line in list(self._set_aside):
-            chosen = [execution for execution in line.waiting if which(execution)]
-            for execution in chosen:
-                line.waiting.remove(execution)
-                taken.append(self._out(execution))
-            if not line.waiting:
-                del self._set_aside[line]
+            taken += map(self._out, line.waiting.remove(which))
+            self._forget_if_empty(line)
         return sorted(taken, key=_number)
 
     def __iter__(self) -> Iterator[Execution]:
@@ -184,9 +216,19 @@ class Backlog:
         for line in self._set_aside:
             yield from line.waiting
 
+    def _in(self, execution: Execution) -> None:
+        size, petal = len(execution.payload), execution.line.petal
+        self.waiting += 1
+        self.waiting_bytes += size
+        petal.waiting += 1
+        petal.waiting_bytes += size
+
     def _out(self, execution: Execution) -> Execution:
+        size, petal = len(execution.payload), execution.line.petal
         self.waiting -= 1
-        self.waiting_bytes -= len(execution.payload)
+        self.waiting_bytes -= size
+        petal.waiting -= 1
+        petal.waiting_bytes -= size
         return execution
 
     def _from_channel(self) -> Execution:
@@ -194,7 +236,9 @@ class Backlog:
         return self._receive.receive_nowait()
 
     def _put_aside(self, execution: Execution) -> None:
-        execution.line.waiting.append(execution)
+        command = execution.command
+        caller = self._caller_of(command.topic, command.properties)
+        execution.line.waiting.append(caller, execution)
         self._set_aside[execution.line] = None
 
     def _empty_channel(self) -> None:
@@ -205,9 +249,12 @@ class Backlog:
 
     def _take_from(self, line: Line) -> Execution:
         execution = line.waiting.popleft()
+        self._forget_if_empty(line)
+        return execution
+
+    def _forget_if_empty(self, line: Line) -> None:
         if not line.waiting:
             del self._set_aside[line]
-        return execution
 
     # -- slots
 
@@ -241,10 +288,6 @@ class Backlog:
         """Nobody is in it any more."""
         del self.groups[group]
         self._look_again = True
-
-
-def _oldest(line: Line) -> int:
-    return line.waiting[0].number
 
 
 def _number(execution: Execution) -> int:

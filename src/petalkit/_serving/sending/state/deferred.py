@@ -13,8 +13,8 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 
-from ..._values.errors import TransportError
-from ..._values.statistics import Counters
+from ...._values.errors import TransportError
+from ...._values.statistics import Counters
 from .outgoing import Entry, in_order
 
 logger = logging.getLogger("petalkit.outbox")

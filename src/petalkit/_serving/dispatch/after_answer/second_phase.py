@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from ..._values.codec import NO_MESSAGE_ID, encode_json
-from ..._values.envelopes.for_web import for_web
-from ..._values.errors import ErrorCode
-from ..._values.messages import Identity, Message
-from ..._values.settings.settings import Settings
-from ..ledger.contract import Ledger
-from ..sending.responses import Responses
-from .execution import Execution
+from ...._values.codec import NO_MESSAGE_ID, encode_json
+from ...._values.envelopes.for_web import for_web
+from ...._values.errors import ErrorCode
+from ...._values.messages import Identity, Message
+from ...._values.settings.settings import Settings
+from ...ledger.contract import Ledger
+from ...sending.responses import Responses
+from ..execution import Execution
 
 if TYPE_CHECKING:
-    from .finalization import Finalization
+    from ..finalization import Finalization
 
 
 class SecondNote(msgspec.Struct, tag="second", omit_defaults=True):
@@ -76,8 +76,7 @@ class SecondPhases:
         message_id = execution.command.message_id
         response = self._responses.success(message_id, {"pending": True, **fields})
         # Their places are taken by the first answer, and these by the second.
-        for _ in range(1 + len(execution.replies)):
-            self._outbox.reserve(force=True)
+        self._outbox.reserve(1 + len(execution.replies), urgent=True)
         execution.second_replies = execution.replies
         execution.goes_on = True
         safe = trio.Event()
@@ -110,7 +109,7 @@ class SecondPhases:
         identity = Identity(note.organization_id, note.device_id, base_topic=note.base_topic)
         text = f"{note.command} was running when the device's program ended"
         response = self._responses.failure(note.message_id, ErrorCode.INTERRUPTED, text)
-        self._outbox.reserve(force=True)
+        self._outbox.reserve(urgent=True)
         payload = self._worded(note.command, note.message_id, response)
         self._responses.counters.interrupted += 1
         topic = identity.topic(self._settings.web_topic)

@@ -1,7 +1,7 @@
 """Commands that wait in the ledger only: accepted, and too many for the channel.
 
 Backlog      none: a ledger in memory has no more room than the channel
-DiskBacklog  see `disk_backlog`
+DiskBacklog  see `disk`
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from ..._values.messages import Identity
-from .refusals import Request
+from ...._authoring.registry import CommandSpec
+from ...._values.messages import Command, Identity
+from ..refusals import Request
 
 
 class Waiting(Protocol):
@@ -33,28 +34,30 @@ class Waiting(Protocol):
 
 
 class Backlog:
-    """See the module. Commands are taken up in their order, as room comes.
-
-    Attributes:
-        count: how many wait.
-        has_room: whether one more may wait here.
-    """
-
-    count = 0
+    """See the module. Commands of a petal are taken up in their order, as room comes for it."""
 
     @property
-    def has_room(self) -> bool:
+    def count(self) -> int:
+        """How many wait."""
+        return 0
+
+    def has_room(self, petal: str) -> bool:
+        """Whether one more command of a petal may wait here."""
+        return False
+
+    def is_before(self, petal: str, command: Command) -> bool:
+        """Whether what waits here of a petal comes before a command that is new."""
         return False
 
     def restore(self, count: int) -> None:
         """So many wait here since an earlier run."""
 
-    def add(self, request: Request, *, guessed: bool) -> None:
+    def add(self, request: Request, spec: CommandSpec) -> None:
         """Let a command wait here. There must be room. It is acknowledged when it is safe.
 
         Args:
             request: it.
-            guessed: whether its petal is only guessed to serve it.
+            spec: of who serves it now.
         """
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import attrs
 import msgspec
 
-from ..._values.messages import Message
+from ...._values.messages import Message
 
 # Topic, the topic's name where no identity was known, and the key of the publisher's own.
 LatestKey: TypeAlias = tuple[str, str | None, str]
@@ -27,11 +27,14 @@ class Entry(msgspec.Struct, eq=False):
     turn: int = 0  # among those sent, in the order in which they left
     sent_at: float = 0.0
     losses: int = 0  # links that may have died of it
+    unacknowledged: int = 0  # links that were ended because its PUBACK did not come
     refusals: int = 0  # times that the broker wanted it later
     due: float = 0.0  # when it is sent again after such a refusal
     stale_at: float = math.inf  # when its Message Expiry Interval says too much
     number: int | None = None  # in the journal
     latest: LatestKey | None = None  # of an event of which only the newest is wanted
+    refusal: bool = False  # no place was reserved for it: it has one of those of refusals
+    urgent: bool = False  # it answers an urgent command, which asks for no place
 
     @property
     def size(self) -> int:

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from petalkit._values.clocks import CLOCK_SET_SINCE, moment_of, moment_of_text, wall_clock_is_set
+from petalkit._values.basics.clocks import (
+    CLOCK_SET_SINCE,
+    moment_of,
+    moment_of_text,
+    wall_clock_is_set,
+)
 
 NOON = 1_762_344_000  # 2025-11-05T12:00:00Z
 

@@ -1,0 +1,123 @@
+"""Parking what cannot be accepted, and how long a petal that is slow may hold up others by that.
+
+With `overflow="wait"` what does not fit is held unacknowledged, and the broker keeps the rest. But
+a link is one line: acknowledgements leave in order of arrival, the broker's window fills with what
+is held, and reading pauses, so whatever comes for other petals waits too. So that lasts a moment
+only, which is enough for a burst. After it the petal counts as slow, and what is too much is
+refused `BUSY`, until for a while nothing is too much.
+
+Where one petal is served it holds up nobody, and waits for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from ..._authoring.registry import CommandSpec
+from ..._values.errors import ErrorCode
+from ..._values.settings.settings import Settings
+from ...transports import Delivery, WithdrawableDelivery
+from ..dispatch.dispatcher import Dispatcher
+from .parked import Parked, ParkedLines, limits_of
+from .refusals import Refusals, Request
+
+logger = logging.getLogger("petalkit.intake")
+
+CALM = 1.0  # seconds without an overflow after which a petal is not slow any more
+WARN_EVERY = 60.0  # seconds between two warnings of one petal
+TOO_MANY = "too many commands are waiting"
+
+
+@attrs.define
+class _Held:
+    """What is known of one petal."""
+
+    since: float = math.inf  # something of it is held
+    refused: float = -math.inf  # something of it was, lastly, because it is slow
+    told: float = -math.inf
+
+
+class Parking:
+    """See the module.
+
+    Args:
+        settings: with the limit.
+        dispatcher: has the shares, and calls when the time is over.
+        refusals: says no to what is held no longer.
+
+    Attributes:
+        lines: what is parked.
+        on_change: called when some of it is parked no more.
+    """
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, refusals: Refusals) -> None:
+        self.lines = ParkedLines()
+        self.on_change: Callable[[], object] = lambda: None
+        self._limits = limits_of(settings)
+        self._refusals = refusals
+        self._acknowledgements = dispatcher.acknowledgements
+        several = dispatcher.backlog.shares.are_several
+        self._limit = settings.petal_overflow_wait if several else math.inf
+        self._dispatcher = dispatcher
+        self._held: dict[str, _Held] = {}
+
+    def park(self, request: Request, spec: CommandSpec, now: float) -> None:
+        """Hold a command; it comes again if its link is lost first, where the session is kept."""
+        if spec.petal not in self.lines and self._limit != math.inf:
+            self._held.setdefault(spec.petal, _Held()).since = now
+            self._watch(spec.petal, now, self._limit)
+        delivery = request.delivery
+        again = self._acknowledgements.comes_again(delivery)
+        self.lines.add(Parked.of(request, spec, comes_again=again))
+        if isinstance(delivery, WithdrawableDelivery):
+            delivery.on_withdrawn = self._withdrawn
+        self._acknowledgements.owe_parked(delivery)
+
+    def _withdrawn(self, delivery: Delivery) -> None:
+        """The transport has told the sender that it was not taken: it is parked no more."""
+        if self.lines.take(lambda parked: parked.delivery is delivery):
+            self._refusals.responses.counters.refused[str(ErrorCode.BUSY)] += 1
+            self.on_change()
+
+    def is_slow(self, petal: str, now: float) -> bool:
+        """Whether a command that does not fit its petal's share is to be refused, not held."""
+        if self._limit == math.inf or not self._dispatcher.backlog.is_over_share(petal):
+            return False
+        held = self._held.get(petal)
+        if self._limit > 0 and (held is None or now - held.refused >= max(CALM, self._limit)):
+            return False
+        self._note(petal, now)
+        return True
+
+    def _watch(self, petal: str, since: float, seconds: float) -> None:
+        def look() -> None:
+            if petal not in self.lines or self._held[petal].since != since:
+                return  # that is over
+            if self._dispatcher.backlog.is_over_share(petal):
+                self._note(petal, trio.current_time())
+                self._give_up(petal)
+            else:  # it waits for something else, such as the disk
+                self._watch(petal, since, self._limit or CALM)
+
+        self._dispatcher.call_later(seconds, look, name=f"held for {petal}")
+
+    def _give_up(self, petal: str) -> None:
+        for parked in self.lines.take(lambda one: one.spec.petal == petal):
+            self._refusals.refuse(parked.request(self._limits), ErrorCode.BUSY, TOO_MANY)
+        self.on_change()
+
+    def _note(self, petal: str, now: float) -> None:
+        held = self._held.setdefault(petal, _Held())
+        held.refused = now
+        if now - held.told >= WARN_EVERY:
+            held.told = now
+            logger.warning(
+                "petal %r does not keep up: its share of what may wait is full, and what comes is "
+                "refused (BUSY), so that others are not held up; see petal_share",
+                petal,
+            )

@@ -1,0 +1,9 @@
+"""What has nothing to do with commands.
+
+    clocks    wall clocks, and whether one can be right
+    near      which of some names a misspelt one may have meant
+    files     opening files that somebody names, without waiting
+    version   the version of this package
+
+No one of them knows another. Begin with any.
+"""

@@ -1,0 +1,200 @@
+"""Refusals that cannot be answered: held unacknowledged under `overflow="wait"`, within bounds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import trio
+
+from petalkit import Petal, Settings, command
+from petalkit.testing import open_harness
+
+from ..recorder import CLIENT_ID, Recorder, settle, until
+
+pytestmark = pytest.mark.trio
+
+SMALL: dict[str, Any] = {"refusal_capacity": 4, "flush_timeout": 1.0, "puback_margin": 0.0}
+
+
+def unacknowledged(harness: Any) -> int:
+    return len(harness.broker.unacknowledged(CLIENT_ID))
+
+
+async def test_what_cannot_be_answered_is_not_acknowledged_and_answered_when_it_can_be(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Recorder(), settings=Settings(**SMALL)) as harness:
+        harness.broker.delay = 1.0  # of PUBACKs too
+        with harness.responses() as responses:
+            sent = [harness.send("rec/nothing") for _ in range(200)]
+            await trio.sleep(1.5)
+            assert harness.statistics().held > 0
+            await responses.wait(200)
+        assert sorted(one["messageId"] for one in responses) == sorted(sent)
+        statistics = harness.statistics()
+        assert statistics.unanswered == 0
+        await trio.sleep(5)
+        assert (harness.statistics().held, unacknowledged(harness)) == (0, 0)
+
+
+@pytest.mark.parametrize("overflow", ["wait", "reject", "drop-oldest"])
+async def test_only_wait_makes_them_wait(overflow: Any, autojump_clock: object) -> None:
+    settings = Settings(overflow=overflow, **SMALL)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 1000)
+        for _ in range(10):
+            harness.send("rec/nothing")
+        await settle()
+        held = 6 if overflow == "wait" else 0
+        statistics = harness.statistics()
+        assert (statistics.held, unacknowledged(harness)) == (held, held)
+        assert statistics.unanswered == 6 - held
+
+
+async def test_they_do_not_hold_up_what_is_behind_them_for_ever(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A window full of junk, on a link that acknowledges nothing, and a stop behind it."""
+    petal = Recorder()
+    async with open_harness(petal, settings=Settings(**SMALL)) as harness:
+        harness.broker.swallow("PUBACK", 10_000)
+        for _ in range(300):
+            harness.send("rec/nothing")
+        harness.send("rec/stop")
+        await settle()
+        assert harness.statistics().succeeded == 0  # the broker keeps it back
+        start = trio.current_time()
+        await until(lambda: harness.statistics().succeeded == 1)
+        assert trio.current_time() - start <= 5.1
+        assert harness.statistics().unanswered == 296
+        lines = [line for line in caplog.messages if "answers that are not sent" in line]
+        assert len(lines) == 1
+
+
+async def test_after_that_they_are_held_again_when_a_place_has_come(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Recorder(), settings=Settings(**SMALL)) as harness:
+        harness.broker.swallow("PUBACK", 4)
+        for _ in range(10):
+            harness.send("rec/nothing")
+        await trio.sleep(6)
+        assert harness.statistics().unanswered == 6
+        harness.send("rec/nothing")
+        await settle()
+        assert harness.statistics().unanswered == 7  # none is held now
+        harness.drop_link()
+        await harness.wait_connected()
+        await until(lambda: harness.statistics().outbox == 0)
+        harness.broker.swallow("PUBACK", 4)
+        for _ in range(10):
+            harness.send("rec/nothing")
+        await settle()
+        assert harness.statistics().held == 6
+
+
+async def test_those_of_a_lost_link_come_again_and_are_answered_once(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Recorder(), settings=Settings(**SMALL)) as harness:
+        harness.broker.swallow("PUBACK", 4)
+        with harness.responses() as responses:
+            sent = [harness.send("rec/nothing") for _ in range(10)]
+            await settle()
+            assert harness.statistics().held == 6
+            harness.drop_link()
+            await harness.wait_connected()
+            await trio.sleep(1)
+        statistics = harness.statistics()
+        assert (statistics.given_back, statistics.unanswered, statistics.held) == (6, 0, 0)
+        # Four had reached the broker before the link was lost, and were sent again.
+        assert {one["messageId"] for one in responses} == set(sent)
+        assert len(responses) == 14
+
+
+class Long(Petal):
+    name = "long"
+
+    @command("fly", urgent=True, timeout=math.inf)
+    async def fly(self) -> None:
+        await trio.sleep_forever()
+
+
+async def test_a_refusal_that_is_remembered_counts_as_said_only_when_it_was(
+    autojump_clock: object,
+) -> None:
+    """Or one that was held, and comes again, would be taken for answered, and met by silence."""
+    async with open_harness(Recorder(), settings=Settings(**SMALL)) as harness:
+        harness.broker.swallow("PUBACK", 4)
+        with harness.responses() as responses:
+            sent = [harness.send("rec/note", expiresAt="2020-01-01T00:00:00Z") for _ in range(10)]
+            await settle()
+            assert harness.statistics().held == 6
+            harness.drop_link()
+            await harness.wait_connected()
+            await trio.sleep(1)
+            assert {one["messageId"] for one in responses} == set(sent)
+
+
+async def test_what_was_acknowledged_before_it_was_refused_is_answered_over_the_next_link(
+    autojump_clock: object,
+) -> None:
+    settings = Settings(urgent_concurrency=1, grace=0.1, **SMALL)
+    async with open_harness(Long(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 4)
+        with harness.responses() as responses:
+            harness.send("long/fly")
+            sent = [harness.send("long/fly") for _ in range(10)]
+            await settle()
+            assert harness.statistics().held == 6
+            harness.drop_link()
+            await harness.wait_connected()
+            await trio.sleep(1)
+            assert harness.statistics().unanswered == 0
+            assert {one["messageId"] for one in responses} == set(sent)
+
+
+async def test_at_a_stop_they_are_left_to_the_session(autojump_clock: object) -> None:
+    async with open_harness(Recorder(), settings=Settings(**SMALL)) as harness:
+        broker = harness.broker
+        broker.swallow("PUBACK", 1000)
+        for _ in range(10):
+            harness.send("rec/nothing")
+        await settle()
+        runtime = harness.runtime
+    assert runtime.statistics().given_back == 6
+    assert len(broker.unacknowledged(CLIENT_ID)) == 6
+
+
+async def test_what_is_held_is_bounded_in_bytes_and_keeps_no_payload(
+    autojump_clock: object,
+) -> None:
+    settings = Settings(**SMALL, refusal_bytes=12_000)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 10_000)
+        for _ in range(200):
+            harness.send("rec/nothing", {"text": "x" * 100_000})
+            await settle()
+        held = harness.runtime._intake._held
+        assert 0 < len(held) <= 12
+        assert all(one.delivery.payload == b"" for one in held._line)
+        statistics = harness.statistics()
+        assert statistics.unanswered == statistics.received - 4 - len(held) > 0
+
+
+async def test_the_time_does_not_count_while_nothing_can_leave(autojump_clock: object) -> None:
+    """As before the SUBACK, which may stand behind a session that is replayed for minutes."""
+    async with open_harness(Recorder(), settings=Settings(**SMALL)) as harness:
+        harness.broker.swallow("PUBACK", 4)
+        harness.runtime._outbox.hold()
+        with harness.responses() as responses:
+            sent = [harness.send("rec/nothing") for _ in range(10)]
+            await trio.sleep(60)
+            assert harness.statistics().held == 6
+            harness.drop_link()
+            await harness.wait_connected()
+            await responses.wait(10)
+        assert {one["messageId"] for one in responses} == set(sent)
+        assert harness.statistics().unanswered == 0
