@@ -290,10 +290,6 @@ class Dispatcher:
         self.backlog.free_group(group)
         self._workers.pass_on()
 
-    def work_ended(self) -> None:
-        """Something beside the commands has ended."""
-        self._finalization.tell_progress()
-
 
 def _waits_for_acknowledgement(execution: Execution) -> bool:
     """Whether it has its slots, and is called when its acknowledgement has left."""

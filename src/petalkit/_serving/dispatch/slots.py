@@ -194,6 +194,10 @@ class Slots:
             (one for one in self if one.goes_on and one.command.message_id == message_id), None
         )
 
+    def work_ended(self) -> None:
+        """Something beside the commands has ended."""
+        self._finalization.tell_progress()
+
     def link_is_gone(self) -> None:
         """There is no link any more."""
         for one in self.beside:

@@ -247,7 +247,7 @@ class Jobs:
             return
         self.notes.change(record, functools.partial(self.tell_end, record))
         self.start_waiting()
-        self._dispatcher.work_ended()
+        self._dispatcher.slots.work_ended()
 
     def is_left(self, record: JobRecord) -> bool:
         """Whether the next run takes it up, so that it is not to end in the ledger."""

@@ -162,7 +162,7 @@ class Streams:
         if stream.execution is execution:  # it has ended by itself
             stream.execution = None
             self._give_up(stream, outcome)
-        self._dispatcher.work_ended()
+        self._dispatcher.slots.work_ended()
 
     async def _follow(self, stream: Stream, execution: Execution) -> None:
         method = stream.spec.method

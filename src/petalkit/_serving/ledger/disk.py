@@ -211,8 +211,7 @@ class DiskLedger(Ledger[E]):
         """See `Ledger`. What is not there yet, a copy wants that has come since."""
         if entry.owed is None:
             return None
-        known = entry.owed.get(reply)
-        return known or self._owed.post_response(message, entry.number, reply)
+        return entry.owed.get(reply) or self._owed.post_response(message, entry.number, reply)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """See `Ledger`."""

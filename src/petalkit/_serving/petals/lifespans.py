@@ -135,9 +135,8 @@ class PetalLife:
             return False
         with trio.move_on_after(self._restart_in):
             await self._stopping.wait()
-        if not self._stopping.is_set() and not self._dispatcher.slots.is_quiet(
-            petal=self.petal.name
-        ):
+        slots = self._dispatcher.slots
+        if not self._stopping.is_set() and not slots.is_quiet(petal=self.petal.name):
             logger.error(
                 "petal %r is not started again yet: handlers of its last life do not end although "
                 "they are cancelled",
