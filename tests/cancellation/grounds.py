@@ -22,6 +22,10 @@ CONNECTED = (
     "intake",
     "outbox",
     "publish watch",
+    "PUBACK watch",
+    "held refusals",
+    "topics of others",
+    "probe",
     "petalkit memory link: sender",
     "petalkit._serving.waiting.wait_any",
 )
