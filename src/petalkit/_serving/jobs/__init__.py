@@ -1,5 +1,6 @@
 """Long work: jobs and streams beside commands, and who is told how they go on.
 
+    turns           one reader, and when its turns are
     subscriptions   who is told of what, how often: the latest value, at each one's own rate
     tasks           the nursery of jobs and streams
     record          one job: its state, its last word, and how it ended

@@ -13,7 +13,7 @@ from typing import Any
 from ..._authoring.registry import CommandSpec
 from ..._values.codec import encode_json
 from ..._values.envelopes.for_web import for_web
-from ..._values.errors import CommandError, ErrorCode
+from ..._values.errors import CommandError, ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..._values.settings.settings import Settings
 from ..dispatch.execution import Execution
@@ -33,10 +33,10 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
         fields["position"] = record.position
     if job is not None:
         fields["progress"] = 1.0 if record.state is JobState.SUCCEEDED else job.fraction
-        if job.message is not None:
-            fields["message"] = job.message
-        if job.fields:
-            fields["fields"] = job.fields
+        if record.said is not None:
+            fields["message"] = record.said
+        if record.reported:
+            fields["fields"] = record.reported
     return fields
 
 
@@ -86,6 +86,7 @@ class Readers:
         self, settings: Settings, responses: Responses, make_id: Callable[[], str]
     ) -> None:
         self._topic = settings.web_topic
+        self._payload_max = settings.payload_max
         self._dialect = responses.dialect
         self._timestamps = responses.timestamps
         self._outbox = responses.outbox
@@ -113,19 +114,23 @@ class Readers:
             last: whether nothing follows: it is sent until it has arrived.
 
         Raises:
-            PayloadError: JSON cannot say it.
+            PayloadError: JSON cannot say it, or it is too large.
         """
         fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+        encoded = encode_json(
+            for_web(
+                command,
+                self.make_id(),
+                self._timestamps(),
+                self._dialect.device_id,
+                (self._dialect.arguments, fields),
+            )
+        )
+        if len(encoded) > self._payload_max and not last:
+            text = f"the message has {len(encoded)} bytes; {self._payload_max} are allowed"
+            raise PayloadError(ErrorCode.TOO_LARGE, text)
         return self._outbox.events.put_nowait(
-            encode_json(
-                for_web(
-                    command,
-                    self.make_id(),
-                    self._timestamps(),
-                    self._dialect.device_id,
-                    (self._dialect.arguments, fields),
-                )
-            ),
+            encoded,
             qos=1 if last else 0,
             identity=subscription.identity,
             name=self._topic,

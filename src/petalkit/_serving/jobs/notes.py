@@ -77,8 +77,9 @@ class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
 
 Note: TypeAlias = JobNote | ReaderNote | SecondNote
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode: Callable[[bytes], Note] = msgspec.msgpack.Decoder(JobNote | ReaderNote | SecondNote).decode
+# In JSON, which has a place for all that came in JSON: MessagePack has none for long integers.
+_encode = msgspec.json.Encoder().encode
+_decode: Callable[[bytes], Note] = msgspec.json.Decoder(JobNote | ReaderNote | SecondNote).decode
 
 
 class Notes:

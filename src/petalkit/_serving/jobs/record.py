@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 import trio
 
 from ..._authoring.jobs.handle import Job
 from ..._authoring.jobs.options import JobOptions
 from ..._authoring.registry import CommandSpec
+from ..._values.codec import encode_json, printable
 from ..._values.errors import ErrorCode
 from ..._values.job_states import NEXT, JobState
 from ..._values.messages import Command, Identity
 from ..dispatch.execution import Execution
+from ..failures import text_of
 from .subscriptions import Subscription
+
+logger = logging.getLogger("petalkit.jobs")
+
+MESSAGE_MAX = 1000  # characters of what a job says; what is more is not told
+_AROUND = 1024  # bytes of a message beside what a petal says in it
+_NOTHING: Mapping[str, Any] = {}
+
+
+def room_for(payload_max: int) -> int:
+    """Bytes that a petal may say in one message."""
+    return max(payload_max - _AROUND, payload_max // 2)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -63,6 +78,7 @@ class JobRecord:
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
         kept: what its method keeps, to go on from after a restart.
+        room: bytes of what it may report beside its progress.
         on_change: told of every report and every new state.
         on_tell: publishes how it stands to one reader.
     """
@@ -86,8 +102,11 @@ class JobRecord:
         self.lease_until = math.inf
         self.scope: trio.CancelScope | None = None
         self.cancelled_as: tuple[JobState, str, str] | None = None
+        self._told_unsayable = False
         self.note: int | None = None
         self.kept: Mapping[str, Any] | None = None
+        self.room = 0
+        self._seen: tuple[Mapping[str, Any], Mapping[str, Any]] = (_NOTHING, _NOTHING)
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
 
@@ -100,6 +119,36 @@ class JobRecord:
     def is_over(self) -> bool:
         """Whether it has its final state."""
         return self.state.final
+
+    @property
+    def reported(self) -> Mapping[str, Any]:
+        """The fields that it reported last, as JSON can say them; none where it cannot."""
+        raw = _NOTHING if self.job is None else self.job.fields
+        if raw is not self._seen[0]:
+            self._seen = raw, self._sayable(raw)
+        return self._seen[1]
+
+    def _sayable(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            encoded = encode_json(fields)
+            if len(encoded) <= self.room:
+                plain: Mapping[str, Any] = msgspec.json.decode(encoded)
+                return plain
+            why = f"they have {len(encoded)} bytes; {self.room} are allowed"
+        except Exception as error:  # values of the petal's own making
+            why = text_of(error)
+        if not self._told_unsayable:
+            self._told_unsayable = True
+            logger.error(
+                "job %s of %s: the fields of a report are left out: %s", self.id, self.spec.name, why
+            )
+        return _NOTHING
+
+    @property
+    def said(self) -> str | None:
+        """What it said last, as JSON can say it."""
+        message = None if self.job is None else self.job.message
+        return None if message is None else printable(message)[:MESSAGE_MAX]
 
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""

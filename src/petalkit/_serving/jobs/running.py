@@ -28,7 +28,7 @@ from .kind import JobKind
 from .messages import Readers, busy, ended_fields, job_fields, publish_command
 from .method import Calling, Host, Outcome, run_method
 from .notes import Notes
-from .record import JobRecord, JobSpec, make_execution
+from .record import JobRecord, JobSpec, make_execution, room_for
 from .subscriptions import Subscription
 from .tasks import Tasks
 
@@ -138,6 +138,7 @@ class Jobs:
         """
         execution = make_execution(kind.spec, command, identity)
         record = JobRecord(job_id or self._readers.make_id(), kind.spec, execution, arguments)
+        record.room = room_for(self._settings.payload_max)
         record.on_change = functools.partial(self._changed, record)
         record.on_tell = self._tell
         return record
@@ -250,7 +251,7 @@ class Jobs:
         self._dispatcher.slots.work_ended()
 
     def is_left(self, record: JobRecord) -> bool:
-        """Whether the next run takes it up, so that it is not to end in the ledger."""
+        """Whether the next run takes it up, and so it does not end in the ledger."""
         return self.stopping and record.spec.options.resume and record.note is not None
 
     # -- ending

@@ -38,7 +38,7 @@ class SecondNote(msgspec.Struct, tag="second", omit_defaults=True):
     base_topic: str
 
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 
 
 class SecondPhases:
