@@ -90,9 +90,7 @@ async def test_fields_of_a_report_that_json_cannot_say_are_left_out(
 async def test_a_report_larger_than_a_message_may_be_is_told_without_its_fields(
     autojump_clock: object,
 ) -> None:
-    async with open_harness(
-        Odd("x" * 5000), settings=Settings(payload_max=4096)
-    ) as harness:
+    async with open_harness(Odd("x" * 5000), settings=Settings(payload_max=4096)) as harness:
         await harness.call("odd/subscribe_report", reader("r"))
         with harness.events() as events:
             await harness.call("odd/report")

@@ -140,6 +140,8 @@ class Slots:
         self._finalization.finish(execution, response, code, trio.current_time())
         if self.on_room is not None:
             self.on_room()
+        if execution.spec.exclusive is not None:
+            self.let_begin()  # what waited behind it for the group
 
     # -- given back
 
@@ -152,8 +154,7 @@ class Slots:
         self._backlog.leave(execution)
         if execution.spec.exclusive is not None:
             del self._backlog.groups[execution.spec.exclusive]
-            for one in self.beside:
-                one.group_is_free()
+            self.let_begin()
 
     def end(self, execution: Execution, answer: Answer, now: float) -> None:
         """A handler has ended, or its thread was given up; this is its answer."""
@@ -194,6 +195,11 @@ class Slots:
             (one for one in self if one.goes_on and one.command.message_id == message_id), None
         )
 
+    def let_begin(self) -> None:
+        """What waits beside the commands for a group or a petal may begin, if it can."""
+        for one in self.beside:
+            one.may_begin()
+
     def work_ended(self) -> None:
         """Something beside the commands has ended."""
         self._finalization.tell_progress()
@@ -221,20 +227,14 @@ class Slots:
     def answer_stuck(self) -> list[str]:
         """Answer for handlers that do not end although they are cancelled; their names."""
         stuck = [one for one in self._running if one.goes_on or not one.finished]
+        code, text = ErrorCode.CANCELLED, "it was cancelled"
         for execution in stuck:
-            if execution.goes_on:
-                self.end_cancelled(execution)
-                continue
-            self._finalization.finish(
-                execution,
-                self._answers.failure(
-                    execution.command.message_id,
-                    ErrorCode.CANCELLED,
-                    "it was cancelled",
-                    remembered=execution.entered,
-                ),
-                ErrorCode.CANCELLED,
-                trio.current_time(),
+            response = self._answers.failure(
+                execution.command.message_id, code, text, remembered=execution.entered
             )
+            if execution.goes_on:
+                self.phases.finish(execution, response, code)
+            else:
+                self._finalization.finish(execution, response, code, trio.current_time())
         # One that waits for the disk was never called.
         return [execution.spec.name for execution in stuck if not execution.starting]

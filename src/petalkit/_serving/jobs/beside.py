@@ -50,7 +50,7 @@ class JobsBeside:
         code, text = ErrorCode.SHUTTING_DOWN, "the device is shutting down"
         self.refuse_waiting(code, text, lambda _: True)
 
-    def group_is_free(self) -> None:
+    def may_begin(self) -> None:
         """See `Beside`."""
         self._jobs.start_waiting()
 

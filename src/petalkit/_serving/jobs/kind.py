@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
+from ..dispatch.queueing.queue import Backlog
 from .record import JobRecord, JobSpec
 
 
@@ -95,3 +96,50 @@ class JobKind:
     def _forget_oldest(self) -> None:
         _, record = self._ended.popitem(last=False)
         self.on_forgotten(record)
+
+
+class JobTurns:
+    """Whose turn it is, among jobs of all kinds and the commands that share their groups.
+
+    The rule: whoever came first is next, so nobody waits for ever while others keep coming.
+
+    Args:
+        kinds: of jobs.
+        most: how many jobs may run, of all kinds.
+        backlog: has petals, groups, and the commands that wait.
+    """
+
+    def __init__(self, kinds: Mapping[str, JobKind], most: int, backlog: Backlog) -> None:
+        self._kinds = kinds
+        self._most = most
+        self._backlog = backlog
+
+    def may_start(self, kind: JobKind) -> bool:
+        """Whether all that one more needs is free."""
+        group = kind.options.exclusive
+        petal = self._backlog.petals[kind.spec.method.petal]
+        return (
+            kind.has_slot
+            and petal.ready
+            and not petal.failed
+            and (group is None or group not in self._backlog.groups)
+            and sum(len(one.running) for one in self._kinds.values()) < self._most
+        )
+
+    def is_behind(self, kind: JobKind, record: JobRecord) -> bool:
+        """Whether a job that may wait has come after others that wait for the same."""
+        if not kind.options.queue:
+            return False
+        group = kind.options.exclusive
+        return (bool(kind.waiting) and kind.waiting[0] is not record) or (
+            group is not None and self._backlog.is_owed(group, record.execution.number)
+        )
+
+    def next(self) -> JobKind | None:
+        """The kind whose first waiting job is to begin now; None when none can."""
+        ready = [
+            kind
+            for kind in self._kinds.values()
+            if kind.waiting and self.may_start(kind) and not self.is_behind(kind, kind.waiting[0])
+        ]
+        return min(ready, key=lambda one: one.waiting[0].execution.number, default=None)

@@ -140,7 +140,10 @@ class JobRecord:
         if not self._told_unsayable:
             self._told_unsayable = True
             logger.error(
-                "job %s of %s: the fields of a report are left out: %s", self.id, self.spec.name, why
+                "job %s of %s: the fields of a report are left out: %s",
+                self.id,
+                self.spec.name,
+                why,
             )
         return _NOTHING
 

@@ -24,7 +24,7 @@ from ..._values.settings.settings import Settings
 from ..dispatch.dispatcher import Dispatcher
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
-from .kind import JobKind
+from .kind import JobKind, JobTurns
 from .messages import Readers, busy, ended_fields, job_fields, publish_command
 from .method import Calling, Host, Outcome, run_method
 from .notes import Notes
@@ -69,6 +69,7 @@ class Jobs:
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
         }
+        self._turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
         self.subscriptions = readers.subscriptions
         self.subscriptions.is_kept = self._is_active
         self.subscriptions.on_reads = self._reads
@@ -80,11 +81,6 @@ class Jobs:
         """Every job that has not ended."""
         for kind in self.kinds.values():
             yield from kind
-
-    @property
-    def running(self) -> int:
-        """How many run."""
-        return sum(len(kind.running) for kind in self.kinds.values())
 
     def _is_active(self, name: str) -> bool:
         kind = self.kinds.get(name)
@@ -109,7 +105,7 @@ class Jobs:
         if renewed is not None:
             return renewed
         record = self.make(kind, command, identity, arguments)
-        if self._may_start(kind):
+        if self._turns.may_start(kind) and not self._turns.is_behind(kind, record):
             self._begin(kind, record)
         elif kind.has_place:
             kind.wait(record)
@@ -142,14 +138,6 @@ class Jobs:
         record.on_change = functools.partial(self._changed, record)
         record.on_tell = self._tell
         return record
-
-    def _may_start(self, kind: JobKind) -> bool:
-        group = kind.options.exclusive
-        return (
-            kind.has_slot
-            and self.running < self._settings.job_concurrency
-            and (group is None or group not in self._dispatcher.backlog.groups)
-        )
 
     def _begin(self, kind: JobKind, record: JobRecord) -> None:
         execution = record.execution
@@ -184,14 +172,14 @@ class Jobs:
             self.conclude(record)
 
     def start_waiting(self) -> None:
-        """Begin what waits and may begin now."""
-        if not self._tasks.open or self.stopping:
-            return
-        for kind in self.kinds.values():
-            while kind.waiting and self._may_start(kind):
-                record = kind.waiting[0]
-                kind.leave(record)
-                self._begin(kind, record)
+        """Begin what waits and may begin now, in the order of arrival, whatever its kind."""
+        while self._tasks.open and not self.stopping:
+            kind = self._turns.next()
+            if kind is None:
+                return
+            record = kind.waiting[0]
+            kind.leave(record)
+            self._begin(kind, record)
 
     # -- leases
 

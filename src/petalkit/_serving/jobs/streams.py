@@ -224,7 +224,9 @@ class Streams:
         """It has no value that can be told: it ends for its readers."""
         name = stream.spec.name
         with contextlib.suppress(Exception):  # a log's handler of the program's own
-            logger.error("stream %s failed, and ends for its readers", name, exc_info=showable(error))
+            logger.error(
+                "stream %s failed, and ends for its readers", name, exc_info=showable(error)
+            )
         outcome = Outcome(self._responses, self._settings.payload_max)
         text = f"{name} failed; the device's log has the reason"
         outcome.failure(None, ErrorCode.HANDLER_ERROR, text)
@@ -278,8 +280,8 @@ class Streams:
     def stop_begins(self) -> None:
         """See `Beside`: they are read until the end."""
 
-    def group_is_free(self) -> None:
-        """See `Beside`: none is in a group."""
+    def may_begin(self) -> None:
+        """See `Beside`: none waits."""
 
     def link_is_gone(self) -> None:
         """See `Beside`: they go on, and the newest value is sent when there is one again."""

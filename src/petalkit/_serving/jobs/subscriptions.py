@@ -32,8 +32,12 @@ class _Farewell:
 
     is_over = True
 
-    def __init__(self, tell: Callable[[Subscription], bool]) -> None:
-        self.tell = tell
+    def __init__(self, say: Callable[[Subscription], bool]) -> None:
+        self._say = say
+
+    def tell(self, subscription: Subscription) -> bool:
+        """See `Source`."""
+        return self._say(subscription)
 
 
 class TooManySubscriptions(Exception):
@@ -244,4 +248,3 @@ class Subscriptions:
             self._put_down(turn, now + RETRY)
         elif turn.source.is_over:
             subscription.turns.pop(turn.source, None)
-
