@@ -213,7 +213,7 @@ class Dispatcher:
         ):
             self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
-        self._refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
+        self.slots.refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
         self._workers.pass_on()
 
     def restore_petal(self, petal: str) -> None:
@@ -249,14 +249,10 @@ class Dispatcher:
         for execution in self.backlog.take(lambda one: one.identity == identity):
             self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.identity == identity)
-        self._refuse_beside(code, text, lambda execution: execution.identity == identity)
-        self._workers.pass_on()
-
-    def _refuse_beside(
-        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
-    ) -> None:
+        self.slots.refuse_beside(code, text, lambda execution: execution.identity == identity)
         for one in self.slots.beside:
-            one.refuse_waiting(code, text, which)
+            one.end_identity(identity)
+        self._workers.pass_on()
 
     def cancel_running(
         self,

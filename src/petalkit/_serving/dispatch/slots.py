@@ -200,6 +200,11 @@ class Slots:
         for one in self.beside:
             one.may_begin()
 
+    def refuse_beside(self, code: ErrorCode, text: str, which: Callable[[Execution], bool]) -> None:
+        """End what waits beside the commands."""
+        for one in self.beside:
+            one.refuse_waiting(code, text, which)
+
     def work_ended(self) -> None:
         """Something beside the commands has ended."""
         self._finalization.tell_progress()
@@ -225,7 +230,11 @@ class Slots:
         ) and all(one.is_quiet(petal) for one in self.beside)
 
     def answer_stuck(self) -> list[str]:
-        """Answer for handlers that do not end although they are cancelled; their names."""
+        """Answer for handlers that do not end although they are cancelled.
+
+        Returns:
+            Their names, and those of jobs and streams that do not either.
+        """
         stuck = [one for one in self._running if one.goes_on or not one.finished]
         code, text = ErrorCode.CANCELLED, "it was cancelled"
         for execution in stuck:
@@ -237,4 +246,5 @@ class Slots:
             else:
                 self._finalization.finish(execution, response, code, trio.current_time())
         # One that waits for the disk was never called.
-        return [execution.spec.name for execution in stuck if not execution.starting]
+        names = [execution.spec.name for execution in stuck if not execution.starting]
+        return [*names, *(name for one in self.beside for name in one.stuck())]

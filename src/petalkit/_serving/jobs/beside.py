@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..._values.errors import ErrorCode
 from ..._values.job_states import JobState
+from ..._values.messages import Identity
 from ..dispatch.execution import Execution
 from .running import Jobs
 
@@ -43,6 +44,14 @@ class JobsBeside:
             left = self._jobs.stopping and record.note is not None
             if record.state is JobState.ACCEPTED and which(record.execution) and not left:
                 self._jobs.cancel(record, JobState.CANCELLED, code, text)
+
+    def end_identity(self, identity: Identity) -> None:
+        """See `Beside`. Readers of streams are meant too."""
+        self._jobs.subscriptions.end_identity(identity)
+
+    def stuck(self) -> list[str]:
+        """See `Beside`."""
+        return [one.spec.name for one in self._jobs if one.state is JobState.CANCELLING]
 
     def stop_begins(self) -> None:
         """See `Beside`. What waits and is noted is left to the next run, as commands are."""

@@ -101,7 +101,7 @@ class Jobs:
         Raises:
             CommandError: BUSY, there is no place for it.
         """
-        renewed = self._renew(kind, command)
+        renewed = self._renew(kind, command, identity)
         if renewed is not None:
             return renewed
         record = self.make(kind, command, identity, arguments)
@@ -188,12 +188,13 @@ class Jobs:
         record = self.find(job_id)
         return None if record is None else record.lease_left
 
-    def _renew(self, kind: JobKind, command: Command) -> JobRecord | None:
-        lease = kind.options.lease
-        record = next(iter(kind.running.values()), None)
-        if lease is None or record is None or record.state is not JobState.RUNNING:
+    def _renew(self, kind: JobKind, command: Command, identity: Identity) -> JobRecord | None:
+        if kind.options.lease is None:
             return None
-        return record if record.renew(command) else None
+        for record in kind.running.values():
+            if record.state is JobState.RUNNING and record.execution.identity == identity:
+                return record if record.renew(command) else None
+        return None
 
     # -- running
 
@@ -280,7 +281,9 @@ class Jobs:
             self._tasks.soon(record.on_change)
 
     def _tell(self, record: JobRecord, subscription: Subscription) -> bool:
-        """Publish how a job stands."""
+        """Publish how a job stands, to those who read under its identity."""
+        if record.execution.identity != subscription.identity:
+            return True
         fields = ended_fields(record) if record.is_over else job_fields(record)
         command = publish_command(record.spec.method)
         return self._readers.tell(subscription, command, fields, of=record.id, last=record.is_over)

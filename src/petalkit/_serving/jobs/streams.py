@@ -257,9 +257,8 @@ class Streams:
 
     def is_quiet(self, petal: str | None) -> bool:
         """See `Beside`. Nobody waits for a stream to end by itself, but for one that is ended."""
-        return all(
-            stream.running in (None, stream.execution)
-            or petal not in (None, stream.spec.method.petal)
+        return not any(
+            _cleans_up(stream) and petal in (None, stream.spec.method.petal)
             for stream in self.streams.values()
         )
 
@@ -277,6 +276,13 @@ class Streams:
     ) -> None:
         """See `Beside`: none waits."""
 
+    def end_identity(self, identity: Identity) -> None:
+        """See `Beside`: readers are those of jobs too."""
+
+    def stuck(self) -> list[str]:
+        """See `Beside`."""
+        return [one.spec.name for one in self.streams.values() if _cleans_up(one)]
+
     def stop_begins(self) -> None:
         """See `Beside`: they are read until the end."""
 
@@ -285,3 +291,7 @@ class Streams:
 
     def link_is_gone(self) -> None:
         """See `Beside`: they go on, and the newest value is sent when there is one again."""
+
+
+def _cleans_up(stream: Stream) -> bool:
+    return stream.running is not None and stream.running is not stream.execution

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...._values.errors import ErrorCode
+from ...._values.messages import Identity
 from ..execution import Execution
 
 
@@ -25,6 +26,13 @@ class Beside(Protocol):
         self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
     ) -> None:
         """End what waits for its turn."""
+
+    def end_identity(self, identity: Identity) -> None:
+        """The device is another now: what was read under this identity is so no longer."""
+
+    def stuck(self) -> list[str]:
+        """Names of what is cancelled and has not ended."""
+        ...
 
     def stop_begins(self) -> None:
         """The device stops: nothing begins any more."""
