@@ -18,11 +18,12 @@ from ..._authoring.petal import Petal
 from ..._values.errors import ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..dispatch.after_answer.second_phase import SecondNote, SecondPhases
-from ..failures import showable
+from ..failures import showable, split_foreign
 from .kind import JobKind
 from .notes import JobNote, ReaderNote, command_of
 from .record import JobRecord
 from .running import Jobs
+from .subscriptions import TooManySubscriptions
 
 logger = logging.getLogger("petalkit.jobs")
 
@@ -63,14 +64,15 @@ class JobRecovery:
                 logger.warning("nobody serves the job %r of an earlier run any more", note.name)
                 notes.drop(number)
             elif isinstance(note, ReaderNote):
-                jobs.subscriptions.add(notes.restore_reader(number, note))
+                self._restore_reader(number, note)
             else:
                 record = self._restore(kind, number, note)
                 if note.state is JobState.RUNNING or note.state is JobState.CANCELLING:
                     if not self._resume(kind, record):
                         interrupted.append((record, note))
                 elif note.state is JobState.ACCEPTED:
-                    kind.wait(record)
+                    if not record.is_over:
+                        kind.wait(record)
                 else:
                     self._remember(kind, record, note)
         if interrupted:
@@ -90,10 +92,21 @@ class JobRecovery:
             return record
         try:
             record.arguments = self._bind(kind, record)
-        except PayloadError as error:  # the petal takes other arguments now
-            record.end(JobState.FAILED, error.code, error.message)
+        except Exception as error:  # it takes other arguments now, or a hook of its own fails
+            code, text = ErrorCode.INVALID_DATA, "its arguments cannot be read any more"
+            if isinstance(error, PayloadError):
+                code, text = error.code, error.message
+            record.end(JobState.FAILED, code, text)
             self._jobs.conclude(record)
         return record
+
+    def _restore_reader(self, number: int, note: ReaderNote) -> None:
+        notes = self._jobs.notes
+        subscription = notes.restore_reader(number, note)
+        try:
+            self._jobs.subscriptions.add(subscription)
+        except TooManySubscriptions:  # fewer are allowed now
+            notes.reads_no_more(subscription)
 
     def _bind(self, kind: JobKind, record: JobRecord) -> dict[str, object]:
         method, execution = kind.spec.method, record.execution
@@ -136,12 +149,16 @@ class JobRecovery:
             for job in jobs:
                 try:
                     await petal.on_interrupted(job)
-                except Exception as error:
+                except BaseException as error:  # SystemExit and asyncio's CancelledError too
+                    travels, error_of_its_own = split_foreign(error)
+                    if travels is not None:
+                        raise travels from None
+                    assert error_of_its_own is not None
                     logger.error(
                         "petal %r: on_interrupted() failed for %s",
                         petal.name,
                         job.name,
-                        exc_info=showable(error),
+                        exc_info=showable(error_of_its_own),
                     )
         if scope.cancelled_caught:
             logger.error(
