@@ -220,6 +220,8 @@ class Dispatcher:
         for execution in self.backlog.restore(petal, self._table.lookup):
             text = f"petal {petal!r} was started again, and serves {execution.spec.name} no longer"
             self.slots.refuse(execution, ErrorCode.UNKNOWN_COMMAND, text)
+        for one in self.slots.beside:
+            one.more_may_begin()
         self._workers.pass_on()
 
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:

@@ -8,7 +8,7 @@ and its thread, which nobody can stop, keeps the slot until it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import trio
 
@@ -56,6 +56,8 @@ class Slots:
         self._taken: trio.Event | None = None  # set when there is one, if somebody waits
         self.on_room: Callable[[], None] | None = None
         self.beside: list[Beside] = []
+        # Awaited with the name of a petal that is entered, before it is in service.
+        self.before_service: Callable[[str], Awaitable[object]] = _nothing
         self.phases = phases
         self.accept = phases.accept
 
@@ -153,7 +155,7 @@ class Slots:
         if execution.spec.exclusive is not None:
             del self._backlog.groups[execution.spec.exclusive]
             for one in self.beside:
-                one.group_is_free()
+                one.more_may_begin()
 
     def end(self, execution: Execution, answer: Answer, now: float) -> None:
         """A handler has ended, or its thread was given up; this is its answer."""
@@ -238,3 +240,7 @@ class Slots:
             )
         # One that waits for the disk was never called.
         return [execution.spec.name for execution in stuck if not execution.starting]
+
+
+async def _nothing(_: str) -> None:
+    """Nobody has anything to do before a petal is in service."""

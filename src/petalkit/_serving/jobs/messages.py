@@ -27,12 +27,12 @@ SHOWN = 5  # jobs that a busy answer names
 
 def job_fields(record: JobRecord) -> dict[str, Any]:
     """What is said of a job in an answer, without its result."""
-    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.state)}
+    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.shown)}
     job = record.job
     if record.position is not None:
         fields["position"] = record.position
     if job is not None:
-        fields["progress"] = 1.0 if record.state is JobState.SUCCEEDED else job.fraction
+        fields["progress"] = 1.0 if record.shown is JobState.SUCCEEDED else job.fraction
         if job.message is not None:
             fields["message"] = job.message
         if job.fields:
@@ -91,6 +91,12 @@ class Readers:
         self._outbox = responses.outbox
         self.make_id = make_id
         self.subscriptions = Subscriptions(settings.subscriptions, settings.subscription_age)
+
+    def tell_job(self, record: JobRecord, subscription: Subscription) -> bool:
+        """Publish to one reader how a job stands."""
+        fields = ended_fields(record) if record.is_settled else job_fields(record)
+        command = publish_command(record.spec.method)
+        return self.tell(subscription, command, fields, of=record.id, last=record.is_settled)
 
     def tell(
         self,

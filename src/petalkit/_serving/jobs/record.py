@@ -62,6 +62,11 @@ class JobRecord:
         scope: around its method, while it runs.
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
+        is_safe: whether its final state is: it is said to nobody before.
+        told: whether its readers have been told its end, or there were none.
+        forgotten: whether it is known no more, as soon as that is so.
+        left: whether a stop has ended it here, and the next run takes it up.
+        keeping: set when its last checkpoint is safe.
         kept: what its method keeps, to go on from after a restart.
         on_change: told of every report and every new state.
         on_tell: publishes how it stands to one reader.
@@ -87,6 +92,9 @@ class JobRecord:
         self.scope: trio.CancelScope | None = None
         self.cancelled_as: tuple[JobState, str, str] | None = None
         self.note: int | None = None
+        self.is_safe = self.told = self.forgotten = self.left = False
+        self.keeping: trio.Event | None = None
+        self._before = self.state
         self.kept: Mapping[str, Any] | None = None
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
@@ -101,6 +109,23 @@ class JobRecord:
         """Whether it has its final state."""
         return self.state.final
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its final state, and that is safe."""
+        return self.is_over and self.is_safe
+
+    @property
+    def shown(self) -> JobState:
+        """Its state for all the world: no end that a crash could still change."""
+        if not self.is_over or self.is_safe:
+            return self.state
+        return JobState.CANCELLING if self.state is JobState.CANCELLED else self._before
+
+    @property
+    def says_last(self) -> bool:
+        """See `Source`."""
+        return self.is_settled
+
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""
         return self.on_tell(self, subscription)
@@ -113,7 +138,7 @@ class JobRecord:
         """
         if state not in NEXT[self.state]:
             raise Ended(f"job {self.id} cannot be {state} after {self.state}")
-        self.state = state
+        self._before, self.state = self.state, state
         if state.final:
             self.ended_at = trio.current_time()
 
@@ -163,6 +188,16 @@ class JobRecord:
         else:
             text = f"its lease of {options.lease:g} s was not renewed in time"
         return JobState.TIMED_OUT, ErrorCode.TIMEOUT, text
+
+    def why_stopped(self) -> tuple[JobState, str, str]:
+        """The same of one that the stop ends. If it can go on, the next run takes it up."""
+        self.left = self.spec.options.resume and self.note is not None
+        return JobState.CANCELLED, ErrorCode.CANCELLED, "the device is shutting down"
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the next run takes it up, so that it has not ended for the ledger."""
+        return self.left and self.state is JobState.CANCELLED
 
     def cancel(self, state: JobState, code: str, text: str) -> bool:
         """Cancel its method; False when it is over, or cancelled already.

@@ -67,7 +67,7 @@ class Stream:
         self.sampled = is_sampled(spec.method.handler)
         self.execution: Execution | None = None
         self.fields: Mapping[str, Any] | None = None  # the last value; None before the first
-        self.is_over = False
+        self.says_last = False
 
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""
@@ -105,6 +105,11 @@ class Streams:
         self.streams = {spec.name: Stream(spec, self) for spec in specs}
         readers.subscriptions.on_unread = self._unread
         dispatcher.slots.beside.append(self)
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(one.execution is not None for one in self.streams.values())
 
     # -- running
 
@@ -234,7 +239,7 @@ class Streams:
     def stop_begins(self) -> None:
         """See `Beside`: they are read until the end."""
 
-    def group_is_free(self) -> None:
+    def more_may_begin(self) -> None:
         """See `Beside`: none is in a group."""
 
     def link_is_gone(self) -> None:

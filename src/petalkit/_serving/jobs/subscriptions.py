@@ -27,8 +27,8 @@ class Source(Protocol):
     """What somebody can be told of."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether it changes no more."""
+    def says_last(self) -> bool:
+        """Whether it changes no more, and what it says now is the last."""
         ...
 
     def tell(self, subscription: Subscription) -> bool:
@@ -106,6 +106,8 @@ class Subscriptions:
         self.on_gone: Callable[[Subscription], object] = lambda _: None
         # Called with a topic that has no readers any more.
         self.on_unread: Callable[[str], object] = lambda _: None
+        # Called with a source after a turn in which it said its last to one reader.
+        self.on_last: Callable[[Source], object] = lambda _: None
 
     def __len__(self) -> int:
         return self._count
@@ -184,15 +186,24 @@ class Subscriptions:
             if turn.at is None:
                 self._put_down(turn, max(now, turn.earliest))
 
-    def ended(self, topic: str, source: Source, job_id: str | None = None) -> None:
-        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done."""
-        now = trio.current_time()
+    def ended(self, topic: str, source: Source, job_id: str | None = None) -> bool:
+        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done.
+
+        Returns:
+            Whether all its readers have been told.
+        """
+        now, all_told = trio.current_time(), True
         for turn in self._turns_of(topic, source, job_id):
             if source.tell(turn.subscription):
                 del turn.subscription.turns[source]
             else:
-                turn.last = now
+                turn.last, all_told = now, False
                 self._put_down(turn, turn.earliest)
+        return all_told
+
+    def owes(self, topic: str, source: Source) -> bool:
+        """Whether a reader is still to be told of it."""
+        return any(source in one.turns for one in self._of.get(topic, {}).values())
 
     def _turns_of(self, topic: str, source: Source, job_id: str | None) -> Iterator[_Turn]:
         for subscription in list(self._of.get(topic, {}).values()):
@@ -228,12 +239,13 @@ class Subscriptions:
         turn.at = None
         if subscription.turns.get(turn.source) is not turn:
             return  # nobody reads it any more
-        if self._is_old(subscription, now) and not turn.source.is_over:
+        if self._is_old(subscription, now) and not turn.source.says_last:
             self.remove(subscription.topic, subscription.stream_id)
             return
         # Counted from when it was due, or it would be a little late every time.
         turn.last = max(at, now - 1 / subscription.rate)
         if not turn.source.tell(subscription):
             self._put_down(turn, turn.earliest)
-        elif turn.source.is_over:
+        elif turn.source.says_last:
             del subscription.turns[turn.source]
+            self.on_last(turn.source)

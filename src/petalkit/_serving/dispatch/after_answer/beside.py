@@ -29,8 +29,8 @@ class Beside(Protocol):
     def stop_begins(self) -> None:
         """The device stops: nothing begins any more."""
 
-    def group_is_free(self) -> None:
-        """An exclusive group is free: what waits for it may begin."""
+    def more_may_begin(self) -> None:
+        """An exclusive group is free, or a petal is in service again: what waits may begin."""
 
     def link_is_gone(self) -> None:
         """There is no link any more: what must not go on without one ends."""
