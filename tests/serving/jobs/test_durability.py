@@ -257,6 +257,7 @@ async def test_checkpoints_of_a_job_that_does_not_wait_for_the_disk_are_not_gath
 
         @job("go", resume=True, timeout=10_000)
         async def go(self, job: Job) -> None:
+            await trio.sleep(1)
             for n in range(500):
                 with trio.move_on_after(1):
                     await job.checkpoint({"n": n})
