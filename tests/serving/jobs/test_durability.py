@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import InterruptedJob, Job, Petal, job
-from petalkit._serving.jobs.notes import JobNote, _decode
+from petalkit._serving.jobs.notes import JobNote, decode_note
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
@@ -62,7 +62,7 @@ def notes_of(path: Path) -> list[JobNote]:
     """The jobs that the next process finds there."""
     store = JournalStore.open(after_crash(path), device_id="Instance-1", size_max=10_000_000)
     try:
-        found = map(_decode, store.load().notes.values())
+        found = map(decode_note, store.load().notes.values())
         return [note for note in found if isinstance(note, JobNote)]
     finally:
         store.close()

@@ -78,7 +78,9 @@ class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
 Note: TypeAlias = JobNote | ReaderNote | SecondNote
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode: Callable[[bytes], Note] = msgspec.msgpack.Decoder(JobNote | ReaderNote | SecondNote).decode
+decode_note: Callable[[bytes], Note] = msgspec.msgpack.Decoder(
+    JobNote | ReaderNote | SecondNote
+).decode
 
 
 class Notes:
@@ -218,7 +220,7 @@ class Notes:
         """What an earlier run has noted, in order. What cannot be read is dropped, and said."""
         for number, value in found.items():
             try:
-                yield number, _decode(value)
+                yield number, decode_note(value)
             except (msgspec.MsgspecError, ValueError):
                 logger.error("the record of a job cannot be read, and is dropped")
                 self._ledger.unnote(number)
