@@ -78,9 +78,8 @@ class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
 Note: TypeAlias = JobNote | ReaderNote | SecondNote
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_note: Callable[[bytes], Note] = msgspec.msgpack.Decoder(
-    JobNote | ReaderNote | SecondNote
-).decode
+_decoder = msgspec.msgpack.Decoder(JobNote | ReaderNote | SecondNote)
+decode_note: Callable[[bytes], Note] = _decoder.decode
 
 
 class Notes:

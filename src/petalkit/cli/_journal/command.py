@@ -206,7 +206,8 @@ def forget(  # noqa: D417 - what is left out has its words elsewhere
 ) -> int:
     """Forget a command, so that a copy of it is a new one and runs again.
 
-    While petalkit run uses the journal only a finished one, and no job. An answer that is still owed is sent.
+    While petalkit run uses the journal only a finished one, and no job. An answer that is still
+    owed is sent.
 
     Exit codes: 0, 1 it is not finished or the journal cannot be written, 2 there is no such ID or
     journal, or usage.
@@ -256,8 +257,8 @@ def vacuum(
 
 def _unknown(message_id: str, journal: JournalFile) -> UsageError:
     return UsageError(
-        f"{str(journal.path)!r} knows no command or job of the ID {message_id!r}; `petalkit journal list` "
-        "shows those that it knows, and --device-id or --journal name another one"
+        f"{str(journal.path)!r} knows no command or job of the ID {message_id!r}; `petalkit "
+        "journal list` shows those that it knows, and --device-id or --journal name another one"
     )
 
 
