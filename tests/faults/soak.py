@@ -88,6 +88,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     add("--gap", type=int, nargs=2, default=(20, 400), help="packets of a kind between two faults")
     add("--journal", action=argparse.BooleanOptionalAction, default=False)
     add("--transport", choices=[*TRANSPORTS, "each"], default="each", help="each: in turn")
+    add("--jobs", type=int, default=0, help="jobs of each seed, beside the commands")
     add("--device", default="", help="more options of petalkit run, in one argument")
     add("--report", type=Path, default=Path("soak.md"))
     return parser.parse_args(given)
@@ -116,6 +117,7 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str, line: str) -
         # Where commands are refused, its slots may never all be taken.
         hinder=options.kill_every is None and not crashes and "--overflow" not in options.device,
         journal=options.journal,
+        jobs=options.jobs,
         options=[*TRANSPORTS[transport], "--log-level", "warning", *shlex.split(options.device)],
     )
 

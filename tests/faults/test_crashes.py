@@ -10,7 +10,7 @@ import trio
 
 from ..brokers import find_mosquitto
 from .checker import check
-from .crash_points import POINTS
+from .crash_points import NOTE_POINTS, POINTS
 from .driver import drive
 from .faults import Schedule
 from .plan import Plan
@@ -58,3 +58,24 @@ async def test_every_promise_holds_over_bad_links_and_kills(
     violations = check(outcome.history, attrs.evolve(plan.rules, may_give_up=True))
     assert not violations, outcome.explain() + outcome.log
     assert outcome.counts["killed"] >= 15
+
+
+@pytest.mark.parametrize(("seed", "wire"), [(3, "native"), (4, "3.1.1")])
+async def test_every_job_has_one_end_across_kills_and_stops(
+    tmp_path: Path, seed: int, wire: str
+) -> None:
+    plan = Plan(
+        seed=seed,
+        commands=200,
+        journal=True,
+        jobs=500,
+        end_every=1.5,
+        ends=("kill", "stop") * 2,
+        crashes=[f"{name}:{10 * seed}" for name in (*NOTE_POINTS, "mid-commit", "effect-done")],
+        options=WIRES[wire],
+    )
+    with trio.fail_after(LIMIT):
+        outcome = await drive(plan, tmp_path)
+    assert not outcome.violations, outcome.explain() + outcome.log
+    assert outcome.counts["killed"] >= 5
+    assert outcome.counters["jobs_ended"]

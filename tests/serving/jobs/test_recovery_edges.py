@@ -77,7 +77,7 @@ async def test_what_waited_and_takes_other_arguments_now_has_failed(
     for run in range(2):
         async with open_harness(Others(), settings=settings(left)) as harness:
             await settle()
-            assert states(harness, ids) == ["failed", "failed", "failed"]
+            assert states(harness, ids) == ["interrupted", "failed", "failed"]
             harness.send("works/copy", {"n": "xy"}, message_id=f"again {run}")
             await settle()
             newest = harness.runtime.jobs.kinds["works/copy"].newest_ended

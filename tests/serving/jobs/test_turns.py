@@ -8,7 +8,11 @@ import pytest
 import trio
 
 from petalkit import Identity
-from petalkit._serving.jobs.subscriptions import Subscription, Subscriptions, TooManySubscriptions
+from petalkit._serving.jobs.reading.subscriptions import (
+    Subscription,
+    Subscriptions,
+    TooManySubscriptions,
+)
 
 pytestmark = pytest.mark.trio
 
@@ -17,7 +21,7 @@ ME, OTHER = Identity("acme", "1", base_topic="a/1"), Identity("other", "1", base
 
 class Source:
     def __init__(self) -> None:
-        self.is_over = False
+        self.says_last = False
         self.value = 0
         self.room = True
         self.tried = 0
@@ -94,7 +98,7 @@ async def test_the_end_is_told_soon_though_there_was_no_room_and_the_rate_is_low
     subscriptions.add(reader(rate=1e-6))
     subscriptions.changed("t", source)
     await trio.sleep(1)
-    source.is_over, source.room, source.value = True, False, 2
+    source.says_last, source.room, source.value = True, False, 2
     subscriptions.ended("t", source)
     await trio.sleep(100)
     source.room = True
@@ -138,14 +142,14 @@ async def test_a_reader_that_follows_one_job_after_the_other_keeps_none_of_them(
         subscriptions.changed("t", source, str(n))
         await trio.sleep(1)
         subscriptions.add(reader(job_id=str(n + 1)))
-        source.is_over = True
+        source.says_last = True
         subscriptions.ended("t", source, str(n))
     (subscription,) = subscriptions.of("t")
     assert len(subscription.turns) <= 1
     nursery.cancel_scope.cancel()
 
 
-async def test_who_reads_under_an_identity_that_is_over_is_forgotten(
+async def test_who_reads_under_an_identity_that_says_last_is_forgotten(
     autojump_clock: object, nursery: trio.Nursery
 ) -> None:
     subscriptions = Subscriptions(2, math.inf)

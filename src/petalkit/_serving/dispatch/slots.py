@@ -8,7 +8,7 @@ and its thread, which nobody can stop, keeps the slot until it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import trio
 
@@ -56,6 +56,8 @@ class Slots:
         self._taken: trio.Event | None = None  # set when there is one, if somebody waits
         self.on_room: Callable[[], None] | None = None
         self.beside: list[Beside] = []
+        # Awaited with the name of a petal that is entered, before it is in service.
+        self.before_service: Callable[[str], Awaitable[object]] = _nothing
         self.phases = phases
         self.accept = phases.accept
 
@@ -248,3 +250,7 @@ class Slots:
         # One that waits for the disk was never called.
         names = [execution.spec.name for execution in stuck if not execution.starting]
         return [*names, *(name for one in self.beside for name in one.stuck())]
+
+
+async def _nothing(_: str) -> None:
+    """Nobody has anything to do before a petal is in service."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..._values.errors import ErrorCode
 from ..._values.job_states import JobState
 from ..._values.messages import Identity
 from ..dispatch.execution import Execution
 from .running import Jobs
+from .streams import Streams
+
+
+def long_work_now(jobs: Jobs, streams: Streams) -> dict[str, Any]:
+    """How jobs and streams stand, for `Statistics`."""
+    return {
+        "jobs_waiting": sum(len(kind.waiting) for kind in jobs.kinds.values()),
+        "jobs_running": sum(len(kind.running) for kind in jobs.kinds.values()),
+        "subscriptions": len(jobs.subscriptions),
+        "streams_running": streams.running,
+    }
 
 
 class JobsBeside:
@@ -34,7 +46,10 @@ class JobsBeside:
         """See `Beside`."""
         for record in list(self._jobs):
             if record.state is not JobState.ACCEPTED and which(record.execution):
-                self._jobs.cancel(record, JobState.CANCELLED, code, text)
+                if self._jobs.stopping:
+                    self._jobs.stop(record)
+                else:
+                    self._jobs.cancel(record, JobState.CANCELLED, code, text)
 
     def refuse_waiting(
         self, code: ErrorCode, text: str, which: Callable[[Execution], bool]

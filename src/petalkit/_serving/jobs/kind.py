@@ -71,9 +71,14 @@ class JobKind:
 
     @property
     def newest_ended(self) -> JobRecord | None:
-        """The one that ended last, of those that are remembered."""
+        """The one that ended last and safely, of those that are remembered."""
         self._forget_old()
-        return next(reversed(self._ended.values()), None)
+        return next((one for one in reversed(self._ended.values()) if one.is_safe), None)
+
+    @property
+    def not_settled(self) -> list[JobRecord]:
+        """Those that have not ended, or not safely."""
+        return [*(one for one in self._ended.values() if not one.is_safe), *self]
 
     def keep(self, record: JobRecord) -> None:
         """One has ended."""
@@ -82,7 +87,7 @@ class JobKind:
             self.leave(record)
         self._ended[record.id] = record
         while len(self._ended) > self._kept:
-            self._forget_oldest()
+            self.forget_oldest()
         self._forget_old()
 
     def _forget_old(self) -> None:
@@ -91,9 +96,15 @@ class JobKind:
             oldest = next(iter(self._ended.values()))
             if oldest.ended_at is None or oldest.ended_at > limit:
                 return
-            self._forget_oldest()
+            self.forget_oldest()
 
-    def _forget_oldest(self) -> None:
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest of those that are remembered has ended; None where there is none."""
+        return next((one.ended_at for one in self._ended.values()), None)
+
+    def forget_oldest(self) -> None:
+        """Remember one less. There must be one."""
         _, record = self._ended.popitem(last=False)
         self.on_forgotten(record)
 

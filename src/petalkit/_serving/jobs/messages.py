@@ -19,20 +19,20 @@ from ..._values.settings.settings import Settings
 from ..dispatch.execution import Execution
 from ..sending.responses import Responses
 from .kind import JobKind
+from .reading.subscriptions import Subscription, Subscriptions
 from .record import JobRecord
-from .subscriptions import Subscription, Subscriptions
 
 SHOWN = 5  # jobs that a busy answer names
 
 
 def job_fields(record: JobRecord) -> dict[str, Any]:
     """What is said of a job in an answer, without its result."""
-    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.state)}
+    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.shown)}
     job = record.job
     if record.position is not None:
         fields["position"] = record.position
     if job is not None:
-        fields["progress"] = 1.0 if record.state is JobState.SUCCEEDED else job.fraction
+        fields["progress"] = 1.0 if record.shown is JobState.SUCCEEDED else job.fraction
         if record.said is not None:
             fields["message"] = record.said
         if record.reported:
@@ -92,6 +92,14 @@ class Readers:
         self._outbox = responses.outbox
         self.make_id = make_id
         self.subscriptions = Subscriptions(settings.subscriptions, settings.subscription_age)
+
+    def tell_job(self, record: JobRecord, subscription: Subscription) -> bool:
+        """Publish how a job stands to one reader, if it reads under the identity of the job."""
+        if record.execution.identity != subscription.identity:
+            return True
+        fields = ended_fields(record) if record.is_settled else job_fields(record)
+        command = publish_command(record.spec.method)
+        return self.tell(subscription, command, fields, of=record.id, last=record.is_settled)
 
     def tell(
         self,

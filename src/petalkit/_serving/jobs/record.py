@@ -20,7 +20,7 @@ from ..._values.job_states import NEXT, JobState
 from ..._values.messages import Command, Identity
 from ..dispatch.execution import Execution
 from ..failures import text_of
-from .subscriptions import Subscription
+from .reading.subscriptions import Subscription
 
 logger = logging.getLogger("petalkit.jobs")
 
@@ -77,6 +77,11 @@ class JobRecord:
         scope: around its method, while it runs.
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
+        is_safe: whether its final state is: it is said to nobody before.
+        told: whether its readers have been told its end, or there were none.
+        forgotten: whether it is known no more, as soon as that is so.
+        left: whether a stop has ended it here, and the next run takes it up.
+        keeping: set when its last checkpoint is safe.
         kept: what its method keeps, to go on from after a restart.
         room: bytes of what it may report beside its progress.
         on_change: told of every report and every new state.
@@ -104,6 +109,9 @@ class JobRecord:
         self.cancelled_as: tuple[JobState, str, str] | None = None
         self._told_unsayable = False
         self.note: int | None = None
+        self.is_safe = self.told = self.forgotten = self.left = False
+        self.keeping: trio.Event | None = None
+        self._before = self.state
         self.kept: Mapping[str, Any] | None = None
         self.room = 0
         self._seen: tuple[Mapping[str, Any], Mapping[str, Any]] = (_NOTHING, _NOTHING)
@@ -153,6 +161,23 @@ class JobRecord:
         message = None if self.job is None else self.job.message
         return None if message is None else printable(message)[:MESSAGE_MAX]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its final state, and that is safe."""
+        return self.is_over and self.is_safe
+
+    @property
+    def shown(self) -> JobState:
+        """Its state for all the world: no end that a crash could still change."""
+        if not self.is_over or self.is_safe:
+            return self.state
+        return JobState.CANCELLING if self.state is JobState.CANCELLED else self._before
+
+    @property
+    def says_last(self) -> bool:
+        """See `Source`."""
+        return self.is_settled
+
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""
         return self.on_tell(self, subscription)
@@ -165,7 +190,7 @@ class JobRecord:
         """
         if state not in NEXT[self.state]:
             raise Ended(f"job {self.id} cannot be {state} after {self.state}")
-        self.state = state
+        self._before, self.state = self.state, state
         if state.final:
             self.ended_at = trio.current_time()
 
@@ -216,6 +241,16 @@ class JobRecord:
             text = f"its lease of {options.lease:g} s was not renewed in time"
         return JobState.TIMED_OUT, ErrorCode.TIMEOUT, text
 
+    def why_stopped(self) -> tuple[JobState, str, str]:
+        """The same of one that the stop ends. If it can go on, the next run takes it up."""
+        self.left = self.spec.options.resume and self.note is not None
+        return JobState.CANCELLED, ErrorCode.CANCELLED, "the device is shutting down"
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the next run takes it up, so that it has not ended for the ledger."""
+        return self.left and self.state is JobState.CANCELLED
+
     def cancel(self, state: JobState, code: str, text: str) -> bool:
         """Cancel its method; False when it is over, or cancelled already.
 
@@ -234,18 +269,20 @@ class JobRecord:
         return True
 
 
-def make_execution(spec: JobSpec, command: Command, identity: Identity) -> Execution:
-    """The call of a job's method, which no line has seen."""
+def make_execution(
+    method: CommandSpec, command: Command, identity: Identity, *, logged: bool = True
+) -> Execution:
+    """The call of a job's method, or a stream's, which no line has seen."""
     return Execution(
         command=command,
         payload=b"",
-        spec=spec.method,
+        spec=method,
         identity=identity,
         response_topic="",
         arrived=trio.current_time(),
         clock=trio.lowlevel.current_clock(),
         wait_response=False,
-        logged=True,
+        logged=logged,
     )
 
 

@@ -35,7 +35,8 @@ from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from .messages import Readers, publish_command
 from .method import Outcome
-from .subscriptions import Subscription
+from .reading.subscriptions import Subscription
+from .record import make_execution
 from .tasks import Tasks
 
 
@@ -76,7 +77,7 @@ class Stream:
         self.execution: Execution | None = None
         self.running: Execution | None = None
         self.fields: Mapping[str, Any] | None = None  # the last value; None before the first
-        self.is_over = False
+        self.says_last = False
 
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""
@@ -115,22 +116,17 @@ class Streams:
         readers.subscriptions.on_unread = self._unread
         dispatcher.slots.beside.append(self)
 
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(one.execution is not None for one in self.streams.values())
+
     # -- running
 
     def read(self, stream: Stream, command: Command, identity: Identity) -> None:
         """Somebody reads it from now on: start it, unless it runs."""
         if stream.execution is None:
-            stream.execution = Execution(
-                command=command,
-                payload=b"",
-                spec=stream.spec.method,
-                identity=identity,
-                response_topic="",
-                arrived=trio.current_time(),
-                clock=trio.lowlevel.current_clock(),
-                wait_response=False,
-                logged=False,
-            )
+            stream.execution = make_execution(stream.spec.method, command, identity, logged=False)
             if not stream.sampled and stream.running is None:
                 self._start(stream, stream.execution)
         stream.execution.identity = identity  # the newest reader's

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .subscriptions import Subscriptions
+from .reading.subscriptions import Subscriptions
 
 
 class Tasks:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from ..._values.messages import Identity
+from ...._values.messages import Identity
 from .turns import Source as Source
 from .turns import Subscription as Subscription
 from .turns import Turn, Turns
@@ -30,7 +30,7 @@ STEP = 64  # turns that are taken without a checkpoint
 class _Farewell:
     """What readers are told last who are dismissed."""
 
-    is_over = True
+    says_last = True
 
     def __init__(self, say: Callable[[Subscription], bool]) -> None:
         self._say = say
@@ -68,6 +68,8 @@ class Subscriptions:
         self.on_gone: Callable[[Subscription], object] = lambda _: None
         # Called with a topic that has no readers any more.
         self.on_unread: Callable[[str], object] = lambda _: None
+        # Called with a source after a turn in which it said its last to one reader.
+        self.on_last: Callable[[Source], object] = lambda _: None
 
     def __len__(self) -> int:
         return self._count
@@ -86,7 +88,7 @@ class Subscriptions:
         known = readers.get(subscription.stream_id)
         if known is not None:
             if known.job_id != subscription.job_id:  # of others it is told no more
-                known.turns = {one: turn for one, turn in known.turns.items() if one.is_over}
+                known.turns = {one: turn for one, turn in known.turns.items() if one.says_last}
             known.rate, known.job_id = subscription.rate, subscription.job_id
             known.renewed_at, known.identity = subscription.renewed_at, subscription.identity
             for turn in known.turns.values():
@@ -196,13 +198,24 @@ class Subscriptions:
             if turn.at is None:
                 self._put_down(turn, max(now, turn.earliest))
 
-    def ended(self, topic: str, source: Source, job_id: str | None = None) -> None:
-        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done."""
+    def ended(self, topic: str, source: Source, job_id: str | None = None) -> bool:
+        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done.
+
+        Returns:
+            Whether all its readers have been told.
+        """
+        all_told = True
         for turn in self._turns_of(topic, source, job_id):
             if source.tell(turn.subscription):
                 del turn.subscription.turns[source]
             else:
+                all_told = False
                 self._put_down(turn, trio.current_time() + RETRY)
+        return all_told
+
+    def owes(self, topic: str, source: Source) -> bool:
+        """Whether a reader is still to be told of it."""
+        return any(source in one.turns for one in self._of.get(topic, {}).values())
 
     def _turns_of(self, topic: str, source: Source, job_id: str | None) -> Iterator[Turn]:
         for subscription in list(self._of.get(topic, {}).values()):
@@ -239,12 +252,13 @@ class Subscriptions:
 
     def _take(self, turn: Turn, at: float, now: float) -> None:
         subscription = turn.subscription
-        if self._is_old(subscription, now) and not turn.source.is_over:
+        if self._is_old(subscription, now) and not turn.source.says_last:
             self.remove(subscription.topic, subscription.stream_id)
             return
         # Counted from when it was due, or it would be a little late every time.
         turn.last = max(at, now - 1 / subscription.rate)
         if not turn.source.tell(subscription):
             self._put_down(turn, now + RETRY)
-        elif turn.source.is_over:
+        elif turn.source.says_last:
             subscription.turns.pop(turn.source, None)
+            self.on_last(turn.source)

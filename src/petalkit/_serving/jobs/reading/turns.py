@@ -13,7 +13,7 @@ from typing import Protocol
 
 import attrs
 
-from ..._values.messages import Identity
+from ...._values.messages import Identity
 
 _SMALL = 64  # entries that are not worth clearing up
 
@@ -22,8 +22,8 @@ class Source(Protocol):
     """What somebody can be told of."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether it changes no more."""
+    def says_last(self) -> bool:
+        """Whether it changes no more, and what it says now is the last."""
         ...
 
     def tell(self, subscription: Subscription) -> bool:
