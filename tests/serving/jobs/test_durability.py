@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
+from ..ledger.journal.test_open import VERSION_1
 from ..on_disk import Disk, after_crash, settings
 from ..recorder import settle
 
@@ -383,3 +385,19 @@ async def test_jobs_are_counted(autojump_clock: object, path: Path) -> None:
         found = harness.statistics()
         assert (found.jobs_started, found.jobs_restored) == (0, 1)
         assert dict(found.jobs_ended) == {"interrupted": 1}
+
+
+async def test_a_journal_of_version_1_is_taken_over_and_keeps_jobs(
+    autojump_clock: object, path: Path
+) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(VERSION_1)
+    connection.close()
+    bounds = settings(path, device_id="d")
+    async with open_harness(Works(), settings=bounds) as harness:
+        job_id = (await harness.call("works/copy"))["job_id"]
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    async with open_harness(Works(), settings=settings(crashed, device_id="d")) as harness:
+        result = await harness.call("works/result_copy", {"job_id": job_id})
+        assert result["state"] == "interrupted"
