@@ -27,7 +27,7 @@ import trio
 
 import petalkit
 
-from .crash_points import POINTS
+from .crash_points import NOTE_POINTS, POINTS
 from .driver import drive
 from .faults import KINDS, Line, Schedule
 from .plan import Outcome, Plan
@@ -104,6 +104,8 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str, line: str) -
     if options.crash_points:
         # Each at its first, an early and a later time; without a journal there is but one.
         names = POINTS if options.journal else ("effect-done",)
+        if options.journal and options.jobs:
+            names = (*POINTS, *NOTE_POINTS)
         crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in names]
     return Plan(
         seed=seed,

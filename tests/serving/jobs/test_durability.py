@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +14,12 @@ import trio
 from petalkit import InterruptedJob, Job, Petal, job
 from petalkit._serving.jobs.notes import JobNote, decode_note
 from petalkit._serving.ledger.disk import DiskLedger
+from petalkit._serving.ledger.journal.records import Started
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
+from ..ledger.journal.test_open import VERSION_1
 from ..on_disk import Disk, after_crash, settings
 from ..recorder import settle
 
@@ -383,3 +386,93 @@ async def test_jobs_are_counted(autojump_clock: object, path: Path) -> None:
         found = harness.statistics()
         assert (found.jobs_started, found.jobs_restored) == (0, 1)
         assert dict(found.jobs_ended) == {"interrupted": 1}
+
+
+async def test_a_journal_of_version_1_is_taken_over_and_keeps_jobs(
+    autojump_clock: object, path: Path
+) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(VERSION_1)
+    connection.close()
+    bounds = settings(path, device_id="d")
+    async with open_harness(Works(), settings=bounds) as harness:
+        job_id = (await harness.call("works/copy"))["job_id"]
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    async with open_harness(Works(), settings=settings(crashed, device_id="d")) as harness:
+        result = await harness.call("works/result_copy", {"job_id": job_id})
+        assert result["state"] == "interrupted"
+
+
+def fails_before_the_job_is_noted(disk: Disk) -> None:
+    """The disk fails as soon as the start command has started."""
+
+    def after_write() -> None:
+        if any(type(one) is Started for one in disk.batches[-1]):
+            disk.error = "it fails"
+
+    disk.after_write = after_write
+
+
+async def test_a_job_that_waits_for_the_disk_is_cancelled_and_never_runs(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    works = Works()
+    async with open_harness(works, settings=settings(path)) as harness:
+        fails_before_the_job_is_noted(disk)
+        harness.send("works/copy", message_id="m")
+        await trio.sleep(1)
+        (found,) = (await harness.call("petalkit/jobs"))["jobs"]
+        assert (found["state"], works.log) == ("running", [])
+        answer = await harness.call("petalkit/cancel", {"job_id": found["job_id"]})
+        assert answer["state"] == "cancelling"
+        disk.after_write = lambda: None
+        disk.error = None
+        await trio.sleep(60)
+        result = await harness.call("works/result_copy", {"job_id": found["job_id"]})
+        assert (result["state"], works.log) == ("cancelled", [])
+        assert (await harness.call("works/copy", message_id="m"))["job_id"] == found["job_id"]
+
+
+async def test_a_stop_while_a_job_waits_for_the_disk_is_bounded(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    works = Works()
+    begun = trio.current_time()
+    async with open_harness(works, settings=settings(path, grace=5.0)) as harness:
+        fails_before_the_job_is_noted(disk)
+        harness.send("works/copy", message_id="m")
+        await trio.sleep(1)
+        disk.after_write = lambda: None
+    assert works.log == []
+    assert trio.current_time() - begun < 60
+    disk.error = None
+    # Nobody was answered, and so nothing has to be known; the copy says what is.
+    async with open_harness(Works(), settings=settings(path)) as harness:
+        answer = await harness.call("works/copy", message_id="m")
+        assert answer["error_code"] == "INTERRUPTED"
+        assert (await harness.call("petalkit/jobs"))["jobs"] == []
+
+
+async def test_the_lease_of_a_job_that_waits_for_the_disk_runs_out(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    class Motor(Petal):
+        name = "motor"
+        turns = 0
+
+        @job("turn", lease=3.0)
+        async def turn(self) -> None:
+            self.turns += 1
+            await trio.sleep_forever()
+
+    motor = Motor()
+    async with open_harness(motor, settings=settings(path)) as harness:
+        fails_before_the_job_is_noted(disk)
+        harness.send("motor/turn")
+        await trio.sleep(10)
+        disk.after_write = lambda: None
+        disk.error = None
+        await trio.sleep(60)
+        result = await harness.call("motor/result_turn")
+        assert (result["state"], motor.turns) == ("timed_out", 0)

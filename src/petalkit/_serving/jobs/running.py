@@ -212,7 +212,9 @@ class Jobs:
         calling = Calling(self.counters, limiter, closing, self._long_steps)
         ended = False
         try:
-            ended = await run_method(record, outcome, calling)
+            # Not one step of it once it has to end: that may be what moves the motor.
+            if record.cancelled_as is None and trio.current_time() < record.ends_at:
+                ended = await run_method(record, outcome, calling)
         finally:
             self._end(record, outcome, ended=ended)
 

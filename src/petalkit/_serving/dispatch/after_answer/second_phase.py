@@ -110,7 +110,6 @@ class SecondPhases:
         response = self._responses.failure(note.message_id, ErrorCode.INTERRUPTED, text)
         self._outbox.reserve(urgent=True)
         payload = self._worded(note.command, note.message_id, response)
-        self._responses.counters.interrupted += 1
         topic = identity.topic(self._settings.web_topic)
         self._tell([Message(topic, payload, 1, False)], number)
 
