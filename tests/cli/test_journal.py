@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from petalkit import ConfigError, Settings
+from petalkit._serving.dispatch.after_answer.second_phase import SecondNote
+from petalkit._serving.jobs.notes import JobNote, ReaderNote, Who
 from petalkit._serving.ledger.journal.forms import command_extras
-from petalkit._serving.ledger.journal.records import JournalError, Requeued, Settled
+from petalkit._serving.ledger.journal.records import JournalError, Noted, Requeued, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._values.job_states import JobState
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply
 from petalkit.cli import _run
@@ -210,8 +214,8 @@ def test_vacuum(run_cli: RunCli, path: Path) -> None:
         (("list", "--limit", "-1"), 2, "--limit must be 0 or more"),
         (("list", "--state", "x"), 2, "--state"),
         (("show",), 2, "ID"),
-        (("show", "x", "--journal", "good"), 2, "knows no command of the ID 'x'"),
-        (("forget", "x", "--journal", "good"), 2, "knows no command of the ID 'x'"),
+        (("show", "x", "--journal", "good"), 2, "knows no command or job of the ID 'x'"),
+        (("forget", "x", "--journal", "good"), 2, "knows no command or job of the ID 'x'"),
         (("forgot", "x"), 2, "forget"),
         (("list", "--config", "none.toml"), 2, "cannot read 'none.toml'"),
     ],
@@ -510,3 +514,83 @@ def test_the_doctor_finds_what_is_wrong(doctor: Any, path: Path, tmp_path: Path)
     data[4096:] = b"\xa5" * (len(data) - 4096)
     path.write_bytes(data)
     assert "is damaged" in check()["found"]
+
+
+# -- jobs
+
+
+def job_note(**changes: Any) -> bytes:
+    who = Who("o", "d", "org/o/device/d")
+    values: dict[str, Any] = {
+        "id": "job-1",
+        "name": "log/fetch",
+        "who": who,
+        "state": JobState.SUCCEEDED,
+        "accepted_at": 1_800_000_000.0,
+        "message_id": "m",
+        "data": {"flight": "secret"},
+        "started_at": 1_800_000_001.0,
+        "ended_at": 1_800_000_009.0,
+        "fields": {"result": "secret too"},
+        "told": True,
+    }
+    return msgspec.msgpack.encode(JobNote(**(values | changes)))
+
+
+@pytest.fixture
+def with_jobs(path: Path, store: JournalStore) -> JournalStore:
+    second = SecondNote("cone/detect", "m2", "o", "d", "org/o/device/d")
+    reader = ReaderNote("log/fetch", "s", 10.0, Who("o", "d", "b"), 1_800_000_000.0)
+    running = job_note(
+        id="job-2", name="motor/turn", state=JobState.RUNNING, ended_at=None, fields=None
+    )
+    values = (job_note(), running, msgspec.msgpack.encode(second), msgspec.msgpack.encode(reader))
+    store.write([Noted(number, value) for number, value in enumerate(values, 1)])
+    store.write([Noted(9, b"of a later version")])
+    return store
+
+
+def test_list_shows_jobs_and_second_phases(run_cli: RunCli, with_jobs: JournalStore) -> None:
+    outcome = run_cli("journal", "list", "--device-id", "d")
+    assert (outcome.code, outcome.err) == (0, "")
+    *lines, summary = outcome.out.splitlines()
+    assert [re.split(" {2,}", line.strip()) for line in lines] == [
+        ["accepted", "state", "job", "job_id", "result"],
+        ["2027-01-15T08:00:00.000Z", "running", "motor/turn", "job-2"],
+        ["2027-01-15T08:00:00.000Z", "succeeded", "log/fetch", "job-1", "success"],
+        ["-", "answered", "cone/detect", "m2", "second phase owed"],
+    ]
+    assert "2 jobs and 1 second phases, 1 readers of jobs" in summary
+    assert "log/fetch" not in run_cli("journal", "list", "--device-id", "d", "--petal", "motor").out
+    document = json.loads(run_cli("journal", "list", "--device-id", "d", "--json").out)
+    assert [one["job_id"] for one in document["jobs"]] == ["job-2", "job-1"]
+    assert document["second_phases"] == [{"command": "cone/detect", "message_id": "m2"}]
+    assert "secret" not in outcome.out + json.dumps(document)
+
+
+@pytest.mark.parametrize("name", ["job-1", "m"])
+def test_show_explains_a_job_without_its_data(
+    run_cli: RunCli, with_jobs: JournalStore, name: str
+) -> None:
+    outcome = run_cli("journal", "show", name, "--device-id", "d")
+    assert outcome.code == 0
+    assert "log/fetch  job, succeeded" in outcome.out
+    assert "ended      2027-01-15T08:00:09.000Z: success" in outcome.out
+    assert "secret" not in outcome.out
+    assert "secret too" in run_cli("journal", "show", name, "--device-id", "d", "--payload").out
+    document = json.loads(run_cli("journal", "show", name, "--device-id", "d", "--json").out)
+    assert document["jobs"][-1]["job_id"] == "job-1"
+    assert "secret" not in json.dumps(document)
+
+
+def test_a_job_is_forgotten_once_no_runtime_knows_it(
+    run_cli: RunCli, with_jobs: JournalStore
+) -> None:
+    outcome = run_cli("journal", "forget", "job-1", "--device-id", "d")
+    assert outcome.code == 1
+    assert "stop it first" in outcome.err
+    with_jobs.close()
+    assert run_cli("journal", "forget", "job-1", "--device-id", "d").out.strip() == "forgot job-1"
+    outcome = run_cli("journal", "show", "job-1", "--device-id", "d")
+    assert outcome.code == 2
+    assert "no command or job of the ID" in outcome.err

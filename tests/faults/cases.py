@@ -28,7 +28,7 @@ from .history import (
     Taken,
 )
 
-BUILT_IN = "petalkit"  # commands of this petal leave no effect
+NO_EFFECTS = {"petalkit", "jobs"}  # commands of these petals leave none, or not all of them
 # Refusals before the start, which are not recorded: a later copy is judged anew.
 NOT_FINAL = {"BUSY", "DROPPED", "SHUTTING_DOWN", "UNAVAILABLE"}
 # Said without calling the handler, or instead of its result.
@@ -228,7 +228,7 @@ def _is_answered_wrongly(case: Case, times: Times, rules: Rules) -> Iterator[str
             yield f"{case.command} was answered {response.fields}"
         if code is None and response.fields.get("n", case.invoked[0].n) != case.invoked[0].n:
             yield f"{case.command} was answered as another: {response.fields}"
-        by_handler = code not in _NOT_BY_HANDLER and case.invoked[0].petal != BUILT_IN
+        by_handler = code not in _NOT_BY_HANDLER and case.invoked[0].petal not in NO_EFFECTS
         if by_handler and not any(effect.at <= response.at for effect in case.effects):
             yield f"{case.command} was answered {code or 'success'}, and had not run"
 

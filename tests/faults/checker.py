@@ -12,6 +12,7 @@ import attrs
 
 from .cases import JUDGES, Case, Rules, Times
 from .history import (
+    ASK,
     Acknowledged,
     CountersRead,
     Effect,
@@ -23,6 +24,7 @@ from .history import (
     Response,
     Taken,
 )
+from .job_cases import judge_long_work
 
 GIVEN_UP = ("publish_set_aside", "publish_rejected", "publish_expired")
 # What has to be the same number as what, of the counters of `petalkit/statistics`.
@@ -36,6 +38,7 @@ SUMS = (
         ("accepted", "restored", "interrupted"),
         ("succeeded", "failed", "waiting", "waiting_on_disk", "running"),
     ),
+    (("jobs_started", "jobs_restored"), ("jobs_ended", "jobs_waiting", "jobs_running")),
 )  # fmt: skip
 OTHERS_GO_ON = 10.0  # seconds in which a command of a petal that nobody hinders is served
 
@@ -78,6 +81,8 @@ def check(history: Iterable[Event], rules: Rules) -> list[Violation]:
     found += _ends(times)
     found += _order(sent, times, rules)
     found += _others(events, sent, times)
+    long_work = judge_long_work(events, cases, times, rules)
+    found += [Violation(promise, text, one) for promise, text, one in long_work]
     return found
 
 
@@ -85,6 +90,8 @@ def _cases(events: Iterable[Event]) -> list[Case]:
     cases: dict[str, Case] = {}
     for event in events:
         if isinstance(event, Invoked | Taken | Acknowledged | Effect | Response | Recorded):
+            if event.message_id.startswith(ASK):
+                continue
             cases.setdefault(event.message_id, Case(event.message_id)).add(event)
     return list(cases.values())
 

@@ -17,6 +17,10 @@ before or after their work:
     response-acknowledged  the broker has its response; that is not on disk yet
     mid-commit             in the middle of a transaction
 
+    note-queued            what is kept of a job is another, and that is not written yet
+    note-written           that is on disk, and nobody knows it
+    end-told               the readers of a job are told its end; that is not on disk yet
+
 Only `effect-done` is there without a journal: the petals call it themselves.
 """
 
@@ -29,9 +33,11 @@ import signal
 import sqlite3
 from collections.abc import Generator, Sequence
 
+from petalkit._serving.jobs.ends import Ends
+from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal import schema as _journal_schema
 from petalkit._serving.ledger.journal import store as _journal_store
-from petalkit._serving.ledger.journal.records import Accepted, Finished, Started
+from petalkit._serving.ledger.journal.records import Accepted, Finished, Noted, Started
 from petalkit._serving.ledger.journal.writing.group_commit import GroupCommit
 from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.owed_messages import RecordedMessages
@@ -51,11 +57,13 @@ POINTS = (
     "response-acknowledged",
     "mid-commit",
 )
+NOTE_POINTS = ("note-queued", "note-written", "end-told")  # only where there are jobs
 
 _WRITTEN = {
     Accepted: "accept-written",
     Started: "start-written",
     Finished: "finish-written",
+    Noted: "note-written",
 }
 
 _wanted = ""
@@ -69,8 +77,9 @@ def parse(text: str) -> tuple[str, int]:
         ValueError: there is no such point.
     """
     name, _, count = text.partition(":")
-    if name not in POINTS:
-        raise ValueError(f"no crash point {name!r}; there are {', '.join(POINTS)}")
+    if name not in (*POINTS, *NOTE_POINTS):
+        there_are = ", ".join((*POINTS, *NOTE_POINTS))
+        raise ValueError(f"no crash point {name!r}; there are {there_are}")
     return name, int(count or 1)
 
 
@@ -93,6 +102,9 @@ def _wrap() -> None:
         (NativeLink, "publish_nowait", "response-sent"),
     ):
         _after(kind, name, point)
+    for name in ("note", "note_again"):
+        _after(DiskLedger, name, "note-queued")
+    _before(Ends, "_all_told", "end-told")
     _before(RecordedMessages, "settle", "response-acknowledged")
     written = GroupCommit._written
 

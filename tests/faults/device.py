@@ -49,6 +49,7 @@ class Device:
         broker: where it connects.
         options: more of the command line: transport, protocol, journal.
         slow: whether the line to the broker is.
+        jobs: whether it has the petal of long work.
 
     Attributes:
         incarnation: how often it was started.
@@ -56,12 +57,19 @@ class Device:
     """
 
     def __init__(
-        self, folder: Path, broker: str, options: Sequence[str] = (), *, slow: bool = False
+        self,
+        folder: Path,
+        broker: str,
+        options: Sequence[str] = (),
+        *,
+        slow: bool = False,
+        jobs: bool = False,
     ) -> None:
         self._folder = folder
         self._arguments = [
             sys.executable, "-m", "petalkit.cli", "run",
             "tests.faults.petals:Work", "tests.faults.petals:Other",
+            *(["tests.faults.petals:Jobs", "--job-results", "2000"] if jobs else []),
             "--broker", broker, *WHO, *(PATIENCE_SLOW if slow else PATIENCE), *HASTE, *options,
         ]  # fmt: skip
         self._process: trio.Process | None = None

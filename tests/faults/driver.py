@@ -32,8 +32,10 @@ from .history import (
     Response,
     SessionLost,
     read_effects,
+    read_jobs,
 )
 from .load import Load
+from .long_work import LongWork
 from .packets import Direction, Kind, Packet
 from .petals import POLL
 from .plan import Outcome, Plan
@@ -63,6 +65,7 @@ async def drive(plan: Plan, folder: Path) -> Outcome:
                 await run.device.close()
             nursery.cancel_scope.cancel()
     outcome.history.extend(read_effects(run.device.effects))
+    outcome.history.extend(read_jobs(run.device.effects.with_name("effects-jobs")))
     outcome.violations = check(outcome.history, plan.rules)
     outcome.latencies = sorted(client.latencies)
     outcome.faults = proxy.played
@@ -110,7 +113,7 @@ class _Run:
         journal = str(folder / "journal.db") if plan.journal else "off"
         slow = plan.line is not None
         options = ["--journal", journal, *plan.options]
-        self.device = Device(folder, proxy.url, options, slow=slow)
+        self.device = Device(folder, proxy.url, options, slow=slow, jobs=plan.jobs > 0)
         if slow:
             client.patience = PATIENCE_SLOW
         self._names: dict[tuple[int, int], str] = {}  # of deliveries, by link and packet ID
@@ -130,6 +133,7 @@ class _Run:
             gone=self._ended.is_set,
             counts=outcome.counts,
         )
+        self._long_work = LongWork(self._load)
         proxy.on_packet = self._see
         proxy.on_session_lost = lambda: self._losses.append(time.monotonic())
 
@@ -152,12 +156,16 @@ class _Run:
                 work = functools.partial(self._load.send_work, effects=effects)
                 sending.start_soon(work, plan.commands - others)
                 sending.start_soon(self._load.send_other, others)
+                if plan.jobs:
+                    sending.start_soon(self._long_work.send, plan.jobs)
             chaos.cancel_scope.cancel()
         for _ in range(SETTLE):
             proxy.heal()
             await self._wait_subscribed()
             if await self._client.wait(lambda: not self._client.open):
                 break
+        if plan.jobs:
+            await self._long_work.ask_results()
         await self._read_counters()
         await self._stop()
 

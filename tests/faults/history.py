@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+ASK = "ask-"  # what a `messageId` begins with that no promise is judged by
+
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
     at: float
@@ -109,6 +111,40 @@ class Response(_Message, frozen=True, kw_only=True, tag="response"):
         return {name: value for name, value in self.fields.items() if name != "timestamp"}
 
 
+class Told(_Event, frozen=True, kw_only=True, tag="told"):
+    """Something was said of a job: in the answer to a question, or to those who read it.
+
+    Attributes:
+        job_id: of it.
+        fields: what was said.
+        to_readers: whether it was said to them.
+    """
+
+    job_id: str
+    fields: dict[str, Any]
+    to_readers: bool = False
+
+
+class SecondPhase(_Message, frozen=True, kw_only=True, tag="second phase"):
+    """A command that was answered before it ended has said what it came to."""
+
+    fields: dict[str, Any]
+
+
+class JobRan(_Event, frozen=True, kw_only=True, tag="job ran"):
+    """The method of a job has begun."""
+
+    job_id: str
+    name: str
+    incarnation: int
+
+
+class Cancelled(_Event, frozen=True, kw_only=True, tag="cancelled"):
+    """The driver has asked for the end of a job, and may be heard from now on."""
+
+    job_id: str
+
+
 class ProcessStarted(_Event, frozen=True, kw_only=True, tag="process started"):
     incarnation: int
 
@@ -171,6 +207,10 @@ Event: TypeAlias = (
     | Hindered
     | Relieved
     | CountersRead
+    | Told
+    | SecondPhase
+    | JobRan
+    | Cancelled
 )
 
 _decoder = msgspec.json.Decoder(Event)
@@ -209,6 +249,15 @@ class History:
         """What `save` has written, or somebody else line by line; the last line may be torn."""
         lines = path.read_bytes().split(b"\n")
         return cls(_decoder.decode(line) for line in lines[:-1] if line)
+
+
+def read_jobs(path: Path) -> list[JobRan]:
+    """What the methods of jobs have appended: see `petals.Jobs`."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [
+        JobRan(at=float(at), job_id=job_id, name=name, incarnation=int(incarnation))
+        for job_id, name, incarnation, at in map(str.split, lines)
+    ]
 
 
 def read_effects(path: Path) -> list[Effect]:

@@ -92,7 +92,7 @@ class Load:
         chance = random.Random(f"work {self.seed}")
         names = [name for name, weight, _ in MIX for _ in range(weight)]
         timed = {name for name, _, takes_time in MIX if takes_time}
-        sender = _Sender(self, "work", chance)
+        sender = Sender(self, "work", chance)
         for n in range(count):
             if n == count // 2 and effects is not None:
                 await self._hinder(sender, effects)
@@ -108,13 +108,13 @@ class Load:
     async def send_other(self, count: int) -> None:
         """Send so many to `other`."""
         self._others_left = True
-        sender = _Sender(self, "other", random.Random(f"other {self.seed}"))
+        sender = Sender(self, "other", random.Random(f"other {self.seed}"))
         for n in range(count):
             await sender.send("other/quick", n, {})
         await sender.finish()
         self._others_left = False
 
-    async def _hinder(self, sender: _Sender, effects: Path) -> None:
+    async def _hinder(self, sender: Sender, effects: Path) -> None:
         """Take all slots of `work`, until the other petal has shown that it goes on."""
         client = self.client
         await sender.wait_answered()
@@ -131,7 +131,7 @@ class Load:
         gate.touch()
 
 
-class _Sender:
+class Sender:
     """Sends in order, with a window, and some again a while later."""
 
     def __init__(self, load: Load, name: str, chance: random.Random) -> None:

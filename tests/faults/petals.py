@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from petalkit import Command, CommandError, Petal, command
+from petalkit import Command, CommandContext, CommandError, Job, Petal, command, job
 
 from . import crash_points
 
@@ -88,6 +88,45 @@ class Work(_Base):
         done = self._effect(command, n)
         while not Path(gate).exists():  # noqa: ASYNC240 - a stat, and only now and then
             await trio.sleep(POLL)
+        return done
+
+
+class Jobs(_Base):
+    """Long work: jobs of each kind, and a command that is answered before it ends."""
+
+    name = "jobs"
+
+    def __init__(self) -> None:
+        super().__init__()
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+        self._jobs = os.open(os.environ[EFFECTS] + "-jobs", flags, 0o600)
+
+    def _ran(self, job: Job, name: str) -> None:
+        line = f"{job.id} {name} {self._incarnation} {time.monotonic():.9f}\n"
+        os.write(self._jobs, line.encode())
+        crash_points.reached("effect-done")
+
+    @job("copy", concurrency=2, queue=50)
+    async def copy(self, job: Job, n: int, ms: int) -> dict[str, int]:
+        self._ran(job, "copy")
+        await trio.sleep(ms / 1000)
+        return {"n": n, "process": int(self._incarnation)}
+
+    @job("sync", concurrency=4, queue=50, resume=True)
+    async def sync(self, job: Job, n: int, ms: int) -> dict[str, int]:
+        self._ran(job, "sync")
+        for step in range((job.resumed or {"done": 0})["done"], 4):
+            await trio.sleep(ms / 4000)
+            await job.checkpoint({"done": step + 1})
+        return {"n": n, "process": int(self._incarnation)}
+
+    @command("detect", timeout=60)
+    async def detect(
+        self, command: Command, context: CommandContext, n: int, ms: int
+    ) -> dict[str, int]:
+        done = self._effect(command, n)
+        await context.accept()
+        await trio.sleep(ms / 1000)
         return done
 
 

@@ -34,6 +34,7 @@ class Plan:
         crashes: crash points; each is given to one more process, when the one before is dead.
         hinder: whether all slots of one petal are taken once, for the other to go on.
         journal: whether the device keeps one, in a file of the run's folder.
+        jobs: how many jobs, and commands with a second phase, are begun beside.
         options: more of the device's command line.
         ask_again: whether what was open when a process ended is sent again, as a sender must
             that cannot rely on a journal.
@@ -51,6 +52,7 @@ class Plan:
     crashes: Sequence[str] = ()
     hinder: bool = False
     journal: bool = False
+    jobs: int = 0
     options: Sequence[str] = ()
     ask_again: bool = attrs.Factory(lambda self: not self.journal, takes_self=True)
 

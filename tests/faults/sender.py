@@ -5,6 +5,7 @@ All that it sends and gets is an event of the history. It sends again only what 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from petalkit._values.topics import TopicFilter
 from petalkit.transports import ConnectOptions, Link, create_transport
 
 from .device import BASE
-from .history import Event, History, Invoked, Response, Taken
+from .history import ASK, Event, History, Invoked, Response, SecondPhase, Taken, Told
 
 PATIENCE = 25.0  # seconds without any response, after which what is open is given up
 PATIENCE_SLOW = 90.0  # the same where the line is slow
@@ -54,6 +55,8 @@ class Client:
         self._taken = 0
         self._progress = trio.Event()
         self._marks: set[str] = set()
+        self.jobs: dict[str, str] = {}  # the command that has started each
+        self._questions = itertools.count()
 
     def _add(self, event: Event) -> None:
         self.history.add(event)
@@ -62,12 +65,14 @@ class Client:
 
     async def read(self) -> None:
         """Until cancelled."""
-        response = f"{BASE}/response"
+        response, web = f"{BASE}/response", f"{BASE}/command/web"
         while True:
             for delivery in await self._link.receive():
                 delivery.ack()
                 if delivery.topic == response:
                     self._take(_decode(delivery.payload))
+                elif delivery.topic == web:
+                    self._take_event(_decode(delivery.payload))
                 else:
                     self._marks.add(delivery.payload.decode())
             self._progress.set()
@@ -76,13 +81,36 @@ class Client:
     def _take(self, fields: dict[str, Any]) -> None:
         now = time.monotonic()
         message_id = str(fields["messageId"])
-        self._add(Response(at=now, message_id=message_id, fields=fields))
-        self.responses += 1
+        if not message_id.startswith(ASK):
+            self._add(Response(at=now, message_id=message_id, fields=fields))
+            self.responses += 1
+            if "job_id" in fields:
+                self.jobs[fields["job_id"]] = self.sent[message_id][0].command
         since = self.open.pop(message_id, None)
         if since is not None:
             self.latencies.append(now - since)
         if message_id in self._waited_for:
             self.answers[message_id] = fields
+
+    def _take_event(self, event: dict[str, Any]) -> None:
+        now, fields = time.monotonic(), event["data"]
+        if "stream_payload" in fields:
+            of = fields["stream_payload"]
+            self._add(Told(at=now, job_id=of["job_id"], fields=of, to_readers=True))
+        else:
+            self._add(SecondPhase(at=now, message_id=event["messageId"], fields=fields))
+
+    async def ask(self, command: str, data: dict[str, Any], patience: float) -> dict[str, Any]:
+        """Ask something that is not to be in the history; empty where no answer came in time."""
+        message_id = f"{ASK}{next(self._questions)}"
+        envelope = {
+            "command": command, "messageId": message_id, "waitResponse": True, "data": data,
+        }  # fmt: skip
+        await self._link.publish(Message(f"{BASE}/command", _encode(envelope)))
+        self._waited_for.add(message_id)
+        with trio.move_on_after(patience):
+            await self.wait(lambda: message_id in self.answers)
+        return self.answers.pop(message_id, {})
 
     async def wait(self, condition: Callable[[], object], patience: float | None = None) -> bool:
         """Wait until it is true; False when nothing at all has come for so long before that."""
@@ -160,7 +188,13 @@ async def open_client(url: str, history: History) -> AsyncGenerator[Client]:
         publish_maximum=1000,
     )  # fmt: skip
     async with transport.connect(options) as link:
-        await link.subscribe([TopicFilter(f"{BASE}/response"), TopicFilter("driver/mark")])
+        await link.subscribe(
+            [
+                TopicFilter(f"{BASE}/response"),
+                TopicFilter("driver/mark"),
+                TopicFilter(f"{BASE}/command/web"),
+            ]
+        )
         client = Client(link, history)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.read)

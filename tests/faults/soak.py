@@ -27,7 +27,7 @@ import trio
 
 import petalkit
 
-from .crash_points import POINTS
+from .crash_points import NOTE_POINTS, POINTS
 from .driver import drive
 from .faults import KINDS, Line, Schedule
 from .plan import Outcome, Plan
@@ -88,6 +88,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     add("--gap", type=int, nargs=2, default=(20, 400), help="packets of a kind between two faults")
     add("--journal", action=argparse.BooleanOptionalAction, default=False)
     add("--transport", choices=[*TRANSPORTS, "each"], default="each", help="each: in turn")
+    add("--jobs", type=int, default=0, help="jobs of each seed, beside the commands")
     add("--device", default="", help="more options of petalkit run, in one argument")
     add("--report", type=Path, default=Path("soak.md"))
     return parser.parse_args(given)
@@ -103,6 +104,8 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str, line: str) -
     if options.crash_points:
         # Each at its first, an early and a later time; without a journal there is but one.
         names = POINTS if options.journal else ("effect-done",)
+        if options.journal and options.jobs:
+            names = (*POINTS, *NOTE_POINTS)
         crashes = [f"{name}:{count}" for count in (1, 10, 100) for name in names]
     return Plan(
         seed=seed,
@@ -116,6 +119,7 @@ def plan_of(options: argparse.Namespace, seed: int, transport: str, line: str) -
         # Where commands are refused, its slots may never all be taken.
         hinder=options.kill_every is None and not crashes and "--overflow" not in options.device,
         journal=options.journal,
+        jobs=options.jobs,
         options=[*TRANSPORTS[transport], "--log-level", "warning", *shlex.split(options.device)],
     )
 

@@ -10,10 +10,10 @@ import trio
 
 from ..brokers import find_mosquitto
 from .checker import check
-from .crash_points import POINTS
+from .crash_points import NOTE_POINTS, POINTS
 from .driver import drive
 from .faults import Schedule
-from .plan import Plan
+from .plan import End, Plan
 from .test_links import WIRES
 
 pytestmark = [
@@ -58,3 +58,33 @@ async def test_every_promise_holds_over_bad_links_and_kills(
     violations = check(outcome.history, attrs.evolve(plan.rules, may_give_up=True))
     assert not violations, outcome.explain() + outcome.log
     assert outcome.counts["killed"] >= 15
+
+
+JOB_CRASHES = tuple(f"{name}:30" for name in (*NOTE_POINTS, "mid-commit", "effect-done"))
+
+
+# A stop is not to meet a crash point: it would be no stop.
+@pytest.mark.parametrize(
+    ("seed", "wire", "ends", "crashes"),
+    [
+        (3, "native", ("kill",), JOB_CRASHES),
+        (4, "3.1.1", ("kill", "stop", "kill", "stop", "kill"), ()),
+    ],
+)
+async def test_every_job_has_one_end_across_kills_and_stops(
+    tmp_path: Path, seed: int, wire: str, ends: tuple[End, ...], crashes: tuple[str, ...]
+) -> None:
+    plan = Plan(
+        seed=seed,
+        commands=100,
+        journal=True,
+        jobs=500,
+        ends=ends,
+        crashes=crashes,
+        options=WIRES[wire],
+    )
+    with trio.fail_after(LIMIT):
+        outcome = await drive(plan, tmp_path)
+    assert not outcome.violations, outcome.explain() + outcome.log
+    assert outcome.counts["killed"] >= 3
+    assert outcome.counters["jobs_ended"]

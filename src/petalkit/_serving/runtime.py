@@ -59,7 +59,7 @@ class Runtime:
         self._responses = parts.responses
         self._dispatcher = parts.dispatcher
         self._tasks = parts.tasks
-        self.jobs = parts.jobs  # for tests
+        self.jobs, self._long_work = parts.jobs, parts.long_work
         self._job_recovery = parts.job_recovery
         self._recovery = parts.recovery
         self._backlog = parts.backlog
@@ -135,6 +135,7 @@ class Runtime:
         """Totals since the start, and how it stands now."""
         return Statistics(
             **self._counters.totals(),
+            **self._long_work(),
             paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
             log_dropped=dropped_lines.total,

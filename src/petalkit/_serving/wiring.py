@@ -8,9 +8,11 @@ handed what stands to the left of it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -33,7 +35,7 @@ from .intake.backlog.disk import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
-from .jobs.beside import JobsBeside
+from .jobs.beside import JobsBeside, long_work_now
 from .jobs.commands.cancelling import Cancelling
 from .jobs.commands.of_jobs import job_commands, job_specs
 from .jobs.commands.of_streams import stream_commands, stream_specs
@@ -89,6 +91,7 @@ class Parts:
     dispatcher: Dispatcher
     tasks: Tasks
     jobs: Jobs
+    long_work: Callable[[], dict[str, Any]]
     job_recovery: JobRecovery
     recovery: Recovery
     backlog: Backlog
@@ -160,6 +163,7 @@ def put_together(
     streams = Streams(stream_specs(petals), *long_work)
     dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
+    dispatcher.slots.before_service = job_recovery.tell_petal
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     for petal in petals:
         for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):
@@ -191,6 +195,7 @@ def put_together(
         dispatcher=dispatcher,
         tasks=tasks,
         jobs=jobs,
+        long_work=functools.partial(long_work_now, jobs, streams),
         job_recovery=job_recovery,
         recovery=recovery,
         backlog=backlog,

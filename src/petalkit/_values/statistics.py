@@ -58,6 +58,10 @@ class Counters:
     journal_failures: int = 0
     restored: int = 0
     interrupted: int = 0
+    jobs_started: int = 0
+    jobs_restored: int = 0
+    jobs_ended: Counter[str] = attrs.field(factory=Counter)
+    second_phases: int = 0
     petals_restarted: int = 0
     slots_lost: int = 0
 
@@ -166,6 +170,15 @@ class Statistics:
     """Commands of an earlier run that were taken up again, to be started."""
     interrupted: int
     """Commands of an earlier run that were running when it died: answered `INTERRUPTED`."""
+    jobs_started: int
+    """Jobs that were begun, or let wait for their turn. A renewed lease starts none."""
+    jobs_restored: int
+    """Jobs of an earlier run that had not ended, taken up again: to start, to go on, or as
+    `interrupted`."""
+    jobs_ended: Mapping[str, int]
+    """Jobs that have ended, by their final state. Not those that a stop leaves to the next run."""
+    second_phases: int
+    """Commands that were answered before they ended, and have told what they came to."""
     petals_restarted: int
     """Times that a petal which had failed was started again, well or not."""
     paused_seconds: float
@@ -194,6 +207,14 @@ class Statistics:
     """Whether the journal cannot be written now, so that commands are answered `UNAVAILABLE`."""
     running: int
     """Commands whose handler runs now, urgent ones and abandoned threads included."""
+    jobs_waiting: int
+    """Jobs that wait for their turn."""
+    jobs_running: int
+    """Jobs that run, or clean up."""
+    subscriptions: int
+    """Readers of jobs and streams."""
+    streams_running: int
+    """Streams whose values somebody reads, or that are kept running."""
     outbox: int
     """Responses and events not yet acknowledged by the broker."""
     outbox_bytes: int

@@ -10,10 +10,11 @@ import pytest
 import trio
 
 from petalkit import CommandContext, CommandError, Message, Petal, Properties, Settings, command
+from petalkit._serving.ledger.disk import DiskLedger
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
-from ..on_disk import after_crash, settings
+from ..on_disk import Disk, after_crash, settings
 from ..recorder import settle
 
 pytestmark = pytest.mark.trio
@@ -183,3 +184,43 @@ async def test_outside_a_runtime_it_says_so() -> None:
     context = CommandContext(Command("a/b"), Identity("o", "d"), "a", 1.0)
     with pytest.raises(RuntimeError, match="that a runtime serves"):
         await context.accept()
+
+
+async def test_a_second_phase_is_not_told_before_it_is_safe(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    """Or a crash in between would make it another."""
+    detector, broker = Detector(), MemoryBroker()
+    with broker.observe("org/acme/device/Instance-1/command/web") as seen:
+        async with open_harness(detector, settings=settings(path), broker=broker) as harness:
+            await harness.call("detector/detect", message_id="m")
+            disk.error = "it fails"
+            detector.found.set()
+            await trio.sleep(1)
+            assert len(seen) == 0
+            crashed = after_crash(path)
+            disk.error = None
+            await trio.sleep(60)
+            assert len(seen) == 1
+            assert harness.statistics().second_phases == 1
+    assert b"INTERRUPTED" not in seen[0].payload
+    broker = MemoryBroker()
+    with broker.observe("org/acme/device/Instance-1/command/web") as seen:
+        async with open_harness(Detector(), settings=settings(crashed), broker=broker):
+            (message,) = await seen.wait(1)
+            assert b"INTERRUPTED" in message.payload
+
+
+async def test_what_is_accepted_while_the_journal_is_full_has_a_second_phase_after_a_crash(
+    autojump_clock: object, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_harness(Detector(), settings=settings(path)) as harness:
+        monkeypatch.setattr(DiskLedger, "takes_notes", property(lambda _: False))
+        await harness.call("detector/detect", message_id="m")
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    broker = MemoryBroker()
+    with broker.observe("org/acme/device/Instance-1/command/web") as seen:
+        async with open_harness(Detector(), settings=settings(crashed), broker=broker):
+            (message,) = await seen.wait(1)
+            assert b"INTERRUPTED" in message.payload

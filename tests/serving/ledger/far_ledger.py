@@ -254,7 +254,9 @@ class FarLedger(Ledger[E]):
 
     # -- what others keep
 
-    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
+    def note(
+        self, value: bytes, then: Callable[[], object] | None = None, *, must: bool = False
+    ) -> int | None:
         number = next(self._store.numbers)
         self.note_again(number, value, then)
         return number
@@ -271,9 +273,15 @@ class FarLedger(Ledger[E]):
 
         self._later(noted)
 
-    def unnote(self, number: int | None) -> None:
+    def unnote(self, number: int | None, then: Callable[[], object] | None = None) -> None:
         assert number is not None
-        self._later(lambda: self._store.notes.pop(number, None))
+
+        def unnoted() -> None:
+            self._store.notes.pop(number, None)
+            if then is not None:
+                then()
+
+        self._later(unnoted)
 
     # -- what an earlier process has left
 

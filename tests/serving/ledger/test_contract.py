@@ -415,11 +415,29 @@ async def test_what_is_noted_is_found_by_the_next_process(open_lasting: Open) ->
         assert dict(found.notes) == {second: b"second", third: b"third"}
 
 
+async def test_somebody_waits_until_it_is_safe_that_nothing_is_noted_any_more(
+    open_lasting: Open,
+) -> None:
+    told: list[str] = []
+    async with open_lasting() as (ledger, _):
+        number = ledger.note(b"first")
+        await ledger.wait_written()
+        ledger.unnote(number, lambda: told.append("gone"))
+        assert told == []
+        await ledger.wait_written()
+        assert told == ["gone"]
+        ledger.note(b"must", must=True)
+        assert ledger.takes_notes
+        await ledger.wait_written()
+    async with open_lasting() as (_, found):
+        assert list(found.notes.values()) == [b"must"]
+
+
 async def test_in_memory_what_is_noted_is_as_safe_as_it_gets_at_once() -> None:
     window: DuplicateWindow[Entry] = DuplicateWindow(100, 3600.0, 100_000)
     ledger = MemoryLedger(window)
     told: list[str] = []
     assert ledger.note(b"x", lambda: told.append("noted")) is None
     ledger.note_again(None, b"y", lambda: told.append("again"))
-    ledger.unnote(None)
-    assert told == ["noted", "again"]
+    ledger.unnote(None, lambda: told.append("gone"))
+    assert told == ["noted", "again", "gone"]

@@ -3,49 +3,66 @@
 The rule: a report never waits. It puts down a number and tells one listener, who looks when it
 pleases: so the latest value wins, and a thousand reports a second cost no more than the few that
 somebody sees. The fraction is added up when it is looked at, from the steps as they stand then, so
-steps may report side by side, from threads too.
+steps may report side by side, from threads too. A step that is complete is a part of the sum and
+kept no longer: a job may have ten thousand.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 NO_FIELDS: Final[Mapping[str, Any]] = {}
+_changing = threading.Lock()  # which steps a part has; held for no longer than that takes
 _SLACK = 1e-6  # of sums of weights such as 0.9 + 0.05 + 0.05
 
 
 class Part:
     """What has a fraction, and may be divided into steps."""
 
-    __slots__ = ("_own", "_steps")
+    __slots__ = ("_done", "_own", "_steps", "_taken")
 
     def __init__(self) -> None:
         self._own: float | None = None
-        self._steps: tuple[Step, ...] = ()
+        self._steps: tuple[Step, ...] = ()  # those that are open, or were left by an error
+        self._done = 0.0  # of the whole, by steps that are complete
+        self._taken = 0.0  # of the whole, by all steps
 
     @property
     def fraction(self) -> float | None:
         """From 0 to 1; None when nobody has said. With steps, what they add up to."""
-        if not self._steps:
+        with _changing:
+            steps, done, taken = self._steps, self._done, self._taken
+        if not taken:
             return self._own
-        total = math.fsum(step.weight * (step.fraction or 0.0) for step in self._steps)
+        total = math.fsum([done, *(step.weight * (step.fraction or 0.0) for step in steps)])
         return 1.0 if total > 1 - _SLACK else total
 
     def _report(self, fraction: object) -> None:
         if fraction is None:
             return
-        if self._steps:
+        if self._taken:
             raise ValueError("its steps say how far it is; report to one of them")
         self._own = _checked_fraction(fraction)
 
     def _add(self, step: Step) -> None:
-        taken = math.fsum(one.weight for one in (*self._steps, step))
-        if taken > 1 + _SLACK:
-            raise ValueError(f"with the step {step.name!r} they have {taken:g} of the whole, not 1")
-        self._steps = (*self._steps, step)
+        with _changing:
+            taken = self._taken + step.weight
+            if taken > 1 + _SLACK:
+                raise ValueError(
+                    f"with the step {step.name!r} they have {taken:g} of the whole, not 1"
+                )
+            self._taken = taken
+            self._steps = (*self._steps, step)
+
+    def _complete(self, step: Step) -> None:
+        with _changing:
+            if step in self._steps:
+                self._done += step.weight
+                self._steps = tuple(one for one in self._steps if one is not step)
 
 
 class Progress(Part):
@@ -109,7 +126,7 @@ class Step(Part):
         weight: its share of what it is a part of.
     """
 
-    __slots__ = ("_whole", "name", "weight")
+    __slots__ = ("_part", "_whole", "name", "weight")
 
     def __init__(self, part: Part, whole: Progress, name: str, weight: float) -> None:
         super().__init__()
@@ -121,6 +138,7 @@ class Step(Part):
         self.name = name
         self.weight = weight
         self._whole = whole
+        self._part = part
         part._add(self)
 
     def report(self, fraction: float | None = None, message: str | None = None) -> None:
@@ -151,8 +169,9 @@ class Step(Part):
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         if error is None:
-            self._steps = ()
-            self.report(1.0)
+            self._own, self._steps, self._taken = 1.0, (), 0.0
+            self._part._complete(self)
+            self._whole.changed()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -91,6 +91,7 @@ class Dispatcher:
     def open_petal(self, petal: str) -> None:
         """Let the commands of a petal start."""
         self._readiness.open(petal)
+        self.slots.let_begin()
         self._workers.pass_on()
 
     # -- intake's side
@@ -212,7 +213,7 @@ class Dispatcher:
         ):
             self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
-        self._refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
+        self.slots.refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
         self._workers.pass_on()
 
     def restore_petal(self, petal: str) -> None:
@@ -220,16 +221,17 @@ class Dispatcher:
         for execution in self.backlog.restore(petal, self._table.lookup):
             text = f"petal {petal!r} was started again, and serves {execution.spec.name} no longer"
             self.slots.refuse(execution, ErrorCode.UNKNOWN_COMMAND, text)
+        self.slots.let_begin()
         self._workers.pass_on()
 
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
         """Answer everything that waits `SHUTTING_DOWN`, but what `keep` says comes again."""
+        for one in self.slots.beside:
+            one.stop_begins()
         for execution in self.backlog.take(keep):
             self._finalization.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
             self.slots.refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
-        for one in self.slots.beside:
-            one.stop_begins()
         for execution in list(filter(_waits_for_acknowledgement, self.slots)):
             assert execution.again is not None
             if keep(execution) and execution.again.hold_back():
@@ -247,14 +249,10 @@ class Dispatcher:
         for execution in self.backlog.take(lambda one: one.identity == identity):
             self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.identity == identity)
-        self._refuse_beside(code, text, lambda execution: execution.identity == identity)
-        self._workers.pass_on()
-
-    def _refuse_beside(
-        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
-    ) -> None:
+        self.slots.refuse_beside(code, text, lambda execution: execution.identity == identity)
         for one in self.slots.beside:
-            one.refuse_waiting(code, text, which)
+            one.end_identity(identity)
+        self._workers.pass_on()
 
     def cancel_running(
         self,

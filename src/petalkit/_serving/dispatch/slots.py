@@ -8,7 +8,7 @@ and its thread, which nobody can stop, keeps the slot until it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import trio
 
@@ -56,6 +56,8 @@ class Slots:
         self._taken: trio.Event | None = None  # set when there is one, if somebody waits
         self.on_room: Callable[[], None] | None = None
         self.beside: list[Beside] = []
+        # Awaited with the name of a petal that is entered, before it is in service.
+        self.before_service: Callable[[str], Awaitable[object]] = _nothing
         self.phases = phases
         self.accept = phases.accept
 
@@ -140,6 +142,8 @@ class Slots:
         self._finalization.finish(execution, response, code, trio.current_time())
         if self.on_room is not None:
             self.on_room()
+        if execution.spec.exclusive is not None:
+            self.let_begin()  # what waited behind it for the group
 
     # -- given back
 
@@ -152,8 +156,7 @@ class Slots:
         self._backlog.leave(execution)
         if execution.spec.exclusive is not None:
             del self._backlog.groups[execution.spec.exclusive]
-            for one in self.beside:
-                one.group_is_free()
+            self.let_begin()
 
     def end(self, execution: Execution, answer: Answer, now: float) -> None:
         """A handler has ended, or its thread was given up; this is its answer."""
@@ -194,6 +197,16 @@ class Slots:
             (one for one in self if one.goes_on and one.command.message_id == message_id), None
         )
 
+    def let_begin(self) -> None:
+        """What waits beside the commands for a group or a petal may begin, if it can."""
+        for one in self.beside:
+            one.may_begin()
+
+    def refuse_beside(self, code: ErrorCode, text: str, which: Callable[[Execution], bool]) -> None:
+        """End what waits beside the commands."""
+        for one in self.beside:
+            one.refuse_waiting(code, text, which)
+
     def work_ended(self) -> None:
         """Something beside the commands has ended."""
         self._finalization.tell_progress()
@@ -219,22 +232,25 @@ class Slots:
         ) and all(one.is_quiet(petal) for one in self.beside)
 
     def answer_stuck(self) -> list[str]:
-        """Answer for handlers that do not end although they are cancelled; their names."""
+        """Answer for handlers that do not end although they are cancelled.
+
+        Returns:
+            Their names, and those of jobs and streams that do not either.
+        """
         stuck = [one for one in self._running if one.goes_on or not one.finished]
+        code, text = ErrorCode.CANCELLED, "it was cancelled"
         for execution in stuck:
-            if execution.goes_on:
-                self.end_cancelled(execution)
-                continue
-            self._finalization.finish(
-                execution,
-                self._answers.failure(
-                    execution.command.message_id,
-                    ErrorCode.CANCELLED,
-                    "it was cancelled",
-                    remembered=execution.entered,
-                ),
-                ErrorCode.CANCELLED,
-                trio.current_time(),
+            response = self._answers.failure(
+                execution.command.message_id, code, text, remembered=execution.entered
             )
+            if execution.goes_on:
+                self.phases.finish(execution, response, code)
+            else:
+                self._finalization.finish(execution, response, code, trio.current_time())
         # One that waits for the disk was never called.
-        return [execution.spec.name for execution in stuck if not execution.starting]
+        names = [execution.spec.name for execution in stuck if not execution.starting]
+        return [*names, *(name for one in self.beside for name in one.stuck())]
+
+
+async def _nothing(_: str) -> None:
+    """Nobody has anything to do before a petal is in service."""

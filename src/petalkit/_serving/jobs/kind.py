@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
+from ..dispatch.queueing.queue import Backlog
 from .record import JobRecord, JobSpec
 
 
@@ -70,9 +71,14 @@ class JobKind:
 
     @property
     def newest_ended(self) -> JobRecord | None:
-        """The one that ended last, of those that are remembered."""
+        """The one that ended last and safely, of those that are remembered."""
         self._forget_old()
-        return next(reversed(self._ended.values()), None)
+        return next((one for one in reversed(self._ended.values()) if one.is_safe), None)
+
+    @property
+    def not_settled(self) -> list[JobRecord]:
+        """Those that have not ended, or not safely."""
+        return [*(one for one in self._ended.values() if not one.is_safe), *self]
 
     def keep(self, record: JobRecord) -> None:
         """One has ended."""
@@ -81,7 +87,7 @@ class JobKind:
             self.leave(record)
         self._ended[record.id] = record
         while len(self._ended) > self._kept:
-            self._forget_oldest()
+            self.forget_oldest()
         self._forget_old()
 
     def _forget_old(self) -> None:
@@ -90,8 +96,61 @@ class JobKind:
             oldest = next(iter(self._ended.values()))
             if oldest.ended_at is None or oldest.ended_at > limit:
                 return
-            self._forget_oldest()
+            self.forget_oldest()
 
-    def _forget_oldest(self) -> None:
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest of those that are remembered has ended; None where there is none."""
+        return next((one.ended_at for one in self._ended.values()), None)
+
+    def forget_oldest(self) -> None:
+        """Remember one less. There must be one."""
         _, record = self._ended.popitem(last=False)
         self.on_forgotten(record)
+
+
+class JobTurns:
+    """Whose turn it is, among jobs of all kinds and the commands that share their groups.
+
+    The rule: whoever came first is next, so nobody waits for ever while others keep coming.
+
+    Args:
+        kinds: of jobs.
+        most: how many jobs may run, of all kinds.
+        backlog: has petals, groups, and the commands that wait.
+    """
+
+    def __init__(self, kinds: Mapping[str, JobKind], most: int, backlog: Backlog) -> None:
+        self._kinds = kinds
+        self._most = most
+        self._backlog = backlog
+
+    def may_start(self, kind: JobKind) -> bool:
+        """Whether all that one more needs is free."""
+        group = kind.options.exclusive
+        petal = self._backlog.petals[kind.spec.method.petal]
+        return (
+            kind.has_slot
+            and petal.ready
+            and not petal.failed
+            and (group is None or group not in self._backlog.groups)
+            and sum(len(one.running) for one in self._kinds.values()) < self._most
+        )
+
+    def is_behind(self, kind: JobKind, record: JobRecord) -> bool:
+        """Whether a job that may wait has come after others that wait for the same."""
+        if not kind.options.queue:
+            return False
+        group = kind.options.exclusive
+        return (bool(kind.waiting) and kind.waiting[0] is not record) or (
+            group is not None and self._backlog.is_owed(group, record.execution.number)
+        )
+
+    def next(self) -> JobKind | None:
+        """The kind whose first waiting job is to begin now; None when none can."""
+        ready = [
+            kind
+            for kind in self._kinds.values()
+            if kind.waiting and self.may_start(kind) and not self.is_behind(kind, kind.waiting[0])
+        ]
+        return min(ready, key=lambda one: one.waiting[0].execution.number, default=None)

@@ -13,30 +13,30 @@ from typing import Any
 from ..._authoring.registry import CommandSpec
 from ..._values.codec import encode_json
 from ..._values.envelopes.for_web import for_web
-from ..._values.errors import CommandError, ErrorCode
+from ..._values.errors import CommandError, ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..._values.settings.settings import Settings
 from ..dispatch.execution import Execution
 from ..sending.responses import Responses
 from .kind import JobKind
+from .reading.subscriptions import Subscription, Subscriptions
 from .record import JobRecord
-from .subscriptions import Subscription, Subscriptions
 
 SHOWN = 5  # jobs that a busy answer names
 
 
 def job_fields(record: JobRecord) -> dict[str, Any]:
     """What is said of a job in an answer, without its result."""
-    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.state)}
+    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.shown)}
     job = record.job
     if record.position is not None:
         fields["position"] = record.position
     if job is not None:
-        fields["progress"] = 1.0 if record.state is JobState.SUCCEEDED else job.fraction
-        if job.message is not None:
-            fields["message"] = job.message
-        if job.fields:
-            fields["fields"] = job.fields
+        fields["progress"] = 1.0 if record.shown is JobState.SUCCEEDED else job.fraction
+        if record.said is not None:
+            fields["message"] = record.said
+        if record.reported:
+            fields["fields"] = record.reported
     return fields
 
 
@@ -86,11 +86,20 @@ class Readers:
         self, settings: Settings, responses: Responses, make_id: Callable[[], str]
     ) -> None:
         self._topic = settings.web_topic
+        self._payload_max = settings.payload_max
         self._dialect = responses.dialect
         self._timestamps = responses.timestamps
         self._outbox = responses.outbox
         self.make_id = make_id
         self.subscriptions = Subscriptions(settings.subscriptions, settings.subscription_age)
+
+    def tell_job(self, record: JobRecord, subscription: Subscription) -> bool:
+        """Publish how a job stands to one reader, if it reads under the identity of the job."""
+        if record.execution.identity != subscription.identity:
+            return True
+        fields = ended_fields(record) if record.is_settled else job_fields(record)
+        command = publish_command(record.spec.method)
+        return self.tell(subscription, command, fields, of=record.id, last=record.is_settled)
 
     def tell(
         self,
@@ -113,19 +122,23 @@ class Readers:
             last: whether nothing follows: it is sent until it has arrived.
 
         Raises:
-            PayloadError: JSON cannot say it.
+            PayloadError: JSON cannot say it, or it is too large.
         """
         fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+        encoded = encode_json(
+            for_web(
+                command,
+                self.make_id(),
+                self._timestamps(),
+                self._dialect.device_id,
+                (self._dialect.arguments, fields),
+            )
+        )
+        if len(encoded) > self._payload_max and not last:
+            text = f"the message has {len(encoded)} bytes; {self._payload_max} are allowed"
+            raise PayloadError(ErrorCode.TOO_LARGE, text)
         return self._outbox.events.put_nowait(
-            encode_json(
-                for_web(
-                    command,
-                    self.make_id(),
-                    self._timestamps(),
-                    self._dialect.device_id,
-                    (self._dialect.arguments, fields),
-                )
-            ),
+            encoded,
             qos=1 if last else 0,
             identity=subscription.identity,
             name=self._topic,

@@ -9,14 +9,16 @@ answer is not sent: it is kept as fields, and asked for.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 import trio
 
 from ..._authoring.context import log_scope
-from ..._values.codec import encode_json
+from ..._values.codec import encode_json, printable
 from ..._values.errors import ErrorCode, PayloadError
 from ..._values.statistics import Counters
 from ..dispatch.calling import call_handler
@@ -25,7 +27,7 @@ from ..failures import showable
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from ..waiting import wait_any
-from .record import JobRecord
+from .record import JobRecord, room_for
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -44,7 +46,7 @@ class Outcome:
 
     def __init__(self, responses: Responses, payload_max: int) -> None:
         self.dialect = responses.dialect
-        self._payload_max = payload_max
+        self._most = room_for(payload_max)
         self.fields: Mapping[str, Any] = _NOTHING
         self.code: str | None = None
         self.error: str | None = None
@@ -55,11 +57,11 @@ class Outcome:
         Raises:
             PayloadError: JSON cannot say it, or it is over `payload_max`.
         """
-        size = len(encode_json(fields))
-        if size > self._payload_max:
-            text = f"the result has {size} bytes; {self._payload_max} are allowed"
+        encoded = encode_json(fields)
+        if len(encoded) > self._most:
+            text = f"the result has {len(encoded)} bytes; {self._most} are allowed"
             raise PayloadError(ErrorCode.TOO_LARGE, text)
-        self.fields = fields
+        self.fields = msgspec.json.decode(encoded)  # the petal may go on with its own
         return b""
 
     def own_words(
@@ -82,15 +84,13 @@ class Outcome:
     ) -> bytes:
         """Keep a failure; details that cannot be sent are left out."""
         del retryable, remembered
-        self.code, self.error = str(code), message
+        self.code, self.error = printable(code), printable(message)
         self.fields = _NOTHING
         if details:
-            try:
-                size = len(encode_json(details))
-            except Exception:  # of a petal's own making
-                size = self._payload_max + 1
-            if size <= self._payload_max:
-                self.fields = dict(details)
+            with contextlib.suppress(Exception):  # of a petal's own making
+                encoded = encode_json(details)
+                if len(encoded) <= self._most:
+                    self.fields = msgspec.json.decode(encoded)
         return b""
 
 

@@ -15,14 +15,14 @@ import msgspec
 import trio
 
 from ..._values.codec import encode_json
-from ..._values.errors import ErrorCode, PayloadError
+from ..._values.errors import CommandError, ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
 from ..dispatch.after_answer.second_phase import SecondNote
 from ..dispatch.execution import Execution
 from ..ledger.contract import Ledger
+from .reading.subscriptions import Subscription
 from .record import JobRecord
-from .subscriptions import Subscription
 
 logger = logging.getLogger("petalkit.jobs")
 
@@ -77,8 +77,10 @@ class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
 
 Note: TypeAlias = JobNote | ReaderNote | SecondNote
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode: Callable[[bytes], Note] = msgspec.msgpack.Decoder(JobNote | ReaderNote | SecondNote).decode
+# In JSON, which has a place for all that came in JSON: MessagePack has none for long integers.
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(JobNote | ReaderNote | SecondNote)
+decode_note: Callable[[bytes], Note] = _decoder.decode
 
 
 class Notes:
@@ -88,38 +90,57 @@ class Notes:
         ledger: keeps them.
         wall: the wall clock.
         most: bytes that a job may keep.
+
+    Attributes:
+        size: bytes of the notes of jobs.
     """
 
     def __init__(self, ledger: Ledger[Execution], wall: Callable[[], float], most: int) -> None:
+        self._sizes: dict[int, int] = {}
+        self.size = 0
         self._ledger = ledger
         self._most = most
         self.wall = wall
         self._of_readers: dict[Subscription, int | None] = {}
 
+    def check_taken(self) -> None:
+        """Refuse what could not be kept: its start would be answered, and a crash would lose it.
+
+        Raises:
+            CommandError: UNAVAILABLE, the disk fails; or BUSY, the journal is full.
+        """
+        if self._ledger.takes_notes:
+            return
+        if self._ledger.failing:
+            code, text = ErrorCode.UNAVAILABLE, "the journal cannot be written now"
+        else:
+            code, text = ErrorCode.BUSY, "the journal has no room for one more job"
+        raise CommandError(code, text, retryable=True)
+
     def begin(self, record: JobRecord, then: Callable[[], object] | None = None) -> None:
         """A job is accepted, or runs; `then` is called when that is safe."""
-        record.note = self._ledger.note(self._encode(record), then)
+        value = self._encode(record)
+        record.note = self._ledger.note(value, then)
+        self.count(record.note, len(value))
 
-    def change(
-        self,
-        record: JobRecord,
-        then: Callable[[], object] | None = None,
-        *,
-        told: bool = False,
-    ) -> None:
-        """It is another: its state, or what it keeps.
+    def change(self, record: JobRecord, then: Callable[[], object] | None = None) -> None:
+        """It is another: its state, or what it keeps; `then` is called when that is safe."""
+        value = self._encode(record)
+        self.count(record.note, len(value))
+        self._ledger.note_again(record.note, value, then)
 
-        Args:
-            record: it.
-            then: called when that is safe.
-            told: whether its readers have been told its end.
-        """
-        self._ledger.note_again(record.note, self._encode(record, told=told), then)
+    def count(self, number: int | None, size: int) -> None:
+        """The note of a job has so many bytes now."""
+        if number is not None:
+            self.size += size - self._sizes.pop(number, 0)
+            if size:
+                self._sizes[number] = size
 
     async def keep(self, record: JobRecord, state: Mapping[str, Any]) -> None:
         """Keep what a job is to go on from after a restart; returns when that is safe.
 
-        No limit but the job's own: a disk may take long.
+        No limit but the job's own: a disk may take long. One of a job is under way at a time: who
+        gives up waiting, and tries again, must not gather them.
 
         Raises:
             PayloadError: JSON cannot say it, or it is too large.
@@ -128,16 +149,21 @@ class Notes:
         if len(encoded) > self._most:
             text = f"the checkpoint has {len(encoded)} bytes; {self._most} are allowed"
             raise PayloadError(ErrorCode.TOO_LARGE, text)
+        while record.keeping is not None and not record.keeping.is_set():
+            await record.keeping.wait()
+        if record.is_over:  # somebody has gone on beside it
+            return
         record.kept = msgspec.json.decode(encoded)
-        safe = trio.Event()
+        safe = record.keeping = trio.Event()
         self.change(record, safe.set)
         await safe.wait()
 
     def forget(self, record: JobRecord) -> None:
         """It is known no more."""
+        self.count(record.note, 0)
         self._ledger.unnote(record.note)
 
-    def _encode(self, record: JobRecord, *, told: bool = False) -> bytes:
+    def _encode(self, record: JobRecord) -> bytes:
         command, wall, now = record.execution.command, self.wall(), trio.current_time()
 
         def moment(at: float | None) -> float | None:
@@ -159,7 +185,7 @@ class Notes:
                 record.code,
                 record.error,
                 record.fields,
-                told,
+                record.told,
             )
         )
 
@@ -177,9 +203,10 @@ class Notes:
                 subscription.job_id,
             )
         )
-        if subscription in self._of_readers:
-            self._ledger.note_again(self._of_readers[subscription], value)
-        else:
+        number = self._of_readers.get(subscription)
+        if number is not None:
+            self._ledger.note_again(number, value)
+        else:  # it is new, or there was no room for it before
             self._of_readers[subscription] = self._ledger.note(value)
 
     def reads_no_more(self, subscription: Subscription) -> None:
@@ -193,7 +220,7 @@ class Notes:
         """What an earlier run has noted, in order. What cannot be read is dropped, and said."""
         for number, value in found.items():
             try:
-                yield number, _decode(value)
+                yield number, decode_note(value)
             except (msgspec.MsgspecError, ValueError):
                 logger.error("the record of a job cannot be read, and is dropped")
                 self._ledger.unnote(number)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 import trio
 
 from ..._authoring.jobs.handle import Job
 from ..._authoring.jobs.options import JobOptions
 from ..._authoring.registry import CommandSpec
+from ..._values.codec import encode_json, printable
 from ..._values.errors import ErrorCode
 from ..._values.job_states import NEXT, JobState
 from ..._values.messages import Command, Identity
 from ..dispatch.execution import Execution
-from .subscriptions import Subscription
+from ..failures import text_of
+from .reading.subscriptions import Subscription
+
+logger = logging.getLogger("petalkit.jobs")
+
+MESSAGE_MAX = 1000  # characters of what a job says; what is more is not told
+_AROUND = 1024  # bytes of a message beside what a petal says in it
+_NOTHING: Mapping[str, Any] = {}
+
+
+def room_for(payload_max: int) -> int:
+    """Bytes that a petal may say in one message."""
+    return max(payload_max - _AROUND, payload_max // 2)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -62,7 +77,13 @@ class JobRecord:
         scope: around its method, while it runs.
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
+        is_safe: whether its final state is: it is said to nobody before.
+        told: whether its readers have been told its end, or there were none.
+        forgotten: whether it is known no more, as soon as that is so.
+        left: whether a stop has ended it here, and the next run takes it up.
+        keeping: set when its last checkpoint is safe.
         kept: what its method keeps, to go on from after a restart.
+        room: bytes of what it may report beside its progress.
         on_change: told of every report and every new state.
         on_tell: publishes how it stands to one reader.
     """
@@ -86,8 +107,14 @@ class JobRecord:
         self.lease_until = math.inf
         self.scope: trio.CancelScope | None = None
         self.cancelled_as: tuple[JobState, str, str] | None = None
+        self._told_unsayable = False
         self.note: int | None = None
+        self.is_safe = self.told = self.forgotten = self.left = False
+        self.keeping: trio.Event | None = None
+        self._before = self.state
         self.kept: Mapping[str, Any] | None = None
+        self.room = 0
+        self._seen: tuple[Mapping[str, Any], Mapping[str, Any]] = (_NOTHING, _NOTHING)
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
 
@@ -101,6 +128,56 @@ class JobRecord:
         """Whether it has its final state."""
         return self.state.final
 
+    @property
+    def reported(self) -> Mapping[str, Any]:
+        """The fields that it reported last, as JSON can say them; none where it cannot."""
+        raw = _NOTHING if self.job is None else self.job.fields
+        if raw is not self._seen[0]:
+            self._seen = raw, self._sayable(raw)
+        return self._seen[1]
+
+    def _sayable(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            encoded = encode_json(fields)
+            if len(encoded) <= self.room:
+                plain: Mapping[str, Any] = msgspec.json.decode(encoded)
+                return plain
+            why = f"they have {len(encoded)} bytes; {self.room} are allowed"
+        except Exception as error:  # values of the petal's own making
+            why = text_of(error)
+        if not self._told_unsayable:
+            self._told_unsayable = True
+            logger.error(
+                "job %s of %s: the fields of a report are left out: %s",
+                self.id,
+                self.spec.name,
+                why,
+            )
+        return _NOTHING
+
+    @property
+    def said(self) -> str | None:
+        """What it said last, as JSON can say it."""
+        message = None if self.job is None else self.job.message
+        return None if message is None else printable(message)[:MESSAGE_MAX]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its final state, and that is safe."""
+        return self.is_over and self.is_safe
+
+    @property
+    def shown(self) -> JobState:
+        """Its state for all the world: no end that a crash could still change."""
+        if not self.is_over or self.is_safe:
+            return self.state
+        return JobState.CANCELLING if self.state is JobState.CANCELLED else self._before
+
+    @property
+    def says_last(self) -> bool:
+        """See `Source`."""
+        return self.is_settled
+
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""
         return self.on_tell(self, subscription)
@@ -113,7 +190,7 @@ class JobRecord:
         """
         if state not in NEXT[self.state]:
             raise Ended(f"job {self.id} cannot be {state} after {self.state}")
-        self.state = state
+        self._before, self.state = self.state, state
         if state.final:
             self.ended_at = trio.current_time()
 
@@ -164,6 +241,16 @@ class JobRecord:
             text = f"its lease of {options.lease:g} s was not renewed in time"
         return JobState.TIMED_OUT, ErrorCode.TIMEOUT, text
 
+    def why_stopped(self) -> tuple[JobState, str, str]:
+        """The same of one that the stop ends. If it can go on, the next run takes it up."""
+        self.left = self.spec.options.resume and self.note is not None
+        return JobState.CANCELLED, ErrorCode.CANCELLED, "the device is shutting down"
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the next run takes it up, so that it has not ended for the ledger."""
+        return self.left and self.state is JobState.CANCELLED
+
     def cancel(self, state: JobState, code: str, text: str) -> bool:
         """Cancel its method; False when it is over, or cancelled already.
 
@@ -182,18 +269,20 @@ class JobRecord:
         return True
 
 
-def make_execution(spec: JobSpec, command: Command, identity: Identity) -> Execution:
-    """The call of a job's method, which no line has seen."""
+def make_execution(
+    method: CommandSpec, command: Command, identity: Identity, *, logged: bool = True
+) -> Execution:
+    """The call of a job's method, or a stream's, which no line has seen."""
     return Execution(
         command=command,
         payload=b"",
-        spec=spec.method,
+        spec=method,
         identity=identity,
         response_topic="",
         arrived=trio.current_time(),
         clock=trio.lowlevel.current_clock(),
         wait_response=False,
-        logged=True,
+        logged=logged,
     )
 
 

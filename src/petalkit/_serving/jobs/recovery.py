@@ -8,23 +8,34 @@ it says that it can go on from what it kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import attrs
 import trio
 
 from ..._authoring.context import CommandContext
 from ..._authoring.jobs.handle import InterruptedJob
 from ..._authoring.petal import Petal
+from ..._values.basics.clocks import wall_clock_is_set
 from ..._values.errors import ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..dispatch.after_answer.second_phase import SecondNote, SecondPhases
-from ..failures import showable
+from ..failures import showable, split_foreign
 from .kind import JobKind
 from .notes import JobNote, ReaderNote, command_of
+from .reading.subscriptions import TooManySubscriptions
 from .record import JobRecord
 from .running import Jobs
 
 logger = logging.getLogger("petalkit.jobs")
+
+
+@attrs.frozen
+class _Interrupted:
+    """A job that ran when an earlier run ended, and what its petal is told."""
+
+    record: JobRecord
+    job: InterruptedJob
 
 
 class JobRecovery:
@@ -44,56 +55,120 @@ class JobRecovery:
         self._phases = phases
         self._petals = {petal.name: petal for petal in petals}
         self._limit = limit
+        self._now = 0.0
+        self._interrupted: dict[str, list[_Interrupted]] = {}
+        self._unstartable: list[JobRecord] = []
 
     async def take_up(self, found: Mapping[int, bytes]) -> None:
         """Take up what an earlier run has noted, once the lifespans are entered.
 
         Cancellation: travels; what is not taken up stays for the next run.
         """
-        if not found:
-            return
-        jobs, notes = self._jobs, self._jobs.notes
-        interrupted: list[tuple[JobRecord, JobNote]] = []
-        for number, note in notes.read(found):
+        jobs = self._jobs
+        read = list(jobs.notes.read(found))
+        self._now = _last_moment(note for _, note in read if isinstance(note, JobNote))
+        ended: list[tuple[JobKind, JobRecord]] = []
+        # Readers first: one that subscribed late is told the end of what had begun before it.
+        for number, note in sorted(read, key=lambda one: isinstance(one[1], JobNote)):
             if isinstance(note, SecondNote):
                 self._phases.interrupted(number, note)
                 continue
             kind = jobs.kinds.get(note.name)
             if kind is None:
                 logger.warning("nobody serves the job %r of an earlier run any more", note.name)
-                notes.drop(number)
-            elif isinstance(note, ReaderNote):
-                jobs.subscriptions.add(notes.restore_reader(number, note))
+                jobs.notes.drop(number)
+                continue
+            if isinstance(note, ReaderNote):
+                self._restore_reader(number, note)
+                continue
+            jobs.notes.count(number, len(found[number]))
+            if note.state.final:
+                ended.append((kind, self._restore_ended(kind, number, note)))
             else:
-                record = self._restore(kind, number, note)
-                if note.state is JobState.RUNNING or note.state is JobState.CANCELLING:
-                    if not self._resume(kind, record):
-                        interrupted.append((record, note))
-                elif note.state is JobState.ACCEPTED:
-                    kind.wait(record)
-                else:
-                    self._remember(kind, record, note)
-        if interrupted:
-            await self._tell_petals(interrupted)
-        for record, _ in interrupted:
-            text = f"{record.spec.name} was running when the device's program ended"
-            record.end(JobState.INTERRUPTED, ErrorCode.INTERRUPTED, text)
+                self._restore(kind, number, note)
+        for kind, record in sorted(ended, key=lambda one: one[1].ended_at or 0.0):
+            kind.keep(record)
+            if not record.told:
+                jobs.ends.tell(record)
+        async with trio.open_nursery() as nursery:
+            for name in list(self._interrupted):
+                # One that is not in service is told as soon as it is.
+                if not jobs.is_out_of_service(name):
+                    nursery.start_soon(self.tell_petal, name)
+        jobs.ends.make_room()
+        for record in self._unstartable:
             jobs.conclude(record)
         jobs.start_waiting()
 
-    def _restore(self, kind: JobKind, number: int, note: JobNote) -> JobRecord:
-        now, wall = trio.current_time(), self._jobs.notes.wall()
+    async def tell_petal(self, name: str) -> None:
+        """Tell a petal which of its jobs were interrupted, before it serves anything.
+
+        Args:
+            name: its name.
+
+        Cancellation: travels; those of which it was not told stay for the next run.
+        """
+        interrupted = self._interrupted.pop(name, [])
+        await self._tell(self._petals[name], [one.job for one in interrupted])
+        for one in interrupted:
+            text = f"{one.job.name} was running when the device's program ended"
+            one.record.end(JobState.INTERRUPTED, ErrorCode.INTERRUPTED, text)
+            self._jobs.conclude(one.record)
+
+    def _make(self, kind: JobKind, number: int, note: JobNote) -> JobRecord:
         record = self._jobs.make(kind, command_of(note), note.who.identity(), {}, note.id)
         record.note, record.kept = number, note.kept
-        record.accepted_at = now - max(0.0, wall - note.accepted_at)
-        if note.state.final:
-            return record
+        record.accepted_at = self._moment(note.accepted_at)
+        return record
+
+    def _moment(self, wall: float) -> float:
+        """When that was, on Trio's clock. Nobody knows how long the power was off."""
+        set_then = wall_clock_is_set(wall)
+        return trio.current_time() - (max(0.0, self._now - wall) if set_then else 0.0)
+
+    def _restore_ended(self, kind: JobKind, number: int, note: JobNote) -> JobRecord:
+        record = self._make(kind, number, note)
+        record.state, record.told, record.is_safe = note.state, note.told, True
+        record.code, record.error, record.fields = note.code, note.error, note.fields
+        record.ended_at = self._moment(note.ended_at or self._now)
+        return record
+
+    def _restore(self, kind: JobKind, number: int, note: JobNote) -> None:
+        """One that has not ended: it starts, or goes on; or it is interrupted."""
+        self._jobs.counters.jobs_restored += 1
+        record = self._make(kind, number, note)
+        ran = note.state is not JobState.ACCEPTED
+        goes_on = note.state is JobState.RUNNING and kind.options.resume
+        if ran and not goes_on:
+            self._interrupt(kind, record, note)
+            return
         try:
             record.arguments = self._bind(kind, record)
-        except PayloadError as error:  # the petal takes other arguments now
-            record.end(JobState.FAILED, error.code, error.message)
-            self._jobs.conclude(record)
-        return record
+        except Exception as error:  # it takes other arguments now, or a hook of its own fails
+            code, text = ErrorCode.INVALID_DATA, "its arguments cannot be read any more"
+            if isinstance(error, PayloadError):
+                code, text = error.code, error.message
+            if ran:
+                self._interrupt(kind, record, note)
+            else:
+                record.end(JobState.FAILED, code, text)
+                self._unstartable.append(record)
+            return
+        if ran:
+            logger.info("job %s of %s is resumed", record.id, kind.spec.name)
+        kind.wait(record)
+
+    def _interrupt(self, kind: JobKind, record: JobRecord, note: JobNote) -> None:
+        job = InterruptedJob(note.name, note.id, note.data, note.who.identity(), note.kept)
+        self._interrupted.setdefault(kind.spec.method.petal, []).append(_Interrupted(record, job))
+
+    def _restore_reader(self, number: int, note: ReaderNote) -> None:
+        notes = self._jobs.notes
+        subscription = notes.restore_reader(number, note)
+        try:
+            self._jobs.subscriptions.add(subscription)
+        except TooManySubscriptions:  # fewer are allowed now
+            notes.reads_no_more(subscription)
 
     def _bind(self, kind: JobKind, record: JobRecord) -> dict[str, object]:
         method, execution = kind.spec.method, record.execution
@@ -103,47 +178,31 @@ class JobRecovery:
 
         return method.bind(execution.command, context, execution)
 
-    def _resume(self, kind: JobKind, record: JobRecord) -> bool:
-        """Whether it runs again: before those that had not started."""
-        if record.is_over:
-            return True
-        if not kind.options.resume:
-            return False
-        logger.info("job %s of %s is resumed", record.id, kind.spec.name)
-        kind.wait(record)
-        return True
-
-    def _remember(self, kind: JobKind, record: JobRecord, note: JobNote) -> None:
-        now, wall = trio.current_time(), self._jobs.notes.wall()
-        record.state = note.state
-        record.code, record.error, record.fields = note.code, note.error, note.fields
-        record.ended_at = now - max(0.0, wall - (note.ended_at or wall))
-        kind.keep(record)
-        if not note.told:
-            self._jobs.tell_end(record)
-
-    async def _tell_petals(self, interrupted: Sequence[tuple[JobRecord, JobNote]]) -> None:
-        by_petal: dict[str, list[InterruptedJob]] = {}
-        for record, note in interrupted:
-            job = InterruptedJob(note.name, note.id, note.data, note.who.identity(), note.kept)
-            by_petal.setdefault(record.spec.method.petal, []).append(job)
-        async with trio.open_nursery() as nursery:
-            for name, jobs in by_petal.items():
-                nursery.start_soon(self._tell, self._petals[name], jobs)
-
     async def _tell(self, petal: Petal, jobs: Sequence[InterruptedJob]) -> None:
         with trio.move_on_after(self._limit) as scope:
             for job in jobs:
                 try:
                     await petal.on_interrupted(job)
-                except Exception as error:
+                except BaseException as error:  # SystemExit and asyncio's CancelledError too
+                    travels, error_of_its_own = split_foreign(error)
+                    if travels is not None:
+                        raise travels from None
+                    assert error_of_its_own is not None
                     logger.error(
                         "petal %r: on_interrupted() failed for %s",
                         petal.name,
                         job.name,
-                        exc_info=showable(error),
+                        exc_info=showable(error_of_its_own),
                     )
         if scope.cancelled_caught:
             logger.error(
                 "petal %r: on_interrupted() took longer than %g s", petal.name, self._limit
             )
+
+
+def _last_moment(notes: Iterable[JobNote]) -> float:
+    """When the last run has noted something, by its clock. Ages go on from there."""
+    moments = (
+        moment for note in notes for moment in (note.accepted_at, note.started_at, note.ended_at)
+    )
+    return max((moment for moment in moments if moment is not None), default=0.0)

@@ -24,12 +24,13 @@ from ..._values.settings.settings import Settings
 from ..dispatch.dispatcher import Dispatcher
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
-from .kind import JobKind
-from .messages import Readers, busy, ended_fields, job_fields, publish_command
+from .ends import Ends
+from .kind import JobKind, JobTurns
+from .messages import Readers, busy
 from .method import Calling, Host, Outcome, run_method
 from .notes import Notes
-from .record import JobRecord, JobSpec, make_execution
-from .subscriptions import Subscription
+from .reading.subscriptions import Subscription
+from .record import JobRecord, JobSpec, make_execution, room_for
 from .tasks import Tasks
 
 logger = logging.getLogger("petalkit.jobs")
@@ -59,7 +60,7 @@ class Jobs:
         self._settings = settings
         self._dispatcher = dispatcher
         self._responses = responses
-        self._counters = responses.counters
+        self.counters = responses.counters
         self._readers = readers
         self._tasks = tasks
         self.notes = Notes(dispatcher.ledger, responses.timestamps.now, settings.payload_max)
@@ -69,22 +70,19 @@ class Jobs:
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
         }
+        self._turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
         self.subscriptions = readers.subscriptions
+        self.ends = Ends(self.notes, self.subscriptions, self.kinds, settings.journal_size)
         self.subscriptions.is_kept = self._is_active
         self.subscriptions.on_reads = self._reads
         self.subscriptions.on_gone = self.notes.reads_no_more
         for kind in self.kinds.values():
-            kind.on_forgotten = self.notes.forget
+            kind.on_forgotten = self.ends.forget
 
     def __iter__(self) -> Iterator[JobRecord]:
         """Every job that has not ended."""
         for kind in self.kinds.values():
             yield from kind
-
-    @property
-    def running(self) -> int:
-        """How many run."""
-        return sum(len(kind.running) for kind in self.kinds.values())
 
     def _is_active(self, name: str) -> bool:
         kind = self.kinds.get(name)
@@ -103,13 +101,14 @@ class Jobs:
         """Begin a job, or let it wait for its turn; or renew the lease of the one that runs.
 
         Raises:
-            CommandError: BUSY, there is no place for it.
+            CommandError: BUSY, there is no place for it; UNAVAILABLE, it could not be noted.
         """
-        renewed = self._renew(kind, command)
+        renewed = self._renew(kind, command, identity)
         if renewed is not None:
             return renewed
+        self.notes.check_taken()
         record = self.make(kind, command, identity, arguments)
-        if self._may_start(kind):
+        if self._turns.may_start(kind) and not self._turns.is_behind(kind, record):
             self._begin(kind, record)
         elif kind.has_place:
             kind.wait(record)
@@ -117,6 +116,7 @@ class Jobs:
         else:
             holder = self._dispatcher.backlog.groups.get(kind.options.exclusive or "")
             raise busy(kind, holder, self._settings.job_concurrency)
+        self.counters.jobs_started += 1
         return record
 
     def make(
@@ -136,19 +136,16 @@ class Jobs:
             arguments: of its method.
             job_id: None for a new one.
         """
-        execution = make_execution(kind.spec, command, identity)
+        execution = make_execution(kind.spec.method, command, identity)
         record = JobRecord(job_id or self._readers.make_id(), kind.spec, execution, arguments)
+        record.room = room_for(self._settings.payload_max)
         record.on_change = functools.partial(self._changed, record)
-        record.on_tell = self._tell
+        record.on_tell = self._readers.tell_job
         return record
 
-    def _may_start(self, kind: JobKind) -> bool:
-        group = kind.options.exclusive
-        return (
-            kind.has_slot
-            and self.running < self._settings.job_concurrency
-            and (group is None or group not in self._dispatcher.backlog.groups)
-        )
+    def is_out_of_service(self, petal: str) -> bool:
+        """Whether it has failed, and is not in service again."""
+        return self._dispatcher.backlog.petals[petal].failed
 
     def _begin(self, kind: JobKind, record: JobRecord) -> None:
         execution = record.execution
@@ -179,18 +176,18 @@ class Jobs:
         if record.state is JobState.RUNNING and self._tasks.open:
             self._tasks.spawn(self._run, record, name=f"job {record.spec.name} {record.id}")
         elif not record.is_over:  # it was cancelled meanwhile
-            record.end(*(record.cancelled_as or _SHUTTING_DOWN))
+            record.end(*(record.cancelled_as or record.why_stopped()))
             self.conclude(record)
 
     def start_waiting(self) -> None:
-        """Begin what waits and may begin now."""
-        if not self._tasks.open or self.stopping:
-            return
-        for kind in self.kinds.values():
-            while kind.waiting and self._may_start(kind):
-                record = kind.waiting[0]
-                kind.leave(record)
-                self._begin(kind, record)
+        """Begin what waits and may begin now, in the order of arrival, whatever its kind."""
+        while self._tasks.open and not self.stopping:
+            kind = self._turns.next()
+            if kind is None:
+                return
+            record = kind.waiting[0]
+            kind.leave(record)
+            self._begin(kind, record)
 
     # -- leases
 
@@ -199,22 +196,25 @@ class Jobs:
         record = self.find(job_id)
         return None if record is None else record.lease_left
 
-    def _renew(self, kind: JobKind, command: Command) -> JobRecord | None:
-        lease = kind.options.lease
-        record = next(iter(kind.running.values()), None)
-        if lease is None or record is None or record.state is not JobState.RUNNING:
+    def _renew(self, kind: JobKind, command: Command, identity: Identity) -> JobRecord | None:
+        if kind.options.lease is None:
             return None
-        return record if record.renew(command) else None
+        for record in kind.running.values():
+            if record.state is JobState.RUNNING and record.execution.identity == identity:
+                return record if record.renew(command) else None
+        return None
 
     # -- running
 
     async def _run(self, record: JobRecord) -> None:
         outcome = Outcome(self._responses, self._settings.payload_max)
         limiter, closing = self._dispatcher.thread_limiter, self._tasks.closing
-        calling = Calling(self._counters, limiter, closing, self._long_steps)
+        calling = Calling(self.counters, limiter, closing, self._long_steps)
         ended = False
         try:
-            ended = await run_method(record, outcome, calling)
+            # Not one step of it once it has to end: that may be what moves the motor.
+            if record.cancelled_as is None and trio.current_time() < record.ends_at:
+                ended = await run_method(record, outcome, calling)
         finally:
             self._end(record, outcome, ended=ended)
 
@@ -227,8 +227,8 @@ class Jobs:
         elif ended and record.cancelled_as is None and not late:
             record.end(JobState.FAILED, code, outcome.error, fields=outcome.fields)
         else:
-            as_late = record.why_late() if late else _SHUTTING_DOWN
-            state, code, text = record.cancelled_as or as_late
+            as_late = record.why_late if late else record.why_stopped
+            state, code, text = record.cancelled_as or as_late()
             record.end(state, code, text, fields=outcome.fields)
         self.conclude(record)
 
@@ -243,15 +243,11 @@ class Jobs:
         if record.code is not None:
             fields["error_code"] = record.code
         logger.info("job %s", record.state, extra=fields)
-        if self.is_left(record):
-            return
-        self.notes.change(record, functools.partial(self.tell_end, record))
-        self.start_waiting()
+        if not record.is_left:
+            self.counters.jobs_ended[record.state] += 1
+            self.ends.note(record)
+            self.start_waiting()
         self._dispatcher.slots.work_ended()
-
-    def is_left(self, record: JobRecord) -> bool:
-        """Whether the next run takes it up, so that it is not to end in the ledger."""
-        return self.stopping and record.spec.options.resume and record.note is not None
 
     # -- ending
 
@@ -266,20 +262,19 @@ class Jobs:
         if record.state is JobState.ACCEPTED:
             record.end(state, code, text)
             self.conclude(record)
-        else:
-            record.cancel(state, code, text)
+        elif record.cancel(state, code, text) and record.spec.options.resume:
+            self.notes.change(record)  # or the next run would go on with it
+
+    def stop(self, record: JobRecord) -> None:
+        """The device stops: end a job that runs, here."""
+        if record.state is JobState.RUNNING:
+            record.cancel(*record.why_stopped())
 
     # -- readers
 
     def _reads(self, subscription: Subscription) -> None:
         if subscription.topic in self.kinds:
             self.notes.reads(subscription)
-
-    def tell_end(self, record: JobRecord) -> None:
-        """Its end is safe: tell its readers, and note that, in one step."""
-        if self.subscriptions.is_read(record.spec.name):
-            self.subscriptions.ended(record.spec.name, record, record.id)
-            self.notes.change(record, told=True)
 
     def _changed(self, record: JobRecord) -> None:
         if not record.is_over:
@@ -289,12 +284,3 @@ class Jobs:
         """A job has said something. From any thread."""
         if self.subscriptions.is_read(record.spec.name):
             self._tasks.soon(record.on_change)
-
-    def _tell(self, record: JobRecord, subscription: Subscription) -> bool:
-        """Publish how a job stands."""
-        fields = ended_fields(record) if record.is_over else job_fields(record)
-        command = publish_command(record.spec.method)
-        return self._readers.tell(subscription, command, fields, of=record.id, last=record.is_over)
-
-
-_SHUTTING_DOWN = (JobState.CANCELLED, ErrorCode.CANCELLED, "the device is shutting down")

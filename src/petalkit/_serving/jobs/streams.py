@@ -3,10 +3,14 @@
 A generator is started by its first reader and ended with its last; what it yields last is what each
 reader gets at its next turn. A plain function is called at each turn. What either raises ends the
 stream for its readers, who are told; whoever subscribes again starts it anew.
+
+The rule: of a generator there is one at a time. While the last one cleans up, which may take as
+long as its hardware, a new reader waits; so does the next life of its petal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -18,17 +22,21 @@ import trio
 from ..._authoring.context import log_scope
 from ..._authoring.jobs.stream import StreamOptions, is_sampled
 from ..._authoring.registry import CommandSpec
+from ..._authoring.returning import NOT_DECLARED
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
 from ..dispatch.calling import call_handler
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
+from ..dispatch.left_open import close_nurseries, tell_left_open
+from ..failures import is_interrupt, showable
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from .messages import Readers, publish_command
 from .method import Outcome
-from .subscriptions import Subscription
+from .reading.subscriptions import Subscription
+from .record import make_execution
 from .tasks import Tasks
 
 
@@ -58,7 +66,8 @@ class Stream:
 
     Attributes:
         spec: as declared.
-        execution: of its method, while it runs.
+        execution: of its method, while somebody reads it.
+        running: of its generator, until that has ended: it cleans up when nobody reads any more.
     """
 
     def __init__(self, spec: StreamSpec, streams: Streams) -> None:
@@ -66,8 +75,9 @@ class Stream:
         self._streams = streams
         self.sampled = is_sampled(spec.method.handler)
         self.execution: Execution | None = None
+        self.running: Execution | None = None
         self.fields: Mapping[str, Any] | None = None  # the last value; None before the first
-        self.is_over = False
+        self.says_last = False
 
     def tell(self, subscription: Subscription) -> bool:
         """See `Source`."""
@@ -106,27 +116,26 @@ class Streams:
         readers.subscriptions.on_unread = self._unread
         dispatcher.slots.beside.append(self)
 
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(one.execution is not None for one in self.streams.values())
+
     # -- running
 
     def read(self, stream: Stream, command: Command, identity: Identity) -> None:
         """Somebody reads it from now on: start it, unless it runs."""
         if stream.execution is None:
-            stream.execution = Execution(
-                command=command,
-                payload=b"",
-                spec=stream.spec.method,
-                identity=identity,
-                response_topic="",
-                arrived=trio.current_time(),
-                clock=trio.lowlevel.current_clock(),
-                wait_response=False,
-                logged=False,
-            )
-            if not stream.sampled:
-                name = f"stream {stream.spec.name}"
-                self._tasks.spawn(self._run, stream, stream.execution, name=name)
+            stream.execution = make_execution(stream.spec.method, command, identity, logged=False)
+            if not stream.sampled and stream.running is None:
+                self._start(stream, stream.execution)
+        stream.execution.identity = identity  # the newest reader's
         if stream.sampled or stream.fields is not None:
             self.readers.subscriptions.changed(stream.spec.name, stream)
+
+    def _start(self, stream: Stream, execution: Execution) -> None:
+        stream.running = execution
+        self._tasks.spawn(self._run, stream, execution, name=f"stream {stream.spec.name}")
 
     def _unread(self, topic: str) -> None:
         """Its last reader is gone."""
@@ -145,24 +154,42 @@ class Streams:
             stream.spec.method,
             handler=functools.partial(self._follow, stream, execution),
             bind=lambda *_: {},
+            returning=NOT_DECLARED,  # what it yields is declared, and it returns nothing
         )
-        with trio.CancelScope() as scope:
-            execution.scope = scope
-            log_scope.set(execution)
-            if execution.cancelled_as is None:
-                await call_handler(
-                    execution,
-                    outcome,
-                    self._counters,
-                    self._dispatcher.thread_limiter,
-                    lambda _: None,
-                    self._long_steps,
-                )
-        execution.finished = True
-        if stream.execution is execution:  # it has ended by itself
-            stream.execution = None
-            self._give_up(stream, outcome)
-        self._dispatcher.slots.work_ended()
+        try:
+            await self._call(execution, outcome)
+        finally:
+            execution.finished = True
+            stream.running = None
+            if stream.execution is execution:  # it has ended by itself
+                stream.execution = stream.fields = None
+                self._dismiss(stream, outcome)
+            elif stream.execution is not None and self._tasks.open:  # it was waited for
+                self._start(stream, stream.execution)
+            self._dispatcher.slots.work_ended()
+
+    async def _call(self, execution: Execution, outcome: Outcome) -> None:
+        try:
+            with trio.CancelScope() as scope:
+                execution.scope = scope
+                log_scope.set(execution)
+                if execution.cancelled_as is None:
+                    await call_handler(
+                        execution,
+                        outcome,
+                        self._counters,
+                        self._dispatcher.thread_limiter,
+                        lambda _: None,
+                        self._long_steps,
+                    )
+        except Exception as error:
+            tell_left_open(execution, showable(error))
+            text = f"{execution.spec.name} left a cancel scope open"
+            outcome.failure(None, ErrorCode.HANDLER_ERROR, text)
+        finally:
+            task = trio.lowlevel.current_task()
+            if task.child_nurseries:
+                await close_nurseries(task)
 
     async def _follow(self, stream: Stream, execution: Execution) -> None:
         method = stream.spec.method
@@ -177,45 +204,59 @@ class Streams:
             with trio.move_on_after(self._settings.cleanup_timeout, shield=True):
                 await values.aclose()
 
-    def _give_up(self, stream: Stream, outcome: Outcome) -> None:
+    def _dismiss(self, stream: Stream, outcome: Outcome) -> None:
         """Tell its readers that nothing comes any more, and forget them."""
-        name = stream.spec.name
         ended: dict[str, Any] = {"ended": True}
         if outcome.code is not None:
             ended |= {"error_code": outcome.code, "error": outcome.error, **outcome.fields}
-        for subscription in self.readers.subscriptions.of(name):
-            self.readers.tell(subscription, publish_command(stream.spec.method), ended, last=True)
-        self.readers.subscriptions.remove(name)
+        command = publish_command(stream.spec.method)
+
+        def tell(subscription: Subscription) -> bool:
+            return self.readers.tell(subscription, command, ended, last=True)
+
+        self.readers.subscriptions.dismiss(stream.spec.name, tell)
+
+    def _fail(self, stream: Stream, error: BaseException) -> None:
+        """It has no value that can be told: it ends for its readers."""
+        name = stream.spec.name
+        with contextlib.suppress(Exception):  # a log's handler of the program's own
+            logger.error(
+                "stream %s failed, and ends for its readers", name, exc_info=showable(error)
+            )
+        outcome = Outcome(self._responses, self._settings.payload_max)
+        text = f"{name} failed; the device's log has the reason"
+        outcome.failure(None, ErrorCode.HANDLER_ERROR, text)
+        self._end(stream, ErrorCode.HANDLER_ERROR, text)
+        self._dismiss(stream, outcome)
 
     # -- telling
 
     def tell(self, stream: Stream, subscription: Subscription) -> bool:
         """Publish its latest value to one reader."""
-        fields = self._sample(stream) if stream.sampled else stream.fields
-        if fields is None:
-            return True  # it has ended meanwhile
-        told = self.readers.tell(subscription, publish_command(stream.spec.method), fields)
+        method = stream.spec.method
+        try:
+            if stream.sampled:
+                stream.fields = method.result_fields(method.handler())
+            if stream.fields is None:
+                return True  # it has ended meanwhile
+            told = self.readers.tell(subscription, publish_command(method), stream.fields)
+        except BaseException as error:  # SystemExit and asyncio's CancelledError too
+            if is_interrupt(error):
+                raise
+            self._fail(stream, error)
+            return True
         if stream.sampled and told:
             self.readers.subscriptions.changed(stream.spec.name, stream)
         return told
 
-    def _sample(self, stream: Stream) -> Mapping[str, Any] | None:
-        method = stream.spec.method
-        try:
-            return method.result_fields(method.handler())
-        except Exception:
-            logger.exception("stream %s failed, and ends for its readers", stream.spec.name)
-            outcome = Outcome(self._responses, self._settings.payload_max)
-            outcome.failure(None, ErrorCode.HANDLER_ERROR, f"{stream.spec.name} failed")
-            stream.execution = None
-            self._give_up(stream, outcome)
-            return None
-
     # -- beside commands
 
     def is_quiet(self, petal: str | None) -> bool:
-        """See `Beside`: nobody waits for a stream to end by itself."""
-        return True
+        """See `Beside`. Nobody waits for a stream to end by itself, but for one that is ended."""
+        return not any(
+            _cleans_up(stream) and petal in (None, stream.spec.method.petal)
+            for stream in self.streams.values()
+        )
 
     def cancel_running(
         self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
@@ -231,11 +272,22 @@ class Streams:
     ) -> None:
         """See `Beside`: none waits."""
 
+    def end_identity(self, identity: Identity) -> None:
+        """See `Beside`: readers are those of jobs too."""
+
+    def stuck(self) -> list[str]:
+        """See `Beside`."""
+        return [one.spec.name for one in self.streams.values() if _cleans_up(one)]
+
     def stop_begins(self) -> None:
         """See `Beside`: they are read until the end."""
 
-    def group_is_free(self) -> None:
-        """See `Beside`: none is in a group."""
+    def may_begin(self) -> None:
+        """See `Beside`: none waits."""
 
     def link_is_gone(self) -> None:
         """See `Beside`: they go on, and the newest value is sent when there is one again."""
+
+
+def _cleans_up(stream: Stream) -> bool:
+    return stream.running is not None and stream.running is not stream.execution

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 from collections.abc import Awaitable, Callable
 
 import trio
 
-from .subscriptions import Subscriptions
+from .reading.subscriptions import Subscriptions
 
 
 class Tasks:
@@ -57,8 +58,12 @@ class Tasks:
         )
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Call it in the Trio thread: now, or soon if this is another; then once for many calls."""
-        if trio.lowlevel.in_trio_run():
+        """Call it in our Trio thread: now, or soon if this is another; then once for many calls.
+
+        Never, when Trio has ended: a thread may outlive it.
+        """
+        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
             function()
-        else:
+            return
+        with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function, idempotent=True)

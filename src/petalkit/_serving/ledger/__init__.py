@@ -5,6 +5,7 @@
     duplicate_window   which `messageId` is queued, running, or finished with which answer
     recent_refusals    commands that were answered "not now", when the same bytes come again
     owed_messages      messages that are owed to the broker
+    notes              what jobs and two-phase commands keep beside the commands
     acknowledgement    when a delivery is acknowledged: the one place that decides it
     contract           what every ledger keeps
     memory             without a journal

@@ -28,18 +28,18 @@ from .journal.records import (
     Finished,
     Forgotten,
     Found,
-    Noted,
     Requeued,
     Started,
     Wanted,
 )
 from .journal.write_ahead import Journal
+from .notes import RecordedNotes
 from .owed_messages import RecordedMessages
 
 logger = logging.getLogger("petalkit.journal")
 
 
-class DiskLedger(Ledger[E]):
+class DiskLedger(RecordedNotes, Ledger[E]):
     """See the module, and `Ledger`.
 
     Args:
@@ -228,29 +228,6 @@ class DiskLedger(Ledger[E]):
                 except Exception:  # our bug: the others are not to pay for it
                     logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
-
-    # -- what others keep
-
-    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
-        """See `Ledger`."""
-        if not self._journal.takes_more:
-            return super().note(value, then)
-        self._journal.add(Noted(number := self._journal.next_number(), value), then)
-        return number
-
-    def note_again(
-        self, number: int | None, value: bytes, then: Callable[[], object] | None = None
-    ) -> None:
-        """See `Ledger`."""
-        if number is not None:
-            self._journal.add(Noted(number, value), then)
-        elif then is not None:
-            then()
-
-    def unnote(self, number: int | None) -> None:
-        """See `Ledger`."""
-        if number is not None:
-            self._journal.add_lazily(Noted(number, None))
 
     # -- what an earlier process has left
 

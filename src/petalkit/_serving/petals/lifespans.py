@@ -125,8 +125,7 @@ class PetalLife:
                 await nursery.start(self._background.hold)
                 await self._run_lifespan(task_status)
         except Exception as error:
-            # Trio says so when a lifespan has left a cancel scope or a nursery of its own open.
-            # This task is in the same disorder, so there is no other life in it.
+            # It has left a cancel scope or a nursery open, in this task: no other life in it.
             self._fail("its lifespan left its task in disorder", error, for_good=True)
 
     async def _wait_restart(self) -> bool:
@@ -260,6 +259,7 @@ class PetalLife:
             scope.deadline = trio.current_time() + startup
             try:
                 async with self.petal.lifespan():
+                    await self._dispatcher.slots.before_service(self.petal.name)
                     scope.deadline = math.inf
                     enable_again(f"petal {self.petal.name!r}")
                     self._enter_service()

@@ -25,6 +25,7 @@ from .._errors import EXIT_OK, UsageError
 from .._options import GENERAL, JournalSettings
 from .._settings.loading import load
 from .._settings.variables import log_format, log_level
+from .jobs import LongWork, job_json, job_paragraphs
 from .path import with_journal
 from .words import as_json, moment, paragraphs, what_became
 
@@ -96,7 +97,7 @@ def list_records(  # noqa: D417 - what is left out has its words elsewhere
     file: FileOptions | None = None,
     settings: Annotated[JournalSettings | None, Parameter(name="*")] = None,
 ) -> int:
-    """Show the commands in the journal, the newest first.
+    """Show the commands in the journal, the newest first, and below them the jobs.
 
     Exit codes: 0, 1 it cannot be read, 2 there is no journal, or usage.
 
@@ -114,6 +115,7 @@ def list_records(  # noqa: D417 - what is left out has its words elsewhere
             state=state, petal=petal, message_id=message_id, limit=limit or None
         )
         summary = journal.summary()
+        long_work = LongWork.of(journal.notes(), petal)
         used_by = journal.used_by()
     if file.as_json:
         _print_json(
@@ -126,19 +128,29 @@ def list_records(  # noqa: D417 - what is left out has its words elsewhere
             size=summary.size,
             used=summary.used,
             commands=[as_json(record, data=False) for record in records],
+            jobs=[job_json(note, data=False) for note in long_work.jobs.values()][: limit or None],
+            second_phases=[
+                {"command": one.command, "message_id": one.message_id} for one in long_work.phases
+            ],
+            readers=long_work.readers,
         )
         return EXIT_OK
     console = _console()
     if records:
         console.print(_table(records))
-    console.print(Text(_summary(journal, summary, used_by), "dim"))
+    if (long_work.jobs or long_work.phases) and state is None and message_id is None:
+        console.print(long_work.table(limit or None))
+    console.print(Text(_summary(journal, summary, long_work, used_by), "dim"))
     return EXIT_OK
 
 
-def _summary(journal: JournalFile, summary: Summary, used_by: int | None) -> str:
+def _summary(
+    journal: JournalFile, summary: Summary, long_work: LongWork, used_by: int | None
+) -> str:
     parts = [
         *(f"{count} {state}" for state, count in summary.commands.items()),
         f"{summary.owed} answers and {summary.events} events to be sent",
+        *long_work.summary,
         f"{summary.size} bytes",
         "not in use" if used_by is None else f"in use by process {used_by or '?'}",
     ]
@@ -160,22 +172,27 @@ def show(  # noqa: D417 - what is left out has its words elsewhere
     Exit codes: 0, 1 it cannot be read, 2 there is no such ID or journal, or usage.
 
     Args:
-        message_id: The messageId of the command.
+        message_id: The messageId of the command, or the job_id of a job.
         payload: Show what the caller sent, and what it was answered.
     """
     file = file or FileOptions()
     with file.open(settings) as journal:
         records = journal.find(message_id)
+        jobs = LongWork.of(journal.notes()).find(message_id)
         running = journal.used_by() is not None
-    if not records:
+    if not records and not jobs:
         raise _unknown(message_id, journal)
     if file.as_json:
         commands = [as_json(record, data=payload) for record in records]
-        _print_json(journal=str(journal.path), commands=commands)
+        found = [job_json(note, data=payload) for note in jobs.values()]
+        _print_json(journal=str(journal.path), commands=commands, jobs=found)
         return EXIT_OK
     console = _console()
     for place, record in enumerate(records):
         for line in paragraphs(record, data=payload, newest=place == 0, running=running):
+            console.print(line)
+    for note in jobs.values():
+        for line in job_paragraphs(note, data=payload, running=running):
             console.print(line)
     return EXIT_OK
 
@@ -189,17 +206,23 @@ def forget(  # noqa: D417 - what is left out has its words elsewhere
 ) -> int:
     """Forget a command, so that a copy of it is a new one and runs again.
 
-    While petalkit run uses the journal only a finished one. An answer that is still owed is sent.
+    While petalkit run uses the journal only a finished one, and no job. An answer that is still
+    owed is sent.
 
     Exit codes: 0, 1 it is not finished or the journal cannot be written, 2 there is no such ID or
     journal, or usage.
 
     Args:
-        message_id: The messageId of the command.
+        message_id: The messageId of the command, or the job_id of a job.
     """
     file = file or FileOptions()
     with file.open(settings) as journal:
         count = journal.forget(message_id)
+        if not count:
+            jobs = LongWork.of(journal.notes()).find(message_id)
+            for number in jobs:
+                journal.forget_note(number)
+            count = len(jobs)
     if not count:
         raise _unknown(message_id, journal)
     if file.as_json:
@@ -234,8 +257,8 @@ def vacuum(
 
 def _unknown(message_id: str, journal: JournalFile) -> UsageError:
     return UsageError(
-        f"{str(journal.path)!r} knows no command of the ID {message_id!r}; `petalkit journal list` "
-        "shows those that it knows, and --device-id or --journal name another one"
+        f"{str(journal.path)!r} knows no command or job of the ID {message_id!r}; `petalkit "
+        "journal list` shows those that it knows, and --device-id or --journal name another one"
     )
 
 

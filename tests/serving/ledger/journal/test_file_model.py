@@ -18,6 +18,7 @@ from petalkit._serving.ledger.journal.records import (
     Forgotten,
     Found,
     MessageRecord,
+    Noted,
     Operation,
     Posted,
     Requeued,
@@ -41,6 +42,7 @@ class Model:
 
     commands: dict[int, CommandRecord] = attrs.field(factory=dict)
     messages: dict[int, MessageRecord] = attrs.field(factory=dict)
+    notes: dict[int, bytes] = attrs.field(factory=dict)
 
     def change(self, number: int | None, **changes: Any) -> None:
         if number in self.commands:
@@ -68,6 +70,10 @@ class Model:
                 )
             case Forgotten(number):
                 del self.commands[number]
+            case Noted(number, None):
+                self.notes.pop(number, None)  # also one that is gone
+            case Noted(number, value):
+                self.notes[number] = value
             case Posted():
                 self.post(operation)
             case Settled(number, outcome):
@@ -127,7 +133,7 @@ class Model:
         commands = [self.commands[number] for number in sorted(self.commands)]
         live = [record for record in commands if record.state != "finished"]
         return Found(
-            last=max([0, *self.commands, *self.messages]),
+            last=max([0, *self.commands, *self.messages, *self.notes]),
             remembered={
                 record.message_id: record.number
                 for record in commands
@@ -137,6 +143,7 @@ class Model:
             running=tuple(record for record in live if record.state == "started"),
             not_started=sum(record.state == "accepted" for record in live),
             messages=tuple(self.messages[number] for number in sorted(self.messages)),
+            notes=dict(sorted(self.notes.items())),
         )
 
 
@@ -146,7 +153,8 @@ def draw_operation(draw: Any, model: Model, number: int) -> Operation:
     running = [one for one in model.commands.values() if one.state == "started"]
     finished = [one for one in model.commands.values() if one.state == "finished"]
     live = accepted + running
-    may = ["accept", "event"]
+    may = ["accept", "event", "note"]
+    may += ["note again"] * 2 if model.notes else []
     may += ["start", "forget"] if accepted else []
     may += ["requeue"] if running else []
     may += ["want", "finish"] if live else []
@@ -180,6 +188,10 @@ def draw_operation(draw: Any, model: Model, number: int) -> Operation:
                 draw(BYTES),
                 draw(MOMENTS),
             )
+        case "note":
+            return Noted(number, draw(BYTES) or b"")
+        case "note again":
+            return Noted(draw(st.sampled_from(sorted(model.notes))), draw(BYTES))
         case "post":
             answers = draw(st.sampled_from(finished)).number
             return Posted(number, answers, "t", None, draw(BYTES), 1, None, draw(MOMENTS))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...._values.errors import ErrorCode
+from ...._values.messages import Identity
 from ..execution import Execution
 
 
@@ -26,11 +27,18 @@ class Beside(Protocol):
     ) -> None:
         """End what waits for its turn."""
 
+    def end_identity(self, identity: Identity) -> None:
+        """The device is another now: what was read under this identity is so no longer."""
+
+    def stuck(self) -> list[str]:
+        """Names of what is cancelled and has not ended."""
+        ...
+
     def stop_begins(self) -> None:
         """The device stops: nothing begins any more."""
 
-    def group_is_free(self) -> None:
-        """An exclusive group is free: what waits for it may begin."""
+    def may_begin(self) -> None:
+        """A group is free, or a petal in service: what waits for it begins."""
 
     def link_is_gone(self) -> None:
         """There is no link any more: what must not go on without one ends."""

@@ -9,7 +9,7 @@ dispatcher the command goes on: it has its slot, its time limit, and the grace o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,7 +38,7 @@ class SecondNote(msgspec.Struct, tag="second", omit_defaults=True):
     base_topic: str
 
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 
 
 class SecondPhases:
@@ -81,7 +81,8 @@ class SecondPhases:
         execution.goes_on = True
         safe = trio.Event()
         if execution.recorded:
-            execution.note = self._ledger.note(_encode(_note_of(execution)))
+            # Whatever the disk does now: no more of them than commands that run.
+            execution.note = self._ledger.note(_encode(_note_of(execution)), must=True)
         self._finalization.finish(execution, response, None, trio.current_time(), safe.set)
         await safe.wait()  # no limit but the command's own
 
@@ -100,9 +101,7 @@ class SecondPhases:
         name, message_id = execution.spec.name, execution.command.message_id
         messages = [Message(topic, self._worded(name, message_id, response), 1, False)]
         messages += [reply.message(response) for reply in execution.second_replies]
-        for message in messages:
-            self._put(message, recorded=execution.note is not None)
-        self._ledger.unnote(execution.note)
+        self._tell(messages, execution.note)
 
     def interrupted(self, number: int, note: SecondNote) -> None:
         """One of an earlier run, which ended while it went on."""
@@ -111,10 +110,8 @@ class SecondPhases:
         response = self._responses.failure(note.message_id, ErrorCode.INTERRUPTED, text)
         self._outbox.reserve(urgent=True)
         payload = self._worded(note.command, note.message_id, response)
-        self._responses.counters.interrupted += 1
         topic = identity.topic(self._settings.web_topic)
-        self._put(Message(topic, payload, 1, False), recorded=True)
-        self._ledger.unnote(number)
+        self._tell([Message(topic, payload, 1, False)], number)
 
     def _worded(self, name: str, message_id: str | None, response: bytes) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(response)
@@ -130,10 +127,20 @@ class SecondPhases:
         )
         return encode_json(envelope)
 
-    def _put(self, message: Message, *, recorded: bool) -> None:
+    def _tell(self, messages: Sequence[Message], note: int | None) -> None:
+        """Send it when it is safe: else a crash in between would make it another."""
         left = self._settings.response_expiry
-        number = self._ledger.owed.post(message, left) if recorded else None
-        self._outbox.put_response(message, None, trio.current_time(), number)
+        owed = self._ledger.owed
+        posts = [
+            (message, None if note is None else owed.post(message, left)) for message in messages
+        ]
+
+        def put() -> None:
+            for message, number in posts:
+                self._outbox.put_response(message, None, trio.current_time(), number)
+            self._responses.counters.second_phases += 1
+
+        self._ledger.unnote(note, put)
 
 
 def _note_of(execution: Execution) -> SecondNote:

@@ -284,6 +284,12 @@ class Backlog:
         execution.line.petal.running -= 1
         self._look_again = True
 
+    def is_owed(self, group: str, number: int) -> bool:
+        """Whether a command that came before that number waits for a group, and for no more."""
+        self._empty_channel()
+        waiting = (line for line in self._set_aside if line.group == group)
+        return any(self._may_start(line) and oldest(line) < number for line in waiting)
+
     def free_group(self, group: str) -> None:
         """Nobody is in it any more."""
         del self.groups[group]

@@ -11,7 +11,7 @@ from ...._authoring.declared import CommandOptions
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
 from ...._values.errors import CommandError, ErrorCode, RegistrationError
-from ..subscriptions import Subscription, Subscriptions, TooManySubscriptions
+from ..reading.subscriptions import Subscription, Subscriptions, TooManySubscriptions
 
 RATE = 10.0  # messages per second, unless the reader says another
 StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]

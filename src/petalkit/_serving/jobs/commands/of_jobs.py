@@ -31,9 +31,9 @@ from ...._authoring.unknown_keys import UnknownKeysRule
 from ...._values.errors import CommandError, ErrorCode
 from ..kind import JobKind
 from ..messages import ended_fields, job_fields
+from ..reading.subscriptions import Subscription
 from ..record import JobRecord, JobSpec
 from ..running import Jobs
-from ..subscriptions import Subscription
 from .common import RATE, StreamId, add_reader, make_command, refuser
 
 UNKNOWN_JOB = "UNKNOWN_JOB"
@@ -149,7 +149,7 @@ class _Commands:
         if job_id is not None:
             return job_fields(self._find(job_id))
         last = self._kind.newest_ended
-        jobs = [job_fields(one) for one in self._kind]
+        jobs = [job_fields(one) for one in self._kind.not_settled]
         return {"jobs": jobs, "last": None if last is None else job_fields(last)}
 
     async def result(self, job_id: str | None = None) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class _Commands:
         record = self._find(job_id) if job_id is not None else self._kind.newest_ended
         if record is None:
             raise CommandError(UNKNOWN_JOB, f"no job of {self._name} has ended")
-        return ended_fields(record) if record.is_over else job_fields(record)
+        return ended_fields(record) if record.is_settled else job_fields(record)
 
     def _find(self, job_id: str | None) -> JobRecord:
         """The job of that ID; without one, the only one.

@@ -14,8 +14,8 @@ from ...._authoring.jobs.options import SUBSCRIBE, UNSUBSCRIBE
 from ...._authoring.jobs.stream import check_stream
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
+from ..reading.subscriptions import Subscription
 from ..streams import Stream, Streams, StreamSpec
-from ..subscriptions import Subscription
 from .common import RATE, StreamId, add_reader, make_command, refuser
 
 AnyRate = Annotated[float, msgspec.Meta(gt=0)]

@@ -51,6 +51,7 @@ class Summary:
         commands: how many, by state.
         owed: messages that answer a command and are not settled.
         events: other messages that are not settled.
+        notes: jobs, their readers, and second phases that are owed.
         used: bytes of the file that hold something.
         size: bytes of the file.
     """
@@ -59,6 +60,7 @@ class Summary:
     commands: dict[str, int]
     owed: int
     events: int
+    notes: int
     used: int
     size: int
 
@@ -145,6 +147,7 @@ class JournalFile:
                 commands=counts,
                 owed=self._one("SELECT count(*) FROM outbox WHERE answers IS NOT NULL"),
                 events=self._one("SELECT count(*) FROM outbox WHERE answers IS NULL"),
+                notes=self._one("SELECT count(*) FROM notes"),
                 used=page * (pages - free),
                 size=page * pages,
             )
@@ -194,7 +197,32 @@ class JournalFile:
             ).fetchall()
             return [command_record(row, self._one(_OWED, row[0])) for row in rows]
 
+    def notes(self) -> dict[int, bytes]:
+        """What is kept beside the commands, the newest first, in words of those who keep it.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        with explained(self.path):
+            return dict(
+                self._connection.execute(
+                    "SELECT number, value FROM notes ORDER BY number DESC"
+                ).fetchall()
+            )
+
     # -- to change
+
+    def forget_note(self, number: int) -> None:
+        """Keep nothing under that number any more, once no runtime uses the file.
+
+        Raises:
+            JournalError: a runtime runs, which has it in memory; or it cannot be written.
+        """
+        with self._alone() as alone, explained(self.path):
+            if not alone:
+                reason = "a runtime uses the journal, and knows the job: stop it first"
+                raise JournalError(self.path, reason)
+            self._connection.execute("DELETE FROM notes WHERE number = ?", (number,))
 
     def forget(self, message_id: str) -> int:
         """Forget the commands of a `messageId`, so that a copy is a new command.

@@ -6,76 +6,38 @@ comes, the source is asked for what it is then. So between two messages any numb
 one, and a reader of a source that stands still gets nothing.
 
 The trap is a link that is slow or away: what is published here replaces what has not left yet
-(`latest` of the outbox), so a reader has one message there at most, and the newest.
+(`latest` of the outbox), so a reader has one message there at most, and the newest. Where there is
+no room even for that, it is tried again at a rate of our own: readers would try too often, or once
+in an hour.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
-import attrs
 import trio
 
-from ..._values.messages import Identity
+from ...._values.messages import Identity
+from .turns import Source as Source
+from .turns import Subscription as Subscription
+from .turns import Turn, Turns
+
+RETRY = 0.5  # seconds until what had no room is tried again
+STEP = 64  # turns that are taken without a checkpoint
 
 
-class Source(Protocol):
-    """What somebody can be told of."""
+class _Farewell:
+    """What readers are told last who are dismissed."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it changes no more."""
-        ...
+    says_last = True
+
+    def __init__(self, say: Callable[[Subscription], bool]) -> None:
+        self._say = say
 
     def tell(self, subscription: Subscription) -> bool:
-        """Publish how it stands now to one reader; False when that cannot be done now."""
-        ...
-
-
-@attrs.define(eq=False)
-class Subscription:
-    """One reader of one topic of sources.
-
-    Attributes:
-        topic: of what: a kind of job, or a stream.
-        stream_id: how the reader calls it.
-        rate: messages per second of one source, at most.
-        identity: under which it subscribed.
-        renewed_at: when, on Trio's clock.
-        job_id: the only job of that kind it is told of; None for all.
-    """
-
-    topic: str
-    stream_id: str
-    rate: float
-    identity: Identity
-    renewed_at: float
-    job_id: str | None = None
-    turns: dict[Source, _Turn] = attrs.field(factory=dict, init=False)
-
-
-@attrs.define(eq=False)
-class _Turn:
-    """The turns of one source with one reader.
-
-    Attributes:
-        last: when the last one was due.
-        at: when the next is, once it is put down; else None.
-    """
-
-    subscription: Subscription
-    source: Source
-    last: float = -math.inf
-    at: float | None = None
-
-    @property
-    def earliest(self) -> float:
-        """When the next may be."""
-        return self.last + 1 / self.subscription.rate
+        """See `Source`."""
+        return self._say(subscription)
 
 
 class TooManySubscriptions(Exception):
@@ -95,8 +57,8 @@ class Subscriptions:
         self._age = age
         self._of: dict[str, dict[str, Subscription]] = {}
         self._count = 0
-        self._turns: list[tuple[float, int, _Turn]] = []
-        self._numbers = itertools.count()
+        self._turns = Turns()
+        self._check_at = math.inf  # when one may be too old
         self._wake = trio.Event()
         # Whether readers of a topic are kept whatever their age: a job that runs for hours tells
         # them its end.
@@ -106,6 +68,8 @@ class Subscriptions:
         self.on_gone: Callable[[Subscription], object] = lambda _: None
         # Called with a topic that has no readers any more.
         self.on_unread: Callable[[str], object] = lambda _: None
+        # Called with a source after a turn in which it said its last to one reader.
+        self.on_last: Callable[[Source], object] = lambda _: None
 
     def __len__(self) -> int:
         return self._count
@@ -123,6 +87,8 @@ class Subscriptions:
         readers = self._of.get(subscription.topic, {})
         known = readers.get(subscription.stream_id)
         if known is not None:
+            if known.job_id != subscription.job_id:  # of others it is told no more
+                known.turns = {one: turn for one, turn in known.turns.items() if one.says_last}
             known.rate, known.job_id = subscription.rate, subscription.job_id
             known.renewed_at, known.identity = subscription.renewed_at, subscription.identity
             for turn in known.turns.values():
@@ -136,6 +102,8 @@ class Subscriptions:
         readers = self._of.setdefault(subscription.topic, {})
         readers[subscription.stream_id] = subscription
         self._count += 1
+        if self._check_at == math.inf:
+            self._check(subscription.renewed_at + self._age)
         self.on_reads(subscription)
         return subscription
 
@@ -153,6 +121,48 @@ class Subscriptions:
             self.on_unread(topic)
         return len(gone)
 
+    def dismiss(self, topic: str, tell: Callable[[Subscription], bool]) -> None:
+        """Forget all readers of a topic, and tell each why, as soon as that can be done.
+
+        Args:
+            topic: of what.
+            tell: publishes that to one; False when there is no room for it.
+        """
+        gone = list(self.of(topic))
+        self.remove(topic)
+        given_up = trio.current_time() + self._age
+
+        def farewell(one: Subscription) -> bool:
+            is_back = one.stream_id in self._of.get(topic, {})
+            return is_back or trio.current_time() >= given_up or tell(one)
+
+        for one in gone:
+            source = _Farewell(farewell)
+            if not source.tell(one):
+                turn = one.turns[source] = Turn(one, source)
+                self._put_down(turn, trio.current_time() + RETRY)
+
+    def end_identity(self, identity: Identity) -> None:
+        """The device is another now: nobody reads under this identity, but for ends of jobs."""
+        for readers in self._of.values():
+            for one in readers.values():
+                if one.identity == identity:
+                    one.renewed_at = -math.inf
+        self._check(trio.current_time())
+
+    def _check(self, at: float) -> None:
+        self._check_at = at
+        self._wake.set()
+
+    def _next_check(self, now: float) -> float:
+        """When one may be too old. Not more often than once a second."""
+        ages = [
+            now + self._age if self.is_kept(topic) else self._lasts_until(one)
+            for topic, readers in self._of.items()
+            for one in readers.values()
+        ]
+        return max(now + 1, min(ages)) if ages else math.inf
+
     def forget_old(self, now: float) -> None:
         """Forget those that nobody has renewed for too long."""
         for topic, readers in list(self._of.items()):
@@ -161,7 +171,11 @@ class Subscriptions:
                     self.remove(topic, one.stream_id)
 
     def _is_old(self, subscription: Subscription, now: float) -> bool:
-        return subscription.renewed_at + self._age <= now and not self.is_kept(subscription.topic)
+        return self._lasts_until(subscription) <= now and not self.is_kept(subscription.topic)
+
+    def _lasts_until(self, subscription: Subscription) -> float:
+        renewed_at = subscription.renewed_at
+        return renewed_at if renewed_at == -math.inf else renewed_at + self._age
 
     def is_read(self, topic: str) -> bool:
         """Whether anybody is told of it."""
@@ -184,28 +198,35 @@ class Subscriptions:
             if turn.at is None:
                 self._put_down(turn, max(now, turn.earliest))
 
-    def ended(self, topic: str, source: Source, job_id: str | None = None) -> None:
-        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done."""
-        now = trio.current_time()
+    def ended(self, topic: str, source: Source, job_id: str | None = None) -> bool:
+        """Tell what is said of it last: now, whatever the rates, or as soon as that can be done.
+
+        Returns:
+            Whether all its readers have been told.
+        """
+        all_told = True
         for turn in self._turns_of(topic, source, job_id):
             if source.tell(turn.subscription):
                 del turn.subscription.turns[source]
             else:
-                turn.last = now
-                self._put_down(turn, turn.earliest)
+                all_told = False
+                self._put_down(turn, trio.current_time() + RETRY)
+        return all_told
 
-    def _turns_of(self, topic: str, source: Source, job_id: str | None) -> Iterator[_Turn]:
+    def owes(self, topic: str, source: Source) -> bool:
+        """Whether a reader is still to be told of it."""
+        return any(source in one.turns for one in self._of.get(topic, {}).values())
+
+    def _turns_of(self, topic: str, source: Source, job_id: str | None) -> Iterator[Turn]:
         for subscription in list(self._of.get(topic, {}).values()):
             if subscription.job_id is None or subscription.job_id == job_id:
                 turn = subscription.turns.get(source)
                 if turn is None:
-                    turn = subscription.turns[source] = _Turn(subscription, source)
+                    turn = subscription.turns[source] = Turn(subscription, source)
                 yield turn
 
-    def _put_down(self, turn: _Turn, at: float) -> None:
-        turn.at = at
-        heapq.heappush(self._turns, (at, next(self._numbers), turn))
-        if self._turns[0][2] is turn:
+    def _put_down(self, turn: Turn, at: float) -> None:
+        if self._turns.put_down(turn, at):
             self._wake.set()
 
     async def run(self) -> None:
@@ -213,27 +234,31 @@ class Subscriptions:
         while True:
             await trio.lowlevel.checkpoint()
             now = trio.current_time()
-            while self._turns and self._turns[0][0] <= now:
-                at, _, turn = heapq.heappop(self._turns)
-                self._take(turn, at, now)
+            if now >= self._check_at:
+                self.forget_old(now)
+                self._check_at = self._next_check(now)
+            for _ in range(STEP):
+                if self._turns.next_at > now:
+                    break
+                taken = self._turns.take()
+                if taken is not None:
+                    self._take(*taken, now)
+            else:
+                continue
             self._wake = trio.Event()
-            until = self._turns[0][0] if self._turns else math.inf
+            until = min(self._check_at, self._turns.next_at)
             with trio.CancelScope(deadline=until):
                 await self._wake.wait()
 
-    def _take(self, turn: _Turn, at: float, now: float) -> None:
+    def _take(self, turn: Turn, at: float, now: float) -> None:
         subscription = turn.subscription
-        if turn.at != at:
-            return  # it was put down again, for earlier
-        turn.at = None
-        if subscription.turns.get(turn.source) is not turn:
-            return  # nobody reads it any more
-        if self._is_old(subscription, now) and not turn.source.is_over:
+        if self._is_old(subscription, now) and not turn.source.says_last:
             self.remove(subscription.topic, subscription.stream_id)
             return
         # Counted from when it was due, or it would be a little late every time.
         turn.last = max(at, now - 1 / subscription.rate)
         if not turn.source.tell(subscription):
-            self._put_down(turn, turn.earliest)
-        elif turn.source.is_over:
-            del subscription.turns[turn.source]
+            self._put_down(turn, now + RETRY)
+        elif turn.source.says_last:
+            subscription.turns.pop(turn.source, None)
+            self.on_last(turn.source)
