@@ -14,10 +14,8 @@ import os
 import re
 import threading
 import time
-from typing import Any
 
-import trio
-
+from petalkit.transports._connecting.sockets import PlainStream
 from petalkit.transports.asyncio_mqtt._socket import LinkSocket
 
 FILE = "PETALKIT_TEST_PROBES"  # the environment variable
@@ -74,16 +72,16 @@ class _Watch:
 
 
 def _look_at_native() -> None:
-    original = trio.SocketStream.receive_some
+    original = PlainStream.receive_some
     watches: dict[int, _Watch] = {}
 
-    async def receive_some(self: trio.SocketStream, max_bytes: int | None = None) -> Any:
+    async def receive_some(self: PlainStream, max_bytes: int | None = None) -> bytes:
         data = await original(self, max_bytes)
         if data:
             watches.setdefault(id(self), _Watch()).look(data)
         return data
 
-    trio.SocketStream.receive_some = receive_some  # type: ignore[method-assign,assignment]
+    PlainStream.receive_some = receive_some  # type: ignore[method-assign]
 
 
 def _look_at_asyncio() -> None:

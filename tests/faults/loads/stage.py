@@ -79,7 +79,8 @@ class Seen:
             return
         message_id = found[1].decode()
         now = trio.current_time()
-        self.last = now
+        if message_id.startswith("c-"):
+            self.last = now
         code = _CODE.search(payload)
         if message_id in self.answers:
             self.twice += 1
