@@ -23,7 +23,7 @@ from petalkit.cli._checks.machine import journal as _checks_journal
 from petalkit.cli._journal.path import default_path, safe_name, with_journal
 from petalkit.cli._settings.loading import load
 
-from ..runtime.journal_kit import MIB, accepted, done, finished, opened, posted, started
+from ..serving.ledger.journal.kit import MIB, accepted, done, finished, opened, posted, started
 from .conftest import RunCli
 
 WHO = ("--organization-id", "acme", "--device-id", "d")

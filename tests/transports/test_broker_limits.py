@@ -13,7 +13,7 @@ from petalkit._values.messages import Message
 from petalkit.transports import ConnectOptions, create_transport
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
-from ..runtime.petals import Recorder
+from ..serving.recorder import Recorder
 from .fake_broker import (
     DISCONNECT,
     PUBACK,
