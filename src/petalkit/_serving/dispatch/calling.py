@@ -56,6 +56,8 @@ async def call_handler(
     message_id = execution.command.message_id
     try:
         try:
+            if execution.put_away:
+                execution.take_out()
             arguments = spec.bind(execution.command, execution.context, execution)
         except PayloadError as error:
             details = {**_ignored(execution), "errors": list(error.errors)}

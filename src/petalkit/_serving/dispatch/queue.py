@@ -19,6 +19,8 @@ from ..._authoring.registry import CommandSpec
 from ..._values.settings.settings import Settings
 from .execution import Execution, Line, PetalState
 
+DECODED_BYTES = 1024 * 1024  # payload bytes that wait as decoded commands; of others only the bytes
+
 
 class Backlog:
     """See the module. Counts slots too, because only they say what may start.
@@ -135,6 +137,8 @@ class Backlog:
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
         execution.line = self.line_of(execution.spec)
+        if self.waiting_bytes > DECODED_BYTES:
+            execution.put_it_away()
         self._send.send_nowait(execution)
         self._in_channel += 1
         self.waiting += 1
