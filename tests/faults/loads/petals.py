@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+import pydantic
 import trio
 
 from petalkit import Command, Petal, command
@@ -12,6 +13,18 @@ from petalkit import Command, Petal, command
 from . import probes
 
 probes.install()
+
+
+class Point(pydantic.BaseModel):
+    """What a command has thousands of."""
+
+    x: int
+
+
+class Points(pydantic.BaseModel):
+    """The same, where pydantic goes through them alone."""
+
+    values: list[Point]
 
 
 class Guard(Petal):
@@ -43,6 +56,10 @@ class Fast(Petal):
     async def numbers(self, values: list[int]) -> dict[str, int]:
         return {"n": len(values)}
 
+    @command("points")
+    async def points(self, data: Points) -> dict[str, int]:
+        return {"n": len(data.values)}
+
 
 class Slow(Petal):
     """Handlers that take a while, and do not stop when they are told to."""
@@ -53,6 +70,11 @@ class Slow(Petal):
     @command("wait", timeout=math.inf)
     async def wait(self, seconds: float = 1.0, take: str = "") -> None:
         await trio.sleep(seconds)
+
+    @command("give", timeout=math.inf)
+    async def give(self, seconds: float, size: int) -> dict[str, str]:
+        await trio.sleep(seconds)
+        return {"given": "x" * size}
 
     @command("stubborn", timeout=0.2)
     async def stubborn(self, seconds: float) -> None:

@@ -112,29 +112,40 @@ async def large_slow(stage: Stage, count: int) -> None:
     await stage.settle(120.0)
 
 
-async def wrong_elements(stage: Stage, count: int = 10) -> None:
+async def wrong_elements(stage: Stage, count: int = 5) -> None:
     """Lists as long as a payload may be, good ones first, and then such that are wrong."""
     room = PAYLOAD_MAX - 300
-    took: dict[str, float] = {}
-    for kind, data in (
-        ("warm", [1] * (room // 2)),
-        ("good", [1] * (room // 2)),
-        ("wrong", [""] * (room // 3)),
+    stage.busy()
+    for name, good, wrong in (
+        ("fast/numbers", [1] * (room // 2), [""] * (room // 3)),
+        ("fast/points", [{"x": 1}] * (room // 8), [{}] * (room // 3)),
     ):
-        await trio.sleep(0.5)
-        if kind == "wrong":
-            stage.busy()
-        began = stage.device.cpu()
-        for _ in range(count):
-            await stage.wire.flood(stage.commands("fast/numbers", 1, {"values": data}), 1)
-            await stage.settle(30.0)
-        took[kind] = (stage.device.cpu() - began) / count
-    good, wrong = took["good"], took["wrong"]
-    stage.row.notes.append(f"CPU {1000 * good:.0f} ms good, {1000 * wrong:.0f} ms wrong")
-    if wrong > CPU_FACTOR * max(good, 0.01):
-        stage.row.broken.append(
-            f"a wrong command takes {wrong / max(good, 0.01):.1f} times a good one"
-        )
+        await _calls_cpu(stage, name, good, 2)
+        took = await _calls_cpu(stage, name, good, count)
+        took_wrong = await _calls_cpu(stage, name, wrong, count)
+        stage.row.notes.append(f"{name}: {1000 * took:.0f} ms, wrong {1000 * took_wrong:.0f} ms")
+        factor = took_wrong / max(took, 0.01)
+        if factor > CPU_FACTOR:
+            stage.row.broken.append(f"{name}: a wrong command takes {factor:.1f} times a good one")
+
+
+async def _calls_cpu(stage: Stage, name: str, values: list[Any], count: int) -> float:
+    """Seconds of processor for one such command."""
+    await trio.sleep(0.3)
+    began = stage.device.cpu()
+    for _ in range(count):
+        await stage.wire.flood(stage.commands(name, 1, {"values": values}), 1)
+        await stage.settle(30.0)
+    return (stage.device.cpu() - began) / count
+
+
+async def large_answers(stage: Stage, count: int = 1000) -> None:
+    """Answers of 120 kB, which a line of 200 kB/s takes one by one."""
+    stage.all_answered = False
+    stage.busy()
+    data = {"seconds": 0.05, "size": LARGE}
+    await stage.wire.flood(stage.commands("slow/give", count, data), 1)
+    await trio.sleep(15.0 if stage.short else 60.0)
 
 
 async def slow_petal(stage: Stage) -> None:
@@ -248,13 +259,17 @@ MANY = 10_000  # what a broker is to queue where its own bound is not what is lo
 STORIES = (
     Story(
         "slow-link", "3000 answers behind a line of 1.2 kB/s", junk_over_slow_link,
-        line=Line(math.inf, 1200.0),
+        line=Line(1e8, 1200.0), queued=MANY,
     ),
     Story("malformed", "20 000 malformed commands", malformed, queued=30_000),
     Story("unknown", "5000 unknown commands", unknown, queued=MANY),
     Story("large-6000", "6000 commands of 120 kB", _p(large, count=6000), queued=MANY),
     Story("large-9000", "9000 commands of 120 kB", _p(large, count=9000), queued=MANY),
     Story("large-slow", "1500 of 120 kB, 20 ms each", _p(large_slow, count=1500), queued=MANY),
+    Story(
+        "large-answers", "1000 answers of 120 kB, 200 kB/s", large_answers,
+        line=Line(1e8, 200_000.0), queued=MANY,
+    ),
     Story("wrong-elements", "128 KiB of wrong elements", wrong_elements),
     Story("slow-petal", "1500 of a slow petal, on disk", slow_petal, queued=MANY),
     Story(

@@ -156,6 +156,17 @@ class Dispatcher:
         self._spawn(self._run_urgent, execution, name=f"urgent {execution.spec.name}")
         return True
 
+    def hold_up(self, heavy: bool) -> None:
+        """Start nothing but urgent commands, or go on: an answer may be as long as a payload.
+
+        Else a thousand commands that were accepted when the outbox was empty would fill it up to
+        their number, and not to `outbox_bytes`.
+        """
+        self.backlog.held_up = heavy
+        if not heavy:
+            self._scheduler.begin()
+            self._pass_on()
+
     def drop_oldest(self) -> bool:
         """Answer the oldest waiting command `DROPPED`; False when none waits."""
         oldest = self.backlog.take_oldest()

@@ -24,7 +24,7 @@ from ..failures import shortened
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
-PUT_AWAY_MIN = 1024  # bytes of a payload that is worth being decoded twice
+PUT_AWAY_MIN = 512  # bytes of a payload that is worth being decoded twice
 _READ_BEFORE = Limits(payload_max=1 << 28, depth_max=200, message_id_max=4096)  # by any settings
 
 

@@ -19,7 +19,7 @@ from ..._authoring.registry import CommandSpec
 from ..._values.settings.settings import Settings
 from .execution import Execution, Line, PetalState
 
-DECODED_BYTES = 1024 * 1024  # payload bytes that wait as decoded commands; of others only the bytes
+DECODED_BYTES = 256 * 1024  # payload bytes that wait as decoded commands; of others only the bytes
 
 
 class Backlog:
@@ -47,6 +47,7 @@ class Backlog:
         self._running = 0
         self.waiting = 0
         self.waiting_bytes = 0
+        self.held_up = False  # nothing may start: the outbox has all the bytes that it may have
 
     # -- lines
 
@@ -132,7 +133,9 @@ class Backlog:
     @property
     def may_have_next(self) -> bool:
         """Whether `next` is worth a call."""
-        return self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+        return not self.held_up and (
+            self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+        )
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
@@ -146,6 +149,8 @@ class Backlog:
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
+        if self.held_up:
+            return None
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:

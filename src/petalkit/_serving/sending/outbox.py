@@ -92,6 +92,8 @@ class Outbox:
         on_too_large: called with a response that the broker takes no such size of, and what it
             answers.
         on_place: called when there may be a place for one more response; None for nobody.
+        on_heavy: called with True when `outbox_bytes` are in here, and with False when they are
+            no more: who may answer much is not to begin meanwhile.
     """
 
     def __init__(
@@ -111,6 +113,8 @@ class Outbox:
         self.on_pressure: Callable[[], None] = lambda: None
         self.on_too_large: Callable[[Message, Hashable], None] = lambda _message, _answers: None
         self.on_place: Callable[[], None] | None = None
+        self.on_heavy: Callable[[bool], object] = lambda _heavy: None
+        self._is_heavy = False
         self._queue: deque[Entry] = deque()
         self._next_expiry = math.inf  # of the events in it, or earlier
         self._places = itertools.count(1)
@@ -495,6 +499,17 @@ class Outbox:
         self._queue.append(entry)
         if self._link is not None and not self._stalled:
             self._pump(now)
+        if self._bytes >= self._bytes_max and not self._is_heavy:
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """Tell who begins what will be answered whether there are too many bytes for that."""
+        heavy = self._bytes >= self._bytes_max
+        if heavy is not self._is_heavy:
+            self._is_heavy = heavy
+            self.on_heavy(heavy)
+            if heavy:
+                self.on_pressure()  # nobody ends any more, so only a PUBACK makes room
 
     def attach(self, link: Link, identity: Identity) -> None:
         """Send over this link from now on."""
@@ -745,6 +760,8 @@ class Outbox:
                 self._empty = None
         if self._room:
             self._room.unpark()
+        if self._is_heavy:
+            self._weigh()
         if self.on_place is not None:
             self.on_place()
 

@@ -19,7 +19,7 @@ from .._line.keepalive import KeepAlive
 from .inbox import Inbox
 
 BUFFER_MESSAGES = 64  # undelivered; then reading stops
-BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
+BUFFER_BYTES = 1024 * 1024  # of them, the same
 WAITING_FACTOR = 16
 
 

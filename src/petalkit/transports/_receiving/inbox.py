@@ -21,7 +21,7 @@ class Inbox:
 
     Attributes:
         deliveries: what is here; add to it, then call `hand_over` once.
-        size: bytes of their payloads, as far as they were added to it.
+        size: bytes of them, topics and properties included, as far as they were added to it.
     """
 
     def __init__(self, loss: Callable[[], ConnectionLost | None]) -> None:

@@ -64,7 +64,7 @@ class Incoming:
             return
         inbox = self._inbox
         inbox.deliveries.append(delivery)
-        inbox.size += len(delivery.payload)
+        inbox.size += len(body)
         if inbox.is_full():
             self._wire.paused = True
 
