@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from petalkit import Command, Petal, Settings, command
+import petalkit
+from petalkit import Command, MemoryBound, Petal, Settings, command, memory_bounds
+from petalkit._serving import memory
 from petalkit._serving.dispatch.queue import DECODED_BYTES
 from petalkit._serving.ledger.journal.batch import STATEMENT_BYTES, Batch
 from petalkit._serving.ledger.journal.pruning import Owed
 from petalkit._serving.ledger.journal.records import Accepted, Finished
+from petalkit._serving.process.log_stream import KEPT_MAX
 from petalkit.testing import open_harness
 
 from .recorder import settle, until
@@ -113,3 +120,197 @@ def test_a_statement_binds_few_bytes_or_one_row() -> None:
             assert len(distinct) == 1 or sum(distinct.values()) <= STATEMENT_BYTES
             rows |= set(distinct)
     assert len(rows) == 2 * 399  # and none is missing
+
+
+# -- the sum
+
+FEW = "one for each petal, command, group, topic, setting, sort of failure or link"
+SAME = "what another buffer has, known by another key or in another order"
+OWN = "its number has a bound where it stands, and so have its bytes"
+# What grows: the bound that it is in, or why it is in none.
+BUFFERS = {
+    "_serving.connack.ConnackReport._said": FEW,
+    "_serving.dispatch.dispatcher.Dispatcher._held_until": FEW,
+    "_serving.dispatch.dispatcher.Dispatcher._running": "running",
+    "_serving.dispatch.execution.Line.waiting": "waiting to start",
+    "_serving.dispatch.execution.PetalState.starting": "running",
+    "_serving.dispatch.queue.Backlog._lines": FEW,
+    "_serving.dispatch.queue.Backlog._receive": "waiting to start",
+    "_serving.dispatch.queue.Backlog._send": "of these, decoded",
+    "_serving.dispatch.queue.Backlog._set_aside": FEW,
+    "_serving.dispatch.queue.Backlog.groups": FEW,
+    "_serving.dispatch.redelivered.SafeUrgent._waiting": "running",
+    "_serving.dispatch.scheduler.Scheduler._ready": "running",
+    "_serving.intake.disk_backlog.DiskBacklog._ended": OWN,
+    "_serving.intake.disk_backlog.DiskBacklog._read": "read from the journal, to be taken up",
+    "_serving.intake.disk_backlog.DiskBacklog._unwritten": "to be written to the journal",
+    "_serving.intake.disk_backlog.DiskBacklog._wanted": "read from the journal, to be taken up",
+    "_serving.intake.disk_backlog.DiskBacklog._wishes": "read from the journal, to be taken up",
+    "_serving.intake.judging.Judging._without_dots": FEW,
+    "_serving.intake.parked.ParkedLine._by_id": SAME,
+    "_serving.intake.parked.ParkedLine._line": "read, and held unacknowledged",
+    "_serving.ledger.disk.DiskLedger._unwritten": "to be written to the journal",
+    "_serving.ledger.duplicate_window.DuplicateWindow._finished": "finished, and remembered",
+    "_serving.ledger.duplicate_window.DuplicateWindow._live": SAME,
+    **dict.fromkeys(
+        (
+            f"_serving.ledger.journal.batch.Batch.{name}"
+            for name in ("accepted", "finished", "forgotten", "outcomes", "posted", "settled",
+                         "started", "wanted")
+        ),
+        "to be written to the journal",
+    ),
+    "_serving.ledger.journal.pruning.FinishedCommands._others": "IDs of commands in the journal",
+    "_serving.ledger.journal.pruning.FinishedCommands._remembered":
+        "IDs of commands in the journal",
+    "_serving.ledger.journal.pruning.Owed._answers": SAME,
+    "_serving.ledger.journal.pruning.Owed._count": SAME,
+    "_serving.ledger.journal.write_ahead.Journal._left": "to be written to the journal",
+    "_serving.ledger.journal.write_ahead.Journal._numbers": "IDs of commands in the journal",
+    "_serving.ledger.journal.write_ahead.Journal._queue": "to be written to the journal",
+    "_serving.ledger.journal.write_ahead.Journal._taken_back": "to be written to the journal",
+    "_serving.ledger.journal.write_ahead.Journal._then": "to be written to the journal",
+    "_serving.ledger.journal.writer.Writer._jobs": FEW,
+    "_serving.ledger.recent_refusals.RecentRefusals._messages": "refused, and remembered",
+    "_serving.petals.added_commands.AddedCommands._left_over": FEW,
+    "_serving.process.log_stream.LineWriter._kept": "lines of the log",
+    "_serving.process.signals._Watch._previous": FEW,
+    "_serving.sending.deferred.Deferred._heap": "the outbox",
+    "_serving.sending.deferred.Deferred._rounds": FEW,
+    "_serving.sending.outbox.Outbox._asking": FEW,
+    "_serving.sending.outbox.Outbox._in_flight": "the outbox",
+    "_serving.sending.outbox.Outbox._latest": SAME,
+    "_serving.sending.outbox.Outbox._owed_to": SAME,
+    "_serving.sending.outbox.Outbox._queue": "the outbox",
+    "_serving.sending.stale.StaleEvents._unsaid": FEW,
+    "_serving.sending.suspects.Suspects._line": "the outbox",
+    "transports._base_link.BaseLink._broker_limits": FEW,
+    "transports._connecting.kept_sessions.KeptSessions._kept": OWN,
+    "transports._connecting.kept_sessions.KeptSessions._newest": OWN,
+    "transports._connecting.websocket.WebSocketStream._incoming": "a packet that is not whole",
+    "transports._delivery.AckWindow._awaited": SAME,
+    "transports._delivery.AckWindow._leaving": SAME,
+    "transports._delivery.AckWindow._pending": "deliveries whose acknowledgement waits",
+    "transports._receiving.inbox.Inbox.deliveries": "read, and not judged",
+    "transports._receiving.receiving.Receiving._aliases": "a packet that is not whole",
+    "transports._receiving.receiving.Receiving._owed": SAME,
+    "transports._receiving.receiving.Receiving._received":
+        "deliveries whose acknowledgement waits",
+    "transports._receiving.receiving.Receiving._unreleased": SAME,
+    "transports.asyncio_mqtt._client.HardenedClient._on_message_callbacks": FEW,
+    "transports.asyncio_mqtt._client.HardenedClient._pending_publishes": FEW,
+    "transports.asyncio_mqtt._client.HardenedClient._pending_subscribes": FEW,
+    "transports.asyncio_mqtt._client.HardenedClient._pending_unsubscribes": FEW,
+    "transports.asyncio_mqtt._outgoing.Outgoing._messages": "written, and not sent",
+    "transports.asyncio_mqtt._outgoing.Outgoing._unacked": SAME,
+    "transports.asyncio_mqtt._wire.Wire.outgoing": "written, and not sent",
+    "transports.native._encoding.Encoder._property_arguments": FEW,
+    "transports.native._framing.PacketReader._rest": "a packet that is not whole",
+    "transports.native._link.NativeLink._questions": FEW,
+    "transports.native._outgoing.Outgoing._soon": OWN,
+    "transports.native._publishing.Publishing._asked": FEW,
+    "transports.native._publishing.Publishing._carried": SAME,
+    "transports.native._publishing.Publishing._carried_ids": SAME,
+    "transports.native._publishing.Publishing._in_flight": SAME,
+    "transports.native._questions.Questions._expected": FEW,
+    "transports.native._session.ClientSession._outgoing": "written, and not sent",
+    "transports.native._session.ClientSession.broker_limits": FEW,
+    "transports.sidecar._callback.app.CallbackApp._warned": FEW,
+    "transports.sidecar._callback.app.CallbackApp.refused": FEW,
+    "transports.sidecar._callback.server.CallbackServer.idle": SAME,
+    "transports.sidecar._health.Health._subscriptions": FEW,
+    "transports.sidecar._offers.Offers._waiting": "messages of the sidecar",
+    "transports.sidecar._publishing.publisher.Publisher._idle": SAME,
+    "transports.sidecar._publishing.publisher.Publisher._lines": "publishes to the sidecar",
+    "transports.sidecar._publishing.publisher.Publisher._parked": SAME,
+    "transports.sidecar._publishing.publisher.Publisher._ready": SAME,
+    "transports.sidecar._publishing.publisher._Line.waiting": SAME,
+}  # fmt: skip
+GROWS = {
+    "Counter", "OrderedDict", "Queue", "SimpleQueue", "bytearray", "defaultdict", "deque", "dict",
+    "list", "open_memory_channel", "set",
+}  # fmt: skip
+PACKAGE = Path(petalkit.__file__).parent
+EVERY = [Settings(journal=Path("j.db")), Settings(transport="sidecar")]
+
+
+def _grows(value: ast.expr) -> bool:
+    """Whether what is assigned is an empty container."""
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    if isinstance(value, ast.List):
+        return not value.elts
+    if not isinstance(value, ast.Call):
+        return False
+    called: ast.expr = value.func
+    for given in value.keywords:
+        if given.arg == "factory":  # attrs'
+            called = given.value
+    if isinstance(called, ast.Subscript):
+        called = called.value
+    return ast.unparse(called).rpartition(".")[2] in GROWS
+
+
+def _buffers() -> Iterator[str]:
+    """Every attribute of the code that is made as an empty container, in what serves and links."""
+    for room in ("_serving", "transports"):
+        for file in (PACKAGE / room).rglob("*.py"):
+            name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+            if name.startswith("transports.memory."):  # a broker, for tests
+                continue
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    yield from (f"{name}.{node.name}.{one}" for one in _attributes(node))
+
+
+def _attributes(owner: ast.ClassDef) -> Iterator[str]:
+    for node in ast.walk(owner):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and _grows(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                for one in target.elts if isinstance(target, ast.Tuple) else [target]:
+                    if isinstance(one, ast.Attribute) and ast.unparse(one.value) == "self":
+                        yield one.attr
+                    elif isinstance(one, ast.Name) and node in owner.body:
+                        yield one.id
+
+
+def test_every_buffer_of_the_code_is_in_the_sum_or_needs_no_bound() -> None:
+    found = set(_buffers())
+    new, gone = found - BUFFERS.keys(), BUFFERS.keys() - found
+    assert not new, "say which bound they are in, and put them into _serving/memory.py"
+    assert not gone
+
+
+def test_what_the_sum_names_is_what_the_buffers_are_in() -> None:
+    named = {bound.buffer for settings in EVERY for bound in memory_bounds(settings)}
+    assert set(BUFFERS.values()) - {FEW, SAME, OWN} == named - {"SQLite"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "bound"),
+    [(settings, bound) for settings in EVERY for bound in memory_bounds(settings)],
+    ids=lambda value: value.buffer if isinstance(value, MemoryBound) else value.transport,
+)
+def test_a_bound_follows_the_settings_that_it_names_and_no_others(
+    settings: Settings, bound: MemoryBound
+) -> None:
+    def size(**changes: int) -> int:
+        evolved = memory_bounds(attrs.evolve(settings, **changes))
+        return next(one.size for one in evolved if one.buffer == bound.buffer)
+
+    for name in {name for one in memory_bounds(settings) for name in one.settings}:
+        larger = size(**{name: 16 * getattr(settings, name)}) > bound.size
+        assert larger is (name in bound.settings), name
+
+
+def test_the_sum_is_what_statistics_say() -> None:
+    settings = Settings(payload_max=1024)
+    assert memory.memory_bound(settings) == sum(one.size for one in memory_bounds(settings))
+    assert memory.LOG_BYTES == 2 * KEPT_MAX
+
+
+@pytest.mark.trio
+async def test_the_sum_of_its_settings_is_in_the_statistics(autojump_clock: object) -> None:
+    async with open_harness(Giver()) as harness:
+        assert harness.statistics().memory_bound == memory.memory_bound(harness.runtime.settings)

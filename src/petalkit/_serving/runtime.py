@@ -28,6 +28,7 @@ from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
+from .memory import memory_bound
 from .supervisor import ADVICE
 from .waiting import wait_any
 from .watchdog import watch_event_loop
@@ -147,6 +148,7 @@ class Runtime:
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
+            memory_bound=memory_bound(self.settings),
             unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
         )
 

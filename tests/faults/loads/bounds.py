@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from petalkit import Settings
+from petalkit import Settings, memory_bounds
 
 
 def sum_of_bounds(settings: Settings) -> int:
     """Bytes."""
-    return 80 * 1024 * 1024
+    return sum(bound.size for bound in memory_bounds(settings))

@@ -12,7 +12,7 @@ from petalkit._values.messages import Message
 from petalkit._values.settings.settings import Settings
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import Delivery, Link
-from petalkit.transports import _base_link as base_link
+from petalkit.transports._receiving import bounded_inbox
 from petalkit.transports._receiving.bounded_inbox import BUFFER_BYTES, BUFFER_MESSAGES
 from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
@@ -443,7 +443,7 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_message_without_measure_is_read_over_and_refused(qos: int) -> None:
     """Take out `keep_head_of_long`: all of it is in memory."""
-    limit = base_link.PACKET_BYTES_MIN
+    limit = bounded_inbox.PACKET_BYTES_MIN
 
     async def script(peer: Peer) -> None:
         await peer.accept(publish(qos, bytes(5 * limit)), publish(0, b"after"))

@@ -121,9 +121,7 @@ class Execution(msgspec.Struct, eq=False):
     def take_out(self) -> None:
         """It is about to be called: decode it again."""
         command = decode_command(self.payload, self.command.topic, _READ_BEFORE)
-        self.command = msgspec.structs.replace(
-            self.command, data=command.data, extra=command.extra
-        )
+        self.command = msgspec.structs.replace(self.command, data=command.data, extra=command.extra)
         self.put_away = False
 
     def cancel(self, code: ErrorCode, text: str) -> None:

@@ -21,6 +21,15 @@ from .inbox import Inbox
 BUFFER_MESSAGES = 64  # undelivered; then reading stops
 BUFFER_BYTES = 1024 * 1024  # of them, the same
 WAITING_FACTOR = 16
+# A longer message is cut, or not taken at all. What is left must still be too large for whoever
+# checks `payload_max`, and says so.
+PACKET_BYTES_MIN = 1024 * 1024
+PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
+
+
+def packet_limit(payload_max: int) -> int:
+    """Bytes of the longest packet that is read whole."""
+    return max(payload_max + PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
 
 
 class BoundedInbox(Inbox):

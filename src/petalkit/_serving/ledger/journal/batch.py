@@ -46,8 +46,8 @@ _RESULT = ["?", "?", "?", _NULL, "?", "?"]
 _MESSAGE = ["?", _NULL, "?", "?", _NULL, _NULL, _NULL, _NULL]
 
 # Rows of one statement: few sizes, so that SQLite's compiled ones are used again.
-_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-ROWS_MAX = _SIZES[-1]
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+ROWS_MAX = SIZES[-1]
 # Of one statement of several rows. The trap: Python's module keeps compiled statements and never
 # clears what was bound to them, so each keeps a copy of its last rows for as long as it is kept.
 STATEMENT_BYTES = 128 * 1024
@@ -64,12 +64,12 @@ def _rows(row: Iterable[str], count: int) -> str:
 # OR REPLACE: a batch whose writing failed is written again, whatever became of it; and a batch is
 # filled up to one of the sizes by its last row again.
 def _insert(table: str, row: Sequence[str]) -> dict[int, str]:
-    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(row, size)}" for size in _SIZES}
+    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(row, size)}" for size in SIZES}
 
 
 def _delete(table: str) -> dict[int, str]:
     return {
-        size: f"DELETE FROM {table} WHERE number IN ({', '.join('?' * size)})" for size in _SIZES
+        size: f"DELETE FROM {table} WHERE number IN ({', '.join('?' * size)})" for size in SIZES
     }
 
 
@@ -80,12 +80,12 @@ _START = {
     size: "UPDATE commands SET state = v.column2, starts = starts + v.column3,"
     f" started_at = coalesce({_NULL_TIME.replace('?', 'v.column4')}, started_at)"
     f" FROM (VALUES {_rows('????', size)}) AS v WHERE number = v.column1"
-    for size in _SIZES
+    for size in SIZES
 }
 _OUTCOMES = {
     size: "UPDATE commands SET outcome = v.column2"
     f" FROM (VALUES {_rows('??', size)}) AS v WHERE number = v.column1"
-    for size in _SIZES
+    for size in SIZES
 }
 _WANT = f"UPDATE commands SET wait_response = ?, extras = {_NULL} WHERE number = ?"
 _SETTLE = _delete("outbox")
@@ -108,7 +108,7 @@ def _many(
         return
     for start in range(0, len(rows), ROWS_MAX):
         now = rows[start : start + ROWS_MAX]
-        size = next(size for size in _SIZES if size >= len(now))
+        size = next(size for size in SIZES if size >= len(now))
         filling = [now[-1]] * (size - len(now))
         yield sqls[size], list(chain.from_iterable((*now, *filling)))
 
