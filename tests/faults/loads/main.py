@@ -13,6 +13,7 @@ import functools
 import itertools
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -105,6 +106,8 @@ def say(text: str) -> None:
 
 def main(given: Sequence[str]) -> int:
     options = arguments(given)
+    # So that SIGTERM ends broker and device too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows: list[Row] = []
     for story, transport, seed in plan(options):
         row = run_one(story, transport, seed, options)

@@ -9,8 +9,8 @@ from .row import MIB, Row, percentile
 
 HEAD = (
     "load", "transport", "1/s", "victim p50 / p99 (quiet p99)", "stop: read to start, worst",
-    "stop: round trip, worst", "over idle", "of the bounds", "sent / answered", "lost, and who says so",
-    "broken",
+    "stop: round trip, worst", "over idle", "of the bounds", "sent / answered",
+    "lost, and who says so", "broken",
 )  # fmt: skip
 
 

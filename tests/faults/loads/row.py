@@ -11,6 +11,7 @@ import attrs
 STOP_LIMIT = 0.050  # seconds from the bytes of an urgent stop to its start
 MEMORY_FACTOR = 1.25  # of the sum of bounds, over idle
 MIB = 1024 * 1024
+LOAD_MEMORY = 100 * MIB  # over idle: the worst case of the sum is more than these loads need
 
 
 @attrs.frozen
@@ -116,6 +117,10 @@ class Row:
             self.broken.append(
                 f"{self.over_idle / MIB:.0f} MiB over idle, "
                 f"{MEMORY_FACTOR} x {self.bound / MIB:.0f} MiB are allowed"
+            )
+        if self.over_idle > LOAD_MEMORY:
+            self.broken.append(
+                f"{self.over_idle / MIB:.0f} MiB over idle, {LOAD_MEMORY / MIB:.0f} are allowed"
             )
         if all_answered and self.missing:
             counted = sum(self.counters.values())
