@@ -21,6 +21,7 @@ from petalkit.transports.asyncio_mqtt._socket import LinkSocket
 FILE = "PETALKIT_TEST_PROBES"  # the environment variable
 PREFIX = "stop-"  # of the messageIds that are looked for
 _FOUND = re.compile(rb'"messageId":"(stop-[0-9a-z-]+)"')
+_SIGN = b'"stop-'
 _LONGEST = 64  # bytes of one of these
 
 _file = -1
@@ -54,21 +55,20 @@ def _waited() -> float:
 
 
 class _Watch:
-    """What one connection has read, as far as the end of it may be the begin of a name."""
+    """What one connection has read, and the last bytes before that."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._last = b""
 
     def look(self, data: bytes | bytearray) -> None:
-        if b'"stop-' in data or self._rest:
-            whole = self._rest + data
-            end = 0
+        before = len(self._last)
+        edge = self._last + data[:_LONGEST]
+        if _SIGN in data or _SIGN in edge:
+            whole = self._last + data
             for found in _FOUND.finditer(whole):
-                note("read", found[1].decode())
-                end = found.end()
-            tail = whole[max(end, len(whole) - _LONGEST) :]
-            at = tail.rfind(b'"mess')
-            self._rest = bytes(tail[at:]) if at >= 0 else b""
+                if found.end() > before:  # else it was seen with the piece before
+                    note("read", found[1].decode())
+        self._last = bytes(data[-_LONGEST:] if len(data) >= _LONGEST else edge[-_LONGEST:])
 
 
 def _look_at_native() -> None:
