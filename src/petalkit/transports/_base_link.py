@@ -13,12 +13,14 @@ from __future__ import annotations
 import abc
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from .._values.errors import ConnectionLost, TransportError
+from .._values.messages import Message
 from .._values.settings.server_references import Referral
 from ._connecting.sockets import is_peers_doing
 from ._contract import ConnectOptions, Link, OnDone, wait_within
@@ -235,6 +237,11 @@ class BaseLink(Link):
                 return
             await self._publishers.park()
 
+    async def publish(self, message: Message, *, limit: float = math.inf) -> None:
+        """See `Link.publish`."""
+        with self._inbox.answer_awaited():  # behind messages that nobody receives now
+            await super().publish(message, limit=limit)
+
     # -- the clock
 
     @property
@@ -256,7 +263,7 @@ class BaseLink(Link):
         """
         now = self._look()
         patience = LinePatience(
-            self._options.connect_timeout, now, self._watch, self._look, _nothing, deadline - now
+            self._options.connect_timeout, now, self._watch, self._look, _no_ping, deadline - now
         )
         with trio.move_on_at(deadline):
             await wait_within(decided, patience)
@@ -282,14 +289,11 @@ class BaseLink(Link):
             # Where something has held up all tasks, an answer may wait to be read: that goes first.
             await trio.lowlevel.checkpoint()
             now = self._look() if watch.wants_look else trio.current_time()
-            match watch.due(now):
-                case "dead":
-                    self._lose(f"no sign of life from the broker within {watch.interval:g} s")
-                case "ping":
-                    self._send_ping()
-                case _:
-                    pass
+            due = watch.due(now)
+            if due == "dead":
+                self._lose(f"no sign of life from the broker within {watch.interval:g} s")
+            elif due == "ping":
+                self._send_ping()
 
 
-def _nothing() -> None:
-    """Before CONNACK there is no PINGREQ."""
+def _no_ping() -> None: ...  # before CONNACK

@@ -71,9 +71,9 @@ class Seen:
             if b'"online"' in payload:
                 self.online.set()
         else:
-            self._on_answer(payload)
+            self._on_answer(payload, usual=topic.endswith("/response"))
 
-    def _on_answer(self, payload: bytes) -> None:
+    def _on_answer(self, payload: bytes, *, usual: bool) -> None:
         found = _MESSAGE_ID.search(payload)
         if found is None:
             return
@@ -83,7 +83,7 @@ class Seen:
             self.last = now
         code = _CODE.search(payload)
         if message_id in self.answers:
-            self.twice += 1
+            self.twice += usual  # the other may be on a Response Topic
         else:
             self.answers[message_id] = (now, code[1].decode() if code else "")
         if message_id.startswith("statistics-") and code is None:

@@ -200,9 +200,9 @@ async def flapping(stage: Stage) -> None:
     with trio.move_on_after(20.0 if stage.short else 120.0):
         await stage.proxy.flap(2.0)
     healed = trio.current_time()
-    wanted = len(stage.seen.answers)
+    had = len(stage.seen.answers)
     with trio.move_on_after(90.0):
-        while len(stage.seen.answers) <= wanted or stage.seen.last < healed:
+        while len(stage.seen.answers) == had:
             await trio.sleep(0.05)
     back = trio.current_time() - healed
     stage.row.notes.append(f"back after {back:.1f} s")

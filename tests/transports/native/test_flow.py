@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import attrs
 import mqtt5
@@ -13,7 +14,7 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 from petalkit._values.errors import ConnectionLost, RejectedByBroker, TransportError
 from petalkit._values.messages import Message
 from petalkit._values.topics import TopicFilter
-from petalkit.transports import Link
+from petalkit.transports import Delivery, Link
 from petalkit.transports import _base_link as base_module
 from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES, WAITING_FACTOR
 from petalkit.transports.native._link import LAST_WORDS
@@ -404,6 +405,27 @@ async def test_large_messages_are_bounded_by_their_bytes(
         nursery.start_soon(feeder.run)
         await wait_all_tasks_blocked()
         assert sum(len(each.payload) for each in await link.receive()) == 1_200_000
+
+
+async def test_reading_stops_at_once_when_whoever_receives_says_so(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """What is read and not given out may be an urgent command."""
+    network.pair = lockstep_stream_pair
+    got: list[int] = []
+
+    def take_three(batch: Sequence[Delivery]) -> bool:
+        got.extend(numbers(list(batch)))
+        return len(got) % 3 != 0
+
+    async with network.transport.connect(OPTIONS) as link:
+        feeder = Feeder(network)
+        nursery.start_soon(feeder.run)
+        for rounds in (1, 2, 3):
+            await link.deliver(take_three)
+            await wait_all_tasks_blocked()
+            assert (feeder.sent, len(got)) == (3 * rounds, 3 * rounds)
+        nursery.cancel_scope.cancel()
 
 
 async def test_properties_are_bounded_by_their_bytes_too(

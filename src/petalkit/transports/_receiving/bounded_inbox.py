@@ -1,9 +1,10 @@
 """The inbox of a link over a byte stream, and its bound: when to stop reading, and when to go on.
 
 The rule: back-pressure. Reading stops when nobody takes what came, and goes on when all of it was
-taken; silence is not judged meanwhile. The trap: a SUBACK may stand behind a whole replayed
-session. While one is awaited, so much more is read (`WAITING_FACTOR`). It is enough for what a
-broker sends unacknowledged; and where nobody takes even that, the wait ends.
+taken; silence is not judged meanwhile. It stops at once when whoever receives says so: an urgent
+command that was read must never lie here behind what only waits. The trap: a SUBACK may stand
+behind a whole replayed session. While one is awaited, so much more is read (`WAITING_FACTOR`). It
+is enough for what a broker sends unacknowledged; and where nobody takes even that, the wait ends.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class BoundedInbox(Inbox):
 
     def is_full(self) -> bool:
         """Whether no more is to be read."""
+        if self.held_off and not self._asking:
+            return True
         factor = WAITING_FACTOR if self._asking else 1
         return (
             len(self.deliveries) >= BUFFER_MESSAGES * factor or self.size >= BUFFER_BYTES * factor
@@ -74,6 +77,11 @@ class BoundedInbox(Inbox):
             yield
         finally:
             self._asking -= 1
+
+    def _go_on(self) -> None:
+        if self.held_off:
+            self.held_off = False
+            self._room.set()
 
     def _take(self) -> list[Delivery]:
         self._room.set()

@@ -21,6 +21,7 @@ class Inbox:
 
     Attributes:
         deliveries: what is here; add to it, then call `hand_over` once.
+        held_off: whether whoever receives has said that nothing more is to come for now.
         size: bytes of them, topics and properties included, as far as they were added to it.
     """
 
@@ -28,6 +29,7 @@ class Inbox:
         self._loss = loss
         self.deliveries: list[Delivery] = []
         self.size = 0
+        self.held_off = False
         self._receiver = trio.lowlevel.ParkingLot()
         self._sink: Callable[[Sequence[Delivery]], bool] | None = None
 
@@ -39,6 +41,7 @@ class Inbox:
             self._receiver.unpark()
         elif not self._sink(self._take()):
             self._sink = None
+            self.held_off = True
             self._receiver.unpark()
 
     def tell_loss(self) -> None:
@@ -53,6 +56,7 @@ class Inbox:
         """See `Link.receive`."""
         if self._receiver:
             raise trio.BusyResourceError("another task receives from this link already")
+        self._go_on()
         if self.deliveries:
             await trio.lowlevel.checkpoint()
         while not self.deliveries:
@@ -62,17 +66,23 @@ class Inbox:
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`."""
         if not sink(await self.receive()):
+            self.held_off = True
             return
         self._sink = sink
         try:
             while self._sink is not None:
                 if self.deliveries:  # came with the loss, or while nobody was parked
                     if not sink(self._take()):
+                        self.held_off = True
                         return
                 else:
                     await self._park()
         finally:
             self._sink = None
+
+    def _go_on(self) -> None:
+        """Somebody receives again."""
+        self.held_off = False
 
     async def _park(self) -> None:
         loss = self._loss()
