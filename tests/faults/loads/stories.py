@@ -213,7 +213,7 @@ async def flapping(stage: Stage) -> None:
     await trio.sleep(2.0)
 
 
-async def log_not_read(stage: Stage, count: int = 3000) -> None:
+async def log_not_read(stage: Stage, count: int = 8000) -> None:
     """Nobody reads what the device logs."""
     stage.busy()
     await stage.wire.flood(stage.commands("fast/echo", count), 1, window=100)
@@ -233,9 +233,10 @@ async def stubborn(stage: Stage) -> None:
     data = {"seconds": SWALLOWED_TOLD + 5.0}
     await stage.wire.flood(stage.commands("slow/stubborn", 8, data), 1)
     await stage.wire.flood(stage.commands("slow/thread", 8, data), 1)
-    await trio.sleep(SWALLOWED_TOLD + 3.0)
+    await trio.sleep(SWALLOWED_TOLD + 2.0)
     if " WARNING " not in stage.device.log:
         stage.row.broken.append("slots that are lost have no WARNING")
+    await trio.sleep(5.0)
     await stage.settle()
 
 
@@ -278,7 +279,7 @@ STORIES = (
     Story("loud-caller", "9000 a second of another caller", loud_caller, topic=EDGE),
     Story("replay", "a copy after 12 000 commands", replay, queued=MANY),
     Story("flapping", "link cut every 2 s", flapping, proxied=True),
-    Story("log-not-read", "a log that nobody reads", log_not_read, log="pipe"),
+    Story("log-not-read", "a log that nobody reads", log_not_read, log="pipe", queued=MANY),
     Story("flood-0-10000", "10 000 at once, QoS 0", _p(flood, count=10_000, qos=0)),
     Story("flood-0-30000", "30 000 at once, QoS 0", _p(flood, count=30_000, qos=0)),
     Story("flood-1-10000", "10 000 at once, QoS 1", _p(flood, count=10_000, qos=1)),

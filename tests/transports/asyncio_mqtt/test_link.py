@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 import trio
@@ -12,6 +14,7 @@ from petalkit._values.messages import Message
 from petalkit._values.settings.settings import Settings
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import Delivery, Link
+from petalkit.transports._base_link import READ_SIZE
 from petalkit.transports._receiving import bounded_inbox
 from petalkit.transports._receiving.bounded_inbox import BUFFER_BYTES, BUFFER_MESSAGES
 from petalkit.transports.asyncio_mqtt import create
@@ -368,11 +371,11 @@ async def test_a_suback_behind_a_replayed_session_is_found() -> None:
 
 
 async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
-    """Take out `paused` in `on_message`: everything is read into memory."""
-    total = 20 * BUFFER_MESSAGES
+    """Take out the wait for room in `_read`: everything is read into memory."""
+    total, size = 20 * BUFFER_MESSAGES, 2000
 
     async def script(peer: Peer) -> None:
-        await peer.accept(*[publish(0, b"%d" % n) for n in range(total)])
+        await peer.accept(*[publish(0, b"%0*d" % (size, n)) for n in range(total)])
         await peer.serve()
 
     async with (
@@ -384,9 +387,34 @@ async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
         with trio.fail_after(LIMIT):
             while len(found) < total:
                 batch = await link.receive()
-                assert len(batch) <= BUFFER_MESSAGES
+                assert len(batch) <= BUFFER_MESSAGES + READ_SIZE // size
                 found += batch
         assert [int(each.payload) for each in found] == list(range(total))
+
+
+async def test_all_of_one_read_is_handed_over_together() -> None:
+    """The last may be urgent. Stop parsing at a full inbox: it stays on the wire."""
+    total = 3 * BUFFER_MESSAGES
+    got: list[Delivery] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.send(*[publish(0, b"%d" % n) for n in range(total)])
+        await peer.serve()
+
+    def stop_at_once(batch: Sequence[Delivery]) -> bool:
+        got.extend(batch)
+        return False
+
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        with trio.fail_after(LIMIT):
+            await link.deliver(stop_at_once)
+        assert isinstance(link, AsyncioLink)
+        assert link._wire.unread == 0
+        assert [int(each.payload) for each in got] == list(range(len(got)))
 
 
 async def test_a_loss_in_the_wake_up_in_which_reading_goes_on(
