@@ -165,11 +165,11 @@ class Stage:
 
     async def settle(self, limit: float = SETTLE_LIMIT) -> None:
         """Wait until everything is answered, or nothing is for a while."""
-        ends = trio.current_time() + limit
-        while trio.current_time() < ends:
+        began = trio.current_time()
+        while trio.current_time() < began + limit:
             if self.load.keys() <= self.seen.answers.keys():
                 return
-            if trio.current_time() - self.seen.last > SETTLE:
+            if trio.current_time() - max(began, self.seen.last) > SETTLE:
                 return
             await trio.sleep(0.1)
 

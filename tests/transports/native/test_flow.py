@@ -425,6 +425,10 @@ async def test_reading_stops_at_once_when_whoever_receives_says_so(
             await link.deliver(take_three)
             await wait_all_tasks_blocked()
             assert (feeder.sent, len(got)) == (3 * rounds, 3 * rounds)
+        # Nor is there a reader that waits for more already when the first is too much.
+        await link.deliver(lambda batch: bool(got.extend(numbers(list(batch)))))
+        await wait_all_tasks_blocked()
+        assert (feeder.sent, len(got)) == (10, 10)
         nursery.cancel_scope.cancel()
 
 

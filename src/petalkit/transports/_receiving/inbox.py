@@ -65,9 +65,12 @@ class Inbox:
 
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`."""
-        if not sink(await self.receive()):
-            self.held_off = True
-            return
+        if self._receiver:
+            raise trio.BusyResourceError("another task receives from this link already")
+        await trio.lowlevel.checkpoint()
+        self._go_on()
+        # From the first on in the step in which they are read: when it says no, whoever reads must
+        # not be waiting for more already.
         self._sink = sink
         try:
             while self._sink is not None:
