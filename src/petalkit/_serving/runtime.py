@@ -30,6 +30,7 @@ from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
 from .links.attempts import ADVICE
 from .loggers import dropped_lines
+from .memory import memory_bound
 from .waiting import wait_any
 from .watchdog import watch_event_loop
 from .wiring import Outside, put_together
@@ -151,6 +152,7 @@ class Runtime:
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
+            memory_bound=memory_bound(self.settings),
             unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
         )
 

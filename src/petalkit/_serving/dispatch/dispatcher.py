@@ -135,6 +135,10 @@ class Dispatcher:
         self._counters.accepted += 1
         return True
 
+    def hold_up(self, heavy: bool) -> None:
+        """See `Scheduler.hold_up`."""
+        self._scheduler.hold_up(heavy)
+
     def drop_oldest(self, petal: str) -> bool:
         """Answer the oldest waiting command `DROPPED` to make room for one of a petal.
 

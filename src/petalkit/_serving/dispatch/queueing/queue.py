@@ -24,6 +24,8 @@ from .callers import Callers
 from .shares import Shares
 from .turns import Turns, oldest
 
+DECODED_BYTES = 256 * 1024  # payload bytes that wait as decoded commands; of others only the bytes
+
 
 class Backlog:
     """See the module. Counts slots too, because only they say what may start.
@@ -59,6 +61,7 @@ class Backlog:
         self._turns = Turns()
         self.waiting = 0
         self.waiting_bytes = 0
+        self.held_up = False  # nothing may start: the outbox has all the bytes that it may have
 
     # -- lines
 
@@ -148,7 +151,9 @@ class Backlog:
     @property
     def may_have_next(self) -> bool:
         """Whether `next` is worth a call."""
-        return self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+        return not self.held_up and (
+            self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+        )
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
@@ -159,12 +164,16 @@ class Backlog:
             self._whose, self._is_mixed = whose, False
         elif whose != self._whose:
             self._is_mixed = True
+        if self.waiting_bytes > DECODED_BYTES:
+            execution.put_it_away()
         self._send.send_nowait(execution)
         self._in_channel += 1
         self._in(execution)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
+        if self.held_up:
+            return None
         if self._in_channel:
             if not (self._is_mixed or self._set_aside):  # then the oldest is next
                 execution = self._from_channel()
