@@ -352,7 +352,7 @@ async def test_what_comes_when_nobody_brings_it_again_nor_hears_of_it_is_counted
         await settle()
         outbox = harness.runtime._outbox
         with monkeypatch.context() as patch:  # its sender has gone, and the link is still read
-            patch.setattr(outbox, "_link", None)
+            patch.setattr(outbox._sender, "link", None)
             harness.send("rec/note", {"n": 2}, qos=1)
             await settle()
         statistics = harness.statistics()

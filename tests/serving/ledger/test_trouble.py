@@ -60,11 +60,11 @@ class Unsure:
         return None
 
     def names(self) -> list[str]:
+        if self.broken:
+            raise ValueError("the petal's own")
         return []
 
     def prefixes(self) -> list[str]:
-        if self.broken:
-            raise ValueError("the petal's own")
         return []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from petalkit._values import near as module
+from petalkit._values.basics import near as module
 from petalkit._values.basics.near import NameIndex, near
 
 
