@@ -46,6 +46,21 @@ def test_a_bound_that_does_not_hold_is_found(fields: dict[str, object], text: st
     assert text in summary(judged)
 
 
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"counters": {"unanswered": 3}, "told": True}, ""),
+        ({"counters": {"unanswered": 2}, "told": True}, "3 commands without an answer (2 counted)"),
+        ({"counters": {"unanswered": 3}}, "no WARNING"),
+    ],
+)
+def test_junk_without_an_answer_is_counted_and_told(fields: dict[str, object], text: str) -> None:
+    judged = row(answered=7, **fields)
+    judged.judge(all_answered=True, or_counted=True)
+    assert text in "; ".join(judged.broken)
+    assert bool(judged.broken) is bool(text)
+
+
 def test_what_the_broker_has_dropped_is_not_the_devices_loss() -> None:
     judged = row(answered=7, dropped=3)
     judged.judge(all_answered=True)

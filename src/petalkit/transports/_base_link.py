@@ -33,7 +33,9 @@ from ._receiving.bounded_inbox import BoundedInbox, packet_limit
 logger = logging.getLogger("petalkit.transport")
 
 OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
-READ_SIZE = 64 * 1024
+# What is read together is judged together, and its last may be an emergency stop: hundreds of small
+# messages take long, and each read of a large one little.
+READ_SIZE = 16 * 1024
 MAYBE_3_1_1 = "; a broker that speaks only MQTT 3.1.1 may keep silent like this"
 # Of a connection that ends before CONNACK; RabbitMQ 3.10 does so.
 MAYBE_3_1_1_CLOSES = "; a broker that speaks only MQTT 3.1.1 may end it like this"

@@ -63,7 +63,7 @@ async def play(story: Story, row: Row, folder: Path, *, short: bool) -> None:
                 await stage.end(wire)
             check_once(stage)
             check_flood(stage)
-            row.judge(all_answered=stage.all_answered)
+            row.judge(all_answered=stage.all_answered, or_counted=stage.or_counted)
 
 
 def run_one(story: Story, transport: str, seed: int, options: argparse.Namespace) -> Row:

@@ -104,8 +104,13 @@ class Row:
         """Commands that the broker has delivered, for all that it says, and nobody has answered."""
         return max(0, self.sent - self.answered - self.dropped)
 
-    def judge(self, *, all_answered: bool) -> None:
-        """What holds for every story."""
+    def judge(self, *, all_answered: bool, or_counted: bool = False) -> None:
+        """What holds for every story.
+
+        Args:
+            all_answered: whether all that the broker has delivered is answered.
+            or_counted: whether a counter and a WARNING are enough instead, as for junk.
+        """
         if self.stops_not_run:
             self.broken.append(f"{self.stops_not_run} urgent stops were read and did not run")
         if self.stops and not self.stop_started:
@@ -124,6 +129,8 @@ class Row:
             )
         if all_answered and self.missing:
             counted = sum(self.counters.values())
-            self.broken.append(f"{self.missing} commands without an answer ({counted} counted)")
+            if counted < self.missing or not or_counted:
+                text = f"{self.missing} commands without an answer ({counted} counted)"
+                self.broken.append(text)
             if not self.told:
                 self.broken.append("what is lost has no WARNING")

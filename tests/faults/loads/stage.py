@@ -134,12 +134,13 @@ class Stage:
         self.victims = Calls("victim")
         self.load: dict[str, float] = {}
         self.all_answered = True  # whether that is to be waited for, and judged
+        self.or_counted = False  # a counter and a WARNING are enough instead
         self.code: int | None = None
         self.ended_in = 0.0
         self._numbers = itertools.count(1)
         self._quiet: tuple[float, float] = (0.0, 0.0)
         self._busy: tuple[float, float] = (0.0, 0.0)
-        self._idle = 0
+        self._idle, self._cpu = 0, 0.0
 
     # -- what stories do
 
@@ -201,7 +202,7 @@ class Stage:
             assert await self.ask(wire, "fast/echo", f"warm-{number}"), self.device.log
         assert await self.ask(wire, "guard/stop", "stop-warm-up")
         await trio.sleep(0.5)
-        self._idle = self.device.memory()
+        self._idle, self._cpu = self.device.memory(), self.device.cpu()
         self.device.forget_peak()
 
     def begin(self, nursery: trio.Nursery, wire: Wire, victim: str, topic: str) -> None:
@@ -240,7 +241,11 @@ class Stage:
         else:
             found = {name: seen.statistics.get(name, 0) for name in _LOSSES}
             row.counters = {name: value for name, value in found.items() if value}
-            row.notes.append(f"received {seen.statistics['received']}")
+            received = seen.statistics["received"]
+            spent = 1e6 * (device.cpu() - self._cpu) / max(1, received - WARM_UP)
+            row.notes.append(f"received {received}, {spent:.0f} us of CPU each")
+            if paused := seen.statistics["paused_seconds"]:
+                row.notes.append(f"reading paused for {paused:.1f} s")
         row.told = " WARNING " in device.log
         row.seconds = ends - since
         await self._stop()

@@ -73,6 +73,7 @@ async def junk_over_slow_link(stage: Stage) -> None:
 
 async def malformed(stage: Stage, count: int = 20_000) -> None:
     """What can be answered and is no command."""
+    stage.or_counted = True
     stage.busy()
 
     def messages() -> Any:

@@ -432,6 +432,24 @@ async def test_reading_stops_at_once_when_whoever_receives_says_so(
         nursery.cancel_scope.cancel()
 
 
+async def test_few_small_messages_are_read_together(
+    network: Network, autojump_clock: MockClock
+) -> None:
+    """They are judged in one step, and their last may be an emergency stop."""
+    batches: list[int] = []
+    one = publish(0).write()
+
+    def take(batch: Sequence[Delivery]) -> bool:
+        batches.append(len(batch))
+        return sum(batches) < 3000
+
+    async with network.transport.connect(OPTIONS) as link:
+        await network.peer.send(one * 3000)
+        await link.deliver(take)
+    assert sum(batches) == 3000
+    assert max(batches) <= 17_000 / len(one)
+
+
 async def test_properties_are_bounded_by_their_bytes_too(
     network: Network, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
