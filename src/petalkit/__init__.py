@@ -24,6 +24,12 @@ from ._authoring.command import command as command
 # -- authoring
 from ._authoring.context import CommandContext as CommandContext
 from ._authoring.context import CommandLogFilter as CommandLogFilter
+from ._authoring.jobs.handle import InterruptedJob as InterruptedJob
+from ._authoring.jobs.handle import Job as Job
+from ._authoring.jobs.handle import NoCheckpoints as NoCheckpoints
+from ._authoring.jobs.job import job as job
+from ._authoring.jobs.progress import Step as Step
+from ._authoring.jobs.stream import stream as stream
 from ._authoring.petal import Petal as Petal
 from ._serving.ledger.journal.records import JournalError as JournalError
 
@@ -50,6 +56,7 @@ from ._values.errors import RejectedByBroker as RejectedByBroker
 from ._values.errors import TransportError as TransportError
 
 # -- values
+from ._values.job_states import JobState as JobState
 from ._values.messages import Command as Command
 from ._values.messages import Identity as Identity
 from ._values.messages import Message as Message

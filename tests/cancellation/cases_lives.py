@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from petalkit import AllPetalsFailed, Identity, Petal, Runtime, open_client, open_runtime, serve
+from petalkit._serving.wiring import Outside, new_ids
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
 from .grounds import LATE, SETTINGS, SweptPetal
@@ -172,9 +173,8 @@ async def serve_life(ground: Place) -> None:
 @case(Runtime.run, ground=place, again=is_free, others=4)
 async def runtime_run(ground: Place) -> None:
     """As `open_runtime` runs it: shielded, and ended by `hurry()` when that is cancelled."""
-    runtime = Runtime(
-        [ground.petal()], SERVED, ground.transport, now=trio.current_time, jitter=random.random
-    )
+    outside = Outside(now=trio.current_time, jitter=random.random, advice="", make_id=new_ids())
+    runtime = Runtime([ground.petal()], SERVED, ground.transport, outside)
 
     async def hurry() -> None:
         try:

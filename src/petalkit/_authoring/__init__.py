@@ -5,6 +5,7 @@
     context        what a handler may ask for, and how a petal reaches its runtime
     collecting     which methods of a class are commands, and who marked them
     declared       what a petal and `@command` say, and what of it cannot be used
+    jobs/          long work: what `@job` says, and what its method is handed
     returning      what a handler declares that it returns, and whether it does
     arguments      the arguments of a command, made of its `data`
     binding        how a handler's parameters are bound, resolved once

@@ -25,6 +25,7 @@ from .arguments import Parameter as Parameter
 from .arguments import Within, binder, structure_of
 from .context import CommandContext
 from .inspection.handlers import Handler, Refuse, annotation_of
+from .jobs.handle import Job
 from .returning import EMPTY as EMPTY
 from .returning import Returning, returning
 from .unknown_keys import UnknownKeys, UnknownKeysRule
@@ -39,12 +40,14 @@ class Binding:
         bind: makes the arguments of a command.
         known: the keys of `data` that it has a use for; None when it may have one for any.
         returning: what it returns.
+        job: the name of the parameter that takes the `Job`; None when none does.
     """
 
     parameters: tuple[Parameter, ...]
     bind: Binder
     known: frozenset[str] | None
     returning: Returning
+    job: str | None = None
 
 
 def make_binding(
@@ -55,13 +58,16 @@ def make_binding(
     petal: str = "",
     unknown_keys: UnknownKeysRule = "ignore",
     check_result: bool = True,
+    is_job: bool = False,
 ) -> Binding:
     """Resolve how a handler is called.
+
+    Of a job's method the arguments have no `Job`: that is made when it runs.
 
     Raises:
         RegistrationError: made by `refuse`; it cannot be.
     """
-    context_name = command_name = None
+    context_name = command_name = job_name = None
     whole: Parameter | None = None
     fields: list[Parameter] = []
     types = types_of(converter)
@@ -79,6 +85,11 @@ def make_binding(
             if command_name is not None:
                 raise refuse("is a second Command", parameter.name)
             command_name = parameter.name
+        elif annotation is Job:
+            if not is_job or job_name is not None:
+                text = "is a second Job" if is_job else "is for methods under @job only"
+                raise refuse(text, parameter.name)
+            job_name = parameter.name
         elif parameter.name == "data":
             whole = _parameter(parameter, annotation, types, refuse)
         else:
@@ -101,7 +112,15 @@ def make_binding(
             Within(types.extra, tuple(parameters)),
         ),
         known=known,
-        returning=returning(handler, signature, converter, refuse, enforced=check_result),
+        returning=returning(
+            handler,
+            signature,
+            converter,
+            refuse,
+            enforced=check_result,
+            yields=inspect.isasyncgenfunction(handler),
+        ),
+        job=job_name,
     )
 
 
@@ -122,10 +141,10 @@ def _checked_annotation(handler: Handler, parameter: inspect.Parameter, refuse: 
             "checkers",
             parameter.name,
         ) from error
-    wanted = (CommandContext, Command)
+    wanted = (CommandContext, Command, Job)
     if annotation not in wanted and _mentions(annotation, wanted):
         raise refuse(
-            "is annotated with more than CommandContext or Command; write that alone, "
+            "is annotated with more than CommandContext, Command or Job; write that alone, "
             "or the sender would say what it is",
             parameter.name,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -34,6 +34,26 @@ class CommandContext:
     identity: Identity
     petal: str
     deadline: float
+    _accept: Callable[[Mapping[str, Any]], Awaitable[None]] | None = attrs.field(
+        default=None, init=False, repr=False, eq=False
+    )
+
+    async def accept(self, **fields: Any) -> None:
+        """Answer the command now, with these fields; what the handler comes to is said later.
+
+        The answer has `pending: true` beside them. What the handler returns or raises goes to web
+        clients then, on `command/web`, under the same `messageId`, and to the caller's Response
+        Topic if it named one. Returns when the answer is as safe as it gets. The handler keeps its
+        slot and its time limit.
+
+        Raises:
+            PayloadError: JSON cannot say the fields, or they are too large.
+            RuntimeError: the command has its first answer already, or no runtime serves it.
+        """
+        accept = self._accept
+        if accept is None:
+            raise RuntimeError("accept() is for commands that a runtime serves")
+        await accept(fields)
 
     @property
     def message_id(self) -> str | None:
@@ -54,6 +74,13 @@ class CommandContext:
     def remaining(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
         return self.deadline - trio.current_time()
+
+
+def bind_accept(
+    context: CommandContext, accept: Callable[[Mapping[str, Any]], Awaitable[None]]
+) -> None:
+    """For the runtime: how this command gets its first answer."""
+    object.__setattr__(context, "_accept", accept)
 
 
 @attrs.frozen

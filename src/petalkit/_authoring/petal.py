@@ -21,6 +21,9 @@ from .context import PetalHost
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .inspection.foreign import attribute_of
 from .inspection.handlers import Handler
+from .jobs.handle import InterruptedJob
+from .jobs.options import JobOptions
+from .jobs.stream import StreamOptions
 from .registry import CommandResolver
 from .unknown_keys import UnknownKeysRule
 
@@ -76,6 +79,15 @@ class Petal:
         `__init__`. Commands that were added meanwhile are forgotten then, and when serving ends.
         """
         yield
+
+    async def on_interrupted(self, job: InterruptedJob) -> None:
+        """Put right what a job of this petal may have left behind; override it.
+
+        With a journal, called at the start for each job that ran when the device's program ended
+        and is not resumed: after `lifespan()` is entered, and before anything of this petal is
+        served. So it is where a motor is stopped that nobody has stopped. Bounded by
+        `startup_timeout`; what it raises is logged.
+        """
 
     @property
     def nursery(self) -> trio.Nursery:
@@ -216,8 +228,22 @@ class Petal:
 
     def __petalkit_declared__(self) -> Iterator[tuple[CommandOptions, Handler]]:
         """Every command of this petal with its bound handler, in the order of definition."""
-        yield from collect(self, Petal)
+        for options, handler in collect(self, Petal):
+            if isinstance(options, CommandOptions):
+                yield options, handler
         yield from self.__petalkit_added__
+
+    def __petalkit_jobs__(self) -> Iterator[tuple[JobOptions, Handler]]:
+        """Every job of this petal with its bound method, in the order of definition."""
+        for options, handler in collect(self, Petal):
+            if isinstance(options, JobOptions):
+                yield options, handler
+
+    def __petalkit_streams__(self) -> Iterator[tuple[StreamOptions, Handler]]:
+        """Every stream of this petal with its bound method, in the order of definition."""
+        for options, handler in collect(self, Petal):
+            if isinstance(options, StreamOptions):
+                yield options, handler
 
     async def __petalkit_wait_work_done__(self) -> None:
         """Wait until nothing goes on of commands that have their answer; a stop's grace bounds it.

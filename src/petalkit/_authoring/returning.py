@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 import attrs
@@ -40,6 +40,7 @@ class Returning:
 
 
 NOT_DECLARED = Returning()
+_OF_GENERATORS = (AsyncGenerator, AsyncIterator, AsyncIterable)
 
 
 def returning(
@@ -49,8 +50,9 @@ def returning(
     refuse: Refuse,
     *,
     enforced: bool,
+    yields: bool = False,
 ) -> Returning:
-    """Resolve what a handler returns.
+    """Resolve what a handler returns; of an async generator what it yields, one at a time.
 
     Raises:
         RegistrationError: made by `refuse`; it is enforced, and has no JSON.
@@ -62,6 +64,10 @@ def returning(
     except Unresolved as error:
         if enforced:
             raise refuse(f"the type of its result is not known: {error}; {_ELSE}") from error
+        return Returning()
+    if yields and typing.get_origin(annotation) in _OF_GENERATORS:
+        annotation = typing.get_args(annotation)[0]
+    elif yields and annotation in _OF_GENERATORS:
         return Returning()
     if annotation in (typing.NoReturn, typing.Never, OwnWords):
         return Returning()

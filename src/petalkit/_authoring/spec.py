@@ -60,6 +60,7 @@ class CommandSpec:
     returning: Returning = NOT_DECLARED
     check_result: bool = True
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
+    job: str | None = None  # the parameter that takes the `Job`
 
     @property
     def result(self) -> Any:
@@ -99,6 +100,8 @@ def make_spec(
     handler: Handler,
     *,
     unknown_keys: UnknownKeysRule = "ignore",
+    is_job: bool = False,
+    is_stream: bool = False,
 ) -> CommandSpec:
     """Check a handler and resolve how it is called.
 
@@ -107,6 +110,8 @@ def make_spec(
         options: what `@command` was told.
         handler: what is called.
         unknown_keys: the rule when neither the command nor its petal has one.
+        is_job: whether it is the method of a job.
+        is_stream: whether it is that of a stream, which is called in ways of its own.
 
     Raises:
         RegistrationError: see there.
@@ -123,7 +128,8 @@ def make_spec(
     if name.startswith(RESERVED_PREFIX + "/") and not petal.__petalkit_builtin__:
         raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
     check_options(options, refuse)
-    check_kind(handler, options.thread, refuse)
+    if not is_stream:
+        check_kind(handler, options.thread, refuse)
     converter = petal.converter or _default_converter()
     rule = options.unknown_keys or petal.unknown_keys or unknown_keys
     binding = make_binding(
@@ -133,6 +139,7 @@ def make_spec(
         petal=petal.name,
         unknown_keys=rule,
         check_result=options.check_result,
+        is_job=is_job,
     )
     return CommandSpec(
         name=name,
@@ -156,6 +163,7 @@ def make_spec(
         thread=options.thread,
         journal=options.journal,
         when_busy=options.when_busy,
+        job=binding.job,
     )
 
 

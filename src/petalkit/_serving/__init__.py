@@ -11,6 +11,7 @@
     ledger/      what is known of each command, in memory and on disk
     sending/     responses and events, until the broker has acknowledged them
     dispatch/    the queue, what may start, the handler's call, the one final state
+    jobs/        long work, which goes on after its first answer
     intake/      reading a link, judging, admission
     links/       one link at a time, for months
     petals/      lives of petals: lifespans, restarts, the commands under `petalkit/`

@@ -18,6 +18,7 @@ from .failures import single
 from .links.attempts import ADVICE
 from .loggers import keep_on
 from .runtime import Runtime
+from .wiring import Outside, new_ids
 
 logger = logging.getLogger("petalkit.runtime")
 
@@ -31,6 +32,7 @@ async def open_runtime(
     now: Callable[[], float] = time.time,
     jitter: Callable[[], float] = random.random,
     advice: str = ADVICE,
+    make_id: Callable[[], str] | None = None,
 ) -> AsyncGenerator[Runtime]:
     """Serve petals for the length of an `async with` block.
 
@@ -51,6 +53,7 @@ async def open_runtime(
         jitter: a random number in [0, 1), for the waits between attempts to connect.
         advice: what the log says once after the second attempt in a row that has failed: how to
             find out why.
+        make_id: a new ID of a job, unlike any before; None for random ones. For tests.
 
     Raises:
         RegistrationError: a petal or a command cannot be served.
@@ -64,7 +67,8 @@ async def open_runtime(
         for text in without_effect(settings):
             logger.warning("%s", text)
     keep_on()  # with all that is imported by now
-    runtime = Runtime(petals, settings, transport, now=now, jitter=jitter, advice=advice)
+    outside = Outside(now=now, jitter=jitter, advice=advice, make_id=make_id or new_ids())
+    runtime = Runtime(petals, settings, transport, outside)
     from_block: Exception | None = None
     from_runtime: BaseException | None = None
     try:

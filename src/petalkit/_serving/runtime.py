@@ -28,7 +28,6 @@ from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
-from .links.attempts import ADVICE
 from .loggers import dropped_lines
 from .memory import memory_bound
 from .waiting import wait_any
@@ -50,13 +49,9 @@ class Runtime:
         petals: Sequence[Petal],
         settings: Settings,
         transport: Transport,
-        *,
-        now: Callable[[], float],
-        jitter: Callable[[], float],
-        advice: str = ADVICE,
+        outside: Outside,
     ) -> None:
         self.settings = settings
-        outside = Outside(now=now, jitter=jitter, advice=advice)
         parts = put_together(petals, settings, transport, outside, self.statistics)
         self._counters = parts.counters
         self._identity = parts.identity
@@ -64,6 +59,9 @@ class Runtime:
         self._outbox = parts.responses.outbox
         self._responses = parts.responses
         self._dispatcher = parts.dispatcher
+        self._tasks = parts.tasks
+        self.jobs = parts.jobs  # for tests
+        self._job_recovery = parts.job_recovery
         self._recovery = parts.recovery
         self._backlog = parts.backlog
         self._intake = parts.intake
@@ -148,7 +146,7 @@ class Runtime:
             held=self._intake.held,
             waiting_on_disk=self._backlog.count,
             journal_failing=self._ledger.failing,
-            running=self._dispatcher.running,
+            running=len(self._dispatcher.slots),
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
@@ -213,10 +211,15 @@ class Runtime:
                 if self.settings.watchdog > 0:
                     services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
                 await services.start(self._dispatcher.run)
+                await services.start(self._tasks.run)
                 await wait_any(
                     functools.partial(self._enter_lifespans, services), self._abandon_start
                 )
                 if not self.all_failed:
+                    await wait_any(
+                        functools.partial(self._job_recovery.take_up, found.notes),
+                        self._hurry.wait,
+                    )
                     task_status.started()
                     left = self._recovery.take_up(found)
                     async with trio.open_nursery() as linked:
@@ -226,7 +229,7 @@ class Runtime:
                     self._served = True
                 services.cancel_scope.cancel()
         finally:
-            self._dispatcher.answer_stuck()
+            self._dispatcher.slots.answer_stuck()
 
     async def _supervise(self, left: int) -> None:
         """Whatever ends the supervisor, the stop sequence still runs.
@@ -253,7 +256,7 @@ class Runtime:
         settings = self.settings
         dispatcher = self._dispatcher
         logger.info(
-            "stopping: %d running, %d waiting", dispatcher.running, dispatcher.backlog.waiting
+            "stopping: %d running, %d waiting", len(dispatcher.slots), dispatcher.backlog.waiting
         )
         if self._supervisor.is_leaving_session:
             self._intake.session_ends()  # it is being left: no later start takes it up
@@ -265,8 +268,8 @@ class Runtime:
         await self._within(settings.grace, self._wait_quiet, hurried=True)
         self._intake.close_to_urgent()
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
-        await self._within(settings.cleanup_timeout, dispatcher.wait_quiet)
-        for name in dispatcher.answer_stuck():
+        await self._within(settings.cleanup_timeout, dispatcher.slots.wait_quiet)
+        for name in dispatcher.slots.answer_stuck():
             logger.error("%s does not end although it is cancelled", name)
         for life in self._lives:
             life.stop()
@@ -278,7 +281,7 @@ class Runtime:
 
     async def _wait_quiet(self) -> None:
         """Wait until nothing runs, answered or not."""
-        await self._dispatcher.wait_quiet()
+        await self._dispatcher.slots.wait_quiet()
         for life in self._lives:
             await life.petal.__petalkit_wait_work_done__()
 

@@ -8,6 +8,8 @@ handed what stands to the left of it.
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -31,6 +33,15 @@ from .intake.backlog.disk import DiskBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
+from .jobs.beside import JobsBeside
+from .jobs.commands.cancelling import Cancelling
+from .jobs.commands.of_jobs import job_commands, job_specs
+from .jobs.commands.of_streams import stream_commands, stream_specs
+from .jobs.messages import Readers
+from .jobs.recovery import JobRecovery
+from .jobs.running import Jobs
+from .jobs.streams import Streams
+from .jobs.tasks import Tasks
 from .ledger.acknowledgement import Acknowledgements
 from .ledger.contract import Ledger
 from .ledger.disk import DiskLedger
@@ -58,11 +69,13 @@ class Outside:
         now: wall-clock seconds since the epoch.
         jitter: a random number in [0, 1).
         advice: what the log says once where links fail.
+        make_id: a new ID of a job or a message, unlike any before, in earlier runs too.
     """
 
     now: Callable[[], float]
     jitter: Callable[[], float]
     advice: str
+    make_id: Callable[[], str]
 
 
 @attrs.frozen(kw_only=True)
@@ -74,11 +87,20 @@ class Parts:
     ledger: Ledger[Execution]
     responses: Responses
     dispatcher: Dispatcher
+    tasks: Tasks
+    jobs: Jobs
+    job_recovery: JobRecovery
     recovery: Recovery
     backlog: Backlog
     intake: Intake
     supervisor: Supervisor
     lives: list[PetalLife]
+
+
+def new_ids() -> Callable[[], str]:
+    """IDs that no other run has: a random part, and a number."""
+    run, numbers = secrets.token_hex(6), itertools.count(1)
+    return lambda: f"{run}-{next(numbers)}"
 
 
 def put_together(
@@ -132,6 +154,18 @@ def put_together(
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     outbox.hooks.on_heavy = dispatcher.hold_up
     _hold(dispatcher, petals, catalog)
+    readers = Readers(settings, responses, outside.make_id)
+    tasks = Tasks(readers.subscriptions)
+    long_work = settings, dispatcher, responses, readers, tasks
+    jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
+    streams = Streams(stream_specs(petals), *long_work)
+    dispatcher.slots.beside.append(JobsBeside(jobs))
+    job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
+    builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
+    for petal in petals:
+        for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):
+            table.add(spec)
+            dispatcher.backlog.serve(spec)
 
     recovery = Recovery(settings, catalog, responses, ledger)
     backlog = Backlog()
@@ -156,6 +190,9 @@ def put_together(
         ledger=ledger,
         responses=responses,
         dispatcher=dispatcher,
+        tasks=tasks,
+        jobs=jobs,
+        job_recovery=job_recovery,
         recovery=recovery,
         backlog=backlog,
         intake=intake,

@@ -11,6 +11,8 @@ With pytest the fixtures `petal_harness` and `memory_broker` are there without a
 
     _threads        holds an autojump clock while a thread is under way
     _sink           what comes out on one topic
+    _long_work      jobs and streams, watched as callers do
+    _outputs        what comes out of a device under test
     _harness        `Harness`: sending, seeing, and changing the world
     _opening        `open_harness`
     pytest_plugin   the fixtures
@@ -24,5 +26,7 @@ from ..transports.memory import MemoryBroker as MemoryBroker
 from ..transports.memory import MemoryTransport as MemoryTransport
 from ..transports.memory import Observer as Observer
 from ._harness import Harness as Harness
+from ._long_work import StartedJob as StartedJob
+from ._long_work import StreamValues as StreamValues
 from ._opening import open_harness as open_harness
 from ._sink import Sink as Sink

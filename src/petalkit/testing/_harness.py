@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,12 +17,12 @@ import trio
 import trio.testing
 
 from .._serving.runtime import Runtime
-from .._values.codec import Limits, decode_response, encode_command
-from .._values.messages import Identity, Message, Properties, Response
+from .._values.codec import Limits, encode_command
+from .._values.messages import Properties, Response
 from .._values.settings.settings import Settings
-from .._values.statistics import Statistics
 from ..transports.memory import MemoryBroker
-from ._sink import Sink
+from ._long_work import StartedJob, StreamValues, read_stream, started_job
+from ._outputs import Outputs
 
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)  # the wall clock when Trio's clock says 0
 CALL_TIMEOUT = 120.0  # seconds on Trio's clock; longer than a command's default timeout
@@ -42,7 +42,7 @@ class OrganizationSource:
         return self.organization_id
 
 
-class Harness:
+class Harness(Outputs):
     """Petals being served on an in-process broker; made by `open_harness`.
 
     Attributes:
@@ -54,9 +54,7 @@ class Harness:
     def __init__(
         self, broker: MemoryBroker, runtime: Runtime, settings: Settings, source: OrganizationSource
     ) -> None:
-        self.broker = broker
-        self.runtime = runtime
-        self.settings = settings
+        super().__init__(broker, runtime, settings)
         self._source = source
         # With a journal an earlier harness has used some, which are known still.
         self._numbers = itertools.count(1 + runtime.statistics().remembered)
@@ -161,40 +159,51 @@ class Harness:
         full = self._identity().topic(topic or self.settings.command_topics[0])
         self.broker.publish_nowait(full, payload, qos=qos, retain=retain, properties=properties)
 
-    # -- what comes out
+    # -- long work
 
-    @contextlib.contextmanager
-    def responses(self) -> Generator[Sink]:
-        """What is published on `response` inside the block."""
-        with self._observe(self.settings.response_topic) as sink:
-            yield sink
+    @contextlib.asynccontextmanager
+    async def start_job(
+        self, name: str, data: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[StartedJob]:
+        """Start a job and watch it for the length of the block; it may go on afterwards.
 
-    @contextlib.contextmanager
-    def events(self) -> Generator[Sink]:
-        """What petals publish to web clients inside the block."""
-        with self._observe(self.settings.web_topic) as sink:
-            yield sink
+        Args:
+            name: in full, such as `"flight/fetch"`.
+            data: the arguments.
 
-    @contextlib.contextmanager
-    def debug(self) -> Generator[Sink]:
-        """What is published on `debug` inside the block."""
-        with self._observe(self.settings.debug_topic) as sink:
-            yield sink
+        Raises:
+            AssertionError: the start was refused; the text has the response.
+        """
+        stream_id = self._new_id()
+        async with started_job(name, data or {}, self.call, self._observe_web, stream_id) as job:
+            yield job
 
-    @contextlib.contextmanager
-    def _observe(self, name: str) -> Generator[Sink]:
-        with self.broker.observe(self._identity().topic(name)) as observer:
-            yield Sink(observer)
+    @contextlib.asynccontextmanager
+    async def stream(self, name: str, rate: float = 10.0) -> AsyncGenerator[StreamValues]:
+        """Read a stream for the length of the block.
 
-    def status(self) -> Response | None:
-        """The retained status message of the device; None when there is none."""
-        topic = self._identity().topic(self.settings.status_topic)
-        message = self.broker.retained.get(topic)
-        return None if message is None else self._response(message)
+        Args:
+            name: in full, such as `"telemetry/pose"`.
+            rate: values per second, at most.
 
-    def statistics(self) -> Statistics:
-        """The runtime's counters."""
-        return self.runtime.statistics()
+        Raises:
+            AssertionError: the subscription was refused; the text has the response.
+        """
+        async with read_stream(name, rate, self.call, self._observe_web, self._new_id()) as values:
+            yield values
+
+    async def expire_lease(self, job: StartedJob) -> None:
+        """Let the lease of a job run out, as when its operator is gone, and the job clean up.
+
+        Under a mock clock; returns at the moment when it has run out.
+
+        Raises:
+            ValueError: it has no lease, or has ended.
+        """
+        left = self.runtime.jobs.lease_left(job.id)
+        if left is None:
+            raise ValueError(f"the job {job.id} runs under no lease")
+        await self.advance(left)
 
     # -- the world
 
@@ -254,12 +263,3 @@ class Harness:
 
     def _new_id(self) -> str:
         return f"test-{next(self._numbers)}"
-
-    def _identity(self) -> Identity:
-        identity = self.runtime.identity
-        if identity is None:
-            raise RuntimeError("the organization ID is not known: await set_organization(...)")
-        return identity
-
-    def _response(self, message: Message) -> Response:
-        return decode_response(message.payload, _LIMITS)

@@ -7,6 +7,7 @@ the same history each time. Wall-clock time stamps are Trio's clock counted from
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, Callable
 
 import attrs
@@ -63,7 +64,7 @@ async def open_harness(
     if not restarts:
         settings = attrs.evolve(settings, petal_restart="never")
     broker = broker or MemoryBroker()
-    base = EPOCH.timestamp()
+    base, numbers = EPOCH.timestamp(), itertools.count(1)
     with guard_threads() as watch:
         async with open_runtime(
             petals,
@@ -71,6 +72,7 @@ async def open_harness(
             transport=MemoryTransport(broker, settings.protocol),
             now=now or (lambda: base + trio.current_time()),
             jitter=lambda: 1.0,
+            make_id=lambda: f"made-{next(numbers)}",
         ) as runtime:
             watch(runtime.thread_limiter)
             harness = Harness(broker, runtime, settings, source)

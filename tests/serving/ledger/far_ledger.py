@@ -43,6 +43,7 @@ class FarStore:
         self.numbers = itertools.count(1)
         self.commands: dict[int, CommandRecord] = {}
         self.messages: dict[int, MessageRecord] = {}
+        self.notes: dict[int, bytes] = {}
 
     def change(self, number: int, **changes: object) -> None:
         if number in self.commands:
@@ -52,7 +53,7 @@ class FarStore:
         """What the last one has left."""
         records = sorted(self.commands.values(), key=lambda one: one.number)
         return Found(
-            last=max([0, *self.commands, *self.messages]),
+            last=max([0, *self.commands, *self.messages, *self.notes]),
             remembered={
                 one.message_id: one.number
                 for one in records
@@ -61,6 +62,7 @@ class FarStore:
             running=tuple(one for one in records if one.state == RUNNING),
             not_started=sum(one.state == NOT_STARTED for one in records),
             messages=tuple(self.messages[number] for number in sorted(self.messages)),
+            notes=dict(sorted(self.notes.items())),
         )
 
 
@@ -249,6 +251,29 @@ class FarLedger(Ledger[E]):
 
     def acknowledge(self, delivery: Delivery) -> None:
         self._later(delivery.ack)
+
+    # -- what others keep
+
+    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
+        number = next(self._store.numbers)
+        self.note_again(number, value, then)
+        return number
+
+    def note_again(
+        self, number: int | None, value: bytes, then: Callable[[], object] | None = None
+    ) -> None:
+        assert number is not None
+
+        def noted() -> None:
+            self._store.notes[number] = value
+            if then is not None:
+                then()
+
+        self._later(noted)
+
+    def unnote(self, number: int | None) -> None:
+        assert number is not None
+        self._later(lambda: self._store.notes.pop(number, None))
 
     # -- what an earlier process has left
 

@@ -390,3 +390,36 @@ async def test_numbers_go_on_after_those_of_an_earlier_process(
     async with open_lasting() as (ledger, found):
         Story(ledger).accept(second := Entry("second"))
         assert second.number > found.last
+
+
+# -- what others keep
+
+
+async def test_what_is_noted_is_found_by_the_next_process(open_lasting: Open) -> None:
+    told: list[str] = []
+    async with open_lasting() as (ledger, found):
+        assert dict(found.notes) == {}
+        first = ledger.note(b"first", lambda: told.append("noted"))
+        second = ledger.note(b"second")
+        ledger.note_again(first, b"first again", lambda: told.append("again"))
+        assert told == []
+        await ledger.wait_written()
+        assert told == ["noted", "again"]
+    async with open_lasting() as (ledger, found):
+        assert dict(found.notes) == {first: b"first again", second: b"second"}
+        assert found.last >= max(found.notes)
+        ledger.unnote(first)
+        third = ledger.note(b"third")
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        assert dict(found.notes) == {second: b"second", third: b"third"}
+
+
+async def test_in_memory_what_is_noted_is_as_safe_as_it_gets_at_once() -> None:
+    window: DuplicateWindow[Entry] = DuplicateWindow(100, 3600.0, 100_000)
+    ledger = MemoryLedger(window)
+    told: list[str] = []
+    assert ledger.note(b"x", lambda: told.append("noted")) is None
+    ledger.note_again(None, b"y", lambda: told.append("again"))
+    ledger.unnote(None)
+    assert told == ["noted", "again"]

@@ -5,6 +5,7 @@
     catalog            what is served, and what is said of what is not
     queueing/          accepted commands that have not started; order and limits
     finalization       the one final state: recorded, answered, acknowledged
+    after_answer/      what goes on after the answers of commands
     redelivered        one that may have killed the process before, and what protects the next
     left_open          cancel scopes that a handler did not leave
     scheduler          which command starts next, and what must be on disk before

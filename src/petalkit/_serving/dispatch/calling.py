@@ -12,18 +12,18 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from ..._authoring.context import NotServed, OwnWords
 from ..._authoring.unknown_keys import ignored_fields
 from ..._values.codec import printable
+from ..._values.dialects import Dialect
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.statistics import Counters
 from ..failures import hint_for, is_interrupt, showable, single, split_foreign, text_of
 from ..long_steps import MEASURED, LongSteps
-from ..sending.responses import Responses
 from .execution import Execution
 
 logger = logging.getLogger("petalkit.commands")
@@ -31,9 +31,42 @@ logger = logging.getLogger("petalkit.commands")
 Answer = tuple[bytes, str | None]
 
 
+class Words(Protocol):
+    """Words an outcome: `Responses` for a command, which is answered with it."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose words those are."""
+        ...
+
+    def success(self, message_id: str | None, fields: Mapping[str, Any], /) -> bytes:
+        """See `Responses.success`."""
+        ...
+
+    def own_words(
+        self, message_id: str | None, fields: Mapping[str, Any], error_code: str | None, /
+    ) -> bytes:
+        """See `Responses.own_words`."""
+        ...
+
+    def failure(
+        self,
+        message_id: str | None,
+        code: str,
+        message: str,
+        /,
+        *,
+        retryable: bool | None = None,
+        remembered: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """See `Responses.failure`."""
+        ...
+
+
 async def call_handler(
     execution: Execution,
-    answers: Responses,
+    answers: Words,
     counters: Counters,
     limiter: trio.CapacityLimiter,
     leave: Callable[[Execution], None],
@@ -118,9 +151,7 @@ def _ignored(execution: Execution) -> Mapping[str, Any]:
     return ignored_fields(execution.ignored) if execution.ignored else {}
 
 
-def _success_with_ignored(
-    execution: Execution, fields: Mapping[str, Any], answers: Responses
-) -> bytes:
+def _success_with_ignored(execution: Execution, fields: Mapping[str, Any], answers: Words) -> bytes:
     """The result, and what was ignored unless that makes it too large. A petal's own word wins."""
     message_id = execution.command.message_id
     with contextlib.suppress(PayloadError):  # else it is about the result, which raises again
@@ -128,7 +159,7 @@ def _success_with_ignored(
     return answers.success(message_id, fields)
 
 
-def _answer_error(execution: Execution, error: BaseException, answers: Responses) -> Answer:
+def _answer_error(execution: Execution, error: BaseException, answers: Words) -> Answer:
     """What an error is answered. Never raises: nobody else would answer."""
     try:
         refusal = single(error)
@@ -169,7 +200,7 @@ def _answer_error(execution: Execution, error: BaseException, answers: Responses
     return response, ErrorCode.HANDLER_ERROR
 
 
-def _answer_refusal(execution: Execution, refusal: CommandError, answers: Responses) -> Answer:
+def _answer_refusal(execution: Execution, refusal: CommandError, answers: Words) -> Answer:
     """The petal's "no". It is an object of the petal's own making: reading it may raise."""
     if isinstance(refusal, NotServed):
         execution.not_served = refusal

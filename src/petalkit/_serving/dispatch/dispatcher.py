@@ -16,10 +16,12 @@ from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
 from ..ledger.contract import Ledger
 from ..sending.responses import Responses
+from .after_answer.second_phase import SecondPhases
 from .execution import NO_LINE, Execution
 from .finalization import Finalization
 from .overdue import Overdue
 from .queueing.queue import Backlog
+from .queueing.readiness import Readiness
 from .redelivered import wait_acknowledged
 from .scheduler import Scheduler
 from .slots import Slots
@@ -50,27 +52,28 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._table = table
-        self._ledger = ledger
+        self.ledger = self._ledger = ledger
         self._finalization = finalization
         self.acknowledgements = finalization.acknowledgements
         self._counters = answers.counters
-        self._held_until: dict[str, Collection[str]] = {}
         standing_in = [resolver.name for resolver in table.resolvers]
         self.backlog = Backlog(settings, petals, standing_in)
         for spec in table:
             self.backlog.serve(spec)
+        self._readiness = Readiness(self.backlog, table.lookup)
         served = len(self.backlog.petals)
-        self._slots = Slots(self.backlog, ledger, answers, finalization)
-        self._scheduler = Scheduler(self.backlog, self._slots.admit, ledger)
+        self.phases = SecondPhases(settings, ledger, answers, finalization)
+        self.slots = Slots(self.backlog, ledger, answers, finalization, self.phases)
+        self._scheduler = Scheduler(self.backlog, self.slots.admit, ledger)
         self.thread_limiter = trio.CapacityLimiter(
             settings.concurrency + settings.urgent_concurrency + served
         )
         most = settings.concurrency + served
-        self._workers = Workers(most, self._scheduler, self._slots, answers, self.thread_limiter)
-        self._urgent = UrgentStarts(settings, ledger, self._slots, self._workers)
+        self._workers = Workers(most, self._scheduler, self.slots, answers, self.thread_limiter)
+        self._urgent = UrgentStarts(settings, ledger, self.slots, self._workers)
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
-        self._overdue = Overdue(self._slots, answers.counters)
+        self._overdue = Overdue(self.slots, answers.counters)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the workers until cancelled."""
@@ -82,37 +85,19 @@ class Dispatcher:
     # -- petals that are not ready at once
 
     def hold_petal(self, petal: str, *, until: Collection[str] = ()) -> None:
-        """Let the commands of a petal wait until `open_petal`, of it or of all in `until`.
-
-        One that has failed is not waited for.
-        """
-        self.backlog.petals[petal].ready = False
-        if until:
-            self._held_until[petal] = until
+        """See `Readiness.hold`."""
+        self._readiness.hold(petal, until)
 
     def open_petal(self, petal: str) -> None:
-        """Let them start."""
-        self.backlog.open(petal, self._table.lookup)
-        self._open_followers()
+        """Let the commands of a petal start."""
+        self._readiness.open(petal)
         self._workers.pass_on()
-
-    def _open_followers(self) -> None:
-        petals = self.backlog.petals
-        for petal, until in list(self._held_until.items()):
-            if all(petals[one].ready or petals[one].failed for one in until):
-                del self._held_until[petal]
-                self.backlog.open(petal, self._table.lookup)
 
     # -- intake's side
 
-    @property
-    def running(self) -> int:
-        """Commands whose handler runs, abandoned threads included."""
-        return len(self._slots)
-
     def tell_room(self, told: Callable[[], None] | None) -> None:
         """Call this when a command has left the backlog; None for nobody."""
-        self._slots.on_room = told
+        self.slots.on_room = told
 
     def accept(self, execution: Execution) -> None:
         """Take a command into the backlog. There must be room, and a place for its response."""
@@ -149,7 +134,7 @@ class Dispatcher:
         if oldest is None:
             return False
         text = "a newer command came, and too many were waiting"
-        self._slots.refuse(oldest, ErrorCode.DROPPED, text)
+        self.slots.refuse(oldest, ErrorCode.DROPPED, text)
         return True
 
     def call_later(self, seconds: float, function: Callable[[], object], *, name: str) -> None:
@@ -192,8 +177,8 @@ class Dispatcher:
 
         for execution in self.backlog.take(is_meant):
             execution.recorded = False
-            self._slots.refuse(execution, code, text)
-        for execution in list(filter(is_meant, self._slots)):
+            self.slots.refuse(execution, code, text)
+        for execution in list(filter(is_meant, self.slots)):
             execution.recorded = False
             if execution.starting and execution.line is not NO_LINE:
                 self._call_off(execution, code, text)
@@ -207,7 +192,7 @@ class Dispatcher:
         """Answer one that has its slots and waits to be called."""
         self._scheduler.take_back(execution)
         execution.entered = False
-        self._slots.end_uncalled(execution, code, text)
+        self.slots.end_uncalled(execution, code, text)
 
     # -- stopping
 
@@ -225,19 +210,20 @@ class Dispatcher:
         """
         state = self.backlog.petals[petal]
         state.failed, state.awaited = True, restarts
-        self._open_followers()
+        self._readiness.open_followers()
         for execution in self.backlog.take(
             lambda one: one.spec.petal == petal and not (restarts and one.recorded)
         ):
-            self._slots.refuse(execution, code, text)
+            self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
+        self._refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
         self._workers.pass_on()
 
     def restore_petal(self, petal: str) -> None:
         """It is in service again; what has waited for that starts, if it is still served."""
         for execution in self.backlog.restore(petal, self._table.lookup):
             text = f"petal {petal!r} was started again, and serves {execution.spec.name} no longer"
-            self._slots.refuse(execution, ErrorCode.UNKNOWN_COMMAND, text)
+            self.slots.refuse(execution, ErrorCode.UNKNOWN_COMMAND, text)
         self._workers.pass_on()
 
     def refuse_waiting(self, *, keep: Callable[[Execution], bool]) -> None:
@@ -245,33 +231,34 @@ class Dispatcher:
         for execution in self.backlog.take(keep):
             self._finalization.give_back(execution)
         for execution in self.backlog.take(lambda _: True):
-            self._slots.refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
-        for execution in list(filter(_waits_for_acknowledgement, self._slots)):
+            self.slots.refuse(execution, ErrorCode.SHUTTING_DOWN, "the device is shutting down")
+        for one in self.slots.beside:
+            one.stop_begins()
+        for execution in list(filter(_waits_for_acknowledgement, self.slots)):
             assert execution.again is not None
             if keep(execution) and execution.again.hold_back():
                 self._scheduler.take_back(execution)
-                self._slots.give_back(execution)
+                self.slots.give_back(execution)
 
     def session_ends(self) -> None:
         """Nothing comes again, and so nobody is to wait for an acknowledgement."""
-        waiting = (*self.backlog, *self._slots)
+        waiting = (*self.backlog, *self.slots)
         # What is not safe yet is acknowledged when it is.
         self.acknowledgements.settle_all(one for one in waiting if one.on_disk or not one.recorded)
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""
         for execution in self.backlog.take(lambda one: one.identity == identity):
-            self._slots.refuse(execution, code, text)
+            self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.identity == identity)
+        self._refuse_beside(code, text, lambda execution: execution.identity == identity)
         self._workers.pass_on()
 
-    async def wait_quiet(self, *, petal: str | None = None) -> None:
-        """See `Slots`."""
-        await self._slots.wait_quiet(petal=petal)
-
-    def is_quiet(self, *, petal: str | None = None) -> bool:
-        """See `Slots`."""
-        return self._slots.is_quiet(petal=petal)
+    def _refuse_beside(
+        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
+    ) -> None:
+        for one in self.slots.beside:
+            one.refuse_waiting(code, text, which)
 
     def cancel_running(
         self,
@@ -281,15 +268,31 @@ class Dispatcher:
         which: Callable[[Execution], bool] = lambda _: True,
     ) -> None:
         """Cancel handlers; each is answered with `code` when it has ended."""
-        for execution in list(filter(which, self._slots)):
-            if _waits_for_acknowledgement(execution):  # nothing wakes it for a minute
-                self._call_off(execution, code, text)
-            else:
-                execution.cancel(code, text)
+        for execution in list(filter(which, self.slots)):
+            self._cancel(execution, code, text)
+        for one in self.slots.beside:
+            one.cancel_running(code, text, which)
 
-    def answer_stuck(self) -> list[str]:
-        """See `Slots`."""
-        return self._slots.answer_stuck()
+    def cancel_command(self, execution: Execution, code: ErrorCode, text: str) -> None:
+        """End one: at once if it waits, else as soon as its handler has ended."""
+        for one in self.backlog.take(lambda other: other is execution):
+            self.slots.refuse(one, code, text)
+        if execution in self.slots:
+            self._cancel(execution, code, text)
+        self._workers.pass_on()
+
+    def _cancel(self, execution: Execution, code: ErrorCode, text: str) -> None:
+        if _waits_for_acknowledgement(execution):  # nothing wakes it for a minute
+            self._call_off(execution, code, text)
+        else:
+            execution.cancel(code, text)
+
+    # -- beside commands
+
+    def free_group(self, group: str) -> None:
+        """Whoever holds it, beside the commands, holds it no longer."""
+        self.backlog.free_group(group)
+        self._workers.pass_on()
 
 
 def _waits_for_acknowledgement(execution: Execution) -> bool:

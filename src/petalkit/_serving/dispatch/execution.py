@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import trio
 
-from ..._authoring.context import CommandContext, NotServed
+from ..._authoring.context import CommandContext, NotServed, bind_accept
 from ..._authoring.registry import CommandSpec
 from ..._values.codec import Limits, decode_command
 from ..._values.errors import ErrorCode
@@ -26,6 +26,9 @@ logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
 PUT_AWAY_MIN = 512  # bytes of a payload that is worth being decoded twice
 _READ_BEFORE = Limits(payload_max=1 << 28, depth_max=200, message_id_max=4096)  # by any settings
+
+
+Accept: TypeAlias = "Callable[[Execution, Mapping[str, Any]], Awaitable[None]]"
 
 
 class PetalState:
@@ -107,6 +110,10 @@ class Execution(msgspec.Struct, eq=False):
     deadline: float = math.inf
     cancelled_as: tuple[ErrorCode, str] | None = None
     reason: str | None = None  # why it was not done, for the log: never values of its sender's
+    goes_on: bool = False  # it has its first answer, and another follows: see `second_phase`
+    note: int | None = None  # in the ledger, of that
+    second_replies: tuple[Reply, ...] = ()  # where else that is to be said
+    accept: Accept | None = None  # gives it its first answer
     ignored: tuple[Problem, ...] = ()  # keys of its data that nobody declared, by its binder
     put_away: bool = False  # of the command there are only the bytes; see `take_out`
 
@@ -134,7 +141,7 @@ class Execution(msgspec.Struct, eq=False):
 
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
-        if self.cancelled_as is None and not self.finished:
+        if self.cancelled_as is None and (self.goes_on or not self.finished):
             self.cancelled_as = (code, text)
             self.deadline = min(self.deadline, self.clock.current_time())
             if self.scope is not None:
@@ -142,7 +149,11 @@ class Execution(msgspec.Struct, eq=False):
 
     def context(self) -> CommandContext:
         """What a handler gets that asks for its context."""
-        return CommandContext(self.command, self.identity, self.spec.petal, self.deadline)
+        context = CommandContext(self.command, self.identity, self.spec.petal, self.deadline)
+        accept = self.accept
+        if accept is not None:
+            bind_accept(context, lambda fields: accept(self, fields))
+        return context
 
     def log_fields(self) -> dict[str, Any]:
         """What log records say of this command; `elapsed` is seconds since it was accepted."""

@@ -7,7 +7,8 @@ between joins it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -62,8 +63,23 @@ class Finalization:
         if execution.spec.guessed and self._unknown.may_be_anothers(execution.spec.name):
             execution.silent = True
 
-    def finish(self, execution: Execution, response: bytes, code: str | None, now: float) -> None:
-        """Give a command its final state, unless it has one."""
+    def finish(
+        self,
+        execution: Execution,
+        response: bytes,
+        code: str | None,
+        now: float,
+        then: Callable[[], object] | None = None,
+    ) -> None:
+        """Give a command its final state, unless it has one.
+
+        Args:
+            execution: it.
+            response: what it is answered with.
+            code: of its failure.
+            now: Trio's clock.
+            then: called when that is safe.
+        """
         if execution.finished:
             return
         execution.finished = True
@@ -79,10 +95,23 @@ class Finalization:
             response = NOTHING
         code = None if code is None else str(code)
         ending = Ending(response, code, remembered, now)
-        self._ledger.finish(execution, ending, self._answers, self._conclude)
+        conclude = self._conclude
+        if then is not None:
+            conclude = functools.partial(self._conclude_and, then)
+        self._ledger.finish(execution, ending, self._answers, conclude)
+        self.tell_progress()
+
+    def tell_progress(self) -> None:
+        """Wake whoever waits for one more to have ended."""
         if self._progress is not None:
             self._progress.set()
             self._progress = None
+
+    def _conclude_and(
+        self, then: Callable[[], object], execution: Execution, ending: Ending, now: float
+    ) -> None:
+        self._conclude(execution, ending, now)
+        then()
 
     def _conclude(self, execution: Execution, ending: Ending, now: float) -> None:
         """Its final state is safe: say it to everybody who waits for it."""

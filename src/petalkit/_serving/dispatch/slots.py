@@ -15,6 +15,8 @@ import trio
 from ..._values.errors import ErrorCode
 from ..ledger.contract import Ledger
 from ..sending.responses import Responses
+from .after_answer.beside import Beside
+from .after_answer.second_phase import SecondPhases
 from .calling import Answer, timed_out
 from .execution import NO_LINE, Execution
 from .finalization import Finalization
@@ -29,10 +31,12 @@ class Slots:
         ledger: whether it made a command wait that has its slot.
         answers: encodes responses.
         finalization: gives each command its final state.
+        phases: of commands that are answered before they end.
 
     Attributes:
         urgent: how many urgent ones run.
         on_room: called when a command has left the backlog, if somebody waits for that.
+        beside: what goes on after the answers of commands, and is ended with them.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Slots:
         ledger: Ledger[Execution],
         answers: Responses,
         finalization: Finalization,
+        phases: SecondPhases,
     ) -> None:
         self._backlog = backlog
         self._ledger = ledger
@@ -50,6 +55,9 @@ class Slots:
         self.urgent = 0
         self._taken: trio.Event | None = None  # set when there is one, if somebody waits
         self.on_room: Callable[[], None] | None = None
+        self.beside: list[Beside] = []
+        self.phases = phases
+        self.accept = phases.accept
 
     def __len__(self) -> int:
         return len(self._running)
@@ -144,12 +152,18 @@ class Slots:
         self._backlog.leave(execution)
         if execution.spec.exclusive is not None:
             del self._backlog.groups[execution.spec.exclusive]
+            for one in self.beside:
+                one.group_is_free()
 
     def end(self, execution: Execution, answer: Answer, now: float) -> None:
         """A handler has ended, or its thread was given up; this is its answer."""
         execution.scope = None
         try:
-            self._finalization.finish(execution, *answer, now)
+            if execution.goes_on:
+                self.phases.finish(execution, *answer)
+                self._finalization.tell_progress()
+            else:
+                self._finalization.finish(execution, *answer, now)
         finally:  # whatever goes wrong with an answer, its slot is free
             if not execution.in_thread:
                 self.leave(execution)
@@ -174,6 +188,21 @@ class Slots:
 
     # -- those that run
 
+    def going_on(self, message_id: str) -> Execution | None:
+        """The command of that ID that has its first answer, and has not ended."""
+        return next(
+            (one for one in self if one.goes_on and one.command.message_id == message_id), None
+        )
+
+    def work_ended(self) -> None:
+        """Something beside the commands has ended."""
+        self._finalization.tell_progress()
+
+    def link_is_gone(self) -> None:
+        """There is no link any more."""
+        for one in self.beside:
+            one.link_is_gone()
+
     async def wait_quiet(self, *, petal: str | None = None) -> None:
         """Wait until every started command (of a petal) has its answer. The caller bounds it.
 
@@ -185,14 +214,17 @@ class Slots:
     def is_quiet(self, *, petal: str | None = None) -> bool:
         """Whether every started command (of a petal) has its answer."""
         return all(
-            execution.finished or petal not in (None, execution.spec.petal)
-            for execution in self._running
-        )
+            (one.finished and not one.goes_on) or petal not in (None, one.spec.petal)
+            for one in self._running
+        ) and all(one.is_quiet(petal) for one in self.beside)
 
     def answer_stuck(self) -> list[str]:
         """Answer for handlers that do not end although they are cancelled; their names."""
-        stuck = [execution for execution in self._running if not execution.finished]
+        stuck = [one for one in self._running if one.goes_on or not one.finished]
         for execution in stuck:
+            if execution.goes_on:
+                self.end_cancelled(execution)
+                continue
             self._finalization.finish(
                 execution,
                 self._answers.failure(

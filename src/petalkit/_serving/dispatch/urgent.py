@@ -71,6 +71,7 @@ class UrgentStarts:
                     self._slots.end_cancelled(execution)
                     return
                 scope.deadline = execution.deadline = trio.current_time() + execution.spec.timeout
+                execution.accept = self._slots.accept
                 log_scope.set(execution)
                 answer = await self._workers.call(execution)
                 self._slots.end(execution, answer, trio.current_time())
@@ -80,7 +81,7 @@ class UrgentStarts:
             task = trio.lowlevel.current_task()
             if task.child_nurseries:
                 await close_nurseries(task)
-        if not execution.finished:
+        if execution.goes_on or not execution.finished:
             self._slots.end_cancelled(execution)
 
     async def _may_be_called(self, execution: Execution) -> bool:

@@ -193,6 +193,7 @@ class Workers:
                 scope.deadline = deadline = latest
             execution.deadline = deadline
             execution.scope = scope
+            execution.accept = slots.accept
             log_scope.set(execution)
             before = contextvars.copy_context()
             answer = await call_handler(

@@ -204,6 +204,33 @@ class Ledger(ABC, Generic[E]):
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge a delivery when all that was put down so far is safe, or this is failing."""
 
+    # -- what others keep
+
+    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
+        """Keep something beside the commands, until `unnote`: `Found.notes` of the next process.
+
+        Args:
+            value: in words of the caller's.
+            then: called when it is safe.
+
+        Returns:
+            Its number; None where nothing outlives the process, or nothing can be put down now.
+            `then` is called at once in that case.
+        """
+        if then is not None:
+            then()
+        return None
+
+    def note_again(
+        self, number: int | None, value: bytes, then: Callable[[], object] | None = None
+    ) -> None:
+        """Let it take the place of what is kept under that number; of None, nothing is."""
+        if then is not None:
+            then()
+
+    def unnote(self, number: int | None) -> None:
+        """Keep nothing under that number any more."""
+
     # -- what an earlier process has left
 
     @property

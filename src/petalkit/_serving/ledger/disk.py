@@ -1,9 +1,8 @@
 """The ledger of a device with a journal: what is put down is safe when it is on disk.
 
 What has `journal=False`, and what comes while the journal takes no more, is known in memory only.
-The trap: a disk can begin to fail between a step and its `then`. What is accepted and not on disk
-is given back then, once, by `on_failing`; what is finished and not on disk is concluded as if it
-had never been recorded.
+The trap: a disk can begin to fail between a step and its `then`. What is not on disk is given back
+then, once, by `on_failing`; or it has finished, and is concluded as if never recorded.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from .journal.records import (
     Finished,
     Forgotten,
     Found,
+    Noted,
     Requeued,
     Started,
     Wanted,
@@ -211,8 +211,7 @@ class DiskLedger(Ledger[E]):
         """See `Ledger`. What is not there yet, a copy wants that has come since."""
         if entry.owed is None:
             return None
-        known = entry.owed.get(reply)
-        return known or self._owed.post_response(message, entry.number, reply)
+        return entry.owed.get(reply) or self._owed.post_response(message, entry.number, reply)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """See `Ledger`."""
@@ -226,9 +225,32 @@ class DiskLedger(Ledger[E]):
                 unwritten[0].owed = None  # they are in no journal either
                 try:
                     self._finished(number)
-                except Exception:  # our bug; the other commands are not to pay for it
+                except Exception:  # our bug: the others are not to pay for it
                     logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
+
+    # -- what others keep
+
+    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
+        """See `Ledger`."""
+        if not self._journal.takes_more:
+            return super().note(value, then)
+        self._journal.add(Noted(number := self._journal.next_number(), value), then)
+        return number
+
+    def note_again(
+        self, number: int | None, value: bytes, then: Callable[[], object] | None = None
+    ) -> None:
+        """See `Ledger`."""
+        if number is not None:
+            self._journal.add(Noted(number, value), then)
+        elif then is not None:
+            then()
+
+    def unnote(self, number: int | None) -> None:
+        """See `Ledger`."""
+        if number is not None:
+            self._journal.add_lazily(Noted(number, None))
 
     # -- what an earlier process has left
 
@@ -254,8 +276,8 @@ class DiskLedger(Ledger[E]):
     ) -> None:
         """See `Ledger`."""
         journal, number = self._journal, record.number
-        if not ending.remembered and record.message_id is not None:
-            journal.forget(record.message_id, number)
+        if not ending.remembered:
+            journal.forget(record.message_id or "", number)
         if ending.response == NOTHING and not ending.remembered:
             journal.add(Forgotten(number))
             return

@@ -86,6 +86,7 @@ class LinkService:
     ) -> None:
         self._settings = settings
         self._intake = served.intake
+        self._dispatcher = served.dispatcher
         self._outbox = served.responses.outbox
         self._counters = served.responses.counters
         self._waiter = waiter
@@ -139,6 +140,7 @@ class LinkService:
         finally:
             self.topics.forget_others()
             self.serving = self.link_of = None
+            self._dispatcher.slots.link_is_gone()
             if loss is None:
                 self.status.say_offline_in_a_hurry(link, identity)
             if not isinstance(loss, ConnectionLost) or link.retries_by_itself:

@@ -17,10 +17,11 @@ from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandTable
 from ..._values.basics.version import __version__
 from ..._values.statistics import Statistics
+from ..jobs.commands.cancelling import Cancelling
 
 
 class BuiltinPetal(Petal):
-    """Serves `petalkit/ping`, `petalkit/info` and `petalkit/statistics`."""
+    """Serves `petalkit/ping`, `info`, `cancel`, `jobs` and `statistics`."""
 
     name = RESERVED_PREFIX
     version = __version__
@@ -30,6 +31,7 @@ class BuiltinPetal(Petal):
         self._petals = petals
         self._statistics = statistics
         self.table: CommandTable | None = None
+        self.cancelling: Cancelling | None = None
 
     @command("ping", urgent=True, timeout=5.0, journal=False)
     async def ping(self) -> None:
@@ -44,6 +46,22 @@ class BuiltinPetal(Petal):
             "petals": self._petals,
             "commands": [] if table is None else table.public_names(),
         }
+
+    @command("cancel", urgent=True, timeout=5.0, journal=False)
+    async def cancel(
+        self,
+        messageId: str | None = None,  # noqa: N803 - as it is called on the wire
+        job_id: str | None = None,
+    ) -> dict[str, Any]:
+        """End a command that waits or runs, or a job; it cleans up first."""
+        assert self.cancelling is not None
+        return self.cancelling.cancel(messageId, job_id)
+
+    @command("jobs", urgent=True, timeout=5.0, journal=False)
+    async def jobs(self) -> dict[str, Any]:
+        """Every job that waits or runs."""
+        assert self.cancelling is not None
+        return {"jobs": self.cancelling.list_jobs()}
 
     @command("statistics", urgent=True, timeout=5.0, journal=False)
     async def statistics(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class PetalLife:
         self._added = self._host.added
         self._settings = settings
         self._dispatcher = dispatcher
-        self._handlers_ended = functools.partial(dispatcher.wait_quiet, petal=petal.name)
+        self._handlers_ended = functools.partial(dispatcher.slots.wait_quiet, petal=petal.name)
         self.ended = trio.Event()
         self.out_of_service = trio.Event()
         self._stopping = trio.Event()
@@ -135,7 +135,8 @@ class PetalLife:
             return False
         with trio.move_on_after(self._restart_in):
             await self._stopping.wait()
-        if not self._stopping.is_set() and not self._dispatcher.is_quiet(petal=self.petal.name):
+        slots = self._dispatcher.slots
+        if not self._stopping.is_set() and not slots.is_quiet(petal=self.petal.name):
             logger.error(
                 "petal %r is not started again yet: handlers of its last life do not end although "
                 "they are cancelled",

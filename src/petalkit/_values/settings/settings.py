@@ -21,6 +21,7 @@ from .groups.duplicates import DuplicateSettings
 from .groups.intake import AnswerUnknown as AnswerUnknown
 from .groups.intake import IntakeSettings
 from .groups.intake import UnknownKeysRule as UnknownKeysRule
+from .groups.jobs import JobSettings
 from .groups.journal import JOURNAL_OFF as JOURNAL_OFF
 from .groups.journal import JournalSettings
 from .groups.journal import is_default_place as is_default_place
@@ -46,6 +47,7 @@ class Settings(
     # From the last to the first: attrs takes the fields of the last base first.
     LifeSettings,
     OutboxSettings,
+    JobSettings,
     DispatchSettings,
     JournalSettings,
     DuplicateSettings,

@@ -252,9 +252,9 @@ def test_another_version_is_refused(path: Path) -> None:
     with opened(path):
         pass
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 99")
     connection.close()
-    refused(path, "is of version 2, from a newer petalkit")
+    refused(path, "is of version 99, from a newer petalkit")
 
 
 def test_a_runtime_that_starts_meanwhile_is_kept_out(path: Path) -> None:

@@ -4,6 +4,7 @@
     shares   how much of the room is whose
     turns    whose line is next
     queue    the lines of all petals, and which command may start next
+    readiness  petals that are not ready at once
 
 Begin with `queue`.
 """

@@ -293,6 +293,11 @@ class Backlog:
         execution.line.petal.running -= 1
         self._look_again = True
 
+    def free_group(self, group: str) -> None:
+        """Nobody is in it any more."""
+        del self.groups[group]
+        self._look_again = True
+
 
 def _number(execution: Execution) -> int:
     return execution.number

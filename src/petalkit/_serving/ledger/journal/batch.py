@@ -21,6 +21,7 @@ from .records import (
     Accepted,
     Finished,
     Forgotten,
+    Noted,
     Operation,
     Posted,
     Requeued,
@@ -88,6 +89,8 @@ _OUTCOMES = {
     for size in SIZES
 }
 _WANT = f"UPDATE commands SET wait_response = ?, extras = {_NULL} WHERE number = ?"
+_NOTE = _insert("notes", ("?", "?"))
+_UNNOTE = _delete("notes")
 _SETTLE = _delete("outbox")
 _FORGET = (_delete("commands"), _delete("results"))
 
@@ -146,6 +149,8 @@ class Batch:
         finished: rows of results, by command.
         posted: rows of the outbox, by message: the second value is the command it answers, or 0.
         settled: messages that were in the outbox before.
+        noted: rows of notes, by number.
+        unnoted: numbers of notes that are kept no more.
         size: about how many bytes they add.
     """
 
@@ -158,6 +163,8 @@ class Batch:
         self.finished: dict[int, tuple[Any, ...]] = {}
         self.posted: dict[int, tuple[Any, ...]] = {}
         self.settled: list[tuple[int]] = []
+        self.noted: dict[int, tuple[int, bytearray]] = {}
+        self.unnoted: list[tuple[int]] = []
         self.size = 0
         self._owed = owed
         accepted, finished = self.accepted, self.finished
@@ -194,6 +201,8 @@ class Batch:
                 self._want(operation)
             elif type(operation) is Forgotten:
                 self._forget(operation.number)
+            elif type(operation) is Noted:
+                self._note(operation)
 
     def _accept(self, it: Accepted) -> None:
         payload = it.payload
@@ -273,6 +282,14 @@ class Batch:
         if self.accepted.pop(number, None) is None:
             self.forgotten.append((number,))
 
+    def _note(self, it: Noted) -> None:
+        if it.value is None:
+            self.noted.pop(it.number, None)
+            self.unnoted.append((it.number,))
+        else:
+            self.noted[it.number] = it.number, bytearray(it.value)
+            self.size += len(it.value) + _ROW
+
     def statements(self) -> Iterator[Statement]:
         """The SQL that writes it, with its parameters."""
         large = self.size > STATEMENT_BYTES
@@ -284,6 +301,8 @@ class Batch:
         yield from _many(_OUTCOMES, list(self.outcomes.values()))
         for one in self.wanted:
             yield _WANT, one
+        yield from _many(_UNNOTE, self.unnoted)
+        yield from _many(_NOTE, list(self.noted.values()))
         for sqls in _FORGET:
             yield from _many(sqls, self.forgotten)
 

@@ -54,7 +54,8 @@ class JournalReader:
             last = one(
                 self._reader,
                 "SELECT max((SELECT coalesce(max(number), 0) FROM commands),"
-                " (SELECT coalesce(max(number), 0) FROM outbox))",
+                " (SELECT coalesce(max(number), 0) FROM outbox),"
+                " (SELECT coalesce(max(number), 0) FROM notes))",
             )
             remembered = execute(
                 "SELECT c.message_id, c.number FROM commands c LEFT JOIN results r USING (number)"
@@ -69,12 +70,14 @@ class JournalReader:
                 " AND number NOT IN (SELECT number FROM results)",
             )
             messages = execute(MESSAGES).fetchall()
+            notes = execute("SELECT number, value FROM notes ORDER BY number").fetchall()
         return Found(
             last=last,
             remembered=dict(remembered),
             running=tuple(self._command(row) for row in running),
             not_started=not_started,
             messages=tuple(message_record(row) for row in messages),
+            notes={number: bytes(value) for number, value in notes},
         )
 
     def read(self, number: int) -> CommandRecord | None:

@@ -152,8 +152,20 @@ class Settled(msgspec.Struct, gc=False):
     outcome: str | None
 
 
+class Noted(msgspec.Struct, gc=False):
+    """What somebody above keeps under a number of the same count, in words of its own.
+
+    Attributes:
+        number: its key.
+        value: takes the place of the one before; None: nothing is kept any more.
+    """
+
+    number: int
+    value: bytes | None
+
+
 Operation: TypeAlias = (
-    Accepted | Started | Requeued | Wanted | Finished | Forgotten | Posted | Settled
+    Accepted | Started | Requeued | Wanted | Finished | Forgotten | Posted | Settled | Noted
 )
 
 
@@ -222,6 +234,7 @@ class Found:
         running: commands that had started and have no final state, in order.
         not_started: how many were accepted and had not started.
         messages: what is still to be sent, in order.
+        notes: what was kept by `Noted`, in order.
     """
 
     last: int
@@ -229,6 +242,7 @@ class Found:
     running: tuple[CommandRecord, ...]
     not_started: int
     messages: tuple[MessageRecord, ...]
+    notes: Mapping[int, bytes] = attrs.field(factory=dict, repr=False)
 
 
 NOTHING_LEFT = Found(last=0, remembered={}, running=(), not_started=0, messages=())

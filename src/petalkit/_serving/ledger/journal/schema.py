@@ -71,8 +71,10 @@ CREATE TABLE outbox (
 )""",
 )
 
+_VERSION_2 = ("CREATE TABLE notes (number INTEGER PRIMARY KEY, value BLOB NOT NULL)",)
+
 # One step per version: what makes a file of the version before into one of it.
-STEPS: tuple[Sequence[str], ...] = (_VERSION_1,)
+STEPS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2)
 
 
 def check_sqlite(path: Path) -> None:

@@ -9,6 +9,7 @@
     duplicates   finished commands that are remembered
     journal      the file, and its bounds
     dispatch     how many commands run at once
+    jobs         how many run, who may watch them, and how long their ends are kept
     outbox       what is owed to the broker
     life         starts, stops, failures of petals
 

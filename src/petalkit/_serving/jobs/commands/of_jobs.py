@@ -1,0 +1,182 @@
+"""The commands that belong to a job: its start, and five more under its name.
+
+A job can be cancelled while everything else is full: that command is served at intake, as urgent
+ones are. The others are commands like any, of which a hundred may come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+import attrs
+import msgspec
+import trio
+
+from ...._authoring.context import CommandContext
+from ...._authoring.declared import CommandOptions
+from ...._authoring.jobs.options import (
+    CANCEL,
+    RESULT,
+    STATUS,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    check_job,
+)
+from ...._authoring.jobs.stream import RATE_MAX
+from ...._authoring.petal import Petal
+from ...._authoring.registry import CommandSpec, make_spec
+from ...._authoring.returning import NOT_DECLARED
+from ...._authoring.unknown_keys import UnknownKeysRule
+from ...._values.errors import CommandError, ErrorCode
+from ..kind import JobKind
+from ..messages import ended_fields, job_fields
+from ..record import JobRecord, JobSpec
+from ..running import Jobs
+from ..subscriptions import Subscription
+from .common import RATE, StreamId, add_reader, make_command, refuser
+
+UNKNOWN_JOB = "UNKNOWN_JOB"
+
+Rate = Annotated[float, msgspec.Meta(gt=0, le=RATE_MAX)]
+
+
+def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterator[JobSpec]:
+    """The jobs of these petals.
+
+    Raises:
+        RegistrationError: one cannot be served.
+    """
+    for petal in petals:
+        for options, method in petal.__petalkit_jobs__():
+            as_command = CommandOptions(
+                name=options.name,
+                timeout=options.timeout,
+                thread=options.thread,
+                unknown_keys=options.unknown_keys,
+                check_result=options.check_result,
+            )
+            spec = make_spec(petal, as_command, method, unknown_keys=unknown_keys, is_job=True)
+            check_job(options, refuser(spec))
+            yield JobSpec(options=options, method=spec)
+
+
+def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
+    """The commands of a petal's jobs."""
+    for kind in jobs.kinds.values():
+        if kind.spec.method.petal == petal.name:
+            yield _start(kind, jobs)
+            for verb, handler in _Commands(kind, jobs).by_verb():
+                yield make_command(petal, kind.options.beside(verb), handler, urgent=verb == CANCEL)
+
+
+def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
+    method = kind.spec.method
+
+    async def start(arguments: dict[str, Any], context: CommandContext) -> dict[str, Any]:
+        # Without a checkpoint: the job and the answer to its start are safe together.
+        return job_fields(jobs.start(kind, context.command, context.identity, arguments))
+
+    def bind(command: Any, context: Callable[[], CommandContext], caller: Any = None, /) -> Any:
+        return {"arguments": method.bind(command, context, caller), "context": context()}
+
+    # What it returns is not what the method does, and how it may run is the job's business.
+    start_options = CommandOptions(name=method.name)
+    return attrs.evolve(
+        method,
+        handler=start,
+        bind=bind,
+        returning=NOT_DECLARED,
+        thread=False,
+        timeout=start_options.timeout,
+    )
+
+
+class _Commands:
+    """The handlers beside a job's start."""
+
+    def __init__(self, kind: JobKind, jobs: Jobs) -> None:
+        self._kind = kind
+        self._jobs = jobs
+        self._name = kind.spec.name
+
+    def by_verb(self) -> Iterator[tuple[str, Any]]:
+        """Each with the word before the job's name."""
+        yield SUBSCRIBE, self.subscribe
+        yield UNSUBSCRIBE, self.unsubscribe
+        yield CANCEL, self.cancel
+        yield STATUS, self.status
+        yield RESULT, self.result
+
+    async def subscribe(
+        self,
+        context: CommandContext,
+        subscribed_stream_id: StreamId,
+        data_rate_hz: Rate = RATE,
+        job_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Be told how jobs of this kind go on, at most so often; again to renew, or change."""
+        if job_id is not None:
+            self._find(job_id)
+        add_reader(
+            self._jobs.subscriptions,
+            Subscription(
+                self._name,
+                subscribed_stream_id,
+                data_rate_hz,
+                context.identity,
+                trio.current_time(),
+                job_id,
+            ),
+        )
+        for record in self._kind:
+            record.on_change()
+        return {"published_stream_id": subscribed_stream_id, "data_rate_hz": data_rate_hz}
+
+    async def unsubscribe(self, subscribed_stream_id: StreamId) -> dict[str, Any]:
+        """Be told no more."""
+        gone = self._jobs.subscriptions.remove(self._name, subscribed_stream_id)
+        return {"published_stream_id": subscribed_stream_id, "unsubscribed": bool(gone)}
+
+    async def cancel(self, job_id: str | None = None) -> dict[str, Any]:
+        """End a job; without an ID the only one there is. It cleans up first."""
+        record = self._find(job_id)
+        self._jobs.cancel(record)
+        return job_fields(record)
+
+    async def status(self, job_id: str | None = None) -> dict[str, Any]:
+        """How a job stands; without an ID all that have not ended, and the last one that has."""
+        if job_id is not None:
+            return job_fields(self._find(job_id))
+        last = self._kind.newest_ended
+        jobs = [job_fields(one) for one in self._kind]
+        return {"jobs": jobs, "last": None if last is None else job_fields(last)}
+
+    async def result(self, job_id: str | None = None) -> dict[str, Any]:
+        """What a job has come to; without an ID the last that has ended."""
+        record = self._find(job_id) if job_id is not None else self._kind.newest_ended
+        if record is None:
+            raise CommandError(UNKNOWN_JOB, f"no job of {self._name} has ended")
+        return ended_fields(record) if record.is_over else job_fields(record)
+
+    def _find(self, job_id: str | None) -> JobRecord:
+        """The job of that ID; without one, the only one.
+
+        Raises:
+            CommandError: there is none, or more than one is meant.
+        """
+        if job_id is not None:
+            record = self._kind.find(job_id)
+            if record is None:
+                raise CommandError(UNKNOWN_JOB, f"{self._name} has no job {job_id!r}")
+            return record
+        active = list(self._kind)
+        if not active:
+            raise CommandError(UNKNOWN_JOB, f"no job of {self._name} runs")
+        if len(active) > 1:
+            raise CommandError(
+                ErrorCode.INVALID_DATA,
+                f"{len(active)} jobs of {self._name} run: say which, by job_id",
+                details={"running": [job_fields(one) for one in active]},
+            )
+        return active[0]

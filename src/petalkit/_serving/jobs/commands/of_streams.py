@@ -1,0 +1,86 @@
+"""The commands that belong to a stream, and the one that ends all of a petal's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import trio
+
+from ...._authoring.context import CommandContext
+from ...._authoring.declared import CommandOptions
+from ...._authoring.jobs.options import SUBSCRIBE, UNSUBSCRIBE
+from ...._authoring.jobs.stream import check_stream
+from ...._authoring.petal import Petal
+from ...._authoring.registry import CommandSpec, make_spec
+from ..streams import Stream, Streams, StreamSpec
+from ..subscriptions import Subscription
+from .common import RATE, StreamId, add_reader, make_command, refuser
+
+AnyRate = Annotated[float, msgspec.Meta(gt=0)]
+UNSUBSCRIBE_ALL = "unsubscribe_all"
+
+
+def stream_specs(petals: Sequence[Petal]) -> Iterator[StreamSpec]:
+    """The streams of these petals.
+
+    Raises:
+        RegistrationError: one cannot be served.
+    """
+    for petal in petals:
+        for options, method in petal.__petalkit_streams__():
+            spec = make_spec(petal, CommandOptions(name=options.name), method, is_stream=True)
+            check_stream(options, method, refuser(spec))
+            yield StreamSpec(options=options, method=spec)
+
+
+def stream_commands(petal: Petal, streams: Streams) -> Iterator[CommandSpec]:
+    """The commands of a petal's streams."""
+    own = [one for one in streams.streams.values() if one.spec.method.petal == petal.name]
+    for stream in own:
+        handlers = _StreamCommands(stream, streams)
+        yield make_command(petal, stream.spec.options.beside(SUBSCRIBE), handlers.subscribe)
+        yield make_command(petal, stream.spec.options.beside(UNSUBSCRIBE), handlers.unsubscribe)
+    if own:
+        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams))
+
+
+def _unsubscriber(own: Sequence[Stream], streams: Streams) -> Any:
+    async def unsubscribe_all(subscribed_stream_id: StreamId | None = None) -> dict[str, Any]:
+        subscriptions = streams.readers.subscriptions
+        gone = sum(subscriptions.remove(one.spec.name, subscribed_stream_id) for one in own)
+        return {"unsubscribed": gone}
+
+    return unsubscribe_all
+
+
+class _StreamCommands:
+    """The handlers of a stream."""
+
+    def __init__(self, stream: Stream, streams: Streams) -> None:
+        self._stream = stream
+        self._streams = streams
+        self._name = stream.spec.name
+
+    async def subscribe(
+        self,
+        context: CommandContext,
+        subscribed_stream_id: StreamId,
+        data_rate_hz: AnyRate = RATE,
+    ) -> dict[str, Any]:
+        """Get its values, at most so many a second; again to renew, or for another rate."""
+        rate = min(data_rate_hz, self._stream.spec.options.max_rate)
+        add_reader(
+            self._streams.readers.subscriptions,
+            Subscription(
+                self._name, subscribed_stream_id, rate, context.identity, trio.current_time()
+            ),
+        )
+        self._streams.read(self._stream, context.command, context.identity)
+        return {"published_stream_id": subscribed_stream_id, "data_rate_hz": rate}
+
+    async def unsubscribe(self, subscribed_stream_id: StreamId) -> dict[str, Any]:
+        """Get them no more."""
+        gone = self._streams.readers.subscriptions.remove(self._name, subscribed_stream_id)
+        return {"published_stream_id": subscribed_stream_id, "unsubscribed": bool(gone)}

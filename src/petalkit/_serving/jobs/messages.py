@@ -1,0 +1,139 @@
+"""How jobs are worded for those who read them: as fields of an answer, and as messages on the web.
+
+A message of a subscription is what the web clients of this field read: an envelope like that of a
+command, around `published_stream_id` and `stream_payload`. The arguments stand under the name that
+the dialect's own callers use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..._authoring.registry import CommandSpec
+from ..._values.codec import encode_json
+from ..._values.envelopes.for_web import for_web
+from ..._values.errors import CommandError, ErrorCode
+from ..._values.job_states import JobState
+from ..._values.settings.settings import Settings
+from ..dispatch.execution import Execution
+from ..sending.responses import Responses
+from .kind import JobKind
+from .record import JobRecord
+from .subscriptions import Subscription, Subscriptions
+
+SHOWN = 5  # jobs that a busy answer names
+
+
+def job_fields(record: JobRecord) -> dict[str, Any]:
+    """What is said of a job in an answer, without its result."""
+    fields: dict[str, Any] = {"job_id": record.id, "state": str(record.state)}
+    job = record.job
+    if record.position is not None:
+        fields["position"] = record.position
+    if job is not None:
+        fields["progress"] = 1.0 if record.state is JobState.SUCCEEDED else job.fraction
+        if job.message is not None:
+            fields["message"] = job.message
+        if job.fields:
+            fields["fields"] = job.fields
+    return fields
+
+
+def ended_fields(record: JobRecord) -> dict[str, Any]:
+    """The same of one that has ended, with its result, or why it has none."""
+    fields = job_fields(record)
+    if record.code is not None:
+        fields["job_error_code"], fields["job_error"] = record.code, record.error
+        if record.fields:
+            fields["details"] = record.fields
+    else:
+        fields["result"] = record.fields
+    return fields
+
+
+def busy(kind: JobKind, holder: Execution | None, most: int) -> CommandError:
+    """The answer to a start for which there is neither a slot nor a place to wait.
+
+    Args:
+        kind: of the job.
+        holder: what runs in its exclusive group.
+        most: how many jobs of all kinds may run.
+    """
+    if holder is not None and kind.has_slot:
+        other = {"command": holder.spec.name, "messageId": holder.command.message_id}
+        text = f"{holder.spec.name} is running; {kind.options.exclusive} takes one at a time"
+        return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": other})
+    text = f"{kind.spec.name} is running"
+    if not kind.running:
+        text = f"{most} jobs are running, and that is all"
+    if kind.options.queue:
+        text += f", and {kind.options.queue} wait for their turn"
+    running = [job_fields(one) for one in list(kind)[:SHOWN]]
+    return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": running})
+
+
+class Readers:
+    """Those who subscribe, and the messages that they get.
+
+    Args:
+        settings: topics and bounds.
+        responses: has the dialect, the clock, and the outbox.
+        make_id: a new `messageId`.
+    """
+
+    def __init__(
+        self, settings: Settings, responses: Responses, make_id: Callable[[], str]
+    ) -> None:
+        self._topic = settings.web_topic
+        self._dialect = responses.dialect
+        self._timestamps = responses.timestamps
+        self._outbox = responses.outbox
+        self.make_id = make_id
+        self.subscriptions = Subscriptions(settings.subscriptions, settings.subscription_age)
+
+    def tell(
+        self,
+        subscription: Subscription,
+        command: str,
+        payload: Mapping[str, Any],
+        *,
+        of: str = "",
+        last: bool = False,
+    ) -> bool:
+        """Publish a value to one reader; False when there is no room for it now.
+
+        It takes the place of one that has not left yet.
+
+        Args:
+            subscription: the reader.
+            command: how readers tell what it is: `/{petal}/publish_{name}`.
+            payload: the value.
+            of: which source of the topic it is of, where there are several.
+            last: whether nothing follows: it is sent until it has arrived.
+
+        Raises:
+            PayloadError: JSON cannot say it.
+        """
+        fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+        return self._outbox.events.put_nowait(
+            encode_json(
+                for_web(
+                    command,
+                    self.make_id(),
+                    self._timestamps(),
+                    self._dialect.device_id,
+                    (self._dialect.arguments, fields),
+                )
+            ),
+            qos=1 if last else 0,
+            identity=subscription.identity,
+            name=self._topic,
+            durable=last,
+            latest=f"{subscription.topic} {subscription.stream_id} {of}",
+        )
+
+
+def publish_command(spec: CommandSpec) -> str:
+    """The `command` of messages about it: `/{petal}/publish_{name}`."""
+    return f"/{spec.petal}/publish_{spec.name.rpartition('/')[2]}"

@@ -1,0 +1,221 @@
+"""What the ledger keeps of jobs and of their readers, in words of their own.
+
+A job has one note from its start until it is forgotten: first that it is accepted, then that it
+runs, what it has kept of its state, and how it ended. Progress is never noted. A reader has one as
+long as it reads, so that it is told the end of a job that a crash has interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+import trio
+
+from ..._values.codec import encode_json
+from ..._values.errors import ErrorCode, PayloadError
+from ..._values.job_states import JobState
+from ..._values.messages import Command, Identity
+from ..dispatch.after_answer.second_phase import SecondNote
+from ..dispatch.execution import Execution
+from ..ledger.contract import Ledger
+from .record import JobRecord
+from .subscriptions import Subscription
+
+logger = logging.getLogger("petalkit.jobs")
+
+
+class Who(msgspec.Struct, frozen=True):
+    """An identity."""
+
+    organization_id: str
+    device_id: str
+    base_topic: str
+
+    @classmethod
+    def of(cls, identity: Identity) -> Who:
+        """That one."""
+        return cls(identity.organization_id, identity.device_id, identity.base_topic)
+
+    def identity(self) -> Identity:
+        """The topic is as it was, whatever scheme the settings have now."""
+        return Identity(self.organization_id, self.device_id, base_topic=self.base_topic)
+
+
+class JobNote(msgspec.Struct, tag="job", omit_defaults=True):
+    """A job. Times are of the wall clock."""
+
+    id: str
+    name: str
+    who: Who
+    state: JobState
+    accepted_at: float
+    message_id: str | None = None
+    topic: str = ""
+    data: Mapping[str, Any] = {}
+    started_at: float | None = None
+    kept: Mapping[str, Any] | None = None
+    ended_at: float | None = None
+    code: str | None = None
+    error: str | None = None
+    fields: Mapping[str, Any] | None = None
+    told: bool = False
+
+
+class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
+    """A reader of jobs."""
+
+    name: str
+    stream_id: str
+    rate: float
+    who: Who
+    renewed_at: float
+    job_id: str | None = None
+
+
+Note: TypeAlias = JobNote | ReaderNote | SecondNote
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode: Callable[[bytes], Note] = msgspec.msgpack.Decoder(JobNote | ReaderNote | SecondNote).decode
+
+
+class Notes:
+    """See the module.
+
+    Args:
+        ledger: keeps them.
+        wall: the wall clock.
+        most: bytes that a job may keep.
+    """
+
+    def __init__(self, ledger: Ledger[Execution], wall: Callable[[], float], most: int) -> None:
+        self._ledger = ledger
+        self._most = most
+        self.wall = wall
+        self._of_readers: dict[Subscription, int | None] = {}
+
+    def begin(self, record: JobRecord, then: Callable[[], object] | None = None) -> None:
+        """A job is accepted, or runs; `then` is called when that is safe."""
+        record.note = self._ledger.note(self._encode(record), then)
+
+    def change(
+        self,
+        record: JobRecord,
+        then: Callable[[], object] | None = None,
+        *,
+        told: bool = False,
+    ) -> None:
+        """It is another: its state, or what it keeps.
+
+        Args:
+            record: it.
+            then: called when that is safe.
+            told: whether its readers have been told its end.
+        """
+        self._ledger.note_again(record.note, self._encode(record, told=told), then)
+
+    async def keep(self, record: JobRecord, state: Mapping[str, Any]) -> None:
+        """Keep what a job is to go on from after a restart; returns when that is safe.
+
+        No limit but the job's own: a disk may take long.
+
+        Raises:
+            PayloadError: JSON cannot say it, or it is too large.
+        """
+        encoded = encode_json(state)
+        if len(encoded) > self._most:
+            text = f"the checkpoint has {len(encoded)} bytes; {self._most} are allowed"
+            raise PayloadError(ErrorCode.TOO_LARGE, text)
+        record.kept = msgspec.json.decode(encoded)
+        safe = trio.Event()
+        self.change(record, safe.set)
+        await safe.wait()
+
+    def forget(self, record: JobRecord) -> None:
+        """It is known no more."""
+        self._ledger.unnote(record.note)
+
+    def _encode(self, record: JobRecord, *, told: bool = False) -> bytes:
+        command, wall, now = record.execution.command, self.wall(), trio.current_time()
+
+        def moment(at: float | None) -> float | None:
+            return None if at is None else wall - (now - at)
+
+        return _encode(
+            JobNote(
+                record.id,
+                record.spec.name,
+                Who.of(record.execution.identity),
+                record.state,
+                wall - (now - record.accepted_at),
+                command.message_id,
+                command.topic,
+                command.data,
+                moment(record.started_at),
+                record.kept,
+                moment(record.ended_at),
+                record.code,
+                record.error,
+                record.fields,
+                told,
+            )
+        )
+
+    # -- readers
+
+    def reads(self, subscription: Subscription) -> None:
+        """One reads, or renews that."""
+        value = _encode(
+            ReaderNote(
+                subscription.topic,
+                subscription.stream_id,
+                subscription.rate,
+                Who.of(subscription.identity),
+                self.wall(),
+                subscription.job_id,
+            )
+        )
+        if subscription in self._of_readers:
+            self._ledger.note_again(self._of_readers[subscription], value)
+        else:
+            self._of_readers[subscription] = self._ledger.note(value)
+
+    def reads_no_more(self, subscription: Subscription) -> None:
+        """One is gone."""
+        if subscription in self._of_readers:
+            self._ledger.unnote(self._of_readers.pop(subscription))
+
+    # -- of an earlier run
+
+    def read(self, found: Mapping[int, bytes]) -> Iterator[tuple[int, Note]]:
+        """What an earlier run has noted, in order. What cannot be read is dropped, and said."""
+        for number, value in found.items():
+            try:
+                yield number, _decode(value)
+            except (msgspec.MsgspecError, ValueError):
+                logger.error("the record of a job cannot be read, and is dropped")
+                self._ledger.unnote(number)
+
+    def restore_reader(self, number: int, note: ReaderNote) -> Subscription:
+        """The reader that an earlier run knew, which has renewed itself just now."""
+        subscription = Subscription(
+            note.name,
+            note.stream_id,
+            note.rate,
+            note.who.identity(),
+            trio.current_time(),
+            note.job_id,
+        )
+        self._of_readers[subscription] = number
+        return subscription
+
+    def drop(self, number: int) -> None:
+        """Nobody has a use for one of an earlier run."""
+        self._ledger.unnote(number)
+
+
+def command_of(note: JobNote) -> Command:
+    """The command that started it, as far as it is kept."""
+    return Command(command=note.name, message_id=note.message_id, data=note.data, topic=note.topic)

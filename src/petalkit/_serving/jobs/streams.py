@@ -1,0 +1,241 @@
+"""The values of a stream, while somebody reads it.
+
+A generator is started by its first reader and ended with its last; what it yields last is what each
+reader gets at its next turn. A plain function is called at each turn. What either raises ends the
+stream for its readers, who are told; whoever subscribes again starts it anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+import trio
+
+from ..._authoring.context import log_scope
+from ..._authoring.jobs.stream import StreamOptions, is_sampled
+from ..._authoring.registry import CommandSpec
+from ..._values.errors import ErrorCode
+from ..._values.messages import Command, Identity
+from ..._values.settings.settings import Settings
+from ..dispatch.calling import call_handler
+from ..dispatch.dispatcher import Dispatcher
+from ..dispatch.execution import Execution
+from ..long_steps import LongSteps
+from ..sending.responses import Responses
+from .messages import Readers, publish_command
+from .method import Outcome
+from .subscriptions import Subscription
+from .tasks import Tasks
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StreamSpec:
+    """A stream as it was declared.
+
+    Attributes:
+        options: what `@stream` was told.
+        method: its method, as that of a command.
+    """
+
+    options: StreamOptions
+    method: CommandSpec
+
+    @property
+    def name(self) -> str:
+        """In full, as on the wire; readers subscribe to it."""
+        return self.method.name
+
+
+logger = logging.getLogger("petalkit.streams")
+
+
+class Stream:
+    """One stream of a runtime: what its readers are told of.
+
+    Attributes:
+        spec: as declared.
+        execution: of its method, while it runs.
+    """
+
+    def __init__(self, spec: StreamSpec, streams: Streams) -> None:
+        self.spec = spec
+        self._streams = streams
+        self.sampled = is_sampled(spec.method.handler)
+        self.execution: Execution | None = None
+        self.fields: Mapping[str, Any] | None = None  # the last value; None before the first
+        self.is_over = False
+
+    def tell(self, subscription: Subscription) -> bool:
+        """See `Source`."""
+        return self._streams.tell(self, subscription)
+
+
+class Streams:
+    """All streams of a runtime.
+
+    Args:
+        specs: the streams that petals have.
+        settings: bounds.
+        dispatcher: ends them with their petals.
+        responses: has the dialect and the counters.
+        readers: whoever subscribes.
+        tasks: where generators run.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[StreamSpec],
+        settings: Settings,
+        dispatcher: Dispatcher,
+        responses: Responses,
+        readers: Readers,
+        tasks: Tasks,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._responses = responses
+        self._counters = responses.counters
+        self._long_steps = LongSteps(responses.counters)
+        self.readers = readers
+        self._tasks = tasks
+        self.streams = {spec.name: Stream(spec, self) for spec in specs}
+        readers.subscriptions.on_unread = self._unread
+        dispatcher.slots.beside.append(self)
+
+    # -- running
+
+    def read(self, stream: Stream, command: Command, identity: Identity) -> None:
+        """Somebody reads it from now on: start it, unless it runs."""
+        if stream.execution is None:
+            stream.execution = Execution(
+                command=command,
+                payload=b"",
+                spec=stream.spec.method,
+                identity=identity,
+                response_topic="",
+                arrived=trio.current_time(),
+                clock=trio.lowlevel.current_clock(),
+                wait_response=False,
+                logged=False,
+            )
+            if not stream.sampled:
+                name = f"stream {stream.spec.name}"
+                self._tasks.spawn(self._run, stream, stream.execution, name=name)
+        if stream.sampled or stream.fields is not None:
+            self.readers.subscriptions.changed(stream.spec.name, stream)
+
+    def _unread(self, topic: str) -> None:
+        """Its last reader is gone."""
+        stream = self.streams.get(topic)
+        if stream is not None and not stream.spec.options.keep:
+            self._end(stream, ErrorCode.CANCELLED, "nobody reads it")
+
+    def _end(self, stream: Stream, code: ErrorCode, text: str) -> None:
+        execution, stream.execution, stream.fields = stream.execution, None, None
+        if execution is not None:
+            execution.cancel(code, text)
+
+    async def _run(self, stream: Stream, execution: Execution) -> None:
+        outcome = Outcome(self._responses, self._settings.payload_max)
+        execution.spec = attrs.evolve(
+            stream.spec.method,
+            handler=functools.partial(self._follow, stream, execution),
+            bind=lambda *_: {},
+        )
+        with trio.CancelScope() as scope:
+            execution.scope = scope
+            log_scope.set(execution)
+            if execution.cancelled_as is None:
+                await call_handler(
+                    execution,
+                    outcome,
+                    self._counters,
+                    self._dispatcher.thread_limiter,
+                    lambda _: None,
+                    self._long_steps,
+                )
+        execution.finished = True
+        if stream.execution is execution:  # it has ended by itself
+            stream.execution = None
+            self._give_up(stream, outcome)
+        self._dispatcher.slots.work_ended()
+
+    async def _follow(self, stream: Stream, execution: Execution) -> None:
+        method = stream.spec.method
+        values = method.handler()
+        try:
+            async for value in values:
+                if stream.execution is not execution:
+                    return
+                stream.fields = method.result_fields(value)
+                self.readers.subscriptions.changed(stream.spec.name, stream)
+        finally:
+            with trio.move_on_after(self._settings.cleanup_timeout, shield=True):
+                await values.aclose()
+
+    def _give_up(self, stream: Stream, outcome: Outcome) -> None:
+        """Tell its readers that nothing comes any more, and forget them."""
+        name = stream.spec.name
+        ended: dict[str, Any] = {"ended": True}
+        if outcome.code is not None:
+            ended |= {"error_code": outcome.code, "error": outcome.error, **outcome.fields}
+        for subscription in self.readers.subscriptions.of(name):
+            self.readers.tell(subscription, publish_command(stream.spec.method), ended, last=True)
+        self.readers.subscriptions.remove(name)
+
+    # -- telling
+
+    def tell(self, stream: Stream, subscription: Subscription) -> bool:
+        """Publish its latest value to one reader."""
+        fields = self._sample(stream) if stream.sampled else stream.fields
+        if fields is None:
+            return True  # it has ended meanwhile
+        told = self.readers.tell(subscription, publish_command(stream.spec.method), fields)
+        if stream.sampled and told:
+            self.readers.subscriptions.changed(stream.spec.name, stream)
+        return told
+
+    def _sample(self, stream: Stream) -> Mapping[str, Any] | None:
+        method = stream.spec.method
+        try:
+            return method.result_fields(method.handler())
+        except Exception:
+            logger.exception("stream %s failed, and ends for its readers", stream.spec.name)
+            outcome = Outcome(self._responses, self._settings.payload_max)
+            outcome.failure(None, ErrorCode.HANDLER_ERROR, f"{stream.spec.name} failed")
+            stream.execution = None
+            self._give_up(stream, outcome)
+            return None
+
+    # -- beside commands
+
+    def is_quiet(self, petal: str | None) -> bool:
+        """See `Beside`: nobody waits for a stream to end by itself."""
+        return True
+
+    def cancel_running(
+        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
+    ) -> None:
+        """See `Beside`."""
+        for stream in self.streams.values():
+            if stream.execution is not None and which(stream.execution):
+                self._end(stream, code, text)
+                self.readers.subscriptions.remove(stream.spec.name)
+
+    def refuse_waiting(
+        self, code: ErrorCode, text: str, which: Callable[[Execution], bool]
+    ) -> None:
+        """See `Beside`: none waits."""
+
+    def stop_begins(self) -> None:
+        """See `Beside`: they are read until the end."""
+
+    def group_is_free(self) -> None:
+        """See `Beside`: none is in a group."""
+
+    def link_is_gone(self) -> None:
+        """See `Beside`: they go on, and the newest value is sent when there is one again."""

@@ -1,0 +1,64 @@
+"""The one nursery of jobs and streams, beside the workers of commands and dead before them."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from .subscriptions import Subscriptions
+
+
+class Tasks:
+    """See the module.
+
+    Args:
+        subscriptions: their turns are taken here too.
+
+    Attributes:
+        closing: set when all are cancelled, and nobody waits for threads any more.
+    """
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+        self._nursery: trio.Nursery | None = None
+        self.closing = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own them until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._context = contextvars.copy_context()
+            self._token = trio.lowlevel.current_trio_token()
+            task_status.started()
+            try:
+                await self._subscriptions.run()
+            finally:
+                self._nursery = None
+                self.closing.set()
+
+    @property
+    def open(self) -> bool:
+        """Whether something can be started."""
+        return self._nursery is not None
+
+    def spawn(self, function: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        """Start a task, which inherits nothing of whoever starts it.
+
+        Raises:
+            RuntimeError: it is too late for that.
+        """
+        if self._nursery is None:
+            raise RuntimeError("the runtime is stopping")
+        self._context.copy().run(
+            functools.partial(self._nursery.start_soon, function, *args, name=name)
+        )
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Call it in the Trio thread: now, or soon if this is another; then once for many calls."""
+        if trio.lowlevel.in_trio_run():
+            function()
+        else:
+            self._token.run_sync_soon(function, idempotent=True)
