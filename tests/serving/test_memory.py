@@ -14,10 +14,11 @@ import trio
 import petalkit
 from petalkit import Command, MemoryBound, Petal, Settings, command, memory_bounds
 from petalkit._serving import memory
-from petalkit._serving.dispatch.queueing.queue import DECODED_BYTES
-from petalkit._serving.ledger.journal.batch import STATEMENT_BYTES, Batch
+from petalkit._serving.dispatch.execution import DECODED_BYTES
+from petalkit._serving.ledger.journal.batch import Batch
 from petalkit._serving.ledger.journal.forgetting.pruning import Owed
 from petalkit._serving.ledger.journal.records import Accepted, Finished
+from petalkit._serving.ledger.journal.statements import STATEMENT_BYTES
 from petalkit._serving.process.log_stream import KEPT_MAX
 from petalkit.testing import open_harness
 
@@ -129,7 +130,6 @@ SAME = "what another buffer has, known by another key or in another order"
 OWN = "its number has a bound where it stands, and so have its bytes"
 # What grows: the bound that it is in, or why it is in none.
 BUFFERS = {
-    "_serving.dispatch.dispatcher.Dispatcher._held_until": FEW,
     "_serving.dispatch.execution.PetalState.starting": "running",
     "_serving.dispatch.overdue.Overdue._told": SAME,
     "_serving.dispatch.queueing.queue.Backlog._lines": FEW,
@@ -139,7 +139,9 @@ BUFFERS = {
     "_serving.dispatch.queueing.queue.Backlog.groups": FEW,
     "_serving.dispatch.redelivered.SafeUrgent._waiting": "running",
     "_serving.dispatch.scheduler.Scheduler._ready": "running",
+    "_serving.dispatch.queueing.readiness.Readiness._held_until": FEW,
     "_serving.dispatch.slots.Slots._running": "running",
+    "_serving.dispatch.slots.Slots.beside": FEW,
     "_serving.fair_queue.FairQueue._queues": SAME,
     "_serving.identity.unexpected.UnexpectedTopics._without_dots": FEW,
     "_serving.intake.backlog.disk.DiskBacklog._unwritten": "to be written to the journal",
@@ -153,14 +155,23 @@ BUFFERS = {
     "_serving.intake.parked.ParkedLines._by_id": SAME,
     "_serving.intake.parked.ParkedLines._lines": "read, and held unacknowledged",
     "_serving.intake.parking.Parking._held": FEW,
+    "_serving.jobs.kind.JobKind._ended": "jobs",
+    "_serving.jobs.kind.JobKind.running": "jobs",
+    "_serving.jobs.kind.JobKind.waiting": OWN,
+    "_serving.jobs.method.Outcome.fields": "jobs",
+    "_serving.jobs.notes.JobNote.data": "jobs",
+    "_serving.jobs.notes.Notes._of_readers": SAME,
+    "_serving.jobs.subscriptions.Subscription.turns": "readers of jobs and streams",
+    "_serving.jobs.subscriptions.Subscriptions._of": "readers of jobs and streams",
+    "_serving.jobs.subscriptions.Subscriptions._turns": SAME,
     "_serving.ledger.disk.DiskLedger._unwritten": "to be written to the journal",
     "_serving.ledger.duplicate_window.DuplicateWindow._finished": "finished, and remembered",
     "_serving.ledger.duplicate_window.DuplicateWindow._live": SAME,
     **dict.fromkeys(
         (
             f"_serving.ledger.journal.batch.Batch.{name}"
-            for name in ("accepted", "finished", "forgotten", "outcomes", "posted", "settled",
-                         "started", "wanted")
+            for name in ("accepted", "finished", "forgotten", "noted", "outcomes", "posted",
+                         "settled", "started", "unnoted", "wanted")
         ),
         "to be written to the journal",
     ),
@@ -182,6 +193,7 @@ BUFFERS = {
     "_serving.ledger.journal.writing.known.KnownCommands._numbers":
         "IDs of commands in the journal",
     "_serving.ledger.journal.writing.writer.Writer._jobs": FEW,
+    "_serving.ledger.journal.records.Found.notes": SAME,
     "_serving.ledger.recent_refusals.RecentRefusals._messages": "refused, and remembered",
     "_serving.ledger.replay_window.ReplayWindow._newest": "IDs within the replay window",
     "_serving.ledger.replay_window.ReplayWindow._older": "IDs within the replay window",

@@ -7,7 +7,8 @@ as a payload; so here everything is bytes.
 
 Not in it: Python, the petals, and what a handler makes of its arguments. JSON may take 25 times its
 bytes when it is decoded (a list of empty objects), and that is done for commands that are about to
-start: at most `concurrency` and `urgent_concurrency` of them, of `payload_max` each.
+start: at most `concurrency` and `urgent_concurrency` of them, of `payload_max` each. The same is so
+of jobs; and those of one `@job` are in it, for how many of these there are is no setting.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ from ..transports._receiving.bounded_inbox import (
 )
 from ..transports.native._receiving import TOPIC_ALIAS_MAXIMUM
 from ..transports.sidecar._callback.requests import ENVELOPE_MAX
-from .dispatch.execution import PUT_AWAY_MIN
-from .dispatch.queueing.queue import DECODED_BYTES
+from .dispatch.execution import DECODED_BYTES, PUT_AWAY_MIN
 from .intake.backlog.lanes import READ_AT_ONCE
 from .intake.parked import PACKET_IDS
-from .ledger.journal.batch import SIZES, STATEMENT_BYTES
+from .ledger.journal.statements import SIZES, STATEMENT_BYTES
 from .ledger.journal.write_ahead import OPERATIONS_MAX
 from .ledger.recent_refusals import ANSWER_MAX, REMEMBERED
 from .ledger.replay_window import ID_BYTES, URGENT_BYTES, URGENT_MAX
@@ -45,7 +45,8 @@ DECODED_FACTOR = 25  # times its bytes that JSON takes when it is decoded
 LOG_BYTES = 2 * 1024 * 1024  # lines that wait for readers: of standard output, and of the log
 SQLITE_CACHE = 2 * 1024 * 1024  # bytes of pages of one connection: SQLite's own default
 SQLITE_CONNECTIONS = 2
-_BLOBS = 3  # statements with rows that can be long: of commands, of results, of messages
+TURN = 256  # the same of what is to be told of one job or stream to one reader
+_BLOBS = 4  # statements with rows that can be long: of commands, results, messages and jobs
 
 
 @attrs.frozen
@@ -73,7 +74,7 @@ def memory_bounds(settings: Settings) -> tuple[MemoryBound, ...]:
     Args:
         settings: of the runtime.
     """
-    bounds = [*_link(settings), *_commands(settings), *_answers(settings)]
+    bounds = [*_link(settings), *_commands(settings), *_answers(settings), *_jobs(settings)]
     if settings.journal is not None:
         bounds += _journal(settings)
     return tuple(bounds)
@@ -170,6 +171,21 @@ def _answers(settings: Settings) -> list[MemoryBound]:
             "answers to what was refused", refusals, ("refusal_bytes", "refusal_capacity")
         ),
         MemoryBound("lines of the log", LOG_BYTES),
+    ]  # fmt: skip
+
+
+def _jobs(settings: Settings) -> list[MemoryBound]:
+    known = settings.job_concurrency + settings.job_results
+    reader = ENTRY + settings.job_concurrency * TURN
+    return [
+        MemoryBound(
+            "jobs", known * (settings.payload_max + ENTRY),
+            ("job_concurrency", "job_results", "payload_max"),
+        ),
+        MemoryBound(
+            "readers of jobs and streams", settings.subscriptions * reader,
+            ("subscriptions", "job_concurrency"),
+        ),
     ]  # fmt: skip
 
 

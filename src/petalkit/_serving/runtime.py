@@ -68,9 +68,7 @@ class Runtime:
         self._supervisor = parts.supervisor
         self._links = parts.supervisor.service
         self._lives = parts.lives
-        self._stop_requested = trio.Event()
-        self._hurry = trio.Event()
-        self._stopped = trio.Event()
+        self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()
         self._served = False
         self._crash: Exception | None = None
 

@@ -73,6 +73,7 @@ class Dispatcher:
         self._urgent = UrgentStarts(settings, ledger, self.slots, self._workers)
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
+        self.hold_up = self._scheduler.hold_up
         self._overdue = Overdue(self.slots, answers.counters)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -119,10 +120,6 @@ class Dispatcher:
             return False
         self._counters.accepted += 1
         return True
-
-    def hold_up(self, heavy: bool) -> None:
-        """See `Scheduler.hold_up`."""
-        self._scheduler.hold_up(heavy)
 
     def drop_oldest(self, petal: str) -> bool:
         """Answer the oldest waiting command `DROPPED` to make room for one of a petal.

@@ -24,6 +24,7 @@ from ..fair_queue import FairQueue
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
+DECODED_BYTES = 256 * 1024  # payload bytes that wait decoded; of other commands only the bytes
 PUT_AWAY_MIN = 512  # bytes of a payload that is worth being decoded twice
 _READ_BEFORE = Limits(payload_max=1 << 28, depth_max=200, message_id_max=4096)  # by any settings
 

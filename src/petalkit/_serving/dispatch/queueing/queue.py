@@ -11,6 +11,7 @@ be one step.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 import trio
@@ -19,12 +20,12 @@ from ...._authoring.declared import RESERVED_PREFIX
 from ...._authoring.registry import CommandSpec
 from ...._values.messages import Command
 from ...._values.settings.settings import Settings
-from ..execution import Execution, Line, PetalState
+from ..execution import DECODED_BYTES, Execution, Line, PetalState
 from .callers import Callers
 from .shares import Shares
 from .turns import Turns, oldest
 
-DECODED_BYTES = 256 * 1024  # payload bytes that wait as decoded commands; of others only the bytes
+_number = operator.attrgetter("number")
 
 
 class Backlog:
@@ -297,7 +298,3 @@ class Backlog:
         """Nobody is in it any more."""
         del self.groups[group]
         self._look_again = True
-
-
-def _number(execution: Execution) -> int:
-    return execution.number
