@@ -32,10 +32,12 @@ from ._authoring.jobs.progress import Step as Step
 from ._authoring.jobs.stream import stream as stream
 from ._authoring.petal import Petal as Petal
 from ._serving.ledger.journal.records import JournalError as JournalError
-from ._serving.opening import open_runtime as open_runtime
-from ._serving.opening import serve as serve
 
 # -- serving
+from ._serving.memory import MemoryBound as MemoryBound
+from ._serving.memory import memory_bounds as memory_bounds
+from ._serving.opening import open_runtime as open_runtime
+from ._serving.opening import serve as serve
 from ._serving.process.run import run as run
 from ._serving.runtime import AllPetalsFailed as AllPetalsFailed
 from ._serving.runtime import Runtime as Runtime

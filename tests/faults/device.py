@@ -88,18 +88,7 @@ class Device:
     async def start(self, crash: str | None = None) -> None:
         """Start it; with a crash point, if one is named."""
         self.incarnation += 1
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("PETALKIT_")
-        }
-        # This checkout, and whatever sources of petalkit this process itself was given.
-        path = os.pathsep.join([str(ROOT), str(ROOT / "src"), environment.get("PYTHONPATH", "")])
-        environment |= {
-            "PYTHONPATH": path,
-            "PYTHONUNBUFFERED": "1",
-            EFFECTS: str(self.effects),
-            INCARNATION: str(self.incarnation),
-            "XDG_STATE_HOME": str(self._folder / "state"),  # where the journal is
-        }
+        environment = self._environment()
         if crash is not None:
             environment[VARIABLE] = crash
         with self.log_file.open("wb") as log:
@@ -107,6 +96,20 @@ class Device:
                 self._arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 cwd=self._folder, env=environment,
             )  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("PETALKIT_")
+        }
+        # This checkout, and whatever sources of petalkit this process itself was given.
+        path = os.pathsep.join([str(ROOT), str(ROOT / "src"), environment.get("PYTHONPATH", "")])
+        return environment | {
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+            EFFECTS: str(self.effects),
+            INCARNATION: str(self.incarnation),
+            "XDG_STATE_HOME": str(self._folder / "state"),  # where the journal is
+        }
 
     async def wait(self) -> int:
         """Wait until it has ended; its exit code, negative for a signal."""

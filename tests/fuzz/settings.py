@@ -17,8 +17,8 @@ from petalkit._values.settings.settings import environment_name
 from petalkit.cli._settings.loading import load, loadable_fields
 from petalkit.client._connection import connect_options
 from petalkit.transports import create_transport
-from petalkit.transports._base_link import _PUBLISH_OVERHEAD, PACKET_BYTES_MIN
 from petalkit.transports._connecting.tls import broker_address
+from petalkit.transports._receiving.bounded_inbox import packet_limit
 from petalkit.transports.native._session import ClientSession
 from petalkit.transports.sidecar._addresses import callback_url, sidecar_addresses
 
@@ -125,7 +125,7 @@ def _check(loaded: Settings) -> None:
     if loaded.transport == "native":  # CONNECT can be said
         ClientSession().connect(
             connect_options(loaded),
-            packet_limit=max(loaded.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN),
+            packet_limit=packet_limit(loaded.payload_max),
             username=loaded.username,
             password=loaded.password,
         )

@@ -16,6 +16,7 @@
     links/       one link at a time, for months
     petals/      lives of petals: lifespans, restarts, the commands under `petalkit/`
     watchdog     names the command that blocks the event loop
+    memory       what all their buffers hold together, at most
     wiring       all of them put together, in one place
     runtime      the nurseries they live in, and the order in which they die
     opening      for the length of a block

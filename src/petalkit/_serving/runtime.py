@@ -29,6 +29,7 @@ from .._values.statistics import Statistics
 from ..transports import Transport
 from .ledger.journal.records import Found, JournalError
 from .loggers import dropped_lines
+from .memory import memory_bound
 from .waiting import wait_any
 from .watchdog import watch_event_loop
 from .wiring import Outside, put_together
@@ -67,9 +68,7 @@ class Runtime:
         self._supervisor = parts.supervisor
         self._links = parts.supervisor.service
         self._lives = parts.lives
-        self._stop_requested = trio.Event()
-        self._hurry = trio.Event()
-        self._stopped = trio.Event()
+        self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()
         self._served = False
         self._crash: Exception | None = None
 
@@ -150,6 +149,7 @@ class Runtime:
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
+            memory_bound=memory_bound(self.settings),
             unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
         )
 

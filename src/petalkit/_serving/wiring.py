@@ -155,6 +155,7 @@ def put_together(
     finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)
     names_served = [*(one.name for one in served), *(one.name for one in table.resolvers)]
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
+    outbox.hooks.on_heavy = dispatcher.hold_up
     _hold(dispatcher, petals, catalog)
     readers = Readers(settings, responses, outside.make_id)
     tasks = Tasks(readers.subscriptions)

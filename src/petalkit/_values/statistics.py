@@ -221,6 +221,9 @@ class Statistics:
     """Their payload bytes."""
     remembered: int
     """Finished commands in the duplicate window; with a journal, commands in its memory."""
+    memory_bound: int
+    """Bytes that all buffers of the runtime hold together at most, by its settings: the sum of
+    `memory_bounds`."""
     unavailable_petals: tuple[str, ...]
     """Petals that have failed, and are not in service again; their commands are answered
     `UNAVAILABLE`."""

@@ -28,16 +28,14 @@ from ._delivery import Delivery
 from ._line.keepalive import KeepAlive
 from ._line.patience import LinePatience
 from ._line.send_queue import Outflow
-from ._receiving.bounded_inbox import BoundedInbox
+from ._receiving.bounded_inbox import BoundedInbox, packet_limit
 
 logger = logging.getLogger("petalkit.transport")
 
 OUTGOING_BYTES = 1024 * 1024  # handed over and not sent; then publishing waits
-READ_SIZE = 64 * 1024
-# A longer message is cut, or not taken at all. What is left must still be too large for whoever
-# checks `payload_max`, and says so.
-PACKET_BYTES_MIN = 1024 * 1024
-_PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
+# What is read together is judged together, and its last may be an emergency stop: hundreds of small
+# messages take long, and each read of a large one little.
+READ_SIZE = 16 * 1024
 MAYBE_3_1_1 = "; a broker that speaks only MQTT 3.1.1 may keep silent like this"
 # Of a connection that ends before CONNACK; RabbitMQ 3.10 does so.
 MAYBE_3_1_1_CLOSES = "; a broker that speaks only MQTT 3.1.1 may end it like this"
@@ -60,7 +58,7 @@ class BaseLink(Link):
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
         self._inbox = BoundedInbox(self._loss, self._watch)
-        self._packet_limit = max(options.payload_max + _PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
+        self._packet_limit = packet_limit(options.payload_max)
         self._writer = trio.lowlevel.ParkingLot()
         self._publishers = trio.lowlevel.ParkingLot()
         self._broker_limits: Mapping[str, int] = {}

@@ -198,6 +198,7 @@ class Scene:
             journal_backlog=self.backlog,
             acknowledge=self.acknowledge,
             overflow=self.overflow,
+            petal_overflow_wait=math.inf,  # else `wait` may refuse, and when is tested elsewhere
             protocol=self.protocol,
             grace=self.grace,
             publish_maximum=self.publish_maximum,

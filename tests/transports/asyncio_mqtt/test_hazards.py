@@ -261,7 +261,7 @@ async def test_s09_a_link_that_nobody_reads_is_pinged_and_not_judged(
     ):
         peer = broker.peers[0]
         assert isinstance(link, AsyncioLink)
-        await until(lambda: len(link._inbox.deliveries) == BUFFER_MESSAGES)
+        await until(link._inbox.is_full)
         for pings in range(1, 6):
             mock_clock.jump(20)
             await until(lambda wanted=pings: len(peer.of(PINGREQ)) >= wanted)

@@ -14,7 +14,8 @@ from petalkit._values.messages import Message
 from petalkit._values.settings.settings import Settings
 from petalkit._values.topics import TopicFilter
 from petalkit.transports import Delivery, Link
-from petalkit.transports import _base_link as base_link
+from petalkit.transports._base_link import READ_SIZE
+from petalkit.transports._receiving import bounded_inbox
 from petalkit.transports._receiving.bounded_inbox import BUFFER_BYTES, BUFFER_MESSAGES
 from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
@@ -371,11 +372,11 @@ async def test_a_suback_behind_a_replayed_session_is_found() -> None:
 
 
 async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
-    """Take out `paused` in `on_message`: everything is read into memory."""
-    total = 20 * BUFFER_MESSAGES
+    """Take out the wait for room in `_read`: everything is read into memory."""
+    total, size = 20 * BUFFER_MESSAGES, 2000
 
     async def script(peer: Peer) -> None:
-        await peer.accept(*[publish(0, b"%d" % n) for n in range(total)])
+        await peer.accept(*[publish(0, b"%0*d" % (size, n)) for n in range(total)])
         await peer.serve()
 
     async with (
@@ -387,9 +388,34 @@ async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
         with trio.fail_after(LIMIT):
             while len(found) < total:
                 batch = await link.receive()
-                assert len(batch) <= BUFFER_MESSAGES
+                assert len(batch) <= BUFFER_MESSAGES + READ_SIZE // size
                 found += batch
         assert [int(each.payload) for each in found] == list(range(total))
+
+
+async def test_all_of_one_read_is_handed_over_together() -> None:
+    """The last may be urgent. Stop parsing at a full inbox: it stays on the wire."""
+    total = 3 * BUFFER_MESSAGES
+    got: list[Delivery] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.send(*[publish(0, b"%d" % n) for n in range(total)])
+        await peer.serve()
+
+    def stop_at_once(batch: Sequence[Delivery]) -> bool:
+        got.extend(batch)
+        return False
+
+    async with (
+        open_fake_broker(script) as broker,
+        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
+    ):
+        with trio.fail_after(LIMIT):
+            await link.deliver(stop_at_once)
+        assert isinstance(link, AsyncioLink)
+        assert link._wire.unread == 0
+        assert [int(each.payload) for each in got] == list(range(len(got)))
 
 
 async def test_a_loss_in_the_wake_up_in_which_reading_goes_on(
@@ -446,7 +472,7 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_message_without_measure_is_read_over_and_refused(qos: int) -> None:
     """Take out `keep_head_of_long`: all of it is in memory."""
-    limit = base_link.PACKET_BYTES_MIN
+    limit = bounded_inbox.PACKET_BYTES_MIN
 
     async def script(peer: Peer) -> None:
         await peer.accept(publish(qos, bytes(5 * limit)), publish(0, b"after"))

@@ -13,6 +13,7 @@ from petalkit._values.errors import ConnectionLost
 from petalkit._values.messages import Properties
 from petalkit.transports import ConnectOptions, Delivery, Transport
 from petalkit.transports import _base_link as base_link
+from petalkit.transports._receiving import bounded_inbox
 from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 
@@ -170,7 +171,7 @@ async def test_a_zero_width_no_break_space_is_text() -> None:
 # -- what is too large
 
 
-BIG = bytes(base_link.PACKET_BYTES_MIN)
+BIG = bytes(bounded_inbox.PACKET_BYTES_MIN)
 LONG = b"\x26\0\1k\xff\xff" + b"v" * 65_535  # one user property
 
 

@@ -70,8 +70,8 @@ async def test_cancelled_in_the_wake_up_that_brings_the_connack(
     """
     take = NativeLink._take
 
-    def cancelling(link: NativeLink, events: list[Event]) -> bytes:
-        last_words = take(link, events)
+    def cancelling(link: NativeLink, events: list[Event], size: int) -> bytes:
+        last_words = take(link, events, size)
         scope.cancel()
         return last_words
 

@@ -21,6 +21,7 @@ from petalkit.transports.native._link import LAST_WORDS
 from petalkit.transports.native._outgoing import UNTOLD_MAX, WRITE_SIZE
 
 from ..links import OPTIONS
+from ..mqtt5_bytes import incoming
 from ..scripted_peer import (
     ACCEPTED,
     GRANTED,
@@ -404,6 +405,67 @@ async def test_large_messages_are_bounded_by_their_bytes(
         nursery.start_soon(feeder.run)
         await wait_all_tasks_blocked()
         assert sum(len(each.payload) for each in await link.receive()) == 1_200_000
+
+
+async def test_reading_stops_at_once_when_whoever_receives_says_so(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """What is read and not given out may be an urgent command."""
+    network.pair = lockstep_stream_pair
+    got: list[int] = []
+
+    def take_three(batch: Sequence[Delivery]) -> bool:
+        got.extend(numbers(list(batch)))
+        return len(got) % 3 != 0
+
+    async with network.transport.connect(OPTIONS) as link:
+        feeder = Feeder(network)
+        nursery.start_soon(feeder.run)
+        for rounds in (1, 2, 3):
+            await link.deliver(take_three)
+            await wait_all_tasks_blocked()
+            assert (feeder.sent, len(got)) == (3 * rounds, 3 * rounds)
+        # Nor is there a reader that waits for more already when the first is too much.
+        await link.deliver(lambda batch: bool(got.extend(numbers(list(batch)))))
+        await wait_all_tasks_blocked()
+        assert (feeder.sent, len(got)) == (10, 10)
+        nursery.cancel_scope.cancel()
+
+
+async def test_few_small_messages_are_read_together(
+    network: Network, autojump_clock: MockClock
+) -> None:
+    """They are judged in one step, and their last may be an emergency stop."""
+    batches: list[int] = []
+    one = publish(0).write()
+
+    def take(batch: Sequence[Delivery]) -> bool:
+        batches.append(len(batch))
+        return sum(batches) < 3000
+
+    async with network.transport.connect(OPTIONS) as link:
+        await network.peer.send(one * 3000)
+        await link.deliver(take)
+    assert sum(batches) == 3000
+    assert max(batches) <= 17_000 / len(one)
+
+
+async def test_properties_are_bounded_by_their_bytes_too(
+    network: Network, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A sender can make them as long as it likes, with no payload at all."""
+    network.pair = lockstep_stream_pair
+    user = [("name", "x" * 60_000)] * 5
+
+    async def feed() -> None:
+        for number in range(1, BUFFER_MESSAGES + 1):
+            await network.peer.send(incoming(b"1", number, user_properties=user))
+
+    async with network.transport.connect(OPTIONS) as link:
+        nursery.start_soon(feed)
+        await wait_all_tasks_blocked()
+        assert len(await link.receive()) == 4
+        nursery.cancel_scope.cancel()
 
 
 async def test_while_a_suback_is_awaited_it_reads_on(

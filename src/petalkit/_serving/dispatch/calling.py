@@ -93,6 +93,8 @@ async def call_handler(
     try:
         began = long_steps.clock()
         try:
+            if execution.put_away:
+                execution.take_out()
             arguments = spec.bind(execution.command, execution.context, execution)
         except PayloadError as error:
             if len(execution.payload) >= MEASURED:

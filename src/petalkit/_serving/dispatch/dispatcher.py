@@ -73,6 +73,7 @@ class Dispatcher:
         self._urgent = UrgentStarts(settings, ledger, self.slots, self._workers)
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
+        self.hold_up = self._scheduler.hold_up
         self._overdue = Overdue(self.slots, answers.counters)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

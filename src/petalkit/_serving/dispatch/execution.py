@@ -13,6 +13,7 @@ import trio
 
 from ..._authoring.context import CommandContext, NotServed, bind_accept
 from ..._authoring.registry import CommandSpec
+from ..._values.codec import Limits, decode_command
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
 from ..._values.request import Reply, Wishes, wants_usual
@@ -23,6 +24,9 @@ from ..fair_queue import FairQueue
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
+DECODED_BYTES = 256 * 1024  # payload bytes that wait decoded; of other commands only the bytes
+PUT_AWAY_MIN = 512  # bytes of a payload that is worth being decoded twice
+_READ_BEFORE = Limits(payload_max=1 << 28, depth_max=200, message_id_max=4096)  # by any settings
 
 
 Accept: TypeAlias = "Callable[[Execution, Mapping[str, Any]], Awaitable[None]]"
@@ -112,6 +116,7 @@ class Execution(msgspec.Struct, eq=False):
     second_replies: tuple[Reply, ...] = ()  # where else that is to be said
     accept: Accept | None = None  # gives it its first answer
     ignored: tuple[Problem, ...] = ()  # keys of its data that nobody declared, by its binder
+    put_away: bool = False  # of the command there are only the bytes; see `take_out`
 
     def set_wishes(self, wishes: Wishes) -> None:
         """Its sender has some; before it is accepted."""
@@ -119,6 +124,21 @@ class Execution(msgspec.Struct, eq=False):
         if wishes.reply is not None:
             self.replies = (wishes.reply,)
             self.wait_response = wants_usual(self.command, wishes)
+
+    def put_it_away(self) -> None:
+        """It will wait: keep its bytes alone, if there are many of them.
+
+        JSON takes up to 25 times its bytes when it is decoded: a list of empty objects does.
+        """
+        if len(self.payload) >= PUT_AWAY_MIN:
+            self.command = without_data(self.command)
+            self.put_away = True
+
+    def take_out(self) -> None:
+        """It is about to be called: decode it again."""
+        command = decode_command(self.payload, self.command.topic, _READ_BEFORE)
+        self.command = msgspec.structs.replace(self.command, data=command.data, extra=command.extra)
+        self.put_away = False
 
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
@@ -159,3 +179,8 @@ class Execution(msgspec.Struct, eq=False):
             if self.reason is not None:
                 text = f"{text}: {shortened(self.reason)}"
         logger.info("%s", text, extra=fields)
+
+
+def without_data(command: Command) -> Command:
+    """A command with nothing of what can be large but its ID and its properties."""
+    return msgspec.structs.replace(command, data={}, extra={})

@@ -90,6 +90,17 @@ class Scheduler:
         finally:
             self._beginning = False
 
+    def hold_up(self, heavy: bool) -> None:
+        """Start nothing but urgent commands, or go on: an answer may be as long as a payload.
+
+        Else a thousand commands that were accepted when the outbox was empty would fill it up to
+        their number, and not to `outbox_bytes`.
+        """
+        self._backlog.held_up = heavy
+        if not heavy:
+            self.begin()
+            self.on_ready()
+
     def _begin_one(self, execution: Execution) -> None:
         recorded = execution.recorded
         waits = recorded and (execution.restarted or not execution.spec.idempotent)

@@ -63,12 +63,15 @@ class Hooks:
             answers.
         on_place: called when there may be a place for one more response; None for nobody.
         on_refusal_place: the same of one more refusal.
+        on_heavy: called with True when `outbox_bytes` are here, and with False when they are no
+            more: who may answer much is not to begin meanwhile.
     """
 
     on_pressure: Callable[[], None] = _nobody
     on_too_large: Callable[[Message, Hashable], None] = _nobody
     on_place: Callable[[], None] | None = None
     on_refusal_place: Callable[[], None] | None = None
+    on_heavy: Callable[[bool], object] = _nobody
 
 
 class Contents:
@@ -117,6 +120,7 @@ class Contents:
         self.next_expiry = math.inf
         self.away = True
         self.stalled = False
+        self._is_heavy = False
         self._order = itertools.count(1)
         self._empty: trio.Event | None = None  # set when it is, if somebody waits
 
@@ -130,6 +134,17 @@ class Contents:
         self.places.take(entry)
         entry.start_countdown()
         self.queue.append(entry)
+        if self.places.is_heavy and not self._is_heavy:
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """Tell who begins what will be answered whether there are too many bytes for that."""
+        heavy = self.places.is_heavy
+        if heavy is not self._is_heavy:
+            self._is_heavy = heavy
+            self.hooks.on_heavy(heavy)
+            if heavy:
+                self.hooks.on_pressure()  # nobody ends any more, so only a PUBACK makes room
 
     def replace(self, older: Entry, newer: Entry) -> None:
         """Put a newer event into the place of an older one of its key."""
@@ -245,6 +260,8 @@ class Contents:
                 self._empty = None
         if self.room:
             self.room.unpark()
+        if self._is_heavy:
+            self._weigh()
         if self.hooks.on_place is not None:
             self.hooks.on_place()
         if self.hooks.on_refusal_place is not None:

@@ -1,11 +1,10 @@
 """The inbox of a link over a byte stream, and its bound: when to stop reading, and when to go on.
 
 The rule: back-pressure. Reading stops when nobody takes what came, and goes on when all of it was
-taken; silence is not judged meanwhile. Where a sink takes it, reading stops as soon as that wants
-no more: so nothing is read that is not judged, and an emergency stop does not lie here behind a
-pause. The trap: a SUBACK may stand behind a whole replayed session. While one is awaited, so much
-more is read (`WAITING_FACTOR`). It is enough for what a broker sends unacknowledged; and where
-nobody takes even that, the wait ends.
+taken; silence is not judged meanwhile. It stops at once when whoever receives says so: an urgent
+command that was read must never lie here behind what only waits. The trap: a SUBACK may stand
+behind a whole replayed session. While one is awaited, so much more is read (`WAITING_FACTOR`). It
+is enough for what a broker sends unacknowledged; and where nobody takes even that, the wait ends.
 """
 
 from __future__ import annotations
@@ -21,8 +20,17 @@ from .._line.keepalive import KeepAlive
 from .inbox import Inbox
 
 BUFFER_MESSAGES = 64  # undelivered; then reading stops
-BUFFER_BYTES = 1024 * 1024  # of their payloads, the same
+BUFFER_BYTES = 1024 * 1024  # of them, the same
 WAITING_FACTOR = 16
+# A longer message is cut, or not taken at all. What is left must still be too large for whoever
+# checks `payload_max`, and says so.
+PACKET_BYTES_MIN = 1024 * 1024
+PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
+
+
+def packet_limit(payload_max: int) -> int:
+    """Bytes of the longest packet that is read whole."""
+    return max(payload_max + PUBLISH_OVERHEAD, PACKET_BYTES_MIN)
 
 
 class BoundedInbox(Inbox):
@@ -37,7 +45,7 @@ class BoundedInbox(Inbox):
         super().__init__(loss)
         self._watch = watch
         self._room = trio.Event()
-        self._declined = False  # whoever takes what comes wants no more for now
+        self._declined = False  # whoever receives wants nothing more for now
         self._asking = 0  # questions whose answers stand in the same stream
 
     def is_full(self) -> bool:
@@ -72,17 +80,15 @@ class BoundedInbox(Inbox):
             self._asking -= 1
 
     def _give(self, sink: Callable[[Sequence[Delivery]], bool]) -> bool:
-        batch = super()._take()  # reading goes on only if the sink says so
-        self._declined = not sink(batch)
-        if not self._declined:
+        self._declined = not sink(super()._take())
+        if not self._declined:  # else what comes now would lie here
             self._room.set()
         return not self._declined
 
-    async def _wait_some(self) -> None:
-        self._declined = False
-        if not self.is_full():
+    def _go_on(self) -> None:
+        if self._declined:
+            self._declined = False
             self._room.set()
-        await super()._wait_some()
 
     def _take(self) -> list[Delivery]:
         self._room.set()

@@ -21,7 +21,7 @@ class Inbox:
 
     Attributes:
         deliveries: what is here; add to it, then call `hand_over` once.
-        size: bytes of their payloads, as far as they were added to it.
+        size: bytes of them, topics and properties included, as far as they were added to it.
     """
 
     def __init__(self, loss: Callable[[], ConnectionLost | None]) -> None:
@@ -49,32 +49,28 @@ class Inbox:
         batch, self.deliveries, self.size = self.deliveries, [], 0
         return batch
 
-    @property
-    def has_sink(self) -> bool:
-        """Whether what comes is taken in the step in which it is handed over."""
-        return self._sink is not None and bool(self._receiver)
-
     def _give(self, sink: Callable[[Sequence[Delivery]], bool]) -> bool:
         return sink(self._take())
 
     async def receive(self) -> Sequence[Delivery]:
         """See `Link.receive`."""
-        await self._wait_some()
-        return self._take()
-
-    async def _wait_some(self) -> None:
         if self._receiver:
             raise trio.BusyResourceError("another task receives from this link already")
+        self._go_on()
         if self.deliveries:
             await trio.lowlevel.checkpoint()
         while not self.deliveries:
             await self._park()
+        return self._take()
 
     async def deliver(self, sink: Callable[[Sequence[Delivery]], bool]) -> None:
         """See `Link.deliver`."""
-        await self._wait_some()
-        if not self._give(sink):
-            return
+        if self._receiver:
+            raise trio.BusyResourceError("another task receives from this link already")
+        await trio.lowlevel.checkpoint()
+        self._go_on()
+        # From the first on in the step in which they are read: when it says no, whoever reads must
+        # not be waiting for more already.
         self._sink = sink
         try:
             while self._sink is not None:
@@ -85,6 +81,9 @@ class Inbox:
                     await self._park()
         finally:
             self._sink = None
+
+    def _go_on(self) -> None:
+        """Somebody receives again."""
 
     async def _park(self) -> None:
         loss = self._loss()

@@ -1,9 +1,9 @@
 """What a link has been sent: PUBLISH and PUBREL, as paho cuts them from the wire, to the inbox.
 
-The rule: reading stops between two packets, not between two reads. When the inbox is full, or a
-packet breaks the protocol, the wire is paused from inside the callback; so paho finds no further
-packet, and whoever drives it sees why. But what a sink takes is taken to the end of a read: what
-has left the socket is judged. No I/O and no waiting here.
+The rule: all of one read is handed over together, were the inbox full before its end: what is on
+the wire and not parsed may be an urgent command. When a packet breaks the protocol, the wire is
+paused from inside the callback; so paho finds no further packet, and whoever drives it sees why. No
+I/O and no waiting here.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ class Incoming:
             return
         inbox = self._inbox
         inbox.deliveries.append(delivery)
-        inbox.size += len(delivery.payload)
-        if inbox.is_full() and not inbox.has_sink:
-            self._wire.paused = True
+        inbox.size += len(body)
 
     def on_pubrel(self, packet_id: int) -> None:
         """From the client: the second half of QoS 2."""

@@ -155,18 +155,22 @@ class NativeLink(BaseLink):
                 return
             self._watch.heard(trio.current_time())
             if not self._leaving:
-                last_words = self._take(self._session.receive_data(data))
+                last_words = self._take(self._session.receive_data(data), len(data))
                 if last_words:
                     await self._send_last(last_words)
 
-    def _take(self, events: list[Event]) -> bytes:
-        """Tell everybody what has happened; what is to be sent on a link that is lost now."""
+    def _take(self, events: list[Event], size: int) -> bytes:
+        """Tell everybody what has happened; what is to be sent on a link that is lost now.
+
+        Args:
+            events: what was in the last bytes.
+            size: how many those were. So topics and properties count too, and cost nothing.
+        """
         inbox = self._inbox
         for event in events:
             kind = type(event)
             if kind is Delivery:
                 inbox.deliveries.append(event)  # type: ignore[arg-type]
-                inbox.size += len(event.payload)  # type: ignore[union-attr]
             elif kind is Published:
                 self._on_published(event)  # type: ignore[arg-type]
             elif isinstance(event, Ended):
@@ -178,6 +182,8 @@ class NativeLink(BaseLink):
                 self._on_answer(event)
         if self._session.pongs != self._pongs:
             self._count_pongs()
+        if inbox.deliveries:
+            inbox.size += size
         inbox.hand_over()
         if self._session.unsent:
             self._wake_writer()

@@ -12,7 +12,6 @@ from pathlib import Path
 import attrs
 import pytest
 
-from petalkit._serving.ledger.journal.batch import ROWS_MAX
 from petalkit._serving.ledger.journal.records import (
     CommandRecord,
     Forgotten,
@@ -23,6 +22,7 @@ from petalkit._serving.ledger.journal.records import (
     Settled,
     Wanted,
 )
+from petalkit._serving.ledger.journal.statements import ROWS_MAX
 from petalkit._serving.ledger.journal.store import JournalStore
 
 from .kit import MIB, NOON, RESPONSE, accepted, done, finished, opened, posted, started

@@ -11,6 +11,7 @@ be one step.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 import trio
@@ -19,10 +20,12 @@ from ...._authoring.declared import RESERVED_PREFIX
 from ...._authoring.registry import CommandSpec
 from ...._values.messages import Command
 from ...._values.settings.settings import Settings
-from ..execution import Execution, Line, PetalState
+from ..execution import DECODED_BYTES, Execution, Line, PetalState
 from .callers import Callers
 from .shares import Shares
 from .turns import Turns, oldest
+
+_number = operator.attrgetter("number")
 
 
 class Backlog:
@@ -59,6 +62,7 @@ class Backlog:
         self._turns = Turns()
         self.waiting = 0
         self.waiting_bytes = 0
+        self.held_up = False  # nothing may start: the outbox has all the bytes that it may have
 
     # -- lines
 
@@ -148,7 +152,9 @@ class Backlog:
     @property
     def may_have_next(self) -> bool:
         """Whether `next` is worth a call."""
-        return self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+        return not self.held_up and (
+            self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+        )
 
     def put(self, execution: Execution) -> None:
         """Add a command, last. There must be room."""
@@ -159,12 +165,16 @@ class Backlog:
             self._whose, self._is_mixed = whose, False
         elif whose != self._whose:
             self._is_mixed = True
+        if self.waiting_bytes > DECODED_BYTES:
+            execution.put_it_away()
         self._send.send_nowait(execution)
         self._in_channel += 1
         self._in(execution)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
+        if self.held_up:
+            return None
         if self._in_channel:
             if not (self._is_mixed or self._set_aside):  # then the oldest is next
                 execution = self._from_channel()
@@ -294,7 +304,3 @@ class Backlog:
         """Nobody is in it any more."""
         del self.groups[group]
         self._look_again = True
-
-
-def _number(execution: Execution) -> int:
-    return execution.number

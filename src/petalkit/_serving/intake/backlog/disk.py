@@ -20,6 +20,7 @@ from ...._values.messages import Command, Identity
 from ...._values.request import REPLIES_MAX, Wishes, wants_usual
 from ...._values.settings.settings import Settings
 from ...dispatch.dispatcher import Dispatcher
+from ...dispatch.execution import without_data
 from ...ledger.journal.forms import (
     as_accepted,
     command_extras,
@@ -130,6 +131,7 @@ class DiskBacklog(Backlog):
         if wishes is not None:
             # On disk its expiry is a moment of a wall clock, which may be set meanwhile.
             self._wishes[number] = attrs.evolve(wishes, reply=None)
+        request.command = without_data(command)  # its bytes are in the other
         self._unwritten[number] = (accepted, request)
         self._journal.add(accepted, functools.partial(self._written, number))
 

@@ -7,6 +7,7 @@
     place/        folder, file and lock
     forgetting/   what it forgets, and when
     file          the file as `petalkit journal` sees it
+    statements    SQL of many rows each
     batch         what is written together, in one transaction
     reader        what is read again while a runtime uses the file
     store         the file while a runtime uses it

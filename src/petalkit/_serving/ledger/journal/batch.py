@@ -12,8 +12,7 @@ and settled in one is none. What is left has no order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .forgetting.pruning import Owed
@@ -29,6 +28,7 @@ from .records import (
     Started,
     Wanted,
 )
+from .statements import SIZES, STATEMENT_BYTES, Statement, delete, insert, many, rows_of
 
 # Of a row in the table of commands: the places of what a batch changes before it is written.
 _STATE, _STARTS, _STARTED_AT, _WAIT_RESPONSE, _OUTCOME, _EXTRAS = 2, 3, 5, 7, 8, 14
@@ -46,59 +46,27 @@ _COMMAND = [
 _RESULT = ["?", "?", "?", _NULL, "?", "?"]
 _MESSAGE = ["?", _NULL, "?", "?", _NULL, _NULL, _NULL, _NULL]
 
-# Rows of one statement: few sizes, so that SQLite's compiled ones are used again.
-_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-ROWS_MAX = _SIZES[-1]
-
 _ROW = 200  # bytes, about, of a row beside its payload
 
-Statement = tuple[str, Sequence[Any]]
-
-
-def _rows(row: Iterable[str], count: int) -> str:
-    return ", ".join([f"({', '.join(row)})"] * count)
-
-
-# OR REPLACE: a batch whose writing failed is written again, whatever became of it; and a batch is
-# filled up to one of the sizes by its last row again.
-def _insert(table: str, row: Sequence[str]) -> dict[int, str]:
-    return {size: f"INSERT OR REPLACE INTO {table} VALUES {_rows(row, size)}" for size in _SIZES}
-
-
-def _delete(table: str) -> dict[int, str]:
-    return {
-        size: f"DELETE FROM {table} WHERE number IN ({', '.join('?' * size)})" for size in _SIZES
-    }
-
-
-_ACCEPT = _insert("commands", _COMMAND)
-_FINISH = _insert("results", _RESULT)
-_POST = _insert("outbox", _MESSAGE)
+_ACCEPT = insert("commands", _COMMAND)
+_FINISH = insert("results", _RESULT)
+_POST = insert("outbox", _MESSAGE)
 _START = {
     size: "UPDATE commands SET state = v.column2, starts = starts + v.column3,"
     f" started_at = coalesce({_NULL_TIME.replace('?', 'v.column4')}, started_at)"
-    f" FROM (VALUES {_rows('????', size)}) AS v WHERE number = v.column1"
-    for size in _SIZES
+    f" FROM (VALUES {rows_of('????', size)}) AS v WHERE number = v.column1"
+    for size in SIZES
 }
 _OUTCOMES = {
     size: "UPDATE commands SET outcome = v.column2"
-    f" FROM (VALUES {_rows('??', size)}) AS v WHERE number = v.column1"
-    for size in _SIZES
+    f" FROM (VALUES {rows_of('??', size)}) AS v WHERE number = v.column1"
+    for size in SIZES
 }
 _WANT = f"UPDATE commands SET wait_response = ?, extras = {_NULL} WHERE number = ?"
-_NOTE = _insert("notes", ("?", "?"))
-_UNNOTE = _delete("notes")
-_SETTLE = _delete("outbox")
-_FORGET = (_delete("commands"), _delete("results"))
-
-
-def _many(sqls: Mapping[int, str], rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
-    """Statements that write these rows."""
-    for start in range(0, len(rows), ROWS_MAX):
-        now = rows[start : start + ROWS_MAX]
-        size = next(size for size in _SIZES if size >= len(now))
-        filling = [now[-1]] * (size - len(now))
-        yield sqls[size], list(chain.from_iterable((*now, *filling)))
+_NOTE = insert("notes", ("?", "?"))
+_UNNOTE = delete("notes")
+_SETTLE = delete("outbox")
+_FORGET = (delete("commands"), delete("results"))
 
 
 class Batch:
@@ -262,18 +230,19 @@ class Batch:
 
     def statements(self) -> Iterator[Statement]:
         """The SQL that writes it, with its parameters."""
-        yield from _many(_ACCEPT, list(self.accepted.values()))
-        yield from _many(_START, list(self.started.values()))
-        yield from _many(_FINISH, list(self.finished.values()))
-        yield from _many(_POST, list(self.posted.values()))
-        yield from _many(_SETTLE, self.settled)
-        yield from _many(_OUTCOMES, list(self.outcomes.values()))
+        large = self.size > STATEMENT_BYTES
+        yield from many(_ACCEPT, list(self.accepted.values()), large=large)
+        yield from many(_START, list(self.started.values()))
+        yield from many(_FINISH, list(self.finished.values()), large=large)
+        yield from many(_POST, list(self.posted.values()), large=large)
+        yield from many(_SETTLE, self.settled)
+        yield from many(_OUTCOMES, list(self.outcomes.values()))
         for one in self.wanted:
             yield _WANT, one
-        yield from _many(_UNNOTE, self.unnoted)
-        yield from _many(_NOTE, list(self.noted.values()))
+        yield from many(_UNNOTE, self.unnoted)
+        yield from many(_NOTE, list(self.noted.values()), large=large)
         for sqls in _FORGET:
-            yield from _many(sqls, self.forgotten)
+            yield from many(sqls, self.forgotten)
 
 
 def _bytes(value: bytes | None) -> Any:

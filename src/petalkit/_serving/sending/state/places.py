@@ -59,7 +59,12 @@ class Places:
     @property
     def has_place(self) -> bool:
         """Whether a place for a response can be reserved."""
-        return self.reserved + self.responses < self._responses_max and self.size < self._bytes_max
+        return self.reserved + self.responses < self._responses_max and not self.is_heavy
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether there are as many bytes as there may be."""
+        return self.size >= self._bytes_max
 
     def reserve(self, places: int, *, urgent: bool) -> bool:
         """See `Outbox.reserve`."""
