@@ -15,6 +15,7 @@ from petalkit import Settings
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
+from ..on_disk import Again
 from ..recorder import Recorder, settle
 
 pytestmark = pytest.mark.trio
@@ -133,6 +134,22 @@ async def test_with_too_many_in_the_window_commands_are_busy_and_urgent_ones_run
         assert petal.started[ran:] == ["stop"]
         await trio.sleep(2 * WINDOW)
         assert (await harness.call("rec/note", {"n": 8}, message_id="later")).success
+
+
+async def test_what_cannot_be_remembered_is_not_refused_for_those_that_are(
+    autojump_clock: object, bounds: dict[str, Any]
+) -> None:
+    """Nothing is forgotten for one that is not recorded, or has no ID: such as a lease's renewal."""
+    petal = Again()
+    async with open_harness(petal, settings=Settings(replay_count=20, **bounds)) as harness:
+        await Flood(harness).send(300)
+        assert not (await harness.call("rec/note", {"n": 8})).success
+        if "journal" in bounds:
+            assert (await harness.call("rec/renew", {"n": 9})).success
+        else:
+            harness.send_raw(b'{"command": "rec/note", "data": {"n": 9}}')
+            await settle()
+        assert petal.started[-1] == 9
 
 
 async def test_what_was_parked_is_not_held_until_the_window_is_over(

@@ -91,7 +91,7 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self._ledger.is_crowded(self.now):
+        elif self._ledger.is_crowded(spec, request.command.message_id, self.now):
             self._refusals.crowded(request)
         elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
@@ -240,7 +240,7 @@ class Admission:
         elif self._queue.petals[parked.spec.petal].failed:
             self.parked.pop(parked)
             self._refusals.unavailable(request, parked.spec.petal)
-        elif self._ledger.is_crowded(self.now):
+        elif self._ledger.is_crowded(parked.spec, parked.message_id, self.now):
             self.parked.pop(parked)
             self._refusals.crowded(request)
         elif self._waits_in_backlog(request, parked.spec):

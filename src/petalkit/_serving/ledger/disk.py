@@ -66,9 +66,10 @@ class DiskLedger(Ledger[E]):
     def has_room(self) -> bool:
         return self._journal.has_room
 
-    def is_crowded(self, now: float) -> bool:
-        """See `Ledger`."""
-        return self._journal.is_crowded or super().is_crowded(now)
+    def is_crowded(self, spec: CommandSpec, message_id: str | None, now: float) -> bool:
+        """See `Ledger`. What is not recorded takes nothing of the journal's room."""
+        crowded = self.takes(spec) and self._journal.is_crowded
+        return crowded or super().is_crowded(spec, message_id, now)
 
     @property
     def failing(self) -> bool:
