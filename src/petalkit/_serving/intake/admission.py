@@ -7,6 +7,7 @@ urgent command passes all limits but its own.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 
 import trio
@@ -249,7 +250,8 @@ class Admission:
             self.parked.pop(parked)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now
-                spec = self._table.lookup(spec.name) or spec
+                with contextlib.suppress(Exception):  # a petal's own code may be asked
+                    spec = self._table.lookup(spec.name) or spec
             self._accept(request, spec)
         else:
             return False
