@@ -150,6 +150,7 @@ async def test_no_probe_ends_a_link_whose_topics_are_being_left(autojump_clock: 
         assert harness.statistics().unexpected_topic == 0
 
 
-async def test_it_cannot_be_a_command_topic() -> None:
+@pytest.mark.parametrize("name", ["command/edge", "command/web", "response", "ack", "status"])
+async def test_it_has_a_topic_of_its_own(name: str) -> None:
     with pytest.raises(ConfigError, match="probe_topic"):
-        Settings(probe_topic="command/edge")
+        Settings(probe_topic=name)
