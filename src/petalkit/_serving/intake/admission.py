@@ -92,7 +92,7 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self._ledger.is_crowded(spec, request.command.message_id, self.now):
+        elif self._room.is_crowded(request, spec, self.now):
             self._refusals.crowded(request)
         elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
