@@ -167,7 +167,7 @@ async def test_one_caller_who_fills_the_window_makes_no_other_busy(
 async def test_what_cannot_be_remembered_is_not_refused_for_those_that_are(
     autojump_clock: object, bounds: dict[str, Any]
 ) -> None:
-    """Nothing is forgotten for one that is not recorded, or has no ID: such as a lease's renewal."""
+    """Nothing is forgotten for one that is not recorded, as a lease's renewal, or has no ID."""
     petal = Again()
     async with open_harness(petal, settings=Settings(replay_count=20, **bounds)) as harness:
         await Flood(harness).send(300)

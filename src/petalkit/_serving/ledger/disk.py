@@ -68,8 +68,8 @@ class DiskLedger(Ledger[E]):
 
     def is_crowded(self, spec: CommandSpec, message_id: str | None, now: float) -> bool:
         """See `Ledger`. What is not recorded takes nothing of the journal's room."""
-        crowded = self.takes(spec) and self._journal.is_crowded
-        return crowded or super().is_crowded(spec, message_id, now)
+        full = spec.journal and self._journal.is_crowded
+        return full or super().is_crowded(spec, message_id, now)
 
     @property
     def failing(self) -> bool:
@@ -118,8 +118,7 @@ class DiskLedger(Ledger[E]):
         if not (entry.spec.journal and journal.takes_more):
             then(entry)
             return
-        entry.recorded = True
-        wall = journal.wall()
+        entry.recorded, wall = True, journal.wall()
         journal.add(
             as_accepted(
                 entry.number,
