@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from petalkit import Petal, Properties, Settings, command
+from petalkit._values.messages import Message
 from petalkit.testing import open_harness
 
 from ..recorder import CLIENT_ID, Recorder, settle, until
@@ -115,6 +116,10 @@ async def test_those_of_a_lost_link_come_again_and_are_answered_once(
         assert len(responses) == 14
 
 
+def json_of(message: Message) -> Any:
+    return msgspec.json.decode(message.payload)
+
+
 class Long(Petal):
     name = "long"
 
@@ -218,6 +223,27 @@ async def test_both_answers_of_one_that_was_held_leave_where_there_is_one_place_
             assert (sent in usual, last in usual) == (True, True)
             assert [reply.topic for reply in replies] == ["answers/a", "answers/b"]
         assert harness.statistics().unanswered == 0
+
+
+async def test_one_that_comes_again_has_not_been_refused_to_half_of_those_who_wait(
+    autojump_clock: object,
+) -> None:
+    """Or they would hear of two outcomes, when it is run the second time."""
+    settings = Settings(protocol="5", refusal_capacity=1, puback_margin=0.0)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 1)
+        petal = harness.runtime._dispatcher.backlog.petals["rec"]
+        with harness.broker.observe("answers/#") as replies, harness.responses() as responses:
+            petal.failed = True
+            harness.send(
+                "rec/note", message_id="m", properties=Properties(response_topic="answers/a")
+            )
+            await settle()
+            petal.failed = False
+            harness.drop_link()
+            await trio.sleep(60)
+            assert {one["success"] for one in responses} == {False}
+            assert {json_of(one)["success"] for one in replies} == {False}
 
 
 async def test_what_stands_behind_them_is_served_when_the_session_is_left(

@@ -89,7 +89,9 @@ class HeldRefusals:
             if self._may_hold(held):
                 self._hold(held)
                 return
-            self._outbox.unanswered(len(messages))
+            lost = [one for one in messages if not self._outbox.put_refusal(one, None)]
+            if lost:
+                self._outbox.unanswered(len(lost))
         answered()
         delivery.ack()
 
