@@ -22,7 +22,6 @@ from petalkit import Petal, Properties, Settings, command
 from petalkit._values.messages import Message
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
-from .on_disk import Disk
 from .recorder import CLIENT_ID
 
 pytestmark = pytest.mark.trio
@@ -103,18 +102,12 @@ def random_settings(chance: random.Random, journal: Path | None) -> Settings:
     )
 
 
-async def make_trouble(
-    chance: random.Random, harness: Harness, broker: MemoryBroker, disk: Disk
-) -> None:
+async def make_trouble(chance: random.Random, harness: Harness, broker: MemoryBroker) -> None:
     for _ in range(chance.randrange(1, 6)):
         await trio.sleep(chance.random() * 8)
-        trouble = chance.choice(("drop", "swallow", "swallow many", "twice", "disk"))
+        trouble = chance.choice(("drop", "swallow", "swallow many", "twice"))
         if trouble == "drop":
             harness.drop_link()
-        elif trouble == "disk":
-            disk.error = "no space left"
-            await trio.sleep(chance.choice((0.01, 1, 5)))
-            disk.error = None
         elif trouble == "twice":
             broker.duplicate_next(2)
         else:
@@ -227,7 +220,7 @@ def order_is_kept(petals: list[Stormy]) -> None:
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
 @pytest.mark.parametrize("seed", range(STORMS))
 async def test_a_storm_over_several_petals_leaves_nothing_behind(
-    seed: int, on_disk: bool, autojump_clock: object, tmp_path: Path, disk: Disk
+    seed: int, on_disk: bool, autojump_clock: object, tmp_path: Path
 ) -> None:
     chance = random.Random(seed)
     settings = random_settings(chance, tmp_path / "journal" if on_disk else None)
@@ -239,7 +232,7 @@ async def test_a_storm_over_several_petals_leaves_nothing_behind(
             troubled = chance.random() < 0.5
             async with trio.open_nursery() as nursery:
                 if troubled:
-                    nursery.start_soon(make_trouble, random.Random(~seed), harness, broker, disk)
+                    nursery.start_soon(make_trouble, random.Random(~seed), harness, broker)
                 sent = await send_all(chance, harness, settings.protocol)
             if troubled:
                 harness.drop_link()  # what was swallowed comes again
@@ -266,7 +259,7 @@ async def test_a_storm_over_several_petals_leaves_nothing_behind(
             spent = {"MESSAGE_ID_REUSED"} if troubled and settings.duplicate_window < 10 else set()
             several = {one: outcomes[one] - spent for one in sent.once if len(outcomes[one]) > 1}
             assert all(len(different) <= 1 for different in several.values()), several
-            if not troubled:
+            if not troubled and now.links == 1:
                 assert all(answers[one] <= 2 for one in sent.once)
             for message in replies:
                 assert message.properties is not None
