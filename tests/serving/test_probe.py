@@ -150,6 +150,27 @@ async def test_no_probe_ends_a_link_whose_topics_are_being_left(autojump_clock: 
         assert harness.statistics().unexpected_topic == 0
 
 
-async def test_it_cannot_be_a_command_topic() -> None:
+@pytest.mark.parametrize("rule", ["handled", "accepted"])
+async def test_a_broker_whose_window_we_keep_full_is_not_taken_for_one_that_has_stopped(
+    rule: Any, autojump_clock: object
+) -> None:
+    """It may not send what stands behind, such as the probe, before it has our acknowledgement."""
+    petal, broker = Recorder(), MemoryBroker(window=2)
+    settings = Settings(
+        probe_interval=5.0, acknowledge=rule, channel_capacity=1, petal_concurrency=1
+    )
+    async with open_harness(petal, settings=settings, broker=broker) as harness:
+        for n in range(8):
+            harness.send("rec/hold", {"n": n})
+        await trio.sleep(60)
+        assert (harness.statistics().links_stalled, harness.statistics().links) == (0, 1)
+        petal.open()
+        await trio.sleep(60)
+        assert (harness.statistics().links_stalled, harness.statistics().links) == (0, 1)
+    assert petal.started == list(range(8))
+
+
+@pytest.mark.parametrize("name", ["command/edge", "command/web", "response", "ack", "status"])
+async def test_it_has_a_topic_of_its_own(name: str) -> None:
     with pytest.raises(ConfigError, match="probe_topic"):
-        Settings(probe_topic="command/edge")
+        Settings(probe_topic=name)

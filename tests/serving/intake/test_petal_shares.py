@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -280,3 +281,29 @@ def test_each_petal_has_room_for_one_also_where_there_is_less() -> None:
 def test_what_only_stands_for_others_takes_nothing_from_one_petal() -> None:
     shares = Shares(Settings(channel_capacity=1000), 1, 2)
     assert (shares.most, shares.all) == (1000, 1000)
+
+
+@pytest.mark.trio
+async def test_a_petal_that_cannot_say_who_serves_a_name_ends_nobody_else(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again when there is room, by whichever command has made that."""
+    petal = Recorder()
+    settings = Settings(channel_capacity=1, petal_concurrency=1)
+    async with open_harness(petal, settings=settings) as harness:
+        for n in range(4):
+            harness.send("rec/hold", {"n": n})
+        await settle()
+        admission = harness.runtime._intake.admission
+        assert len(admission.parked) == 2
+        for parked in admission.parked:
+            parked.spec = attrs.evolve(parked.spec, guessed=True)
+
+        class Broken:
+            def lookup(self, name: str) -> None:
+                raise RuntimeError("a petal's own code")
+
+        monkeypatch.setattr(admission, "_table", Broken())
+        petal.open()
+        await until(lambda: len(petal.ended) == 4)
+    assert petal.started == list(range(4))

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 import trio
 
-from petalkit import Settings
+from petalkit import Properties, Settings
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
+from ..on_disk import Again
 from ..recorder import Recorder, settle
 
 pytestmark = pytest.mark.trio
@@ -133,6 +134,50 @@ async def test_with_too_many_in_the_window_commands_are_busy_and_urgent_ones_run
         assert petal.started[ran:] == ["stop"]
         await trio.sleep(2 * WINDOW)
         assert (await harness.call("rec/note", {"n": 8}, message_id="later")).success
+
+
+async def test_one_caller_who_fills_the_window_makes_no_other_busy(
+    autojump_clock: object, bounds: dict[str, Any]
+) -> None:
+    petal = Recorder()
+    settings = Settings(protocol="5", replay_count=1600, callers_max=4, **bounds)
+    loud = Properties(user_properties=(("caller", "loud"),))
+    quiet = Properties(user_properties=(("caller", "quiet"),))
+    async with open_harness(petal, settings=settings) as harness:
+        for n in range(2500):
+            harness.send("rec/note", {"n": n}, properties=loud, waitResponse=False)
+            if n % 100 == 0:
+                await settle()
+        await settle()
+        assert len(petal.started) <= 1600 + 10 + 1600 // 16 // 5
+        assert harness.statistics().refused["BUSY"] > 0
+        with harness.responses() as responses:
+            for n in range(20):
+                harness.send("rec/note", {"n": 5000 + n}, properties=quiet)
+                await settle()
+            assert [answer["success"] for answer in responses] == [True] * 20
+            # Names that are made up do not get more, all in all.
+            for n in range(500):
+                forged = Properties(user_properties=(("caller", f"new {n}"),))
+                harness.send("rec/note", {"n": 6000 + n}, properties=forged)
+                await settle()
+            assert sum(bool(answer["success"]) for answer in responses) <= 1600 // 16
+
+
+async def test_what_cannot_be_remembered_is_not_refused_for_those_that_are(
+    autojump_clock: object, bounds: dict[str, Any]
+) -> None:
+    """Nothing is forgotten for one that is not recorded, as a lease's renewal, or has no ID."""
+    petal = Again()
+    async with open_harness(petal, settings=Settings(replay_count=20, **bounds)) as harness:
+        await Flood(harness).send(300)
+        assert not (await harness.call("rec/note", {"n": 8})).success
+        if "journal" in bounds:
+            assert (await harness.call("rec/renew", {"n": 9})).success
+        else:
+            harness.send_raw(b'{"command": "rec/note", "data": {"n": 9}}')
+            await settle()
+        assert petal.started[-1] == 9
 
 
 async def test_what_was_parked_is_not_held_until_the_window_is_over(

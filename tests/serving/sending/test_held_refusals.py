@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
-from petalkit import Petal, Settings, command
+from petalkit import Petal, Properties, Settings, command
+from petalkit._values.messages import Message
 from petalkit.testing import open_harness
 
 from ..recorder import CLIENT_ID, Recorder, settle, until
@@ -114,6 +116,10 @@ async def test_those_of_a_lost_link_come_again_and_are_answered_once(
         assert len(responses) == 14
 
 
+def json_of(message: Message) -> Any:
+    return msgspec.json.decode(message.payload)
+
+
 class Long(Petal):
     name = "long"
 
@@ -198,3 +204,65 @@ async def test_the_time_does_not_count_while_nothing_can_leave(autojump_clock: o
             await responses.wait(10)
         assert {one["messageId"] for one in responses} == set(sent)
         assert harness.statistics().unanswered == 0
+
+
+async def test_both_answers_of_one_that_was_held_leave_where_there_is_one_place_in_all(
+    autojump_clock: object,
+) -> None:
+    settings = Settings(protocol="5", refusal_capacity=1, puback_margin=0.0)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.delay = 1.0
+        with harness.broker.observe("answers/#") as replies, harness.responses() as responses:
+            harness.send("rec/nothing")
+            both = Properties(response_topic="answers/a")
+            sent = harness.send("rec/nothing", properties=both)
+            other = Properties(response_topic="answers/b")
+            last = harness.send("rec/nothing", properties=other)
+            await trio.sleep(20)
+            usual = [answer["messageId"] for answer in responses]
+            assert (sent in usual, last in usual) == (True, True)
+            assert [reply.topic for reply in replies] == ["answers/a", "answers/b"]
+        assert harness.statistics().unanswered == 0
+
+
+async def test_one_that_comes_again_has_not_been_refused_to_half_of_those_who_wait(
+    autojump_clock: object,
+) -> None:
+    """Or they would hear of two outcomes, when it is run the second time."""
+    settings = Settings(protocol="5", refusal_capacity=1, puback_margin=0.0)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 1)
+        petal = harness.runtime._dispatcher.backlog.petals["rec"]
+        with harness.broker.observe("answers/#") as replies, harness.responses() as responses:
+            petal.failed = True
+            harness.send(
+                "rec/note", message_id="m", properties=Properties(response_topic="answers/a")
+            )
+            await settle()
+            petal.failed = False
+            harness.drop_link()
+            await trio.sleep(60)
+            assert {one["success"] for one in responses} == {False}
+            assert {json_of(one)["success"] for one in replies} == {False}
+
+
+async def test_what_stands_behind_them_is_served_when_the_session_is_left(
+    autojump_clock: object,
+) -> None:
+    """It was sent before the topics were unsubscribed, and the session is ended after that."""
+    petal = Recorder()
+    settings = Settings(
+        protocol="5", receive_maximum=3, refusal_capacity=1, refusal_bytes=100_000, puback_margin=0
+    )
+    async with open_harness(petal, settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 1)
+        with harness.broker.observe("org/acme/device/+/response") as seen:
+            sent = [harness.send("rec/nothing") for _ in range(20)]
+            sent += [harness.send("rec/note", {"n": n}) for n in range(5)]
+            await settle()
+            assert harness.statistics().held == 3
+            await harness.set_organization("other")
+            await trio.sleep(60)
+            answered = {msgspec.json.decode(one.payload)["messageId"] for one in seen}
+    assert petal.started == list(range(5))
+    assert answered == set(sent)

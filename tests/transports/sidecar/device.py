@@ -47,8 +47,8 @@ class Device:
     def link(self) -> Any:
         return self.transport.app.link
 
-    def offer(self, n: int, base: str = BASE) -> Offer:
-        fields = {"command": "work/wait", "messageId": f"m{n}", "waitResponse": True}
+    def offer(self, n: int, base: str = BASE, *, command: str = "work/wait") -> Offer:
+        fields = {"command": command, "messageId": f"m{n}", "waitResponse": True}
         payload = json.dumps({**fields, "data": {"n": n}}).encode()
         offer: Offer = self.link.offer(f"{base}/command", payload)
         return offer

@@ -36,6 +36,29 @@ async def test_what_was_taken_back_is_not_run_and_is_new_when_it_comes_again(
         assert [one["messageId"] for one in answers(sidecar)] == ["m1", "m2", "m3"]
 
 
+async def test_a_refusal_that_waits_for_a_place_is_not_said_of_what_was_taken_back(
+    autojump_clock: Clock, sidecar: FakeSidecar
+) -> None:
+    """It comes again, and has its answer then: the second would say no to what runs, perhaps."""
+    gate = trio.Event()
+
+    async def slow(fields: dict[str, Any]) -> Answer:
+        await gate.wait()
+        return YES
+
+    async with served(sidecar, refusal_capacity=1, overflow="wait") as device:
+        sidecar.answers["/publish"] = slow
+        device.offer(1, command="stormy/nothing")
+        held = device.offer(2, command="stormy/nothing")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (held.accepted, device.runtime.statistics().held) == (False, 1)
+        device.link.withdraw(held)
+        assert device.runtime.statistics().held == 0
+        gate.set()
+        await trio.sleep(1)
+        assert [one["messageId"] for one in answers(sidecar)] == ["m1"]
+
+
 async def test_a_copy_of_what_is_held_makes_it_ours(
     autojump_clock: Clock, sidecar: FakeSidecar
 ) -> None:

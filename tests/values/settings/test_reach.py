@@ -58,6 +58,18 @@ def test_a_password_for_the_broker_is_not_the_sidecars(name: str) -> None:
         ({"sidecar_token": "x", "transport": "sidecar"}, []),
         ({"broker": "mqtt://b", "transport": "sidecar"}, []),
         ({"properties_max": 1, "transport": "sidecar"}, ["properties_max"]),
+        ({"caller_property": "who"}, ["caller_property"]),
+        ({"caller_property": "who", "protocol": "5"}, []),
+        ({"caller_property": "who", "protocol": "5", "callers_max": 0}, ["caller_property"]),
+        ({"caller_property": "who", "transport": "sidecar"}, ["caller_property"]),
+        ({"puback_margin": 9.0}, []),
+        ({"puback_margin": 9.0, "transport": "sidecar"}, ["puback_margin"]),
+        ({"probe_timeout": 5.0}, ["probe_timeout"]),
+        ({"probe_timeout": 5.0, "probe_interval": 60.0, "probe_topic": "x"}, []),
+        ({"probe_topic": "x", "transport": "sidecar"}, ["probe_topic"]),
+        ({"replay_count": 9, "replay_window": 0.0}, ["replay_count"]),
+        ({"petal_overflow_wait": 1.0}, []),
+        ({"petal_overflow_wait": 1.0, "overflow": "reject"}, ["petal_overflow_wait"]),
     ],
 )
 def test_what_else_does_nothing_is_named(settings: dict[str, Any], told: list[str]) -> None:

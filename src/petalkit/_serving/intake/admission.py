@@ -7,6 +7,7 @@ urgent command passes all limits but its own.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 
 import trio
@@ -91,7 +92,7 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self._ledger.is_crowded(self.now):
+        elif self._room.is_crowded(request, spec, self.now):
             self._refusals.crowded(request)
         elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
@@ -240,7 +241,7 @@ class Admission:
         elif self._queue.petals[parked.spec.petal].failed:
             self.parked.pop(parked)
             self._refusals.unavailable(request, parked.spec.petal)
-        elif self._ledger.is_crowded(self.now):
+        elif self._ledger.is_crowded(parked.spec, parked.message_id, self.now):
             self.parked.pop(parked)
             self._refusals.crowded(request)
         elif self._waits_in_backlog(request, parked.spec):
@@ -249,7 +250,8 @@ class Admission:
             self.parked.pop(parked)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now
-                spec = self._table.lookup(spec.name) or spec
+                with contextlib.suppress(Exception):  # a petal's own code may be asked
+                    spec = self._table.lookup(spec.name) or spec
             self._accept(request, spec)
         else:
             return False

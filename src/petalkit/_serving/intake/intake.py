@@ -94,6 +94,11 @@ class Intake:
         """Commands read but neither accepted nor acknowledged, and refusals likewise."""
         return len(self.admission.parked) + len(self._held)
 
+    @property
+    def may_fill_window(self) -> bool:
+        """Whether the broker may have to wait with the next message for an acknowledgement."""
+        return self.held > 0 or self._recent.owed > 0
+
     def restore(self, count: int) -> None:
         """Take up so many commands that an earlier run has left."""
         if count:

@@ -8,6 +8,7 @@ from ..._values.settings.settings import Settings
 from ..dispatch.execution import Execution
 from ..dispatch.queueing import queue
 from ..ledger.contract import Ledger
+from ..ledger.replay_window import SpareForFew
 from ..sending.outbox import Outbox
 from .backlog.contract import Backlog
 from .parked import PACKET_IDS, ParkedLines
@@ -38,6 +39,19 @@ class Room:
         self._ledger = ledger
         self._backlog = backlog
         self._outbox = outbox
+        window, count = settings.replay_window, settings.replay_count
+        self._spare = SpareForFew(window, count, settings.callers_max)
+
+    def is_crowded(self, request: Request, spec: CommandSpec, now: float) -> bool:
+        """See `Ledger.is_crowded`; a caller who has sent little is not refused for the others."""
+        command = request.command
+        if not self._ledger.is_crowded(spec, command.message_id, now):
+            return False
+        if not self._ledger.has_room:
+            return True
+        return not self._spare.take(
+            self._channel.callers.of(command.topic, command.properties), now
+        )
 
     def is_behind(self, request: Request, spec: CommandSpec) -> bool:
         """Whether others of its petal wait in the backlog, which are first.

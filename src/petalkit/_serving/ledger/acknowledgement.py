@@ -99,7 +99,7 @@ class Acknowledgements:
         self._when_safe(delivery)
 
     def owe_parked(self, delivery: Delivery) -> None:
-        """A delivery has brought a command that is parked."""
+        """A delivery has brought a command that is parked, or whose refusal is held."""
         if self._ends:  # or the broker's window stays shut, and the rest never comes
             delivery.ack()
 

@@ -108,16 +108,17 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
     def has_room(self) -> bool:
         """Whether one more command can be accepted now."""
 
-    def is_crowded(self, now: float) -> bool:
-        """Whether no more may be accepted until time has passed, urgent commands aside.
+    def is_crowded(self, spec: CommandSpec, message_id: str | None, now: float) -> bool:
+        """Whether one may not be accepted until time has passed; not asked for urgent ones.
 
-        So many have run within the replay window that to accept another is to forget one of them.
-        To wait for that could take as long as the window, and would hold up what comes behind.
+        To accept it is to forget one that ran within the replay window; to wait is to hold up all.
 
         Args:
+            spec: of the command.
+            message_id: the same; without one it is not remembered.
             now: Trio's clock.
         """
-        return self.window.is_full(now)
+        return message_id is not None and self.window.is_full(now)
 
     @property
     @abstractmethod

@@ -66,9 +66,10 @@ class DiskLedger(RecordedNotes, Ledger[E]):
     def has_room(self) -> bool:
         return self._journal.has_room
 
-    def is_crowded(self, now: float) -> bool:
-        """See `Ledger`."""
-        return self._journal.is_crowded or super().is_crowded(now)
+    def is_crowded(self, spec: CommandSpec, message_id: str | None, now: float) -> bool:
+        """See `Ledger`. What is not recorded takes nothing of the journal's room."""
+        full = spec.journal and self._journal.is_crowded
+        return full or super().is_crowded(spec, message_id, now)
 
     @property
     def failing(self) -> bool:
@@ -117,8 +118,7 @@ class DiskLedger(RecordedNotes, Ledger[E]):
         if not (entry.spec.journal and journal.takes_more):
             then(entry)
             return
-        entry.recorded = True
-        wall = journal.wall()
+        entry.recorded, wall = True, journal.wall()
         journal.add(
             as_accepted(
                 entry.number,

@@ -73,6 +73,11 @@ class RecentRefusals:
         if not session_present:
             self._messages.clear()
 
+    @property
+    def owed(self) -> int:
+        """Deliveries of this link whose acknowledgement has not left, if any has come here."""
+        return 0 if self._window is None else len(self._window)
+
     def arrival(self, delivery: Delivery) -> int:
         """The number of the link that a delivery came on, and its packet identifier, as one."""
         self._window = delivery.window

@@ -6,17 +6,21 @@ there is no room for more, no more are accepted. Only the ID is kept, as a hash 
 can foresee (SipHash with a key of the process), so that each takes the same room.
 
 An urgent command is never refused for that. So its ID is kept apart, where the oldest do make room.
+Nor is another caller, who has sent little, while one fills it: for those a part is left beyond
+(`SpareForFew`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Hashable
 
 SLICES = 2  # of the window: what is in one is forgotten together, up to half a window later
 URGENT_MAX = 10_000  # urgent commands; the oldest makes room
 ID_BYTES = 100  # of memory that one takes
 URGENT_BYTES = 160  # that an urgent one takes
+SPARE_PART = 16  # a sixteenth of `count` more is left in each window to those who send little
 
 
 class ReplayWindow:
@@ -95,3 +99,33 @@ class ReplayWindow:
             self._newest, self._older, self._oldest = set(), self._newest, self._older
         self._slice, self._next = number, (number + 1) * length
         self.size = len(self._newest) + len(self._older) + len(self._oldest)
+
+
+class SpareForFew:
+    """What is accepted though the window is full: a few commands of each caller.
+
+    Args:
+        seconds: of the window.
+        count: as for `ReplayWindow`.
+        callers: how many are told apart; the others share what is left for one.
+    """
+
+    def __init__(self, seconds: float, count: int, callers: int) -> None:
+        self._seconds = seconds
+        self._callers = callers
+        self._each = count // SPARE_PART // (callers + 1) if callers else 0
+        self._used: dict[Hashable, int] = {}
+        self._rest = 0  # used by those who are not told apart
+        self._until = -math.inf
+
+    def take(self, caller: Hashable, now: float) -> bool:
+        """Whether one more of a caller's may be accepted; then it is counted."""
+        if now >= self._until:
+            self._until = now + self._seconds
+            self._used.clear()
+            self._rest = 0
+        if caller in self._used or len(self._used) < self._callers:
+            used = self._used[caller] = self._used.get(caller, 0) + 1
+        else:
+            used = self._rest = self._rest + 1
+        return used <= self._each

@@ -91,7 +91,11 @@ class Probe:
             with trio.move_on_after(limit / 4):
                 await self._done.wait()
             now = trio.current_time()
-            if self._intake.paused or self._counters.received != seen:
+            if (
+                self._intake.paused
+                or self._intake.may_fill_window
+                or self._counters.received != seen
+            ):
                 seen, good_at = self._counters.received, now
             if patience is None or patience.since != good_at:
                 patience = link.patience(limit, good_at)

@@ -21,7 +21,7 @@ import trio
 
 from ..._values.messages import Message
 from ..._values.settings.settings import Settings
-from ...transports import Delivery
+from ...transports import Delivery, WithdrawableDelivery
 from ..ledger.acknowledgement import Acknowledgements
 from .outbox import Outbox
 
@@ -89,7 +89,9 @@ class HeldRefusals:
             if self._may_hold(held):
                 self._hold(held)
                 return
-            self._outbox.unanswered(len(messages))
+            lost = [one for one in messages if not self._outbox.put_refusal(one, None)]
+            if lost:
+                self._outbox.unanswered(len(lost))
         answered()
         delivery.ack()
 
@@ -109,7 +111,14 @@ class HeldRefusals:
             self._some.set()
         self._line.append(held)
         self._size += held.size
+        if isinstance(held.delivery, WithdrawableDelivery):
+            held.delivery.on_withdrawn = self._withdrawn
+        self._acknowledgements.owe_parked(held.delivery)
         self._outbox.hooks.on_pressure()  # only a PUBACK makes a place
+
+    def _withdrawn(self, delivery: Delivery) -> None:
+        """The transport has said no to the sender itself: nothing more is to be said."""
+        self._leave(lambda held: held.delivery is delivery)
 
     def _out(self) -> Held:
         held = self._line.popleft()
@@ -132,8 +141,8 @@ class HeldRefusals:
                 break
             self._out()
             self._moved_at = trio.current_time()
-            for message in held.messages:
-                self._outbox.put_refusal(message, None)
+            for message in held.messages:  # all of them, as far as the bounds are
+                self._outbox.put_refusal(message, None, has_place=True)
             held.answered()
             held.delivery.ack()
         self._watch_places()
@@ -169,7 +178,11 @@ class HeldRefusals:
 
     def link_gone(self) -> int:
         """Leave what the session keeps to it; how many. Nobody waits for an ack of the rest."""
-        kept = [one for one in self._line if not self._comes_again(one.delivery)]
+        return self._leave(lambda held: self._comes_again(held.delivery))
+
+    def _leave(self, which: Callable[[Held], bool]) -> int:
+        """Let go of those that `which` says, unanswered; how many."""
+        kept = [one for one in self._line if not which(one)]
         gone = len(self._line) - len(kept)
         self._line = deque(kept)
         self._size = sum(one.size for one in kept)

@@ -200,6 +200,8 @@ class Outbox:
         answers: Hashable,
         command: int | None = None,
         reply: Reply | None = None,
+        *,
+        has_place: bool = False,
     ) -> bool:
         """Put an answer for which no place was reserved; False when there is no room.
 
@@ -208,10 +210,11 @@ class Outbox:
             answers: as for `put_response`.
             command: the number of the command whose recorded answer it is; None when it is none.
             reply: which Response Topic that goes to; None for the usual topic.
+            has_place: it is one of several, for all of which somebody has seen that there is room.
         """
         # A recorded answer is not worth less than a first one.
         refusal = answers is None or not self.places.has_place
-        if refusal and not self.places.may_refuse(len(message.payload)):
+        if refusal and not (has_place or self.places.may_refuse(len(message.payload))):
             return False
         number = None if command is None else self._owed.post_again(message, command, reply)
         now = trio.current_time()

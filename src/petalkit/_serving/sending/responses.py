@@ -202,7 +202,7 @@ class Responses:
     def put_refusal(
         self, identity: Identity | None, reply: Reply | None, payload: bytes
     ) -> list[Message]:
-        """Send a refusal to those who want it; the messages for which there was no place.
+        """Send a refusal to all who want it; its messages if there was no place for them.
 
         Args:
             identity: under which the command came, for the usual topic; None for not there.
@@ -214,7 +214,12 @@ class Responses:
             messages.append(Message(self.topic(identity), payload, 1, False, self.properties))
         if reply is not None:
             messages.append(reply.message(payload))
-        return [one for one in messages if not self.outbox.put_refusal(one, None)]
+        # All or none: what is held may be given back, and then have another outcome.
+        if not self.outbox.places.may_refuse(len(messages) * len(payload), len(messages)):
+            return messages
+        for message in messages:
+            self.outbox.put_refusal(message, None, has_place=True)
+        return []
 
     def put_again(
         self, identity: Identity, message_id: str | None, payload: bytes, command: int | None

@@ -35,8 +35,22 @@ _REFUSED = {
     "alpn": "it is for the way to a broker, which is the external client's",
 }
 # Of MQTT 5: the bounds of what 3.1.1 has not, and what its brokers decide by themselves.
-_IDLE_WITH_3_1_1 = ("session_expiry", "receive_maximum", "properties_max", "reply_topics")
+_OF_MQTT_5 = ("properties_max", "reply_topics", "caller_property")
+_IDLE_WITH_3_1_1 = ("session_expiry", "receive_maximum", *_OF_MQTT_5)
 _OF_SIDECAR = ("sidecar_", "callback_")
+_IDLE_WITH_SIDECAR = {
+    **dict.fromkeys(_OF_MQTT_5, "it is of MQTT 5"),
+    "puback_margin": "there are no PUBACKs and no PINGREQs",
+    "probe_timeout": _REFUSED["probe_interval"],
+    "probe_topic": _REFUSED["probe_interval"],
+}
+# What bounds or names a thing that is off.
+_IDLE_WITHOUT = {
+    "probe_timeout": "probe_interval",
+    "probe_topic": "probe_interval",
+    "replay_count": "replay_window",
+    "caller_property": "callers_max",
+}
 
 
 def refuse_without_effect(settings: Any) -> None:
@@ -57,8 +71,9 @@ def without_effect(settings: Any) -> list[str]:
     found: list[str] = []
     for name in _given(settings):
         if settings.transport == "sidecar":  # `broker` is for `petalkit call`, and for a way back
-            if name in ("properties_max", "reply_topics"):
-                found.append(f'{name} does nothing with transport = "sidecar": it is of MQTT 5')
+            if name in _IDLE_WITH_SIDECAR:
+                why = _IDLE_WITH_SIDECAR[name]
+                found.append(f'{name} does nothing with transport = "sidecar": {why}')
         elif name.startswith(_OF_SIDECAR):
             found.append(
                 f'{name} does nothing with transport = "{settings.transport}": it is of "sidecar"'
@@ -67,6 +82,10 @@ def without_effect(settings: Any) -> list[str]:
             continue  # 0 is a clean session, with 3.1.1 too
         elif name in _IDLE_WITH_3_1_1 and settings.protocol == "3.1.1":
             found.append(f'{name} does nothing with protocol = "3.1.1": set protocol = "5" for it')
+        elif name in _IDLE_WITHOUT and not getattr(settings, _IDLE_WITHOUT[name]):
+            found.append(f"{name} does nothing with {_IDLE_WITHOUT[name]} = 0")
+        elif name == "petal_overflow_wait" and settings.overflow != "wait":
+            found.append(f'{name} does nothing with overflow = "{settings.overflow}"')
     return found
 
 

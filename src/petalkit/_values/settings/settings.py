@@ -91,10 +91,15 @@ class Settings(
             raise ConfigError("server_references", text)
         if self.packet_maximum and not self.speaks_mqtt_5:
             raise ConfigError("packet_maximum", 'needs MQTT 5, which has it: protocol = "5"')
-        if self.probe_topic in self.command_topics:
-            raise ConfigError("probe_topic", "must be a topic of its own, and no command topic")
+        self._check_probe_topic()
         if self.will_delay:
             self._check_will_delay()
+
+    def _check_probe_topic(self) -> None:
+        others = (self.web_topic, self.response_topic, self.debug_topic, self.ack_topic)
+        if self.probe_topic in (*self.command_topics, *others, self.status_topic):
+            # Others listen there, and would take it for what it is not.
+            raise ConfigError("probe_topic", "must be a topic of its own: nothing else goes there")
 
     def _check_will_delay(self) -> None:
         if not self.speaks_mqtt_5:

@@ -30,6 +30,7 @@ class DuplicateSettings:
     )
     replay_count: int = setting(
         150_000,
-        "Commands that may finish within replay_window; more are answered BUSY, unless urgent.",
+        "Commands that may finish within replay_window; more are answered BUSY, unless urgent, or "
+        "one of a few of another caller, for whom a sixteenth more is left.",
         check=at_least(1),
     )
