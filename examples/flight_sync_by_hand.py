@@ -49,8 +49,7 @@ class Work:
                 try:
                     end = {"state": "succeeded", "result": await work(), "progress": 1.0}
                 except* CommandError as group:
-                    error = group.exceptions[0]
-                    end = {"state": "failed", "job_error": str(error)}
+                    end = {"state": "failed", "job_error": first_no(group).message}
                 except* Exception:
                     logger.exception("%s failed", self._name)
                     end = {"state": "failed", "job_error": f"{self._name} failed"}
@@ -105,6 +104,13 @@ class Work:
         self.state["state"] = "cancelling"
         self._scope.cancel()
         return dict(self.state)
+
+
+def first_no(error: BaseException) -> Any:
+    """The first of a group, which `except*` makes of a single one too."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def publish(petal: Petal, name: str, message_id: str, data: Any, latest: str | None = None):
@@ -185,8 +191,8 @@ class FlightSyncPetal(Petal):
         try:
             with trio.fail_after(300):
                 end = {"success": True, **await work()}
-        except (CommandError, trio.TooSlowError) as error:
-            end = {"success": False, "error": str(error)}
+        except CommandError as error:
+            end = {"success": False, "error": error.message}
         except Exception:
             logger.exception("%s failed", name)
             end = {"success": False, "error": f"{name} failed"}

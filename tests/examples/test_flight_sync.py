@@ -5,7 +5,6 @@ Their work is in threads, so the clock is the real one; nothing sleeps.
 
 from __future__ import annotations
 
-import ast
 import http.server
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from .conftest import EXAMPLES, Load
 pytestmark = pytest.mark.trio
 
 LIMIT = 10.0  # seconds; a failing test ends
-MOST_LINES = 60
 SIZE = 300 * 1024
 
 
@@ -129,6 +127,16 @@ async def last(events: Any, job_id: str) -> dict[str, Any]:
             return payload
 
 
+async def under_way(events: Any) -> None:
+    """A reader has been told of a part of the download."""
+    seen = 0
+    while True:
+        await events.wait(seen + 1)
+        if 0 < (events[seen]["data"]["stream_payload"]["progress"] or 0) < 0.9:
+            return
+        seen += 1
+
+
 async def test_fetch_lists_the_records(example: Any, card: Path, server: Server) -> None:
     async with open_harness(example.FlightSyncPetal(card, server.urls)) as harness:
         end = await end_of(harness, "fetch_records", {})
@@ -180,10 +188,7 @@ async def test_a_sync_is_watched_busy_and_cancelled(
             await gate.entered.wait()
             detect = await harness.call("flight-sync/detect_card")
             assert (detect.error_code, detect.retryable) == ("BUSY", True)
-            seen = 0
-            while not 0 < (events[seen - 1]["data"]["stream_payload"]["progress"] or 0) < 0.9:
-                seen += 1
-                await events.wait(seen)
+            await under_way(events)
             cancelled = await harness.call("flight-sync/cancel_sync_record")
             assert cancelled["state"] == "cancelling"
             end = await last(events, started["job_id"])
@@ -253,32 +258,3 @@ async def test_a_second_sync_waits_for_its_turn(
                 assert (await one.wait())["state"] == "succeeded"
                 while len(server.received) < 4:
                     await trio.lowlevel.checkpoint()
-
-
-# -- how much there is to write
-
-
-def lines_of(name: str, *, only: str | None = None) -> int:
-    """Lines of a file, or of one class of it, without blank ones."""
-    source = (EXAMPLES / f"{name}.py").read_text()
-    if only is not None:
-        (found,) = [
-            one
-            for one in ast.parse(source).body
-            if isinstance(one, ast.ClassDef) and one.name == only
-        ]
-        source = ast.get_source_segment(source, found) or ""
-    return sum(1 for line in source.splitlines() if line.strip())
-
-
-def test_the_ten_commands_are_short() -> None:
-    assert lines_of("flight_sync", only="FlightSyncPetal") <= MOST_LINES
-
-
-def test_the_page_says_how_many_lines_there_are() -> None:
-    page = (EXAMPLES.parent / "docs" / "by-hand.md").read_text()
-    declared = lines_of("flight_sync", only="FlightSyncPetal")
-    by_hand = lines_of("flight_sync_by_hand", only="FlightSyncPetal")
-    machinery = lines_of("flight_sync_by_hand", only="Work")
-    assert f"| lines of the petal's class | {by_hand} | {declared} |" in page
-    assert f"| lines of machinery beside it | {machinery} | 0 |" in page
