@@ -63,6 +63,7 @@ class JobRecord:
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
         kept: what its method keeps, to go on from after a restart.
+        end_is_safe: whether its end outlives a crash, so that readers may be told.
         on_change: told of every report and every new state.
         on_tell: publishes how it stands to one reader.
     """
@@ -88,6 +89,7 @@ class JobRecord:
         self.cancelled_as: tuple[JobState, str, str] | None = None
         self.note: int | None = None
         self.kept: Mapping[str, Any] | None = None
+        self.end_is_safe = False
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
 
@@ -102,7 +104,9 @@ class JobRecord:
         return self.state.final
 
     def tell(self, subscription: Subscription) -> bool:
-        """See `Source`."""
+        """See `Source`. A turn before its end is safe says nothing: that is told then."""
+        if self.is_over and not self.end_is_safe:
+            return True
         return self.on_tell(self, subscription)
 
     def move(self, state: JobState) -> None:

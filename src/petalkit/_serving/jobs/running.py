@@ -211,8 +211,7 @@ class Jobs:
     async def _run(self, record: JobRecord) -> None:
         outcome = Outcome(self._responses, self._settings.payload_max)
         limiter, closing = self._dispatcher.thread_limiter, self._tasks.closing
-        calling = Calling(self._counters, limiter, closing, self._long_steps)
-        ended = False
+        calling, ended = Calling(self._counters, limiter, closing, self._long_steps), False
         try:
             ended = await run_method(record, outcome, calling)
         finally:
@@ -277,6 +276,7 @@ class Jobs:
 
     def tell_end(self, record: JobRecord) -> None:
         """Its end is safe: tell its readers, and note that, in one step."""
+        record.end_is_safe = True
         if self.subscriptions.is_read(record.spec.name):
             self.subscriptions.ended(record.spec.name, record, record.id)
             self.notes.change(record, told=True)
