@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import trio
-from flight_sync import Card, put
 
+from flight_sync import Card, put
 from petalkit import CommandContext, CommandError, Petal, command
 
 logger = logging.getLogger("flight-sync")

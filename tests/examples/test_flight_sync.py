@@ -79,6 +79,10 @@ def example(
     return load_example(request.param)
 
 
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 @attrs.define
 class Gate:
     """Holds what is read of a card, piece by piece, until the test lets it go on."""
@@ -172,7 +176,7 @@ async def test_what_is_no_record_is_not_touched(
     async with open_harness(example.FlightSyncPetal(card, server.urls)) as harness:
         end = await end_of(harness, "sync_record", {"record_id": record_id})
     assert (end["state"], end["job_error"]) == ("failed", f"there is no record {record_id!r}")
-    assert len(list(card.iterdir())) == 3
+    assert len(names(card)) == 3
 
 
 async def test_a_sync_is_watched_busy_and_cancelled(
@@ -240,7 +244,7 @@ async def test_many_are_deleted_and_what_is_missing_is_named(
         assert end["result"] == {"deleted": 2, "missing": ["x.ulg"]}
         late = await harness.call("flight-sync/result_delete_records")
         assert late["result"] == end["result"]
-    assert [path.name for path in card.iterdir()] == ["b.ulg"]
+    assert names(card) == ["b.ulg"]
 
 
 async def test_a_second_sync_waits_for_its_turn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -61,7 +62,7 @@ async def test_the_latest_attitude_at_the_readers_rate(
             assert autopilot.lines == 1
             rolls = [one["roll"] for one in values]
             assert rolls[0] == 1
-            assert all(later - sooner >= 9 for sooner, later in zip(rolls, rolls[1:], strict=False))
+            assert all(later - sooner >= 9 for sooner, later in itertools.pairwise(rolls))
         await trio.sleep(0.1)
         assert autopilot.lines == 0
 
@@ -69,15 +70,17 @@ async def test_the_latest_attitude_at_the_readers_rate(
 async def test_a_position_is_looked_at_when_it_is_wanted(
     petal: Any, module: Any, autojump_clock: MockClock
 ) -> None:
-    async with open_harness(petal) as harness:
-        async with harness.stream("telemetry/position", rate=100) as values:
-            await values.wait(1)
-            petal.latest = module.Position(1.0, 2.0, 3.0)
-            await values.wait(2)
-            assert values[-1] == {"latitude": 1.0, "longitude": 2.0, "at": 3.0}
-            start = trio.current_time()
-            await values.wait(12)
-            assert trio.current_time() - start == pytest.approx(1.0, abs=0.15)  # max_rate
+    async with (
+        open_harness(petal) as harness,
+        harness.stream("telemetry/position", rate=100) as values,
+    ):
+        await values.wait(1)
+        petal.latest = module.Position(1.0, 2.0, 3.0)
+        await values.wait(2)
+        assert values[-1] == {"latitude": 1.0, "longitude": 2.0, "at": 3.0}
+        start = trio.current_time()
+        await values.wait(12)
+        assert trio.current_time() - start == pytest.approx(1.0, abs=0.15)  # max_rate
 
 
 async def test_two_readers_share_a_line_and_a_change_of_rate_is_one_command(
@@ -102,7 +105,9 @@ async def test_two_readers_share_a_line_and_a_change_of_rate_is_one_command(
 
 
 async def test_the_simulated_autopilot(module: Any, autojump_clock: MockClock) -> None:
-    async with open_harness(module.TelemetryPetal()) as harness:
-        async with harness.stream("telemetry/attitude", rate=10) as values:
-            await values.wait(3)
-            assert set(values[0]) == {"roll", "pitch"}
+    async with (
+        open_harness(module.TelemetryPetal()) as harness,
+        harness.stream("telemetry/attitude", rate=10) as values,
+    ):
+        await values.wait(3)
+        assert set(values[0]) == {"roll", "pitch"}

@@ -138,7 +138,7 @@ def a_job_without_its_type() -> type[Petal]:
         name = "p"
 
         @job("a")
-        async def one(self, job) -> None: ...  # type: ignore[no-untyped-def] # noqa: ANN001
+        async def one(self, job) -> None: ...  # type: ignore[no-untyped-def]
 
     return P
 
