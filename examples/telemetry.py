@@ -4,7 +4,7 @@
 
 and, for a reader that calls itself "me",
 
-    petalkit call telemetry/subscribe_attitude '{"subscribed_stream_id": "me"}' --organization-id acme
+    petalkit call telemetry/subscribe_attitude '{"subscribed_stream_id": "me"}' --device-id NAME
 
 `attitude` is a generator: it runs while somebody reads it. `position` is a value that is there
 anyway, and is looked at when a reader's turn comes.
