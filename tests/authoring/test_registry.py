@@ -569,7 +569,7 @@ def test_two_commands_of_one_name_over_one_method_are_told_as_what_they_are() ->
         async def go(self) -> None: ...
 
     assert str(refusal(Twice())).endswith(
-        "Twice.go(): has two @command for the name 'p/a'; leave one"
+        "Twice.go(): has two @command or @job for the name 'p/a'; leave one"
     )
 
 

@@ -17,16 +17,20 @@ from petalkit import (
     Command,
     CommandContext,
     Identity,
+    InterruptedJob,
+    Job,
     Petal,
     Response,
     Runtime,
     Settings,
     command,
     forbid_extra_keys,
+    job,
     make_converter,
     open_client,
     open_runtime,
     serve,
+    stream,
 )
 from petalkit.testing import Harness, open_harness
 
@@ -156,3 +160,50 @@ async def a_client_has_types(settings: Settings) -> None:
 def decorated_classes_keep_their_types() -> None:
     assert_type(Greeting(), Greeting)
     Greeting(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class LongWork(Petal):
+    name = "long-work"
+
+    @job("copy", timeout=60, queue=2, exclusive="card")
+    async def copy(self, job: Job, record_id: str, *, whole: bool = True) -> dict[str, int]:
+        async with job.step("download", weight=0.9) as step:
+            await step.progress(0.5, "half")
+        await job.progress(message="done", bytes=3)
+        assert_type(job.fraction, float | None)
+        return {"bytes": 3}
+
+    @job("blocks", thread=True)
+    def blocks(self, job: Job) -> None:
+        job.report(0.5)
+        job.check_cancelled()
+
+    @stream("attitude", max_rate=50)
+    async def attitude(self) -> AsyncGenerator[dict[str, float]]:
+        yield {"roll": 0.0}
+
+    @stream("position")
+    def position(self) -> tuple[float, float]:
+        return 47.0, 8.0
+
+    async def on_interrupted(self, job: InterruptedJob) -> None:
+        assert_type(job.id, str)
+
+
+async def long_work(petal: LongWork, job: Job, context: CommandContext) -> None:
+    assert_type(await petal.copy(job, "a", whole=False), dict[str, int])
+    assert_type(petal.position(), tuple[float, float])
+    async for value in petal.attitude():
+        assert_type(value, dict[str, float])
+    await petal.copy(job, 5)  # type: ignore[arg-type]
+    job("copy")  # type: ignore[operator]
+    await context.accept(message="looking")
+    async with open_harness(petal) as harness:
+        async with harness.start_job("long-work/copy", {"record_id": "a"}) as started:
+            assert_type(started.progress, float | None)
+        async with harness.stream("long-work/attitude") as values:
+            assert_type(len(values), int)
+
+
+job(5)  # type: ignore[arg-type]
+stream("a", max_rate="fast")  # type: ignore[arg-type]

@@ -87,9 +87,12 @@ def make_binding(
             command_name = parameter.name
         elif annotation is Job:
             if not is_job or job_name is not None:
-                text = "is a second Job" if is_job else "is for methods under @job only"
-                raise refuse(text, parameter.name)
+                text = "is for methods under @job only, which cannot be added while the petal runs"
+                raise refuse("is a second Job" if is_job else text, parameter.name)
             job_name = parameter.name
+        elif is_job and parameter.name == "job" and parameter.annotation is EMPTY:
+            text = "has no type: write job: Job, or its type if the sender says what it is"
+            raise refuse(text, parameter.name)
         elif parameter.name == "data":
             whole = _parameter(parameter, annotation, types, refuse)
         else:

@@ -187,6 +187,8 @@ class Petal:
     ) -> None:
         """Serve one more command, from now on. The arguments are those of `@command`.
 
+        Jobs and streams cannot be added so: they are declared in the class.
+
         What is added while the petal is served, in its lifespan too, is served until that ends or
         the petal is started again; what is added before, in every lifespan.
 

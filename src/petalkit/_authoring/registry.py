@@ -73,7 +73,7 @@ class CommandTable:
         other = self._specs.get(spec.name)
         if other is not None and (other.petal, other.method) == (spec.petal, spec.method):
             raise RegistrationError(
-                f"has two @command for the name {spec.name!r}; leave one",
+                f"has two @command or @job for the name {spec.name!r}; leave one",
                 petal=spec.petal,
                 method=spec.method,
             )

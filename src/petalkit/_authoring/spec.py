@@ -129,7 +129,7 @@ def make_spec(
         raise refuse(f"the command names under {RESERVED_PREFIX + '/'!r} are reserved")
     check_options(options, refuse)
     if not is_stream:
-        check_kind(handler, options.thread, refuse)
+        check_kind(handler, options.thread, refuse, is_job=is_job)
     converter = petal.converter or _default_converter()
     rule = options.unknown_keys or petal.unknown_keys or unknown_keys
     binding = make_binding(

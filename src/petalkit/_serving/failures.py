@@ -16,7 +16,7 @@ from typing import cast
 
 import trio
 
-from .._values.errors import TransportError
+from .._values.errors import CommandError, TransportError
 from .._values.types.invalid import one_line
 
 REASON_MAX = 300  # characters: an error in a list of a thousand is told a thousand times
@@ -31,6 +31,24 @@ def single(error: BaseException) -> BaseException:
             break
         error = group.exceptions[0]
     return error
+
+
+def refusal_in(error: BaseException) -> CommandError | None:
+    """The "no" that an error is, by itself or as a group of nothing else; of several the first.
+
+    A handler's tasks may say "no" side by side, such as two uploads to one server that is full.
+    """
+    found: CommandError | None = None
+    left = [error]
+    while left:
+        one = left.pop()
+        if issubclass(type(one), BaseExceptionGroup):
+            left += reversed(cast(BaseExceptionGroup[BaseException], one).exceptions)
+        elif not issubclass(type(one), CommandError):
+            return None
+        elif found is None:
+            found = cast(CommandError, one)
+    return found
 
 
 def text_of(error: BaseException) -> str:

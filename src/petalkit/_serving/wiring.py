@@ -167,7 +167,11 @@ def put_together(
     dispatcher.slots.before_service = job_recovery.tell_petal
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     for petal in petals:
-        for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):
+        commands = (
+            *job_commands(petal, jobs.kinds.values(), jobs),
+            *stream_commands(petal, streams.streams.values(), streams),
+        )
+        for spec in commands:
             table.add(spec)
             dispatcher.backlog.serve(spec)
 

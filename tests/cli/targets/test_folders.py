@@ -143,6 +143,26 @@ MISTAKES = {
     "concurrency": (serving(option=", concurrency=0"), "concurrency must be a whole number above"),
     "option": (serving(option=", exclusiv=True"), "unexpected keyword argument 'exclusiv'"),
     "restart": (serving(attribute='restart_policy = "always"'), "'never' or 'on-failure'"),
+    # -- jobs and streams
+    "job_lease": (
+        serving()
+        + "    from petalkit import job\n"
+        + '    @job("spin", lease=0)\n    async def spin(self): ...\n',
+        "lease must be seconds above 0",
+    ),
+    "job_twice": (
+        serving()
+        + "    from petalkit import job\n"
+        + '    @job("one")\n    async def one(self): ...\n'
+        + '    @command("result_one")\n    async def two(self): ...\n',
+        "the command 'job-twice/result_one' is already served",
+    ),
+    "stream_rate": (
+        serving()
+        + "    from petalkit import stream\n"
+        + '    @stream("pose", max_rate=1000)\n    def pose(self): ...\n',
+        "max_rate must be above 0 and at most 100 Hz",
+    ),
     "lifespan": (serving() + "    async def lifespan(self): ...\n", "asynccontextmanager over it"),
 }
 
@@ -289,7 +309,7 @@ def test_run_serves_the_rest_and_logs_the_others(
     assert served == ["lamp", "left", "right"]
     errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert len(errors) == len(MISTAKES)
-    assert "3 petals are served, 35 are not" in caplog.text
+    assert "3 petals are served, 38 are not" in caplog.text
     assert "there is no journal: what is accepted" in caplog.text
     served.clear()
     outcome = run_cli("run", "petals", "--strict", "--journal", "off")

@@ -160,6 +160,11 @@ async def answered_at_once(petal: Petal, name: str) -> Any:
         (Plain(Codes.NO_MAP, "there is no map"), "NO_MAP", False),
         (Plain(404, "there is no map"), "404", False),  # type: ignore[arg-type]
         (ExceptionGroup("one", [Plain()]), "NO_MAP", False),
+        (
+            ExceptionGroup("two", [ExceptionGroup("one", [Plain()]), CommandError("NO", "no")]),
+            "NO_MAP",
+            False,
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
@@ -170,6 +175,12 @@ async def test_a_command_error_is_the_answer_however_its_class_is_made(
     assert response.error_code == code
     assert response.error == "there is no map"
     assert response.retryable is retryable
+
+
+async def test_a_no_beside_another_error_is_a_failure(autojump_clock: object) -> None:
+    mixed = ExceptionGroup("mixed", [Plain(), ValueError("secret")])
+    response = await answered_at_once(petal_that(raises=mixed), "do")
+    assert response.error_code == "HANDLER_ERROR"
 
 
 async def test_details_of_the_class_are_fields_of_the_response(autojump_clock: object) -> None:

@@ -19,7 +19,7 @@ Handler = Callable[..., Any]
 Refuse = Callable[..., RegistrationError]
 
 
-def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
+def check_kind(handler: Handler, thread: bool, refuse: Refuse, *, is_job: bool = False) -> None:
     """Refuse what cannot be called as it is declared.
 
     Raises:
@@ -32,6 +32,11 @@ def check_kind(handler: Handler, thread: bool, refuse: Refuse) -> None:
         plain = plain.func
     call = plain if inspect.isroutine(plain) else type(plain).__call__
     if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
+        if is_job:
+            raise refuse(
+                "is a generator; a job has one result: return it, say how far it is with "
+                "job.report(), and give values under @stream"
+            )
         raise refuse("is a generator; a command has one answer: return it")
     is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(call)
     if not is_async and inspect.iscoroutinefunction(inspect.unwrap(plain)):

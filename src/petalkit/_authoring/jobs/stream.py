@@ -73,6 +73,8 @@ def check_stream(options: StreamOptions, method: Handler, refuse: Refuse) -> Non
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not (number and 0 < options.max_rate <= RATE_MAX):
         raise refuse(f"max_rate must be above 0 and at most {RATE_MAX:g} Hz, not {rate!r}")
+    if options.name.rpartition("/")[2] == "all":
+        raise refuse("cannot be named 'all': unsubscribe_all ends all streams of a petal")
     if inspect.signature(method).parameters:
         raise refuse("takes arguments; a stream is one for all its readers, and has none")
     if inspect.isasyncgenfunction(method):

@@ -22,7 +22,7 @@ from ..._values.codec import printable
 from ..._values.dialects import Dialect
 from ..._values.errors import CommandError, ErrorCode, PayloadError, code_text
 from ..._values.statistics import Counters
-from ..failures import hint_for, is_interrupt, showable, single, split_foreign, text_of
+from ..failures import hint_for, is_interrupt, refusal_in, showable, split_foreign, text_of
 from ..long_steps import MEASURED, LongSteps
 from .execution import Execution
 
@@ -162,8 +162,8 @@ def _success_with_ignored(execution: Execution, fields: Mapping[str, Any], answe
 def _answer_error(execution: Execution, error: BaseException, answers: Words) -> Answer:
     """What an error is answered. Never raises: nobody else would answer."""
     try:
-        refusal = single(error)
-        if isinstance(refusal, CommandError):
+        refusal = refusal_in(error)
+        if refusal is not None:
             return _answer_refusal(execution, refusal, answers)
         if execution.scope is not None and execution.scope.cancel_called:
             # It turned its cancellation into an error: say what really happened.

@@ -179,7 +179,9 @@ class JobRecord:
         return self.is_settled
 
     def tell(self, subscription: Subscription) -> bool:
-        """See `Source`."""
+        """See `Source`. A turn before its end is safe says nothing: that is told then."""
+        if self.is_over and not self.is_safe:
+            return True
         return self.on_tell(self, subscription)
 
     def move(self, state: JobState) -> None:

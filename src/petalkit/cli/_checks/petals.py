@@ -17,7 +17,7 @@ import attrs
 
 from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal
-from ..._authoring.registry import build_table
+from ..._serving.jobs.commands.declared import declared_table
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
 from .._options import HOST_PROXY, HostOptions
@@ -87,7 +87,7 @@ def _load(
     if any(check.verdict == "failed" for check in checks):
         return None, [*checks, skipped("petals", "not every petal can start")]
     try:
-        table = build_table(petals)
+        table = declared_table(petals).commands
     except PetalkitError as error:
         todo = "Two things have one name: rename one, or leave one TARGET out."
         return None, [*checks, failed("petals", _line(str(error)), todo)]
@@ -122,7 +122,7 @@ def _describe(petal: Petal) -> Check:
         text = _told(petal, [command.name for command in known])
         return ok("petal", text if complete else f"{text}; more may be known when it runs")
     try:
-        names = build_table([petal]).public_names()
+        names = declared_table([petal]).commands.public_names()
     except PetalkitError as error:
         return failed("petal", _line(str(error)), _TODO)
     return ok("petal", _told(petal, names))

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,8 @@ from rich.text import Text
 from ..._authoring.binding import EMPTY
 from ..._authoring.inspection.foreign import attribute_of, doc_of
 from ..._authoring.petal import Petal
-from ..._authoring.registry import CommandSpec, CommandTable, build_table
+from ..._authoring.registry import CommandSpec
+from ..._serving.jobs.commands.declared import DeclaredTable, declared_table
 from ..._serving.process.logs import configure_logging
 from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
@@ -27,6 +28,7 @@ from .._settings.variables import log_format, log_level
 from .._targets.host_petals import known_commands
 from .._targets.targets import Found, find_petals
 from .describing import field_lines, fields_of, model_lines
+from .long_work import long_work_as_json, long_work_of
 from .schemas import describe_command, is_merged, result_node
 
 _INDENT = "      "
@@ -55,9 +57,9 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         opened = (host or HostOptions()).open(loaded)
         found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
     petals = found.petals
-    table = build_table(petals, unknown_keys=loaded.settings.unknown_keys)
+    table = declared_table(petals, unknown_keys=loaded.settings.unknown_keys)
     if as_json:
-        described = [_as_json(petal, _specs_of(petal, table)) for petal in petals]
+        described = [_as_json(petal, table) for petal in petals]
         print(json.dumps({"petals": described}, indent=2))  # noqa: T201
         return _report_wrong(found)
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
@@ -67,7 +69,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         if guide_petal is not None:
             lines = _describe_host_petal(petal, guide_petal)
         else:
-            lines = _describe(petal, _specs_of(petal, table))
+            lines = _describe(petal, table)
         for line in lines:
             console.print(line)
     return _report_wrong(found)
@@ -79,16 +81,22 @@ def _report_wrong(found: Found) -> int:
     return EXIT_USAGE if found.wrong else EXIT_OK
 
 
-def _specs_of(petal: Petal, table: CommandTable) -> list[CommandSpec]:
-    return sorted((one for one in table if one.petal == petal.name), key=lambda one: one.name)
+def _specs_of(petal: Petal, table: DeclaredTable) -> list[CommandSpec]:
+    """Its commands, without those that belong to jobs and streams."""
+    found = (one for one in table.commands if one.petal == petal.name and one.name in table.own)
+    return sorted(found, key=lambda one: one.name)
 
 
-def _as_json(petal: Petal, specs: list[CommandSpec]) -> dict[str, Any]:
+def _as_json(petal: Petal, table: DeclaredTable) -> dict[str, Any]:
     guide_petal: Any = attribute_of(petal, "guide_petal")
     cls: Any = type(petal if guide_petal is None else guide_petal)
     found = {"name": petal.name, "version": petal.version, "doc": _doc(cls)}
     if guide_petal is None:
-        return {**found, "commands": [describe_command(spec) for spec in specs]}
+        return {
+            **found,
+            "commands": [describe_command(spec) for spec in _specs_of(petal, table)],
+            **long_work_as_json(petal, table),
+        }
     # Of a petal of the host: what arguments its commands take, only it knows.
     commands, complete = known_commands(guide_petal)
     names = [
@@ -130,17 +138,25 @@ def _doc_lines(doc: str) -> Iterator[Text]:
         yield Text(f"      {line}" if line else "", style="dim")
 
 
-def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
+def _describe(petal: Petal, table: DeclaredTable) -> Iterator[Text]:
     yield from _title(petal, type(petal))
-    if not specs:
+    specs, long_work = _specs_of(petal, table), long_work_of(petal, table)
+    if not specs and not long_work:
         yield Text("  (no commands)")
     for spec in specs:
-        yield Text("")
-        yield Text.assemble("  ", (spec.name, "bold cyan"), *_options(spec))
-        yield from _doc_lines(spec.doc)
-        yield from _arguments(spec)
-        yield from _result(spec)
+        yield from _describe_one(spec, _options(spec))
+    for one in long_work:
+        yield from _describe_one(one.method, [f"  [{', '.join(one.notes)}]"])
+        yield Text(f"{_INDENT}with {', '.join(one.commands)}", style="dim")
     yield Text("")
+
+
+def _describe_one(spec: CommandSpec, notes: Iterable[str]) -> Iterator[Text]:
+    yield Text("")
+    yield Text.assemble("  ", (spec.name, "bold cyan"), *notes)
+    yield from _doc_lines(spec.doc)
+    yield from _arguments(spec)
+    yield from _result(spec)
 
 
 def _options(spec: CommandSpec) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from ..._authoring.petal import Petal
-from ..._authoring.registry import build_table
+from ..._serving.jobs.commands.declared import declared_table
 from ..._serving.loggers import enable_again
 from ..._values.errors import PetalkitError
 from .._errors import UsageError
@@ -168,4 +168,4 @@ def _make_folder(
 def _check_beside(petal: Any, others: Sequence[Any]) -> None:
     """Whether it can be served, by itself and beside those before it."""
     if issubclass(type(petal), Petal):
-        build_table([one for one in (*others, petal) if issubclass(type(one), Petal)])
+        declared_table([one for one in (*others, petal) if issubclass(type(one), Petal)])

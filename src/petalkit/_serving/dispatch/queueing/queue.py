@@ -269,16 +269,10 @@ class Backlog:
     # -- slots
 
     def _may_start(self, line: Line) -> bool:
-        petal = line.petal
         return (
-            petal.ready
-            and not petal.awaited
-            and (line.group is None or line.group not in self.groups)
+            (line.group is None or line.group not in self.groups)
             and (line.limit is None or line.running < line.limit)
-            and (
-                petal.running == 0
-                or (petal.running < petal.limit and self._running < self._concurrency)
-            )
+            and line.petal.takes_one(self._running, self._concurrency)
         )
 
     def enter(self, execution: Execution) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import attrs
 import msgspec
 
 from ...._authoring.declared import CommandOptions
@@ -24,9 +25,35 @@ def refuser(spec: CommandSpec) -> Callable[..., RegistrationError]:
     return refuse
 
 
-def make_command(petal: Petal, name: str, handler: Any, *, urgent: bool = False) -> CommandSpec:
+def make_command(
+    petal: Petal, name: str, handler: Any, of: str, *, urgent: bool = False
+) -> CommandSpec:
+    """A command that belongs to a job or a stream.
+
+    Args:
+        petal: whose.
+        name: without the petal's.
+        handler: what is called.
+        of: what it belongs to, for whoever has another command of that name.
+        urgent: as for `@command`.
+    """
     command = CommandOptions(name=name, urgent=urgent, journal=False, timeout=5.0)
-    return make_spec(petal, command, handler)
+    made = make_spec(petal, command, handler)
+    return attrs.evolve(made, method=f"{name} of the {of}")
+
+
+def check_new(method: CommandSpec, known: dict[str, CommandSpec], what: str) -> None:
+    """Refuse a second job or stream of one name; else the last one would be served, silently.
+
+    Raises:
+        RegistrationError: there is one of that name.
+    """
+    other = known.setdefault(method.name, method)
+    if other is not method:
+        raise refuser(method)(
+            f"the {what} {method.name!r} is already served by petal {other.petal!r}, "
+            f"{other.method}()"
+        )
 
 
 def add_reader(subscriptions: Subscriptions, subscription: Subscription) -> None:

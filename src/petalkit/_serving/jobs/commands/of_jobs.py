@@ -6,7 +6,7 @@ ones are. The others are commands like any, of which a hundred may come at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import attrs
@@ -34,7 +34,7 @@ from ..messages import ended_fields, job_fields
 from ..reading.subscriptions import Subscription
 from ..record import JobRecord, JobSpec
 from ..running import Jobs
-from .common import RATE, StreamId, add_reader, make_command, refuser
+from .common import RATE, StreamId, add_reader, check_new, make_command, refuser
 
 UNKNOWN_JOB = "UNKNOWN_JOB"
 
@@ -47,6 +47,7 @@ def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterato
     Raises:
         RegistrationError: one cannot be served.
     """
+    known: dict[str, CommandSpec] = {}
     for petal in petals:
         for options, method in petal.__petalkit_jobs__():
             as_command = CommandOptions(
@@ -58,16 +59,25 @@ def job_specs(petals: Sequence[Petal], unknown_keys: UnknownKeysRule) -> Iterato
             )
             spec = make_spec(petal, as_command, method, unknown_keys=unknown_keys, is_job=True)
             check_job(options, refuser(spec))
+            check_new(spec, known, "job")
             yield JobSpec(options=options, method=spec)
 
 
-def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
-    """The commands of a petal's jobs."""
-    for kind in jobs.kinds.values():
+def job_commands(petal: Petal, kinds: Iterable[JobKind], jobs: Jobs) -> Iterator[CommandSpec]:
+    """The commands of a petal's jobs.
+
+    Args:
+        petal: whose.
+        kinds: of all petals.
+        jobs: what they start, end and ask.
+    """
+    for kind in kinds:
         if kind.spec.method.petal == petal.name:
             yield _start(kind, jobs)
+            of = f"job {kind.spec.method.method}"
             for verb, handler in _Commands(kind, jobs).by_verb():
-                yield make_command(petal, kind.options.beside(verb), handler, urgent=verb == CANCEL)
+                name, urgent = kind.options.beside(verb), verb == CANCEL
+                yield make_command(petal, name, handler, of, urgent=urgent)
 
 
 def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:

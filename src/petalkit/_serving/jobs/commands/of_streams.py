@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +16,7 @@ from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
 from ..reading.subscriptions import Subscription
 from ..streams import Stream, Streams, StreamSpec
-from .common import RATE, StreamId, add_reader, make_command, refuser
+from .common import RATE, StreamId, add_reader, check_new, make_command, refuser
 
 AnyRate = Annotated[float, msgspec.Meta(gt=0)]
 UNSUBSCRIBE_ALL = "unsubscribe_all"
@@ -28,22 +28,34 @@ def stream_specs(petals: Sequence[Petal]) -> Iterator[StreamSpec]:
     Raises:
         RegistrationError: one cannot be served.
     """
+    known: dict[str, CommandSpec] = {}
     for petal in petals:
         for options, method in petal.__petalkit_streams__():
             spec = make_spec(petal, CommandOptions(name=options.name), method, is_stream=True)
             check_stream(options, method, refuser(spec))
+            check_new(spec, known, "stream")
             yield StreamSpec(options=options, method=spec)
 
 
-def stream_commands(petal: Petal, streams: Streams) -> Iterator[CommandSpec]:
-    """The commands of a petal's streams."""
-    own = [one for one in streams.streams.values() if one.spec.method.petal == petal.name]
+def stream_commands(
+    petal: Petal, sources: Iterable[Stream], streams: Streams
+) -> Iterator[CommandSpec]:
+    """The commands of a petal's streams.
+
+    Args:
+        petal: whose.
+        sources: the streams of all petals.
+        streams: what they start and end.
+    """
+    own = [one for one in sources if one.spec.method.petal == petal.name]
     for stream in own:
         handlers = _StreamCommands(stream, streams)
-        yield make_command(petal, stream.spec.options.beside(SUBSCRIBE), handlers.subscribe)
-        yield make_command(petal, stream.spec.options.beside(UNSUBSCRIBE), handlers.unsubscribe)
+        options, of = stream.spec.options, f"stream {stream.spec.method.method}"
+        yield make_command(petal, options.beside(SUBSCRIBE), handlers.subscribe, of)
+        yield make_command(petal, options.beside(UNSUBSCRIBE), handlers.unsubscribe, of)
     if own:
-        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams))
+        of = f"stream {own[0].spec.method.method}"
+        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams), of)
 
 
 def _unsubscriber(own: Sequence[Stream], streams: Streams) -> Any:

@@ -1,0 +1,58 @@
+"""The end of a job is told once, and not before it is safe: after a crash it might be another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from petalkit import Job, Petal, job
+from petalkit._serving.jobs.notes import Notes
+from petalkit._serving.jobs.record import JobRecord
+from petalkit.testing import open_harness
+
+pytestmark = pytest.mark.trio
+
+
+class Works(Petal):
+    name = "works"
+
+    @job("copy")
+    async def copy(self, job: Job) -> None:
+        await trio.sleep(0.5)
+        job.report(0.5)  # its reader has a turn at 1 s, when it is over
+        await trio.sleep(0.1)
+
+
+async def test_a_turn_between_the_end_and_its_write_tells_nothing(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Callable[[], object]] = []
+    change = Notes.change
+
+    def slow_disk(
+        notes: Notes, record: JobRecord, then: Callable[[], object] | None = None
+    ) -> None:
+        if record.is_over and then is not None:
+            held.append(then)
+            then = None
+        change(notes, record, then)
+
+    monkeypatch.setattr(Notes, "change", slow_disk)
+    async with open_harness(Works()) as harness:
+        reader = {"subscribed_stream_id": "r", "data_rate_hz": 1}
+        await harness.call("works/subscribe_copy", reader)
+        with harness.events() as events:
+            await harness.call("works/copy")
+            await trio.sleep(10)
+            (write_is_done,) = held
+            assert "succeeded" not in states(events)
+            write_is_done()
+            await trio.sleep(10)
+            assert states(events).count("succeeded") == 1
+
+
+def states(events: Any) -> list[str]:
+    return [one["data"]["stream_payload"]["state"] for one in events]
