@@ -85,5 +85,10 @@ def test_ctrl_c_in_the_middle_of_a_handler_ends_the_program() -> None:
         async with open_harness(Interrupting()) as harness:
             await harness.call("interrupting/signal")
 
-    with pytest.raises(KeyboardInterrupt):
-        trio.run(main)
+    # A shell that starts a program in the background has it ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(main)
+    finally:
+        signal.signal(signal.SIGINT, before)
