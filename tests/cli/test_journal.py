@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from petalkit import ConfigError, Settings
-from petalkit._serving.ledger.journal.forms import command_extras
-from petalkit._serving.ledger.journal.records import JournalError, Requeued, Settled
+from petalkit._serving.ledger.forms import command_extras
+from petalkit._serving.ledger.journal.operations import Requeued, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply
 from petalkit.cli import _run

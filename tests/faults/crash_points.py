@@ -31,10 +31,11 @@ from collections.abc import Generator, Sequence
 
 from petalkit._serving.ledger.journal import schema as _journal_schema
 from petalkit._serving.ledger.journal import store as _journal_store
-from petalkit._serving.ledger.journal.records import Accepted, Finished, Started
+from petalkit._serving.ledger.journal.operations import Finished, Started
 from petalkit._serving.ledger.journal.writing.group_commit import GroupCommit
 from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.owed_messages import RecordedMessages
+from petalkit._serving.ledger.records import Accepted
 from petalkit.transports import Delivery
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 from petalkit.transports.native._link import NativeLink

@@ -18,8 +18,9 @@ import trio
 from petalkit._authoring.registry import CommandSpec
 from petalkit._serving.ledger.contract import AnswerMessages, E, Ending, Ledger, Left
 from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
-from petalkit._serving.ledger.journal.forms import command_extras, message_extras
-from petalkit._serving.ledger.journal.records import (
+from petalkit._serving.ledger.forms import command_extras, message_extras
+from petalkit._serving.ledger.owed_messages import OwedMessages
+from petalkit._serving.ledger.records import (
     FINISHED,
     NOT_STARTED,
     RUNNING,
@@ -27,7 +28,6 @@ from petalkit._serving.ledger.journal.records import (
     Found,
     MessageRecord,
 )
-from petalkit._serving.ledger.owed_messages import OwedMessages
 from petalkit._values.messages import Message
 from petalkit._values.request import Reply
 from petalkit.transports import Delivery

@@ -15,10 +15,10 @@ from petalkit._authoring.registry import CommandSpec, build_table
 from petalkit._serving.ledger.contract import Ending, Ledger, Left
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
-from petalkit._serving.ledger.journal.records import NOTHING_LEFT, Found
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.memory import MemoryLedger
 from petalkit._serving.ledger.owed_messages import RecordedMessages
+from petalkit._serving.ledger.records import NOTHING_LEFT, Found
 from petalkit._values.codec import Timestamps
 from petalkit._values.request import Reply, Wishes
 from petalkit._values.statistics import Counters

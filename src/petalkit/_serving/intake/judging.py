@@ -20,7 +20,7 @@ from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
 from ..identity.unexpected import UnexpectedTopics
-from ..ledger.journal.records import JournalError
+from ..ledger.records import JournalError
 from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
 from .malformed import MalformedMessages

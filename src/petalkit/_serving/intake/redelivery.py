@@ -18,8 +18,8 @@ from ..dispatch.execution import Execution
 from ..ledger.acknowledgement import Acknowledgements
 from ..ledger.contract import Ledger, Left
 from ..ledger.duplicate_window import NOTHING, Finished, Spent, is_same_request
-from ..ledger.journal.forms import extras_replies
-from ..ledger.journal.records import CommandRecord
+from ..ledger.forms import extras_replies
+from ..ledger.records import CommandRecord
 from .backlog.contract import Backlog
 from .parked import ParkedLines
 from .refusals import Refusals, Request

@@ -1,6 +1,8 @@
 """The ledger: what became of each command, and what is still owed, under one contract.
 
-    journal/           the same on disk: written ahead, recovered after a crash
+    records            what is given back of an earlier process, as values
+    forms              commands and messages as records have them, and back
+    journal/           the file on disk: written ahead, recovered after a crash
     replay_window      which `messageId`s ran a short while ago, whatever has come since
     duplicate_window   which `messageId` is queued, running, or finished with which answer
     recent_refusals    commands that were answered "not now", when the same bytes come again

@@ -25,8 +25,8 @@ from ..._values.messages import Command, Identity, Message
 from ..._values.request import Reply, Wishes
 from ...transports import Delivery
 from .duplicate_window import DuplicateWindow, Finished, Spent
-from .journal.records import CommandRecord, Found
 from .owed_messages import OwedMessages
+from .records import CommandRecord, Found
 
 AnswerMessages: TypeAlias = Iterable[tuple[Message, Reply | None]]
 """Messages that answer a command, and the Response Topic of each; None for the usual topic."""

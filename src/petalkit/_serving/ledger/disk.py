@@ -21,20 +21,11 @@ from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
 from .duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
 from .duplicate_window import Finished as Remembered
-from .journal.forms import as_accepted, command_extras, expiry_of
-from .journal.records import (
-    FINISHED,
-    CommandRecord,
-    Finished,
-    Forgotten,
-    Found,
-    Noted,
-    Requeued,
-    Started,
-    Wanted,
-)
+from .forms import as_accepted, command_extras, expiry_of
+from .journal.operations import Finished, Forgotten, Noted, Requeued, Started, Wanted
 from .journal.write_ahead import Journal
 from .owed_messages import RecordedMessages
+from .records import FINISHED, CommandRecord, Found
 
 logger = logging.getLogger("petalkit.journal")
 

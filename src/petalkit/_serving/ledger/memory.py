@@ -17,8 +17,8 @@ from ..._values.request import Reply
 from ...transports import Delivery
 from .contract import AnswerMessages, E, Ending, Ledger, Left
 from .duplicate_window import DuplicateWindow, Finished, Spent
-from .journal.records import NOTHING_LEFT, Found
 from .owed_messages import OwedMessages
+from .records import NOTHING_LEFT, Found
 
 
 class MemoryLedger(Ledger[E]):

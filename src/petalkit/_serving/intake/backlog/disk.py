@@ -20,7 +20,7 @@ from ...._values.messages import Command, Identity
 from ...._values.request import REPLIES_MAX, Wishes, wants_usual
 from ...._values.settings.settings import Settings
 from ...dispatch.dispatcher import Dispatcher
-from ...ledger.journal.forms import (
+from ...ledger.forms import (
     as_accepted,
     command_extras,
     command_of,
@@ -29,8 +29,9 @@ from ...ledger.journal.forms import (
     properties_of,
     was_guessed,
 )
-from ...ledger.journal.records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
+from ...ledger.journal.operations import Wanted
 from ...ledger.journal.write_ahead import Journal
+from ...ledger.records import NOT_STARTED, Accepted, CommandRecord, JournalError
 from ..parked import limits_of
 from ..recovery import Recovery
 from ..refusals import Request

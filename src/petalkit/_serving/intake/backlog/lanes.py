@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Container, Hashable
 
 from ...fair_queue import FairQueue
-from ...ledger.journal.records import CommandRecord
 from ...ledger.journal.write_ahead import Journal
+from ...ledger.records import CommandRecord
 
 READ_AT_ONCE = 64  # records read from disk by one query, and kept in all lanes together
 READ_OF_SEVERAL = 8  # the same where callers have their turns: one that comes waits for these

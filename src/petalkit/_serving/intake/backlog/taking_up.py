@@ -23,9 +23,9 @@ from ...._values.settings.settings import Settings
 from ...dispatch.dispatcher import Dispatcher
 from ...dispatch.execution import Execution
 from ...dispatch.execution import logger as commands_logger
-from ...ledger.journal.forms import command_of, identity_of
-from ...ledger.journal.records import CommandRecord
+from ...ledger.forms import command_of, identity_of
 from ...ledger.journal.write_ahead import Journal
+from ...ledger.records import CommandRecord
 from ..parked import limits_of
 from ..recovery import Recovery
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from ..records import Accepted
 from .forgetting.pruning import Owed
-from .records import (
-    Accepted,
+from .operations import (
     Finished,
     Forgotten,
     Noted,

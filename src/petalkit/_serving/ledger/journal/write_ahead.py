@@ -19,7 +19,8 @@ from ...._values.settings.settings import Settings
 from ...._values.statistics import Counters
 from ....transports import Delivery
 from ...waiting import wait_any
-from .records import Accepted, CommandRecord, Finished, Forgotten, Found, JournalError, Operation
+from ..records import Accepted, CommandRecord, Found, JournalError
+from .operations import Finished, Forgotten, Operation
 from .store import JournalStore
 from .writing.group_commit import GroupCommit, Then
 from .writing.known import KnownCommands

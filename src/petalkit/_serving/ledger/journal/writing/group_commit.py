@@ -18,7 +18,8 @@ import trio
 from ....._values.settings.settings import Settings
 from ....._values.statistics import Counters
 from .....transports import Delivery
-from ..records import Forgotten, JournalError, Operation, Posted
+from ...records import JournalError
+from ..operations import Forgotten, Operation, Posted
 from .known import KnownCommands, Pruned
 from .upkeep import Upkeep
 from .writer import DiskWork
@@ -161,9 +162,8 @@ class GroupCommit:
         while not await self._try_to_write(batch):
             batch = [*self._left, *self._queue]  # what is put down since may make room
             self._in_batch = len(batch)
-            self._queue = []
             self._under_way.extend(self._then)
-            self._then = []
+            self._queue, self._then = [], []
             self._awake = False
             self._try_now = trio.Event()
             with trio.move_on_after(delay):

@@ -1,4 +1,4 @@
-"""Commands and messages in the form in which the journal keeps them, and back.
+"""Commands and messages in the form in which records have them, and back.
 
 What most of them do not have (properties, Response Topics) is kept in one field, `extras`.
 """
@@ -9,9 +9,9 @@ from collections.abc import Hashable
 
 import msgspec
 
-from ...._values.codec import Limits, decode_command
-from ...._values.messages import NO_PROPERTIES, Command, Identity, Message, Properties
-from ...._values.request import Reply, Wishes
+from ..._values.codec import Limits, decode_command
+from ..._values.messages import NO_PROPERTIES, Command, Identity, Message, Properties
+from ..._values.request import Reply, Wishes
 from .records import Accepted, CommandRecord, MessageRecord
 
 
