@@ -139,7 +139,7 @@ def put_together(
     if settings.journal is not None:
         journal = Journal(settings, identity.device_id, counters, timestamps)
     ledger = _make_ledger(settings, journal)
-    acknowledgements = Acknowledgements(settings, ledger.acknowledge)
+    acknowledgements = Acknowledgements(settings, ledger.when_safe_or_failing)
 
     lines = LineLimit(settings.refusals_logged)
     outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)

@@ -16,8 +16,9 @@ import attrs
 import trio
 
 from petalkit._authoring.registry import CommandSpec
-from petalkit._serving.ledger.contract import AnswerMessages, E, Ending, Ledger, Left
+from petalkit._serving.ledger.contract import Ledger
 from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
+from petalkit._serving.ledger.entry import AnswerMessages, E, Ending, Left
 from petalkit._serving.ledger.forms import command_extras, message_extras
 from petalkit._serving.ledger.owed_messages import OwedMessages
 from petalkit._serving.ledger.records import (
@@ -30,7 +31,6 @@ from petalkit._serving.ledger.records import (
 )
 from petalkit._values.messages import Message
 from petalkit._values.request import Reply
-from petalkit.transports import Delivery
 
 NOON = 1_800_000_000.0
 NEVER = 4_000_000_000.0
@@ -249,8 +249,8 @@ class FarLedger(Ledger[E]):
     def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
         return None if entry.owed is None else entry.owed.get(reply)
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self._later(delivery.ack)
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
+        self._later(then)
 
     # -- what others keep
 

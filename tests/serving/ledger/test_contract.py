@@ -12,9 +12,10 @@ import trio
 
 from petalkit import Command, Identity, Message, Petal, Settings, command
 from petalkit._authoring.registry import CommandSpec, build_table
-from petalkit._serving.ledger.contract import Ending, Ledger, Left
+from petalkit._serving.ledger.contract import Ledger
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
+from petalkit._serving.ledger.entry import Ending, Left
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.memory import MemoryLedger
 from petalkit._serving.ledger.owed_messages import RecordedMessages
@@ -243,7 +244,7 @@ async def test_a_delivery_is_acknowledged_when_all_is_safe(
         window = AckWindow(lambda: story.told.append("acknowledged"))
         delivery = Delivery("t", b"", qos=1, window=window, packet_id=1)
         story.accept(entry)
-        ledger.acknowledge(delivery)
+        ledger.when_safe_or_failing(delivery.ack)
         await ledger.wait_written()
         assert story.told == ["accepted", "acknowledged"]
 

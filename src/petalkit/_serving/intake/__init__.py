@@ -2,6 +2,7 @@
 
     recovery       what an earlier run has left, taken up by this one
     malformed      messages that break MQTT
+    unexpected_topics   messages on topics that this identity does not serve
     refusals       what is said at once: no, or that it came
     parked         read, and neither accepted nor acknowledged: the channel is full
     freshness      whether a command has come in time

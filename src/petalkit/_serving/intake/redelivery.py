@@ -13,11 +13,11 @@ import msgspec
 
 from ..._values.errors import ErrorCode
 from ..._values.request import REPLIES_MAX, wants_usual
-from ...transports import WithdrawableDelivery
 from ..dispatch.execution import Execution
 from ..ledger.acknowledgement import Acknowledgements
-from ..ledger.contract import Ledger, Left
+from ..ledger.contract import Ledger
 from ..ledger.duplicate_window import NOTHING, Finished, Spent, is_same_request
+from ..ledger.entry import Left
 from ..ledger.forms import extras_replies
 from ..ledger.records import CommandRecord
 from .backlog.contract import Backlog
@@ -178,6 +178,7 @@ class Redelivery:
             self._counters.duplicates_joined += 1
             if request.wait_ack:
                 self._refusals.receipt(request, None)
+            self._acknowledgements.owe_again(request.delivery)
         return True
 
     def _is_left(self, left: Left, request: Request, closed: bool) -> bool:
@@ -198,7 +199,7 @@ class Redelivery:
             self._counters.duplicates_joined += 1
             if request.wait_ack:
                 self._refusals.receipt(request, None)
-            request.delivery.ack()
+            self._acknowledgements.copy_of_left(request.delivery)
         return True
 
     def _is_parked(self, request: Request, message_id: str) -> bool:
@@ -218,11 +219,8 @@ class Redelivery:
         self._counters.duplicates_joined += 1
         parked.wait_response = parked.wait_response or request.command.wait_response
         parked.wait_ack = parked.wait_ack or request.wait_ack
-        if isinstance(parked.delivery, WithdrawableDelivery):
-            # It could be taken back, although the sender is told here that it came.
+        if self._acknowledgements.copy_of_parked(parked.delivery, request.delivery):
             parked.comes_again = False
-            parked.delivery.ack()
-        request.delivery.ack()
         return True
 
 

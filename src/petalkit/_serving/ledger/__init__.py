@@ -8,6 +8,7 @@
     recent_refusals    commands that were answered "not now", when the same bytes come again
     owed_messages      messages that are owed to the broker
     acknowledgement    when a delivery is acknowledged: the one place that decides it
+    entry              a command as a ledger sees it
     contract           what every ledger keeps
     memory             without a journal
     disk               with one

@@ -14,68 +14,17 @@ it failing, does it take commands of this kind, may `then` come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeAlias, TypeVar
-
-import msgspec
+from typing import Generic
 
 from ..._authoring.registry import CommandSpec
-from ..._values.messages import Command, Identity, Message
-from ..._values.request import Reply, Wishes
-from ...transports import Delivery
+from ..._values.messages import Message
+from ..._values.request import Reply
 from .duplicate_window import DuplicateWindow, Finished, Spent
+from .entry import AnswerMessages, E, Ending, Left
 from .owed_messages import OwedMessages
 from .records import CommandRecord, Found
-
-AnswerMessages: TypeAlias = Iterable[tuple[Message, Reply | None]]
-"""Messages that answer a command, and the Response Topic of each; None for the usual topic."""
-
-
-class Entry(Protocol):
-    """What a ledger needs of an accepted command; `Execution` has it.
-
-    Attributes:
-        number: the order of arrival; given by `accept`.
-        recorded: whether this ledger keeps it beyond the process, or is about to.
-        on_disk: whether that is done: it is safe.
-        owed: numbers of the messages that answer it, once it is finished.
-    """
-
-    command: Command
-    payload: bytes
-    identity: Identity
-    spec: CommandSpec
-    wait_response: bool
-    replies: tuple[Reply, ...]
-    wishes: Wishes | None
-    number: int
-    recorded: bool
-    on_disk: bool
-    owed: Mapping[Reply | None, int] | None
-
-
-E = TypeVar("E", bound=Entry)
-
-
-class Ending(msgspec.Struct, frozen=True, gc=False):
-    """The final state of a command."""
-
-    response: bytes
-    """What it is, or would be, answered with; `NOTHING` for one that is not ours."""
-    code: str | None
-    """Its error code; None for a success."""
-    remembered: bool
-    """Whether a later copy is a duplicate. Not, if it was refused before its start."""
-    at: float
-    """When, on Trio's clock."""
-
-
-class Left(msgspec.Struct, frozen=True):
-    """A command that neither waits nor runs in this process: an earlier one has left it."""
-
-    record: CommandRecord | None
-    """What is known of it; None when that cannot be read yet."""
 
 
 class Ledger(ABC, Generic[E]):
@@ -201,8 +150,11 @@ class Ledger(ABC, Generic[E]):
         """The number of a message that answers a finished command; None where none is kept."""
 
     @abstractmethod
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge a delivery when all that was put down so far is safe, or this is failing."""
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
+        """Call `then`, once, when all that was put down so far is safe, or this is failing.
+
+        And what is put down because of that: a copy of what has just finished may want an answer.
+        """
 
     # -- what others keep
 

@@ -17,10 +17,10 @@ import trio
 from ..._authoring.registry import CommandSpec
 from ..._values.messages import Message
 from ..._values.request import Reply
-from ...transports import Delivery
-from .contract import AnswerMessages, E, Ending, Ledger, Left
+from .contract import Ledger
 from .duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
 from .duplicate_window import Finished as Remembered
+from .entry import AnswerMessages, E, Ending, Left
 from .forms import as_accepted, command_extras, expiry_of
 from .journal.operations import Finished, Forgotten, Noted, Requeued, Started, Wanted
 from .journal.write_ahead import Journal
@@ -204,9 +204,9 @@ class DiskLedger(Ledger[E]):
             return None
         return entry.owed.get(reply) or self._owed.post_response(message, entry.number, reply)
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
         """See `Ledger`."""
-        self._journal.acknowledge(delivery)
+        self._journal.when_written_or_failing(then)
 
     def _take_back(self, numbers: Collection[int]) -> None:
         """These cannot be recorded: what is finished is concluded without that."""

@@ -14,9 +14,9 @@ import trio
 from ..._authoring.registry import CommandSpec
 from ..._values.messages import Message
 from ..._values.request import Reply
-from ...transports import Delivery
-from .contract import AnswerMessages, E, Ending, Ledger, Left
+from .contract import Ledger
 from .duplicate_window import DuplicateWindow, Finished, Spent
+from .entry import AnswerMessages, E, Ending, Left
 from .owed_messages import OwedMessages
 from .records import NOTHING_LEFT, Found
 
@@ -84,9 +84,9 @@ class MemoryLedger(Ledger[E]):
         """See `Ledger`."""
         return None
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
         """See `Ledger`."""
-        delivery.ack()
+        then()
 
     @contextlib.asynccontextmanager
     async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:

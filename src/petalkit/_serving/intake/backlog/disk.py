@@ -66,6 +66,7 @@ class DiskBacklog(Backlog):
         self._settings = settings
         self._limits = limits_of(settings)
         self._dispatcher = dispatcher
+        self._acknowledgements = dispatcher.acknowledgements
         self._table = recovery.catalog.table
         self._taking_up = TakingUp(settings, dispatcher, recovery, journal)
         self._journal = journal
@@ -137,7 +138,7 @@ class DiskBacklog(Backlog):
     def _written(self, number: int) -> None:
         unwritten = self._unwritten.pop(number, None)
         if unwritten is not None:
-            unwritten[1].delivery.ack()
+            self._acknowledgements.kept(unwritten[1].delivery)
 
     def take_back(self, numbers: Collection[int]) -> list[Request]:
         """The journal fails: give back those of them that are not on disk."""
@@ -180,7 +181,6 @@ class DiskBacklog(Backlog):
             properties = command_of(waiting, self._limits).properties
             extras = command_extras(properties, replies, guessed=was_guessed(wanted.extras))
             self._wanted[waiting.number] = self.want(waiting.number, usual, extras)
-        self._journal.acknowledge(request.delivery)
         return True
 
     def want(self, number: int, wait_response: bool, extras: bytes | None) -> Wanted:

@@ -17,13 +17,13 @@ import trio
 from ...._values.codec import Timestamps
 from ...._values.settings.settings import Settings
 from ...._values.statistics import Counters
-from ....transports import Delivery
 from ...waiting import wait_any
 from ..records import Accepted, CommandRecord, Found, JournalError
 from .operations import Finished, Forgotten, Operation
 from .store import JournalStore
-from .writing.group_commit import GroupCommit, Then
+from .writing.group_commit import GroupCommit
 from .writing.known import KnownCommands
+from .writing.twice import Then
 from .writing.upkeep import Upkeep
 from .writing.writer import DiskWork
 
@@ -198,13 +198,12 @@ class Journal:
         """Call `then` when all that was put down so far is on disk: at once if it is."""
         self._commits.when_written(then)
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge when all that was put down so far is on disk, or the disk fails.
+    def when_written_or_failing(self, then: Then) -> None:
+        """Call `then`, once, when all that was put down so far is on disk, or the disk fails.
 
         And what is put down because of that: a copy of what has just finished may want an answer.
-        For a copy of what is on disk itself: to withhold that would hold up all behind it.
         """
-        self._commits.acknowledge(delivery)
+        self._commits.when_written_or_failing(then)
 
     def look_again(self, *, at_once: bool = False) -> None:
         """Call `on_room` though nothing is written, in a while or when others had their turn."""
