@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from petalkit import Command, Identity, Message, Petal, Settings, command
 from petalkit._authoring.registry import CommandSpec, build_table
@@ -268,6 +269,92 @@ async def test_it_has_room_takes_commands_and_does_not_fail(
         assert ledger.has_room
         assert not ledger.failing
         assert ledger.takes(SPEC)  # type: ignore[arg-type]
+
+
+# -- what waits in the ledger only
+
+
+async def test_what_waits_in_it_only_is_left_there_until_it_is_taken_up(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        assert ledger.keeps_waiting
+        story, entry = Story(ledger), Entry()
+        ledger.keep(entry, lambda: story.told.append("kept"))
+        assert entry.recorded
+        left = story.find()
+        assert isinstance(left, Left)
+        assert left.number == entry.number
+        await ledger.wait_written()
+        assert story.told == ["kept"]
+        (record,) = ledger.waiting([entry.number, entry.number + 1])
+        assert (record.number, record.message_id, record.starts) == (entry.number, "m", 0)
+        assert list(ledger.not_started(0, 10)) == [record]
+        assert story.find() == Left(entry.number, record)
+        ledger.take_up(entry)
+        assert story.find() is entry
+        story.start(entry)
+        await ledger.wait_written()
+        assert list(ledger.waiting([entry.number])) == []
+
+
+async def test_what_waits_in_it_only_has_its_number_among_the_others(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        story, entries = Story(ledger), [Entry(f"m{n}") for n in range(4)]
+        for n, entry in enumerate(entries):
+            if n % 2:
+                ledger.keep(entry, lambda: None)
+            else:
+                story.accept(entry)
+        assert [entry.number for entry in entries] == [1, 2, 3, 4]
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        assert (found.not_started, ledger.earlier_to) == (4, 4)
+        found_ids = [record.message_id for record in ledger.waiting([4, 2])]
+        assert found_ids == ["m1", "m3"]
+        ledger.keep(later := Entry("m4"), lambda: None)
+        assert later.number > ledger.earlier_to
+        await ledger.wait_written()
+
+
+async def test_a_copy_of_what_waits_in_it_only_can_want_more(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        ledger.keep(entry := Entry(wait_response=False), lambda: None)
+        ledger.want_of_kept(entry.number, True, None)
+        await ledger.wait_written()
+        (record,) = ledger.waiting([entry.number])
+        assert record.wait_response
+
+
+async def test_it_tells_of_what_can_be_read_and_looks_again_when_asked(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        told: list[int] = []
+        ledger.keep(entry := Entry(), lambda: None)
+        ledger.on_room = lambda: told.append(len(ledger.waiting([entry.number])))
+        await ledger.wait_written()
+        await trio.testing.wait_all_tasks_blocked()
+        assert told[-1] == 1
+        told.clear()
+        ledger.look_again(at_once=True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == [1]
+
+
+async def test_what_is_safe_is_told_at_once(autojump_clock: object, open_ledger: Open) -> None:
+    async with open_ledger() as (ledger, _):
+        story = Story(ledger)
+        ledger.when_safe(lambda: story.told.append("nothing to wait for"))
+        assert story.told == ["nothing to wait for"]
+        story.accept(Entry())
+        ledger.when_safe(lambda: story.told.append("safe"))
+        await ledger.wait_written()
+        assert story.told[1:] == ["accepted", "safe"]
 
 
 # -- what an earlier process has left

@@ -87,7 +87,7 @@ class Redelivery:
             return self._is_parked(request, message_id)
         if isinstance(known, Left):
             return (
-                self._is_in_backlog(request, message_id)
+                self._is_in_backlog(known, request)
                 or self._is_left(known, request, closed)
                 or self._is_parked(request, message_id)
             )
@@ -165,9 +165,9 @@ class Redelivery:
         live.replies = replies
         return True
 
-    def _is_in_backlog(self, request: Request, message_id: str) -> bool:
+    def _is_in_backlog(self, left: Left, request: Request) -> bool:
         """Deal with a copy of a command that waits in the ledger only."""
-        waiting = self._backlog.find(message_id)
+        waiting = self._backlog.find(left)
         if waiting is None:
             return False
         if not _is_same(waiting.command, waiting.payload, request):

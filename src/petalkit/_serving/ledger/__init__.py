@@ -1,6 +1,7 @@
 """The ledger: what became of each command, and what is still owed, under one contract.
 
     records            what is given back of an earlier process, as values
+    entry              a command as a ledger sees it
     forms              commands and messages as records have them, and back
     journal/           the file on disk: written ahead, recovered after a crash
     replay_window      which `messageId`s ran a short while ago, whatever has come since
@@ -8,9 +9,9 @@
     recent_refusals    commands that were answered "not now", when the same bytes come again
     owed_messages      messages that are owed to the broker
     acknowledgement    when a delivery is acknowledged: the one place that decides it
-    entry              a command as a ledger sees it
     contract           what every ledger keeps
     memory             without a journal
+    journal_backed     what one with a journal only asks it, or tells it
     disk               with one
 
 It knows nothing of links and handlers. Begin with `contract`; a ledger of another kind is a module

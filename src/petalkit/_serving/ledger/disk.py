@@ -7,30 +7,28 @@ then, once, by `on_failing`; or it has finished, and is concluded as if never re
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import trio
 
-from ..._authoring.registry import CommandSpec
 from ..._values.messages import Message
 from ..._values.request import Reply
-from .contract import Ledger
 from .duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
 from .duplicate_window import Finished as Remembered
-from .entry import AnswerMessages, E, Ending, Left
-from .forms import as_accepted, command_extras, expiry_of
-from .journal.operations import Finished, Forgotten, Noted, Requeued, Started, Wanted
+from .entry import AnswerMessages, E, Ending, Entry, Left
+from .forms import as_accepted, command_extras
+from .journal.operations import Finished, Forgotten, Started, Wanted
 from .journal.write_ahead import Journal
+from .journal_backed import JournalBacked
 from .owed_messages import RecordedMessages
-from .records import FINISHED, CommandRecord, Found
+from .records import FINISHED, CommandRecord
 
 logger = logging.getLogger("petalkit.journal")
 
 
-class DiskLedger(Ledger[E]):
+class DiskLedger(JournalBacked[E]):
     """See the module, and `Ledger`.
 
     Args:
@@ -39,35 +37,20 @@ class DiskLedger(Ledger[E]):
         owed: the same of messages.
     """
 
-    may_wait = True
-
     def __init__(
         self, window: DuplicateWindow[E], journal: Journal, owed: RecordedMessages
     ) -> None:
-        super().__init__(window, owed)
+        super().__init__(window, owed, journal)
         self._owed = owed
-        self._journal = journal
         # Finished, and not on disk: what is still to be done.
         self._unwritten: dict[int, tuple[E, Callable[[], None]]] = {}
         journal.watch(lambda: self.on_room(), self._take_back)
 
     # -- how it stands
 
-    @property
-    def has_room(self) -> bool:
-        return self._journal.has_room
-
     def is_crowded(self, now: float) -> bool:
         """See `Ledger`."""
         return self._journal.is_crowded or super().is_crowded(now)
-
-    @property
-    def failing(self) -> bool:
-        return self._journal.failing
-
-    def takes(self, spec: CommandSpec) -> bool:
-        """See `Ledger`."""
-        return spec.journal
 
     # -- what is known
 
@@ -95,7 +78,8 @@ class DiskLedger(Ledger[E]):
             response = record.response or NOTHING
             return Remembered(record.command, record.payload, response, at, 0, record.number)
         # It is left until what becomes of it is written; somebody may have made it forget.
-        return Left(record) if self._journal.knows(message_id) else None
+        number = self._journal.number_of(message_id)
+        return None if number is None else Left(number, record)
 
     # -- a command's life
 
@@ -109,21 +93,11 @@ class DiskLedger(Ledger[E]):
             then(entry)
             return
         entry.recorded = True
-        wall = journal.wall()
-        journal.add(
-            as_accepted(
-                entry.number,
-                entry.command,
-                entry.payload,
-                entry.identity,
-                wait_response=entry.wait_response,
-                replies=entry.replies,
-                guessed=entry.spec.guessed,
-                expires_at=expiry_of(entry.wishes, wall, trio.current_time()),
-                at=wall,
-            ),
-            functools.partial(self._accepted, entry, then),
-        )
+        self._put_accepted(entry, functools.partial(self._accepted, entry, then))
+
+    def _put_accepted(self, entry: Entry, then: Callable[[], object]) -> None:
+        accepted = as_accepted(entry, self._journal.wall(), trio.current_time())
+        self._journal.add(accepted, then)
 
     def _accepted(self, entry: E, then: Callable[[E], object]) -> None:
         entry.on_disk = True
@@ -204,10 +178,6 @@ class DiskLedger(Ledger[E]):
             return None
         return entry.owed.get(reply) or self._owed.post_response(message, entry.number, reply)
 
-    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
-        """See `Ledger`."""
-        self._journal.when_written_or_failing(then)
-
     def _take_back(self, numbers: Collection[int]) -> None:
         """These cannot be recorded: what is finished is concluded without that."""
         for number in numbers:
@@ -220,43 +190,15 @@ class DiskLedger(Ledger[E]):
                     logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
 
-    # -- what others keep
+    # -- commands that wait here only
 
-    def note(self, value: bytes, then: Callable[[], object] | None = None) -> int | None:
+    def keep(self, entry: Entry, then: Callable[[], object]) -> None:
         """See `Ledger`."""
-        if not self._journal.takes_more:
-            return super().note(value, then)
-        self._journal.add(Noted(number := self._journal.next_number(), value), then)
-        return number
-
-    def note_again(
-        self, number: int | None, value: bytes, then: Callable[[], object] | None = None
-    ) -> None:
-        """See `Ledger`."""
-        if number is not None:
-            self._journal.add(Noted(number, value), then)
-        elif then is not None:
-            then()
-
-    def unnote(self, number: int | None) -> None:
-        """See `Ledger`."""
-        if number is not None:
-            self._journal.add_lazily(Noted(number, None))
+        entry.number = self._journal.next_number()
+        entry.recorded = True
+        self._put_accepted(entry, then)
 
     # -- what an earlier process has left
-
-    @property
-    def place(self) -> str:
-        """See `Ledger`."""
-        return str(self._journal.path)
-
-    def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
-        """See `Ledger`."""
-        return self._journal.not_started(after, limit)
-
-    def requeue(self, record: CommandRecord) -> None:
-        """See `Ledger`."""
-        self._journal.add(Requeued(record.number))
 
     def end(
         self,
@@ -277,15 +219,3 @@ class DiskLedger(Ledger[E]):
         for message, reply in answers:
             post = self._owed.post_response(message, number, reply)
             journal.when_written(functools.partial(then, message, reply, post))
-
-    # -- life
-
-    @contextlib.asynccontextmanager
-    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
-        """See `Ledger`."""
-        async with self._journal.open(give_up) as found:
-            yield found
-
-    async def wait_written(self) -> None:
-        """See `Ledger`."""
-        await self._journal.wait_written()

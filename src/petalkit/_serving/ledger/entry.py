@@ -56,7 +56,12 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """A command that neither waits nor runs in this process: an earlier one has left it."""
+    """A command that is in no line of this process: an earlier one left it, or it waits here only.
 
+    Here, that is in the ledger: see `Ledger.keep`.
+    """
+
+    number: int
+    """Of it."""
     record: CommandRecord | None
     """What is known of it; None when that cannot be read yet."""

@@ -28,7 +28,7 @@ class MemoryLedger(Ledger[E]):
         window: what is known.
     """
 
-    may_wait = False
+    may_wait = keeps_waiting = False
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
         super().__init__(window, OwedMessages())
@@ -83,6 +83,10 @@ class MemoryLedger(Ledger[E]):
     def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
         """See `Ledger`."""
         return None
+
+    def when_safe(self, then: Callable[[], object]) -> None:
+        """See `Ledger`."""
+        then()
 
     def when_safe_or_failing(self, then: Callable[[], object]) -> None:
         """See `Ledger`."""
