@@ -15,5 +15,6 @@
     disk               with one
 
 It knows nothing of links and handlers. Begin with `contract`; a ledger of another kind is a module
-beside `memory` and `disk`.
+beside `memory` and `disk`, chosen in `wiring`. A new case of when to acknowledge is a row of the
+table in `acknowledgement`.
 """

@@ -1,4 +1,4 @@
-"""The journal: a write-ahead log of commands and messages, as an SQLite file.
+"""The journal: a write-ahead log of commands and messages, the SQLite file of `disk`.
 
     operations    what it is told, as values
     rows          rows of the file, read as records
