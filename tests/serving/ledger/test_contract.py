@@ -127,13 +127,20 @@ class Story:
         return self.ledger.find(message_id, trio.current_time())
 
 
+def started(story: Story) -> Entry:
+    """A command that is accepted and started, which need not be safe yet."""
+    entry = Entry()
+    story.accept(entry)
+    story.start(entry)
+    return entry
+
+
 async def test_each_step_is_told_once_and_in_order(
     autojump_clock: object, open_ledger: Open
 ) -> None:
     async with open_ledger() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        story = Story(ledger)
+        entry = started(story)
         story.finish(entry, _ending())
         await ledger.wait_written()
         assert story.told == ["accepted", "started", "finished"]
@@ -388,9 +395,7 @@ async def test_what_was_running_is_left_and_can_be_ended(
     autojump_clock: object, open_lasting: Open
 ) -> None:
     async with open_lasting() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        entry = started(Story(ledger))
         await ledger.wait_written()
     async with open_lasting() as (ledger, found):
         (record,) = found.running
@@ -434,9 +439,7 @@ async def test_what_is_put_back_has_not_started_and_its_starts_are_counted(
     autojump_clock: object, open_lasting: Open
 ) -> None:
     async with open_lasting() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        started(Story(ledger))
         await ledger.wait_written()
     async with open_lasting() as (ledger, found):
         ledger.requeue(found.running[0])
@@ -451,9 +454,8 @@ async def test_an_answer_is_left_until_it_is_settled(
     autojump_clock: object, open_lasting: Open
 ) -> None:
     async with open_lasting() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        story = Story(ledger)
+        entry = started(story)
         story.finish(entry, _ending(b"answer"))
         await ledger.wait_written()
     async with open_lasting() as (ledger, found):

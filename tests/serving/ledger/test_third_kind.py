@@ -14,6 +14,7 @@ from petalkit._serving.ledger.duplicate_window import DuplicateWindow
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
 
+from ..backlog_stories import copies_join_what_waits
 from ..recorder import Recorder, settle, unacknowledged, until
 from .far_ledger import FarLedger, FarStore
 
@@ -165,25 +166,7 @@ async def test_what_is_too_much_for_the_channel_waits_far_away_in_its_order(
 async def test_a_copy_of_what_waits_far_away_joins_it(
     autojump_clock: object, far: list[FarLedger[Execution]]
 ) -> None:
-    petal = Recorder()
-    async with open_harness(petal, settings=Settings(**NARROW)) as harness:
-        with harness.responses() as responses:
-            for n in range(10):
-                harness.send("rec/hold", {"n": n}, message_id=f"m{n}", waitResponse=False)
-            # The first comes before its original is safe, the second after.
-            harness.send("rec/hold", {"n": 8}, message_id="m8")
-            await settle()
-            harness.send("rec/hold", {"n": 9}, message_id="m9")
-            harness.send("rec/hold", {"n": 99}, message_id="m7")
-            await settle()
-            assert unacknowledged(harness) == 0
-            petal.open()
-            await until(lambda: len(petal.ended) == 10)
-            await settle()
-            answers = {response["messageId"]: response for response in responses}
-        assert list(answers) == ["m7", "m8", "m9"]
-        assert answers["m7"]["error_code"] == "MESSAGE_ID_REUSED"
-    assert petal.started == list(range(10))
+    await copies_join_what_waits(Settings(**NARROW))
 
 
 async def test_what_had_not_started_is_started_by_the_next_process(
