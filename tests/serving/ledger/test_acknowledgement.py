@@ -84,3 +84,25 @@ def test_every_case_stands_in_the_table_and_every_row_has_its_method() -> None:
     # What becomes of the link, and of a command whose deliveries are owed: of the columns.
     others = {"session_begins", "session_ends", "comes_again", "come_no_more", "settle"}
     assert rows == methods - others - {"accepted", "unrecorded"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "first_qos", "comes_again", "first_stays", "copy_stays"),
+    [
+        (True, 1, True, True, False),
+        (True, 0, False, False, True),
+        (True, 1, False, False, True),  # of a session that is gone
+        (False, 1, False, True, False),  # nothing comes again: there is nothing to wait for
+    ],
+)
+def test_of_what_is_parked_and_its_copy_the_one_that_comes_again_is_owed(
+    kept: bool, first_qos: int, comes_again: bool, first_stays: bool, copy_stays: bool
+) -> None:
+    acknowledgements = Acknowledgements(Settings(), lambda then: then())
+    acknowledgements.session_begins(kept=kept)
+    window = AckWindow(lambda: None)
+    first = Delivery("t", b"", qos=first_qos, window=window if first_qos else None, packet_id=1)
+    copy = Delivery("t", b"", qos=1, window=window, packet_id=2)
+    owed = acknowledgements.copy_of_parked(first, copy, comes_again=comes_again)
+    assert owed is (copy if copy_stays else first)
+    assert (not first.is_acked, not copy.is_acked) == (first_stays, copy_stays)

@@ -219,8 +219,10 @@ class Redelivery:
         self._counters.duplicates_joined += 1
         parked.wait_response = parked.wait_response or request.command.wait_response
         parked.wait_ack = parked.wait_ack or request.wait_ack
-        if self._acknowledgements.copy_of_parked(parked.delivery, request.delivery):
-            parked.comes_again = False
+        first, copy = parked.delivery, request.delivery
+        comes_again = parked.comes_again
+        owed = self._acknowledgements.copy_of_parked(first, copy, comes_again=comes_again)
+        self._parked.owe(parked, owed)
         return True
 
 

@@ -13,7 +13,7 @@ Each row of the table is a method of `Acknowledgements`; whoever has such a case
 | a copy of that | `owe_again` | when its wants are safe | the same | the same |
 | a copy of what an earlier process left | `copy_of_left` | at once | the same | the same |
 | what is parked | `owe_parked` | not at all: it comes again | the same | at once |
-| a copy of what is parked | `copy_of_parked` | at once: that comes again | the same | the same |
+| a copy of what is parked | `copy_of_parked` | at once, if that comes again | the same | at once |
 | what may have been here before | `before_call` | before it is called | the same | the same |
 | what is given back unstarted | `given_back` | if the ledger has it | the same | at once |
 | what is refused | `refused` | when its answer has a place | the same | at once |
@@ -112,19 +112,27 @@ class Acknowledgements:
         if self._ends:  # or the broker's window stays shut, and the rest never comes
             delivery.ack()
 
-    @staticmethod
-    def copy_of_parked(first: Delivery, copy: Delivery) -> bool:
+    def copy_of_parked(self, first: Delivery, copy: Delivery, *, comes_again: bool) -> Delivery:
         """A delivery has brought a copy of a command that is parked: one of them is enough.
 
+        One that comes again stays unacknowledged, or the command could be lost with the process.
+
+        Args:
+            first: which brought the command.
+            copy: which brought it again.
+            comes_again: whether the first does.
+
         Returns:
-            Whether the first is acknowledged with it. It could be taken back, although the sender
-            is told here that it came.
+            The one of both that is owed from now on, if any.
         """
-        both = isinstance(first, WithdrawableDelivery)
-        if both:
+        if isinstance(first, WithdrawableDelivery):
+            # It could be taken back, although the sender is told here that it came.
             first.ack()
+        elif not comes_again and self.comes_again(copy):
+            first.ack()
+            return copy
         copy.ack()
-        return both
+        return first
 
     @staticmethod
     def copy_of_left(delivery: Delivery) -> None:
