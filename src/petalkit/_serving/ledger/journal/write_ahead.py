@@ -11,6 +11,8 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import cast
 
 import trio
 
@@ -49,8 +51,7 @@ class Journal:
     def __init__(
         self, settings: Settings, device_id: str, counters: Counters, timestamps: Timestamps
     ) -> None:
-        assert settings.journal is not None
-        self.path = settings.journal
+        self.path = cast(Path, settings.journal)  # whoever makes one has asked
         self._settings = settings
         self._device_id = device_id
         self._timestamps = timestamps
