@@ -19,8 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from _common import print_environment, print_table, spread
-from petalkit._serving.ledger.journal.records import (
-    Accepted,
+from petalkit._serving.ledger.journal.operations import (
     Finished,
     Operation,
     Posted,
@@ -28,6 +27,7 @@ from petalkit._serving.ledger.journal.records import (
     Started,
 )
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import Accepted
 
 MIB = 1024 * 1024
 PAYLOAD = b'{"command":"bench/echo","messageId":"0123456789","data":{"n":1}}'.ljust(200)

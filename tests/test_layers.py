@@ -53,6 +53,15 @@ TOO_MANY_PARAMETERS = {
 }
 
 
+# Where it is asked whether there is a journal: what it adds to the bounds of memory, how long it
+# may take to stop, and what is put together of it. Everybody else asks the ledger, so there are three places at most.
+ASK_FOR_A_JOURNAL = [
+    "_serving.memory",
+    "_serving.process.run",
+    "_serving.wiring",
+]
+
+
 def read_chart(source: str) -> list[str]:
     """The names in the chart of a docstring, in order: lines of four spaces, a name, what it is.
 
@@ -270,6 +279,48 @@ def test_authoring_knows_no_runtime_and_transports_know_no_petal() -> None:
         allowed = below.get(top(name))
         if allowed is not None:
             assert {top(one) for one in inside(name)} <= allowed, name
+
+
+@pytest.mark.parametrize("folder", ["_serving.intake", "_serving.dispatch", "_serving.sending"])
+def test_the_way_of_a_command_knows_the_ledger_and_no_journal(folder: str) -> None:
+    for name in MODULES:
+        if f"{name}.".startswith(f"{folder}."):
+            theirs = [one for one in inside(name) if "ledger.journal" in one]
+            assert not theirs, f"{name} imports {', '.join(theirs)}"
+
+
+def asks_for_a_journal(node: ast.AST) -> bool:
+    """Whether it is a question, in one of the forms in which it could be asked."""
+    if isinstance(node, ast.Compare):
+        asked = [node.left] if ast.unparse(node.comparators[0]) == "None" else []
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+        return bool(re.search(r"Journal\b|DiskLedger|MemoryLedger", ast.unparse(node.args[1])))
+    elif isinstance(node, ast.If | ast.IfExp | ast.While | ast.Assert):
+        asked = [node.test]
+    elif isinstance(node, ast.BoolOp):
+        asked = node.values
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        asked = [node.operand]
+    else:
+        return False
+    words = [ast.unparse(one) for one in asked]
+    # `spec.journal` is what one command declares, and `journal=False` is no question.
+    return any(
+        re.fullmatch(r"(\w+\.)*_?journal", one) and not one.endswith("spec.journal")
+        for one in words
+    )
+
+
+def test_nobody_asks_whether_there_is_a_journal_but_where_parts_are_put_together() -> None:
+    found = [
+        name
+        for name, path in sorted(MODULES.items())
+        if top(name) == "_serving"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if asks_for_a_journal(node)
+    ]
+    assert found == ASK_FOR_A_JOURNAL
+    assert len(found) <= 3
 
 
 def test_other_imports_are_declared_dependencies() -> None:

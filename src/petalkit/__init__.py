@@ -31,7 +31,7 @@ from ._authoring.jobs.job import job as job
 from ._authoring.jobs.progress import Step as Step
 from ._authoring.jobs.stream import stream as stream
 from ._authoring.petal import Petal as Petal
-from ._serving.ledger.journal.records import JournalError as JournalError
+from ._serving.ledger.records import JournalError as JournalError
 
 # -- serving
 from ._serving.memory import MemoryBound as MemoryBound

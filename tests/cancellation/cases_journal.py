@@ -19,8 +19,9 @@ import msgspec
 import trio
 
 from petalkit import Settings, open_runtime
-from petalkit._serving.ledger.journal.records import Accepted, Finished
+from petalkit._serving.ledger.journal.operations import Finished
 from petalkit._serving.ledger.journal.write_ahead import Journal
+from petalkit._serving.ledger.records import Accepted
 from petalkit._values.codec import Timestamps
 from petalkit._values.statistics import Counters
 from petalkit.testing import MemoryBroker, MemoryTransport, Observer

@@ -16,9 +16,10 @@ import pytest
 from petalkit import ConfigError, Settings
 from petalkit._serving.dispatch.after_answer.second_phase import SecondNote
 from petalkit._serving.jobs.notes import JobNote, ReaderNote, Who
-from petalkit._serving.ledger.journal.forms import command_extras
-from petalkit._serving.ledger.journal.records import JournalError, Noted, Requeued, Settled
+from petalkit._serving.ledger.forms import command_extras
+from petalkit._serving.ledger.journal.operations import Noted, Requeued, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 from petalkit._values.job_states import JobState
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply

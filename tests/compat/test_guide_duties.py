@@ -16,6 +16,7 @@ from petalkit import Settings
 from petalkit.compat import MethodRemoved, Petal, adapt, get_organization_manager
 from petalkit.testing import open_harness
 
+from ..guide import TEST_COMMAND, TEST_RESPONSE
 from .petals import QUICK, GuidePetal, HandlerPetal, Message
 
 pytestmark = pytest.mark.trio
@@ -421,18 +422,9 @@ async def test_who_did_not_ask_is_not_answered(autojump_clock: Any) -> None:
 async def test_the_test_command_has_the_expected_response(autojump_clock: Any) -> None:
     async with open_harness(*adapt(GuidePetal())) as harness:
         with harness.responses() as responses:
-            harness.send_raw(
-                b'{"command": "example-petal/hello", "messageId": "test-123", '
-                b'"waitResponse": true, "data": {"name": "Developer"}, '
-                b'"timestamp": "2025-11-05T12:00:00Z"}'
-            )
+            harness.send_raw(TEST_COMMAND)
             (response,) = await responses.wait(1)
-    assert response == {
-        "messageId": "test-123",
-        "timestamp": "2026-01-01T00:00:00.000Z",
-        "success": True,
-        "message": "Hello, Developer!",
-    }
+    assert response == TEST_RESPONSE
 
 
 async def test_a_test_handler_puts_in_data_of_its_own_and_calls_the_real_one(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 
 import pytest
 import trio
 
-from petalkit import Settings, open_client, open_runtime
+from petalkit import open_client, open_runtime
 from petalkit.compat import adapt
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
+from ..serving.watchdog_ear import SETTINGS, hear
 from .petals import GuidePetal, Message
 
 pytestmark = pytest.mark.trio
@@ -83,29 +83,15 @@ OUTSIDE = ("by petal 'culprit', outside of commands;", None)
 async def test_it_names_the_command_or_the_petal(where: str, named: tuple[str, str | None]) -> None:
     text, command = named
     petal = Culprit(where)
-    reports: list[logging.LogRecord] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if text in record.getMessage():  # a busy machine may stand still too
-                reports.append(record)
-                petal.reported.set()
-
-    logger = logging.getLogger("petalkit.watchdog")
-    ear = Ear()
-    logger.addHandler(ear)
     broker = MemoryBroker()
-    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
-    try:
+    with hear(text, petal.reported) as reports:
         async with open_runtime(
-            adapt(petal), settings, transport=MemoryTransport(broker)
+            adapt(petal), SETTINGS, transport=MemoryTransport(broker)
         ) as runtime:
             await runtime.wait_connected()
-            async with open_client(settings, transport=MemoryTransport(broker)) as client:
+            async with open_client(SETTINGS, transport=MemoryTransport(broker)) as client:
                 assert (await client.call("culprit/hello")).success
             await trio.to_thread.run_sync(petal.reported.wait, 10)
-    finally:
-        logger.removeHandler(ear)
     assert reports, f"nobody said {text!r}"
     report = reports[0]
     assert vars(report)["petal"] == "culprit"

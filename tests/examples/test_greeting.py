@@ -7,6 +7,7 @@ from trio.testing import MockClock
 
 from petalkit.testing import open_harness
 
+from ..guide import TEST_COMMAND, TEST_RESPONSE
 from .conftest import Load
 
 pytestmark = pytest.mark.trio
@@ -15,18 +16,9 @@ pytestmark = pytest.mark.trio
 async def test_the_guides_exchange(load_example: Load, autojump_clock: MockClock) -> None:
     async with open_harness(load_example("greeting").ExamplePetal()) as harness:
         with harness.responses() as responses:
-            harness.send_raw(
-                b'{"command": "example-petal/hello", "messageId": "test-123",'
-                b' "waitResponse": true, "data": {"name": "Developer"},'
-                b' "timestamp": "2025-11-05T12:00:00Z"}'
-            )
+            harness.send_raw(TEST_COMMAND)
             (response,) = await responses.wait(1)
-    assert response == {
-        "messageId": "test-123",
-        "timestamp": "2026-01-01T00:00:00.000Z",
-        "success": True,
-        "message": "Hello, Developer!",
-    }
+    assert response == TEST_RESPONSE
 
 
 async def test_nobody_in_particular(load_example: Load, autojump_clock: MockClock) -> None:

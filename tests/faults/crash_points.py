@@ -37,10 +37,11 @@ from petalkit._serving.jobs.ends import Ends
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal import schema as _journal_schema
 from petalkit._serving.ledger.journal import store as _journal_store
-from petalkit._serving.ledger.journal.records import Accepted, Finished, Noted, Started
+from petalkit._serving.ledger.journal.operations import Finished, Noted, Started
 from petalkit._serving.ledger.journal.writing.group_commit import GroupCommit
 from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.owed_messages import RecordedMessages
+from petalkit._serving.ledger.records import Accepted
 from petalkit.transports import Delivery
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 from petalkit.transports.native._link import NativeLink

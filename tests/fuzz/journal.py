@@ -5,15 +5,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from petalkit._serving.ledger.journal.records import (
-    Accepted,
-    CommandRecord,
-    Finished,
-    JournalError,
-    Posted,
-    Started,
-)
+from petalkit._serving.ledger.journal.operations import Finished, Posted, Started
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import Accepted, CommandRecord, JournalError
 
 from .reader import Reader
 from .scratch import scratch

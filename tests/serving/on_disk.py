@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from petalkit import Petal, Settings, command
-from petalkit._serving.ledger.journal.records import JournalError, Operation
+from petalkit._serving.ledger.journal.operations import Operation
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 
 from .recorder import Recorder
 

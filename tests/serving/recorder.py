@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import trio
@@ -75,6 +76,18 @@ class Recorder(Petal):
         """The emergency stop."""
         self.started.append(f"stop {n}" if n else "stop")
         return {}
+
+
+class Disorderly(Petal):
+    """Leaves its task in disorder, and fails, when it is started."""
+
+    name = "disorderly"
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        trio.CancelScope().__enter__()
+        raise OSError("no camera")
+        yield
 
 
 async def settle() -> None:

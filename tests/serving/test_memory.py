@@ -17,8 +17,9 @@ from petalkit._serving import memory
 from petalkit._serving.dispatch.execution import DECODED_BYTES
 from petalkit._serving.ledger.journal.batch import Batch
 from petalkit._serving.ledger.journal.forgetting.pruning import Owed
-from petalkit._serving.ledger.journal.records import Accepted, Finished
+from petalkit._serving.ledger.journal.operations import Finished
 from petalkit._serving.ledger.journal.statements import STATEMENT_BYTES
+from petalkit._serving.ledger.records import Accepted
 from petalkit._serving.process.log_stream import KEPT_MAX
 from petalkit.testing import open_harness
 
@@ -143,10 +144,12 @@ BUFFERS = {
     "_serving.dispatch.slots.Slots._running": "running",
     "_serving.dispatch.slots.Slots.beside": FEW,
     "_serving.fair_queue.FairQueue._queues": SAME,
-    "_serving.identity.unexpected.UnexpectedTopics._without_dots": FEW,
-    "_serving.intake.backlog.disk.DiskBacklog._unwritten": "to be written to the journal",
-    "_serving.intake.backlog.disk.DiskBacklog._wanted": "read from the journal, to be taken up",
-    "_serving.intake.backlog.disk.DiskBacklog._wishes": "read from the journal, to be taken up",
+    "_serving.intake.unexpected_topics.UnexpectedTopics._without_dots": FEW,
+    "_serving.intake.backlog.in_ledger.LedgerBacklog._unwritten": "to be written to the journal",
+    "_serving.intake.backlog.in_ledger.LedgerBacklog._wanted":
+        "read from the journal, to be taken up",
+    "_serving.intake.backlog.in_ledger.LedgerBacklog._wishes":
+        "read from the journal, to be taken up",
     "_serving.intake.backlog.lanes.Lanes._lanes": FEW,
     "_serving.intake.backlog.lanes.Lanes._later": SAME,
     "_serving.intake.backlog.lanes._Lane.chosen": SAME,
@@ -158,15 +161,18 @@ BUFFERS = {
     "_serving.jobs.kind.JobKind._ended": "jobs",
     "_serving.jobs.kind.JobKind.running": "jobs",
     "_serving.jobs.kind.JobKind.waiting": OWN,
-    "_serving.jobs.method.Outcome.fields": "jobs",
+    "_serving.jobs.notes.Notes._sizes": SAME,
+    "_serving.jobs.recovery.JobRecovery._interrupted": "jobs",
+    "_serving.jobs.recovery.JobRecovery._unstartable": "jobs",
     "_serving.jobs.notes.JobNote.data": "jobs",
     "_serving.jobs.notes.Notes._of_readers": SAME,
-    "_serving.jobs.subscriptions.Subscription.turns": "readers of jobs and streams",
-    "_serving.jobs.subscriptions.Subscriptions._of": "readers of jobs and streams",
-    "_serving.jobs.subscriptions.Subscriptions._turns": SAME,
+    "_serving.jobs.reading.turns.Subscription.turns": "readers of jobs and streams",
+    "_serving.jobs.reading.subscriptions.Subscriptions._of": "readers of jobs and streams",
+    "_serving.jobs.reading.turns.Turns._heap": SAME,
     "_serving.ledger.disk.DiskLedger._unwritten": "to be written to the journal",
-    "_serving.ledger.duplicate_window.DuplicateWindow._finished": "finished, and remembered",
-    "_serving.ledger.duplicate_window.DuplicateWindow._live": SAME,
+    "_serving.ledger.remembered.duplicate_window.DuplicateWindow._finished":
+        "finished, and remembered",
+    "_serving.ledger.remembered.duplicate_window.DuplicateWindow._live": SAME,
     **dict.fromkeys(
         (
             f"_serving.ledger.journal.batch.Batch.{name}"
@@ -193,12 +199,13 @@ BUFFERS = {
     "_serving.ledger.journal.writing.known.KnownCommands._numbers":
         "IDs of commands in the journal",
     "_serving.ledger.journal.writing.writer.Writer._jobs": FEW,
-    "_serving.ledger.journal.records.Found.notes": SAME,
+    "_serving.ledger.records.Found.notes": SAME,
     "_serving.ledger.recent_refusals.RecentRefusals._messages": "refused, and remembered",
-    "_serving.ledger.replay_window.ReplayWindow._newest": "IDs within the replay window",
-    "_serving.ledger.replay_window.ReplayWindow._older": "IDs within the replay window",
-    "_serving.ledger.replay_window.ReplayWindow._oldest": "IDs within the replay window",
-    "_serving.ledger.replay_window.ReplayWindow._urgent": "IDs within the replay window",
+    "_serving.ledger.remembered.replay_window.ReplayWindow._newest": "IDs within the replay window",
+    "_serving.ledger.remembered.replay_window.ReplayWindow._older": "IDs within the replay window",
+    "_serving.ledger.remembered.replay_window.ReplayWindow._oldest": "IDs within the replay window",
+    "_serving.ledger.remembered.replay_window.SpareForFew._used": FEW,
+    "_serving.ledger.remembered.replay_window.ReplayWindow._urgent": "IDs within the replay window",
     "_serving.line_limit.LineLimit._kinds": FEW,
     "_serving.links.connack.ConnackReport._said": FEW,
     "_serving.links.topics.Topics._others": OWN,

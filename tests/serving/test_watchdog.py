@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,8 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 import trio.testing
 
-from petalkit import Petal, Settings, command, open_client, open_runtime
+from petalkit import Petal, command, open_client, open_runtime
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
+
+from .watchdog_ear import SETTINGS, hear
 
 pytestmark = pytest.mark.trio
 
@@ -30,26 +31,12 @@ class Blocking(Petal):
 
 async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does() -> None:
     petal = Blocking()
-    reports: list[logging.LogRecord] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            reports.append(record)
-            if "blocking/block" in record.getMessage():  # a busy machine may stand still too
-                petal.reported.set()
-
-    logger = logging.getLogger("petalkit.watchdog")
-    ear = Ear()
-    logger.addHandler(ear)
     broker = MemoryBroker()
-    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
-    try:
-        async with open_runtime([petal], settings, transport=MemoryTransport(broker)) as runtime:
+    with hear("blocking/block", petal.reported) as reports:
+        async with open_runtime([petal], SETTINGS, transport=MemoryTransport(broker)) as runtime:
             await runtime.wait_connected()
-            async with open_client(settings, transport=MemoryTransport(broker)) as client:
+            async with open_client(SETTINGS, transport=MemoryTransport(broker)) as client:
                 response = await client.call("blocking/block")
-    finally:
-        logger.removeHandler(ear)
     assert response["reported"] is True
     assert "self.reported.wait(10)" in str(reports[-1].stack_info)
     assert {"petal": "blocking", "command": "blocking/block"}.items() <= vars(reports[-1]).items()
@@ -97,37 +84,22 @@ async def test_a_task_that_blocks_the_event_loop_is_named_by_its_command_or_its_
     name: str, text: str, fields: dict[str, str]
 ) -> None:
     petal = Elsewhere()
-    reports: list[logging.LogRecord] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if text in record.getMessage():  # a busy machine may stand still too
-                reports.append(record)
-                petal.reported.set()
-
-    logger = logging.getLogger("petalkit.watchdog")
-    ear = Ear()
-    logger.addHandler(ear)
     broker = MemoryBroker()
-    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
-    try:
-        async with open_runtime([petal], settings, transport=MemoryTransport(broker)) as runtime:
+    with hear(text, petal.reported) as reports:
+        async with open_runtime([petal], SETTINGS, transport=MemoryTransport(broker)) as runtime:
             await runtime.wait_connected()
-            async with open_client(settings, transport=MemoryTransport(broker)) as client:
+            async with open_client(SETTINGS, transport=MemoryTransport(broker)) as client:
                 await client.call(f"elsewhere/{name}")
             await trio.to_thread.run_sync(petal.reported.wait, 10)
-    finally:
-        logger.removeHandler(ear)
     assert reports, f"nobody said {text!r}"
     found = {key: vars(reports[0]).get(key) for key in ("petal", "command")}
     assert found == {"command": None, **fields}
 
 
 async def test_the_watchdog_ends_with_its_runtime() -> None:
-    settings = Settings(organization_id="acme", device_id="d", watchdog=0.05)
     transport = MemoryTransport(MemoryBroker())
     before = set(threading.enumerate())  # another test's watchdog may still be on its way out
-    async with open_runtime([Blocking()], settings, transport=transport):
+    async with open_runtime([Blocking()], SETTINGS, transport=transport):
         await trio.testing.wait_all_tasks_blocked()
         started = set(threading.enumerate()) - before
         [thread] = [one for one in started if one.name == "petalkit watchdog"]

@@ -138,6 +138,11 @@ class Peer:
             if found.kind == kind:
                 return found
 
+    async def drain(self) -> None:
+        """Read until the client closes, and answer nothing."""
+        while await self.packet():
+            pass
+
     async def serve(self, *, v5: bool = False) -> None:
         """Answer everything until the client closes."""
         extra = b"\0" if v5 else b""

@@ -24,3 +24,14 @@ async def collect(link: Link, count: int, *, ack: bool = True) -> list[Delivery]
 
 def numbers(deliveries: list[Delivery]) -> list[int]:
     return [int(each.payload) for each in deliveries]
+
+
+def cancel_soon(nursery: trio.Nursery, scope: trio.CancelScope, steps: int) -> None:
+    """Cancel a scope when so many rounds of Trio's loop have passed."""
+
+    async def cancel() -> None:
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    nursery.start_soon(cancel)

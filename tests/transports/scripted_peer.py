@@ -15,9 +15,13 @@ import trio
 import trio.testing
 
 from petalkit._values.errors import TransportError
+from petalkit._values.messages import Message
 from petalkit._values.settings.settings import Settings
+from petalkit._values.topics import TopicFilter
 from petalkit.transports import Delivery, Link
 from petalkit.transports.native import NativeTransport
+
+from .links import OPTIONS
 
 P = TypeVar("P", bound=mqtt5.Packet)
 
@@ -25,6 +29,15 @@ LIMIT = 1000.0  # seconds of a mocked clock
 ACCEPTED = mqtt5.ConnAckPacket()
 RESUMED = mqtt5.ConnAckPacket(session_present=True)
 GRANTED = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
+
+
+KEEP_ALIVE = OPTIONS.keep_alive
+DEATH = KEEP_ALIVE / 2  # after a PINGREQ without an answer
+T = TopicFilter("t")
+
+
+def out(number: int = 0, *, qos: int = 1) -> Message:
+    return Message("out", b"%d" % number, qos)
 
 
 class Peer:

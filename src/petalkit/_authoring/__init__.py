@@ -15,5 +15,6 @@
     petal          `Petal`
 
 It may import `_values`. Begin with `petal`; a new option of `@command` is a field of
-`CommandOptions` in `declared`.
+`CommandOptions` in `declared`; what it does to a command is asked of its `CommandSpec` by whoever
+has the rule: when it is acknowledged, `_serving/ledger/acknowledgement`.
 """

@@ -32,7 +32,7 @@ from .intake.parked import PACKET_IDS
 from .ledger.journal.statements import SIZES, STATEMENT_BYTES
 from .ledger.journal.write_ahead import OPERATIONS_MAX
 from .ledger.recent_refusals import ANSWER_MAX, REMEMBERED
-from .ledger.replay_window import ID_BYTES, URGENT_BYTES, URGENT_MAX
+from .ledger.remembered.replay_window import ID_BYTES, URGENT_BYTES, URGENT_MAX
 from .sending.state.places import ALLOWANCE
 
 ENTRY = 1024  # bytes of the objects of one command or message beside its own bytes, about

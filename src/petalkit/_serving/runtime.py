@@ -27,7 +27,7 @@ from .._values.messages import Identity
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
 from ..transports import Transport
-from .ledger.journal.records import Found, JournalError
+from .ledger.records import Found, JournalError
 from .loggers import dropped_lines
 from .memory import memory_bound
 from .waiting import wait_any

@@ -31,7 +31,7 @@ from .dispatch.execution import Execution
 from .dispatch.finalization import Finalization
 from .identity.waiter import IdentityWaiter
 from .intake.backlog.contract import Backlog
-from .intake.backlog.disk import DiskBacklog
+from .intake.backlog.in_ledger import LedgerBacklog
 from .intake.intake import Intake
 from .intake.recovery import Recovery
 from .intake.refusals import Refusals
@@ -47,12 +47,12 @@ from .jobs.tasks import Tasks
 from .ledger.acknowledgement import Acknowledgements
 from .ledger.contract import Ledger
 from .ledger.disk import DiskLedger
-from .ledger.duplicate_window import DuplicateWindow
 from .ledger.journal.write_ahead import Journal
 from .ledger.memory import MemoryLedger
 from .ledger.owed_messages import RecordedMessages
 from .ledger.recent_refusals import RecentRefusals
-from .ledger.replay_window import ReplayWindow
+from .ledger.remembered.duplicate_window import DuplicateWindow
+from .ledger.remembered.replay_window import ReplayWindow
 from .line_limit import LineLimit
 from .links.service import Served
 from .links.supervisor import Supervisor
@@ -138,11 +138,8 @@ def put_together(
     catalog = Catalog(_answer_unknown(settings, petals), table)
     identity = IdentityWaiter(settings)
 
-    journal: Journal | None = None
-    if settings.journal is not None:
-        journal = Journal(settings, identity.device_id, counters, timestamps)
-    ledger = _make_ledger(settings, journal)
-    acknowledgements = Acknowledgements(settings, ledger.acknowledge)
+    ledger = _make_ledger(settings, identity.device_id, counters, timestamps)
+    acknowledgements = Acknowledgements(settings, ledger.when_safe_or_failing)
 
     lines = LineLimit(settings.refusals_logged)
     outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
@@ -177,8 +174,8 @@ def put_together(
 
     recovery = Recovery(settings, catalog, responses, ledger)
     backlog = Backlog()
-    if journal is not None:
-        backlog = DiskBacklog(settings, dispatcher, recovery, journal, lambda: identity.current)
+    if ledger.keeps_waiting:
+        backlog = LedgerBacklog(settings, dispatcher, recovery, ledger, lambda: identity.current)
     intake = Intake(settings, dispatcher, ledger, backlog, refusals)
 
     supervisor = Supervisor(
@@ -220,12 +217,23 @@ def _hold(dispatcher: Dispatcher, petals: Sequence[Petal], catalog: Catalog) -> 
         dispatcher.hold_petal(resolver.name, until=theirs)
 
 
-def _make_ledger(settings: Settings, journal: Journal | None) -> Ledger[Execution]:
+def _make_ledger(
+    settings: Settings, device_id: str, counters: Counters, timestamps: Timestamps
+) -> Ledger[Execution]:
+    """The one that the settings ask for. A new kind is chosen here; nobody else asks which it is.
+
+    Args:
+        settings: of all.
+        device_id: whose it is.
+        counters: where it counts.
+        timestamps: the wall clock.
+    """
     bounds = settings.duplicate_window, settings.duplicate_age, settings.duplicate_bytes
     replay = ReplayWindow(settings.replay_window, settings.replay_count)
     window: DuplicateWindow[Execution] = DuplicateWindow(*bounds, replay)
-    if journal is None:
+    if settings.journal is None:
         return MemoryLedger(window)
+    journal = Journal(settings, device_id, counters, timestamps)
     return DiskLedger(window, journal, RecordedMessages(journal, settings.response_expiry))
 
 

@@ -17,5 +17,6 @@
 
 They are frozen, and import nothing else of petalkit. A new error code goes to `errors`, a new limit
 to its group in `settings/`, a new member of every response to `dialects`, and what a caller reads
-of it to `messages`. Begin with `messages`.
+of it to `messages`. A new header of every response, a property of MQTT 5, is given by `Responses`
+in `_serving/sending/`, and by `Reply` in `request`. Begin with `messages`.
 """

@@ -16,8 +16,9 @@
     asyncio_mqtt/   the default: asyncio-mqtt on trio-asyncio
     sidecar/        an external MQTT client, over HTTP
 
-It may import `_values`. Begin with `_contract`; a new transport is a folder beside the others.
-A transport is imported only when it is asked for: its libraries are its own business.
+It may import `_values`. Begin with `_contract`; a new transport is a folder beside the others,
+and its name is in `_TRANSPORTS` below. A transport is imported only when it is asked for: its
+libraries are its own business.
 """
 
 from __future__ import annotations

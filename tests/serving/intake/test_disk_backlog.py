@@ -10,6 +10,7 @@ import trio
 
 from petalkit.testing import open_harness
 
+from ..backlog_stories import copies_join_what_waits
 from ..on_disk import after_crash, settings
 from ..recorder import Recorder, settle, unacknowledged, until
 
@@ -45,26 +46,7 @@ async def test_reading_goes_on_and_urgent_commands_get_through(
 async def test_a_copy_of_one_that_waits_on_disk_joins_it(
     autojump_clock: object, path: Path
 ) -> None:
-    petal = Recorder()
-    async with open_harness(petal, settings=narrow(path)) as harness:
-        with harness.responses() as responses:
-            for n in range(10):
-                harness.send("rec/hold", {"n": n}, message_id=f"m{n}", waitResponse=False)
-            # The first comes before its original is on disk, the second after.
-            harness.send("rec/hold", {"n": 8}, message_id="m8")
-            await settle()
-            harness.send("rec/hold", {"n": 9}, message_id="m9")
-            harness.send("rec/hold", {"n": 99}, message_id="m7")
-            await settle()
-            assert unacknowledged(harness) == 0
-            petal.open()
-            await until(lambda: len(petal.ended) == 10)
-            await settle()
-            answers = {response["messageId"]: response for response in responses}
-        assert list(answers) == ["m7", "m8", "m9"]
-        assert answers["m7"]["error_code"] == "MESSAGE_ID_REUSED"
-        assert [answers["m8"]["n"], answers["m9"]["n"]] == [8, 9]
-    assert petal.started == list(range(10))
+    await copies_join_what_waits(narrow(path))
 
 
 async def test_what_waits_on_disk_outlives_a_crash(autojump_clock: object, path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from petalkit import Properties, Settings
-from petalkit._serving.intake.freshness import replay_gap
+from petalkit._values.settings.replay_gap import replay_gap
 from petalkit.testing import Harness, open_harness
 from petalkit.testing._harness import EPOCH
 

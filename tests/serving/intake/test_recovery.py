@@ -18,6 +18,18 @@ from ..recorder import Recorder, settle, unacknowledged, until
 pytestmark = pytest.mark.trio
 
 
+async def crash_with_two(path: Path) -> Path:
+    """What is left when the process dies while one command runs and another waits for it."""
+    petal = Recorder()
+    async with open_harness(petal, settings=settings(path, petal_concurrency=1)) as harness:
+        for n in range(2):
+            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+        await settle()
+        crashed = after_crash(path)
+        petal.open()
+    return crashed
+
+
 async def test_what_had_finished_is_answered_from_the_record(
     autojump_clock: object, path: Path
 ) -> None:
@@ -280,13 +292,7 @@ async def test_what_another_organization_had_sent_is_not_started(
     autojump_clock: object, path: Path
 ) -> None:
     broker = MemoryBroker()
-    petal = Recorder()
-    async with open_harness(petal, settings=settings(path, petal_concurrency=1)) as harness:
-        for n in range(2):
-            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
-        await settle()
-        crashed = after_crash(path)
-        petal.open()
+    crashed = await crash_with_two(path)
     second = Recorder()
     second.open()
     with broker.observe("org/acme/device/Instance-1/response") as seen:
@@ -300,13 +306,7 @@ async def test_what_another_organization_had_sent_is_not_started(
 
 
 async def test_what_is_left_waits_for_the_identity(autojump_clock: object, path: Path) -> None:
-    petal = Recorder()
-    async with open_harness(petal, settings=settings(path, petal_concurrency=1)) as harness:
-        for n in range(2):
-            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
-        await settle()
-        crashed = after_crash(path)
-        petal.open()
+    crashed = await crash_with_two(path)
     second = Recorder()
     second.open()
     async with open_harness(second, settings=settings(crashed), organization_id=None) as harness:
@@ -321,13 +321,7 @@ async def test_a_command_whose_petal_is_gone_is_answered(
     autojump_clock: object, path: Path
 ) -> None:
     broker = MemoryBroker()
-    petal = Recorder()
-    async with open_harness(petal, settings=settings(path, petal_concurrency=1)) as harness:
-        for n in range(2):
-            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
-        await settle()
-        crashed = after_crash(path)
-        petal.open()
+    crashed = await crash_with_two(path)
     with broker.observe("org/acme/device/Instance-1/response") as seen:
         async with open_harness(Recorder("new"), settings=settings(crashed), broker=broker):
             answers = await seen.wait(2)

@@ -14,7 +14,7 @@ import trio
 from petalkit import InterruptedJob, Job, Petal, job
 from petalkit._serving.jobs.notes import JobNote, decode_note
 from petalkit._serving.ledger.disk import DiskLedger
-from petalkit._serving.ledger.journal.records import Started
+from petalkit._serving.ledger.journal.operations import Started
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker

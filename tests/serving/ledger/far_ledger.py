@@ -10,16 +10,17 @@ import contextlib
 import functools
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import attrs
 import trio
 
 from petalkit._authoring.registry import CommandSpec
-from petalkit._serving.ledger.contract import AnswerMessages, E, Ending, Ledger, Left
-from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
-from petalkit._serving.ledger.journal.forms import command_extras, message_extras
-from petalkit._serving.ledger.journal.records import (
+from petalkit._serving.ledger.contract import Ledger
+from petalkit._serving.ledger.entry import AnswerMessages, E, Ending, Entry, Left
+from petalkit._serving.ledger.forms import command_extras, message_extras
+from petalkit._serving.ledger.owed_messages import OwedMessages
+from petalkit._serving.ledger.records import (
     FINISHED,
     NOT_STARTED,
     RUNNING,
@@ -27,10 +28,9 @@ from petalkit._serving.ledger.journal.records import (
     Found,
     MessageRecord,
 )
-from petalkit._serving.ledger.owed_messages import OwedMessages
+from petalkit._serving.ledger.remembered.duplicate_window import NOTHING, DuplicateWindow, Finished
 from petalkit._values.messages import Message
 from petalkit._values.request import Reply
-from petalkit.transports import Delivery
 
 NOON = 1_800_000_000.0
 NEVER = 4_000_000_000.0
@@ -88,7 +88,7 @@ class FarLedger(Ledger[E]):
         away: whether the store is not reached now: nothing becomes safe.
     """
 
-    may_wait = True
+    may_wait = keeps_waiting = True
 
     def __init__(self, window: DuplicateWindow[E], store: FarStore | None = None) -> None:
         self._store = store or FarStore()
@@ -96,6 +96,7 @@ class FarLedger(Ledger[E]):
         self._left = {} if store is None else dict(store.found().remembered)
         self.log: list[tuple[str, int]] = []
         self.away = False
+        self._earlier_to = 0
         self._line: deque[Callable[[], object]] = deque()
         self._idle = trio.Event()
         self._idle.set()
@@ -115,9 +116,10 @@ class FarLedger(Ledger[E]):
         here = self.window.live(message_id) or self.window.finished(message_id, now)
         if here is not None or message_id not in self._left:
             return here
-        record = self._store.commands[self._left[message_id]]
-        if record.state != FINISHED:
-            return Left(record)
+        number = self._left[message_id]
+        record = self._store.commands.get(number)
+        if record is None or record.state != FINISHED:
+            return Left(number, record)
         response = record.response or NOTHING
         return Finished(record.command, record.payload, response, now, 0, record.number)
 
@@ -145,6 +147,7 @@ class FarLedger(Ledger[E]):
         """One answer of the store comes; what it makes somebody put down comes after the others."""
         if self._line and not self.away:
             self._line.popleft()()
+            self.on_room()
         if not self._line:
             self._idle.set()
 
@@ -249,8 +252,41 @@ class FarLedger(Ledger[E]):
     def post_of(self, entry: E, message: Message, reply: Reply | None) -> int | None:
         return None if entry.owed is None else entry.owed.get(reply)
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self._later(delivery.ack)
+    def when_safe(self, then: Callable[[], object]) -> None:
+        if self._line:
+            self._later(then)
+        else:
+            then()
+
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
+        self._later(then)
+
+    # -- commands that wait here only
+
+    def keep(self, entry: Entry, then: Callable[[], object]) -> None:
+        entry.number = next(self._store.numbers)
+        entry.recorded = True
+        if entry.command.message_id is not None:
+            self._left[entry.command.message_id] = entry.number
+
+        def kept() -> None:
+            self._store.commands[entry.number] = _record(entry)
+            then()
+
+        self.log.append(("kept", entry.number))
+        self._later(kept)
+
+    def want_of_kept(self, number: int, wait_response: bool, extras: bytes | None) -> None:
+        self._later(lambda: self._store.change(number, wait_response=wait_response, extras=extras))
+
+    def waiting(self, numbers: Sequence[int]) -> list[CommandRecord]:
+        found = [
+            self._store.commands[one] for one in sorted(numbers) if one in self._store.commands
+        ]
+        return [record for record in found if record.state == NOT_STARTED]
+
+    def look_again(self, *, at_once: bool = False) -> None:
+        trio.lowlevel.current_trio_token().run_sync_soon(lambda: self.on_room())
 
     # -- what others keep
 
@@ -289,6 +325,10 @@ class FarLedger(Ledger[E]):
     def place(self) -> str:
         return "far away"
 
+    @property
+    def earlier_to(self) -> int:
+        return self._earlier_to
+
     def not_started(self, after: int, limit: int) -> list[CommandRecord]:
         found = sorted(
             number
@@ -321,7 +361,9 @@ class FarLedger(Ledger[E]):
 
     @contextlib.asynccontextmanager
     async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
-        yield self._store.found()
+        found = self._store.found()
+        self._earlier_to = found.last
+        yield found
 
     async def wait_written(self) -> None:
         while self._line:
@@ -329,7 +371,7 @@ class FarLedger(Ledger[E]):
         await trio.lowlevel.checkpoint()
 
 
-def _record(entry: E) -> CommandRecord:
+def _record(entry: Entry) -> CommandRecord:
     command, identity = entry.command, entry.identity
     return CommandRecord(
         number=entry.number,

@@ -9,16 +9,18 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from petalkit import Command, Identity, Message, Petal, Settings, command
 from petalkit._authoring.registry import CommandSpec, build_table
-from petalkit._serving.ledger.contract import Ending, Ledger, Left
+from petalkit._serving.ledger.contract import Ledger
 from petalkit._serving.ledger.disk import DiskLedger
-from petalkit._serving.ledger.duplicate_window import NOTHING, DuplicateWindow, Finished
-from petalkit._serving.ledger.journal.records import NOTHING_LEFT, Found
+from petalkit._serving.ledger.entry import Ending, Left
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.memory import MemoryLedger
 from petalkit._serving.ledger.owed_messages import RecordedMessages
+from petalkit._serving.ledger.records import NOTHING_LEFT, Found
+from petalkit._serving.ledger.remembered.duplicate_window import NOTHING, DuplicateWindow, Finished
 from petalkit._values.codec import Timestamps
 from petalkit._values.request import Reply, Wishes
 from petalkit._values.statistics import Counters
@@ -125,13 +127,20 @@ class Story:
         return self.ledger.find(message_id, trio.current_time())
 
 
+def started(story: Story) -> Entry:
+    """A command that is accepted and started, which need not be safe yet."""
+    entry = Entry()
+    story.accept(entry)
+    story.start(entry)
+    return entry
+
+
 async def test_each_step_is_told_once_and_in_order(
     autojump_clock: object, open_ledger: Open
 ) -> None:
     async with open_ledger() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        story = Story(ledger)
+        entry = started(story)
         story.finish(entry, _ending())
         await ledger.wait_written()
         assert story.told == ["accepted", "started", "finished"]
@@ -243,7 +252,7 @@ async def test_a_delivery_is_acknowledged_when_all_is_safe(
         window = AckWindow(lambda: story.told.append("acknowledged"))
         delivery = Delivery("t", b"", qos=1, window=window, packet_id=1)
         story.accept(entry)
-        ledger.acknowledge(delivery)
+        ledger.when_safe_or_failing(delivery.ack)
         await ledger.wait_written()
         assert story.told == ["accepted", "acknowledged"]
 
@@ -267,6 +276,92 @@ async def test_it_has_room_takes_commands_and_does_not_fail(
         assert ledger.has_room
         assert not ledger.failing
         assert ledger.takes(SPEC)  # type: ignore[arg-type]
+
+
+# -- what waits in the ledger only
+
+
+async def test_what_waits_in_it_only_is_left_there_until_it_is_taken_up(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        assert ledger.keeps_waiting
+        story, entry = Story(ledger), Entry()
+        ledger.keep(entry, lambda: story.told.append("kept"))
+        assert entry.recorded
+        left = story.find()
+        assert isinstance(left, Left)
+        assert left.number == entry.number
+        await ledger.wait_written()
+        assert story.told == ["kept"]
+        (record,) = ledger.waiting([entry.number, entry.number + 1])
+        assert (record.number, record.message_id, record.starts) == (entry.number, "m", 0)
+        assert list(ledger.not_started(0, 10)) == [record]
+        assert story.find() == Left(entry.number, record)
+        ledger.take_up(entry)
+        assert story.find() is entry
+        story.start(entry)
+        await ledger.wait_written()
+        assert list(ledger.waiting([entry.number])) == []
+
+
+async def test_what_waits_in_it_only_has_its_number_among_the_others(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        story, entries = Story(ledger), [Entry(f"m{n}") for n in range(4)]
+        for n, entry in enumerate(entries):
+            if n % 2:
+                ledger.keep(entry, lambda: None)
+            else:
+                story.accept(entry)
+        assert [entry.number for entry in entries] == [1, 2, 3, 4]
+        await ledger.wait_written()
+    async with open_lasting() as (ledger, found):
+        assert (found.not_started, ledger.earlier_to) == (4, 4)
+        found_ids = [record.message_id for record in ledger.waiting([4, 2])]
+        assert found_ids == ["m1", "m3"]
+        ledger.keep(later := Entry("m4"), lambda: None)
+        assert later.number > ledger.earlier_to
+        await ledger.wait_written()
+
+
+async def test_a_copy_of_what_waits_in_it_only_can_want_more(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        ledger.keep(entry := Entry(wait_response=False), lambda: None)
+        ledger.want_of_kept(entry.number, True, None)
+        await ledger.wait_written()
+        (record,) = ledger.waiting([entry.number])
+        assert record.wait_response
+
+
+async def test_it_tells_of_what_can_be_read_and_looks_again_when_asked(
+    autojump_clock: object, open_lasting: Open
+) -> None:
+    async with open_lasting() as (ledger, _):
+        told: list[int] = []
+        ledger.keep(entry := Entry(), lambda: None)
+        ledger.on_room = lambda: told.append(len(ledger.waiting([entry.number])))
+        await ledger.wait_written()
+        await trio.testing.wait_all_tasks_blocked()
+        assert told[-1] == 1
+        told.clear()
+        ledger.look_again(at_once=True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == [1]
+
+
+async def test_what_is_safe_is_told_at_once(autojump_clock: object, open_ledger: Open) -> None:
+    async with open_ledger() as (ledger, _):
+        story = Story(ledger)
+        ledger.when_safe(lambda: story.told.append("nothing to wait for"))
+        assert story.told == ["nothing to wait for"]
+        story.accept(Entry())
+        ledger.when_safe(lambda: story.told.append("safe"))
+        await ledger.wait_written()
+        assert story.told[1:] == ["accepted", "safe"]
 
 
 # -- what an earlier process has left
@@ -300,9 +395,7 @@ async def test_what_was_running_is_left_and_can_be_ended(
     autojump_clock: object, open_lasting: Open
 ) -> None:
     async with open_lasting() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        entry = started(Story(ledger))
         await ledger.wait_written()
     async with open_lasting() as (ledger, found):
         (record,) = found.running
@@ -346,9 +439,7 @@ async def test_what_is_put_back_has_not_started_and_its_starts_are_counted(
     autojump_clock: object, open_lasting: Open
 ) -> None:
     async with open_lasting() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        started(Story(ledger))
         await ledger.wait_written()
     async with open_lasting() as (ledger, found):
         ledger.requeue(found.running[0])
@@ -363,9 +454,8 @@ async def test_an_answer_is_left_until_it_is_settled(
     autojump_clock: object, open_lasting: Open
 ) -> None:
     async with open_lasting() as (ledger, _):
-        story, entry = Story(ledger), Entry()
-        story.accept(entry)
-        story.start(entry)
+        story = Story(ledger)
+        entry = started(story)
         story.finish(entry, _ending(b"answer"))
         await ledger.wait_written()
     async with open_lasting() as (ledger, found):

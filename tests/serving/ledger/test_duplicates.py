@@ -299,3 +299,28 @@ async def test_a_copy_that_finds_its_response_on_the_way_is_not_answered_twice(
             await settle()
             assert harness.statistics().duplicates_answered == 1
             assert [response["messageId"] for response in responses] == ["m"]
+
+
+async def test_a_copy_at_qos_1_of_what_is_parked_at_qos_0_keeps_its_acknowledgement(
+    autojump_clock: object,
+) -> None:
+    """Acknowledged at once, it would be lost with the process, and nobody would bring it again."""
+    petal = Recorder()
+    settings = Settings(channel_capacity=1, petal_concurrency=1, channel_reserve=50)
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.responses() as responses:
+            for n in range(2):  # one runs, one fills the channel
+                harness.send("rec/hold", {"n": n})
+            harness.send("rec/hold", {"n": 2}, message_id="m", qos=0)
+            await settle()
+            assert unacknowledged(harness) == 0
+            harness.send("rec/hold", {"n": 2}, message_id="m", qos=1)
+            await settle()
+            assert harness.statistics().held == 1
+            assert unacknowledged(harness) == 1
+            petal.open()
+            await until(lambda: len(petal.ended) == 3)
+            await settle()
+            assert unacknowledged(harness) == 0
+        assert [response["n"] for response in responses] == [0, 1, 2]
+    assert petal.started == [0, 1, 2]

@@ -15,11 +15,11 @@ import trio
 from petalkit import Petal, command, open_runtime
 from petalkit._authoring.registry import CommandTable
 from petalkit._serving.ledger.journal import write_ahead as journal_module
-from petalkit._serving.ledger.journal.records import JournalError
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.journal.writing import upkeep
 from petalkit._serving.ledger.journal.writing.writer import DiskWork, Job
+from petalkit._serving.ledger.records import JournalError
 from petalkit._values.codec import Timestamps
 from petalkit._values.messages import Properties
 from petalkit._values.statistics import Counters

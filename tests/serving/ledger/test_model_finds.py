@@ -20,8 +20,8 @@ from petalkit._serving.intake.recovery import Recovery
 from petalkit._serving.intake.room import Room
 from petalkit._serving.ledger.acknowledgement import Acknowledgements
 from petalkit._serving.ledger.disk import DiskLedger
-from petalkit._serving.ledger.journal.records import Found
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import Found
 from petalkit._serving.sending.outbox import Outbox
 from petalkit._values.request import Wishes
 

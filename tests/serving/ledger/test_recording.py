@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from petalkit._serving.ledger.journal.records import Forgotten
+from petalkit._serving.ledger.journal.operations import Forgotten
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._values.codec import Timestamps
 from petalkit._values.statistics import Counters

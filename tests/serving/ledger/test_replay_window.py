@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from petalkit._serving.ledger.duplicate_window import SPENT, DuplicateWindow, Finished
-from petalkit._serving.ledger.replay_window import SLICES, URGENT_MAX, ReplayWindow
+from petalkit._serving.ledger.remembered.duplicate_window import SPENT, DuplicateWindow, Finished
+from petalkit._serving.ledger.remembered.replay_window import SLICES, URGENT_MAX, ReplayWindow
 from petalkit._values.messages import Command
 
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from petalkit._authoring.registry import CommandSpec
-from petalkit._serving.ledger.journal.records import JournalError
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 from petalkit.testing import open_harness
 
 from ..on_disk import Again, Disk, settings

@@ -20,7 +20,7 @@ from petalkit._serving.petals.lifespans import PetalLife
 from petalkit._serving.process.run import run_until_signalled
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
 
-from ..recorder import Recorder, settle
+from ..recorder import Disorderly, Recorder, settle
 
 pytestmark = pytest.mark.trio
 
@@ -469,15 +469,6 @@ async def test_a_person_at_a_terminal_is_told_of_a_missing_file_at_once_and_a_se
 async def test_a_start_that_leaves_disorder_ends_its_own_petal_only(
     autojump_clock: object,
 ) -> None:
-    class Disorderly(Petal):
-        name = "disorderly"
-
-        @contextlib.asynccontextmanager
-        async def lifespan(self) -> AsyncGenerator[None]:
-            trio.CancelScope().__enter__()
-            raise OSError("no camera")
-            yield
-
     async with open_harness(Disorderly(), Recorder()) as harness:
         assert (await harness.call("rec/note")).success
         assert harness.statistics().unavailable_petals == ("disorderly",)

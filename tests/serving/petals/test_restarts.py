@@ -12,7 +12,7 @@ import trio
 from petalkit import AllPetalsFailed, ConfigError, Petal, RegistrationError, Settings, command
 from petalkit.testing import open_harness
 
-from ..recorder import Recorder, settle
+from ..recorder import Disorderly, Recorder, settle
 
 pytestmark = pytest.mark.trio
 
@@ -250,15 +250,6 @@ async def test_what_a_life_has_added_is_forgotten_when_the_next_does_not_add_it(
 async def test_a_petal_that_left_its_task_in_disorder_is_not_started_again(
     autojump_clock: object,
 ) -> None:
-    class Disorderly(Petal):
-        name = "disorderly"
-
-        @contextlib.asynccontextmanager
-        async def lifespan(self) -> AsyncGenerator[None]:
-            trio.CancelScope().__enter__()
-            raise OSError("no camera")
-            yield
-
     async with open_harness(Disorderly(), Recorder(), restarts=True) as harness:
         await trio.sleep(1000)
         assert (await harness.call("rec/note")).success

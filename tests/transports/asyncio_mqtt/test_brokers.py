@@ -21,7 +21,7 @@ from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 
 from ...brokers import Certificates, Mosquitto, free_port
-from ..links import LIMIT, OPTIONS, collect, numbers
+from ..links import LIMIT, OPTIONS, cancel_soon, collect, numbers
 
 pytestmark = pytest.mark.trio
 
@@ -282,13 +282,7 @@ async def test_cancelled_in_the_middle_of_everything(mosquitto: Mosquitto) -> No
     for steps in range(60):
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-
-                @nursery.start_soon
-                async def cancel_soon(steps: int = steps, scope: trio.CancelScope = scope) -> None:
-                    for _ in range(steps):
-                        await trio.lowlevel.checkpoint()
-                    scope.cancel()
-
+                cancel_soon(nursery, scope, steps)
                 async with linked(mosquitto) as link:
                     await link.subscribe([TopicFilter("t")])
                     while True:

@@ -43,6 +43,7 @@ from ..fake_broker import (
     polite,
     publish,
 )
+from ..fake_broker_link import connected
 from ..links import LIMIT, OPTIONS, collect, numbers
 
 pytestmark = pytest.mark.trio
@@ -194,8 +195,7 @@ async def test_s07_s08_nothing_of_one_connection_is_sent_on_the_next() -> None:
 
     async def never_acknowledges(peer: Peer) -> None:
         await peer.accept()
-        while await peer.packet():
-            pass
+        await peer.drain()
 
     async with open_fake_broker(never_acknowledges) as broker:
         transport = create(Settings(broker=broker.url))
@@ -225,8 +225,7 @@ async def test_s09_a_half_open_link_is_noticed(mock_clock: trio.testing.MockCloc
 
     async def script(peer: Peer) -> None:
         await peer.accept()
-        while await peer.packet():
-            pass
+        await peer.drain()
 
     options = attrs.evolve(OPTIONS, keep_alive=20)
     async with (
@@ -303,10 +302,7 @@ async def test_s11_cancelling_a_subscribe_travels_and_the_link_lives_on() -> Non
         scope.cancel()
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with trio.CancelScope() as scope:
             await link.subscribe([T])
         assert scope.cancelled_caught
@@ -367,13 +363,9 @@ async def test_s13_a_subscribe_that_was_waiting_hears_of_it(
         await peer.accept()
         await peer.expect(SUBSCRIBE)
         links[0]._client._loop.call_soon(callback)
-        while await peer.packet():
-            pass
+        await peer.drain()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         assert isinstance(link, AsyncioLink)
         links.append(link)
         with trio.fail_after(LIMIT), pytest.raises(ConnectionLost):

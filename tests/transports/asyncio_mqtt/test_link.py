@@ -38,6 +38,7 @@ from ..fake_broker import (
     polite,
     publish,
 )
+from ..fake_broker_link import connected
 from ..links import LIMIT, OPTIONS
 
 pytestmark = pytest.mark.trio
@@ -184,10 +185,7 @@ async def test_the_loss_of_a_link_does_not_disturb_the_block() -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(publish(1, b"1"), publish(2, b"2"))
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         assert isinstance(link, AsyncioLink)
         with trio.fail_after(LIMIT):
             await link._ended.wait()
@@ -265,13 +263,9 @@ async def test_a_loss_while_something_is_still_to_be_written(
 async def test_rubbish_ends_the_link_and_nothing_else(rubbish: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(rubbish)
-        while await peer.packet():
-            pass
+        await peer.drain()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with trio.fail_after(LIMIT), pytest.raises(ConnectionLost):
             await link.receive()
 
@@ -282,13 +276,9 @@ async def test_a_topic_that_is_not_utf_8_breaks_the_protocol(
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(publish(1, b"before"), publish(2, topic=topic), publish(3, b"after"))
-        while await peer.packet():
-            pass
+        await peer.drain()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with trio.fail_after(LIMIT):
             [before] = await link.receive()
             assert before.payload == b"before"
@@ -307,10 +297,7 @@ async def test_a_refused_filter_is_named() -> None:
         await peer.send(answer(SUBACK, found, b"\x01\x80"))
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with trio.fail_after(LIMIT), pytest.raises(RejectedByBroker, match="'b'") as caught:
             await link.subscribe([TopicFilter("a"), TopicFilter("b")])
         assert caught.value.reason_code == 0x80
@@ -324,10 +311,7 @@ async def test_many_filters_go_in_packets_of_eight() -> None:
             await peer.send(answer(SUBACK, found, b"\x01" * count))
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with trio.fail_after(LIMIT):
             await link.subscribe([TopicFilter(f"t/{n}") for n in range(10)])
 
@@ -339,10 +323,7 @@ async def test_no_suback_in_time(mock_clock: trio.testing.MockClock) -> None:
         mock_clock.jump(OPTIONS.subscribe_timeout)
         assert await peer.packet() is None
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with pytest.raises(ConnectionLost, match="no SUBACK"):
             await link.subscribe([TopicFilter("t")])
 
@@ -355,10 +336,7 @@ async def test_a_suback_behind_a_replayed_session_is_found() -> None:
         await peer.accept(*[publish(n, b"%d" % n) for n in range(1, total + 1)])
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         with trio.fail_after(LIMIT):
             await trio.testing.wait_all_tasks_blocked()
             await link.subscribe([TopicFilter("t")])
@@ -379,10 +357,7 @@ async def test_while_nobody_receives_reading_stops_with_a_bound() -> None:
         await peer.accept(*[publish(0, b"%0*d" % (size, n)) for n in range(total)])
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         await trio.testing.wait_all_tasks_blocked()
         found: list[Delivery] = []
         with trio.fail_after(LIMIT):
@@ -436,10 +411,7 @@ async def test_a_loss_in_the_wake_up_in_which_reading_goes_on(
         await peer.accept(*[publish(0, b"") for _ in range(3 * BUFFER_MESSAGES)])
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         assert isinstance(link, AsyncioLink)
         await trio.testing.wait_all_tasks_blocked()
         monkeypatch.setattr(AsyncioLink, "_parse", counting)
@@ -457,10 +429,7 @@ async def test_large_messages_are_bounded_by_their_bytes() -> None:
         await peer.accept(*[publish(0, payload)] * 10)
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         count = 0
         with trio.fail_after(LIMIT):
             while count < 10:
@@ -512,10 +481,7 @@ async def test_a_cancelled_receive_loses_nothing() -> None:
         await peer.accept(publish(1, b"1"))
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         await trio.testing.wait_all_tasks_blocked()
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -639,10 +605,7 @@ async def test_what_is_unanswered_when_the_link_ends_is_told_once() -> None:
         await peer.expect(DISCONNECT)
 
     outcomes: list[TransportError | None] = []
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         link.publish_nowait(Message("out", b"last words"), outcomes.append)
         link.publish_nowait(Message("out", b"of QoS 0", qos=0), outcomes.append)
     assert [type(each) for each in outcomes] == [type(None), ConnectionLost]
@@ -760,10 +723,7 @@ async def test_what_was_read_at_once_is_given_to_the_sink_at_once() -> None:
         await peer.send(publish(0, b"%d" % total))
         await peer.serve()
 
-    async with (
-        open_fake_broker(script) as broker,
-        create(Settings(broker=broker.url)).connect(OPTIONS) as link,
-    ):
+    async with connected(script) as link:
         taken: list[Delivery] = []
 
         def sink(batch: Sequence[Delivery]) -> bool:

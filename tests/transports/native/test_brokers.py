@@ -26,7 +26,7 @@ from petalkit.transports.native._link import NativeLink
 
 from ...brokers import Certificates, Mosquitto, free_port
 from ..fake_broker import PUBLISH, Peer, connack, open_fake_broker, publish
-from ..links import LIMIT, OPTIONS, collect, numbers
+from ..links import LIMIT, OPTIONS, cancel_soon, collect, numbers
 
 pytestmark = pytest.mark.trio
 
@@ -340,13 +340,7 @@ async def test_cancelled_in_the_middle_of_everything(mosquitto: Mosquitto) -> No
     for steps in range(60):
         with trio.fail_after(LIMIT), trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-
-                @nursery.start_soon
-                async def cancel_soon(steps: int = steps, scope: trio.CancelScope = scope) -> None:
-                    for _ in range(steps):
-                        await trio.lowlevel.checkpoint()
-                    scope.cancel()
-
+                cancel_soon(nursery, scope, steps)
                 async with linked(native(mosquitto.url)) as link:
                     await link.subscribe([T])
                     while True:

@@ -14,7 +14,7 @@ from petalkit.transports.native import NativeTransport
 from petalkit.transports.native._events import Event
 from petalkit.transports.native._link import NativeLink
 
-from ..links import OPTIONS
+from ..links import OPTIONS, cancel_soon
 from ..scripted_peer import (
     ACCEPTED,
     GRANTED,
@@ -151,13 +151,7 @@ async def test_cancelled_at_every_wait_in_turn(network: Network, autojump_clock:
     for steps in range(80):
         with trio.fail_after(LIMIT), trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-
-                @nursery.start_soon
-                async def cancel_soon(steps: int = steps, scope: trio.CancelScope = scope) -> None:
-                    for _ in range(steps):
-                        await trio.lowlevel.checkpoint()
-                    scope.cancel()
-
+                cancel_soon(nursery, scope, steps)
                 async with network.transport.connect(OPTIONS) as link:
                     await link.subscribe([T])
                     while True:

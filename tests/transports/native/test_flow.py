@@ -13,7 +13,6 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from petalkit._values.errors import ConnectionLost, RejectedByBroker, TransportError
 from petalkit._values.messages import Message
-from petalkit._values.topics import TopicFilter
 from petalkit.transports import Delivery, Link
 from petalkit.transports import _base_link as base_module
 from petalkit.transports._receiving.bounded_inbox import BUFFER_MESSAGES, WAITING_FACTOR
@@ -24,24 +23,20 @@ from ..links import OPTIONS
 from ..mqtt5_bytes import incoming
 from ..scripted_peer import (
     ACCEPTED,
+    DEATH,
     GRANTED,
+    KEEP_ALIVE,
     Feeder,
     Network,
     Outcomes,
+    T,
     collect,
     numbers,
+    out,
     publish,
 )
 
 pytestmark = pytest.mark.trio
-
-KEEP_ALIVE = OPTIONS.keep_alive
-DEATH = KEEP_ALIVE / 2  # after a PINGREQ without an answer
-T = TopicFilter("t")
-
-
-def out(number: int = 0, *, qos: int = 1) -> Message:
-    return Message("out", b"%d" % number, qos)
 
 
 async def refused(link: Link, message: Message) -> int:

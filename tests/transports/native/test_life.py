@@ -10,30 +10,24 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from petalkit._values.errors import ConnectionLost, RejectedByBroker
 from petalkit._values.messages import Message
-from petalkit._values.topics import TopicFilter
 
 from ..links import OPTIONS
 from ..scripted_peer import (
     ACCEPTED,
+    DEATH,
+    KEEP_ALIVE,
     LIMIT,
     RESUMED,
     Feeder,
     Network,
     Outcomes,
+    T,
     collect,
+    out,
     publish,
 )
 
 pytestmark = pytest.mark.trio
-
-KEEP_ALIVE = OPTIONS.keep_alive
-DEATH = KEEP_ALIVE / 2  # after a PINGREQ without an answer
-T = TopicFilter("t")
-
-
-def out(number: int = 0, *, qos: int = 1) -> Message:
-    return Message("out", b"%d" % number, qos)
-
 
 # -- keep alive
 

@@ -6,7 +6,7 @@ parts of this folder together, and is what intake, petals and the stop know of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import trio
 
@@ -70,7 +70,9 @@ class Dispatcher:
         )
         most = settings.concurrency + served
         self._workers = Workers(most, self._scheduler, self.slots, answers, self.thread_limiter)
-        self._urgent = UrgentStarts(settings, ledger, self.slots, self._workers)
+        self._urgent = UrgentStarts(
+            settings, ledger, self.acknowledgements, self.slots, self._workers
+        )
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
         self.hold_up = self._scheduler.hold_up
@@ -156,7 +158,8 @@ class Dispatcher:
 
         async def wait() -> None:
             # The limit after which the link counts as dead, if it is ours that is not taken.
-            await wait_acknowledged(execution, self._settings.publish_timeout)
+            limit = self._settings.publish_timeout
+            await wait_acknowledged(self.acknowledgements, execution, limit)
             self._scheduler.acknowledged(execution)
 
         if self._workers.are_running:  # else nothing is called any more
@@ -239,11 +242,10 @@ class Dispatcher:
                 self._scheduler.take_back(execution)
                 self.slots.give_back(execution)
 
-    def session_ends(self) -> None:
-        """Nothing comes again, and so nobody is to wait for an acknowledgement."""
-        waiting = (*self.backlog, *self.slots)
-        # What is not safe yet is acknowledged when it is.
-        self.acknowledgements.settle_all(one for one in waiting if one.on_disk or not one.recorded)
+    @property
+    def unfinished(self) -> Sequence[Execution]:
+        """What waits here, and what runs."""
+        return (*self.backlog, *self.slots)
 
     def end_identity(self, identity: Identity, code: ErrorCode, text: str) -> None:
         """The device is another now, and has waited long enough: end what is left of this one."""

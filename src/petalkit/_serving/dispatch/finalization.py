@@ -16,9 +16,10 @@ from ..._values.errors import ErrorCode
 from ..._values.messages import Message
 from ..._values.request import Reply
 from ..ledger.acknowledgement import Acknowledgements
-from ..ledger.contract import Ending, Ledger
-from ..ledger.duplicate_window import NOTHING
+from ..ledger.contract import Ledger
+from ..ledger.entry import Ending
 from ..ledger.recent_refusals import RecentRefusals, Refused
+from ..ledger.remembered.duplicate_window import NOTHING
 from ..sending.responses import Responses
 from .catalog import Catalog
 from .execution import NO_LINE, Execution
@@ -147,8 +148,7 @@ class Finalization:
         execution.finished = True
         self._ledger.give_back(execution)
         self._release_places(execution)
-        if execution.on_disk:  # not of both, or it is run twice
-            self.acknowledgements.settle(execution)
+        self.acknowledgements.given_back(execution)
 
     def _release_places(self, execution: Execution) -> None:
         """It will not be answered."""

@@ -16,6 +16,7 @@ import logging
 
 import trio
 
+from ..ledger.acknowledgement import Acknowledgements
 from .execution import Execution
 
 logger = logging.getLogger("petalkit.commands")
@@ -26,12 +27,13 @@ def is_known_by_record(execution: Execution) -> bool:
     return execution.recorded and execution.command.message_id is not None
 
 
-async def wait_acknowledged(execution: Execution, limit: float) -> bool:
-    """Acknowledge it, and wait until that has left, or its link is gone.
-
-    Also with `acknowledge="handled"`: nothing else would bound how often it comes.
+async def wait_acknowledged(
+    acknowledgements: Acknowledgements, execution: Execution, limit: float
+) -> bool:
+    """Let it be acknowledged, and wait until that has left, or its link is gone.
 
     Args:
+        acknowledgements: does it.
         execution: delivered before, perhaps.
         limit: seconds.
 
@@ -43,7 +45,7 @@ async def wait_acknowledged(execution: Execution, limit: float) -> bool:
     if delivery is None:
         return True
     left = trio.Event()
-    delivery.ack()
+    acknowledgements.before_call(delivery)
     delivery.when_left(left.set)
     if not left.is_set():
         with trio.move_on_after(limit):
@@ -62,10 +64,12 @@ class SafeUrgent:
     """The same for urgent commands: a task each, and one short limit for all that is waited for.
 
     Args:
+        acknowledgements: of what came again.
         limit: seconds; then it is called all the same.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, acknowledgements: Acknowledgements, limit: float) -> None:
+        self._acknowledgements = acknowledgements
         self._limit = limit
         self._waiting: dict[Execution, trio.Event] = {}
 
@@ -87,7 +91,7 @@ class SafeUrgent:
                     await self._waiting[execution].wait()
                 # It may be recorded no more: the disk has failed.
                 return is_known_by_record(execution) or await wait_acknowledged(
-                    execution, self._limit
+                    self._acknowledgements, execution, self._limit
                 )
             return False
         finally:

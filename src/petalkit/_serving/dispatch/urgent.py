@@ -13,6 +13,7 @@ import trio
 from ..._authoring.context import log_scope
 from ..._values.settings.settings import Settings
 from ..failures import showable
+from ..ledger.acknowledgement import Acknowledgements
 from ..ledger.contract import Ledger
 from .execution import Execution
 from .left_open import close_nurseries, tell_left_open
@@ -29,18 +30,24 @@ class UrgentStarts:
     Args:
         settings: limits.
         ledger: told of every start.
+        acknowledgements: of what came again.
         slots: counts them.
         workers: beside them each has its task.
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger[Execution], slots: Slots, workers: Workers
+        self,
+        settings: Settings,
+        ledger: Ledger[Execution],
+        acknowledgements: Acknowledgements,
+        slots: Slots,
+        workers: Workers,
     ) -> None:
         self._most = settings.urgent_concurrency
         self._ledger = ledger
         self._slots = slots
         self._workers = workers
-        self._safe = SafeUrgent(settings.urgent_redelivery_wait)
+        self._safe = SafeUrgent(acknowledgements, settings.urgent_redelivery_wait)
 
     def start(self, execution: Execution) -> bool:
         """Start one; False when too many run already, or nothing is called any more."""

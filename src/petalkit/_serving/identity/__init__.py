@@ -4,7 +4,6 @@
     device       the IDs of a device, as far as they are known without waiting
     client_id    the MQTT client ID, one for each identity
     waiter       asks until the organization ID is known, and whether it is another
-    unexpected   messages that were sent to another identity
 
 Begin with `waiter`.
 """

@@ -278,8 +278,8 @@ class Admission:
 
     def session_ends(self) -> None:
         """What is parked will not come again: nobody is to wait for it."""
-        self.parked.session_ends()
-        self._dispatcher.session_ends()
+        deliveries = self.parked.session_ends()
+        self.acknowledgements.come_no_more(self._dispatcher.unfinished, deliveries)
 
     def link_gone(self) -> None:
         """What the session keeps comes again; only what it does not keep stays parked."""

@@ -25,6 +25,7 @@ from ..._values.basics.clocks import moment_of, wall_clock_is_set
 from ..._values.codec import Timestamps
 from ..._values.errors import ErrorCode
 from ..._values.request import Objection, Wishes
+from ..._values.settings.replay_gap import replay_gap
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from .refusals import Request
@@ -130,31 +131,6 @@ class Freshness:
                     "refused" if self._refuses_unset else "accepted unjudged",
                 )
         return is_set
-
-
-def replay_gap(settings: Settings) -> str | None:
-    """How a command could run twice although its age is judged; None when it could not.
-
-    Its timestamp may be ahead by the allowance when it comes first, and a copy may be late by it.
-    """
-    if settings.command_age_max == 0:
-        return None
-    fresh = settings.command_age_max + 2 * settings.clock_skew_max
-    remembers = settings.duplicate_window > 0 and settings.duplicate_bytes > 0
-    remembered, name = settings.duplicate_age if remembers else 0.0, "duplicate_age"
-    if settings.journal is not None:
-        recorded = settings.journal_age if settings.journal_count > 0 else 0.0
-        if recorded < fresh:
-            remembered, name = recorded, "journal_age"
-        elif remembered < fresh:
-            name = "duplicate_age, if it is not recorded"
-    if fresh <= remembered:
-        return None
-    return (
-        f"a copy of a command can be fresh for {fresh:g} s (command_age_max, and twice "
-        f"clock_skew_max), and its messageId is remembered for {remembered:g} s ({name}): "
-        "a copy that comes in between is run again"
-    )
 
 
 def _no_timestamp(stamp: object) -> Objection:

@@ -23,7 +23,6 @@ from ...transports import Delivery, Link
 from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..dispatch.execution import logger as commands_logger
-from ..identity.unexpected import UnexpectedTopics
 from ..ledger.contract import Ledger
 from ..pauses import Pauses
 from ..waiting import wait_any
@@ -32,6 +31,7 @@ from .backlog.contract import Backlog
 from .judging import Judging
 from .redelivery import Redelivery
 from .refusals import Refusals
+from .unexpected_topics import UnexpectedTopics
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -143,7 +143,7 @@ class Intake:
                 self._counters.unanswered += 1
                 if self._lines.allows(logger, logging.ERROR, "messages that could not be judged"):
                     logger.exception("could not judge a message on %r", delivery.topic)
-                delivery.ack()
+                self._acknowledgements.refused(delivery)
         return not self._must_pause()
 
     async def watch_held(self) -> None:
@@ -207,7 +207,7 @@ class Intake:
     def session_ends(self) -> None:
         """What this link has delivered will not come again: keep it when the link is left."""
         self._acknowledgements.session_ends()
-        self._held.session_ends()
+        self._acknowledgements.come_no_more((), self._held.deliveries)
         self.admission.admit_parked()  # to the ledger, where that is possible
         self.admission.session_ends()
 

@@ -19,14 +19,14 @@ from ..._values.request import Reply, Wishes
 from ..._values.response_topics import ResponseTopics
 from ..._values.settings.settings import Settings
 from ...transports import Delivery
-from ..identity.unexpected import UnexpectedTopics
-from ..ledger.journal.records import JournalError
+from ..ledger.records import JournalError
 from ..long_steps import MEASURED, LongSteps
 from .admission import CANNOT_RECORD, Admission
 from .malformed import MalformedMessages
 from .parked import limits_of
 from .redelivery import Redelivery
 from .refusals import Refusals, Request
+from .unexpected_topics import UnexpectedTopics
 
 logger = logging.getLogger("petalkit.intake")
 
@@ -56,13 +56,15 @@ class Judging:
         self._table = refusals.catalog.table
         self._responses = refusals.responses
         self._counters = refusals.responses.counters
-        self._malformed = MalformedMessages(refusals.responses)
+        self._malformed = MalformedMessages(refusals.responses, admission.acknowledgements)
         self._long_steps = LongSteps(self._counters)
         self._lines = refusals.responses.lines
         self._response_topics = ResponseTopics(settings, self._counters)
         self._honours_wait_ack = refusals.responses.dialect.honours_wait_ack
         self._topics: frozenset[str] = frozenset()
-        self.unexpected = UnexpectedTopics(settings, self._counters, self._lines)
+        self.unexpected = UnexpectedTopics(
+            settings, self._counters, self._lines, admission.acknowledgements
+        )
 
     def expect(self, identity: Identity) -> None:
         """Commands come on the topics of this identity from now on."""
@@ -186,7 +188,7 @@ class Judging:
         if self._redelivery.is_known(request.command.message_id, now):
             # It came live before, without the flag, and has its answer.
             self._counters.refused[str(ErrorCode.RETAINED)] += 1
-            request.delivery.ack()
+            self._acknowledgements.refused(request.delivery)
             return
         text = "a retained command is not run: it was sent to whoever comes, at any time"
         self._refusals.refuse(request, ErrorCode.RETAINED, text)

@@ -12,6 +12,7 @@ from ..._values.codec import InvalidEnvelope
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity
 from ...transports import Delivery, Fault
+from ..ledger.acknowledgement import Acknowledgements
 from ..sending.responses import Responses
 
 logger = logging.getLogger("petalkit.intake")
@@ -24,9 +25,11 @@ class MalformedMessages:
 
     Args:
         responses: reports them on `debug`, since nobody can be answered, and counts them.
+        acknowledgements: told that they are refused.
     """
 
-    def __init__(self, responses: Responses) -> None:
+    def __init__(self, responses: Responses, acknowledgements: Acknowledgements) -> None:
+        self._acknowledgements = acknowledgements
         self._responses = responses
 
     def refuse(self, delivery: Delivery, identity: Identity, fault: Fault) -> None:
@@ -38,4 +41,4 @@ class MalformedMessages:
         error = InvalidEnvelope(ErrorCode.INVALID_COMMAND, f"no message of MQTT: {fault.text}")
         if not self._responses.reports.unreadable(identity, topic, error):
             self._responses.counters.unanswered += 1
-        delivery.ack()
+        self._acknowledgements.refused(delivery)

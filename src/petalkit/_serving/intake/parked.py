@@ -137,11 +137,20 @@ class ParkedLines:
         """The one of that ID."""
         return self._by_id.get(message_id)
 
-    def session_ends(self) -> None:
-        """None of them comes again, and so nobody is to wait for their acknowledgement."""
+    def owe(self, parked: Parked, delivery: Delivery) -> None:
+        """Let this stand for one of them: its own delivery, or that of a copy that comes again."""
+        if delivery is not parked.delivery:
+            self.size -= _size(parked)
+            parked.delivery, parked.comes_again = delivery, True
+            self.size += _size(parked)
+        elif delivery.is_acked:
+            parked.comes_again = False
+
+    def session_ends(self) -> list[Delivery]:
+        """None of them comes again; what has brought them."""
         for parked in self:
             parked.comes_again = False
-            parked.delivery.ack()
+        return [parked.delivery for parked in self]
 
     def take(self, which: Callable[[Parked], bool]) -> list[Parked]:
         """Take out every one that `which` says, in order."""

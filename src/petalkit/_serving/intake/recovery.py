@@ -25,11 +25,12 @@ from ..._values.settings.settings import Settings
 from ..._values.topics import TopicError
 from ..dispatch.catalog import Catalog
 from ..dispatch.execution import Execution
-from ..ledger.contract import Ending, Ledger
-from ..ledger.duplicate_window import NOTHING
-from ..ledger.journal.forms import extras_replies, identity_of, message_of, was_guessed
-from ..ledger.journal.records import CommandRecord, Found, MessageRecord
+from ..ledger.contract import Ledger
+from ..ledger.entry import Ending
+from ..ledger.forms import extras_replies, identity_of, message_of, was_guessed
 from ..ledger.owed_messages import REJECTED
+from ..ledger.records import CommandRecord, Found, MessageRecord
+from ..ledger.remembered.duplicate_window import NOTHING
 from ..sending.outbox import Restored
 from ..sending.responses import Responses
 

@@ -13,13 +13,13 @@ import msgspec
 
 from ..._values.errors import ErrorCode
 from ..._values.request import REPLIES_MAX, wants_usual
-from ...transports import WithdrawableDelivery
 from ..dispatch.execution import Execution
 from ..ledger.acknowledgement import Acknowledgements
-from ..ledger.contract import Ledger, Left
-from ..ledger.duplicate_window import NOTHING, Finished, Spent, is_same_request
-from ..ledger.journal.forms import extras_replies
-from ..ledger.journal.records import CommandRecord
+from ..ledger.contract import Ledger
+from ..ledger.entry import Left
+from ..ledger.forms import extras_replies
+from ..ledger.records import CommandRecord
+from ..ledger.remembered.duplicate_window import NOTHING, Finished, Spent, is_same_request
 from .backlog.contract import Backlog
 from .parked import ParkedLines
 from .refusals import Refusals, Request
@@ -87,7 +87,7 @@ class Redelivery:
             return self._is_parked(request, message_id)
         if isinstance(known, Left):
             return (
-                self._is_in_backlog(request, message_id)
+                self._is_in_backlog(known, request)
                 or self._is_left(known, request, closed)
                 or self._is_parked(request, message_id)
             )
@@ -165,9 +165,9 @@ class Redelivery:
         live.replies = replies
         return True
 
-    def _is_in_backlog(self, request: Request, message_id: str) -> bool:
+    def _is_in_backlog(self, left: Left, request: Request) -> bool:
         """Deal with a copy of a command that waits in the ledger only."""
-        waiting = self._backlog.find(message_id)
+        waiting = self._backlog.find(left)
         if waiting is None:
             return False
         if not _is_same(waiting.command, waiting.payload, request):
@@ -178,6 +178,7 @@ class Redelivery:
             self._counters.duplicates_joined += 1
             if request.wait_ack:
                 self._refusals.receipt(request, None)
+            self._acknowledgements.owe_again(request.delivery)
         return True
 
     def _is_left(self, left: Left, request: Request, closed: bool) -> bool:
@@ -198,7 +199,7 @@ class Redelivery:
             self._counters.duplicates_joined += 1
             if request.wait_ack:
                 self._refusals.receipt(request, None)
-            request.delivery.ack()
+            self._acknowledgements.copy_of_left(request.delivery)
         return True
 
     def _is_parked(self, request: Request, message_id: str) -> bool:
@@ -218,11 +219,10 @@ class Redelivery:
         self._counters.duplicates_joined += 1
         parked.wait_response = parked.wait_response or request.command.wait_response
         parked.wait_ack = parked.wait_ack or request.wait_ack
-        if isinstance(parked.delivery, WithdrawableDelivery):
-            # It could be taken back, although the sender is told here that it came.
-            parked.comes_again = False
-            parked.delivery.ack()
-        request.delivery.ack()
+        first, copy = parked.delivery, request.delivery
+        comes_again = parked.comes_again
+        owed = self._acknowledgements.copy_of_parked(first, copy, comes_again=comes_again)
+        self._parked.owe(parked, owed)
         return True
 
 

@@ -8,7 +8,7 @@ from ..._values.settings.settings import Settings
 from ..dispatch.execution import Execution
 from ..dispatch.queueing import queue
 from ..ledger.contract import Ledger
-from ..ledger.replay_window import SpareForFew
+from ..ledger.remembered.replay_window import SpareForFew
 from ..sending.outbox import Outbox
 from .backlog.contract import Backlog
 from .parked import PACKET_IDS, ParkedLines

@@ -14,69 +14,18 @@ it failing, does it take commands of this kind, may `then` come later.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeAlias, TypeVar
-
-import msgspec
+from typing import Generic
 
 from ..._authoring.registry import CommandSpec
-from ..._values.messages import Command, Identity, Message
-from ..._values.request import Reply, Wishes
-from ...transports import Delivery
-from .duplicate_window import DuplicateWindow, Finished, Spent
-from .journal.records import CommandRecord, Found
+from ..._values.messages import Message
+from ..._values.request import Reply
+from .entry import AnswerMessages, E, Ending, Entry, Left
 from .notes import LedgerNotes
 from .owed_messages import OwedMessages
-
-AnswerMessages: TypeAlias = Iterable[tuple[Message, Reply | None]]
-"""Messages that answer a command, and the Response Topic of each; None for the usual topic."""
-
-
-class Entry(Protocol):
-    """What a ledger needs of an accepted command; `Execution` has it.
-
-    Attributes:
-        number: the order of arrival; given by `accept`.
-        recorded: whether this ledger keeps it beyond the process, or is about to.
-        on_disk: whether that is done: it is safe.
-        owed: numbers of the messages that answer it, once it is finished.
-    """
-
-    command: Command
-    payload: bytes
-    identity: Identity
-    spec: CommandSpec
-    wait_response: bool
-    replies: tuple[Reply, ...]
-    wishes: Wishes | None
-    number: int
-    recorded: bool
-    on_disk: bool
-    owed: Mapping[Reply | None, int] | None
-
-
-E = TypeVar("E", bound=Entry)
-
-
-class Ending(msgspec.Struct, frozen=True, gc=False):
-    """The final state of a command."""
-
-    response: bytes
-    """What it is, or would be, answered with; `NOTHING` for one that is not ours."""
-    code: str | None
-    """Its error code; None for a success."""
-    remembered: bool
-    """Whether a later copy is a duplicate. Not, if it was refused before its start."""
-    at: float
-    """When, on Trio's clock."""
-
-
-class Left(msgspec.Struct, frozen=True):
-    """A command that neither waits nor runs in this process: an earlier one has left it."""
-
-    record: CommandRecord | None
-    """What is known of it; None when that cannot be read yet."""
+from .records import CommandRecord, Found
+from .remembered.duplicate_window import DuplicateWindow, Finished, Spent
 
 
 class Ledger(LedgerNotes, ABC, Generic[E]):
@@ -87,13 +36,15 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         owed: what is put down of messages.
 
     Attributes:
-        on_room: called when more can be accepted than before.
+        on_room: called when more can be accepted than before, or can be read of what waits here.
         on_failing: called when nothing can be put down from now on, with the numbers of the
             commands that are accepted and not safe: nothing more is put down of them.
         may_wait: whether `then` may be called later than the step.
+        keeps_waiting: whether commands can wait here only; see `keep`.
     """
 
     may_wait: bool
+    keeps_waiting: bool
 
     def __init__(self, window: DuplicateWindow[E], owed: OwedMessages) -> None:
         self.window = window
@@ -203,8 +154,53 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         """The number of a message that answers a finished command; None where none is kept."""
 
     @abstractmethod
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge a delivery when all that was put down so far is safe, or this is failing."""
+    def when_safe(self, then: Callable[[], object]) -> None:
+        """Call `then`, once, when all that was put down so far is safe: at once if it is."""
+
+    @abstractmethod
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
+        """Call `then`, once, when all that was put down so far is safe, or this is failing.
+
+        And what is put down because of that: a copy of what has just finished may want an answer.
+        """
+
+    # -- commands that wait here only; not in a ledger that has no `keeps_waiting`
+
+    def keep(self, entry: Entry, then: Callable[[], object]) -> None:
+        """A command is accepted, to wait here only; it has its number when this returns.
+
+        Until `take_up` it is not live: `find` has it as `Left`.
+
+        Args:
+            entry: it; kept by nobody here once it is safe.
+            then: called when it is. Never for one of those that `on_failing` names.
+        """
+        raise NotImplementedError
+
+    def want_of_kept(self, number: int, wait_response: bool, extras: bytes | None) -> None:
+        """A copy of one of them wants an answer that the first did not.
+
+        Args:
+            number: of it.
+            wait_response: whether it is answered on the usual topic from now on.
+            extras: what its record says beside from now on; see `forms.command_extras`.
+        """
+        raise NotImplementedError
+
+    def waiting(self, numbers: Sequence[int]) -> Sequence[CommandRecord]:
+        """Those of some commands that are safe and have not started, in order.
+
+        Args:
+            numbers: of them; a few dozen.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        raise NotImplementedError
+
+    def look_again(self, *, at_once: bool = False) -> None:
+        """Call `on_room` though nothing has changed, in a while or when others had their turn."""
+        raise NotImplementedError
 
     # -- what an earlier process has left
 
@@ -212,6 +208,11 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
     def place(self) -> str:
         """Where it keeps things, for the log."""
         return "memory"
+
+    @property
+    def earlier_to(self) -> int:
+        """The number of the last command of an earlier process; 0 for none."""
+        return 0
 
     def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
         """Commands that are safe, and have not started, in order.

@@ -7,39 +7,29 @@ then, once, by `on_failing`; or it has finished, and is concluded as if never re
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import trio
 
 from ..._authoring.registry import CommandSpec
 from ..._values.messages import Message
 from ..._values.request import Reply
-from ...transports import Delivery
-from .contract import AnswerMessages, E, Ending, Ledger, Left
-from .duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
-from .duplicate_window import Finished as Remembered
-from .journal.forms import as_accepted, command_extras, expiry_of
-from .journal.records import (
-    FINISHED,
-    CommandRecord,
-    Finished,
-    Forgotten,
-    Found,
-    Requeued,
-    Started,
-    Wanted,
-)
+from .entry import AnswerMessages, E, Ending, Entry, Left
+from .forms import as_accepted, command_extras
+from .journal.operations import Finished, Forgotten, Started, Wanted
 from .journal.write_ahead import Journal
-from .notes import RecordedNotes
+from .journal_backed import JournalBacked
 from .owed_messages import RecordedMessages
+from .records import FINISHED, CommandRecord
+from .remembered.duplicate_window import NOTHING, SPENT, DuplicateWindow, Spent
+from .remembered.duplicate_window import Finished as Remembered
 
 logger = logging.getLogger("petalkit.journal")
 
 
-class DiskLedger(RecordedNotes, Ledger[E]):
+class DiskLedger(JournalBacked[E]):
     """See the module, and `Ledger`.
 
     Args:
@@ -48,36 +38,21 @@ class DiskLedger(RecordedNotes, Ledger[E]):
         owed: the same of messages.
     """
 
-    may_wait = True
-
     def __init__(
         self, window: DuplicateWindow[E], journal: Journal, owed: RecordedMessages
     ) -> None:
-        super().__init__(window, owed)
+        super().__init__(window, owed, journal)
         self._owed = owed
-        self._journal = journal
         # Finished, and not on disk: what is still to be done.
         self._unwritten: dict[int, tuple[E, Callable[[], None]]] = {}
         journal.watch(lambda: self.on_room(), self._take_back)
 
     # -- how it stands
 
-    @property
-    def has_room(self) -> bool:
-        return self._journal.has_room
-
     def is_crowded(self, spec: CommandSpec, message_id: str | None, now: float) -> bool:
         """See `Ledger`. What is not recorded takes nothing of the journal's room."""
         full = spec.journal and self._journal.is_crowded
         return full or super().is_crowded(spec, message_id, now)
-
-    @property
-    def failing(self) -> bool:
-        return self._journal.failing
-
-    def takes(self, spec: CommandSpec) -> bool:
-        """See `Ledger`."""
-        return spec.journal
 
     # -- what is known
 
@@ -105,7 +80,8 @@ class DiskLedger(RecordedNotes, Ledger[E]):
             response = record.response or NOTHING
             return Remembered(record.command, record.payload, response, at, 0, record.number)
         # It is left until what becomes of it is written; somebody may have made it forget.
-        return Left(record) if self._journal.knows(message_id) else None
+        number = self._journal.number_of(message_id)
+        return None if number is None else Left(number, record)
 
     # -- a command's life
 
@@ -118,21 +94,12 @@ class DiskLedger(RecordedNotes, Ledger[E]):
         if not (entry.spec.journal and journal.takes_more):
             then(entry)
             return
-        entry.recorded, wall = True, journal.wall()
-        journal.add(
-            as_accepted(
-                entry.number,
-                entry.command,
-                entry.payload,
-                entry.identity,
-                wait_response=entry.wait_response,
-                replies=entry.replies,
-                guessed=entry.spec.guessed,
-                expires_at=expiry_of(entry.wishes, wall, trio.current_time()),
-                at=wall,
-            ),
-            functools.partial(self._accepted, entry, then),
-        )
+        entry.recorded = True
+        self._put_accepted(entry, functools.partial(self._accepted, entry, then))
+
+    def _put_accepted(self, entry: Entry, then: Callable[[], object]) -> None:
+        accepted = as_accepted(entry, self._journal.wall(), trio.current_time())
+        self._journal.add(accepted, then)
 
     def _accepted(self, entry: E, then: Callable[[E], object]) -> None:
         entry.on_disk = True
@@ -213,10 +180,6 @@ class DiskLedger(RecordedNotes, Ledger[E]):
             return None
         return entry.owed.get(reply) or self._owed.post_response(message, entry.number, reply)
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """See `Ledger`."""
-        self._journal.acknowledge(delivery)
-
     def _take_back(self, numbers: Collection[int]) -> None:
         """These cannot be recorded: what is finished is concluded without that."""
         for number in numbers:
@@ -229,20 +192,15 @@ class DiskLedger(RecordedNotes, Ledger[E]):
                     logger.exception("could not conclude a command that cannot be recorded")
         self.on_failing(numbers)
 
+    # -- commands that wait here only
+
+    def keep(self, entry: Entry, then: Callable[[], object]) -> None:
+        """See `Ledger`."""
+        entry.number = self._journal.next_number()
+        entry.recorded = True
+        self._put_accepted(entry, then)
+
     # -- what an earlier process has left
-
-    @property
-    def place(self) -> str:
-        """See `Ledger`."""
-        return str(self._journal.path)
-
-    def not_started(self, after: int, limit: int) -> Sequence[CommandRecord]:
-        """See `Ledger`."""
-        return self._journal.not_started(after, limit)
-
-    def requeue(self, record: CommandRecord) -> None:
-        """See `Ledger`."""
-        self._journal.add(Requeued(record.number))
 
     def end(
         self,
@@ -263,15 +221,3 @@ class DiskLedger(RecordedNotes, Ledger[E]):
         for message, reply in answers:
             post = self._owed.post_response(message, number, reply)
             journal.when_written(functools.partial(then, message, reply, post))
-
-    # -- life
-
-    @contextlib.asynccontextmanager
-    async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:
-        """See `Ledger`."""
-        async with self._journal.open(give_up) as found:
-            yield found
-
-    async def wait_written(self) -> None:
-        """See `Ledger`."""
-        await self._journal.wait_written()

@@ -14,11 +14,11 @@ import trio
 from ..._authoring.registry import CommandSpec
 from ..._values.messages import Message
 from ..._values.request import Reply
-from ...transports import Delivery
-from .contract import AnswerMessages, E, Ending, Ledger, Left
-from .duplicate_window import DuplicateWindow, Finished, Spent
-from .journal.records import NOTHING_LEFT, Found
+from .contract import Ledger
+from .entry import AnswerMessages, E, Ending, Left
 from .owed_messages import OwedMessages
+from .records import NOTHING_LEFT, Found
+from .remembered.duplicate_window import DuplicateWindow, Finished, Spent
 
 
 class MemoryLedger(Ledger[E]):
@@ -28,7 +28,7 @@ class MemoryLedger(Ledger[E]):
         window: what is known.
     """
 
-    may_wait = False
+    may_wait = keeps_waiting = False
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
         super().__init__(window, OwedMessages())
@@ -84,9 +84,13 @@ class MemoryLedger(Ledger[E]):
         """See `Ledger`."""
         return None
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    def when_safe(self, then: Callable[[], object]) -> None:
         """See `Ledger`."""
-        delivery.ack()
+        then()
+
+    def when_safe_or_failing(self, then: Callable[[], object]) -> None:
+        """See `Ledger`."""
+        then()
 
     @contextlib.asynccontextmanager
     async def open(self, give_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[Found]:

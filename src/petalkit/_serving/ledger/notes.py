@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .journal.records import Noted
+from .journal.operations import Noted
 from .journal.write_ahead import Journal
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..._values.messages import Message
 from ..._values.request import Reply
-from .journal.forms import message_extras
-from .journal.records import Posted, Settled
+from .forms import message_extras
+from .journal.operations import Posted, Settled
 from .journal.write_ahead import Journal
 
 EXPIRED = "expired"

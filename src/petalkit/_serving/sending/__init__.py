@@ -10,5 +10,5 @@
     debug_reports  what is said on `debug` of what came, at a bounded rate
     responses   outcomes become responses: encoded once, bounded, put into the outbox
 
-Begin with `outbox`.
+Begin with `outbox`; what every answer has in its header is in `responses`.
 """

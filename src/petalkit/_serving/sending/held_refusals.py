@@ -55,7 +55,7 @@ class HeldRefusals:
     Args:
         settings: bounds and rules.
         outbox: where answers go.
-        acknowledgements: knows what comes again.
+        acknowledgements: told what is refused; knows what comes again.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class HeldRefusals:
             if lost:
                 self._outbox.unanswered(len(lost))
         answered()
-        delivery.ack()
+        self._acknowledgements.refused(delivery)
 
     def _may_hold(self, held: Held) -> bool:
         return (
@@ -144,7 +144,7 @@ class HeldRefusals:
             for message in held.messages:  # all of them, as far as the bounds are
                 self._outbox.put_refusal(message, None, has_place=True)
             held.answered()
-            held.delivery.ack()
+            self._acknowledgements.refused(held.delivery)
         self._watch_places()
 
     async def watch(self) -> None:
@@ -171,7 +171,7 @@ class HeldRefusals:
             held = self._out()
             self._outbox.unanswered(len(held.messages))
             held.answered()
-            held.delivery.ack()
+            self._acknowledgements.refused(held.delivery)
         self._watch_places()
 
     # -- ends
@@ -192,10 +192,10 @@ class HeldRefusals:
     def _comes_again(self, delivery: Delivery) -> bool:
         return self._acknowledgements.comes_again(delivery) and not delivery.is_acked
 
-    def session_ends(self) -> None:
-        """None of them comes again."""
-        for held in self._line:
-            held.delivery.ack()
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Of all that are held."""
+        return [held.delivery for held in self._line]
 
     def close(self) -> int:
         """The device stops: the session keeps them, if it can; how many. Hold none from now on."""

@@ -7,6 +7,7 @@
     fields              how a setting is declared
     groups/             the fields, by subject
     settings            all groups as one, and what two settings say together
+    replay_gap          settings that let a command run twice although its age is judged
 
 Begin with `settings`; a new setting goes to its group in `groups/`.
 """

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
-from ..._serving.ledger.journal.records import CommandRecord, JournalError
+from ..._serving.ledger.records import CommandRecord, JournalError
 from ..._serving.process.logs import configure_logging, escape
 from .._errors import EXIT_OK, UsageError
 from .._options import GENERAL, JournalSettings

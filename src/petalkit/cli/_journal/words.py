@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
-from ..._serving.ledger.journal.forms import extras_replies
-from ..._serving.ledger.journal.records import FINISHED, NOT_STARTED, RUNNING, CommandRecord
+from ..._serving.ledger.forms import extras_replies
+from ..._serving.ledger.records import FINISHED, NOT_STARTED, RUNNING, CommandRecord
 from ..._serving.process.logs import escape
 from ..._values.codec import Timestamps
 

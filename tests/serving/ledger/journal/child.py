@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from petalkit._serving.ledger.journal.records import JournalError, Operation, Settled
+from petalkit._serving.ledger.journal.operations import Operation, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 
 from .kit import MIB, accepted, done, finished, posted, started
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from petalkit._serving.ledger.journal.records import (
-    Accepted,
+from petalkit._serving.ledger.journal.operations import (
     Finished,
     Operation,
     Posted,
@@ -16,6 +15,7 @@ from petalkit._serving.ledger.journal.records import (
     Started,
 )
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import Accepted
 
 MIB = 1024 * 1024
 NOON = 1_800_000_000.25  # some moment after 2024

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from petalkit._serving.ledger.journal.records import JournalError
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 
 from .child import STRIDE, commands_of
 from .kit import MIB, done, opened

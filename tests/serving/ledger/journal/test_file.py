@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from petalkit._serving.ledger.journal.file import JournalFile
+from petalkit._serving.ledger.journal.operations import Settled
 from petalkit._serving.ledger.journal.place.lock import JournalLock, lock_path
-from petalkit._serving.ledger.journal.records import JournalError, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 
 from .kit import RESPONSE, accepted, done, finished, opened, posted, started
 

@@ -11,13 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petalkit._serving.ledger.journal.records import (
-    Accepted,
-    CommandRecord,
+from petalkit._serving.ledger.journal.operations import (
     Finished,
     Forgotten,
-    Found,
-    MessageRecord,
     Noted,
     Operation,
     Posted,
@@ -26,6 +22,7 @@ from petalkit._serving.ledger.journal.records import (
     Started,
     Wanted,
 )
+from petalkit._serving.ledger.records import Accepted, CommandRecord, Found, MessageRecord
 
 from .kit import opened
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from petalkit._serving.ledger.journal import schema as _journal_schema
+from petalkit._serving.ledger.journal.operations import Noted
 from petalkit._serving.ledger.journal.place.lock import JournalLock, lock_path
 from petalkit._serving.ledger.journal.place.mounts import refuse_mounted
-from petalkit._serving.ledger.journal.records import JournalError, Noted
 from petalkit._serving.ledger.journal.schema import STEPS
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import JournalError
 
 from .kit import MIB, done, opened
 

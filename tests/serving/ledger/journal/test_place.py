@@ -14,7 +14,7 @@ from petalkit._serving.ledger.journal.place import lock as lock_module
 from petalkit._serving.ledger.journal.place import rights
 from petalkit._serving.ledger.journal.place.lock import JournalLock, lock_path
 from petalkit._serving.ledger.journal.place.mounts import network_file_system
-from petalkit._serving.ledger.journal.records import JournalError
+from petalkit._serving.ledger.records import JournalError
 
 from .kit import done, opened
 

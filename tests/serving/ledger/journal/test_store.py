@@ -12,18 +12,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from petalkit._serving.ledger.journal.records import (
-    CommandRecord,
-    Forgotten,
-    Found,
-    JournalError,
-    MessageRecord,
-    Requeued,
-    Settled,
-    Wanted,
-)
+from petalkit._serving.ledger.journal.operations import Forgotten, Requeued, Settled, Wanted
 from petalkit._serving.ledger.journal.statements import ROWS_MAX
 from petalkit._serving.ledger.journal.store import JournalStore
+from petalkit._serving.ledger.records import CommandRecord, Found, JournalError, MessageRecord
 
 from .kit import MIB, NOON, RESPONSE, accepted, done, finished, opened, posted, started
 

@@ -1,4 +1,4 @@
-"""How much of the room for waiting commands is whose.
+"""How much one petal may take of the room for waiting commands: its commands, and their bytes.
 
 The rule: what waits for one petal leaves room for what comes for another, however slow the first
 is. So each has a share, by default an equal part, and the channel is full for a petal when its

@@ -1,36 +1,30 @@
 """Commands that wait in the ledger only: accepted, and too many for the channel.
 
-Backlog      none: a ledger in memory has no more room than the channel
-DiskBacklog  see `disk`
+Backlog        none: a ledger in memory has no more room than the channel
+LedgerBacklog  see `in_ledger`
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+
+import attrs
 
 from ...._authoring.registry import CommandSpec
 from ...._values.messages import Command, Identity
+from ...ledger.entry import Left
 from ..refusals import Request
 
 
-class Waiting(Protocol):
-    """What is known of one of them."""
+@attrs.frozen
+class Waiting:
+    """What is known of one of them. Attributes as of `CommandRecord`."""
 
-    @property
-    def number(self) -> int:
-        """The order of arrival."""
-        ...
-
-    @property
-    def command(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def payload(self) -> bytes:
-        """As it came."""
-        ...
+    number: int
+    command: str
+    payload: bytes = attrs.field(repr=False)
+    wait_response: bool
+    extras: bytes | None = attrs.field(repr=False)
 
 
 class Backlog:
@@ -65,8 +59,8 @@ class Backlog:
         """The ledger fails: give back those of them that are not safe."""
         return []
 
-    def find(self, message_id: str) -> Waiting | None:
-        """The one of that ID that waits here."""
+    def find(self, left: Left) -> Waiting | None:
+        """One that the ledger has, if it waits here."""
         return None
 
     def join(self, waiting: Waiting, request: Request) -> bool:

@@ -1,9 +1,9 @@
-"""The order of those that wait on disk: a lane for each petal, of their numbers.
+"""The order of those that wait in the ledger: a lane for each petal, of their numbers.
 
 What an earlier run has left comes first, and it is known of it only how many there are. So it is
 sorted into the lanes little by little, and what comes meanwhile waits until that is done. Of the
 next few of a lane the records are read ahead. The trap: a record can vanish, because somebody makes
-the journal forget it from outside.
+the ledger forget it from outside.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Container, Hashable
 
+from ...dispatch.execution import Execution
 from ...fair_queue import FairQueue
-from ...ledger.journal.records import CommandRecord
-from ...ledger.journal.write_ahead import Journal
+from ...ledger.contract import Ledger
+from ...ledger.records import CommandRecord
 
-READ_AT_ONCE = 64  # records read from disk by one query, and kept in all lanes together
+READ_AT_ONCE = 64  # records read by one query, and kept in all lanes together
 READ_OF_SEVERAL = 8  # the same where callers have their turns: one that comes waits for these
 
 
@@ -37,7 +38,7 @@ class Lanes:
     """See the module.
 
     Args:
-        journal: where they are.
+        ledger: where they are.
         place_of: says of one that an earlier run has left whose it is: petal and caller.
         callers: how many are told apart.
 
@@ -48,11 +49,11 @@ class Lanes:
 
     def __init__(
         self,
-        journal: Journal,
+        ledger: Ledger[Execution],
         place_of: Callable[[CommandRecord], tuple[str, Hashable]],
         callers: int,
     ) -> None:
-        self._journal = journal
+        self._ledger = ledger
         self._place_of = place_of
         self._callers = callers
         self._lanes: dict[str, _Lane] = {}
@@ -113,8 +114,8 @@ class Lanes:
         """
         if not self.unsorted:
             return
-        found = self._journal.not_started(self._sorted_to, READ_AT_ONCE)
-        earlier = [record for record in found if record.number <= self._journal.earlier_to]
+        found = self._ledger.not_started(self._sorted_to, READ_AT_ONCE)
+        earlier = [record for record in found if record.number <= self._ledger.earlier_to]
         for record in earlier:
             self._append(record.number, *self._place_of(record))
             self._sorted_to = record.number
@@ -156,7 +157,7 @@ class Lanes:
                 break
             chosen.append(number)
         if chosen:
-            found = {record.number: record for record in self._journal.waiting(chosen)}
+            found = {record.number: record for record in self._ledger.waiting(chosen)}
             lane.records.extend(found[number] for number in chosen if number in found)
             self.count -= len(chosen) - len(found)
             chosen.clear()

@@ -1,4 +1,4 @@
-"""From a record on disk to a command in its line, or to the reason why it is not started.
+"""From a record of the ledger to a command in its line, or to the reason why it is not started.
 
 Much can have changed since it was accepted: who the device is, what is served, the limits, and in
 another run the settings too.
@@ -23,9 +23,9 @@ from ...._values.settings.settings import Settings
 from ...dispatch.dispatcher import Dispatcher
 from ...dispatch.execution import Execution
 from ...dispatch.execution import logger as commands_logger
-from ...ledger.journal.forms import command_of, identity_of
-from ...ledger.journal.records import CommandRecord
-from ...ledger.journal.write_ahead import Journal
+from ...ledger.contract import Ledger
+from ...ledger.forms import command_of, identity_of
+from ...ledger.records import CommandRecord
 from ..parked import limits_of
 from ..recovery import Recovery
 
@@ -50,11 +50,15 @@ class TakingUp:
         settings: limits and topics.
         dispatcher: takes commands up.
         recovery: ends those that cannot be taken up.
-        journal: knows what an earlier run has left.
+        ledger: knows what an earlier run has left.
     """
 
     def __init__(
-        self, settings: Settings, dispatcher: Dispatcher, recovery: Recovery, journal: Journal
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        recovery: Recovery,
+        ledger: Ledger[Execution],
     ) -> None:
         self._settings = settings
         self._limits = limits_of(settings)
@@ -62,7 +66,7 @@ class TakingUp:
         self._recovery = recovery
         self._catalog = recovery.catalog
         self._outbox = recovery.responses.outbox
-        self._journal = journal
+        self._ledger = ledger
         self._ended: deque[tuple[str, str]] = deque(maxlen=IDENTITIES_MAX)
 
     def end_identity(self, identity: Identity) -> None:
@@ -109,7 +113,7 @@ class TakingUp:
             recorded=True,
             on_disk=True,
             # A start that nobody waited for may be missing in what an earlier run has left.
-            restarted=record.starts > 0 or record.number <= self._journal.earlier_to,
+            restarted=record.starts > 0 or record.number <= self._ledger.earlier_to,
         )
         execution.wishes = wishes
         if wishes is None and record.expires_at is not None:
@@ -126,7 +130,7 @@ class TakingUp:
         """What it is, who serves it, and for whom it came; or why it is not started."""
         whose = record.organization_id, record.device_id
         if whose != (current.organization_id, current.device_id) and (
-            whose in self._ended or record.number <= self._journal.earlier_to
+            whose in self._ended or record.number <= self._ledger.earlier_to
         ):
             text = f"the device left organization {record.organization_id!r}"
             return _Ending(ErrorCode.CANCELLED, text)
@@ -146,5 +150,5 @@ class TakingUp:
 
         Not one that an earlier run has left: nobody knows how long the power was off.
         """
-        is_left = record.number <= self._journal.earlier_to
+        is_left = record.number <= self._ledger.earlier_to
         return not spec.urgent and (is_left or self._settings.clock_unset == "refuse")

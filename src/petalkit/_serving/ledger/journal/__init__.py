@@ -1,9 +1,8 @@
-"""The journal: a write-ahead log of commands and messages, as an SQLite file.
+"""The journal: a write-ahead log of commands and messages, the SQLite file of `disk`.
 
-    records       what it is told and what it gives back, as values
-    rows          rows of the file, read as those values
+    operations    what it is told, as values
+    rows          rows of the file, read as records
     schema        its tables, versions, and the check that it is one of ours
-    forms         commands and messages in the form in which it keeps them
     place/        folder, file and lock
     forgetting/   what it forgets, and when
     file          the file as `petalkit journal` sees it

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..records import Accepted
 from .forgetting.pruning import Owed
-from .records import (
-    Accepted,
+from .operations import (
     Finished,
     Forgotten,
     Noted,

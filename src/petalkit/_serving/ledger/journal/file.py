@@ -17,9 +17,9 @@ from typing import Any
 
 import attrs
 
+from ..records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, JournalError
 from .place.files import exists
 from .place.lock import JournalInUse, JournalLock, check_unused, lock_path
-from .records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, JournalError
 from .rows import COMMANDS, COMMANDS_WITHOUT_DATA, command_record
 from .schema import (
     STEPS,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..records import CommandRecord, Found
 from .forgetting.pruning import Owed
-from .records import CommandRecord, Found
 from .rows import COMMANDS, MESSAGES, command_record, message_record
 from .schema import explained, one
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, MessageRecord
+from ..records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, MessageRecord
 
 _COMMANDS_BUT_DATA = """
 SELECT c.number, c.message_id, c.command, {payload}, c.topic, c.organization_id, c.device_id,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .records import JournalError
+from ..records import JournalError
 
 APPLICATION_ID = 0x5045_544B  # "PETK"
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process that writes

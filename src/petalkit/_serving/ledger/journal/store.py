@@ -17,15 +17,16 @@ from pathlib import Path
 
 import attrs
 
+from ..records import JournalError
 from .batch import Batch
 from .forgetting.pruning import FinishedCommands
+from .operations import Operation
 from .place.files import make_file, make_place
 from .place.lock import JournalLock
 from .place.mounts import network_file_system, refuse_mounted
 from .place.rights import doubts, refuse_open_files, refuse_open_folder
 from .place.watch import PlaceWatch
 from .reader import JournalReader
-from .records import JournalError, Operation
 from .schema import (
     READ_TIMEOUT,
     STEPS,

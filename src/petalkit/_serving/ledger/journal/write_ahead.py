@@ -11,18 +11,21 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import cast
 
 import trio
 
 from ...._values.codec import Timestamps
 from ...._values.settings.settings import Settings
 from ...._values.statistics import Counters
-from ....transports import Delivery
 from ...waiting import wait_any
-from .records import Accepted, CommandRecord, Finished, Forgotten, Found, JournalError, Operation
+from ..records import Accepted, CommandRecord, Found, JournalError
+from .operations import Finished, Forgotten, Operation
 from .store import JournalStore
-from .writing.group_commit import GroupCommit, Then
+from .writing.group_commit import GroupCommit
 from .writing.known import KnownCommands
+from .writing.twice import Then
 from .writing.upkeep import Upkeep
 from .writing.writer import DiskWork
 
@@ -48,8 +51,7 @@ class Journal:
     def __init__(
         self, settings: Settings, device_id: str, counters: Counters, timestamps: Timestamps
     ) -> None:
-        assert settings.journal is not None
-        self.path = settings.journal
+        self.path = cast(Path, settings.journal)  # whoever makes one has asked
         self._settings = settings
         self._device_id = device_id
         self._timestamps = timestamps
@@ -197,13 +199,12 @@ class Journal:
         """Call `then` when all that was put down so far is on disk: at once if it is."""
         self._commits.when_written(then)
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge when all that was put down so far is on disk, or the disk fails.
+    def when_written_or_failing(self, then: Then) -> None:
+        """Call `then`, once, when all that was put down so far is on disk, or the disk fails.
 
         And what is put down because of that: a copy of what has just finished may want an answer.
-        For a copy of what is on disk itself: to withhold that would hold up all behind it.
         """
-        self._commits.acknowledge(delivery)
+        self._commits.when_written_or_failing(then)
 
     def look_again(self, *, at_once: bool = False) -> None:
         """Call `on_room` though nothing is written, in a while or when others had their turn."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import attrs
 
-from ...._serving.intake.freshness import replay_gap
 from ...._values.basics.files import open_regular
 from ...._values.errors import ConfigError
 from ...._values.settings.reach import without_effect
+from ...._values.settings.replay_gap import replay_gap
 from ...._values.settings.settings import RENEWABLE, Settings, environment_name
 from ....transports import create_transport
 from ....transports._connecting.credentials import (

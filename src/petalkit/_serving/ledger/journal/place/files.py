@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..records import JournalError
+from ...records import JournalError
 
 _FOLDER_MODE = 0o700  # commands and responses are private
 FILE_MODE = 0o600

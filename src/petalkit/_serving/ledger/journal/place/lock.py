@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 
 from .....transports._forks import not_in_child
-from ..records import JournalError
+from ...records import JournalError
 from .files import FILE_MODE, reason_of
 
 # What a file system says that has no locks, as some that are mounted over a network.

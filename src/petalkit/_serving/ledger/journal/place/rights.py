@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..records import JournalError
+from ...records import JournalError
 
 BESIDE = ("-wal", "-shm")  # SQLite's own files
 

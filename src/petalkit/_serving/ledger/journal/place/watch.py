@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from ..records import JournalError
+from ...records import JournalError
 from .rights import beside
 
 _SETTLED = 1_000_000_000  # nanoseconds after which two changes have two times, in any file system

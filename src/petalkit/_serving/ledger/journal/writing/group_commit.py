@@ -17,9 +17,10 @@ import trio
 
 from ....._values.settings.settings import Settings
 from ....._values.statistics import Counters
-from .....transports import Delivery
-from ..records import Forgotten, JournalError, Operation, Posted
+from ...records import JournalError
+from ..operations import Forgotten, Operation, Posted
 from .known import KnownCommands, Pruned
+from .twice import Then, Twice
 from .upkeep import Upkeep
 from .writer import DiskWork
 
@@ -30,8 +31,6 @@ FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
-
-Then = Callable[[], object]
 
 
 class GroupCommit:
@@ -126,12 +125,12 @@ class GroupCommit:
         else:
             then()
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """See `Journal.acknowledge`."""
+    def when_written_or_failing(self, then: Then) -> None:
+        """See `Journal.when_written_or_failing`."""
         if self.error is None:
-            self.when_written(Acknowledgement(delivery, self.when_written))
+            self.when_written(Twice(then, self.when_written))
         else:
-            delivery.ack()
+            then()
 
     async def wait_written(self) -> None:
         """Wait until nothing is left to write. The caller bounds it."""
@@ -161,9 +160,8 @@ class GroupCommit:
         while not await self._try_to_write(batch):
             batch = [*self._left, *self._queue]  # what is put down since may make room
             self._in_batch = len(batch)
-            self._queue = []
             self._under_way.extend(self._then)
-            self._then = []
+            self._queue, self._then = [], []
             self._awake = False
             self._try_now = trio.Event()
             with trio.move_on_after(delay):
@@ -266,8 +264,8 @@ class GroupCommit:
 
         _guarded(self.on_failing, unwritten)
         for then in (*self._then, *(self._under_way or ())):
-            if isinstance(then, Acknowledgement):
-                then.delivery.ack()
+            if isinstance(then, Twice):
+                _guarded(then.at_once)
         self._queue = list(filter(is_left, self._queue))
         # A batch that failed may be on disk all the same, for all that can be known.
         self._taken_back = [Forgotten(number) for number in sorted(unwritten)]
@@ -280,21 +278,3 @@ def _guarded(function: Callable[..., object], *arguments: object) -> None:
         function(*arguments)
     except Exception:
         logger.exception("could not go on after the journal was written")
-
-
-class Acknowledgement:
-    """Acknowledges when it is called the second time, each time for what was put down by then."""
-
-    __slots__ = ("_seen", "_when_written", "delivery")
-
-    def __init__(self, delivery: Delivery, when_written: Callable[[Then], None]) -> None:
-        self.delivery = delivery
-        self._when_written = when_written
-        self._seen = False
-
-    def __call__(self) -> None:
-        if self._seen:
-            self.delivery.ack()
-        else:
-            self._seen = True
-            self._when_written(self)

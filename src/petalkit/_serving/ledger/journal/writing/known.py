@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..records import Accepted, Finished, Forgotten, Found, Operation
+from ...records import Accepted, Found
+from ..operations import Finished, Forgotten, Operation
 
 Pruned = Sequence[tuple[int, str | None]]
 """Number and `messageId` of each command that was pruned."""

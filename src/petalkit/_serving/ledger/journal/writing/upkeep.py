@@ -15,8 +15,9 @@ import trio
 
 from ....._values.codec import Timestamps
 from ....._values.settings.settings import Settings
+from ...records import JournalError
 from ..forgetting.age import Age
-from ..records import JournalError, Operation
+from ..operations import Operation
 from ..store import PRUNED_AT_ONCE, JournalStore
 from .known import KnownCommands, Pruned
 from .writer import DiskWork

@@ -1,4 +1,4 @@
-"""Commands that wait on disk only: accepted and acknowledged, and too many for the channel.
+"""Commands that wait in the ledger only: accepted and acknowledged, too many for the channel.
 
 So reading goes on behind a petal that is slow, and urgent commands get through. They are taken up
 in the order of their petal, as room comes for it; what an earlier run has left is taken up the same
@@ -9,30 +9,21 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 
 import attrs
 import msgspec
-import trio
 
 from ...._authoring.registry import CommandSpec
 from ...._values.messages import Command, Identity
-from ...._values.request import REPLIES_MAX, Wishes, wants_usual
+from ...._values.request import REPLIES_MAX, Reply, Wishes, wants_usual
 from ...._values.settings.settings import Settings
 from ...dispatch.dispatcher import Dispatcher
-from ...dispatch.execution import without_data
-from ...ledger.journal.forms import (
-    as_accepted,
-    command_extras,
-    command_of,
-    expiry_of,
-    extras_replies,
-    properties_of,
-    was_guessed,
-)
-from ...ledger.journal.records import NOT_STARTED, Accepted, CommandRecord, JournalError, Wanted
-from ...ledger.journal.write_ahead import Journal
-from ..parked import limits_of
+from ...dispatch.execution import Execution, without_data
+from ...ledger.contract import Ledger
+from ...ledger.entry import Left
+from ...ledger.forms import command_extras, extras_properties, extras_replies, was_guessed
+from ...ledger.records import NOT_STARTED, CommandRecord, JournalError
 from ..recovery import Recovery
 from ..refusals import Request
 from .contract import Backlog, Waiting
@@ -44,14 +35,52 @@ logger = logging.getLogger("petalkit.journal")
 TAKEN_UP_AT_ONCE = 128  # in one step of the event loop
 
 
-class DiskBacklog(Backlog):
+class _Kept(msgspec.Struct, eq=False):
+    """One that is accepted, and not safe yet: as `Entry`, with the request that it came as."""
+
+    request: Request
+    command: Command
+    payload: bytes
+    identity: Identity
+    spec: CommandSpec
+    wait_response: bool
+    replies: tuple[Reply, ...]
+    wishes: Wishes | None
+    number: int = 0
+    recorded: bool = False
+    on_disk: bool = False
+    owed: Mapping[Reply | None, int] | None = None
+
+    @classmethod
+    def of(cls, request: Request, spec: CommandSpec) -> _Kept:
+        """A request that is to wait."""
+        command, wishes = request.command, request.wishes
+        return cls(
+            request,
+            command,
+            request.delivery.payload,
+            request.identity,
+            spec,
+            wants_usual(command, wishes),
+            () if wishes is None or wishes.reply is None else (wishes.reply,),
+            wishes,
+        )
+
+    @property
+    def waiting(self) -> Waiting:
+        """What its record will be."""
+        extras = command_extras(self.command.properties, self.replies, guessed=self.spec.guessed)
+        return Waiting(self.number, self.command.command, self.payload, self.wait_response, extras)
+
+
+class LedgerBacklog(Backlog):
     """See the module, and `Backlog`.
 
     Args:
         settings: bounds and topics.
         dispatcher: takes commands up.
         recovery: ends those that cannot be taken up.
-        journal: where they wait.
+        ledger: where they wait.
         identity: who the device is now; until that is known nothing is taken up.
     """
 
@@ -60,20 +89,20 @@ class DiskBacklog(Backlog):
         settings: Settings,
         dispatcher: Dispatcher,
         recovery: Recovery,
-        journal: Journal,
+        ledger: Ledger[Execution],
         identity: Callable[[], Identity | None],
     ) -> None:
         self._settings = settings
-        self._limits = limits_of(settings)
         self._dispatcher = dispatcher
+        self._acknowledgements = dispatcher.acknowledgements
         self._table = recovery.catalog.table
-        self._taking_up = TakingUp(settings, dispatcher, recovery, journal)
-        self._journal = journal
+        self._taking_up = TakingUp(settings, dispatcher, recovery, ledger)
+        self._ledger = ledger
         self._identity = identity
         self._callers = dispatcher.backlog.callers
-        self._lanes = Lanes(journal, self._place_of, self._callers.most)
-        self._unwritten: dict[int, tuple[Accepted, Request]] = {}  # by number
-        self._wanted: dict[int, Wanted] = {}  # what copies have added, by number
+        self._lanes = Lanes(ledger, self._place_of, self._callers.most)
+        self._unwritten: dict[int, _Kept] = {}  # not safe yet, by number
+        self._wanted: dict[int, Waiting] = {}  # with what copies have added, by number
         self._wishes: dict[int, Wishes] = {}  # of those that came in this run, by number
         self._refilling = False
         self._readable = True
@@ -88,7 +117,7 @@ class DiskBacklog(Backlog):
         return (
             self.count < self._settings.journal_backlog
             and self._lanes.waiting(petal) < self._dispatcher.backlog.shares.most_on_disk
-            and self._journal.has_room
+            and self._ledger.has_room
         )
 
     def is_before(self, petal: str, command: Command) -> bool:
@@ -105,48 +134,40 @@ class DiskBacklog(Backlog):
         """
         self._lanes.restore(count)
         self._readable = False
-        self._journal.when_written(self._can_be_read)
+        self._ledger.when_safe(self._can_be_read)
 
     def _can_be_read(self) -> None:
         self._readable = True
 
     def add(self, request: Request, spec: CommandSpec) -> None:
-        """See `Backlog`. It is acknowledged when it is on disk."""
+        """See `Backlog`. It is acknowledged when it is safe."""
         command, wishes = request.command, request.wishes
-        number = self._journal.next_number()
+        request.command = without_data(command)  # its bytes are in the record
+        kept = _Kept.of(request, spec)
+        self._ledger.keep(kept, functools.partial(self._written, kept))
         caller = self._callers.of(command.topic, command.properties)
-        self._lanes.add(number, spec.petal, caller)
-        wall = self._journal.wall()
-        accepted = as_accepted(
-            number,
-            command,
-            request.delivery.payload,
-            request.identity,
-            wait_response=wants_usual(command, wishes),
-            replies=() if wishes is None or wishes.reply is None else (wishes.reply,),
-            guessed=spec.guessed,
-            expires_at=expiry_of(wishes, wall, trio.current_time()),
-            at=wall,
-        )
+        self._lanes.add(kept.number, spec.petal, caller)
         if wishes is not None:
-            # On disk its expiry is a moment of a wall clock, which may be set meanwhile.
-            self._wishes[number] = attrs.evolve(wishes, reply=None)
-        request.command = without_data(command)  # its bytes are in the other
-        self._unwritten[number] = (accepted, request)
-        self._journal.add(accepted, functools.partial(self._written, number))
+            # In its record the expiry is a moment of a wall clock, which may be set meanwhile.
+            self._wishes[kept.number] = attrs.evolve(wishes, reply=None)
+        if not kept.on_disk:
+            self._unwritten[kept.number] = kept
 
-    def _written(self, number: int) -> None:
-        unwritten = self._unwritten.pop(number, None)
-        if unwritten is not None:
-            unwritten[1].delivery.ack()
+    def _written(self, kept: _Kept) -> None:
+        if kept.recorded:  # it has not been taken back
+            kept.on_disk = True
+            self._unwritten.pop(kept.number, None)
+            self._acknowledgements.kept(kept.request.delivery)
 
     def take_back(self, numbers: Collection[int]) -> list[Request]:
-        """The journal fails: give back those of them that are not on disk."""
+        """The ledger fails: give back those of them that are not safe."""
         meant = [number for number in self._unwritten if number in numbers]
         self._lanes.remove(set(meant))
         requests: list[Request] = []
         for number in meant:
-            _, request = self._unwritten.pop(number)
+            kept = self._unwritten.pop(number)
+            kept.recorded = False
+            request = kept.request
             self._wishes.pop(number, None)
             wanted = self._wanted.pop(number, None)
             if wanted is not None and wanted.wait_response:
@@ -156,39 +177,36 @@ class DiskBacklog(Backlog):
 
     # -- copies
 
-    def find(self, message_id: str) -> Accepted | CommandRecord | None:
+    def find(self, left: Left) -> Waiting | None:
         """See `Backlog`."""
-        number = self._journal.number_of(message_id) if self.count else None
-        if number is None:
+        if not self.count:
             return None
-        if number in self._unwritten:
-            return self._unwritten[number][0]
-        record = self._journal.find(message_id)
-        return record if record is not None and record.state == NOT_STARTED else None
+        kept, record = self._unwritten.get(left.number), left.record
+        if kept is not None:
+            found = kept.waiting
+        elif record is not None and record.state == NOT_STARTED:
+            found = Waiting(
+                record.number, record.command, record.payload, record.wait_response, record.extras
+            )
+        else:
+            return None
+        return self._wanted.get(found.number, found)
 
     def join(self, waiting: Waiting, request: Request) -> bool:
         """See `Backlog`."""
-        assert isinstance(waiting, Accepted | CommandRecord)
-        wanted = self._wanted.get(waiting.number, waiting)
-        replies = extras_replies(wanted.extras)
-        wishes = request.wishes
+        wishes, before = request.wishes, extras_replies(waiting.extras)
+        replies = before
         if wishes is not None and wishes.reply is not None and wishes.reply not in replies:
             replies = (*replies, wishes.reply)
-        usual = wanted.wait_response or wants_usual(request.command, wishes)
+        usual = waiting.wait_response or wants_usual(request.command, wishes)
         if len(replies) > REPLIES_MAX:
             return False
-        if (usual, len(replies)) != (wanted.wait_response, len(extras_replies(wanted.extras))):
-            properties = command_of(waiting, self._limits).properties
-            extras = command_extras(properties, replies, guessed=was_guessed(wanted.extras))
-            self._wanted[waiting.number] = self.want(waiting.number, usual, extras)
-        self._journal.acknowledge(request.delivery)
+        if (usual, len(replies)) != (waiting.wait_response, len(before)):
+            properties = extras_properties(waiting.extras)
+            extras = command_extras(properties, replies, guessed=was_guessed(waiting.extras))
+            self._wanted[waiting.number] = attrs.evolve(waiting, wait_response=usual, extras=extras)
+            self._ledger.want_of_kept(waiting.number, usual, extras)
         return True
-
-    def want(self, number: int, wait_response: bool, extras: bytes | None) -> Wanted:
-        """Put down where else a command that is not finished is to be answered."""
-        wanted = Wanted(number, wait_response, extras)
-        self._journal.add(wanted)
-        return wanted
 
     # -- out
 
@@ -207,10 +225,10 @@ class DiskBacklog(Backlog):
                 return
             self._lanes.sort_some()
             if self._take_up_some(identity) or self._lanes.unsorted:
-                self._journal.look_again(at_once=True)
+                self._ledger.look_again(at_once=True)
         except JournalError as error:
             logger.error("%s; tried again in a while", error)
-            self._journal.look_again()
+            self._ledger.look_again()
         finally:
             self._refilling = False
 
@@ -255,7 +273,7 @@ class DiskBacklog(Backlog):
         """
         try:
             spec = self._table.lookup(record.command)
-            caller = self._callers.of(record.topic, properties_of(record))
+            caller = self._callers.of(record.topic, extras_properties(record.extras))
         except Exception:  # a petal's own code may be asked; it is again when that is taken up
             return "", None
         return "" if spec is None else spec.petal, caller

@@ -15,6 +15,7 @@ from ..._values.messages import Identity
 from ..._values.settings.settings import Settings
 from ..._values.statistics import Counters
 from ...transports import Delivery
+from ..ledger.acknowledgement import Acknowledgements
 from ..line_limit import LineLimit
 
 logger = logging.getLogger("petalkit.intake")
@@ -29,6 +30,7 @@ class UnexpectedTopics:
         settings: topics.
         counters: what is ignored is counted.
         lines: of the log, about that.
+        acknowledgements: told of what is not run.
 
     Attributes:
         shared: whether what comes on other organizations' topics is theirs.
@@ -37,7 +39,14 @@ class UnexpectedTopics:
         on_other_organization: told the topic of what is not theirs, but the device's of before.
     """
 
-    def __init__(self, settings: Settings, counters: Counters, lines: LineLimit) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        counters: Counters,
+        lines: LineLimit,
+        acknowledgements: Acknowledgements,
+    ) -> None:
+        self._acknowledgements = acknowledgements
         self._settings = settings
         self._counters = counters
         self._lines = lines
@@ -68,14 +77,14 @@ class UnexpectedTopics:
         """One that is on none of these topics."""
         topic = delivery.topic
         if topic == self._probe:
-            delivery.ack()
+            self._acknowledgements.refused(delivery)
             self.on_probe(delivery.payload)
             return
         self._counters.unexpected_topic += 1
         if self.shared:
             self.left += 1
             return
-        delivery.ack()
+        self._acknowledgements.refused(delivery)
         if topic in self._without_dots:
             self._tell_of_dots(topic)
         elif self.on_other_organization is not None and self._other_organization.fullmatch(topic):

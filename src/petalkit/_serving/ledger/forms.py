@@ -1,4 +1,4 @@
-"""Commands and messages in the form in which the journal keeps them, and back.
+"""Commands and messages in the form in which records have them, and back.
 
 What most of them do not have (properties, Response Topics) is kept in one field, `extras`.
 """
@@ -9,9 +9,10 @@ from collections.abc import Hashable
 
 import msgspec
 
-from ...._values.codec import Limits, decode_command
-from ...._values.messages import NO_PROPERTIES, Command, Identity, Message, Properties
-from ...._values.request import Reply, Wishes
+from ..._values.codec import Limits, decode_command
+from ..._values.messages import NO_PROPERTIES, Command, Identity, Message, Properties
+from ..._values.request import Reply, Wishes
+from .entry import Entry
 from .records import Accepted, CommandRecord, MessageRecord
 
 
@@ -50,48 +51,32 @@ def command_extras(
     return _encode(_CommandExtras(properties, replies, guessed))
 
 
-def as_accepted(
-    number: int,
-    command: Command,
-    payload: bytes,
-    identity: Identity,
-    *,
-    wait_response: bool,
-    replies: tuple[Reply, ...],
-    guessed: bool,
-    expires_at: float | None,
-    at: float,
-) -> Accepted:
+def as_accepted(entry: Entry, wall: float, now: float) -> Accepted:
     """A command as it is put down.
 
     Args:
-        number: of it.
-        command: decoded.
-        payload: as it came.
-        identity: under which it came.
-        wait_response: whether it is answered on the usual topic.
-        replies: where else.
-        guessed: see `command_extras`.
-        expires_at: wall clock; None for never.
-        at: wall clock.
+        entry: it, with its number.
+        wall: the wall clock.
+        now: Trio's.
     """
+    command, identity = entry.command, entry.identity
     return Accepted(
-        number,
+        entry.number,
         command.message_id,
         command.command,
-        payload,
+        entry.payload,
         command.topic,
         identity.organization_id,
         identity.device_id,
         identity.base_topic,
-        wait_response,
-        expires_at,
-        command_extras(command.properties, replies, guessed=guessed),
-        at,
+        entry.wait_response,
+        _expiry_of(entry.wishes, wall, now),
+        command_extras(command.properties, entry.replies, guessed=entry.spec.guessed),
+        wall,
     )
 
 
-def command_of(record: Accepted | CommandRecord, limits: Limits) -> Command:
+def command_of(record: CommandRecord, limits: Limits) -> Command:
     """The command again.
 
     Raises:
@@ -104,9 +89,9 @@ def command_of(record: Accepted | CommandRecord, limits: Limits) -> Command:
     return command
 
 
-def properties_of(record: CommandRecord) -> Properties:
-    """What MQTT 5 said of it."""
-    properties = None if record.extras is None else _decode_command(record.extras).properties
+def extras_properties(extras: bytes | None) -> Properties:
+    """What MQTT 5 said of a command, of its `extras`."""
+    properties = None if extras is None else _decode_command(extras).properties
     return NO_PROPERTIES if properties is None else properties
 
 
@@ -126,7 +111,7 @@ def identity_of(record: CommandRecord) -> Identity:
     return Identity(record.organization_id, record.device_id, base_topic=record.base_topic)
 
 
-def expiry_of(wishes: Wishes | None, wall: float, now: float) -> float | None:
+def _expiry_of(wishes: Wishes | None, wall: float, now: float) -> float | None:
     """When it is over, on the wall clock; None for never.
 
     Args:

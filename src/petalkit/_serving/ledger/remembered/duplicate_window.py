@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from ..._values.messages import Command
+from ...._values.messages import Command
 from .replay_window import ReplayWindow
 
 NOTHING = b""  # recorded for a command whose copies are to be neither run nor answered
