@@ -291,3 +291,33 @@ def test_a_second_signal_gives_its_exit_code_while_python_calls_what_is_left(
     program.wait_line("at exit")
     program.process.send_signal(number)
     assert program.wait() == 3, "".join(program.lines)
+
+
+SWALLOWING = """
+import trio
+from petalkit import Petal, command
+
+class Bad(Petal):
+    name = "bad"
+
+    @command("swallow", timeout=0.1)
+    async def swallow(self):
+        print("in it", flush=True)
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+"""
+
+
+def test_a_handler_that_does_not_end_is_named_and_left_behind_after_the_stop(
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(SWALLOWING)
+    limits = ("--grace", "0.2", "--cleanup-timeout", "0.2")
+    program = serve(start, mosquitto, "bad.py", *limits)
+    petalkit("call", "bad/swallow", "--broker", mosquitto.url, *WHO, "--timeout", "0.2")
+    program.wait_line("in it")
+    began = time.monotonic()
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 0, "".join(program.lines)
+    assert time.monotonic() - began < 15  # its limit is far more
+    assert "left behind: the handler of bad/swallow" in "".join(program.lines)

@@ -70,6 +70,7 @@ class Runtime:
         self._stop_requested = trio.Event()
         self._hurry = trio.Event()
         self._stopped = trio.Event()
+        self.stop_done = trio.Event()  # all of the stop but the end of what does not end
         self._served = False
         self._crash: Exception | None = None
 
@@ -130,6 +131,22 @@ class Runtime:
     async def wait_stopped(self) -> None:
         """Wait until the stop sequence has run. No limit of its own: the sequence has."""
         await self._stopped.wait()
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it was an error of ours, or of the transport, that began the stop."""
+        return self._crash is not None
+
+    def left_running(self) -> list[str]:
+        """What does not end after a stop: handlers, jobs, and lives of petals. Threads are left."""
+        slots = self._dispatcher.slots
+        handlers = {f"the handler of {one.spec.name}" for one in slots if not one.in_thread}
+        lives = [f"petal {life.petal.name!r}" for life in self._lives if not life.ended.is_set()]
+        return [*sorted(handlers), *self._tasks.names(), *lives]
+
+    async def wait_written(self) -> None:
+        """Wait until the journal has what was put down, for `journal_timeout` at most."""
+        await self._within(self.settings.journal_timeout, self._ledger.wait_written)
 
     def statistics(self) -> Statistics:
         """Totals since the start, and how it stands now."""
@@ -225,6 +242,7 @@ class Runtime:
                         await self._stop_requested.wait()
                         await self._stop_in_order()
                     self._served = True
+                    self.stop_done.set()
                 services.cancel_scope.cancel()
         finally:
             self._dispatcher.slots.answer_stuck()

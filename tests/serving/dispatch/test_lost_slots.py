@@ -116,3 +116,18 @@ async def test_a_thread_that_does_not_return_is_told_as_a_thread(
             assert text.startswith("the thread of threads/wait")
         finally:
             release.set()
+
+
+async def test_one_whose_time_was_over_before_the_stop_is_answered_timeout(
+    autojump_clock: object,
+) -> None:
+    petal = Stubborn()
+    async with open_harness(petal, settings=Settings(grace=1.0)) as harness:
+        with harness.responses() as responses:
+            harness.send("stubborn/shield")
+            await trio.sleep(5)
+            harness.runtime.stop()
+            await harness.runtime.stop_done.wait()
+            assert [one["error_code"] for one in responses] == ["TIMEOUT"]
+            assert harness.runtime.left_running() == ["the handler of stubborn/shield"]
+        petal.let_go.set()

@@ -123,8 +123,10 @@ class Execution(msgspec.Struct, eq=False):
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
         if self.cancelled_as is None and (self.goes_on or not self.finished):
-            self.cancelled_as = (code, text)
-            self.deadline = min(self.deadline, self.clock.current_time())
+            now = self.clock.current_time()
+            if now <= self.deadline or self.goes_on:  # else its time was over before
+                self.cancelled_as = (code, text)
+            self.deadline = min(self.deadline, now)
             if self.scope is not None:
                 self.scope.cancel()
 

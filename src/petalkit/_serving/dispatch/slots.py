@@ -225,16 +225,12 @@ class Slots:
             if execution.goes_on:
                 self.end_cancelled(execution)
                 continue
-            self._finalization.finish(
-                execution,
-                self._answers.failure(
-                    execution.command.message_id,
-                    ErrorCode.CANCELLED,
-                    "it was cancelled",
-                    remembered=execution.entered,
-                ),
-                ErrorCode.CANCELLED,
-                trio.current_time(),
-            )
+            now = trio.current_time()
+            code, text = ErrorCode.CANCELLED, "it was cancelled"
+            if execution.cancelled_as is None and execution.deadline < now:
+                code, text = timed_out(execution)
+            message_id, entered = execution.command.message_id, execution.entered
+            response = self._answers.failure(message_id, code, text, remembered=entered)
+            self._finalization.finish(execution, response, code, now)
         # One that waits for the disk was never called.
         return [execution.spec.name for execution in stuck if not execution.starting]
