@@ -166,8 +166,13 @@ class Runtime:
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
-            unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
+            unavailable_petals=self._unavailable(),
         )
+
+    def _unavailable(self) -> tuple[str, ...]:
+        petals = self._dispatcher.backlog.petals
+        names = (life.petal.name for life in self._lives if life.failed)
+        return tuple(dict.fromkeys((*names, *(name for name in petals if petals[name].lost))))
 
     # -- life
 

@@ -32,7 +32,7 @@ class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
     __slots__ = (
-        "awaited", "failed", "limit", "line", "name", "ready", "running", "starting", "turn",
+        "awaited", "failed", "limit", "line", "lost", "name", "ready", "running", "starting", "turn",
         "waiting", "waiting_bytes",
     )  # fmt: skip
 
@@ -47,6 +47,7 @@ class PetalState:
         self.starting: dict[Execution, bool] = {}
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
+        self.lost = False  # it has failed because no slot of it comes back: see `overdue`
         self.awaited = False  # it failed and is started again: what is in the journal waits
         self.turn = 0  # when one of its commands was last taken, where others waited too
         self.line = Line(self, None, callers)

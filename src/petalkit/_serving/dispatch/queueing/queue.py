@@ -37,7 +37,7 @@ class Backlog:
     def __init__(
         self, settings: Settings, petals: Iterable[str], standing_in: Collection[str] = ()
     ) -> None:
-        self._concurrency = settings.concurrency
+        self.concurrency = settings.concurrency
         self.callers = Callers(settings)
         self._caller_of = self.callers.of
         limits = settings.petal_concurrency, settings.callers_max
@@ -267,7 +267,7 @@ class Backlog:
             and (line.limit is None or line.running < line.limit)
             and (
                 petal.running == 0
-                or (petal.running < petal.limit and self._running < self._concurrency)
+                or (petal.running < petal.limit and self._running < self.concurrency)
             )
         )
 
