@@ -32,8 +32,8 @@ class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
     __slots__ = (
-        "awaited", "failed", "limit", "line", "lost", "name", "ready", "running", "starting", "turn",
-        "waiting", "waiting_bytes",
+        "awaited", "failed", "limit", "line", "lost", "name", "ready", "running", "starting",
+        "turn", "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, name: str, limit: int, callers: int) -> None:

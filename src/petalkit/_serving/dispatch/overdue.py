@@ -2,8 +2,9 @@
 
 Nobody can end a handler that swallows its cancellation or shields itself from it, nor a thread. So
 it is told, once for each command, and counted. A petal has few slots, and could start nothing any
-more when the last is lost: then it is out of service until one comes back. The trap: to look costs every device something, and most have nothing to find.
-Here it is looked every few seconds, and not at all while nothing runs.
+more when the last is lost: then it is out of service until one comes back. The trap:
+to look costs every device something, and most have nothing to find. Here it is looked every few
+seconds, and not at all while nothing runs.
 """
 
 from __future__ import annotations

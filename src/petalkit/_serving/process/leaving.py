@@ -3,9 +3,9 @@
 The rule: once the main thread is done, the process ends within `EXIT_LIMIT`, with the exit code
 that it has earned, and names what it does not wait for. The trap: Python waits for every thread
 that is no daemon, and `multiprocessing` for every such process, each without a limit; also where
-nothing was served, since a module may start them when it is imported. Another: Python takes its handlers of
-signals away before it takes its modules apart, which can take half a second, and a second signal
-then ends the process as any other does.
+nothing was served, since a module may start them when it is imported. Another: Python takes
+its handlers of signals away before it takes its modules apart, which can take half a second, and a
+second signal then ends the process as any other does.
 """
 
 from __future__ import annotations
