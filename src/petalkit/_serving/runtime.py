@@ -52,7 +52,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         parts = put_together(petals, settings, transport, outside, self.statistics)
-        self._counters = parts.counters
+        self.parts = parts  # for whoever ends the process
         self._identity = parts.identity
         self._ledger = parts.ledger
         self._outbox = parts.responses.outbox
@@ -60,9 +60,7 @@ class Runtime:
         self._dispatcher = parts.dispatcher
         self._tasks = parts.tasks
         self.jobs = parts.jobs  # for tests
-        self._job_recovery = parts.job_recovery
         self._recovery = parts.recovery
-        self._backlog = parts.backlog
         self._intake = parts.intake
         self._supervisor = parts.supervisor
         self._links = parts.supervisor.service
@@ -72,7 +70,7 @@ class Runtime:
         self._stopped = trio.Event()
         self.stop_done = trio.Event()  # all of the stop but the end of what does not end
         self._served = False
-        self._crash: Exception | None = None
+        self.crash: Exception | None = None
 
     # -- what users see
 
@@ -132,26 +130,10 @@ class Runtime:
         """Wait until the stop sequence has run. No limit of its own: the sequence has."""
         await self._stopped.wait()
 
-    @property
-    def has_crashed(self) -> bool:
-        """Whether it was an error of ours, or of the transport, that began the stop."""
-        return self._crash is not None
-
-    def left_running(self) -> list[str]:
-        """What does not end after a stop: handlers, jobs, and lives of petals. Threads are left."""
-        slots = self._dispatcher.slots
-        handlers = {f"the handler of {one.spec.name}" for one in slots if not one.in_thread}
-        lives = [f"petal {life.petal.name!r}" for life in self._lives if not life.ended.is_set()]
-        return [*sorted(handlers), *self._tasks.names(), *lives]
-
-    async def wait_written(self) -> None:
-        """Wait until the journal has what was put down, for `journal_timeout` at most."""
-        await self._within(self.settings.journal_timeout, self._ledger.wait_written)
-
     def statistics(self) -> Statistics:
         """Totals since the start, and how it stands now."""
         return Statistics(
-            **self._counters.totals(),
+            **self.parts.counters.totals(),
             paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
             log_dropped=dropped_lines.total,
@@ -160,19 +142,14 @@ class Runtime:
             waiting=self._dispatcher.backlog.waiting,
             waiting_bytes=self._dispatcher.backlog.waiting_bytes,
             held=self._intake.held,
-            waiting_on_disk=self._backlog.count,
+            waiting_on_disk=self.parts.backlog.count,
             journal_failing=self._ledger.failing,
             running=len(self._dispatcher.slots),
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
-            unavailable_petals=self._unavailable(),
+            unavailable_petals=self.parts.unavailable(),
         )
-
-    def _unavailable(self) -> tuple[str, ...]:
-        petals = self._dispatcher.backlog.petals
-        names = (life.petal.name for life in self._lives if life.failed)
-        return tuple(dict.fromkeys((*names, *(name for name in petals if petals[name].lost))))
 
     # -- life
 
@@ -198,8 +175,8 @@ class Runtime:
                 self._outbox.close()
                 logger.info("stopped")
                 self._stopped.set()
-        if self._crash is not None:
-            raise self._crash
+        if self.crash is not None:
+            raise self.crash
         if not self._served:
             await trio.lowlevel.checkpoint_if_cancelled()  # the start was cut short by that
             names = ", ".join(life.petal.name for life in self._lives)
@@ -237,7 +214,7 @@ class Runtime:
                 )
                 if not self.all_failed:
                     await wait_any(
-                        functools.partial(self._job_recovery.take_up, found.notes),
+                        functools.partial(self.parts.job_recovery.take_up, found.notes),
                         self._hurry.wait,
                     )
                     task_status.started()
@@ -265,7 +242,7 @@ class Runtime:
                 self._intake.restore(left)
             await self._supervisor.run()
         except Exception as error:
-            self._crash = error
+            self.crash = error
             self.hurry()
 
     def hurry(self) -> None:

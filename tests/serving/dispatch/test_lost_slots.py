@@ -133,7 +133,7 @@ async def test_one_whose_time_was_over_before_the_stop_is_answered_timeout(
             harness.runtime.stop()
             await harness.runtime.stop_done.wait()
             assert [one["error_code"] for one in responses] == ["TIMEOUT"]
-            assert harness.runtime.left_running() == ["the handler of stubborn/shield"]
+            assert harness.runtime.parts.left_running() == ["the handler of stubborn/shield"]
         petal.let_go.set()
 
 

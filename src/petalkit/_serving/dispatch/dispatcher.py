@@ -17,7 +17,7 @@ from ..._values.settings.settings import Settings
 from ..ledger.contract import Ledger
 from ..sending.responses import Responses
 from .after_answer.second_phase import SecondPhases
-from .execution import NO_LINE, Execution, PetalState
+from .execution import NO_LINE, Execution
 from .finalization import Finalization
 from .overdue import Overdue
 from .queueing.queue import Backlog
@@ -73,7 +73,7 @@ class Dispatcher:
         self._urgent = UrgentStarts(settings, ledger, self.slots, self._workers)
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
-        self._overdue = Overdue(self.slots, answers.counters, self.backlog, self._judge_lost)
+        self._overdue = Overdue(self.slots, answers.counters, self.backlog, self._workers.pass_on)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the workers until cancelled."""
@@ -213,14 +213,6 @@ class Dispatcher:
             self.slots.refuse(execution, code, text)
         self.cancel_running(code, text, which=lambda execution: execution.spec.petal == petal)
         self._refuse_beside(code, text, lambda execution: execution.spec.petal == petal)
-        self._workers.pass_on()
-
-    def _judge_lost(self, petal: PetalState) -> None:
-        """It has lost its last slot, or has one again."""
-        if petal.lost:
-            text = f"petal {petal.name!r} is not available"
-            for execution in self.backlog.take(lambda one: one.spec.petal == petal.name):
-                self.slots.refuse(execution, ErrorCode.UNAVAILABLE, text)
         self._workers.pass_on()
 
     def restore_petal(self, petal: str) -> None:

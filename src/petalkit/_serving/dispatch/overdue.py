@@ -16,8 +16,9 @@ from typing import NoReturn
 
 import trio
 
+from ..._values.errors import ErrorCode
 from ..._values.statistics import Counters
-from .execution import NO_LINE, Execution, PetalState
+from .execution import NO_LINE, Execution
 from .queueing.queue import Backlog
 from .slots import Slots
 
@@ -34,7 +35,7 @@ class Overdue:
         slots: those that are taken.
         counters: where it counts.
         backlog: of the petals, and their slots.
-        on_lost: called with a petal that has lost them all, or has one again.
+        on_change: called when a petal has lost them all, or has one again.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class Overdue:
         slots: Slots,
         counters: Counters,
         backlog: Backlog,
-        on_lost: Callable[[PetalState], object],
+        on_change: Callable[[], object],
     ) -> None:
         self._slots = slots
         self._counters = counters
         self._backlog = backlog
-        self._on_lost = on_lost
+        self._on_change = on_change
         self._told: set[Execution] = set()
 
     async def watch(self) -> NoReturn:
@@ -100,8 +101,11 @@ class Overdue:
                     counts[name],
                     extra={"petal": name},
                 )
-                self._on_lost(state)
+                text = f"petal {name!r} is not available"
+                for execution in self._backlog.take(lambda one, of=name: one.spec.petal == of):  # type: ignore[misc]
+                    self._slots.refuse(execution, ErrorCode.UNAVAILABLE, text)
+                self._on_change()
             elif state.lost and not lost:
                 state.failed = state.lost = False
                 logger.info("petal %r has a slot again", name, extra={"petal": name})
-                self._on_lost(state)
+                self._on_change()

@@ -103,12 +103,13 @@ async def _leave_behind(runtime: Runtime, failed: bool) -> None:
     """End the process where a task of a petal swallows its cancellation: no task can be left."""
     await runtime.stop_done.wait()
     await trio.sleep(LEFT_AFTER)
-    left = runtime.left_running()
+    left = runtime.parts.left_running()
     if not left:
         await trio.sleep_forever()  # something of ours takes long, and the stop's own limit counts
-    await runtime.wait_written()
+    with trio.move_on_after(runtime.settings.journal_timeout):
+        await runtime.parts.ledger.wait_written()
     last_words(f"exit: what does not end is left behind: {', '.join(left)}")
-    code = EXIT_ERROR if failed or runtime.has_crashed else EXIT_OK
+    code = EXIT_ERROR if failed or runtime.crash is not None else EXIT_OK
     limit_exit(code)
     end_process(code)
 
