@@ -54,7 +54,8 @@ TOO_MANY_PARAMETERS = {
 
 
 # Where it is asked whether there is a journal: what it adds to the bounds of memory, how long it
-# may take to stop, and what is put together of it. Everybody else asks the ledger, so there are three places at most.
+# may take to stop, and what is put together of it. Everybody else asks the ledger, so there are
+# three places at most.
 ASK_FOR_A_JOURNAL = [
     "_serving.memory",
     "_serving.process.run",

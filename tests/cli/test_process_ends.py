@@ -246,3 +246,78 @@ def test_a_clean_stop_with_a_closed_output_is_clean(mosquitto: Mosquitto, tmp_pa
             assert program.wait(LIMIT) == 0
         finally:
             program.kill()
+
+
+# Python takes its handlers away before it takes modules apart.
+LASTING = """
+import atexit, os, time
+from petalkit import Petal
+
+class Lasting(Petal):
+    name = "lasting"
+
+class Slow:
+    def __del__(self):
+        os.write(2, b"taken apart\\n")
+        time.sleep(20)
+
+slow = Slow()
+
+@atexit.register
+def leave():
+    os.write(2, b"at exit\\n")
+    time.sleep(SECONDS)
+"""
+
+
+def test_no_second_signal_meets_python_without_our_handlers(
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "lasting.py").write_text(LASTING.replace("SECONDS", "0"))
+    program = serve(start, mosquitto, "lasting.py")
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 0, "".join(program.lines)
+    assert "at exit\n" in program.lines
+    assert "taken apart\n" not in program.lines
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_gives_its_exit_code_while_python_calls_what_is_left(
+    number: signal.Signals, start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "lasting.py").write_text(LASTING.replace("SECONDS", "20"))
+    program = serve(start, mosquitto, "lasting.py")
+    program.process.send_signal(number)
+    program.wait_line("at exit")
+    program.process.send_signal(number)
+    assert program.wait() == 3, "".join(program.lines)
+
+
+SWALLOWING = """
+import trio
+from petalkit import Petal, command
+
+class Bad(Petal):
+    name = "bad"
+
+    @command("swallow", timeout=0.1)
+    async def swallow(self):
+        print("in it", flush=True)
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+"""
+
+
+def test_a_handler_that_does_not_end_is_named_and_left_behind_after_the_stop(
+    start: Start, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.py").write_text(SWALLOWING)
+    limits = ("--grace", "0.2", "--cleanup-timeout", "0.2")
+    program = serve(start, mosquitto, "bad.py", *limits)
+    petalkit("call", "bad/swallow", "--broker", mosquitto.url, *WHO, "--timeout", "0.2")
+    program.wait_line("in it")
+    began = time.monotonic()
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 0, "".join(program.lines)
+    assert time.monotonic() - began < 15  # its limit is far more
+    assert "left behind: the handler of bad/swallow" in "".join(program.lines)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from petalkit import Identity, Settings, TopicFilter, open_runtime
+from petalkit import ConfigError, Identity, Settings, TopicFilter, open_runtime
 from petalkit._serving.identity.client_id import client_id_of, former_client_id_of
 from petalkit.testing import MemoryBroker, MemoryTransport
 from petalkit.transports import ConnectOptions
@@ -83,7 +83,10 @@ async def served(
     broker: MemoryBroker, protocol: Any, **settings: Any
 ) -> AsyncGenerator[tuple[Recorder, Any]]:
     petal = Recorder()
-    given: dict[str, Any] = {"organization_id": "acme-x", "device_id": "y", **settings}
+    given: dict[str, Any] = {"organization_id": "acme-x", "device_id": "y"}
+    if "client_id" not in settings:
+        given["former_client_id"] = True
+    given.update(settings)
     transport = MemoryTransport(broker, protocol)
     async with open_runtime(
         [petal], Settings(protocol=protocol, **given), transport=transport, jitter=lambda: 1.0
@@ -183,19 +186,19 @@ async def test_where_there_is_no_former_session_none_is_left_behind(
 
 @pytest.mark.trio
 @BOTH
-async def test_the_former_session_is_looked_at_once_and_not_at_each_start(
-    protocol: Any, autojump_clock: object
+async def test_the_former_session_is_looked_at_once_in_a_run(
+    protocol: Any, autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = MemoryBroker()
+    transport = MemoryTransport(broker, protocol)
     async with served(broker, protocol) as (_, runtime):
         await runtime.wait_connected()
-    async with MemoryTransport(broker, protocol).connect(ConnectOptions(client_id=FORMER)) as link:
-        for _ in range(3):  # whoever lives there now is left in peace
-            async with served(broker, protocol) as (_, runtime):
-                await runtime.wait_connected()
+        assert "unset former_client_id" in caplog.text
+        async with transport.connect(ConnectOptions(client_id=FORMER)) as link:
+            for links in (2, 3):  # whoever lives there now is left in peace
                 broker.drop_links(NEW)
-                await until(lambda: runtime.statistics().links == 2)
-        assert not link.ended.is_set()
+                await until(lambda links=links: runtime.statistics().links == links)  # type: ignore[misc]
+            assert not link.ended.is_set()
 
 
 @pytest.mark.trio
@@ -214,7 +217,9 @@ async def test_a_former_session_that_cannot_be_reached_holds_up_nobody(
 
     broker = MemoryBroker()
     transport = Refusing(broker, protocol)
-    settings = Settings(organization_id="acme-x", device_id="y", protocol=protocol)
+    settings = Settings(
+        organization_id="acme-x", device_id="y", protocol=protocol, former_client_id=True
+    )
     async with open_runtime([Recorder()], settings, transport=transport) as runtime:
         with trio.fail_after(5):
             await runtime.wait_connected()
@@ -239,6 +244,49 @@ async def test_a_former_session_whose_link_is_lost_is_tried_again(
             await until(lambda: "m" in answered(seen), within=60)
             await until(lambda: broker.sessions[FORMER].subscriptions == (), within=60)
             await until(lambda: broker.clients == (NEW,), within=60)
+
+
+@pytest.mark.trio
+@BOTH
+async def test_a_live_session_of_another_organization_is_not_taken_over_unless_asked_for(
+    protocol: Any, autojump_clock: object
+) -> None:
+    broker = MemoryBroker()
+    theirs = {"organization_id": "acme", "device_id": "x-y", "former_client_id": False}
+    async with served(broker, protocol, **theirs) as (_, victim):
+        await victim.wait_connected()
+        async with served(broker, protocol, former_client_id=False) as (_, runtime):
+            await runtime.wait_connected()
+            send(broker, OURS, "m")
+            await trio.sleep(30)
+            assert sorted(broker.clients) == sorted([FORMER, NEW])
+            assert runtime.statistics().links == 1
+            assert runtime.statistics().succeeded == 1
+        assert victim.statistics().links == 1
+        assert victim.statistics().links_lost == 0
+
+
+@pytest.mark.trio
+@BOTH
+async def test_what_waits_under_the_former_client_id_stays_until_asked_for(
+    protocol: Any, autojump_clock: object
+) -> None:
+    broker = MemoryBroker()
+    await leave_session(broker, protocol, OURS)
+    send(broker, OURS, "m")
+    async with served(broker, protocol, former_client_id=False) as (petal, runtime):
+        await runtime.wait_connected()
+        await trio.sleep(30)
+        assert petal.started == []
+    assert broker.sessions[FORMER].queued == 1
+    with broker.observe(f"{OURS}/response") as seen:
+        async with served(broker, protocol):
+            await until(lambda: answered(seen) == ["m"])
+
+
+def test_asking_for_the_former_session_beside_a_fixed_client_id_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does nothing with client_id"):
+        Settings(client_id="mine", former_client_id=True)
 
 
 @pytest.mark.trio

@@ -28,7 +28,8 @@ async def served(petal: Recorder, **settings: Any) -> AsyncGenerator[Harness]:
 
 
 async def stall(harness: Harness) -> None:
-    """From the next link on the broker delivers nothing at QoS 1."""
+    """From the next link on the broker delivers nothing at QoS 1, and has done so before."""
+    await trio.sleep(31)
     harness.broker.window = 0
     harness.drop_link()
     await harness.wait_connected()
@@ -174,3 +175,15 @@ async def test_a_broker_whose_window_we_keep_full_is_not_taken_for_one_that_has_
 async def test_it_has_a_topic_of_its_own(name: str) -> None:
     with pytest.raises(ConfigError, match="probe_topic"):
         Settings(probe_topic=name)
+
+
+async def test_a_probe_that_has_never_come_back_ends_no_link(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    broker.window = 0  # as where an ACL drops what is published on the topic
+    async with open_harness(Recorder(), broker=broker, settings=Settings(**ON)) as harness:
+        await trio.sleep(1000)
+        assert harness.statistics().links == 1
+        assert harness.statistics().links_stalled == 0
+    assert caplog.text.count("has ever come back on") == 1

@@ -52,6 +52,7 @@ class UnknownKeys:
         self.refuses = rule == "refuse"
         self._petal = petal
         self._near: dict[str, str | None] = {}
+        self._new: list[str] = []  # found in this command, and not told yet
 
     def judge(self, command: Command) -> list[Problem]:
         """What the sender is told of a command that has unknown keys, whether refused or not."""
@@ -66,16 +67,19 @@ class UnknownKeys:
             found.append(self._problem(command, Extra("", "", key, self.known)))
             if len(found) >= MAX_REPORTED_ERRORS:
                 break
+        self._tell(command)
         return found
 
     def judge_within(self, command: Command, extra: Iterable[Extra]) -> list[Problem]:
         """The same of keys of the models within its data."""
-        return [
+        found = [
             unknown_field(one.path, one.key, near_key(one.key, one.known))
             if self.refuses
             else self._problem(command, one)
             for one in itertools.islice(extra, MAX_REPORTED_ERRORS)
         ]
+        self._tell(command)
+        return found
 
     def _problem(self, command: Command, extra: Extra) -> Problem:
         """What is said of one that is ignored; the first time in the log too."""
@@ -87,18 +91,23 @@ class UnknownKeys:
         elif len(self._near) < MAX_NAMED:
             # Kept: to look for a near one takes longer than all else here.
             near = self._near[name] = near_key(key, extra.known)
-            self._name(command, name, near)
+            self._new.append(name)
         else:
             near = None
         return unknown_field(extra.path, key, near)
 
-    def _name(self, command: Command, name: str, near: str | None) -> None:
-        hint = "" if near is None else f"; did the sender mean {near!r}?"
+    def _tell(self, command: Command) -> None:
+        """Of all that is new in it, in one line."""
+        if not self._new:
+            return
+        names, self._new = self._new, []
+        near = [(name, self._near[name]) for name in names]
+        hint = ", ".join(repr(one) for _, one in near if one is not None)
         more = "; no more of this command are named" if len(self._near) == MAX_NAMED else ""
         logger.warning(
-            "ignored data%s, which the command does not know%s%s",
-            one_line(name),
-            hint,
+            "ignored %s, which the command does not know%s%s",
+            ", ".join(f"data{one_line(name)}" for name in names),
+            f"; did the sender mean {hint}?" if hint else "",
             more,
             extra={
                 "petal": self._petal,

@@ -53,7 +53,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         parts = put_together(petals, settings, transport, outside, self.statistics)
-        self._counters = parts.counters
+        self.parts = parts  # for whoever ends the process
         self._identity = parts.identity
         self._ledger = parts.ledger
         self._outbox = parts.responses.outbox
@@ -63,14 +63,14 @@ class Runtime:
         self.jobs, self._long_work = parts.jobs, parts.long_work
         self._job_recovery = parts.job_recovery
         self._recovery = parts.recovery
-        self._backlog = parts.backlog
         self._intake = parts.intake
         self._supervisor = parts.supervisor
         self._links = parts.supervisor.service
         self._lives = parts.lives
         self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()
+        self.stop_done = trio.Event()  # all of the stop but the end of what does not end
         self._served = False
-        self._crash: Exception | None = None
+        self.crash: Exception | None = None
 
     # -- what users see
 
@@ -133,24 +133,24 @@ class Runtime:
     def statistics(self) -> Statistics:
         """Totals since the start, and how it stands now."""
         return Statistics(
-            **self._counters.totals(),
+            **self.parts.counters.totals(),
             **self._long_work(),
             paused_seconds=round(self._intake.paused_seconds, 3),
             connected=self.serving is not None,
             log_dropped=dropped_lines.total,
             clock_set=wall_clock_is_set(self._responses.timestamps.now()),
             identity_known=self.identity is not None,
-            waiting=self._dispatcher.backlog.waiting,
-            waiting_bytes=self._dispatcher.backlog.waiting_bytes,
+            waiting=(backlog := self._dispatcher.backlog).waiting,
+            waiting_bytes=backlog.waiting_bytes,
             held=self._intake.held,
-            waiting_on_disk=self._backlog.count,
+            waiting_on_disk=self.parts.backlog.count,
             journal_failing=self._ledger.failing,
             running=len(self._dispatcher.slots),
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
             remembered=self._ledger.remembered,
             memory_bound=memory_bound(self.settings),
-            unavailable_petals=tuple(life.petal.name for life in self._lives if life.failed),
+            unavailable_petals=self.parts.unavailable(),
         )
 
     # -- life
@@ -177,8 +177,8 @@ class Runtime:
                 self._outbox.close()
                 logger.info("stopped")
                 self._stopped.set()
-        if self._crash is not None:
-            raise self._crash
+        if self.crash is not None:
+            raise self.crash
         if not self._served:
             await trio.lowlevel.checkpoint_if_cancelled()  # the start was cut short by that
             names = ", ".join(life.petal.name for life in self._lives)
@@ -216,7 +216,7 @@ class Runtime:
                 )
                 if not self.all_failed:
                     await wait_any(
-                        functools.partial(self._job_recovery.take_up, found.notes),
+                        functools.partial(self.parts.job_recovery.take_up, found.notes),
                         self._hurry.wait,
                     )
                     task_status.started()
@@ -226,6 +226,7 @@ class Runtime:
                         await self._stop_requested.wait()
                         await self._stop_in_order()
                     self._served = True
+                    self.stop_done.set()
                 services.cancel_scope.cancel()
         finally:
             self._dispatcher.slots.answer_stuck()
@@ -243,7 +244,7 @@ class Runtime:
                 self._intake.restore(left)
             await self._supervisor.run()
         except Exception as error:
-            self._crash = error
+            self.crash = error
             self.hurry()
 
     def hurry(self) -> None:

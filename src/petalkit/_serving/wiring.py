@@ -99,6 +99,19 @@ class Parts:
     supervisor: Supervisor
     lives: list[PetalLife]
 
+    def left_running(self) -> list[str]:
+        """What does not end after a stop: handlers, jobs, and lives of petals. Threads are left."""
+        slots = self.dispatcher.slots
+        handlers = {f"the handler of {one.spec.name}" for one in slots if not one.in_thread}
+        lives = [f"petal {life.petal.name!r}" for life in self.lives if not life.ended.is_set()]
+        return [*sorted(handlers), *self.tasks.names(), *lives]
+
+    def unavailable(self) -> tuple[str, ...]:
+        """The petals that are out of service now."""
+        petals = self.dispatcher.backlog.petals
+        names = (life.petal.name for life in self.lives if life.failed)
+        return tuple(dict.fromkeys((*names, *(name for name in petals if petals[name].lost))))
+
 
 def new_ids() -> Callable[[], str]:
     """IDs that no other run has: a random part, and a number."""

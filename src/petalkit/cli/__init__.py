@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
-from .._serving.process.leaving import limit_exit
+from .._serving.process.leaving import end_process, limit_exit
 from .._serving.process.standard_streams import release_standard_streams
 from .._values.basics.version import __version__
 from .._values.errors import ConfigError, PetalkitError, RegistrationError
@@ -134,13 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run_command(arguments)
     code = EXIT_ERROR
+    serves = sys.argv[1:2] and sys.argv[1] in _SERVING
     try:
-        if sys.argv[1:2] and sys.argv[1] in _SERVING:
+        if serves:
             _hold_standard_descriptors()
             release_standard_streams()
         code = _run_command(sys.argv[1:])
     finally:
         limit_exit(code)
+    if serves:
+        end_process(code)
     return code
 
 

@@ -380,7 +380,9 @@ def test_our_own_client_leaves_nothing_and_the_devices_session_is_not_thrown_awa
     ("organization", "settings", "verdict", "text"),
     [
         ("acme", {}, "ok", "'y', from the setting device_id"),
-        ("acme-x", {}, "ok", "'petalkit--6-acme-x-y', which earlier versions called"),
+        ("acme-x", {}, "ok", "'petalkit--6-acme-x-y', which 0.1 called 'petalkit-acme-x-y'"),
+        ("acme-x", {}, "ok", "stays there (former_client_id takes it)"),
+        ("acme-x", {"former_client_id": True}, "warning", "each start takes over the session of"),
         ("acme", {"client_id": "thing"}, "ok", "while it is off, what waits in the session"),
         ("o" * 120, {}, "warning", "its client ID has 131 bytes"),
     ],

@@ -36,6 +36,10 @@ class Stubborn(Petal):
             except trio.Cancelled:
                 await self.let_go.wait()
 
+    @command("urgent", urgent=True)
+    async def urgent(self) -> None:
+        pass
+
     @command("brief", timeout=3.0)
     async def brief(self) -> None:
         await trio.sleep(30)
@@ -116,3 +120,47 @@ async def test_a_thread_that_does_not_return_is_told_as_a_thread(
             assert text.startswith("the thread of threads/wait")
         finally:
             release.set()
+
+
+async def test_one_whose_time_was_over_before_the_stop_is_answered_timeout(
+    autojump_clock: object,
+) -> None:
+    petal = Stubborn()
+    async with open_harness(petal, settings=Settings(grace=1.0)) as harness:
+        with harness.responses() as responses:
+            harness.send("stubborn/shield")
+            await trio.sleep(5)
+            harness.runtime.stop()
+            await harness.runtime.stop_done.wait()
+            assert [one["error_code"] for one in responses] == ["TIMEOUT"]
+            assert harness.runtime.parts.left_running() == ["the handler of stubborn/shield"]
+        petal.let_go.set()
+
+
+@pytest.mark.parametrize("limits", [{"petal_concurrency": 2}, {"concurrency": 2}])
+async def test_a_petal_whose_slots_are_all_lost_is_out_of_service_until_one_comes_back(
+    limits: dict[str, int], autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    petal = Stubborn()
+    settings = Settings(**limits)  # type: ignore[arg-type]
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.responses() as responses:
+            harness.send("stubborn/shield", message_id="a")
+            await trio.sleep(20)
+            assert (await harness.call("stubborn/brief")).error_code == "TIMEOUT"
+            assert harness.statistics().unavailable_petals == ()
+            harness.send("stubborn/shield", message_id="b")
+            harness.send("stubborn/brief", message_id="c")
+            await trio.sleep(60)
+            waited = [one for one in responses if one["messageId"] == "c"]
+            assert [one["error_code"] for one in waited] == ["UNAVAILABLE"]
+        assert (await harness.call("stubborn/brief")).error_code == "UNAVAILABLE"
+        assert (await harness.call("stubborn/urgent")).success
+        assert harness.statistics().unavailable_petals == ("stubborn",)
+        errors = [one for one in caplog.records if one.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert "all its slots are lost" in errors[0].getMessage()
+        petal.let_go.set()
+        await trio.sleep(3)
+        assert harness.statistics().unavailable_petals == ()
+        assert (await harness.call("stubborn/brief")).error_code == "TIMEOUT"

@@ -76,7 +76,7 @@ class Dispatcher:
         self._scheduler.on_ready = self._workers.pass_on
         self._scheduler.acknowledge = self._acknowledge_first
         self.hold_up = self._scheduler.hold_up
-        self._overdue = Overdue(self.slots, answers.counters)
+        self._overdue = Overdue(self.slots, answers.counters, self.backlog, self._workers.pass_on)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the workers until cancelled."""
@@ -210,7 +210,7 @@ class Dispatcher:
                 as it would for the next start of the process.
         """
         state = self.backlog.petals[petal]
-        state.failed, state.awaited = True, restarts
+        state.failed, state.awaited, state.lost = True, restarts, False
         self._readiness.open_followers()
         for execution in self.backlog.take(
             lambda one: one.spec.petal == petal and not (restarts and one.recorded)

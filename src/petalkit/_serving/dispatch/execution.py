@@ -36,8 +36,8 @@ class PetalState:
     """What the dispatcher knows of a petal: its slots, whether it is ready, whether it failed."""
 
     __slots__ = (
-        "awaited", "failed", "limit", "line", "name", "ready", "running", "starting", "turn",
-        "waiting", "waiting_bytes",
+        "awaited", "failed", "limit", "line", "lost", "name", "ready", "running", "starting",
+        "turn", "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, name: str, limit: int, callers: int) -> None:
@@ -51,6 +51,7 @@ class PetalState:
         self.starting: dict[Execution, bool] = {}
         self.ready = True  # else its commands wait in its lines, and take no slots
         self.failed = False
+        self.lost = False  # it has failed because no slot of it comes back: see `overdue`
         self.awaited = False  # it failed and is started again: what is in the journal waits
         self.turn = 0  # when one of its commands was last taken, where others waited too
         self.line = Line(self, None, callers)
@@ -154,8 +155,10 @@ class Execution(msgspec.Struct, eq=False):
     def cancel(self, code: ErrorCode, text: str) -> None:
         """Cancel the handler, or never call it; the command is answered so once it has ended."""
         if self.cancelled_as is None and (self.goes_on or not self.finished):
-            self.cancelled_as = (code, text)
-            self.deadline = min(self.deadline, self.clock.current_time())
+            now = self.clock.current_time()
+            if now <= self.deadline or self.goes_on:  # else its time was over before
+                self.cancelled_as = (code, text)
+            self.deadline = min(self.deadline, now)
             if self.scope is not None:
                 self.scope.cancel()
 

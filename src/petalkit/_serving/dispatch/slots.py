@@ -238,8 +238,10 @@ class Slots:
             Their names, and those of jobs and streams that do not either.
         """
         stuck = [one for one in self._running if one.goes_on or not one.finished]
-        code, text = ErrorCode.CANCELLED, "it was cancelled"
         for execution in stuck:
+            code, text = ErrorCode.CANCELLED, "it was cancelled"
+            if execution.cancelled_as is None and execution.deadline < trio.current_time():
+                code, text = timed_out(execution)
             response = self._answers.failure(
                 execution.command.message_id, code, text, remembered=execution.entered
             )

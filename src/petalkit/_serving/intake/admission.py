@@ -86,7 +86,8 @@ class Admission:
 
     def admit(self, request: Request, spec: CommandSpec) -> None:
         """Accept a command that may be accepted, if there is room for it."""
-        if self._queue.petals[spec.petal].failed:
+        petal = self._queue.petals[spec.petal]
+        if petal.failed and not (petal.lost and spec.urgent):  # those need no slot of it
             self._refusals.unavailable(request, spec.petal)
         elif spec.urgent:
             self._start_urgent(request, spec)

@@ -25,12 +25,13 @@ class Tasks:
     def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
         self._nursery: trio.Nursery | None = None
+        self._all: trio.Nursery | None = None  # the same, also while its tasks are cancelled
         self.closing = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own them until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self._nursery = self._all = nursery
             self._context = contextvars.copy_context()
             self._token = trio.lowlevel.current_trio_token()
             task_status.started()
@@ -39,6 +40,10 @@ class Tasks:
             finally:
                 self._nursery = None
                 self.closing.set()
+
+    def names(self) -> list[str]:
+        """The names of all that has not ended."""
+        return [] if self._all is None else sorted(one.name for one in self._all.child_tasks)
 
     @property
     def open(self) -> bool:

@@ -4,7 +4,7 @@
     entry              a command as a ledger sees it
     forms              commands and messages as records have them, and back
     journal/           the file on disk: written ahead, recovered after a crash
-    remembered/        which `messageId` is live, finished with which answer, or ran a short while ago
+    remembered/        which `messageId` is live, has finished, or ran a short while ago
     recent_refusals    commands that were answered "not now", when the same bytes come again
     owed_messages      messages that are owed to the broker
     notes              what jobs and two-phase commands keep beside the commands

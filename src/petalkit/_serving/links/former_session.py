@@ -5,8 +5,9 @@ the same client ID. So the new session is subscribed first; then the earlier one
 our topics there are unsubscribed, and what it brings on them is served. Foreign messages are left
 unacknowledged, and the session is not ended.
 
-The trap: connecting throws out whoever lives there. So it is done once for an identity: where the
-broker has no session under the new client ID yet, which is how it looks after the change.
+The trap: connecting throws out whoever lives there, which may be a device of another organization
+at work, and MQTT has no way to ask first. So it is done only when asked for (`former_client_id`),
+and once in a run for an identity.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class FormerSession:
     """See the module.
 
     Args:
-        settings: whether a session is kept at all.
+        settings: whether it is asked for, and a session is kept at all.
         transport: makes the link to it.
         served: what for; its intake reads that link, and its outbox sends over it.
         service: knows the topics, and when the device leaves the broker.
@@ -57,9 +58,10 @@ class FormerSession:
             self._judged = identity
             self._attempts_left = 0
             if (
-                former_client_id_of(self._settings, identity) is not None
+                self._settings.former_client_id
+                and former_client_id_of(self._settings, identity) is not None
                 and self._settings.keeps_session
-                and not (link.session_present or link.retries_by_itself)
+                and not link.retries_by_itself
             ):
                 self._attempts_left = ATTEMPTS
         # Where the new session is not kept, nothing was under the other ID either.
@@ -90,6 +92,11 @@ class FormerSession:
                     pass
             if drained:
                 self._attempts_left = 0
+                logger.warning(
+                    "nothing waits under the former client ID %r any more: unset former_client_id, "
+                    "or each start ends a link of whoever has that ID now",
+                    client_id,
+                )
                 return
             problem = "it has not brought everything in time"
         except RejectedByBroker as error:  # as when its rights go by client ID

@@ -2,7 +2,8 @@
 
 The rule: off unless asked for, since it costs a message each time and a right at the broker. A link
 is ended only where nothing at all was delivered meanwhile, for so long: a message that stands
-behind thousands of commands is late, and the link is good.
+behind thousands of commands is late, and the link is good. And only where a probe has come back
+before under this identity: a broker may drop what it does not allow, and say nothing.
 
 The trap: a broker that has stopped to deliver looks like one that has nothing to deliver. It
 answers PINGREQ, and acknowledges what we publish (mosquitto before 2.0.13 can do so for a client
@@ -44,7 +45,10 @@ class Probe:
         self._counters = counters
         self._awaited = b""
         self._done = trio.Event()
+        self._came_back = False
         self._refusal: TransportError | None = None
+        self._worked: Identity | None = None  # under which one has come back, on any link
+        self._told: Identity | None = None  # under which it was told that none does
         intake.unexpected.on_probe = self._came
 
     async def run(self, link: Link, identity: Identity, scope: trio.CancelScope) -> None:
@@ -74,10 +78,11 @@ class Probe:
         self._refusal = None
         while self._refusal is None:
             await trio.sleep(settings.probe_interval)
-            await self._try_once(link, topic)
+            await self._try_once(link, topic, identity)
         self._tell_refusal(topic, self._refusal)
 
-    async def _try_once(self, link: Link, topic: str) -> None:
+    async def _try_once(self, link: Link, topic: str, identity: Identity) -> None:
+        self._came_back = False
         self._awaited = secrets.token_hex(8).encode()
         self._done = trio.Event()
         try:
@@ -100,15 +105,31 @@ class Probe:
             if patience is None or patience.since != good_at:
                 patience = link.patience(limit, good_at)
             if not self._done.is_set() and patience.is_over(now):
+                if self._worked != identity:
+                    self._tell_silence(topic, identity)
+                    return
                 self._counters.links_stalled += 1
                 raise ConnectionLost(
                     f"a message to ourselves has not come back within {limit:g} s, and nothing "
                     "else has come: the broker does not deliver any more"
                 )
 
+        if self._came_back:
+            self._worked = identity
+
+    def _tell_silence(self, topic: str, identity: Identity) -> None:
+        if self._told != identity:
+            self._told = identity
+            logger.warning(
+                "no message to ourselves (probe_interval) has ever come back on %r: the broker may "
+                "not allow it. No link is ended for that until one has",
+                topic,
+            )
+
     def _came(self, payload: bytes) -> None:
         """Something is on the topic; it may be of an earlier link."""
         if payload == self._awaited:
+            self._came_back = True
             self._done.set()
 
     def _answered(self, error: TransportError | None) -> None:

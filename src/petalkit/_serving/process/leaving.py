@@ -3,15 +3,20 @@
 The rule: once the main thread is done, the process ends within `EXIT_LIMIT`, with the exit code
 that it has earned, and names what it does not wait for. The trap: Python waits for every thread
 that is no daemon, and `multiprocessing` for every such process, each without a limit; also where
-nothing was served, since a module may start them when it is imported.
+nothing was served, since a module may start them when it is imported. Another: Python takes
+its handlers of signals away before it takes its modules apart, which can take half a second, and a
+second signal then ends the process as any other does.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 import threading
 import time
+from typing import NoReturn
 
 from .standard_streams import last_words
 
@@ -36,6 +41,21 @@ def limit_exit(code: int) -> None:
     # of executors.
     threading._register_atexit(_leaving.set)  # type: ignore[attr-defined]
     threading.Thread(target=_end_process, name="petalkit exit", daemon=True).start()
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process, which has to be ours, as Python does, up to where signals are ours no more.
+
+    Threads are waited for, within `limit_exit`, what is registered with `atexit` is called, and the
+    standard streams are flushed. Call it in the main thread.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(code)
 
 
 def _end_process() -> None:

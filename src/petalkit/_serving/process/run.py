@@ -23,8 +23,9 @@ from ..links.attempts import ADVICE
 from ..opening import open_runtime
 from ..runtime import AllPetalsFailed, Runtime
 from ..waiting import beside, wait_any
-from .leaving import EXIT_LIMIT, limit_exit
+from .leaving import EXIT_LIMIT, end_process, limit_exit
 from .signals import EXIT_ERROR, signals_stop
+from .standard_streams import last_words
 from .systemd import Systemd
 
 logger = logging.getLogger("petalkit.runtime")
@@ -36,6 +37,7 @@ EXIT_USAGE = 2  # a setting, a petal or an argument is wrong
 # Seconds after which a thread that computes is asked to let another run. With Python's 5 ms the
 # event loop and the journal wait that long at each of their steps beside a thread=True handler.
 SWITCH_INTERVAL = 0.0005
+LEFT_AFTER = 1.0  # seconds after a stop for all tasks to end, before they are left behind
 STOP_MARGIN = EXIT_LIMIT  # seconds beyond the sum of the stop's own limits
 
 
@@ -92,9 +94,11 @@ async def _serve(
         if ours:
             _spare_collector()
         stop.has_started(runtime)
-        await wait_any(runtime.wait_stopped, runtime.wait_all_failed)
+        await wait_any(runtime.wait_stopped, runtime.wait_all_failed, runtime.stop_done.wait)
         failed = runtime.all_failed
         stop.tell()
+        runtime.stop()
+        await wait_any(runtime.wait_stopped, functools.partial(_leave_behind, runtime, failed))
     if failed:
         # Whoever supervises the process can start it again; nobody in it can.
         raise AllPetalsFailed("every petal is out of service")
@@ -108,6 +112,21 @@ def _spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+async def _leave_behind(runtime: Runtime, failed: bool) -> None:
+    """End the process where a task of a petal swallows its cancellation: no task can be left."""
+    await runtime.stop_done.wait()
+    await trio.sleep(LEFT_AFTER)
+    left = runtime.parts.left_running()
+    if not left:
+        await trio.sleep_forever()  # something of ours takes long, and the stop's own limit counts
+    with trio.move_on_after(runtime.settings.journal_timeout):
+        await runtime.parts.ledger.wait_written()
+    last_words(f"exit: what does not end is left behind: {', '.join(left)}")
+    code = EXIT_ERROR if failed or runtime.crash is not None else EXIT_OK
+    limit_exit(code)
+    end_process(code)
 
 
 class _Stop:

@@ -21,6 +21,7 @@ _REFUSED = {
     "status_retain": "its HTTP has no retained flag, so status is never retained",
     "packet_maximum": _CLIENTS,
     "client_id": _CLIENTS,
+    "former_client_id": _SESSION,
     "clean_start": _SESSION,
     "session_expiry": _SESSION,
     "keep_alive": f"{_CLIENTS}; sidecar_probe_interval says how often we look for it",

@@ -85,6 +85,10 @@ class Settings(
             raise ConfigError(key_password, "needs a key_file beside it")
         if self.client_id is not None and not self.client_id:
             raise ConfigError("client_id", "must not be empty: the session is found by it")
+        if self.former_client_id and self.client_id is not None:
+            raise ConfigError(
+                "former_client_id", "does nothing with client_id, which never changed"
+            )
         refuse_without_effect(self)
         if self.server_references and self.transport != "sidecar" and not self.speaks_mqtt_5:
             text = 'needs MQTT 5, in which brokers name other servers: protocol = "5"'

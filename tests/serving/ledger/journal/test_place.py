@@ -269,3 +269,14 @@ def test_without_a_table_of_mounts_nothing_is_told(tmp_path: Path) -> None:
 def test_elsewhere_a_link_has_another_error(path: Path) -> None:
     lock_path(path).symlink_to(path.with_name("nowhere"))
     assert os.strerror(errno.ELOOP) not in refused(path)
+
+
+def test_a_folder_that_a_group_may_write_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o770)
+    with opened(folder / "d.journal"):
+        pass
+    assert "may replace files in its folder (mode 0770)" in caplog.text

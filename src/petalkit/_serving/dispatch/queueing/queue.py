@@ -40,7 +40,7 @@ class Backlog:
     def __init__(
         self, settings: Settings, petals: Iterable[str], standing_in: Collection[str] = ()
     ) -> None:
-        self._concurrency = settings.concurrency
+        self.concurrency = settings.concurrency
         self.callers = Callers(settings)
         self._caller_of = self.callers.of
         limits = settings.petal_concurrency, settings.callers_max
@@ -272,7 +272,7 @@ class Backlog:
         return (
             (line.group is None or line.group not in self.groups)
             and (line.limit is None or line.running < line.limit)
-            and line.petal.takes_one(self._running, self._concurrency)
+            and line.petal.takes_one(self._running, self.concurrency)
         )
 
     def enter(self, execution: Execution) -> None:

@@ -74,3 +74,8 @@ class BrokerSettings:
         "The MQTT client ID; without one it is made of organization and device ID.",
         check=mqtt_text,
     )
+    former_client_id: bool = setting(
+        False,
+        "Take over, at each start, what waits under the client ID of 0.1, where the organization "
+        "ID has a hyphen. Whoever is connected with that ID loses its link.",
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -177,10 +178,23 @@ async def _info(client: Client, case: Case) -> Check:
         return warning("info", f"the link ended: {shortened(str(error))}", "Ask again.")
     if not response.success:
         return warning("info", f"answered {_code(response)}", "Look into the log of the runtime.")
-    return compare(response.fields, case.served)
+    return compare(response.fields, case.served, await _unavailable(client, case))
 
 
-def compare(fields: Mapping[str, Any], served: Served | None) -> Check:
+async def _unavailable(client: Client, case: Case) -> list[str]:
+    """The petals that are out of service, as far as the device says so."""
+    with contextlib.suppress(trio.TooSlowError, TransportError):
+        response = await client.call("petalkit/statistics", timeout=case.timeout)
+        statistics = response.fields.get("statistics")
+        if isinstance(statistics, Mapping):
+            names = _sequence(statistics.get("unavailable_petals"))
+            return [shortened(name, 40) for name in names if isinstance(name, str)]
+    return []
+
+
+def compare(
+    fields: Mapping[str, Any], served: Served | None, unavailable: Sequence[str] = ()
+) -> Check:
     """What the running device says of itself, beside what the TARGETs would serve."""
     petals = _petals(fields.get("petals"))
     commands = [name for name in _sequence(fields.get("commands")) if isinstance(name, str)]
@@ -191,6 +205,11 @@ def compare(fields: Mapping[str, Any], served: Served | None) -> Check:
         f"petalkit {version} serves {told}, {counted(len(commands), 'command')}"
         f"{': ' if commands else ''}{listed(commands)}"
     )
+    if unavailable:
+        findings.warn(
+            f"out of service: {listed(unavailable)}",
+            "Its log says why: a petal that failed, or handlers that do not end (slots_lost).",
+        )
     restart = "Restart `petalkit run` on the device with these TARGETs."
     if served is not None:
         expected = dict(served.petals)

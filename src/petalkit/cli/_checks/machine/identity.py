@@ -122,7 +122,17 @@ def _add_client_id(findings: Findings, settings: Settings, identity: Identity) -
         return
     former = former_client_id_of(settings, identity)
     if former is not None:  # for brokers whose rights go by client ID
-        findings.ok(f"client ID {client_id!r}, which earlier versions called {former!r}")
+        findings.ok(f"client ID {client_id!r}, which 0.1 called {former!r}")
+        if settings.former_client_id:
+            findings.warn(
+                f"former_client_id: each start takes over the session of {former!r}, "
+                "also from a device that is at work under it",
+                "Unset it once that is done.",
+            )
+        else:
+            findings.ok(
+                f"what waits in the session of {former!r} stays there (former_client_id takes it)"
+            )
 
 
 def make_identity(

@@ -97,6 +97,12 @@ def doubts(path: Path) -> Iterator[str]:
         yield f"belongs to the user {file.st_uid}, and this process is {us}"
     if folder.st_uid not in (us, 0):
         yield f"its folder belongs to the user {folder.st_uid}, and this process is {us}"
+    mode = stat.S_IMODE(folder.st_mode)
+    if mode & stat.S_IWGRP and not mode & stat.S_ISVTX:
+        yield (
+            f"the group {folder.st_gid} may replace files in its folder (mode {mode:04o}): "
+            "chmod g-w it"
+        )
     for above in path.parent.parents:
         found = _mode(above) or 0
         if found & stat.S_IWOTH and not found & stat.S_ISVTX:
