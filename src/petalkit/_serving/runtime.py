@@ -45,15 +45,11 @@ class Runtime:
     """Petals being served. Made by `open_runtime`, `serve` and `run`."""
 
     def __init__(
-        self,
-        petals: Sequence[Petal],
-        settings: Settings,
-        transport: Transport,
-        outside: Outside,
+        self, petals: Sequence[Petal], settings: Settings, transport: Transport, outside: Outside
     ) -> None:
         self.settings = settings
-        parts = put_together(petals, settings, transport, outside, self.statistics)
-        self.parts = parts  # for whoever ends the process
+        # Kept for whoever ends the process.
+        self.parts = parts = put_together(petals, settings, transport, outside, self.statistics)
         self._identity = parts.identity
         self._ledger = parts.ledger
         self._outbox = parts.responses.outbox
