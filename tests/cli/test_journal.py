@@ -535,7 +535,7 @@ def job_note(**changes: Any) -> bytes:
         "fields": {"result": "secret too"},
         "told": True,
     }
-    return msgspec.msgpack.encode(JobNote(**(values | changes)))
+    return msgspec.json.encode(JobNote(**(values | changes)))
 
 
 @pytest.fixture
@@ -545,7 +545,7 @@ def with_jobs(path: Path, store: JournalStore) -> JournalStore:
     running = job_note(
         id="job-2", name="motor/turn", state=JobState.RUNNING, ended_at=None, fields=None
     )
-    values = (job_note(), running, msgspec.msgpack.encode(second), msgspec.msgpack.encode(reader))
+    values = (job_note(), running, msgspec.json.encode(second), msgspec.json.encode(reader))
     store.write([Noted(number, value) for number, value in enumerate(values, 1)])
     store.write([Noted(9, b"of a later version")])
     return store

@@ -143,8 +143,13 @@ class Peer:
         while await self.packet():
             pass
 
-    async def serve(self, *, v5: bool = False) -> None:
-        """Answer everything until the client closes."""
+    async def serve(self, *, v5: bool = False, echo: bytes = b"") -> None:
+        """Answer everything until the client closes; give back what is first sent to one topic.
+
+        Args:
+            v5: whether it speaks MQTT 5.
+            echo: the end of that topic; empty for none.
+        """
         extra = b"\0" if v5 else b""
         while (found := await self.packet()) is not None:
             match found.kind:
@@ -155,6 +160,11 @@ class Peer:
                     await self.send(answer(UNSUBACK, found, extra + b"\0" * v5))
                 case 3 if found.flags & 2:
                     await self.send(answer(PUBACK, found))
+                    topic = found.body[2 : 2 + int.from_bytes(found.body[:2], "big")]
+                    if echo and topic.endswith(echo):
+                        # From its packet identifier on it is what the client has written.
+                        await self.send(packet(PUBLISH, found.body, 2))
+                        echo = b""
                 case 12:
                     await self.send(packet(PINGRESP))
                 case 14:

@@ -32,7 +32,8 @@ async def test_a_broker_that_stalls_deliveries_is_left_though_it_answers_pings(
         await peer.accept(connack=connack(properties=b"" if v5 else None))
         if len(broker.peers) == 2:
             again.set()
-        await peer.serve(v5=v5)
+        # One comes back, so that it is known that they do.
+        await peer.serve(v5=v5, echo=b"/probe" if len(broker.peers) == 1 else b"")
 
     async with open_fake_broker(script) as broker:
         settings = Settings(

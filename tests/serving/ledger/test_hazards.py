@@ -367,7 +367,7 @@ async def test_taking_up_what_is_left_does_not_hold_up_the_event_loop(
     async with open_harness(
         Recorder("new"), settings=settings(crashed), broker=broker, organization_id=None
     ) as harness:
-        disk = harness.runtime._backlog
+        disk = harness.runtime.parts.backlog
         assert disk is not None
         refill = disk.refill
 
@@ -689,7 +689,7 @@ async def test_a_copy_of_what_is_given_back_is_answered_too(
             harness.send("rec/hold", {"n": 9}, message_id="m")
             await settle()
             codes = [response["error_code"] for response in responses]
-            wanted = dict(harness.runtime._backlog._wanted)  # type: ignore[union-attr]
+            wanted = dict(harness.runtime.parts.backlog._wanted)  # type: ignore[union-attr]
         disk.error = None
         petal.open()
         await trio.sleep(60)
