@@ -11,7 +11,15 @@ import pytest
 import trio
 
 from petalkit import Client, Petal, Runtime, Settings, open_client, open_runtime
-from petalkit.testing import Harness, MemoryBroker, MemoryTransport, Observer, Sink
+from petalkit.testing import (
+    Harness,
+    MemoryBroker,
+    MemoryTransport,
+    Observer,
+    Sink,
+    StartedJob,
+    StreamValues,
+)
 
 from .grounds import (
     CONNECTED,
@@ -78,6 +86,38 @@ async def observer_receive(ground: Served) -> None:
     with ground.broker.observe("x") as observer:
         ground.soon(lambda: ground.broker.publish_nowait("x", b"1"))
         assert (await observer.receive()).payload == b"1"
+
+
+# -- long work
+
+long_case = functools.partial(
+    case, ground=served, again=answers, lasting=(*WORKERS, "job swept/", "stream swept/")
+)
+
+
+@long_case(Harness.start_job, StartedJob.wait)
+async def harness_start_job(ground: Served) -> None:
+    async with ground.harness.start_job("swept/count") as job:
+        assert (await job.wait())["state"] == "succeeded"
+
+
+@long_case(StartedJob.cancel)
+async def started_job_cancel(ground: Served) -> None:
+    async with ground.harness.start_job("swept/count") as job:
+        assert (await job.cancel()).success
+
+
+@long_case(Harness.expire_lease)
+async def harness_expire_lease(ground: Served) -> None:
+    async with ground.harness.start_job("swept/leased") as job:
+        await ground.harness.expire_lease(job)
+        assert (await job.wait())["state"] == "timed_out"
+
+
+@long_case(Harness.stream, StreamValues.wait)
+async def harness_stream(ground: Served) -> None:
+    async with ground.harness.stream("swept/values") as values:
+        assert len(await values.wait(2)) == 2
 
 
 # -- Petal

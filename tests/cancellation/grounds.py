@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from petalkit import Client, Command, Petal, Settings, command, open_client
+from petalkit import Client, Command, Petal, Settings, command, job, open_client, stream
 from petalkit.testing import Harness, open_harness
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
@@ -46,6 +46,19 @@ class SweptPetal(Petal):
         self.name = name
         self.lives: list[str] = []
         self.seen: list[str | None] = []
+
+    @job("count")
+    async def count(self) -> int:
+        await trio.sleep(0.5)
+        return 3
+
+    @job("leased", lease=3.0)
+    async def leased(self) -> None:
+        await trio.sleep_forever()
+
+    @stream("values")
+    def values(self) -> dict[str, int]:
+        return {"n": 1}
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:

@@ -25,6 +25,7 @@ for _name in ("compat", "journal", "links", "lives", "served", "sockets"):
 
 _HOOK = "an asyncio hook for petals to override, which waits for nothing"
 _NEVER = "asyncio-flavored, and waits for nothing"
+_INSIDE = "awaited in a handler's own task, and cancelled there by tests of serving"
 # Public function -> why it is not swept.
 EXEMPT = {
     "compat._base.Petal.async_startup": _HOOK,
@@ -36,6 +37,11 @@ EXEMPT = {
     "compat._petal.proxy.MQTTProxy.start": _NEVER,
     "compat._petal.proxy.MQTTProxy.stop": _NEVER,
     "compat._petal.proxy.MQTTProxy.health_check": _NEVER,
+    "_authoring.context.CommandContext.accept": _INSIDE,
+    "_authoring.jobs.handle.Job.checkpoint": _INSIDE,
+    "_authoring.jobs.handle.Job.progress": "no checkpoint: it waits for nothing",
+    "_authoring.jobs.progress.Step.progress": "no checkpoint: it waits for nothing",
+    "_authoring.petal.Petal.on_interrupted": "a hook for petals to override",
 }
 
 

@@ -10,7 +10,6 @@ import math
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,12 +217,11 @@ def order_is_kept(petals: list[Stormy]) -> None:
                 assert numbers == sorted(numbers), (petal.name, line)
 
 
-def seeds() -> Iterator[Any]:
+def seeds() -> list[Any]:
     """One of them shows a fault that is open: refused `BUSY`, and run when a link was lost."""
-    for seed in range(STORMS):
-        open_fault = "a refused command that the broker delivers again may run"
-        marks = [pytest.mark.xfail(strict=False, reason=open_fault)] if seed == 7 else []
-        yield pytest.param(seed, marks=marks)
+    reason = "a refused command that the broker delivers again may run"
+    is_open = pytest.mark.xfail(strict=False, reason=reason)
+    return [pytest.param(seed, marks=[is_open] if seed == 7 else []) for seed in range(STORMS)]
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
