@@ -42,7 +42,8 @@ async def test_what_waits_under_the_earlier_client_id_is_answered_and_a_tenants_
         await observer.flood("work/tick", [f"theirs{n}" for n in range(5)])
         for base, organization, device in ((OURS, "acme-x", "y"), (THEIRS, "acme", "x-y")):
             who: dict[str, Any] = {"organization_id": organization, "device_id": device}
-            settings = Settings(broker=mosquitto.url, **who, **wire)
+            asked_for = base == OURS  # the other one has that ID by right
+            settings = Settings(broker=mosquitto.url, former_client_id=asked_for, **who, **wire)
             async with open_runtime([Work()], settings) as runtime:
                 with trio.fail_after(10):
                     await runtime.wait_connected()
