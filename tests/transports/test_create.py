@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import attrs
@@ -40,6 +41,18 @@ def test_native_has_no_3_1_1() -> None:
         with pytest.raises(ConfigError) as caught:
             create_transport(settings)
         assert caught.value.setting == "protocol"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("module", ["petalkit", "petalkit.cli", "petalkit.testing"])
+def test_a_plain_installation_needs_nothing_of_the_extras(module: str) -> None:
+    """In a process of its own: here all of it is loaded already."""
+    extras = ["mqtt5", "wsproto", "httpx", "hypercorn", "starlette", "pydantic", "amqtt"]
+    program = f"import sys\nsys.modules.update(dict.fromkeys({extras}))\nimport {module}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_native_without_its_codec_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,12 +20,12 @@ from ..transports._base_link import OUTGOING_BYTES, READ_SIZE
 from ..transports._receiving.bounded_inbox import (
     BUFFER_BYTES,
     BUFFER_MESSAGES,
+    ENVELOPE_MAX,
     PUBLISH_OVERHEAD,
+    TOPIC_ALIAS_MAXIMUM,
     WAITING_FACTOR,
     packet_limit,
 )
-from ..transports.native._receiving import TOPIC_ALIAS_MAXIMUM
-from ..transports.sidecar._callback.requests import ENVELOPE_MAX
 from .dispatch.execution import DECODED_BYTES, PUT_AWAY_MIN
 from .intake.backlog.lanes import READ_AT_ONCE
 from .intake.parked import PACKET_IDS

@@ -26,6 +26,8 @@ WAITING_FACTOR = 16
 # checks `payload_max`, and says so.
 PACKET_BYTES_MIN = 1024 * 1024
 PUBLISH_OVERHEAD = 64 * 1024 + 1024  # the longest topic, and a usual set of properties
+ENVELOPE_MAX = 66 * 1024  # bytes of a sidecar's body beside the payload: the same
+TOPIC_ALIAS_MAXIMUM = 16  # topics of 64 KiB at most, of a link over MQTT 5
 
 
 def packet_limit(payload_max: int) -> int:

@@ -10,8 +10,6 @@ from .._receiving.publish_reader import Publish, format_fault
 from .._receiving.receiving import Receiving
 from .._receiving.violations import PROTOCOL_ERROR, Violation
 
-TOPIC_ALIAS_MAXIMUM = 16  # a topic has 64 KiB at most
-
 _EXACTLY_ONCE = mqtt5.QoS.EXACTLY_ONCE
 
 

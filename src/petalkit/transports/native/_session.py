@@ -22,6 +22,7 @@ import mqtt5
 
 from ..._values.messages import Message
 from .._contract import ConnectOptions, OnDone
+from .._receiving.bounded_inbox import TOPIC_ALIAS_MAXIMUM
 from .._receiving.publish_reader import Publish
 from .._receiving.receiving import nobody
 from .._receiving.violations import PROTOCOL_ERROR, UNSUPPORTED_PROTOCOL_VERSION, Violation
@@ -31,7 +32,7 @@ from ._framing import PacketReader
 from ._publishing import Publishing
 from ._questions import Questions
 from ._reasons import Unnamed, reason_text, unexpected
-from ._receiving import TOPIC_ALIAS_MAXIMUM, Mqtt5Receiving
+from ._receiving import Mqtt5Receiving
 
 _PINGREQ = mqtt5.PingReqPacket().write()
 

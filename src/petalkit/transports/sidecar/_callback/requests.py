@@ -17,10 +17,10 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from ...._values.settings.settings import Settings
+from ..._receiving.bounded_inbox import ENVELOPE_MAX
 from .bodies import BODY_MAX, CROWDED_MAX, Bodies
 
 JSON = b"application/json"
-ENVELOPE_MAX = 66 * 1024  # bytes of a body beside the payload: the longest topic, and the rest
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
