@@ -16,7 +16,7 @@ import cattrs
 
 from .._values.errors import RegistrationError
 from .._values.structuring import Results, make_converter, results_of
-from .binding import Binder, Parameter, make_binding
+from .signature.binding import Binder, Parameter, make_binding
 from .declared import (
     RESERVED_PREFIX,
     CommandOptions,
@@ -28,7 +28,7 @@ from .declared import (
 )
 from .inspection.foreign import attribute_of, doc_of
 from .inspection.handlers import Handler, check_kind
-from .returning import NOT_DECLARED, Returning
+from .signature.returning import NOT_DECLARED, Returning
 from .unknown_keys import UnknownKeysRule
 
 _NO_FIELDS: Mapping[str, Any] = {}

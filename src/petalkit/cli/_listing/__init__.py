@@ -1,6 +1,5 @@
 """`petalkit list`.
 
-    schemas      commands as JSON Schema
     describing   types for people
     command      the command
 

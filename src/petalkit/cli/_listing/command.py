@@ -14,10 +14,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from ..._authoring.binding import EMPTY
 from ..._authoring.inspection.foreign import attribute_of, doc_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandSpec, CommandTable, build_table
+from ..._authoring.schemas import describe_command, is_merged, result_node
+from ..._authoring.signature.binding import EMPTY
 from ..._serving.process.logs import configure_logging
 from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
@@ -27,7 +28,6 @@ from .._settings.variables import log_format, log_level
 from .._targets.host_petals import known_commands
 from .._targets.targets import Found, find_petals
 from .describing import field_lines, fields_of, model_lines
-from .schemas import describe_command, is_merged, result_node
 
 _INDENT = "      "
 

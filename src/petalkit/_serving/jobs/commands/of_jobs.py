@@ -26,7 +26,7 @@ from ...._authoring.jobs.options import (
 from ...._authoring.jobs.stream import RATE_MAX
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
-from ...._authoring.returning import NOT_DECLARED
+from ...._authoring.signature.returning import NOT_DECLARED
 from ...._authoring.unknown_keys import UnknownKeysRule
 from ...._values.errors import CommandError, ErrorCode
 from ..kind import JobKind

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, TypeVar
 
-from ..._authoring.binding import EMPTY
-from ..._authoring.registry import CommandSpec
-from ..._values.structuring import CannotBuild, Node, Types, result_types_of
-from ..._values.types.hints import plain_class
-from ..._values.types.models.objects import with_default
-from ..._values.types.node import Defs, Schema
+from .signature.binding import EMPTY
+from .spec import CommandSpec
+from .._values.structuring import CannotBuild, Node, Types, result_types_of
+from .._values.types.hints import plain_class
+from .._values.types.models.objects import with_default
+from .._values.types.node import Defs, Schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
