@@ -55,6 +55,7 @@ from .line_limit import LineLimit
 from .links.service import Served
 from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
+from .petals.inventory import Inventory
 from .petals.lifespans import PetalLife
 from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
@@ -129,9 +130,9 @@ def put_together(
         check_petal(petal)  # before its name is used
     counters, timestamps = Counters(), Timestamps(outside.now)
     names = [{"name": petal.name, "version": petal.version} for petal in petals]
-    builtin = BuiltinPetal(names, statistics)
+    builtin = BuiltinPetal(statistics)
     served: list[Petal] = [*petals, builtin]
-    table = builtin.table = build_table(served, unknown_keys=settings.unknown_keys)
+    table = build_table(served, unknown_keys=settings.unknown_keys)
     catalog = Catalog(_answer_unknown(settings, petals), table)
     identity = IdentityWaiter(settings)
 
@@ -156,11 +157,15 @@ def put_together(
     readers = Readers(settings, responses, outside.make_id)
     tasks = Tasks(readers.subscriptions)
     long_work = settings, dispatcher, responses, readers, tasks
-    jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
-    streams = Streams(stream_specs(petals), *long_work)
+    declared_jobs = list(job_specs(petals, settings.unknown_keys))
+    declared_streams = list(stream_specs(petals))
+    jobs, streams = Jobs(declared_jobs, *long_work), Streams(declared_streams, *long_work)
     dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
+    builtin.inventory = inventory = Inventory(
+        petals, table, declared_jobs, declared_streams, settings.payload_max
+    )
     for petal in petals:
         for spec in (*job_commands(petal, jobs), *stream_commands(petal, streams)):
             table.add(spec)
@@ -176,7 +181,7 @@ def put_together(
         settings,
         transport,
         identity,
-        Served(intake, dispatcher, responses, names),
+        Served(intake, dispatcher, responses, names, lambda: inventory.schema_hash),
         jitter=outside.jitter,
         advice=outside.advice,
     )

@@ -14,8 +14,8 @@ from ..._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems,
 from ..._values.types.models.extra_keys import Extra, ExtraKeys, extra_keys
 from ..._values.types.models.objects import MISSING
 from ..context import CommandContext
-from .returning import EMPTY as EMPTY
 from ..unknown_keys import UnknownKeys
+from .returning import EMPTY as EMPTY
 
 _Whole = tuple[str, Structure | None]
 # Name, what makes it, whether it is required, and what makes its default anew, if that has to be.

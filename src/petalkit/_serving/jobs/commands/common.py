@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import attrs
 import msgspec
 
 from ...._authoring.declared import CommandOptions
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
+from ...._authoring.spec import PartOf
 from ...._values.errors import CommandError, ErrorCode, RegistrationError
 from ..subscriptions import Subscription, Subscriptions, TooManySubscriptions
 
@@ -24,9 +26,11 @@ def refuser(spec: CommandSpec) -> Callable[..., RegistrationError]:
     return refuse
 
 
-def make_command(petal: Petal, name: str, handler: Any, *, urgent: bool = False) -> CommandSpec:
+def make_command(
+    petal: Petal, name: str, handler: Any, part_of: PartOf, *, urgent: bool = False
+) -> CommandSpec:
     command = CommandOptions(name=name, urgent=urgent, journal=False, timeout=5.0)
-    return make_spec(petal, command, handler)
+    return attrs.evolve(make_spec(petal, command, handler), part_of=part_of)
 
 
 def add_reader(subscriptions: Subscriptions, subscription: Subscription) -> None:

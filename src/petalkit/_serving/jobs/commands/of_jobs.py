@@ -27,6 +27,7 @@ from ...._authoring.jobs.stream import RATE_MAX
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
 from ...._authoring.signature.returning import NOT_DECLARED
+from ...._authoring.spec import PartOf
 from ...._authoring.unknown_keys import UnknownKeysRule
 from ...._values.errors import CommandError, ErrorCode
 from ..kind import JobKind
@@ -67,7 +68,8 @@ def job_commands(petal: Petal, jobs: Jobs) -> Iterator[CommandSpec]:
         if kind.spec.method.petal == petal.name:
             yield _start(kind, jobs)
             for verb, handler in _Commands(kind, jobs).by_verb():
-                yield make_command(petal, kind.options.beside(verb), handler, urgent=verb == CANCEL)
+                name, part_of = kind.options.beside(verb), PartOf("job", kind.spec.name, verb)
+                yield make_command(petal, name, handler, part_of, urgent=verb == CANCEL)
 
 
 def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
@@ -89,6 +91,7 @@ def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
         returning=NOT_DECLARED,
         thread=False,
         timeout=start_options.timeout,
+        part_of=PartOf("job", method.name, "start"),
     )
 
 

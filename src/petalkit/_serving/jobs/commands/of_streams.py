@@ -14,6 +14,7 @@ from ...._authoring.jobs.options import SUBSCRIBE, UNSUBSCRIBE
 from ...._authoring.jobs.stream import check_stream
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
+from ...._authoring.spec import PartOf
 from ..streams import Stream, Streams, StreamSpec
 from ..subscriptions import Subscription
 from .common import RATE, StreamId, add_reader, make_command, refuser
@@ -40,10 +41,18 @@ def stream_commands(petal: Petal, streams: Streams) -> Iterator[CommandSpec]:
     own = [one for one in streams.streams.values() if one.spec.method.petal == petal.name]
     for stream in own:
         handlers = _StreamCommands(stream, streams)
-        yield make_command(petal, stream.spec.options.beside(SUBSCRIBE), handlers.subscribe)
-        yield make_command(petal, stream.spec.options.beside(UNSUBSCRIBE), handlers.unsubscribe)
+        for verb, handler in (
+            (SUBSCRIBE, handlers.subscribe),
+            (UNSUBSCRIBE, handlers.unsubscribe),
+        ):
+            name, part_of = (
+                stream.spec.options.beside(verb),
+                PartOf("stream", stream.spec.name, verb),
+            )
+            yield make_command(petal, name, handler, part_of)
     if own:
-        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams))
+        part_of = PartOf("stream", None, UNSUBSCRIBE_ALL)
+        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams), part_of)
 
 
 def _unsubscriber(own: Sequence[Stream], streams: Streams) -> Any:
