@@ -7,10 +7,10 @@ follows from what is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from ..._authoring.declared import RESERVED_PREFIX
+from ..._authoring.declared import RESERVED_PREFIX, full_name
 from ..._authoring.inspection.foreign import attribute_of, doc_of
 from ..._authoring.jobs.options import CANCEL, RESULT, STATUS, SUBSCRIBE, UNSUBSCRIBE, beside
 from ..._authoring.petal import Petal
@@ -22,6 +22,9 @@ from ..._authoring.schemas import (
     joint_fingerprint,
     result_schema,
 )
+from ..._authoring.unknown_keys import UnknownKeysRule
+from ..jobs.commands.of_jobs import job_specs
+from ..jobs.commands.of_streams import UNSUBSCRIBE_ALL, stream_specs
 from ..jobs.record import JobSpec
 from ..jobs.streams import StreamSpec
 
@@ -72,6 +75,11 @@ def describe_petal(petal: Petal) -> Described:
     return {"name": petal.name, "version": petal.version, "doc": doc}
 
 
+def call_of(spec: Spec) -> CommandSpec:
+    """What is called of it."""
+    return spec if isinstance(spec, CommandSpec) else spec.method
+
+
 def fingerprint_of(spec: Spec) -> str:
     """What of it callers may rely on, as one word."""
     if isinstance(spec, CommandSpec):
@@ -100,6 +108,28 @@ def schema_hash(
 
 def _is_written(spec: CommandSpec) -> bool:
     return spec.part_of is None and not spec.name.startswith(RESERVED_PREFIX + "/")
+
+
+def long_work(
+    petals: Sequence[Petal], unknown_keys: UnknownKeysRule
+) -> tuple[list[JobSpec], list[StreamSpec]]:
+    """The jobs and streams of petals that are not served.
+
+    Raises:
+        RegistrationError: one cannot be served.
+    """
+    return list(job_specs(petals, unknown_keys)), list(stream_specs(petals))
+
+
+def names_beside(
+    petals: Sequence[Petal], jobs: Iterable[JobSpec], streams: Iterable[StreamSpec]
+) -> list[str]:
+    """The names of the commands that belong to jobs and streams, with their starts."""
+    streams = list(streams)
+    described = [*map(describe_job, jobs), *map(describe_stream, streams)]
+    theirs = {one.method.petal for one in streams}
+    alls = [full_name(one, UNSUBSCRIBE_ALL) for one in petals if one.name in theirs]
+    return [*(name for one in described for name in one["commands"].values()), *alls]
 
 
 def describe(spec: Spec) -> Described:

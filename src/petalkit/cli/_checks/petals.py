@@ -18,7 +18,8 @@ import attrs
 from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import build_table
-from ..._values.errors import PetalkitError
+from ..._serving.petals.descriptions import long_work, names_beside
+from ..._values.errors import PetalkitError, RegistrationError
 from .._errors import UsageError
 from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
@@ -87,15 +88,14 @@ def _load(
     if any(check.verdict == "failed" for check in checks):
         return None, [*checks, skipped("petals", "not every petal can start")]
     try:
-        table = build_table(petals)
+        names = _names(petals)
     except PetalkitError as error:
         todo = "Two things have one name: rename one, or leave one TARGET out."
         return None, [*checks, failed("petals", _line(str(error)), todo)]
     checks += [check for petal in petals for check in _check_proxies(petal, host)]
     if any(check.verdict == "failed" for check in checks):
         return None, [*checks, skipped("petals", "not every petal can start")]
-    names = tuple(table.public_names())
-    served = Served(tuple((petal.name, petal.version) for petal in petals), names)
+    served = Served(tuple((petal.name, petal.version) for petal in petals), tuple(names))
     return served, [*checks, _together(petals)]
 
 
@@ -122,10 +122,33 @@ def _describe(petal: Petal) -> Check:
         text = _told(petal, [command.name for command in known])
         return ok("petal", text if complete else f"{text}; more may be known when it runs")
     try:
+        _names([petal])
         names = build_table([petal]).public_names()
+        jobs, streams = long_work([petal], "ignore")
     except PetalkitError as error:
         return failed("petal", _line(str(error)), _TODO)
-    return ok("petal", _told(petal, names))
+    text = _told(petal, names)
+    for noun, specs in (("job", jobs), ("stream", streams)):
+        if specs:
+            text += f", {counted(len(specs), noun)}: {listed(one.name for one in specs)}"
+    return ok("petal", text)
+
+
+def _names(petals: Sequence[Petal]) -> list[str]:
+    """Of all commands, those of jobs and streams too.
+
+    Raises:
+        RegistrationError: something cannot be served, or has a name that is taken.
+    """
+    names = build_table(petals).public_names()
+    beside = names_beside(petals, *long_work(petals, "ignore"))
+    every = [*names, *beside]
+    twice = next((one for one in beside if every.count(one) > 1), None)
+    if twice is not None:
+        petal = petals[0].name if len(petals) == 1 else ", ".join(one.name for one in petals)
+        text = f"{twice!r} is a command, and also belongs to a job or a stream; rename one"
+        raise RegistrationError(text, petal=petal)
+    return sorted(every)
 
 
 def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:

@@ -16,9 +16,19 @@ from rich.text import Text
 
 from ..._authoring.inspection.foreign import attribute_of, doc_of
 from ..._authoring.petal import Petal
-from ..._authoring.registry import CommandSpec, CommandTable, build_table
-from ..._authoring.schemas import describe_command, is_merged, result_node
+from ..._authoring.registry import CommandSpec, build_table
+from ..._authoring.schemas import is_merged, result_node
 from ..._authoring.signature.binding import EMPTY
+from ..._serving.jobs.record import JobSpec
+from ..._serving.jobs.streams import StreamSpec
+from ..._serving.petals.descriptions import (
+    Spec,
+    call_of,
+    describe,
+    describe_petal,
+    long_work,
+    schema_hash,
+)
 from ..._serving.process.logs import configure_logging
 from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
@@ -38,14 +48,14 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
     host: HostOptions | None = None,
 ) -> int:
-    """Show the commands of petals: parameters, ranges, results, docs. Nothing is connected.
+    """Show commands, jobs and streams: parameters, ranges, results, docs. Nothing is connected.
 
     TARGET is as for run. Of a petal of the host it is shown what can be known without running it.
 
     Args:
         config: A TOML file whose [petals.NAME] tables reach the petals' constructors.
-        as_json: Print one JSON object, with the JSON Schema (2020-12) of every command's data and
-            result.
+        as_json: Print one JSON object, with the JSON Schema (2020-12) of the data and result of
+            every command and job, of the values of every stream, and the hash of all.
     """
     if not targets:
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
@@ -55,10 +65,14 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         opened = (host or HostOptions()).open(loaded)
         found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened)
     petals = found.petals
-    table = build_table(petals, unknown_keys=loaded.settings.unknown_keys)
+    rule = loaded.settings.unknown_keys
+    table = build_table(petals, unknown_keys=rule)
+    jobs, streams = long_work(petals, rule)
+    every: list[Spec] = [*table, *jobs, *streams]
     if as_json:
-        described = [_as_json(petal, _specs_of(petal, table)) for petal in petals]
-        print(json.dumps({"petals": described}, indent=2))  # noqa: T201
+        described = [_as_json(petal, _specs_of(petal, every)) for petal in petals]
+        known = {"petals": described, "schema_hash": schema_hash(every)}
+        print(json.dumps(known, indent=2))  # noqa: T201
         return _report_wrong(found)
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -67,7 +81,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         if guide_petal is not None:
             lines = _describe_host_petal(petal, guide_petal)
         else:
-            lines = _describe(petal, _specs_of(petal, table))
+            lines = _describe(petal, _specs_of(petal, every))
         for line in lines:
             console.print(line)
     return _report_wrong(found)
@@ -79,16 +93,21 @@ def _report_wrong(found: Found) -> int:
     return EXIT_USAGE if found.wrong else EXIT_OK
 
 
-def _specs_of(petal: Petal, table: CommandTable) -> list[CommandSpec]:
-    return sorted((one for one in table if one.petal == petal.name), key=lambda one: one.name)
+def _specs_of(petal: Petal, every: list[Spec]) -> list[Spec]:
+    theirs = [one for one in every if call_of(one).petal == petal.name]
+    return sorted(theirs, key=lambda one: one.name)
 
 
-def _as_json(petal: Petal, specs: list[CommandSpec]) -> dict[str, Any]:
+def _as_json(petal: Petal, specs: list[Spec]) -> dict[str, Any]:
     guide_petal: Any = attribute_of(petal, "guide_petal")
-    cls: Any = type(petal if guide_petal is None else guide_petal)
-    found = {"name": petal.name, "version": petal.version, "doc": _doc(cls)}
+    found = describe_petal(petal)
     if guide_petal is None:
-        return {**found, "commands": [describe_command(spec) for spec in specs]}
+        return {
+            **found,
+            "commands": [describe(one) for one in specs if isinstance(one, CommandSpec)],
+            "jobs": [describe(one) for one in specs if isinstance(one, JobSpec)],
+            "streams": [describe(one) for one in specs if isinstance(one, StreamSpec)],
+        }
     # Of a petal of the host: what arguments its commands take, only it knows.
     commands, complete = known_commands(guide_petal)
     names = [
@@ -130,20 +149,55 @@ def _doc_lines(doc: str) -> Iterator[Text]:
         yield Text(f"      {line}" if line else "", style="dim")
 
 
-def _describe(petal: Petal, specs: list[CommandSpec]) -> Iterator[Text]:
+def _describe(petal: Petal, specs: list[Spec]) -> Iterator[Text]:
     yield from _title(petal, type(petal))
     if not specs:
         yield Text("  (no commands)")
     for spec in specs:
+        call = call_of(spec)
         yield Text("")
         yield Text.assemble("  ", (spec.name, "bold cyan"), *_options(spec))
-        yield from _doc_lines(spec.doc)
-        yield from _arguments(spec)
-        yield from _result(spec)
+        yield from _doc_lines(call.doc)
+        yield from _arguments(call)
+        yield from _result(call)
+        if not isinstance(spec, CommandSpec):
+            beside = [one for one in describe(spec)["commands"].values() if one != spec.name]
+            yield Text(f"{_INDENT}with {', '.join(beside)}", style="dim")
     yield Text("")
 
 
-def _options(spec: CommandSpec) -> Iterator[str]:
+def _options(spec: Spec) -> Iterator[str]:
+    if isinstance(spec, CommandSpec):
+        notes = _of_command(spec)
+    elif isinstance(spec, JobSpec):
+        notes = _of_job(spec)
+    else:
+        notes = ["stream", f"at most {spec.options.max_rate:g} Hz"]
+        notes += ["goes on unread"] if spec.options.keep else []
+    yield f"  [{', '.join(notes)}]"
+
+
+def _of_job(spec: JobSpec) -> list[str]:
+    options, notes = spec.options, ["job"]
+    if options.thread:
+        notes.append("in a thread")
+    if options.exclusive is not None:
+        notes.append(f"exclusive {options.exclusive!r}")
+    if options.concurrency != 1:
+        notes.append(f"at most {options.concurrency} at once")
+    if options.queue:
+        notes.append(f"{options.queue} wait for their turn")
+    if options.lease is not None:
+        notes.append(f"lease {options.lease:g} s")
+    if options.end_on_link_loss:
+        notes.append("ends when the link is lost")
+    if options.resume:
+        notes.append("resumed after a restart")
+    notes.append("no timeout" if math.isinf(options.timeout) else f"timeout {options.timeout:g} s")
+    return notes
+
+
+def _of_command(spec: CommandSpec) -> list[str]:
     notes: list[str] = []
     if spec.urgent:
         notes.append("urgent")
@@ -161,7 +215,7 @@ def _options(spec: CommandSpec) -> Iterator[str]:
     if spec.unknown_keys == "refuse" and spec.known_keys is not None:
         notes.append("refuses unknown keys")
     notes.append("no timeout" if math.isinf(spec.timeout) else f"timeout {spec.timeout:g} s")
-    yield f"  [{', '.join(notes)}]"
+    return notes
 
 
 def _arguments(spec: CommandSpec) -> Iterator[Text]:
