@@ -75,7 +75,7 @@ async def test_list_has_the_schemas_and_the_hash_that_the_device_says(
     listed = json.loads(run_cli("list", str(flight), "--json").out)
     sys.path.insert(0, str(flight.parent))
     try:
-        import flight_here  # type: ignore[import-not-found]  # noqa: PLC0415
+        import flight_here  # type: ignore[import-not-found]
     finally:
         sys.path.pop(0)
     async with open_harness(flight_here.Flight()) as harness:

@@ -3,6 +3,9 @@
 A message of a subscription is what the web clients of this field read: an envelope like that of a
 command, around `published_stream_id` and `stream_payload`. The arguments stand under the name that
 the dialect's own callers use.
+
+A reader that wants plain events gets one object without that envelope. What a petal gives stands in
+it under a key of its own: beside the others it could overwrite them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any
 
 from ..._authoring.registry import CommandSpec
 from ..._values.codec import encode_json
-from ..._values.envelopes.for_web import for_web
+from ..._values.envelopes.for_web import for_web, plain_event
 from ..._values.errors import CommandError, ErrorCode
 from ..._values.job_states import JobState
 from ..._values.settings.settings import Settings
@@ -95,9 +98,10 @@ class Readers:
     def tell(
         self,
         subscription: Subscription,
-        command: str,
+        spec: CommandSpec,
         payload: Mapping[str, Any],
         *,
+        plain: Mapping[str, Any],
         of: str = "",
         last: bool = False,
     ) -> bool:
@@ -107,25 +111,26 @@ class Readers:
 
         Args:
             subscription: the reader.
-            command: how readers tell what it is: `/{petal}/publish_{name}`.
+            spec: of its source: readers tell by `/{petal}/publish_{name}` what it is.
             payload: the value.
+            plain: what a plain event has beside whose it is, and when.
             of: which source of the topic it is of, where there are several.
             last: whether nothing follows: it is sent until it has arrived.
 
         Raises:
             PayloadError: JSON cannot say it.
         """
-        fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+        timestamp, device_id = self._timestamps(), self._dialect.device_id
+        if subscription.plain:
+            message = plain_event(subscription.stream_id, timestamp, device_id, plain)
+        else:
+            fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+            arguments = self._dialect.arguments, fields
+            message = for_web(
+                publish_command(spec), self.make_id(), timestamp, device_id, arguments
+            )
         return self._outbox.events.put_nowait(
-            encode_json(
-                for_web(
-                    command,
-                    self.make_id(),
-                    self._timestamps(),
-                    self._dialect.device_id,
-                    (self._dialect.arguments, fields),
-                )
-            ),
+            encode_json(message),
             qos=1 if last else 0,
             identity=subscription.identity,
             name=self._topic,

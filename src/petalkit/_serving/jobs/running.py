@@ -25,7 +25,7 @@ from ..dispatch.dispatcher import Dispatcher
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from .kind import JobKind
-from .messages import Readers, busy, ended_fields, job_fields, publish_command
+from .messages import Readers, busy, ended_fields, job_fields
 from .method import Calling, Host, Outcome, run_method
 from .notes import Notes
 from .record import JobRecord, JobSpec, make_execution
@@ -293,8 +293,10 @@ class Jobs:
     def _tell(self, record: JobRecord, subscription: Subscription) -> bool:
         """Publish how a job stands."""
         fields = ended_fields(record) if record.is_over else job_fields(record)
-        command = publish_command(record.spec.method)
-        return self._readers.tell(subscription, command, fields, of=record.id, last=record.is_over)
+        method, plain = record.spec.method, {"command": record.spec.name, **fields}
+        return self._readers.tell(
+            subscription, method, fields, plain=plain, of=record.id, last=record.is_over
+        )
 
 
 _SHUTTING_DOWN = (JobState.CANCELLED, ErrorCode.CANCELLED, "the device is shutting down")

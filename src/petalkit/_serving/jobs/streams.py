@@ -18,6 +18,7 @@ import trio
 from ..._authoring.context import log_scope
 from ..._authoring.jobs.stream import StreamOptions, is_sampled
 from ..._authoring.registry import CommandSpec
+from ..._authoring.signature.returning import NOT_DECLARED
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
@@ -26,7 +27,7 @@ from ..dispatch.dispatcher import Dispatcher
 from ..dispatch.execution import Execution
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
-from .messages import Readers, publish_command
+from .messages import Readers
 from .method import Outcome
 from .subscriptions import Subscription
 from .tasks import Tasks
@@ -145,6 +146,7 @@ class Streams:
             stream.spec.method,
             handler=functools.partial(self._follow, stream, execution),
             bind=lambda *_: {},
+            returning=NOT_DECLARED,  # what is declared is each value, and not its end
         )
         with trio.CancelScope() as scope:
             execution.scope = scope
@@ -184,7 +186,8 @@ class Streams:
         if outcome.code is not None:
             ended |= {"error_code": outcome.code, "error": outcome.error, **outcome.fields}
         for subscription in self.readers.subscriptions.of(name):
-            self.readers.tell(subscription, publish_command(stream.spec.method), ended, last=True)
+            plain = {"stream": name, **ended}
+            self.readers.tell(subscription, stream.spec.method, ended, plain=plain, last=True)
         self.readers.subscriptions.remove(name)
 
     # -- telling
@@ -194,7 +197,8 @@ class Streams:
         fields = self._sample(stream) if stream.sampled else stream.fields
         if fields is None:
             return True  # it has ended meanwhile
-        told = self.readers.tell(subscription, publish_command(stream.spec.method), fields)
+        plain = {"stream": stream.spec.name, "value": fields}
+        told = self.readers.tell(subscription, stream.spec.method, fields, plain=plain)
         if stream.sampled and told:
             self.readers.subscriptions.changed(stream.spec.name, stream)
         return told

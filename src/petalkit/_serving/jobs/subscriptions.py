@@ -47,6 +47,7 @@ class Subscription:
         identity: under which it subscribed.
         renewed_at: when, on Trio's clock.
         job_id: the only job of that kind it is told of; None for all.
+        plain: whether it wants plain events, and no envelope like that of a command.
     """
 
     topic: str
@@ -55,6 +56,7 @@ class Subscription:
     identity: Identity
     renewed_at: float
     job_id: str | None = None
+    plain: bool = False
     turns: dict[Source, _Turn] = attrs.field(factory=dict, init=False)
 
 
@@ -125,6 +127,7 @@ class Subscriptions:
         if known is not None:
             known.rate, known.job_id = subscription.rate, subscription.job_id
             known.renewed_at, known.identity = subscription.renewed_at, subscription.identity
+            known.plain = subscription.plain
             for turn in known.turns.values():
                 if turn.at is not None:
                     self._put_down(turn, max(known.renewed_at, turn.earliest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import attrs
 import msgspec
@@ -16,6 +16,7 @@ from ...._values.errors import CommandError, ErrorCode, RegistrationError
 from ..subscriptions import Subscription, Subscriptions, TooManySubscriptions
 
 RATE = 10.0  # messages per second, unless the reader says another
+Envelope = Literal["web", "plain"]
 StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 

@@ -35,7 +35,7 @@ from ..messages import ended_fields, job_fields
 from ..record import JobRecord, JobSpec
 from ..running import Jobs
 from ..subscriptions import Subscription
-from .common import RATE, StreamId, add_reader, make_command, refuser
+from .common import RATE, Envelope, StreamId, add_reader, make_command, refuser
 
 UNKNOWN_JOB = "UNKNOWN_JOB"
 
@@ -117,6 +117,7 @@ class _Commands:
         subscribed_stream_id: StreamId,
         data_rate_hz: Rate = RATE,
         job_id: str | None = None,
+        envelope: Envelope = "web",
     ) -> dict[str, Any]:
         """Be told how jobs of this kind go on, at most so often; again to renew, or change."""
         if job_id is not None:
@@ -130,6 +131,7 @@ class _Commands:
                 context.identity,
                 trio.current_time(),
                 job_id,
+                envelope == "plain",
             ),
         )
         for record in self._kind:

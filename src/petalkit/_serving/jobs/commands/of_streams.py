@@ -17,7 +17,7 @@ from ...._authoring.registry import CommandSpec, make_spec
 from ...._authoring.spec import PartOf
 from ..streams import Stream, Streams, StreamSpec
 from ..subscriptions import Subscription
-from .common import RATE, StreamId, add_reader, make_command, refuser
+from .common import RATE, Envelope, StreamId, add_reader, make_command, refuser
 
 AnyRate = Annotated[float, msgspec.Meta(gt=0)]
 UNSUBSCRIBE_ALL = "unsubscribe_all"
@@ -77,13 +77,19 @@ class _StreamCommands:
         context: CommandContext,
         subscribed_stream_id: StreamId,
         data_rate_hz: AnyRate = RATE,
+        envelope: Envelope = "web",
     ) -> dict[str, Any]:
         """Get its values, at most so many a second; again to renew, or for another rate."""
         rate = min(data_rate_hz, self._stream.spec.options.max_rate)
         add_reader(
             self._streams.readers.subscriptions,
             Subscription(
-                self._name, subscribed_stream_id, rate, context.identity, trio.current_time()
+                self._name,
+                subscribed_stream_id,
+                rate,
+                context.identity,
+                trio.current_time(),
+                plain=envelope == "plain",
             ),
         )
         self._streams.read(self._stream, context.command, context.identity)
