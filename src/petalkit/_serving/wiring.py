@@ -37,6 +37,7 @@ from .jobs.beside import JobsBeside
 from .jobs.commands.cancelling import Cancelling
 from .jobs.commands.of_jobs import job_commands, job_specs
 from .jobs.commands.of_streams import stream_commands, stream_specs
+from .jobs.leases import Leases
 from .jobs.messages import Readers
 from .jobs.recovery import JobRecovery
 from .jobs.running import Jobs
@@ -71,12 +72,14 @@ class Outside:
         jitter: a random number in [0, 1).
         advice: what the log says once where links fail.
         make_id: a new ID of a job or a message, unlike any before, in earlier runs too.
+        suspended: seconds for which the device has been suspended so far; None where nobody knows.
     """
 
     now: Callable[[], float]
     jitter: Callable[[], float]
     advice: str
     make_id: Callable[[], str]
+    suspended: Callable[[], float] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -155,7 +158,7 @@ def put_together(
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     _hold(dispatcher, petals, catalog)
     readers = Readers(settings, responses, outside.make_id)
-    tasks = Tasks(readers.subscriptions)
+    tasks = Tasks(readers.subscriptions, Leases(outside.suspended))
     long_work = settings, dispatcher, responses, readers, tasks
     declared_jobs = list(job_specs(petals, settings.unknown_keys))
     declared_streams = list(stream_specs(petals))

@@ -158,7 +158,7 @@ class Jobs:
         if kind.options.exclusive is not None:
             self._dispatcher.backlog.groups[kind.options.exclusive] = execution
         if kind.options.lease is not None:
-            record.lease_until = now + kind.options.lease
+            record.lease = self._tasks.leases.begin(kind.options.lease, record.look)
         record.job = Job(
             record.id,
             execution.command,
@@ -195,7 +195,7 @@ class Jobs:
     # -- leases
 
     def lease_left(self, job_id: str) -> float | None:
-        """Seconds until the lease of a job runs out; None where it has none, or does not run."""
+        """See `JobRecord.lease_left`."""
         record = self.find(job_id)
         return None if record is None else record.lease_left
 
@@ -291,12 +291,10 @@ class Jobs:
             self._tasks.soon(record.on_change)
 
     def _tell(self, record: JobRecord, subscription: Subscription) -> bool:
-        """Publish how a job stands."""
-        fields = ended_fields(record) if record.is_over else job_fields(record)
+        of, last = record.id, record.is_over
+        fields = ended_fields(record) if last else job_fields(record)
         method, plain = record.spec.method, {"command": record.spec.name, **fields}
-        return self._readers.tell(
-            subscription, method, fields, plain=plain, of=record.id, last=record.is_over
-        )
+        return self._readers.tell(subscription, method, fields, plain=plain, of=of, last=last)
 
 
 _SHUTTING_DOWN = (JobState.CANCELLED, ErrorCode.CANCELLED, "the device is shutting down")
