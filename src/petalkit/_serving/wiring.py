@@ -147,7 +147,7 @@ def put_together(
 
     lines = LineLimit(settings.refusals_logged)
     outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
-    dialect = make_dialect(settings.dialect, identity.device_id)
+    dialect = make_dialect(settings.dialect, identity.device_id, settings.error_codes)
     responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
         catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)

@@ -43,11 +43,17 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
     return fields
 
 
-def ended_fields(record: JobRecord) -> dict[str, Any]:
-    """The same of one that has ended, with its result, or why it has none."""
+def ended_fields(record: JobRecord, codes: Mapping[str, str]) -> dict[str, Any]:
+    """The same of one that has ended, with its result, or why it has none.
+
+    Args:
+        record: it.
+        codes: see `Dialect`.
+    """
     fields = job_fields(record)
     if record.code is not None:
-        fields["job_error_code"], fields["job_error"] = record.code, record.error
+        fields["job_error_code"] = codes.get(record.code, record.code)
+        fields["job_error"] = record.error
         if record.fields:
             fields["details"] = record.fields
     else:

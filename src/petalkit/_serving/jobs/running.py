@@ -69,6 +69,7 @@ class Jobs:
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
         }
+        self.ended_fields = functools.partial(ended_fields, codes=responses.dialect.codes)
         self.subscriptions = readers.subscriptions
         self.subscriptions.is_kept = self._is_active
         self.subscriptions.on_reads = self._reads
@@ -200,9 +201,8 @@ class Jobs:
         return None if record is None else record.lease_left
 
     def _renew(self, kind: JobKind, command: Command) -> JobRecord | None:
-        lease = kind.options.lease
         record = next(iter(kind.running.values()), None)
-        if lease is None or record is None or record.state is not JobState.RUNNING:
+        if record is None or record.lease is None or record.state is not JobState.RUNNING:
             return None
         return record if record.renew(command) else None
 
@@ -292,7 +292,7 @@ class Jobs:
 
     def _tell(self, record: JobRecord, subscription: Subscription) -> bool:
         of, last = record.id, record.is_over
-        fields = ended_fields(record) if last else job_fields(record)
+        fields = self.ended_fields(record) if last else job_fields(record)
         method, plain = record.spec.method, {"command": record.spec.name, **fields}
         return self._readers.tell(subscription, method, fields, plain=plain, of=of, last=last)
 

@@ -184,7 +184,8 @@ class Streams:
         name = stream.spec.name
         ended: dict[str, Any] = {"ended": True}
         if outcome.code is not None:
-            ended |= {"error_code": outcome.code, "error": outcome.error, **outcome.fields}
+            code = outcome.dialect.codes.get(outcome.code, outcome.code)
+            ended |= {"error_code": code, "error": outcome.error, **outcome.fields}
         for subscription in self.readers.subscriptions.of(name):
             plain = {"stream": name, **ended}
             self.readers.tell(subscription, stream.spec.method, ended, plain=plain, last=True)

@@ -31,13 +31,11 @@ from ...._authoring.spec import PartOf
 from ...._authoring.unknown_keys import UnknownKeysRule
 from ...._values.errors import CommandError, ErrorCode
 from ..kind import JobKind
-from ..messages import ended_fields, job_fields
+from ..messages import job_fields
 from ..record import JobRecord, JobSpec
 from ..running import Jobs
 from ..subscriptions import Subscription
 from .common import RATE, Envelope, StreamId, add_reader, make_command, refuser
-
-UNKNOWN_JOB = "UNKNOWN_JOB"
 
 Rate = Annotated[float, msgspec.Meta(gt=0, le=RATE_MAX)]
 
@@ -161,8 +159,8 @@ class _Commands:
         """What a job has come to; without an ID the last that has ended."""
         record = self._find(job_id) if job_id is not None else self._kind.newest_ended
         if record is None:
-            raise CommandError(UNKNOWN_JOB, f"no job of {self._name} has ended")
-        return ended_fields(record) if record.is_over else job_fields(record)
+            raise CommandError(ErrorCode.UNKNOWN_JOB, f"no job of {self._name} has ended")
+        return self._jobs.ended_fields(record) if record.is_over else job_fields(record)
 
     def _find(self, job_id: str | None) -> JobRecord:
         """The job of that ID; without one, the only one.
@@ -173,11 +171,11 @@ class _Commands:
         if job_id is not None:
             record = self._kind.find(job_id)
             if record is None:
-                raise CommandError(UNKNOWN_JOB, f"{self._name} has no job {job_id!r}")
+                raise CommandError(ErrorCode.UNKNOWN_JOB, f"{self._name} has no job {job_id!r}")
             return record
         active = list(self._kind)
         if not active:
-            raise CommandError(UNKNOWN_JOB, f"no job of {self._name} runs")
+            raise CommandError(ErrorCode.UNKNOWN_JOB, f"no job of {self._name} runs")
         if len(active) > 1:
             raise CommandError(
                 ErrorCode.INVALID_DATA,
