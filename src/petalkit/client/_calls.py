@@ -13,6 +13,7 @@ import trio
 
 from .._values.codec import Limits, decode_response
 from .._values.dialects import is_receipt
+from .._values.error_codes import backwards
 from .._values.errors import ConnectionLost, PayloadError, RejectedByBroker
 from .._values.messages import Response
 from .._values.settings.settings import Settings
@@ -55,6 +56,7 @@ class Calls:
 
     def __init__(self, settings: Settings) -> None:
         self.waiting: dict[str, Call] = {}
+        self._codes = backwards(settings.error_codes)
         self._limits = Limits(
             settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
         )
@@ -81,7 +83,7 @@ class Calls:
 
     def _settle(self, payload: bytes) -> None:
         try:
-            response = decode_response(payload, self._limits)
+            response = decode_response(payload, self._limits, self._codes)
         except PayloadError as error:
             # Not answerable and not ours to judge: the call it may belong to runs into its limit.
             logger.warning("ignored a response that cannot be read: %s", error.message)
