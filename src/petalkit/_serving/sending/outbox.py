@@ -64,6 +64,7 @@ class Outbox:
         hooks: who is told of what happens here.
         places: of responses and events.
         events: the way in for events.
+        reserve: see `Places.reserve`.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Outbox:
         self._sender = Sender(contents)
         self.hooks = contents.hooks
         self.places = contents.places
+        self.reserve = contents.places.reserve
+        self._put = self._sender.put
         self.events = Events(settings, contents, self._sender)
 
     # -- how it stands
@@ -139,19 +142,6 @@ class Outbox:
 
     # -- responses
 
-    def reserve(self, places: int = 1, *, urgent: bool = False) -> bool:
-        """Take the places of responses to come; False when there is none.
-
-        One free place is enough for all the responses of a command: else one that is answered in
-        two places would never be accepted where there is one place in all.
-
-        Args:
-            places: how many.
-            urgent: for an urgent command, which is never without one. Its answers are put with
-                `urgent` too.
-        """
-        return self.places.reserve(places, urgent=urgent)
-
     def release(self) -> None:
         """Give a reserved place back: nothing will be answered."""
         self.places.reserved -= 1
@@ -161,10 +151,6 @@ class Outbox:
     def owes_answer(self, answers: Hashable) -> bool:
         """Whether a response put under that key is here, and will reach its caller by itself."""
         return answers in self.places.owed_to
-
-    def _put(self, entry: Entry, now: float) -> None:
-        self._contents.put(entry)
-        self._sender.send(now)
 
     def put_response(
         self,

@@ -126,8 +126,9 @@ class Sender:
 
     # -- sending
 
-    def send(self, now: float) -> None:
-        """Something was put into the queue."""
+    def put(self, entry: Entry, now: float) -> None:
+        """Put a message in, last, and send it if it may leave."""
+        self._contents.put(entry)
         if self.link is not None and not self._contents.stalled:
             self.pump(now)
 
@@ -141,7 +142,8 @@ class Sender:
             stalled = self._send_all(now)
         finally:
             self._pumping = False
-        contents.stale.say_due(now)
+        if contents.stale.due <= now:
+            contents.stale.say(now)
         if stalled and not contents.stalled:
             contents.hooks.on_pressure()
         contents.stalled = stalled
@@ -163,7 +165,7 @@ class Sender:
                 queue.popleft()
                 self._contents.expire(entry)
                 continue
-            if in_flight.is_full:
+            if in_flight.free <= 0:
                 return True
             if entry.name is not None and self._identity is not None:
                 topic = self._identity.topic(entry.name)
@@ -206,10 +208,9 @@ class Sender:
     # -- what the broker says
 
     def _done(self, entry: Entry, error: TransportError | None) -> None:
-        if isinstance(error, ConnectionLost) or entry not in self._in_flight:
+        if isinstance(error, ConnectionLost) or not self._in_flight.take(entry):
             return  # detach() deals with what is lost
         contents = self._contents
-        self._in_flight.answered(entry)
         self.answered += 1
         if self._suspects.active:
             self._suspects.answered(entry, self._clock.current_time())
@@ -217,7 +218,6 @@ class Sender:
             self._counters.published += 1
             if entry.message.qos and self._is_broker:
                 self._in_flight.confirmed(entry)
-            self._deferred.accepted()
             contents.forget(entry, None)
         else:
             self._refused(entry, error)

@@ -35,6 +35,7 @@ class Places:
         refusals: that are here.
         size: payload bytes of all messages but refusals.
         refusal_size: payload bytes of refusals.
+        is_heavy: whether `size` is as much as there may be; kept, because every command asks.
         owed_to: `answers` of responses -> how many of them are here.
     """
 
@@ -50,6 +51,7 @@ class Places:
         self.refusals = 0
         self.size = 0
         self.refusal_size = 0
+        self.is_heavy = False
         self._urgent = 0  # of the responses
         self._urgent_size = 0
         self.owed_to: dict[Hashable, int] = {}
@@ -61,13 +63,17 @@ class Places:
         """Whether a place for a response can be reserved."""
         return self.reserved + self.responses < self._responses_max and not self.is_heavy
 
-    @property
-    def is_heavy(self) -> bool:
-        """Whether there are as many bytes as there may be."""
-        return self.size >= self._bytes_max
+    def reserve(self, places: int = 1, *, urgent: bool = False) -> bool:
+        """Take the places of responses to come; False when there is none.
 
-    def reserve(self, places: int, *, urgent: bool) -> bool:
-        """See `Outbox.reserve`."""
+        One free place is enough for all the responses of a command: else one that is answered in
+        two places would never be accepted where there is one place in all.
+
+        Args:
+            places: how many.
+            urgent: for an urgent command, which is never without one. Its answers are put with
+                `urgent` too.
+        """
         if not (urgent or self.has_place):
             return False
         self.reserved += places
@@ -103,27 +109,22 @@ class Places:
 
     # -- in and out
 
-    def take(self, entry: Entry) -> None:
-        """A message is here."""
-        self._count(entry, 1)
-        if entry.answers is not None:
-            self.owed_to[entry.answers] = self.owed_to.get(entry.answers, 0) + 1
-
-    def free(self, entry: Entry) -> None:
-        """It is here no more."""
-        self._count(entry, -1)
-        if entry.answers is not None:
-            left = self.owed_to.pop(entry.answers) - 1
-            if left:
-                self.owed_to[entry.answers] = left
-
-    def _count(self, entry: Entry, one: int) -> None:
+    def count(self, entry: Entry, one: int) -> None:
+        """A message is here (1), or here no more (-1)."""
+        answers = entry.answers
+        if answers is not None:
+            owed = self.owed_to.get(answers, 0) + one
+            if owed:
+                self.owed_to[answers] = owed
+            else:
+                del self.owed_to[answers]
         size = len(entry.message.payload) * one
         if entry.refusal:
             self.refusals += one
             self.refusal_size += size
             return
         self.size += size
+        self.is_heavy = self.size >= self._bytes_max
         if entry.event:
             self.events += one
             return
@@ -131,3 +132,8 @@ class Places:
         if entry.urgent:
             self._urgent += one
             self._urgent_size += size
+
+    def replace(self, older: Entry, newer: Entry) -> None:
+        """An event stands where another stood."""
+        self.size += newer.size - older.size
+        self.is_heavy = self.size >= self._bytes_max
