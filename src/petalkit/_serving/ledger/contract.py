@@ -71,6 +71,10 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         """
         return message_id is not None and self.window.is_full(now)
 
+    def may_be_crowded(self, coming: int) -> bool:
+        """Whether `is_crowded` is worth a call while no more than so many are accepted."""
+        return self.window.may_be_full(coming)
+
     @property
     @abstractmethod
     def failing(self) -> bool:

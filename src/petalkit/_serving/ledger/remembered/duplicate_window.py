@@ -100,8 +100,11 @@ class DuplicateWindow(Generic[L]):
 
     def is_full(self, now: float) -> bool:
         """Whether no more may be accepted that are not urgent: see `ReplayWindow.is_full`."""
-        replay, coming = self._replay, len(self._live)
-        return replay.size + coming >= replay.full_at and replay.is_full(now, coming)
+        return self.may_be_full() and self._replay.is_full(now, len(self._live))
+
+    def may_be_full(self, coming: int = 0) -> bool:
+        """Whether that is worth a look, though no more than so many are accepted before it."""
+        return self._replay.size + len(self._live) + coming >= self._replay.full_at
 
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
