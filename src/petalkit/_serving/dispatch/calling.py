@@ -90,20 +90,21 @@ async def call_handler(
     """
     spec = execution.spec
     message_id = execution.command.message_id
+    measured = len(execution.payload) >= MEASURED
     try:
-        began = long_steps.clock()
+        began = long_steps.clock() if measured else 0.0
         try:
             if execution.put_away:
                 execution.take_out()
             arguments = spec.bind(execution.command, execution.context, execution)
         except PayloadError as error:
-            if len(execution.payload) >= MEASURED:
+            if measured:
                 long_steps.tell(began, "judging its data", execution.log_fields())
             details = {**_ignored(execution), "errors": list(error.errors)}
             execution.reason = error.log
             response = answers.failure(message_id, error.code, error.message, details=details)
             return response, error.code
-        if len(execution.payload) >= MEASURED:
+        if measured:
             long_steps.tell(began, "reading its data", execution.log_fields())
         counters.started += 1
         if spec.thread:

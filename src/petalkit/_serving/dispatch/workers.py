@@ -183,7 +183,8 @@ class Workers:
                 continue
             if not self._waking:
                 self.pass_on()
-            if slots.is_unwanted(execution):  # since its start was put down
+            doubtful = execution.cancelled_as is not None or execution.wishes is not None
+            if doubtful and slots.is_unwanted(execution):  # since its start was put down
                 execution.entered = False
                 slots.end_cancelled(execution)
                 continue

@@ -60,8 +60,7 @@ class Backlog:
         self._look_again = False  # something changed since those lines were last looked at
         self._running = 0
         self._turns = Turns()
-        self.waiting = 0
-        self.waiting_bytes = 0
+        self.waiting = self.waiting_bytes = 0
         self.held_up = False  # nothing may start: the outbox has all the bytes that it may have
 
     # -- lines
@@ -126,7 +125,7 @@ class Backlog:
         for execution in moved:
             execution.line = self.line_of(execution.spec)
             self._put_aside(execution)
-            self._in(execution)
+            self._count(execution, 1)
         for line in {execution.line for execution in moved}:
             for execution in sorted(line.waiting.remove(lambda _: True), key=_number):
                 self._put_aside(execution)
@@ -137,6 +136,8 @@ class Backlog:
 
     def is_full(self, petal: str) -> bool:
         """Whether no further command of a petal can be accepted."""
+        if self.waiting < self.shares.ample and self.waiting_bytes < self.shares.ample_bytes:
+            return False
         return self.is_over_share(petal) or (
             self.waiting >= self.shares.all or self.waiting_bytes >= self.shares.all_bytes
         )
@@ -169,7 +170,7 @@ class Backlog:
             execution.put_it_away()
         self._send.send_nowait(execution)
         self._in_channel += 1
-        self._in(execution)
+        self._count(execution, 1)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
@@ -177,15 +178,20 @@ class Backlog:
             return None
         if self._in_channel:
             if not (self._is_mixed or self._set_aside):  # then the oldest is next
-                execution = self._from_channel()
+                self._in_channel -= 1
+                execution = self._receive.receive_nowait()
                 if self._may_start(execution.line):
-                    return self._out(execution)
+                    self._count(execution, -1)
+                    return execution
                 self._put_aside(execution)
             self._empty_channel()
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:
-                return self._out(self._take_from(self._turns.choose(ready)))
+                line = self._turns.choose(ready)
+                execution = line.waiting.popleft()
+                self._forget_if_empty(line)
+                return self._out(execution)
         self._look_again = False
         return None
 
@@ -226,24 +232,17 @@ class Backlog:
         for line in self._set_aside:
             yield from line.waiting
 
-    def _in(self, execution: Execution) -> None:
-        size, petal = len(execution.payload), execution.line.petal
-        self.waiting += 1
+    def _count(self, execution: Execution, one: int) -> None:
+        """A command waits (1), or does not any more (-1)."""
+        size, petal = one * len(execution.payload), execution.line.petal
+        self.waiting += one
         self.waiting_bytes += size
-        petal.waiting += 1
+        petal.waiting += one
         petal.waiting_bytes += size
 
     def _out(self, execution: Execution) -> Execution:
-        size, petal = len(execution.payload), execution.line.petal
-        self.waiting -= 1
-        self.waiting_bytes -= size
-        petal.waiting -= 1
-        petal.waiting_bytes -= size
+        self._count(execution, -1)
         return execution
-
-    def _from_channel(self) -> Execution:
-        self._in_channel -= 1
-        return self._receive.receive_nowait()
 
     def _put_aside(self, execution: Execution) -> None:
         command = execution.command
@@ -253,14 +252,10 @@ class Backlog:
 
     def _empty_channel(self) -> None:
         """A channel gives out its first only; to see the others, set all aside."""
-        while self._in_channel:
-            self._put_aside(self._from_channel())
+        for _ in range(self._in_channel):
+            self._put_aside(self._receive.receive_nowait())
+        self._in_channel = 0
         self._look_again = True
-
-    def _take_from(self, line: Line) -> Execution:
-        execution = line.waiting.popleft()
-        self._forget_if_empty(line)
-        return execution
 
     def _forget_if_empty(self, line: Line) -> None:
         if not line.waiting:
@@ -269,10 +264,15 @@ class Backlog:
     # -- slots
 
     def _may_start(self, line: Line) -> bool:
+        """Whether one more command of a line may start; one slot is always its petal's own."""
+        petal = line.petal
+        if petal.running and (petal.running >= petal.limit or self._running >= self.concurrency):
+            return False
         return (
-            (line.group is None or line.group not in self.groups)
+            petal.ready
+            and not petal.awaited
+            and (line.group is None or line.group not in self.groups)
             and (line.limit is None or line.running < line.limit)
-            and line.petal.takes_one(self._running, self.concurrency)
         )
 
     def enter(self, execution: Execution) -> None:
