@@ -167,8 +167,6 @@ class Workers:
         while True:
             execution = self._scheduler.next() if budget else None
             if execution is None:
-                if trio.current_effective_deadline() != deadline:
-                    return  # a handler has left a cancel scope open, or all is cancelled
                 if budget:
                     log_scope.set(None)
                     await self._idle.park()
