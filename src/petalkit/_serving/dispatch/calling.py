@@ -112,18 +112,18 @@ async def call_handler(
         else:
             result = await spec.handler(**arguments)
         began = long_steps.clock()
+        code = None
         try:
             if type(result) is OwnWords:
-                response = answers.own_words(message_id, result.fields, result.error_code)
+                code = result.error_code
+                response = answers.own_words(message_id, result.fields, code)
+            elif execution.ignored:
+                response = _success_with_ignored(execution, spec.result_fields(result), answers)
             else:
-                fields = spec.result_fields(result)
-                if execution.ignored:
-                    response = _success_with_ignored(execution, fields, answers)
-                else:
-                    response = answers.success(message_id, fields)
+                response = answers.success(message_id, spec.result_fields(result))
             if len(response) >= MEASURED:
                 long_steps.tell(began, "writing its result", execution.log_fields())
-            return response, result.error_code if type(result) is OwnWords else None
+            return response, code
         except PayloadError as error:
             long_steps.tell(began, "judging its result", execution.log_fields())
             counters.unencodable += 1

@@ -151,8 +151,9 @@ class Admission:
         )
         if request.wishes is not None:
             execution.set_wishes(request.wishes)
-        self._refusals.recent.forget(command.message_id, delivery.payload)
-        execution.arrival = self._refusals.recent.arrival(delivery)
+        if (recent := self._refusals.recent).messages:
+            recent.forget(command.message_id, delivery.payload)
+        execution.arrival = recent.arrival(delivery)
         if delivery.dup or delivery.replayed:
             # It may have been here before, and killed the process.
             execution.restarted, execution.again = True, delivery

@@ -57,10 +57,14 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class RecentRefusals:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        messages: what was said of them; mostly there are none, and no need to ask.
+    """
 
     def __init__(self) -> None:
-        self._messages: OrderedDict[tuple[str, int], Refused] = OrderedDict()
+        self.messages: OrderedDict[tuple[str, int], Refused] = OrderedDict()
         self._link = 0
         self._window: AckWindow | None = None  # of the link, if something came on it
         self._unsent: frozenset[int] = frozenset()  # packet IDs of the link before
@@ -71,7 +75,7 @@ class RecentRefusals:
         self._unsent = frozenset() if self._window is None else self._window.unsent
         self._window = None
         if not session_present:
-            self._messages.clear()
+            self.messages.clear()
 
     @property
     def owed(self) -> int:
@@ -99,21 +103,21 @@ class RecentRefusals:
         return functools.partial(self._note, key, refused)
 
     def _note(self, key: tuple[str, int], refused: Refused) -> None:
-        self._messages[key] = refused
-        self._messages.move_to_end(key)
-        if len(self._messages) > REMEMBERED:
-            self._messages.popitem(last=False)
+        self.messages[key] = refused
+        self.messages.move_to_end(key)
+        if len(self.messages) > REMEMBERED:
+            self.messages.popitem(last=False)
 
     def forget(self, message_id: str | None, payload: bytes) -> None:
         """It was accepted after all, and will have another answer."""
-        if self._messages and message_id is not None:
-            self._messages.pop((message_id, hash(payload)), None)
+        if self.messages and message_id is not None:
+            self.messages.pop((message_id, hash(payload)), None)
 
     def find(self, message_id: str | None, delivery: Delivery) -> Refused | None:
         """What to say again to a delivery; None when it is to be judged anew."""
-        if not self._messages or message_id is None or not delivery.qos:
+        if not self.messages or message_id is None or not delivery.qos:
             return None
-        refused = self._messages.get((message_id, hash(delivery.payload)))
+        refused = self.messages.get((message_id, hash(delivery.payload)))
         if refused is None or delivery.dup:
             return refused
         link, packet_id = refused.arrival >> 16, refused.arrival & 0xFFFF

@@ -132,12 +132,13 @@ class Contents:
 
     def put(self, entry: Entry) -> None:
         """Put a message in, last. Somebody has seen that there is a place for it."""
+        places = self.places
         entry.place = next(self._order)
-        self.places.count(entry, 1)
+        places.take(entry)
         if entry.message.properties is not None:
             entry.start_countdown()
         self.queue.append(entry)
-        if self.places.is_heavy and not self._is_heavy:
+        if places.size >= places.size_max and not self._is_heavy:
             self._weigh()
 
     def _weigh(self) -> None:
@@ -154,7 +155,7 @@ class Contents:
         self.counters.events_replaced += 1
         if older.number is not None:
             self.owed.settle(older.number, REPLACED)
-        self.places.replace(older, newer)
+        self.places.size += newer.size - older.size
         self.latest.replace(older, newer)
         self.tell_removal()  # it may be smaller
 
@@ -172,7 +173,7 @@ class Contents:
             self.owed.settle(entry.number, outcome)
         if entry.latest is not None:
             self.latest.forget(entry)
-        self.places.count(entry, -1)
+        self.places.leave(entry)
 
     def expire(self, entry: Entry) -> None:
         """Give up one that was taken out of where it stood, because it is too old."""

@@ -208,16 +208,17 @@ class Sender:
     # -- what the broker says
 
     def _done(self, entry: Entry, error: TransportError | None) -> None:
-        if isinstance(error, ConnectionLost) or not self._in_flight.take(entry):
+        if isinstance(error, ConnectionLost):
             return  # detach() deals with what is lost
+        confirmed = error is None and entry.message.qos > 0 and self._is_broker
+        if not self._in_flight.take(entry, confirmed=confirmed):
+            return
         contents = self._contents
         self.answered += 1
         if self._suspects.active:
             self._suspects.answered(entry, self._clock.current_time())
         if error is None:
             self._counters.published += 1
-            if entry.message.qos and self._is_broker:
-                self._in_flight.confirmed(entry)
             contents.forget(entry, None)
         else:
             self._refused(entry, error)

@@ -53,7 +53,7 @@ class Backlog:
         self._send, self._receive = trio.open_memory_channel[Execution](
             len(self.petals) * (self.shares.most + self.shares.reserve)
         )
-        self._in_channel = 0
+        self._aside = 0  # of those that wait, how many are not in the channel
         self._whose: tuple[Line, Hashable] | None = None  # line and caller of what is in it
         self._is_mixed = False  # it is of several
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
@@ -127,7 +127,9 @@ class Backlog:
             self._put_aside(execution)
             self._count(execution, 1)
         for line in {execution.line for execution in moved}:
-            for execution in sorted(line.waiting.remove(lambda _: True), key=_number):
+            unsorted = line.waiting.remove(lambda _: True)
+            self._aside -= len(unsorted)
+            for execution in sorted(unsorted, key=_number):
                 self._put_aside(execution)
         self._look_again = True
         return unserved
@@ -154,7 +156,7 @@ class Backlog:
     def may_have_next(self) -> bool:
         """Whether `next` is worth a call."""
         return not self.held_up and (
-            self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+            self.waiting > self._aside or (self._look_again and bool(self._set_aside))
         )
 
     def put(self, execution: Execution) -> None:
@@ -162,23 +164,21 @@ class Backlog:
         command, line = execution.command, self.line_of(execution.spec)
         execution.line = line
         whose = line, self._caller_of(command.topic, command.properties)
-        if not self._in_channel:
+        if self.waiting == self._aside:  # the channel is empty
             self._whose, self._is_mixed = whose, False
         elif whose != self._whose:
             self._is_mixed = True
         if self.waiting_bytes > DECODED_BYTES:
             execution.put_it_away()
         self._send.send_nowait(execution)
-        self._in_channel += 1
         self._count(execution, 1)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
         if self.held_up:
             return None
-        if self._in_channel:
+        if self.waiting > self._aside:
             if not (self._is_mixed or self._set_aside):  # then the oldest is next
-                self._in_channel -= 1
                 execution = self._receive.receive_nowait()
                 if self._may_start(execution.line):
                     self._count(execution, -1)
@@ -188,10 +188,7 @@ class Backlog:
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:
-                line = self._turns.choose(ready)
-                execution = line.waiting.popleft()
-                self._forget_if_empty(line)
-                return self._out(execution)
+                return self._out(self._turns.choose(ready).waiting.popleft())
         self._look_again = False
         return None
 
@@ -204,10 +201,7 @@ class Backlog:
         lines = [line for line in self._set_aside if petal in (None, line.petal.name)]
         if not lines:
             return None
-        line = min(lines, key=oldest)
-        execution = line.waiting.drop()
-        self._forget_if_empty(line)
-        return self._out(execution)
+        return self._out(min(lines, key=oldest).waiting.drop())
 
     def has_spare_room(self, spec: CommandSpec, command: Command) -> bool:
         """Whether a command can be accepted though all is full: its sender has nothing waiting."""
@@ -223,7 +217,6 @@ class Backlog:
         taken: list[Execution] = []
         for line in list(self._set_aside):
             taken += map(self._out, line.waiting.remove(which))
-            self._forget_if_empty(line)
         return sorted(taken, key=_number)
 
     def __iter__(self) -> Iterator[Execution]:
@@ -241,25 +234,25 @@ class Backlog:
         petal.waiting_bytes += size
 
     def _out(self, execution: Execution) -> Execution:
+        """One was taken out of its line."""
+        self._aside -= 1
         self._count(execution, -1)
+        if not execution.line.waiting:
+            self._set_aside.pop(execution.line, None)
         return execution
 
     def _put_aside(self, execution: Execution) -> None:
         command = execution.command
         caller = self._caller_of(command.topic, command.properties)
         execution.line.waiting.append(caller, execution)
+        self._aside += 1
         self._set_aside[execution.line] = None
 
     def _empty_channel(self) -> None:
         """A channel gives out its first only; to see the others, set all aside."""
-        for _ in range(self._in_channel):
+        for _ in range(self.waiting - self._aside):
             self._put_aside(self._receive.receive_nowait())
-        self._in_channel = 0
         self._look_again = True
-
-    def _forget_if_empty(self, line: Line) -> None:
-        if not line.waiting:
-            del self._set_aside[line]
 
     # -- slots
 
@@ -277,15 +270,17 @@ class Backlog:
 
     def enter(self, execution: Execution) -> None:
         """A command takes its slots."""
+        line = execution.line
         self._running += 1
-        execution.line.running += 1
-        execution.line.petal.running += 1
+        line.running += 1
+        line.petal.running += 1
 
     def leave(self, execution: Execution) -> None:
         """A command gives its slots back."""
+        line = execution.line
         self._running -= 1
-        execution.line.running -= 1
-        execution.line.petal.running -= 1
+        line.running -= 1
+        line.petal.running -= 1
         self._look_again = True
 
     def is_owed(self, group: str, number: int) -> bool:

@@ -49,18 +49,20 @@ class InFlight:
         self._entries[entry] = None
         self.free -= 1
 
-    def take(self, entry: Entry) -> bool:
-        """Take one out, which has its answer, of whatever kind; False when it is not here."""
+    def take(self, entry: Entry, *, confirmed: bool) -> bool:
+        """Take one out that has its answer; False when it is not here.
+
+        Args:
+            entry: it.
+            confirmed: by a PUBACK: what left before it can have none any more.
+        """
         if entry not in self._entries:
             return False
         del self._entries[entry]
         self.free += 1
-        return True
-
-    def confirmed(self, entry: Entry) -> None:
-        """It has its PUBACK, and what left before it can have none any more."""
-        if entry.turn > self._confirmed:
+        if confirmed and entry.turn > self._confirmed:
             self._confirmed = entry.turn
+        return True
 
     def is_overtaken(self, entry: Entry) -> bool:
         """Whether its PUBACK will not come: a later one has."""
