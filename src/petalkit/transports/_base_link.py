@@ -59,8 +59,11 @@ class BaseLink(Link):
         self._scope = trio.CancelScope()
         self._inbox = BoundedInbox(self._loss, self._watch)
         self._packet_limit = packet_limit(options.payload_max)
+        # Whether somebody may be parked is known beside: Trio is asked only where it is so.
         self._writer = trio.lowlevel.ParkingLot()
+        self._writer_rests = False
         self._publishers = trio.lowlevel.ParkingLot()
+        self._publishers_wait = False
         self._broker_limits: Mapping[str, int] = {}
         self._fits_all = True  # whether the broker takes every QoS of ours, and retains
 
@@ -219,12 +222,19 @@ class BaseLink(Link):
 
     # -- writing
 
+    async def _rest_writer(self) -> None:
+        """Wait until there is something to write."""
+        self._writer_rests = True
+        await self._writer.park()
+
     def _wake_writer(self) -> None:
-        if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
+        if self._writer_rests:
+            self._writer_rests = False
             self._writer.unpark()
 
     def _wake_publishers(self) -> None:
-        if self._publishers:
+        if self._publishers_wait:
+            self._publishers_wait = False
             self._publishers.unpark_all()
 
     async def wait_publishable(self) -> None:
@@ -233,6 +243,7 @@ class BaseLink(Link):
         await trio.lowlevel.checkpoint()
         self._check_up()
         while not self._publishable():
+            self._publishers_wait = True
             await self._publishers.park()
             self._check_up()
 

@@ -153,7 +153,7 @@ class Admission:
             execution.set_wishes(request.wishes)
         if (recent := self._refusals.recent).messages:
             recent.forget(command.message_id, delivery.payload)
-        execution.arrival = recent.arrival(delivery)
+        execution.arrival = recent.link | delivery.packet_id
         if delivery.dup or delivery.replayed:
             # It may have been here before, and killed the process.
             execution.restarted, execution.again = True, delivery

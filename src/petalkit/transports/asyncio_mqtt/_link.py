@@ -223,7 +223,7 @@ class AsyncioLink(BaseLink):
         # A lost link may have something pending for ever: paho has closed, and writes no more.
         while self._lost is None:
             if not (self._wire.outgoing or self._outgoing.pending()):
-                await self._writer.park()
+                await self._rest_writer()
                 if self._outgoing.only_acks():
                     # The answer is mostly one step behind: then both leave in one packet.
                     await trio.lowlevel.checkpoint()

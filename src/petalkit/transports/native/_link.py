@@ -197,7 +197,8 @@ class NativeLink(BaseLink):
             self._watch.echoed(trio.current_time())
 
     def _on_published(self, event: Published) -> None:
-        self._wake_publishers()
+        if self._publishers_wait:
+            self._wake_publishers()
         if event.reason_code >= FAILURE:
             event.on_done(RejectedByBroker(event.reason_code, event.text))
         else:
@@ -236,7 +237,7 @@ class NativeLink(BaseLink):
         outgoing = self._outgoing
         while self._lost is None:
             if not outgoing.pending():
-                await self._writer.park()
+                await self._rest_writer()
                 if outgoing.only_acks and not self._leaving:
                     # The answer is mostly one step behind, and leaves with them.
                     await trio.lowlevel.checkpoint()
