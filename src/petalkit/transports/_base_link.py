@@ -27,6 +27,7 @@ from ._contract import ConnectOptions, Link, OnDone, wait_within
 from ._delivery import Delivery
 from ._line.keepalive import KeepAlive
 from ._line.patience import LinePatience
+from ._line.rest import Rest
 from ._line.send_queue import Outflow
 from ._receiving.bounded_inbox import BoundedInbox, packet_limit
 
@@ -59,11 +60,10 @@ class BaseLink(Link):
         self._scope = trio.CancelScope()
         self._inbox = BoundedInbox(self._loss, self._watch)
         self._packet_limit = packet_limit(options.payload_max)
-        # Whether somebody may be parked is known beside: Trio is asked only where it is so.
-        self._writer = trio.lowlevel.ParkingLot()
-        self._writer_rests = False
-        self._publishers = trio.lowlevel.ParkingLot()
-        self._publishers_wait = False
+        self._writer = Rest()
+        self._wake_writer = self._writer.wake
+        self._publishers = Rest()
+        self._wake_publishers = self._publishers.wake
         self._broker_limits: Mapping[str, int] = {}
         self._fits_all = True  # whether the broker takes every QoS of ours, and retains
 
@@ -183,7 +183,7 @@ class BaseLink(Link):
         self._ended.set()
         self._scope.cancel()
         self._inbox.tell_loss()
-        self._publishers.unpark_all()
+        self._wake_publishers()
         for on_done in self._take_owed():
             on_done(self._gone())
 
@@ -222,28 +222,12 @@ class BaseLink(Link):
 
     # -- writing
 
-    async def _rest_writer(self) -> None:
-        """Wait until there is something to write."""
-        self._writer_rests = True
-        await self._writer.park()
-
-    def _wake_writer(self) -> None:
-        if self._writer_rests:
-            self._writer_rests = False
-            self._writer.unpark()
-
-    def _wake_publishers(self) -> None:
-        if self._publishers_wait:
-            self._publishers_wait = False
-            self._publishers.unpark_all()
-
     async def wait_publishable(self) -> None:
         """See `Link.wait_publishable`."""
         self._check_up()
         await trio.lowlevel.checkpoint()
         self._check_up()
         while not self._publishable():
-            self._publishers_wait = True
             await self._publishers.park()
             self._check_up()
 

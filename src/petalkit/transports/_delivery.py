@@ -99,10 +99,11 @@ class Delivery:
         self.properties = properties
         self.fault = fault
         self._window = window
-        self._turn = _NO_TURN
-        if window is not None:
-            self._turn = Turn(packet_id)
-            window._pending.append(self._turn)
+        if window is None:
+            self._turn = _NO_TURN
+        else:
+            self._turn = turn = Turn(packet_id)
+            window._pending.append(turn)
 
     @property
     def packet_id(self) -> int:

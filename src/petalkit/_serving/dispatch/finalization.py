@@ -87,14 +87,14 @@ class Finalization:
         if code is None:
             self._counters.succeeded += 1
         else:
-            self._counters.count_failed(str(code))
+            code = str(code)
+            self._counters.count_failed(code)
         not_served = execution.not_served
         counts = not_served is None or not_served.may_have_run
         remembered = (execution.entered and counts) or code == ErrorCode.EXPIRED
         if execution.silent or (not_served is not None and not not_served.answered):
             self._release_places(execution)
             response = NOTHING
-        code = None if code is None else str(code)
         ending = Ending(response, code, remembered, now)
         conclude = self._conclude
         if then is not None:
@@ -139,13 +139,13 @@ class Finalization:
 
     def _answers(self, execution: Execution, response: bytes) -> AnswerMessages:
         """The messages that answer a command: on the usual topic, and where else it asked for."""
-        found: list[tuple[Message, Reply | None]] = []
+        usual: list[tuple[Message, Reply | None]] = []
         if execution.wait_response:
             properties = self._responses.properties
-            found.append((Message(execution.response_topic, response, 1, False, properties), None))
-        for reply in execution.replies:
-            found.append((reply.message(response), reply))
-        return found
+            usual = [(Message(execution.response_topic, response, 1, False, properties), None)]
+        if not execution.replies:
+            return usual
+        return usual + [(reply.message(response), reply) for reply in execution.replies]
 
     def give_back(self, execution: Execution) -> None:
         """A command that has not started is the broker's, or the ledger's, to bring again."""

@@ -164,12 +164,13 @@ class Slots:
     def end(self, execution: Execution, answer: Answer, now: float) -> None:
         """A handler has ended, or its thread was given up; this is its answer."""
         execution.scope = None
+        response, code = answer
         try:
             if execution.goes_on:
-                self.phases.finish(execution, *answer)
+                self.phases.finish(execution, response, code)
                 self._finalization.tell_progress()
             else:
-                self._finalization.finish(execution, *answer, now)
+                self._finalization.finish(execution, response, code, now)
         finally:  # whatever goes wrong with an answer, its slot is free
             if not execution.in_thread:
                 self.leave(execution)

@@ -181,8 +181,9 @@ class Workers:
                 continue
             if not self._waking:
                 self.pass_on()
-            doubtful = execution.cancelled_as is not None or execution.wishes is not None
-            if doubtful and slots.is_unwanted(execution):  # since its start was put down
+            if (
+                execution.cancelled_as is not None or execution.wishes is not None
+            ) and slots.is_unwanted(execution):  # since its start was put down
                 execution.entered = False
                 slots.end_cancelled(execution)
                 continue

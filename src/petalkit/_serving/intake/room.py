@@ -79,14 +79,16 @@ class Room:
         ledger = self._ledger
         if ledger.keeps_waiting and self.is_behind(request, spec):
             return False
-        is_full = self._channel.is_full(spec.petal) or not ledger.has_room
-        if is_full and not self._may_exceed(request, spec):
+        if (self._channel.is_full(spec.petal) or not ledger.has_room) and not self._may_exceed(
+            request, spec
+        ):
             return False
         command, wishes = request.command, request.wishes
+        if wishes is None and not request.wait_ack:
+            return not command.wait_response or self._reserve()
         reply = wishes is not None and wishes.reply is not None
-        if reply or request.wait_ack:
-            return self._reserve(reply + request.wait_ack + wants_usual(command, wishes))
-        return not command.wait_response or self._reserve()
+        places = reply + request.wait_ack + wants_usual(command, wishes)
+        return not places or self._reserve(places)
 
     def _may_exceed(self, request: Request, spec: CommandSpec) -> bool:
         """Whether one more can be accepted though channel or ledger have no room for all."""

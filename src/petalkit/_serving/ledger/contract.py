@@ -273,7 +273,6 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         if message_id is None:
             return
         if ending.remembered:
-            urgent = entry.spec.urgent
-            self.window.finish(message_id, ending.response, now, urgent=urgent)
+            self.window.finish(message_id, ending.response, now, urgent=entry.spec.urgent)
         else:
             self.window.forget(message_id)

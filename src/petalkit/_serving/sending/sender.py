@@ -134,14 +134,10 @@ class Sender:
 
     def pump(self, now: float) -> None:
         """Send what may leave now."""
-        if self._pumping:  # what expires here makes room, which is told, and may come back here
+        if self._pumping:
             return
         contents = self._contents
-        self._pumping = True
-        try:
-            stalled = self._send_all(now)
-        finally:
-            self._pumping = False
+        stalled = self._send_all(now)
         if contents.stale.due <= now:
             contents.stale.say(now)
         if stalled and not contents.stalled:
@@ -163,7 +159,7 @@ class Sender:
             entry = queue[0]
             if entry.expires_at <= now:
                 queue.popleft()
-                self._contents.expire(entry)
+                self._expire(entry)
                 continue
             if in_flight.free <= 0:
                 return True
@@ -191,6 +187,14 @@ class Sender:
                 self._changed.set()
         return False
 
+    def _expire(self, entry: Entry) -> None:
+        """Give up one. That makes room, which is told, and who is told may come back to `pump`."""
+        self._pumping = True
+        try:
+            self._contents.expire(entry)
+        finally:
+            self._pumping = False
+
     def _waits_for_trial(self, now: float) -> bool:
         """Whether nothing may be sent for the sake of a trial; puts a suspect in front if it may.
 
@@ -208,10 +212,13 @@ class Sender:
     # -- what the broker says
 
     def _done(self, entry: Entry, error: TransportError | None) -> None:
-        if isinstance(error, ConnectionLost):
+        if error is None:
+            confirmed = self._is_broker and entry.message.qos > 0
+        elif isinstance(error, ConnectionLost):
             return  # detach() deals with what is lost
-        confirmed = error is None and entry.message.qos > 0 and self._is_broker
-        if not self._in_flight.take(entry, confirmed=confirmed):
+        else:
+            confirmed = False
+        if not self._in_flight.take(entry, confirmed):
             return
         contents = self._contents
         self.answered += 1

@@ -136,7 +136,7 @@ class AsyncioLink(BaseLink):
         if self._send():  # at once: the caller may leave us no time at all
             self._half_close()
         self._inbox.read_on()
-        self._writer.unpark_all()
+        self._wake_writer()
         await self._ended.wait()
 
     def _take_owed(self) -> Iterable[OnDone]:
@@ -223,7 +223,7 @@ class AsyncioLink(BaseLink):
         # A lost link may have something pending for ever: paho has closed, and writes no more.
         while self._lost is None:
             if not (self._wire.outgoing or self._outgoing.pending()):
-                await self._rest_writer()
+                await self._writer.park()
                 if self._outgoing.only_acks():
                     # The answer is mostly one step behind: then both leave in one packet.
                     await trio.lowlevel.checkpoint()

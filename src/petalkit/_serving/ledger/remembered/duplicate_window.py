@@ -120,9 +120,8 @@ class DuplicateWindow(Generic[L]):
         if live is None:
             return
         finished = self._finished
-        again = finished.pop(message_id, None)
-        if again is not None:  # an ID used again after its age is the newest again
-            self._size -= again.size
+        if message_id in finished:  # an ID used again after its age is the newest again
+            self._size -= finished.pop(message_id).size
         size = len(live.payload) + len(response)
         name = live.command.command
         finished[message_id] = Finished(name, live.payload, response, now, size, None, urgent)
@@ -144,8 +143,9 @@ class DuplicateWindow(Generic[L]):
     def _drop_oldest(self, now: float) -> None:
         message_id, dropped = self._finished.popitem(last=False)
         self._size -= dropped.size
-        if dropped.at + self._replay.seconds > now:
-            self._replay.add(message_id, dropped.at, urgent=dropped.urgent)
+        replay = self._replay
+        if dropped.at + replay.seconds > now:
+            replay.add(message_id, dropped.at, dropped.urgent)
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

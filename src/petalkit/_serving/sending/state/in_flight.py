@@ -49,7 +49,7 @@ class InFlight:
         self._entries[entry] = None
         self.free -= 1
 
-    def take(self, entry: Entry, *, confirmed: bool) -> bool:
+    def take(self, entry: Entry, confirmed: bool) -> bool:
         """Take one out that has its answer; False when it is not here.
 
         Args:
