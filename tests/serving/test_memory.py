@@ -200,7 +200,7 @@ BUFFERS = {
         "IDs of commands in the journal",
     "_serving.ledger.journal.writing.writer.Writer._jobs": FEW,
     "_serving.ledger.records.Found.notes": SAME,
-    "_serving.ledger.recent_refusals.RecentRefusals._messages": "refused, and remembered",
+    "_serving.ledger.recent_refusals.RecentRefusals.messages": "refused, and remembered",
     "_serving.ledger.remembered.replay_window.ReplayWindow._newest": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._older": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._oldest": "IDs within the replay window",
