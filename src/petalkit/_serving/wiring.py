@@ -58,6 +58,7 @@ from .links.service import Served
 from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
 from .petals.lifespans import PetalLife
+from .petals.services import Services
 from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
@@ -98,6 +99,7 @@ class Parts:
     intake: Intake
     supervisor: Supervisor
     lives: list[PetalLife]
+    services: Services
 
     def left_running(self) -> list[str]:
         """What does not end after a stop: handlers, jobs, and lives of petals. Threads are left."""
@@ -217,6 +219,7 @@ def put_together(
         intake=intake,
         supervisor=supervisor,
         lives=lives,
+        services=Services(petals),
     )
 
 

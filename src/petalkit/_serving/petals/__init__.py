@@ -4,6 +4,7 @@
     added_commands     commands that a petal adds and removes while it is served
     builtin_commands   the commands under `petalkit/`
     background         the background tasks of one life
+    services           what several petals share, run beside their commands
     host               what a petal sees of the runtime that serves it
     lifespans          one petal's lives: lifespan, background tasks, end, and again
 
