@@ -18,7 +18,7 @@ Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 
-POLICY_VIOLATION, TRY_AGAIN_LATER, GOING_AWAY = 1008, 1013, 1001  # RFC 6455, section 7.4.1; IANA
+NORMAL, GOING_AWAY, FAILED = 1000, 1001, 1011  # of a WebSocket: RFC 6455, section 7.4.1
 
 
 class HttpCode(enum.StrEnum):

@@ -26,6 +26,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
+from wsproto.events import CloseConnection
 
 from .answers import Scope, Send
 from .inbox import Inbox
@@ -121,6 +122,8 @@ class _Applications(TaskGroup):
 
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
         inbox = Inbox()
+        if scope["type"] == "websocket":
+            _tell_close(send.__self__, inbox)
         self._started.start_soon(self._serve, scope, inbox, send, name="petalkit HTTP request")
         return inbox.put
 
@@ -144,6 +147,22 @@ class _Applications(TaskGroup):
     async def _beside(self, run: Callable[[], Awaitable[None]]) -> None:
         with self.besides:
             await run()
+
+
+def _tell_close(stream: Any, inbox: Inbox) -> None:
+    """Tell an application with which code its WebSocket was closed, by whomever.
+
+    Hypercorn tells it 1006 whatever the client has said, and nothing where a message is too long.
+    """
+    send = stream._send_wsproto_event
+
+    async def send_and_tell(event: Any) -> None:
+        if isinstance(event, CloseConnection):
+            reason = event.reason or ""
+            inbox.end({"type": "websocket.disconnect", "code": int(event.code), "reason": reason})
+        await send(event)
+
+    stream._send_wsproto_event = send_and_tell
 
 
 class Connection(TCPServer):

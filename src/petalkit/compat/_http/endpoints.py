@@ -7,6 +7,7 @@ so these are not called.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any, Literal
 import attrs
 
 from ..._authoring.inspection.foreign import attribute_of
+from ..._values.settings.settings import HTTP_OFF, Settings
 from .._decorators import WEB_MARK
 
 Protocol = Literal["http", "websocket"]
 _PROTOCOLS = ("http", "websocket")
+EXTRA = "host-http"
+NEEDED = ("fastapi", "hypercorn", "jinja2", "python_multipart", "wsproto")  # what it brings
 
 
 @attrs.frozen
@@ -92,3 +96,13 @@ def find_folder(petal_name: str, petal: Any, kind: str, files: Path | None) -> P
         names = [told] if isinstance(told, str | Path) else []
         places = [Path(own).parent / name for name in (*names, f"{kind}/{petal_name}", kind)]
     return next((place for place in places if place.is_dir()), None)
+
+
+def why_not_served(settings: Settings) -> str | None:
+    """Why endpoints are not served; None where they are."""
+    if settings.compat_http == HTTP_OFF:
+        return f'compat_http = "{HTTP_OFF}"'
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed: pip install 'petalkit[{EXTRA}]'"
+    return None

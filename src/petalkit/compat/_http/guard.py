@@ -91,9 +91,7 @@ class Guard:
         given = _token_in(headers.get(b"authorization", b""))
         if not hmac.compare_digest(given, self._token):
             text = "the token is missing or wrong"
-            raise Refusal(
-                401, ErrorCode.UNAUTHORIZED, text, closes=True, headers=_CHALLENGE
-            )
+            raise Refusal(401, ErrorCode.UNAUTHORIZED, text, closes=True, headers=_CHALLENGE)
 
 
 def _token_in(authorization: bytes) -> bytes:

@@ -30,7 +30,7 @@ from .._organization import get_organization_manager
 HOST_VERSION = "0.2.7"  # whose form this is
 ASK_MAX = 2.5  # seconds for one proxy
 _MQTT = "mqtt"
-_TITLES = {
+_TITLES: dict[str, str] = {
     "redis": "Redis Proxy",
     "db": "LocalDB Proxy",
     "ext_mavlink": "MAVLink External Proxy",
@@ -107,7 +107,7 @@ class Health:
     async def overview(self) -> Document:
         """What `/health/overview` says. Trio-flavored; the same."""
         known = await self.detailed()
-        now = dt.datetime.now().isoformat()  # noqa: DTZ005 - the host's own has no zone
+        now = dt.datetime.now().isoformat()  # without a zone, as the host has it
         organization = known["organization_manager"]["status"]
         services = [_service("Organization Manager", "organization_manager", organization, now)]
         for name, proxy in known["proxies"].items():

@@ -46,7 +46,7 @@ class Inbox:
             self._change()
 
     def end(self, event: Event) -> None:
-        """This is the last one, and is given from then on."""
+        """Nothing comes after this one, which is given from then on."""
         if self._last is None:
             self._last = event
             self._change()

@@ -16,7 +16,7 @@ import trio
 
 from ..._values.errors import ErrorCode
 from ..._values.settings.settings import Settings
-from .answers import GOING_AWAY, Event, Refusal, Scope, Send, refuse, unavailable
+from .answers import FAILED, GOING_AWAY, NORMAL, Event, Refusal, Scope, Send, refuse, unavailable
 from .bodies import Gone, read_body
 from .connection import Connection
 from .crossing import Lane, what
@@ -98,12 +98,13 @@ class Requests:
             await send(event)
 
         refusal: Refusal | None = None
+        raised = False
         self._sockets += 1
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._close_at_stop, inbox, send)
                 try:
-                    await self._serve(lane, app, scope, inbox.get, send_on)
+                    raised = not await self._serve(lane, app, scope, inbox.get, send_on)
                 except Refusal as error:
                     refusal = error  # raised outside of the nursery, which would put it in a group
                 nursery.cancel_scope.cancel()
@@ -112,7 +113,7 @@ class Requests:
         if refusal is not None:
             raise refusal
         if state["accepted"] and not state["closed"] and not inbox.gone:
-            await send({"type": "websocket.close", "code": 1000})
+            await send({"type": "websocket.close", "code": FAILED if raised else NORMAL})
 
     async def _close_at_stop(self, inbox: Inbox, send: Send) -> None:
         await self._stopping.wait()
@@ -126,7 +127,12 @@ class Requests:
         scope: Scope,
         receive: Callable[[], Awaitable[Event]],
         send: Send,
-    ) -> None:
+    ) -> bool:
+        """Have it served; False when the petal's code has raised, which is logged.
+
+        Raises:
+            Refusal: it was not.
+        """
         limit = self._settings.compat_http_timeout
         try:
             await lane.serve(app, scope, receive, send, limit)
@@ -136,6 +142,8 @@ class Requests:
             # Starlette has answered, if nothing had been answered yet.
             extra = {"petal": lane.name}
             logger.exception("petal %r: %s raised", lane.name, what(scope), extra=extra)
+            return False
+        return True
 
     def _count(self, error: Refusal) -> None:
         word = str(error.code)

@@ -25,17 +25,15 @@ from ...transports._forks import not_in_child
 from .._loop.loop import PetalLoop, open_petal_loop
 from .answers import unavailable
 from .crossing import Lane
-from .endpoints import described, find_folder, prefix_of
+from .endpoints import described, find_folder, prefix_of, why_not_served
 from .guard import Guard
 from .health import Health, Served
 
 logger = logging.getLogger("petalkit.compat.http")
 
-EXTRA = "host-http"
 CLOSE_MAX = 1.0  # seconds that connections get for the rest of their answers, when all is over
 TOKEN_MAX = 10.0  # seconds for `compat_http_token_source`
 FRONT = "the HTTP server"  # in whose loop what is no petal's is served
-_NEEDED = ("fastapi", "hypercorn", "jinja2", "python_multipart", "wsproto")
 
 
 class HttpService:
@@ -77,15 +75,18 @@ class HttpService:
     async def _open(self, name: str, petal: Any, host: PetalHost, loop: PetalLoop) -> None:
         settings = host.settings
         found = described(name, petal)
-        why = await _reason_not_to_serve(settings, wanted=bool(found))
+        if not found and settings.compat_http is None:
+            return
+        why = why_not_served(settings)
         if why is not None:
             _say_not_served(settings, name, found, why)
             return
+        await trio.to_thread.run_sync(_load)
         from .site import make_pages
 
-        proxies = attribute_of(petal, "_proxies")
-        made = attribute_of(proxies, "made")
-        self._health.served[name] = Served(petal, host, loop, made() if callable(made) else {})
+        made: Any = attribute_of(attribute_of(petal, "_proxies"), "made")
+        proxies: dict[str, Any] = made() if callable(made) else {}
+        self._health.served[name] = Served(petal, host, loop, proxies)
         _, version = self._health.states.get(name, ("", "0"))
         self._health.states[name] = ("loaded", version)
         static = None
@@ -99,8 +100,7 @@ class HttpService:
         self._lanes[name] = Lane(name, loop)
         self._pages[name] = pages
         self._make_app(settings)
-        if found or settings.compat_http is not None:
-            self._wanted.set()
+        self._wanted.set()
 
     async def close_petal(self, name: str) -> None:
         """A petal ends, or has failed: serve it no longer, and answer for what is under way."""
@@ -169,9 +169,7 @@ class HttpService:
         listen = settings.compat_http or HTTP_DEFAULT
         host, port = split_listen(listen)
         requests = Requests(settings, Guard(settings, listen), self._find)
-        server = Server(
-            requests, settings.compat_http_connections, settings.compat_http_body_max
-        )
+        server = Server(requests, settings.compat_http_connections, settings.compat_http_body_max)
         listeners = await trio.open_tcp_listeners(port, host=host)
         for listener in listeners:
             not_in_child(listener.socket.fileno())
@@ -231,25 +229,10 @@ class HttpService:
         self._cancelled.set()
 
 
-async def _reason_not_to_serve(settings: Settings, *, wanted: bool) -> str | None:
-    if settings.compat_http == HTTP_OFF:
-        return f'compat_http = "{HTTP_OFF}"'
-    if not wanted and settings.compat_http is None:
-        return ""
-    missing = await trio.to_thread.run_sync(find_missing)
-    return f"{missing} is not installed: pip install 'petalkit[{EXTRA}]'" if missing else None
-
-
-def find_missing() -> str | None:
-    """What of the extra is not installed; None when all is there, and imported then."""
-    for name in _NEEDED:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            return name
+def _load() -> None:
+    """Import what serves, which takes a second: so it is done in a thread."""
     importlib.import_module(f"{__package__}.site")
     importlib.import_module(f"{__package__}.server")
-    return None
 
 
 def _say_not_served(settings: Settings, name: str, found: list[str], why: str) -> None:

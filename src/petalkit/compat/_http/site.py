@@ -87,9 +87,7 @@ def make_templates(folder: Path) -> dict[str, Jinja2Templates]:
 Ask = Callable[[Callable[[], Awaitable[Document]]], Awaitable[Document]]
 
 
-def make_app(
-    pages: Sequence[Pages], health: Health, ask: Ask, origins: Sequence[str]
-) -> FastAPI:
+def make_app(pages: Sequence[Pages], health: Health, ask: Ask, origins: Sequence[str]) -> FastAPI:
     """The application.
 
     Args:

@@ -56,9 +56,7 @@ class GuidePetal(NativePetal):
         "never"  # as their host does: they were not written to start twice
     )
 
-    def __init__(
-        self, petal: Any, routes: Routes, supplies: Supplies, http: HttpService
-    ) -> None:
+    def __init__(self, petal: Any, routes: Routes, supplies: Supplies, http: HttpService) -> None:
         self.guide_petal = petal
         self.name = attribute_of(petal, "name") or type(petal).__name__
         self.version = str(attribute_of(petal, "version", "0"))

@@ -19,7 +19,9 @@ from ...fields import MIB, SecretSource, file_setting, setting
 
 HTTP_OFF = "off"
 HTTP_DEFAULT = "127.0.0.1:9000"  # the port of the guide's host
-_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(
+    r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})"
+)
 _ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _TOKEN = re.compile("[!-~]+")
 
