@@ -11,7 +11,7 @@ from petalkit import ConfigError, Settings
 from petalkit.compat._http.answers import Refusal
 from petalkit.compat._http.guard import Guard
 
-TOKEN = "s3cr3t-token"  # noqa: S105 - made up
+TOKEN = "s3cr3t-token"
 
 
 def scope(method: str = "GET", **headers: str) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _check_endpoints(petal: Petal, settings: Settings) -> list[Check]:
     text = f"{petal.name}, {counted(len(endpoints), 'HTTP endpoint')}"
     if why_not is None:
         return [ok("petal", f"{text} on {settings.compat_http or HTTP_DEFAULT}")]
-    text = f"{text} not served: {listed(endpoints)}"
+    text = f"{text} not served: {', '.join(endpoints)}"
     if settings.compat_http == HTTP_OFF:
         return [ok("petal", f"{text} ({why_not})")]
     return [warning("petal", f"{text} ({why_not})", _HTTP_TODO)]

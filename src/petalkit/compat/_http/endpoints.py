@@ -103,6 +103,13 @@ def why_not_served(settings: Settings) -> str | None:
     if settings.compat_http == HTTP_OFF:
         return f'compat_http = "{HTTP_OFF}"'
     for name in NEEDED:
-        if importlib.util.find_spec(name) is None:
+        if not _is_there(name):
             return f"{name} is not installed: pip install 'petalkit[{EXTRA}]'"
     return None
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # of somebody's finder, or somebody's module
+        return False

@@ -207,7 +207,7 @@ class HttpService:
         total = sum(pages.served for pages in self._pages.values())
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{self.port}"
-        logger.info("%d HTTP endpoints of petals are served on %s", total, where)
+        logger.info("%d HTTP endpoint(s) of petals on %s", total, where)
         if not is_loopback(host):
             logger.warning(
                 "other machines reach %s by plain HTTP: whoever can read the network can read "
@@ -239,8 +239,10 @@ def _say_not_served(settings: Settings, name: str, found: list[str], why: str) -
     if not found:
         return
     level = logging.INFO if settings.compat_http == HTTP_OFF else logging.WARNING
-    text = "petal %r: %d HTTP endpoints are not served (%s): %s"
-    logger.log(level, text, name, len(found), why, ", ".join(found), extra={"petal": name})
+    text = "petal %r: %d HTTP endpoint%s not served (%s): %s"
+    plural = "s are" if len(found) > 1 else " is"
+    extra = {"petal": name}
+    logger.log(level, text, name, len(found), plural, why, ", ".join(found), extra=extra)
 
 
 def _folder(name: str, petal: Any, kind: str, settings: Settings) -> Any:
