@@ -111,7 +111,8 @@ class Health:
         organization = known["organization_manager"]["status"]
         services = [_service("Organization Manager", "organization_manager", organization, now)]
         for name, proxy in known["proxies"].items():
-            services.append(_service(_TITLES.get(name, name), name, proxy["status"], now))
+            title = _TITLES.get(name) or name
+            services.append(_service(title, name, proxy["status"], now))
         healthy = known["status"] == "healthy"
         return {
             "title": "Petal App Manager",

@@ -85,7 +85,7 @@ class HttpService:
         from .site import make_pages
 
         made: Any = attribute_of(attribute_of(petal, "_proxies"), "made")
-        proxies: dict[str, Any] = made() if callable(made) else {}
+        proxies: dict[str, Any] = {} if made is None else made()
         self._health.served[name] = Served(petal, host, loop, proxies)
         _, version = self._health.states.get(name, ("", "0"))
         self._health.states[name] = ("loaded", version)
