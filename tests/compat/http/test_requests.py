@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -11,7 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from petalkit import Settings
-from petalkit.compat._http import bodies
+from petalkit.compat._http import bodies, crossing, requests
 from petalkit.compat._http.answers import unavailable
 from petalkit.compat._http.inbox import Inbox
 
@@ -238,3 +239,71 @@ async def test_half_of_the_connections_may_be_websockets(autojump_clock: Any) ->
             inbox.end({"type": "websocket.disconnect", "code": 1000})
     assert petal.seen == [1000, 1000]
     assert asker.requests._sockets == 0
+
+
+# -- bounds of what is under way
+
+
+async def _leave(asker: Any, nursery: Any, body: bytes = b"") -> None:
+    async def send(event: Any) -> None: ...
+
+    inbox = Inbox()
+    await inbox.put({"type": "http.request", "body": body, "more_body": False})
+    connection: Any = FakeConnection()
+    nursery.start_soon(asker.requests, connection, make_scope("http", HOLD, "POST"), inbox, send)
+    await wait_all_tasks_blocked()
+
+
+async def test_calls_of_one_petal_have_a_bound(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossing, "CALLS_MAX", 3)
+    petal = MissionPetal()
+    async with open_asker(petal) as asker, trio.open_nursery() as nursery:
+        for _ in range(3):
+            await _leave(asker, nursery)
+        answer = await asker.ask("POST", ABORT)
+        assert (answer.status, answer.json["error_code"]) == (503, "BUSY")
+        asker.lane.loop.loop.call_soon(petal.ended.set)
+        await asker.lane.wait_quiet()
+        assert (await asker.ask("POST", ABORT)).status == 200
+
+
+async def test_bodies_under_way_have_a_bound_and_those_without_one_are_served(
+    autojump_clock: Any,
+) -> None:
+    petal = MissionPetal()
+    settings = Settings(compat_http_connections=2, compat_http_body_max=1000)
+    async with open_asker(petal, settings) as asker, trio.open_nursery() as nursery:
+        for _ in range(2):
+            await _leave(asker, nursery, b"x" * 1000)
+        answer = await asker.ask("POST", ABORT, b"x")
+        assert (answer.status, answer.json["error_code"]) == (503, "BUSY")
+        assert (await asker.ask("POST", ABORT)).status == 200
+        asker.lane.loop.loop.call_soon(petal.ended.set)
+        await asker.lane.wait_quiet()
+        assert (await asker.ask("POST", ABORT, b"x")).status == 200
+
+
+async def test_a_handler_that_does_not_ask_for_its_client_ends_after_it(
+    autojump_clock: Any,
+) -> None:
+    petal = MissionPetal()
+
+    async def send(event: Any) -> None: ...
+
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await petal.ended.wait()
+        except asyncio.CancelledError:
+            petal.seen.append(trio.current_time() - began)
+            raise
+
+    async with open_asker(petal) as asker:
+        asker.requests._find = lambda path: (asker.lane, deaf)
+        inbox = Inbox()
+        inbox.end({"type": "websocket.disconnect", "code": 1006})
+        connection: Any = FakeConnection()
+        began = trio.current_time()
+        await asker.requests(connection, make_scope("websocket", "/x"), inbox, send)
+    assert petal.seen == [pytest.approx(requests.GONE_MAX)]

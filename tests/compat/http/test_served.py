@@ -607,3 +607,24 @@ async def test_off_is_said_with_what_is_not_served(caplog: pytest.LogCaptureFixt
     )
     for endpoint in ("POST /petals/mission-petal/abort", "WS /petals/mission-petal/ws/echo"):
         assert endpoint in text
+
+
+# -- what clients leave behind
+
+
+async def test_calls_whose_clients_have_gone_keep_no_connection() -> None:
+    """Else a client that gives up and asks again would shut everybody out."""
+    petal = MissionPetal()
+    settings = attrs.evolve(HERE, compat_http_connections=2)
+    async with open_served(petal, settings=settings) as served:
+        for n in range(6):
+            stream = await served.connect()
+            await stream.send_all(
+                f"POST {MISSION}/hold HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+            )
+            while petal.seen.count("hold") <= n:
+                await trio.sleep(0.01)
+            await stream.aclose()
+        assert await served.status("POST", f"{MISSION}/abort") == 200
+        assert petal._loop is not None
+        petal._loop.call_soon(petal.ended.set)

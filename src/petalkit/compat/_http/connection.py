@@ -175,6 +175,7 @@ class Connection(TCPServer):
     Attributes:
         idle_since: on Trio's clock, while it has not sent a whole head; else None.
         body_since: the same while a body is on its way.
+        is_closed: the client has gone; a call that it has asked for may go on.
     """
 
     def __init__(self, serving: Serving, stream: trio.SocketStream) -> None:
@@ -185,6 +186,7 @@ class Connection(TCPServer):
         self._application = serving.application
         self.idle_since: float | None = trio.current_time()
         self.body_since: float | None = None
+        self.is_closed = False
         self._reading = trio.CancelScope(deadline=trio.current_time() + HEAD_MAX)
         self._closing = False
 
@@ -235,6 +237,7 @@ class Connection(TCPServer):
             pass
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self.stream)  # it does not wait
+        self.is_closed = True
         await self.protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:

@@ -21,6 +21,9 @@ from .._loop.loop import PetalLoop
 from .answers import Event, Receive, Refusal, Scope, Send, unavailable
 
 
+CALLS_MAX = 1000  # of one petal under way, most of them without a client any more
+
+
 class Lane:
     """What is under way of one petal, or of no petal.
 
@@ -79,6 +82,8 @@ class Lane:
         """
         if self._reason is not None:
             raise self._reason
+        if len(self._calls) >= CALLS_MAX:
+            raise unavailable(f"{CALLS_MAX} calls of {self.name!r} are under way", ErrorCode.BUSY)
         if not self.loop.is_running:
             raise unavailable(f"petal {self.name!r} has ended its own loop")
         began = False

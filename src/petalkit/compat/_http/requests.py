@@ -25,6 +25,7 @@ from .inbox import Inbox
 
 logger = logging.getLogger("petalkit.compat.http")
 
+GONE_MAX = 10.0  # seconds that a WebSocket's handler gets to end when its client has gone
 WARN_INTERVAL = 60.0  # seconds between two warnings of one reason
 
 Find = Callable[[str], tuple[Lane, Callable[..., Any]]]
@@ -43,6 +44,8 @@ class Requests:
         self._settings = settings
         self._guard = guard
         self._find = find
+        self._bodies = 0  # bytes, of calls under way
+        self._bodies_max = settings.compat_http_connections * settings.compat_http_body_max
         self._sockets = 0
         self._sockets_max = max(1, settings.compat_http_connections // 2)
         self._stopping = trio.Event()
@@ -76,12 +79,18 @@ class Requests:
     ) -> None:
         body = await read_body(connection, scope, inbox, self._settings.compat_http_body_max)
         lane, app = self._find(scope["path"])
+        if body and self._bodies + len(body) > self._bodies_max:
+            raise unavailable("too many bodies are under way", ErrorCode.BUSY)
         given: list[Event] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Event:
             return given.pop() if given else await inbox.get()
 
-        await self._serve(lane, app, scope, receive, send)
+        self._bodies += len(body)
+        try:
+            await self._serve(lane, app, scope, receive, send)
+        finally:
+            self._bodies -= len(body)
 
     async def _serve_socket(self, scope: Scope, inbox: Inbox, send: Send) -> None:
         if self._sockets >= self._sockets_max:
@@ -103,6 +112,7 @@ class Requests:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._close_at_stop, inbox, send)
+                nursery.start_soon(_end_after_client, inbox, nursery.cancel_scope)
                 try:
                     raised = not await self._serve(lane, app, scope, inbox.get, send_on)
                 except Refusal as error:
@@ -153,3 +163,10 @@ class Requests:
             self._warned[word] = now
             text = "a request was refused with %d %s: %s (%d so far)"
             logger.warning(text, error.status, word, error, self._refused[word])
+
+
+async def _end_after_client(inbox: Inbox, scope: trio.CancelScope) -> None:
+    """Who waits for something else hears of nothing, and would keep its place for ever."""
+    await inbox.wait_gone()
+    await trio.sleep(GONE_MAX)
+    scope.cancel()

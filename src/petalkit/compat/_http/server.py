@@ -81,15 +81,15 @@ class Server:
                         await _refuse(stream)
 
     def _has_room(self) -> bool:
-        if len(self._connections) - len(self._leaving) < self._limit:
+        staying = [one for one in self._connections if not (one.is_closed or one in self._leaving)]
+        if len(staying) < self._limit:
             return True
-        staying = [one for one in self._connections if one not in self._leaving]
         idle = [(one.idle_since, one) for one in staying if one.idle_since is not None]
         if not idle:
             before = trio.current_time() - BODY_YOUNG
             bodies = [(one.body_since or math.inf, one) for one in staying]
             idle = [(since, one) for since, one in bodies if since <= before]
-        if not idle or len(self._leaving) >= self._limit:
+        if not idle:
             return False
         _, chosen = min(idle, key=lambda pair: pair[0])
         self._leaving.add(chosen)
