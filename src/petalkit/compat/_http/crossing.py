@@ -20,7 +20,6 @@ from ..._values.errors import ErrorCode
 from .._loop.loop import PetalLoop
 from .answers import Event, Receive, Refusal, Scope, Send, unavailable
 
-
 CALLS_MAX = 1000  # of one petal under way, most of them without a client any more
 
 
