@@ -141,12 +141,13 @@ def test_without_the_extra_all_else_works_and_it_is_said() -> None:
 TAKEN = """
 import sys, types, asyncio
 early = types.ModuleType("early")
-exec("from asyncio import get_running_loop", early.__dict__)
+exec("from asyncio import current_task, get_running_loop", early.__dict__)
 sys.modules["early"] = early
 import trio
 from petalkit.compat._loop.loop import open_petal_loop
 
 async def ask():
+    assert early.current_task() is asyncio.current_task()
     return early.get_running_loop() is asyncio.get_running_loop()
 
 async def main():

@@ -628,3 +628,54 @@ async def test_calls_whose_clients_have_gone_keep_no_connection() -> None:
         assert await served.status("POST", f"{MISSION}/abort") == 200
         assert petal._loop is not None
         petal._loop.call_soon(petal.ended.set)
+
+
+async def test_a_petal_that_could_not_start_is_answered_for() -> None:
+    class Unstarted(MissionPetal):
+        def startup(self) -> None:
+            raise RuntimeError("no flight controller")
+
+    async with open_served(MissionPetal("first"), Unstarted("second")) as served:
+        answer = await served.client.post("/petals/second/abort")
+        assert (answer.status_code, answer.json()["error_code"]) == (503, "UNAVAILABLE")
+        petals = (await served.client.get("/health/overview")).json()["petals"]
+        assert {one["name"]: one["status"] for one in petals} == {
+            "first": "loaded", "second": "failed",
+        }  # fmt: skip
+
+
+async def test_proxies_are_asked_how_they_are() -> None:
+    class Redis:
+        async def health_check(self) -> dict[str, Any]:
+            return {"status": "healthy", "connection": {"connected": True, "host": "here"}}
+
+    class Bucket:
+        async def health_check(self) -> dict[str, Any]:
+            raise OSError("what nobody is to see")
+
+    class Mavlink:
+        connected = False
+
+    with trio.fail_after(LIMIT):
+        proxies = {"redis": Redis(), "bucket": Bucket(), "ext_mavlink": Mavlink(), "db": object()}
+        adapted = adapt(MissionPetal(), proxies=proxies)
+        async with open_harness(*adapted, settings=HERE):
+            port = await wait_port(adapted[0])
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                said = (await client.get("/health/detailed")).json()
+                overview = (await client.get("/health/overview")).json()
+                organization = (await client.get("/health/organization")).json()
+    found = {name: one["status"] for name, one in said["proxies"].items()}
+    assert found == {
+        "mqtt": "healthy", "redis": "healthy", "bucket": "error", "ext_mavlink": "unhealthy",
+        "db": "unknown",
+    }  # fmt: skip
+    assert said["proxies"]["redis"]["connection"]["host"] == "here"
+    assert said["proxies"]["bucket"]["error"] == "OSError"
+    assert said["status"] == overview["status"] == "unhealthy"
+    assert said["organization_manager"]["status"] == "healthy"
+    assert organization["organization_manager"]["organization_info"]["organization_id"] == "acme"
+    assert overview["component_name"] == "petal_app_manager"
+    services = {one["component_name"]: one["status"] for one in overview["services"]}
+    assert services["ext_mavlink"] == services["bucket"] == "unhealthy"
+    assert services["organization_manager"] == "healthy"

@@ -84,11 +84,6 @@ class HttpService:
         await trio.to_thread.run_sync(_load)
         from .site import make_pages
 
-        made: Any = attribute_of(attribute_of(petal, "_proxies"), "made")
-        proxies: dict[str, Any] = {} if made is None else made()
-        self._health.served[name] = Served(petal, host, loop, proxies)
-        _, version = self._health.states.get(name, ("", "0"))
-        self._health.states[name] = ("loaded", version)
         static = None
         if attribute_of(petal, "static_dir"):
             static = _folder(name, petal, "static", settings)
@@ -97,6 +92,11 @@ class HttpService:
         pages = make_pages(name, petal, static)
         for text in pages.refused:
             logger.error("petal %r: not served: %s", name, text, extra={"petal": name})
+        made: Any = attribute_of(attribute_of(petal, "_proxies"), "made")
+        proxies: dict[str, Any] = {} if made is None else made()
+        self._health.served[name] = Served(petal, host, loop, proxies)
+        _, version = self._health.states[name]
+        self._health.states[name] = ("loaded", version)
         self._lanes[name] = Lane(name, loop)
         self._pages[name] = pages
         self._make_app(settings)
@@ -104,14 +104,14 @@ class HttpService:
 
     async def close_petal(self, name: str) -> None:
         """A petal ends, or has failed: serve it no longer, and answer for what is under way."""
+        _, version = self._health.states[name]
+        self._health.states[name] = ("failed", version)
         lane = self._lanes.pop(name, None)
         if lane is None:
             return
         self._pages.pop(name, None)
         served = self._health.served.pop(name)
-        _, version = self._health.states[name]
-        self._health.states[name] = ("failed", version)
-        if self._app is not None:
+        if not self._closing.is_set():
             self._make_app(served.host.settings)
         lane.cancel(unavailable(f"petal {name!r} is out of service"))
 
@@ -261,7 +261,10 @@ async def _give_templates(name: str, petal: Any, settings: Settings, loop: Petal
     if folder is None or not callable(inject):
         return
     with trio.move_on_after(settings.compat_hook_timeout) as scope:
-        await loop.run("inject_templates", inject, make_templates(folder))
+        try:
+            await loop.run("inject_templates", inject, make_templates(folder))
+        except Exception:
+            logger.exception("petal %r: inject_templates failed", name, extra={"petal": name})
     if scope.cancelled_caught:
         text = "petal %r: inject_templates did not end in time"
         logger.error(text, name, extra={"petal": name})
