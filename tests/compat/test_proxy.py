@@ -350,12 +350,11 @@ async def test_a_proxy_of_the_users(autojump_clock: Any) -> None:
     assert await got(sorted, proxies={"redis": redis}) == ["mqtt", "redis"]
 
 
-@pytest.mark.parametrize("how", ["[]", "get"])
-async def test_a_proxy_that_is_not_there_is_an_error_at_startup(
-    autojump_clock: Any, caplog: pytest.LogCaptureFixture, how: str
+async def test_a_proxy_that_is_not_there_is_an_error_where_the_petal_insists(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def want(proxies: Any) -> Any:
-        return proxies["redis"] if how == "[]" else proxies.get("redis")
+        return proxies["redis"]
 
     async with open_harness(*adapt(Wanting(want), GuidePetal())) as harness:
         assert harness.statistics().unavailable_petals == ("wanting",)
@@ -364,6 +363,34 @@ async def test_a_proxy_that_is_not_there_is_an_error_at_startup(
     assert record.exc_info is not None
     assert "petal 'wanting' asks for the proxy 'redis', which is not there" in caplog.text
     assert "--host-proxy redis=module:name" in record.getMessage()
+
+
+async def test_a_command_that_asks_for_a_proxy_which_no_host_has_gets_none_and_one_warning(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A published petal asks so, and never uses what it gets."""
+
+    async def handler(petal: HandlerPetal, message: Message) -> None:
+        bucket = petal._proxies.get("s3_bucket")
+        await petal.answer(message, success=True, bucket=bucket)
+
+    async with open_harness(*adapt(HandlerPetal(handler))) as harness:
+        for _ in range(3):
+            response = await harness.call("petal/sync")
+            assert response.success
+            assert response["bucket"] is None
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    text = record.getMessage()
+    assert "petal 'petal' asks for the proxy 's3_bucket' in petal/sync" in text
+    assert "--host-proxy s3_bucket=module:name" in text
+    assert vars(record)["command"] == "petal/sync"
+
+
+async def test_a_proxy_that_startup_asks_for_in_vain_is_told_too(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await got(lambda proxies: proxies.get("redis")) is None
+    assert "petal 'wanting' asks for the proxy 'redis' outside of a command" in caplog.text
 
 
 async def test_a_petal_that_asks_with_a_default_gets_it(autojump_clock: Any) -> None:
@@ -377,7 +404,9 @@ async def test_a_proxy_that_the_user_has_said_is_not_there(autojump_clock: Any) 
     assert await got(lambda proxies: "redis" in proxies, proxies=without) is False
 
 
-async def test_a_proxy_that_the_petal_can_do_without(autojump_clock: Any) -> None:
+async def test_a_proxy_that_the_petal_can_do_without(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     class Optional(Wanting):
         def get_optional_proxies(self) -> list[str]:
             return ["redis"]
@@ -386,6 +415,7 @@ async def test_a_proxy_that_the_petal_can_do_without(autojump_clock: Any) -> Non
         return proxies.get("redis")
 
     assert await got(want, Optional(want)) is None
+    assert "asks for the proxy" not in caplog.text
 
 
 async def test_a_proxy_that_the_petal_says_it_needs(

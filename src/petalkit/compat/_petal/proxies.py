@@ -1,22 +1,28 @@
 """The proxies of one petal, by name: the runtime's `mqtt`, and what the user supplies.
 
-The rule: what is not there is an error that names it, where it is asked for. The host gives None,
-and the petal finds out at midnight.
+The rule: what is not there is an error that names it where the petal insists: in `[...]`, and in
+`get_required_proxies()`. `.get()` gives None, as the host does, and one WARNING says to whom: a
+petal may ask for what no host has, and never use it.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from .._errors import ProxyNotAvailable
+from ..._authoring.context import log_scope
+from .._errors import ProxyNotAvailable, how_to_supply
+
+logger = logging.getLogger("petalkit.compat")
 
 MQTT = "mqtt"
 ProxyFactory = Callable[[], Any]
-_RAISE: Any = object()
+TOLD_MAX = 1000  # names of missing proxies that a petal is remembered to have asked for
+_NOT_GIVEN: Any = object()
 
 
 @attrs.frozen
@@ -48,6 +54,7 @@ class Proxies(Mapping[str, Any]):
         self._found = {name: proxy for name, proxy in found.items() if proxy is not None}
         self._without = found.keys() - self._found.keys()
         self._optional = optional
+        self._told: set[str] = set()  # names that were asked for in vain
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -55,20 +62,39 @@ class Proxies(Mapping[str, Any]):
         except KeyError:
             raise self._missing(name) from None
 
-    def get(self, name: str, default: Any = _RAISE) -> Any:
-        """A proxy. One that is not there is an error, unless somebody has said what then.
+    def get(self, name: str, default: Any = _NOT_GIVEN) -> Any:
+        """A proxy; the default, or None, where it is not there.
 
-        Raises:
-            ProxyNotAvailable: it is not there, no default is given, the petal does not list it in
-                `get_optional_proxies`, and the user has not said that it has to do without.
+        That is logged once for each name, unless somebody has said what then: the petal by a
+        default or in `get_optional_proxies`, or the user, that petals have to do without.
         """
         if name in self._found:
             return self._found[name]
-        if default is not _RAISE:
+        if default is not _NOT_GIVEN:
             return default
-        if name in self._without or self._is_optional(name):
-            return None
-        return self[name]
+        if name not in self._without and not self._is_optional(name):
+            self._tell(name)
+        return None
+
+    def _tell(self, name: str) -> None:
+        if name in self._told:
+            return
+        # Made-up names of a sender are no proxies, and need no memory.
+        if len(self._told) < TOLD_MAX:
+            self._told.add(name)
+        scope = log_scope.get()
+        fields = {} if scope is None else scope.log_fields()
+        command = fields.get("command")
+        where = f"in {command}" if command else "outside of a command"
+        logger.warning(
+            "petal %r asks for the proxy %r %s, which is not there (there are: %s), and gets None. %s",
+            self._petal,
+            name,
+            where,
+            ", ".join(sorted(self._found)),
+            how_to_supply(name),
+            extra={**fields, "petal": self._petal},
+        )
 
     def _is_optional(self, name: str) -> bool:
         try:
