@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from ..._authoring.context import PetalHost
+from .._base import declares
 from .._errors import HookFailed
 from .._loop.loop import PetalLoop
 from .._organization import get_organization_manager
@@ -92,10 +93,9 @@ class Hooks:
         Raises:
             HookFailed: the petal cannot be served.
         """
-        petal, desk = self._petal, self._desk
-        actions = getattr(petal, "has_mqtt_actions", None)
-        wanted = bool(getattr(petal, "use_mqtt_proxy", False) or (actions and actions()))
-        desk.expect(commands=wanted)
+        petal = self._petal
+        wanted = self._wants_commands()
+        self._desk.expect(commands=wanted)
         if wanted:
             with trio.move_on_after(ORGANIZATION_WAIT):
                 await self._host.wait_connected()
@@ -107,6 +107,29 @@ class Hooks:
         if wanted and not self._set_up:
             await self._host.wait_identity()  # no limit: it may come in a month
             await self._set_up_commands()
+
+    def _wants_commands(self) -> bool:
+        """Whether it is to be set up. Only a False of the petal's own says that it is not.
+
+        The guide asks for `use_mqtt_proxy = True`; the host has forgotten it since, and serves
+        what has a `_setup_mqtt_topics`.
+        """
+        petal = self._petal
+        actions = getattr(petal, "has_mqtt_actions", None)
+        if getattr(petal, "use_mqtt_proxy", False) or (actions and actions()):
+            return True
+        if getattr(petal, "_setup_mqtt_topics", None) is None:
+            return False
+        refused = declares(petal, "use_mqtt_proxy")
+        text = (
+            "petal %r has _setup_mqtt_topics() and use_mqtt_proxy = False: it is not called. Write "
+            "use_mqtt_proxy = True to have it called"
+            if refused
+            else "petal %r has _setup_mqtt_topics() and no use_mqtt_proxy: it is called all the "
+            "same. Write use_mqtt_proxy = True, which the guide asks for"
+        )
+        logger.warning(text, self._name, extra={"petal": self._name})
+        return not refused
 
     async def _set_up_commands(self) -> None:
         petal = self._petal
