@@ -182,6 +182,7 @@ class PetalLoop:
                 self._report_stuck(task.get_name())
             # The loop waits for all tasks it knows of, and for this one it would wait for ever.
             asyncio._unregister_task(task)
+            self._tasks.pop(task, None)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         await self._close_generators()
 

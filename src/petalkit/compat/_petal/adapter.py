@@ -34,10 +34,10 @@ from .routes import Routes
 logger = logging.getLogger("petalkit.compat")
 
 SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
-# Of `cleanup_timeout`: for each call of the petal that is cancelled at the end, and for the tasks
-# that are left after its hooks.
+# Of `cleanup_timeout`: for each call of the petal that is cancelled at the end (at most three), and
+# for the tasks that are left after its hooks. `hooks` has the rest of it.
 CANCEL_SHARE = 0.05
-TASKS_SHARE = 0.25
+TASKS_SHARE = 0.2
 
 
 class GuidePetal(NativePetal):
@@ -161,7 +161,8 @@ class GuidePetal(NativePetal):
         self._specs.clear()
         self.settled = trio.Event()
         self._routes.serve_with(host)
-        async with open_petal_loop(self.name, TASKS_SHARE * settings.cleanup_timeout) as loop:
+        for_tasks = TASKS_SHARE * settings.cleanup_timeout
+        async with open_petal_loop(self.name, for_tasks) as loop:
             self._desk.open(host, loop)
             hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
             try:
@@ -177,6 +178,8 @@ class GuidePetal(NativePetal):
                 if self._asking is not None:
                     await self._asking.end_left()
                 await hooks.end()
+                await loop.end_all(for_tasks)  # which may still need a proxy
+                await hooks.stop_proxies()
                 self._asking = None
                 self._desk.close()
                 self._settle(host)

@@ -4,6 +4,7 @@
     _setup_mqtt_topics, then actions   when the organization ID is known and there is a link
     async_startup                      after them, or after five seconds without them
     async_shutdown, shutdown           at the end; the petal's tasks still run
+    stop() of proxies                  after its tasks, whose `finally` may need them
 
 The rule: what must work for the petal to serve (`startup`, `_setup_mqtt_topics`) ends the petal
 when it fails; what the host lets fail (`async_startup`) is logged, and the petal goes on.
@@ -30,7 +31,11 @@ from .proxy import MQTTProxy
 logger = logging.getLogger("petalkit.compat")
 
 ORGANIZATION_WAIT = 5.0  # seconds; the host's: then `async_startup` runs without the ID
-HOOKS_SHARE = 0.5  # of `cleanup_timeout`, for the hooks at the end together
+# Of `cleanup_timeout`: for the hooks at the end together, and for stopping the proxies together.
+HOOKS_SHARE = 0.4
+PROXIES_SHARE = 0.2
+
+_Hook = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
 class Hooks:
@@ -146,20 +151,29 @@ class Hooks:
     # -- the end
 
     async def end(self) -> None:
-        """Everything at the end, shielded; together within their share of `cleanup_timeout`."""
-        hooks: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = []
+        """The hooks of the end, shielded; together within their share of `cleanup_timeout`."""
+        hooks: list[_Hook] = []
         if self._started:
             for name in ("async_shutdown", "shutdown"):
                 hooks.append((name, getattr(self._petal, name, _nothing), ()))
+        await self._call_last(hooks, HOOKS_SHARE)
+
+    async def stop_proxies(self) -> None:
+        """Stop the proxies from factories, shielded and bounded; after the petal's tasks."""
+        hooks: list[_Hook] = []
         for name in self._supplies.factories:
             if name in self._made:
                 hooks.append((f"stopping the proxy {name}", stop_proxy, (self._made[name],)))
+        await self._call_last(hooks, PROXIES_SHARE)
+        get_organization_manager().forget(self._loop)
+
+    async def _call_last(self, hooks: list[_Hook], share: float) -> None:
         if hooks and not self._loop.is_running:
             names = ", ".join(name for name, _, _ in hooks)
             text = "petal %r has stopped its loop: not called are %s"
             logger.error(text, self._name, names, extra={"petal": self._name})
-            hooks.clear()
-        deadline = trio.current_time() + HOOKS_SHARE * self._host.settings.cleanup_timeout
+            return
+        deadline = trio.current_time() + share * self._host.settings.cleanup_timeout
         with trio.CancelScope(shield=True):  # each has what is left until the deadline
             for name, function, arguments in hooks:
                 left = max(0.0, deadline - trio.current_time())
@@ -167,7 +181,6 @@ class Hooks:
                     await self._call(name, function, *arguments, limit=left)
                 except HookFailed as error:
                     self._log(error, "petal %r: %s")
-        get_organization_manager().forget(self._loop)
 
     # -- the organization
 
