@@ -11,7 +11,7 @@ import concurrent.futures
 import logging
 import signal
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import trio
 
@@ -20,25 +20,6 @@ from ...transports._trio_asyncio import trio_asyncio
 logger = logging.getLogger("petalkit.compat")
 
 THREADS = 32  # worker threads of one petal's default executor; more calls wait for one
-
-Report: TypeAlias = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]
-
-
-def contain_exits(report: Report, loop: Any) -> None:
-    """`sys.exit()` in a task or a callback comes through asyncio, and would end the whole loop."""
-    step = loop._main_loop_one
-
-    async def one_step(no_wait: bool = False) -> None:
-        try:
-            await step(no_wait)
-        except trio_asyncio._base.TrioAsyncioExit:
-            raise  # how trio-asyncio stops it
-        except SystemExit as error:
-            text = "an exit in a task or a callback, which ends nothing here"
-            report(loop, {"message": text, "exception": error})
-
-    loop._main_loop_one = one_step
-
 
 def keep_signals(name: str, loop: Any) -> None:
     """Signals are the process's, and a petal is not: two of them would take them from each other,

@@ -19,8 +19,9 @@ from typing import Any
 import trio
 
 from ...transports._trio_asyncio import trio_asyncio
+from .batches import run_in_batches
 from .calls import Call, Owner, owner, run_call
-from .hardening import contain_exits, keep_signals, take_all_executors
+from .hardening import keep_signals, take_all_executors
 
 logger = logging.getLogger("petalkit.compat")
 
@@ -228,10 +229,10 @@ async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
     async with trio_asyncio.open_loop() as loop:
         petal_loop = PetalLoop(name, loop)
         loop.set_exception_handler(petal_loop.report)
+        run_in_batches(petal_loop.report, loop)
         _keep_task_factory(petal_loop, loop)
         take_all_executors(name, loop)
         keep_signals(name, loop)
-        contain_exits(petal_loop.report, loop)
         try:
             yield petal_loop
         finally:
