@@ -137,7 +137,7 @@ class Petal:
 
 
 def declares(petal: object, attribute: str) -> bool:
-    """Whether a petal's own class, or the petal itself, says something of an attribute of `Petal`."""
+    """Whether a petal itself, or a class of its own, says something of an attribute of `Petal`."""
     if attribute in getattr(petal, "__dict__", ()):
         return True
     return any(attribute in vars(one) for one in type(petal).__mro__ if one is not Petal)

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import trio
-from sniffio import thread_local as sniffio_library
 
 from ...transports._trio_asyncio import trio_asyncio
 
+_sniffio = trio_asyncio._base.sniffio_library  # says whose code runs, to libraries that ask
 Report: TypeAlias = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]
 
 
@@ -74,7 +74,8 @@ def run_in_batches(report: Report, loop: Any) -> None:
         return handle
 
     def call_soon(callback: Any, *arguments: Any, context: Any = None) -> asyncio.Handle:
-        loop._check_callback(callback, "call_soon")
+        if loop._debug:  # as asyncio has it: the check takes longer than all else here
+            loop._check_callback(callback, "call_soon")
         return queue_handle(asyncio.Handle(callback, arguments, loop, context))  # type: ignore[no-any-return]
 
     async def one_step(no_wait: bool = False) -> None:
@@ -139,11 +140,11 @@ async def _run_batch(loop: Any, handles: deque[Any]) -> None:
         elif kind is trio_asyncio._handles.AsyncHandle:
             await _start(loop, handle)
         elif not handle._cancelled:
-            outside, sniffio_library.name = sniffio_library.name, "asyncio"
+            outside, _sniffio.name = _sniffio.name, "asyncio"
             try:
                 handle._run()
             finally:
-                sniffio_library.name = outside
+                _sniffio.name = outside
 
 
 async def _start(loop: Any, handle: Any) -> None:

@@ -23,7 +23,7 @@ from ..._authoring.registry import CommandResolver, CommandSpec, make_spec
 from ..._values.messages import Command
 from ..._values.settings.settings import RestartPolicy
 from .._errors import HookFailed
-from .._loop.loop import open_petal_loop
+from .._loop.loop import PetalLoop, open_petal_loop
 from .asking import Asking
 from .desk import Desk
 from .exchange import Claim, Exchange
@@ -38,6 +38,7 @@ SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
 # for the tasks that are left after its hooks. `hooks` has the rest of it.
 CANCEL_SHARE = 0.05
 TASKS_SHARE = 0.2
+_NO_TABLE: Mapping[Any, Any] = {}
 
 
 class GuidePetal(NativePetal):
@@ -79,17 +80,25 @@ class GuidePetal(NativePetal):
 
     def has_key(self, name: str) -> bool:
         """Whether it has a handler for that command, now."""
-        return any(name in table for table in self._tables())
+        # Twice for every command, so without a detour.
+        return name in self._table("_command_handlers") or name in self._table(
+            "_mqtt_command_handlers"
+        )
+
+    def _has_keys(self) -> bool:
+        return bool(self.key_names())
 
     def _tables(self) -> Iterator[Mapping[Any, Any]]:
-        for attribute in ("_command_handlers", "_mqtt_command_handlers"):
-            try:
-                table = getattr(self.guide_petal, attribute, None)
-            except Exception:  # a property of the petal's
-                logger.debug("petal %r: no table %s", self.name, attribute, exc_info=True)
-                continue
-            if isinstance(table, Mapping):
-                yield table
+        yield self._table("_command_handlers")
+        yield self._table("_mqtt_command_handlers")
+
+    def _table(self, attribute: str) -> Mapping[Any, Any]:
+        try:
+            table = getattr(self.guide_petal, attribute, None)
+        except Exception:  # a property of the petal's
+            logger.debug("petal %r: no table %s", self.name, attribute, exc_info=True)
+            return _NO_TABLE
+        return table if type(table) is dict or isinstance(table, Mapping) else _NO_TABLE
 
     def prefixes(self) -> set[str]:
         """What its commands start with, without the slash."""
@@ -139,7 +148,7 @@ class GuidePetal(NativePetal):
     async def finish(self, exchange: Exchange) -> None:
         """Wait for its answer, or its silence; see `Asking.finish`."""
         if self._asking is not None:
-            await self._asking.finish(exchange, has_keys=bool(self.key_names()))
+            await self._asking.finish(exchange, has_keys=self._has_keys)
 
     async def __petalkit_wait_work_done__(self) -> None:
         """Wait until no handler runs on after its answer."""
@@ -171,7 +180,7 @@ class GuidePetal(NativePetal):
                 first = functools.partial(self._routes.is_first, self)
                 self.nursery.start_soon(self._go_on, host, hooks, name=f"start of {self.name}")
                 self.nursery.start_soon(hooks.watch_organization, first, name="organization ID")
-                self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
+                self.nursery.start_soon(self._watch_loop, loop, name="asyncio loop")
                 yield
             finally:
                 loop.cancel_limit = CANCEL_SHARE * settings.cleanup_timeout
@@ -203,7 +212,7 @@ class GuidePetal(NativePetal):
             self.settled.set()
             host.open_line(self.name)
 
-    async def _watch_loop(self, loop: Any) -> None:
+    async def _watch_loop(self, loop: PetalLoop) -> None:
         """A petal that stops its own loop is out of service. No limit: most never do."""
         await loop.wait_stopped()
         raise HookFailed("loop.stop", "was called: the petal's asyncio loop has ended")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import logging
 import threading
 import uuid
@@ -37,10 +38,12 @@ class Registration:
     Attributes:
         handler: `(topic, message)`; asyncio-flavored, or plain and then called in a thread.
         cpu_heavy: whether it gets a thread and a loop of its own.
+        in_loop: whether it is called in the petal's loop: asyncio-flavored, and not heavy.
     """
 
     handler: Handler
     cpu_heavy: bool
+    in_loop: bool
 
 
 class Desk:
@@ -111,7 +114,9 @@ class Desk:
         if not callable(handler):
             raise TypeError(f"a handler is called with topic and message; {handler!r} cannot be")
         subscription_id = str(uuid.uuid4())
-        self.registrations[subscription_id] = Registration(handler, cpu_heavy)
+        self.registrations[subscription_id] = Registration(
+            handler, cpu_heavy, inspect.iscoroutinefunction(handler) and not cpu_heavy
+        )
         self._warn_if_unexpected()
         self._in_loop(self.registered.set)
         return subscription_id
@@ -158,18 +163,20 @@ class Desk:
     async def respond(self, message_id: str, fields: Mapping[str, Any]) -> bool:
         """Asyncio-flavored: take a response; False when it will not be sent."""
         exchange = self._exchange(message_id)
+        text = "a response was not sent: nobody waits for one to this messageId (any more)"
+        level, command = logging.WARNING, None
+        if exchange is not None and not (exchange.closed and exchange.words is None):
+            command = exchange.command.command
+            try:
+                if exchange.answer(fields):
+                    return True
+                text = "a second response to one command was not sent"
+            except PayloadError as error:
+                level, text = logging.ERROR, f"a response was not sent: {error.message}"
         extra = {"petal": self.petal, "message_id": message_id}
-        if exchange is None or (exchange.closed and exchange.words is None):
-            text = "a response was not sent: nobody waits for one to this messageId (any more)"
-            logger.warning(text, extra=extra)
-            return False
-        extra["command"] = exchange.command.command
-        try:
-            if exchange.answer(fields):
-                return True
-            logger.warning("a second response to one command was not sent", extra=extra)
-        except PayloadError as error:
-            logger.error("a response was not sent: %s", error.message, extra=extra)
+        if command is not None:
+            extra["command"] = command
+        logger.log(level, "%s", text, extra=extra)
         return False
 
     async def acknowledge(self, message_id: str, service: str, kind: str) -> bool:

@@ -118,9 +118,12 @@ class Exchange(Owner):
     def _may_answer(self) -> bool:
         return self.words is None and not self.abandoned
 
+    def _is_running(self) -> bool:
+        return any(not call.done.is_set() for call in self.calls)
+
     async def wait(self) -> None:
         """Wait until there is an answer, or all handlers have ended. The caller bounds it."""
-        while self._may_answer and not all(call.done.is_set() for call in self.calls):
+        while self._may_answer and self._is_running():
             await self._wait_change()
 
     async def wait_late_answer(self, grace: float) -> None:

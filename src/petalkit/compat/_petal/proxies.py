@@ -87,7 +87,8 @@ class Proxies(Mapping[str, Any]):
         command = fields.get("command")
         where = f"in {command}" if command else "outside of a command"
         logger.warning(
-            "petal %r asks for the proxy %r %s, which is not there (there are: %s), and gets None. %s",
+            "petal %r asks for the proxy %r %s, which is not there (there are: %s): it gets None. "
+            "%s",
             self._petal,
             name,
             where,
