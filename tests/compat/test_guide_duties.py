@@ -111,7 +111,7 @@ async def test_publish_message_goes_to_command_web(
         with harness.broker.observe(f"{BASE}/command/web") as seen:
             assert (await harness.call("petal/go")).success
             message = await seen.receive()
-    assert json.loads(message.payload) == event
+    assert json.loads(message.payload) == {**event, "deviceId": "Instance-1"}
     assert message.qos == sent
 
 
@@ -454,7 +454,8 @@ async def test_the_test_command_has_the_expected_response(autojump_clock: Any) -
         with harness.responses() as responses:
             harness.send_raw(TEST_COMMAND)
             (response,) = await responses.wait(1)
-    assert response == TEST_RESPONSE
+    # And the device's ID, which every version of the host writes into all that it sends.
+    assert response == {**TEST_RESPONSE, "deviceId": "Instance-1"}
 
 
 async def test_a_test_handler_puts_in_data_of_its_own_and_calls_the_real_one(
@@ -533,6 +534,7 @@ async def test_what_a_handler_catches_is_said_in_its_own_words(autojump_clock: A
         "timestamp": response["timestamp"],
         "success": False,
         "error": "no such record",
+        "deviceId": "Instance-1",
     }
 
 

@@ -360,7 +360,9 @@ async def test_proxies_are_stopped_after_the_tasks_whose_clean_up_needs_them(
         "motors stopped: True",
         "proxy stopped",
     ]
-    assert [message.payload for message in seen] == [b'{"command":"/motors/stop"}']
+    assert [message.payload for message in seen] == [
+        b'{"command":"/motors/stop","deviceId":"Instance-1"}'
+    ]
 
 
 async def test_a_task_that_does_not_end_keeps_no_proxy_from_its_stop(
@@ -402,7 +404,8 @@ async def test_events_of_the_last_hooks_are_sent(autojump_clock: Any) -> None:
             nursery.start_soon(harness.runtime.wait_stopped)
             harness.runtime.stop()
             await harness.runtime.wait_stopped()
-            assert [message.payload for message in seen] == [b'{"command":"/bye"}']
+            (message,) = seen
+            assert message.payload == b'{"command":"/bye","deviceId":"Instance-1"}'
 
 
 async def test_a_command_in_flight_at_stop_is_waited_for(autojump_clock: Any) -> None:

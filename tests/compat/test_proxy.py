@@ -128,9 +128,9 @@ async def test_events_to_web_clients(autojump_clock: Any) -> None:
             await harness.call("example-petal/hello")
             await events.wait(3)
             assert list(events) == [
-                {"command": "/e/one", "n": 1},
-                {"command": "/e/two"},
-                {"command": "/e/three"},
+                {"command": "/e/one", "n": 1, "deviceId": "Instance-1"},
+                {"command": "/e/two", "deviceId": "Instance-1"},
+                {"command": "/e/three", "deviceId": "Instance-1"},
             ]
 
 
@@ -221,7 +221,7 @@ async def test_events_may_come_from_any_thread() -> None:
     async with open_harness(*adapt(Threaded())) as harness:
         with trio.fail_after(30), harness.events() as events:
             assert (await harness.call("example-petal/hello", timeout=20)).success
-            assert await events.wait(1) == [{"from": "a thread"}]
+            assert (await events.wait(1))[0]["from"] == "a thread"
 
 
 async def test_a_proxy_outlives_its_runtime_harmlessly(

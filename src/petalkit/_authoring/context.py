@@ -139,6 +139,11 @@ class PetalHost(Protocol):
         ...
 
     @property
+    def sends_receipts(self) -> bool:
+        """Whether the runtime itself answers `waitAck`, as its dialect has it."""
+        ...
+
+    @property
     def identity(self) -> Identity | None:
         """The identity now; None while it is not known."""
         ...

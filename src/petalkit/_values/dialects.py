@@ -281,11 +281,11 @@ def _says_no(what: str) -> PayloadError:
 _DIALECTS: dict[DialectName, type[Dialect]] = {"guide": _Guide, "host-0.2": _Host}
 
 
-def make_dialect(name: DialectName, device_id: str) -> Dialect:
+def make_dialect(name: DialectName | None, device_id: str) -> Dialect:
     """The dialect of that name.
 
     Args:
-        name: as in `Settings.dialect`.
+        name: as in `Settings.dialect`; None for the guide's.
         device_id: what `deviceId` says.
     """
-    return _DIALECTS[name](device_id)
+    return _DIALECTS[name or "guide"](device_id)

@@ -18,7 +18,9 @@ import attrs
 from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._serving.jobs.commands.declared import declared_table
+from ..._serving.wiring import dialect_of
 from ..._values.errors import PetalkitError
+from ..._values.settings.settings import Settings
 from .._errors import UsageError
 from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
@@ -96,13 +98,13 @@ def _load(
         return None, [*checks, skipped("petals", "not every petal can start")]
     names = tuple(table.public_names())
     served = Served(tuple((petal.name, petal.version) for petal in petals), names)
-    return served, [*checks, _together(petals)]
+    return served, [*checks, _together(petals, loaded.settings)]
 
 
-def _together(petals: Sequence[Petal]) -> Check:
+def _together(petals: Sequence[Petal], settings: Settings) -> Check:
     """Whether they get in each other's way, which petals of the host may."""
     findings = Findings("petals")
-    findings.ok(f"{counted(len(petals), 'petal')} can be served together")
+    findings.ok(f"{counted(len(petals), 'petal')} can be served together{_words(petals, settings)}")
     served: dict[str, str] = {}
     for petal in petals:
         guide_petal: Any = attribute_of(petal, "guide_petal")
@@ -113,6 +115,22 @@ def _together(petals: Sequence[Petal]) -> Check:
                 text = f"{name} of {petal.name} is never asked for: {first} was given first"
                 findings.warn(text, "Rename one of the two commands, or leave one petal out.")
     return findings.check(nothing="")
+
+
+def _words(petals: Sequence[Petal], settings: Settings) -> str:
+    """In which dialect, where petals of the host are among them: their clients read one of two."""
+    theirs = [petal for petal in petals if petal.__petalkit_dialect__ is not None]
+    if not any(attribute_of(petal, "guide_petal") is not None for petal in petals):
+        return ""
+    if settings.dialect is not None:
+        why = "which is set"
+        if theirs and settings.dialect != theirs[0].__petalkit_dialect__:
+            why += f", though {theirs[0].name} was written for {theirs[0].__petalkit_dialect__}"
+    elif theirs:
+        why = f"which {theirs[0].name} was written for"
+    else:
+        why = "since none uses @mqtt_action"
+    return f", in the dialect {dialect_of(settings, petals) or 'guide'}, {why}"
 
 
 def _describe(petal: Petal) -> Check:

@@ -137,7 +137,7 @@ async def _run_batch(loop: Any, handles: deque[Any]) -> None:
         kind = type(handle)
         if kind is asyncio.TimerHandle:
             heapq.heappush(loop._timers, handle)
-        elif kind is trio_asyncio._handles.AsyncHandle:
+        elif kind is trio_asyncio._base.AsyncHandle:
             await _start(loop, handle)
         elif not handle._cancelled:
             outside, _sniffio.name = _sniffio.name, "asyncio"

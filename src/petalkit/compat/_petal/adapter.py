@@ -24,6 +24,7 @@ from ..._values.messages import Command
 from ..._values.settings.settings import RestartPolicy
 from .._errors import HookFailed
 from .._loop.loop import PetalLoop, open_petal_loop
+from .._reading import uses_actions
 from .asking import Asking
 from .desk import Desk
 from .exchange import Claim, Exchange
@@ -61,6 +62,8 @@ class GuidePetal(NativePetal):
         self.name = attribute_of(petal, "name") or type(petal).__name__
         self.version = str(attribute_of(petal, "version", "0"))
         self.__petalkit_resolver__ = routes
+        if uses_actions(petal):
+            self.__petalkit_dialect__ = "host-0.2"
         self.settled = trio.Event()
         self._routes = routes
         self._supplies = supplies

@@ -62,7 +62,7 @@ class Asking:
             text = f"{LEFT_MAX} handlers of {self._desk.petal} run on after their end was told"
             raise CommandError(ErrorCode.BUSY, text, retryable=True)
         wants_ack = command.extra.get("waitAck") is True
-        told = claim == "key" and wants_ack and self._settings.dialect == "host-0.2"
+        told = claim == "key" and wants_ack and self._desk.tells_receipts
         exchange = Exchange(command, claim, context.identity, acknowledged=told)
         self._desk.begin(exchange)
         self._call_handlers(exchange)

@@ -98,6 +98,11 @@ class Desk:
         return self._host
 
     @property
+    def tells_receipts(self) -> bool:
+        """Whether the runtime answers `waitAck`, so that the petal need not."""
+        return self._host is not None and self._host.sends_receipts
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The petal's loop; None when it is not served."""
         return self._loop  # type: ignore[no-any-return]
@@ -168,7 +173,7 @@ class Desk:
         if exchange is not None and not (exchange.closed and exchange.words is None):
             command = exchange.command.command
             try:
-                if exchange.answer(fields):
+                if exchange.answer(fields, self._device_id):
                     return True
                 text = "a second response to one command was not sent"
             except PayloadError as error:
@@ -194,6 +199,9 @@ class Desk:
         host = self._host
         if host is None:
             return False
+        # Written over the petal's, in both dialects, as every version of the host does.
+        if isinstance(payload, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            payload = {**payload, "deviceId": self._device_id}
         try:
             try:
                 host.publish_event_nowait(payload, topic=WEB, qos=qos)
