@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from petalkit import PetalkitError, Settings
-from petalkit.compat import BaseProxy, MethodRemoved, MQTTProxy, Petal, ProxyNotAvailable, adapt
+from petalkit.compat import MethodRemoved, MQTTProxy, Petal, ProxyNotAvailable, adapt
 from petalkit.testing import open_harness
 
-from .petals import GuidePetal, HandlerPetal, Message, NativePetal
+from .petals import GuidePetal, HandlerPetal, Message
 
 pytestmark = pytest.mark.trio
 
@@ -429,72 +429,6 @@ async def test_a_proxy_that_the_petal_says_it_needs(
         assert harness.statistics().unavailable_petals == ("wanting",)
     assert "asks for the proxy 'ext_mavlink'" in caplog.text
     assert await got(len, Needing(len), proxies={"ext_mavlink": None}) == 1
-
-
-async def test_a_proxy_from_a_factory_lives_in_the_petals_loop(autojump_clock: Any) -> None:
-    made: list[Redis] = []
-
-    class Redis(BaseProxy):
-        def __init__(self) -> None:
-            self.stopped = False
-            made.append(self)
-
-        async def start(self) -> None:
-            self._loop = asyncio.get_running_loop()
-
-        async def stop(self) -> None:
-            self.stopped = True
-
-    one, two = Wanting(lambda proxies: proxies["redis"]), GuidePetal("two")
-    async with open_harness(*adapt(one, two, proxy_factories={"redis": Redis})) as harness:
-        await harness.call("two/hello")
-        assert len(made) == 2
-        assert one.got in made
-        assert one.got._loop is one._loop is not two._loop
-        assert one.got.is_ready
-    assert [redis.stopped for redis in made] == [True, True]
-
-
-async def test_a_factory_that_fails_ends_the_petals_that_need_it(
-    autojump_clock: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    def make() -> Any:
-        raise ConnectionRefusedError("no redis here")
-
-    petals = adapt(GuidePetal(), proxy_factories={"redis": make})
-    from petalkit import AllPetalsFailed
-
-    with pytest.raises(AllPetalsFailed):
-        async with open_harness(*petals):
-            pytest.fail("it was served")
-    assert "no redis here" in caplog.text
-
-
-async def hang() -> None:
-    await asyncio.sleep(100_000)
-
-
-def refuse() -> None:
-    raise ConnectionRefusedError("nobody there")
-
-
-@pytest.mark.parametrize("second", [refuse, hang])
-async def test_what_a_factory_has_started_is_stopped_although_the_next_one_fails(
-    autojump_clock: Any, second: Any
-) -> None:
-    calls: list[str] = []
-
-    class Redis(BaseProxy):
-        async def start(self) -> None:
-            calls.append("start")
-
-        async def stop(self) -> None:
-            calls.append("stop")
-
-    petals = adapt(GuidePetal(), proxy_factories={"redis": Redis, "cloud": second})
-    async with open_harness(*petals, NativePetal()) as harness:
-        assert harness.statistics().unavailable_petals == ("example-petal",)
-    assert calls == ["start", "stop"]
 
 
 async def test_the_error_is_a_key_error_too(autojump_clock: Any) -> None:

@@ -197,6 +197,15 @@ class PetalHost(Protocol):
         """Serve a command no longer."""
 
 
+class Beneath(Protocol):
+    """What several petals stand on; the runtime opens it before their lives."""
+
+    async def run(
+        self, settings: Settings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hold it open until cancelled; `started` when petals can be entered."""
+
+
 class LogScope(Protocol):
     """The command on whose behalf the code runs."""
 

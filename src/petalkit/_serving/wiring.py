@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from .._authoring.context import Beneath
 from .._authoring.declared import check_petal
 from .._authoring.petal import Petal
 from .._authoring.registry import build_table
@@ -63,7 +64,6 @@ from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
 
-
 logger = logging.getLogger("petalkit.runtime")
 
 
@@ -109,6 +109,11 @@ class Parts:
         handlers = {f"the handler of {one.spec.name}" for one in slots if not one.in_thread}
         lives = [f"petal {life.petal.name!r}" for life in self.lives if not life.ended.is_set()]
         return [*sorted(handlers), *self.tasks.names(), *lives]
+
+    def beneath(self) -> list[Beneath]:
+        """What petals stand on, each once."""
+        found = (life.petal.__petalkit_beneath__ for life in self.lives)
+        return list(dict.fromkeys(one for one in found if one is not None))
 
     def unavailable(self) -> tuple[str, ...]:
         """The petals that are out of service now."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from .._authoring.inspection.foreign import attribute_of
 from ._base import Petal
 from ._decorators import MQTT_MARK
 
@@ -64,14 +65,11 @@ def _is_text(step: dis.Instruction) -> bool:
 
 
 def uses_actions(petal: object) -> bool:
-    """Whether a petal is of the host's newer form: with `@mqtt_action`, also by hand at run time."""
+    """Whether a petal is of the host's newer form: `@mqtt_action`, also put on at run time."""
     for one in _own_classes(petal):
         for value in list(vars(one).values()):
-            try:
-                if isinstance(getattr(value, MQTT_MARK, None), Mapping):
-                    return True
-            except Exception:  # a descriptor of somebody's
-                continue
+            if isinstance(attribute_of(value, MQTT_MARK), Mapping):
+                return True
     return any(MQTT_MARK in (*code.co_names, *code.co_consts) for _, code in _codes(petal))
 
 
@@ -106,13 +104,10 @@ def _functions_of(value: Any) -> Iterator[CodeType]:
     while todo and seen < 10:  # decorators around decorators
         one, seen = todo.pop(), seen + 1
         for attribute in ("__wrapped__", "__func__", "fget"):
-            try:
-                inner = getattr(one, attribute, None)
-            except Exception:  # a descriptor of somebody's
-                continue
+            inner = attribute_of(one, attribute)
             if inner is not None:
                 todo.append(inner)
-        code = getattr(one, "__code__", None) if callable(one) else None
+        code = attribute_of(one, "__code__")
         if isinstance(code, CodeType):
             yield code
 

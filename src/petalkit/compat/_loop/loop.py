@@ -17,6 +17,7 @@ from typing import Any
 
 import trio
 
+from ..._serving.waiting import wait_any
 from ...transports._trio_asyncio import trio_asyncio
 from .asyncio_loop import AsyncioLoop, close_generators, open_asyncio_loop
 from .calls import Call, Owner, Part, owner, part_of
@@ -77,6 +78,12 @@ class PetalLoop:
         call.run_in(self.part, task, owner_)
         return call
 
+    def call_in(self, function: Callable[..., Any], **arguments: Any) -> Any:
+        """Call a plain function here and now, so that what it starts in the loop is this part's."""
+        context = contextvars.copy_context()
+        context.run(self._enter, None)
+        return context.run(lambda: function(**arguments))
+
     def _enter(self, owner_: Owner | None) -> None:
         owner.set(owner_)
         part_of.set(self.part)
@@ -130,10 +137,7 @@ class PetalLoop:
 
     async def wait_stopped(self) -> None:
         """Wait until the petal has stopped its loop. No limit: most never do."""
-        if self._house.shared:
-            await self.part.stopped.wait()
-        else:
-            await self.loop.wait_stopped()
+        await wait_any(self.part.stopped.wait, self.loop.wait_stopped)
 
     def _report_stuck(self, name: str) -> None:
         extra = {"petal": self.name}

@@ -29,8 +29,8 @@ from .asking import Asking
 from .desk import Desk
 from .exchange import Claim, Exchange
 from .hooks import Hooks
-from .proxies import Supplies
 from .routes import Routes
+from .supplies import Supplies, make_supplies
 
 logger = logging.getLogger("petalkit.compat")
 
@@ -62,6 +62,7 @@ class GuidePetal(NativePetal):
         self.name = attribute_of(petal, "name") or type(petal).__name__
         self.version = str(attribute_of(petal, "version", "0"))
         self.__petalkit_resolver__ = routes
+        self.__petalkit_beneath__ = supplies.together
         if uses_actions(petal):
             self.__petalkit_dialect__ = "host-0.2"
         self.settled = trio.Event()
@@ -174,7 +175,9 @@ class GuidePetal(NativePetal):
         self.settled = trio.Event()
         self._routes.serve_with(host)
         for_tasks = TASKS_SHARE * settings.cleanup_timeout
-        async with open_petal_loop(self.name, for_tasks) as loop:
+        together = self._supplies.together
+        open_loop = open_petal_loop if together is None else together.open_petal_loop
+        async with open_loop(self.name, for_tasks) as loop:
             self._desk.open(host, loop)
             hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
             try:
@@ -225,6 +228,7 @@ def adapt(
     *petals: Any,
     proxies: Mapping[str, Any] | None = None,
     proxy_factories: Mapping[str, Callable[[], Any]] | None = None,
+    proxy_factories_per_petal: Mapping[str, Callable[[], Any]] | None = None,
 ) -> list[NativePetal]:
     """Petals written for the guide, or for its host, as petals that petalkit serves.
 
@@ -235,17 +239,26 @@ def adapt(
     Args:
         petals: instances; what derives from `petalkit.compat.Petal`, or has its methods.
         proxies: further proxies by name, as they are; None for one that petals do without.
-        proxy_factories: the same, made anew for each petal in its loop; what has `start` and
-            `stop` is started before the petal, and stopped after it.
+        proxy_factories: the same, made once, when the first petal asks, or starts whose code
+            names it. What has `start` and `stop` is started before that petal, and stopped after
+            the last. With them all these petals live in one asyncio loop, since a proxy is bound to
+            one.
+        proxy_factories_per_petal: the same, made anew for each petal that asks, in its loop.
 
     Raises:
         TypeError: one is a class, or no petal of the guide.
+        ValueError: a proxy is given twice.
     """
     for petal in petals:
         if isinstance(petal, type):
             raise TypeError(f"adapt() takes instances: write {petal.__name__}()")
         if not all(callable(attribute_of(petal, hook)) for hook in ("inject_proxies", "startup")):
             raise TypeError(f"adapt() takes petals of the guide, and not {type(petal).__name__}")
-    supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
+    supplies = make_supplies(
+        len(petals),
+        dict(proxies or {}),
+        dict(proxy_factories or {}),
+        dict(proxy_factories_per_petal or {}),
+    )
     routes = Routes()
     return [GuidePetal(petal, routes, supplies) for petal in petals]

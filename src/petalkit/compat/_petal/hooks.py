@@ -24,9 +24,12 @@ from .._base import declares
 from .._errors import HookFailed
 from .._loop.loop import PetalLoop
 from .._organization import get_organization_manager
+from .._reading import named_proxies
 from .desk import Desk
-from .proxies import MQTT, Proxies, Supplies, make_proxies, stop_proxy
+from .proxies import MQTT, Proxies
 from .proxy import MQTTProxy
+from .shelf import Shelf
+from .supplies import Supplies
 
 logger = logging.getLogger("petalkit.compat")
 
@@ -58,7 +61,10 @@ class Hooks:
         self._desk = desk
         self._loop = loop
         self._supplies = supplies
-        self._made: dict[str, Any] = {}  # by factories
+        self._own = Shelf(supplies.own_factories)
+        self._shelves = [self._own]
+        if supplies.together is not None:
+            self._shelves.append(supplies.together.shelf)
         self._started = False
         self._set_up = False
 
@@ -71,12 +77,19 @@ class Hooks:
             HookFailed, ProxyNotAvailable: the petal cannot be served.
         """
         petal, loop = self._petal, self._loop
-        await self._call("making the proxies", make_proxies, self._supplies, self._made)
-        await self._call("inject_proxies", petal.inject_proxies, self._proxies())
+        self._own.open(loop, self._host.settings)
+        proxies = self._proxies()
+        # Before its startup, as in the host, which starts all of them first.
+        named = named_proxies(petal).all | set(_names(getattr(petal, "get_required_proxies", None)))
+        for shelf in self._shelves:
+            await shelf.wait_started(sorted(named))
+        await self._call("inject_proxies", petal.inject_proxies, proxies)
         self.tell_organization()
         petal._loop = loop.loop
         await self._call("startup", self._start_up)
         petal._loop = loop.loop  # where the host sets it
+        for shelf in self._shelves:
+            await shelf.wait_tried()  # what it has asked for by other names
 
     async def _start_up(self) -> None:
         """Asyncio-flavored. It has started when its own has run, even if nobody waits any more."""
@@ -87,8 +100,9 @@ class Hooks:
 
     def _proxies(self) -> Proxies:
         petal = self._petal
-        found = {**self._supplies.objects, **self._made, MQTT: MQTTProxy(self._desk)}
-        proxies = Proxies(self._name, found, getattr(petal, "get_optional_proxies", tuple))
+        found = {**self._supplies.objects, MQTT: MQTTProxy(self._desk)}
+        optional = getattr(petal, "get_optional_proxies", tuple)
+        proxies = Proxies(self._name, found, self._shelves, optional)
         proxies.require(_names(getattr(petal, "get_required_proxies", None)))
         return proxies
 
@@ -159,12 +173,8 @@ class Hooks:
         await self._call_last(hooks, HOOKS_SHARE)
 
     async def stop_proxies(self) -> None:
-        """Stop the proxies from factories, shielded and bounded; after the petal's tasks."""
-        hooks: list[_Hook] = []
-        for name in self._supplies.factories:
-            if name in self._made:
-                hooks.append((f"stopping the proxy {name}", stop_proxy, (self._made[name],)))
-        await self._call_last(hooks, PROXIES_SHARE)
+        """Stop the petal's own proxies, shielded and bounded; after its tasks."""
+        await self._own.stop(PROXIES_SHARE * self._host.settings.cleanup_timeout)
         get_organization_manager().forget(self._loop)
 
     async def _call_last(self, hooks: list[_Hook], share: float) -> None:
