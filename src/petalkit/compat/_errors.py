@@ -98,3 +98,18 @@ class HostInstalled(PetalkitError, ImportError):
             f"the real petal_app_manager is installed here ({self.where}); petals would import "
             "that. Uninstall it (pip uninstall petal-app-manager), or use another environment"
         )
+
+
+class HostCodeMissing(PetalkitError, ImportError):
+    """The host's own proxies were asked for, and their code is not where it was said to be.
+
+    Args:
+        reason: what is missing, and what to do.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason

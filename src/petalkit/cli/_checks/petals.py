@@ -24,7 +24,13 @@ from ..._values.settings.settings import Settings
 from .._errors import UsageError
 from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
-from .._targets.host_petals import WITHOUT, HostPetals, known_commands, required_proxies
+from .._targets.host_petals import (
+    WITHOUT,
+    HostPetals,
+    known_commands,
+    optional_proxies,
+    required_proxies,
+)
 from .._targets.targets import find_petals, load_targets
 from .notices import notices
 from .values import (
@@ -147,18 +153,35 @@ def _describe(petal: Petal) -> Check:
 
 
 def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
-    """What a petal of the host says that it needs, and nobody supplies."""
+    """What a petal of the host needs, or names in its code, and nobody supplies; what is gone."""
     guide_petal: Any = attribute_of(petal, "guide_petal")
     if guide_petal is None or host is None:
         return []
-    supplied = {"mqtt", *host.proxies, *host.factories}
-    missing = [name for name in required_proxies(guide_petal) if name not in supplied]
-    if not missing:
-        return []
-    text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
-    name = shlex.quote(missing[0])
-    todo = f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
-    return [failed("petal", text, todo)]
+    from ...compat._reading import named_proxies, removed_calls
+
+    named = named_proxies(guide_petal)
+    required = [one for one in required_proxies(guide_petal) if one not in host.names]
+    insisted = sorted(named.insisted - host.names - set(required))
+    # Where it only asks, it gets None; whether it can do without is its own affair.
+    asked = sorted(named.asked - host.names - set(optional_proxies(guide_petal)))
+    found: list[Check] = []
+    for names, text, verdict in (
+        (required, "needs", failed),
+        (insisted, "insists somewhere on", warning),
+        (asked, "asks somewhere for", warning),
+    ):
+        if names:
+            name = shlex.quote(names[0])
+            todo = (
+                f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
+            )
+            text = f"{petal.name} {text} {listed(names)}, and nobody supplies that"
+            found.append(verdict("petal", text, todo))
+    for method, callers in removed_calls(guide_petal).items():
+        text = f"{petal.name} calls {method}() in {listed(callers)}: the guide has removed it"
+        todo = "Register a handler, and route by the command: see docs/migration.md."
+        found.append(warning("petal", text, todo))
+    return found
 
 
 def _told(petal: Petal, names: Sequence[str]) -> str:
