@@ -139,6 +139,11 @@ class PetalHost(Protocol):
         ...
 
     @property
+    def sends_receipts(self) -> bool:
+        """Whether the runtime itself answers `waitAck`, as its dialect has it."""
+        ...
+
+    @property
     def identity(self) -> Identity | None:
         """The identity now; None while it is not known."""
         ...
@@ -211,6 +216,17 @@ class Service(Protocol):
 
     def cancel(self) -> None:
         """The grace is over: end what is under way, and answer for it."""
+        ...
+
+
+class Beneath(Protocol):
+    """What several petals stand on; the runtime opens it before their lives."""
+
+    async def run(
+        self, settings: Settings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hold it open until cancelled; `started` when petals can be entered."""
+        ...
 
 
 class LogScope(Protocol):

@@ -176,6 +176,8 @@ class Runtime:
             raise AllPetalsFailed(f"no petal could be started: {names}")
 
     async def _enter_lifespans(self, services: trio.Nursery) -> None:
+        for beneath in self.parts.beneath():
+            await services.start(beneath.run, self.settings)
         async with trio.open_nursery() as entering:
             for life in self._lives:
                 entering.start_soon(services.start, life.run, name=f"start {life.petal.name}")

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
+from .._authoring.context import Beneath
 from .._authoring.declared import check_petal
 from .._authoring.petal import Petal
 from .._authoring.registry import build_table
 from .._values.codec import Timestamps
 from .._values.dialects import make_dialect
 from .._values.errors import ConfigError
-from .._values.settings.settings import AnswerUnknown, Settings
+from .._values.settings.settings import AnswerUnknown, DialectName, Settings
 from .._values.statistics import Counters, Statistics
 from ..transports import Transport
 from .dispatch.catalog import Catalog
@@ -64,6 +66,8 @@ from .petals.services import Services
 from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
+
+logger = logging.getLogger("petalkit.runtime")
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +115,11 @@ class Parts:
         handlers = {f"the handler of {one.spec.name}" for one in slots if not one.in_thread}
         lives = [f"petal {life.petal.name!r}" for life in self.lives if not life.ended.is_set()]
         return [*sorted(handlers), *self.tasks.names(), *lives]
+
+    def beneath(self) -> list[Beneath]:
+        """What petals stand on, each once."""
+        found = (life.petal.__petalkit_beneath__ for life in self.lives)
+        return list(dict.fromkeys(one for one in found if one is not None))
 
     def unavailable(self) -> tuple[str, ...]:
         """The petals that are out of service now."""
@@ -162,7 +171,12 @@ def put_together(
 
     lines = LineLimit(settings.refusals_logged)
     outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
-    dialect = make_dialect(settings.dialect, identity.device_id, settings.error_codes)
+    dialect = make_dialect(dialect_of(settings, petals), identity.device_id, settings.error_codes)
+    if settings.dialect is None and dialect.honours_wait_ack:
+        logger.info(
+            "responses and events are worded as by the host (dialect host-0.2), which petals with "
+            "@mqtt_action were written for; the setting dialect takes precedence"
+        )
     responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
         catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
@@ -259,6 +273,12 @@ def _make_ledger(
         return MemoryLedger(window)
     journal = Journal(settings, device_id, counters, timestamps)
     return DiskLedger(window, journal, RecordedMessages(journal, settings.response_expiry))
+
+
+def dialect_of(settings: Settings, petals: Sequence[Petal]) -> DialectName | None:
+    """What is set; else what the petals were written for. One is enough: clients read a device."""
+    theirs = (petal.__petalkit_dialect__ for petal in petals)
+    return settings.dialect or next((one for one in theirs if one is not None), None)
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:

@@ -287,13 +287,13 @@ _DIALECTS: dict[DialectName, type[Dialect]] = {"guide": _Guide, "host-0.2": _Hos
 
 
 def make_dialect(
-    name: DialectName, device_id: str, codes: Mapping[str, str] = OWN_WORDS
+    name: DialectName | None, device_id: str, codes: Mapping[str, str] = OWN_WORDS
 ) -> Dialect:
     """The dialect of that name.
 
     Args:
-        name: as in `Settings.dialect`.
+        name: as in `Settings.dialect`; None for the guide's.
         device_id: what `deviceId` says.
         codes: as in `Settings.error_codes`.
     """
-    return _DIALECTS[name](device_id, codes)
+    return _DIALECTS[name or "guide"](device_id, codes)

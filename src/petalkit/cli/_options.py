@@ -168,7 +168,8 @@ def advice(
     """
     arguments = [*targets]
     if host is not None and host.host_compat:
-        arguments += ["--host-compat", *as_arguments({"host_proxy": host.host_proxy})]
+        theirs = {name: getattr(host, name) for name in ("host_proxy", "host_code", "host_env")}
+        arguments += ["--host-compat", *as_arguments(theirs)]
     arguments += as_arguments({"config": general.config, **settings.given()})
     command = shlex.join(["petalkit", "doctor", *arguments])
     names = [*loading.setting_variables(), CONFIG]
@@ -247,8 +248,16 @@ class HostOptions:
 
     host_proxy: Annotated[tuple[str, ...], Parameter(negative_iterable=())] = ()
     """NAME=TARGET: give those petals a further proxy. TARGET is module:name or path/to/file.py:name
-    of an object, or of a class or function that is called once for each petal; none: they do
+    of an object, or of a class or function that is called when the first petal asks, once for all,
+    with TARGET,per-petal once for each; host: the host's own, see --host-code; none: they do
     without. Also as a table [proxies] in --config. May be repeated."""
+
+    host_code: Path | None = None
+    """A folder with the host's own package (pip install --no-deps --target FOLDER
+    petal-app-manager==0.2.7), for its proxies alone."""
+
+    host_env: Path | None = None
+    """A .env file of the host: its variables are set from there, where they are not set already."""
 
     def open(self, loaded: loading.Loaded) -> HostPetals | None:
         """Make the host's names importable, and load the proxies; None when not asked for.
@@ -270,7 +279,10 @@ class HostOptions:
             given.add(name)
             proxies[name] = ProxyTarget(target, f"{HOST_PROXY} {name}")
         if self.host_compat:
-            return open_host(proxies)
+            return open_host(proxies, self.host_code, self.host_env)
+        for option, value in (("--host-code", self.host_code), ("--host-env", self.host_env)):
+            if value is not None:
+                raise UsageError(f"{option} is for petals of the host: add --host-compat")
         for name in given:  # what the file says of proxies is for runs that have such petals
             raise UsageError(f"{HOST_PROXY} {name} is for petals of the host: add --host-compat")
         return None

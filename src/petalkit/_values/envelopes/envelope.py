@@ -96,9 +96,15 @@ def _with_sender(
 ) -> InvalidEnvelope:
     """Put in whom to answer, as far as that can be read."""
     message_id, name = envelope.get("messageId"), envelope.get("command")
+    wait_response = envelope.get("waitResponse")
+    if type(message_id) is int and abs(message_id) < 10**18:
+        message_id = str(message_id)  # callers find theirs by it as a text, too
     if message_id is None or _is_text(message_id, limits.message_id_max):
         refusal.message_id = message_id  # told on `debug` too, where nobody can be answered
-        refusal.wait_response = envelope.get("waitResponse") is True
+        refusal.wait_response = wait_response is True
+        # What is neither true nor false was meant to be one of them: who can be found is told.
+        if message_id is not None and wait_response is not None:
+            refusal.wait_response = wait_response is not False
     refusal.command = name if name == "" or _is_text(name, MAX_COMMAND_NAME) else None
     return refusal
 

@@ -23,7 +23,7 @@ from .._errors import UsageError
 from .._settings.loading import near_match
 from .guarding import TRY_HOST_COMPAT, Missing, guarded
 from .neighbours import claims
-from .places import HOST_ENTRY_POINT_GROUP, entry_names, is_file
+from .places import HOST_ENTRY_POINT_GROUP, distribution_hint, entry_names, is_file
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -164,7 +164,7 @@ def _import_module(name: str, target: str, groups: Sequence[str]) -> ModuleType:
             raise UsageError(f"{target!r} is neither module:name nor path/to/file.py:name")
         raise UsageError(
             f"{target!r} is neither module:Petal, path/to/file.py:Petal nor the name of an "
-            f"entry point of the group {' or '.join(groups)}"
+            f"entry point of the group {' or '.join(groups)}{distribution_hint(target, groups)}"
         )
     _claim_beside(Path.cwd(), name, target)
     try:
@@ -192,7 +192,7 @@ def _module_hint(name: str, groups: Sequence[str]) -> str:
     hint = near_match(name, entry_names(groups))
     if not hint and name in entry_names([HOST_ENTRY_POINT_GROUP]):
         return f", but a petal of the host of that name{TRY_HOST_COMPAT}"
-    return hint or ", and no entry point of that name"
+    return hint or f", and no entry point of that name{distribution_hint(name, groups)}"
 
 
 def _importable(folder: str) -> None:

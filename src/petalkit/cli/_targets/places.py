@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -97,6 +98,21 @@ def entry_names(groups: Sequence[str]) -> set[str]:
     return {
         entry.name for group in groups for entry in importlib.metadata.entry_points(group=group)
     }
+
+
+def distribution_hint(target: str, groups: Sequence[str]) -> str:
+    """The entry points of the distribution of that name: what pip installs it by is no TARGET."""
+    wanted = _normal(target)
+    entries = [entry for one in groups for entry in importlib.metadata.entry_points(group=one)]
+    mine = [one for one in entries if one.dist is not None and _normal(one.dist.name) == wanted]
+    if not mine:
+        return ""
+    names = ", ".join(sorted({one.name for one in mine}))
+    return f"; the distribution {target!r} has the entry points {names}: write one of them"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_folder(target: str) -> bool:
