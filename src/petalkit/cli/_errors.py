@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .._serving.process.logs import escape
+from .._serving.process.log_lines import escape
 
 EXIT_OK = 0
 EXIT_ERROR = 1  # a runtime error; for `call`: the device answered with an error

@@ -24,6 +24,7 @@ from ..opening import open_runtime
 from ..runtime import AllPetalsFailed, Runtime
 from ..waiting import beside, wait_any
 from .leaving import EXIT_LIMIT, end_process, limit_exit
+from .passes import gathered_by_pass
 from .signals import EXIT_ERROR, signals_stop
 from .standard_streams import last_words
 from .systemd import Systemd
@@ -83,7 +84,8 @@ async def run_until_signalled(
     with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit, to_the_end=ours):
         # Also while it starts and stops: systemd would take a long stop for a hang.
         async with beside(tell, "systemd"):
-            await _serve(petals, settings, stop, advice, ours=ours)
+            with gathered_by_pass():
+                await _serve(petals, settings, stop, advice, ours=ours)
     return EXIT_OK
 
 
