@@ -34,7 +34,7 @@ def measure_here(count: int, window: int) -> None:
     try:  # an older build has none
         from petalkit._serving.process.passes import gathered_by_pass
     except ImportError:
-        gathered_by_pass = contextlib.nullcontext
+        gathered_by_pass = contextlib.nullcontext  # type: ignore[assignment]
 
     def run(form: str | None, commands: int) -> float:
         found: list[float] = []

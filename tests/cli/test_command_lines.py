@@ -237,12 +237,46 @@ def test_a_factory_of_the_programs_makes_the_records(log: Log) -> None:
     keeper = Keeper()
 
     class Own(logging.LogRecord):
-        pass
+        made = 0
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            Own.made += 1
 
     logging.setLogRecordFactory(Own)
+    say_both()
+    assert Own.made == 2
     logging.getLogger(LOGGER).addHandler(keeper)
     say_both()
     assert {type(record) for record in keeper.records} == {Own}
+
+
+def test_a_class_of_loggers_of_the_programs_own_handles_the_records(log: Log) -> None:
+    say_both()
+    logger: Any = logging.getLogger(LOGGER)
+    ours = type(logger)
+    handled: list[str] = []
+
+    class Own(ours):  # type: ignore[misc, valid-type]
+        def handle(self, record: logging.LogRecord) -> None:
+            handled.append(record.getMessage())
+
+    logger.__class__ = Own
+    try:
+        say_both()
+    finally:
+        logger.__class__ = ours
+    assert handled == ["received", "answered: x expected"]
+
+
+def test_what_was_done_to_the_log_is_told_with_the_next_line(log: Log) -> None:
+    say_both()
+    log()
+    (handler,) = logging.getLogger().handlers
+    exec("import logging.config; logging.config.dictConfig({'version': 1})", {})
+    say_both()
+    handler.flush()  # it was closed, so a thread writes
+    assert "has turned off petalkit's loggers" in log()
 
 
 def test_levels_hold(log: Log) -> None:
@@ -260,8 +294,10 @@ def test_levels_hold(log: Log) -> None:
 def test_a_logger_that_keeps_its_lines_to_itself_does(log: Log) -> None:
     say_both()
     log()
-    logging.getLogger(LOGGER).propagate = False
-    say_both()
+    for name in (LOGGER, "petalkit"):
+        logging.getLogger(name).propagate = False
+        say_both()
+        logging.getLogger(name).propagate = True
     assert log() == ""
 
 

@@ -196,7 +196,7 @@ class Execution(msgspec.Struct, eq=False):
         _lines.info(text, spec.petal, spec.name, self.command.message_id, elapsed, code)
 
 
-_lines = CommandLines(logger, Execution._log)
+_lines = CommandLines(logger, Execution._log.__code__)
 
 
 def without_data(command: Command) -> Command:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from time import time
-from types import FunctionType
+from types import CodeType
 from typing import Any, TypeAlias
 
 from ...transports._forks import in_child
@@ -43,12 +43,12 @@ class CommandLines:
 
     Args:
         logger: one of ours.
-        place: the function that logs, as the record says it.
+        place: the code that logs, as the record says it.
     """
 
-    def __init__(self, logger: logging.Logger, place: FunctionType) -> None:
+    def __init__(self, logger: logging.Logger, place: CodeType) -> None:
         self._logger = logger
-        self._code = place.__code__
+        self._code = place
         self._forget()
 
     def _forget(self) -> None:
@@ -70,7 +70,7 @@ class CommandLines:
         if not logger.isEnabledFor(logging.INFO):
             return
         handler = watch.handler
-        if get_ident() == self._thread and isinstance(handler, LineHandler):
+        if isinstance(handler, LineHandler):
             parent, root, take = logger.parent, logging.root, handler.take_line
             if (
                 take is not None
