@@ -29,9 +29,9 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import App, CycloptsError, UnknownOptionError
-from rich.console import Console
 
 from .._serving.process.leaving import end_process, limit_exit
 from .._serving.process.standard_streams import release_standard_streams
@@ -48,6 +48,7 @@ Settings come from the command line, then PETALKIT_* variables, then --config, t
 """
 
 _SERVING = ("run", "demo")
+_HELP_FLAGS = frozenset({"--help", "-h", "--version"})
 _WITH_HOST_PETALS = ("run", "list", "doctor")
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
@@ -107,17 +108,29 @@ _COMMANDS = {
 }
 
 
-def _make_app(command: str | None = None) -> App:
-    """Make the command line: of one command, or of all, where it is none that there is."""
+def _make_app(command: str | None = None, *, has_help: bool = True) -> App:
+    """Make the command line: of one command, or of all, where it is none that there is.
+
+    Args:
+        command: which one.
+        has_help: whether it may be asked for help.
+    """
+    consoles: dict[str, Any] = {}
+    if has_help:
+        from rich.console import Console  # a twentieth of the time that a start takes
+
+        # Long help is read by people and by pipes; errors are ours to print.
+        consoles = {
+            "console": Console(highlight=False),
+            "error_console": Console(stderr=True, highlight=False),
+        }
     app = App(
         name="petalkit",
         help=_HELP,
         version=f"petalkit {__version__}",
         help_format="markdown",
         group_parameters=GENERAL,
-        # Long help is read by people and by pipes; errors are ours to print.
-        console=Console(highlight=False),
-        error_console=Console(stderr=True, highlight=False),
+        **consoles,
     )
     for add in [_COMMANDS[command]] if command in _COMMANDS else _COMMANDS.values():
         add(app)
@@ -158,7 +171,9 @@ def _run_command(arguments: Sequence[str]) -> int:
             )
             report(text, kind="warning")
     try:
-        code = _make_app(tokens[0] if tokens else None)(
+        named = tokens[0] if tokens else None
+        asks = named not in _COMMANDS or not _HELP_FLAGS.isdisjoint(tokens)
+        code = _make_app(named, has_help=asks)(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
         if sys.stdout is not None:  # as it is where it was closed before the start
