@@ -1,5 +1,6 @@
 """A whole process: what a service does beside serving.
 
+    collector    Python's collector of cycles, in a process that is ours
     outlets      writing to a descriptor without ever waiting for room
     passes       where a pass of the event loop ends, for the log
     log_stream   lines to a descriptor, without waiting for its reader
