@@ -30,7 +30,7 @@ from .outbox import Outbox
 from .state.outgoing import Entry
 
 PING_AFTER = 1.0  # seconds without a PUBACK; also the shortest time between two such PINGREQs
-LOOK_IDLE = 1.5  # seconds between two looks while no message waits
+LOOK_IDLE = 1.25  # seconds between two looks while no message waits
 LOOK = 0.25  # the same while one has waited for so long
 
 
