@@ -8,8 +8,10 @@ of ours; a traceback means a bug in petalkit.
     _embedded_broker   a broker inside this program: amqtt
     _settings/         from the command line, the environment and a file
     _targets/          TARGET to petal
+    _given             what options of several commands mean
     _options           the options, made from the fields of `Settings`
     _journal/          `journal`
+    _running/          `run`, without the parser
     _run               `run`
     _call              `call`
     _listing/          `list`
@@ -67,6 +69,12 @@ def _run_command(arguments: Sequence[str]) -> int:
     _hold_standard_descriptors()
     collector.rest()
     try:
+        if arguments and arguments[0] == "run":
+            from ._running.plain import run_plain
+
+            code = run_plain(arguments[1:])
+            if code is not None:
+                return code
         from ._app import run_command
 
         return run_command(arguments)

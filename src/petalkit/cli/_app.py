@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError, UnknownOptionError
 
 from .._values.basics.version import __version__
-from .._values.errors import ConfigError, PetalkitError, RegistrationError
-from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
+from ._errors import EXIT_OK, EXIT_USAGE, cause_of, explain, flush_output, report
 from ._options import GENERAL, HOST_PROXY, with_host_proxy
 
 _HELP = """Structured concurrency for petals: command handlers over MQTT, on Trio.
@@ -120,13 +117,12 @@ def run_command(arguments: Sequence[str]) -> int:
             )
             report(text, kind="warning")
     try:
-        named = tokens[0] if tokens else None
-        asks = named not in _COMMANDS or not _HELP_FLAGS.isdisjoint(tokens)
-        code = make_app(named, has_help=asks)(
+        command = tokens[0] if tokens else None
+        asks = command not in _COMMANDS or not _HELP_FLAGS.isdisjoint(tokens)
+        code = make_app(command, has_help=asks)(
             tokens, exit_on_error=False, print_error=False, result_action="return_value"
         )
-        if sys.stdout is not None:  # as it is where it was closed before the start
-            sys.stdout.flush()  # here, where a closed pipe can still be met
+        flush_output()
     except BaseException as error:
         return _explain(error)
     return code if isinstance(code, int) else EXIT_OK
@@ -138,29 +134,12 @@ def _option(error: UnknownOptionError) -> str:
 
 
 def _explain(error: BaseException) -> int:
-    """Tell a user's mistake, and return its exit code; raise what is none."""
-    cause = error
-    while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-        cause = cause.exceptions[0]  # a nursery puts also a single error into a group
+    cause = cause_of(error)
     match cause:
         case UnknownOptionError() if (name := _option(cause)) in _SECRETS:
             report(f"{name} is no option: {_SECRETS[name]}")
         case CycloptsError():
             report(" ".join(str(cause).split()))
-        case UsageError():
-            report(cause.message, details=cause.details)
-        case ConfigError() | RegistrationError():
-            report(str(cause))
-        case PetalkitError():  # such as: no petal could start
-            report(str(cause))
-            return EXIT_ERROR
-        case KeyboardInterrupt():
-            return EXIT_INTERRUPTED
-        case BrokenPipeError():
-            # Whoever read our output has had enough. What is still buffered goes nowhere, so
-            # that the interpreter does not complain at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_OK
         case _:
-            raise error
+            return explain(error)
     return EXIT_USAGE

@@ -61,7 +61,7 @@ def connected(protocol: Any) -> tuple[HardenedClient, Wire, Seen]:
     client._client.connect(
         "h", 1883, 20, clean_start=client._clean_start, properties=client._properties
     )
-    client._connected = type("Done", (), {"done": lambda self: True})()  # type: ignore[assignment]
+    client._connected = type("Done", (), {"done": lambda self: True})()
     client.loop_write()
     wire.outgoing.clear()
     wire.feed(CONNACK[protocol])
