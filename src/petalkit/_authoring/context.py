@@ -242,9 +242,6 @@ log_scope: contextvars.ContextVar[LogScope | None] = contextvars.ContextVar(
 )
 
 
-_NAMES = frozenset({"petal", "command", "message_id"})
-
-
 class CommandLogFilter(logging.Filter):
     """Adds `petal`, `command`, `message_id` and `elapsed` (seconds) to every record.
 
@@ -258,6 +255,8 @@ class CommandLogFilter(logging.Filter):
         """Add the fields; always True."""
         scope = log_scope.get()
         # A record that names a command may be about another one than this code runs for.
-        if scope is not None and not _NAMES & record.__dict__.keys():
-            record.__dict__.update(scope.log_fields())
+        if scope is not None:
+            found = record.__dict__
+            if not ("petal" in found or "command" in found or "message_id" in found):
+                found.update(scope.log_fields())
         return True

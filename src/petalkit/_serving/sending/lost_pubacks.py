@@ -30,8 +30,8 @@ from .outbox import Outbox
 from .state.outgoing import Entry
 
 PING_AFTER = 1.0  # seconds without a PUBACK; also the shortest time between two such PINGREQs
-LOOK_IDLE = 0.5  # seconds between two looks while no message has waited for so long
-LOOK = 0.25  # the same while one has
+LOOK_IDLE = 1.25  # seconds between two looks while no message waits
+LOOK = 0.25  # the same while one has waited for so long
 
 
 class LostPubacks:
@@ -71,7 +71,12 @@ class LostPubacks:
                     f"no PUBACK within {waited:.1f} s, though the broker has answered two PINGREQs "
                     "that were sent later: it is lost, and the message is sent again"
                 )
-            await trio.sleep(LOOK if waits else LOOK_IDLE)
+            if waits:
+                await trio.sleep(LOOK)
+            elif oldest is None:
+                await trio.sleep(LOOK_IDLE)
+            else:
+                await trio.sleep_until(oldest.sent_at + PING_AFTER)
 
     def _look(self, link: Link, oldest: Entry | None) -> bool:
         """Whether the PUBACK of the oldest is lost."""

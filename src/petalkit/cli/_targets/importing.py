@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -23,7 +22,13 @@ from .._errors import UsageError
 from .._settings.loading import near_match
 from .guarding import TRY_HOST_COMPAT, Missing, guarded
 from .neighbours import claims
-from .places import HOST_ENTRY_POINT_GROUP, distribution_hint, entry_names, is_file
+from .places import (
+    HOST_ENTRY_POINT_GROUP,
+    distribution_hint,
+    entry_names,
+    entry_points_of,
+    is_file,
+)
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -72,7 +77,7 @@ def load_entry_point(target: str, groups: Sequence[str]) -> Any:
     matches = {
         entry.value: entry
         for group in groups
-        for entry in importlib.metadata.entry_points(group=group)
+        for entry in entry_points_of(group)
         if entry.name == target
     }
     if len(matches) > 1:

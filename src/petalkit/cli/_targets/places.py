@@ -7,16 +7,19 @@ may change the current folder. Nothing is imported here; files are read at most.
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from .._errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "petalkit.petals"
 HOST_ENTRY_POINT_GROUP = "petal.plugins"
@@ -93,11 +96,16 @@ def is_file(place: str) -> bool:
     return place.endswith(".py") or os.sep in place
 
 
+def entry_points_of(group: str) -> Iterable[EntryPoint]:
+    """The entry points of a group."""
+    from importlib.metadata import entry_points  # which brings the parser of e-mail along
+
+    return entry_points(group=group)
+
+
 def entry_names(groups: Sequence[str]) -> set[str]:
     """The entry points of some groups."""
-    return {
-        entry.name for group in groups for entry in importlib.metadata.entry_points(group=group)
-    }
+    return {entry.name for group in groups for entry in entry_points_of(group)}
 
 
 def distribution_hint(target: str, groups: Sequence[str]) -> str:
