@@ -183,6 +183,11 @@ class Stage:
             return True
         return False
 
+    def seen_codes(self) -> Counter[str]:
+        """What the load was answered with so far: error codes, and nothing for a success."""
+        answers = self.seen.answers
+        return Counter(answers[one][1] for one in self.load if one in answers)
+
     # -- what always goes on
 
     async def _send(self, wire: Wire, calls: Calls, name: str, every: float, topic: str) -> None:

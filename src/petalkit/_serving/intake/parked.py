@@ -9,7 +9,7 @@ are kept, which are a third of a decoded command.
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 
 import msgspec
@@ -86,14 +86,20 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class ParkedLines:
-    """All of them, in a line for each petal, and by `messageId`."""
+    """All of them, in a line for each petal, and by `messageId`.
+
+    Attributes:
+        gone: how many of each petal have been taken out because they were next.
+        size: bytes of payloads and properties.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[Parked]] = {}
         self._by_id: dict[str, Parked] = {}
         self._count = 0
         self._numbers = itertools.count()
-        self.size = 0  # bytes of payloads and properties
+        self.gone: Counter[str] = Counter()
+        self.size = 0
 
     def __len__(self) -> int:
         return self._count
@@ -131,6 +137,7 @@ class ParkedLines:
         line.popleft()
         if not line:
             del self._lines[petal]
+        self.gone[petal] += 1
         self._out(parked)
 
     def find(self, message_id: str) -> Parked | None:

@@ -2,17 +2,23 @@
 
 With `overflow="wait"` what does not fit is held unacknowledged, and the broker keeps the rest. But
 a link is one line: acknowledgements leave in order of arrival, the broker's window fills with what
-is held, and reading pauses, so whatever comes for other petals waits too. So that lasts a moment
-only, which is enough for a burst. After it the petal counts as slow, and what is too much is
-refused `BUSY`, until for a while nothing is too much.
+is held, and reading pauses, so whatever comes for other petals waits too. So whoever is held has
+to move:
 
-Where one petal is served it holds up nobody, and waits for ever.
+- A petal that stands still gives up its place after `petal_overflow_wait`, and so does one that
+  starts fewer than `petal_overflow_rate` a second. It counts as slow then, and what is too much is
+  refused `BUSY`, until for a while nothing is too much.
+- One that starts more refuses nothing: those behind it wait about as long as for the refusals.
+
+The trap is to judge by how long something of it has been held: of a long burst something always is,
+however fast it goes. Where one petal is served it holds up nobody, and waits for ever.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -29,6 +35,8 @@ from .refusals import Refusals, Request
 logger = logging.getLogger("petalkit.intake")
 
 CALM = 1.0  # seconds without an overflow after which a petal is not slow any more
+OVER = 1.0  # seconds over which its rate is taken, so that a moment without a processor is no rest
+SOON = 1e-6  # seconds: less is rounding
 WARN_EVERY = 60.0  # seconds between two warnings of one petal
 TOO_MANY = "too many commands are waiting"
 
@@ -38,8 +46,26 @@ class _Held:
     """What is known of one petal."""
 
     since: float = math.inf  # something of it is held
+    watched: bool = False
+    marks: deque[tuple[float, int]] = attrs.field(factory=deque)  # what had gone on, and when
     refused: float = -math.inf  # something of it was, lastly, because it is slow
     told: float = -math.inf
+
+    def begin(self, now: float, gone: int) -> None:
+        """Something of it is held, and nothing was before."""
+        self.since = now
+        self.marks.clear()
+        self.marks.append((now, gone))
+
+    def moves(self, now: float, gone: int, rate: float) -> bool:
+        """Whether so many a second have gone on, and some since this was asked last."""
+        marks = self.marks
+        while len(marks) > 1 and marks[1][0] <= now - OVER:
+            marks.popleft()
+        began, had = marks[0]
+        moves = gone > marks[-1][1] and gone - had >= rate * (now - began)
+        marks.append((now, gone))
+        return moves
 
 
 class Parking:
@@ -63,14 +89,17 @@ class Parking:
         self._acknowledgements = dispatcher.acknowledgements
         several = dispatcher.backlog.shares.are_several
         self._limit = settings.petal_overflow_wait if several else math.inf
+        self._rate = settings.petal_overflow_rate
         self._dispatcher = dispatcher
         self._held: dict[str, _Held] = {}
 
     def park(self, request: Request, spec: CommandSpec, now: float) -> None:
         """Hold a command; it comes again if its link is lost first, where the session is kept."""
         if spec.petal not in self.lines and self._limit != math.inf:
-            self._held.setdefault(spec.petal, _Held()).since = now
-            self._watch(spec.petal, now, self._limit)
+            held = self._held.setdefault(spec.petal, _Held())
+            held.begin(now, self.lines.gone[spec.petal])
+            if not held.watched:
+                self._watch(spec.petal, held, self._limit)
         delivery = request.delivery
         again = self._acknowledgements.comes_again(delivery)
         self.lines.add(Parked.of(request, spec, comes_again=again))
@@ -94,16 +123,25 @@ class Parking:
         self._note(petal, now)
         return True
 
-    def _watch(self, petal: str, since: float, seconds: float) -> None:
+    def _watch(self, petal: str, held: _Held, seconds: float) -> None:
         def look() -> None:
-            if petal not in self.lines or self._held[petal].since != since:
+            held.watched = False
+            if petal not in self.lines:
                 return  # that is over
-            if self._dispatcher.backlog.is_over_share(petal):
-                self._note(petal, trio.current_time())
+            now = trio.current_time()
+            left = held.since + self._limit - now
+            if left > SOON:  # and this is another time
+                self._watch(petal, held, left)
+            elif not self._dispatcher.backlog.is_over_share(petal):
+                # It waits for something else, such as the disk.
+                self._watch(petal, held, self._limit or CALM)
+            elif held.moves(now, self.lines.gone[petal], self._rate):
+                self._watch(petal, held, self._limit)
+            else:
+                self._note(petal, now)
                 self._give_up(petal)
-            else:  # it waits for something else, such as the disk
-                self._watch(petal, since, self._limit or CALM)
 
+        held.watched = True
         self._dispatcher.call_later(seconds, look, name=f"held for {petal}")
 
     def _give_up(self, petal: str) -> None:

@@ -53,6 +53,8 @@ _IDLE_WITHOUT = {
     "caller_property": "callers_max",
 }
 
+_OF_WAIT = ("petal_overflow_wait", "petal_overflow_rate")
+
 
 def refuse_without_effect(settings: Any) -> None:
     """Refuse what the transport has no words for.
@@ -85,7 +87,7 @@ def without_effect(settings: Any) -> list[str]:
             found.append(f'{name} does nothing with protocol = "3.1.1": set protocol = "5" for it')
         elif name in _IDLE_WITHOUT and not getattr(settings, _IDLE_WITHOUT[name]):
             found.append(f"{name} does nothing with {_IDLE_WITHOUT[name]} = 0")
-        elif name == "petal_overflow_wait" and settings.overflow != "wait":
+        elif name in _OF_WAIT and settings.overflow != "wait":
             found.append(f'{name} does nothing with overflow = "{settings.overflow}"')
     return found
 
