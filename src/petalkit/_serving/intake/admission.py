@@ -190,7 +190,6 @@ class Admission:
         at_once = self.acknowledgements.at_once
         if not (self._backlog.has_room(spec.petal) and at_once and self._ledger.takes(spec)):
             return False
-        self._responses.counters.accepted += 1
         self._backlog.add(request, spec)
         if request.wait_ack:
             self._refusals.receipt(request, spec.petal)
