@@ -75,6 +75,35 @@ async def test_they_do_not_hold_up_what_is_behind_them_for_ever(
         assert len(lines) == 1
 
 
+async def test_those_that_are_lost_are_told_soon_though_no_more_come(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told_by_now() -> list[int]:
+        text = "answers that are not sent since the last such line: "
+        lines = [line for line in caplog.messages if line.startswith(text)]
+        return [int(line.removeprefix(text).partition(".")[0]) for line in lines]
+
+    settings = Settings(overflow="reject", **SMALL)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 10_000)
+        for _ in range(300):
+            harness.send("rec/nothing")
+        await settle()
+        assert told_by_now() == [1]
+        await trio.sleep(1.1)
+        assert told_by_now() == [1, 295]
+        harness.send("rec/nothing")
+        harness.send("rec/nothing")
+        await trio.sleep(8)
+        assert told_by_now() == [1, 295]
+        await trio.sleep(3)
+        assert told_by_now() == [1, 295, 2]
+        await trio.sleep(60)
+        harness.send("rec/nothing")
+        await settle()
+        assert told_by_now() == [1, 295, 2, 1]
+
+
 async def test_after_that_they_are_held_again_when_a_place_has_come(
     autojump_clock: object,
 ) -> None:

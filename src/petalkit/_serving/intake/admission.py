@@ -94,7 +94,7 @@ class Admission:
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
         elif self._room.is_crowded(request, spec, self.now):
-            self._refusals.crowded(request)
+            self._refusals.crowded(request, self._ledger.why_crowded(spec))
         elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
             self._overflow(request, spec)
         else:
@@ -243,7 +243,7 @@ class Admission:
             self._refusals.unavailable(request, parked.spec.petal)
         elif self._ledger.is_crowded(parked.spec, parked.message_id, self.now):
             self.parked.pop(parked)
-            self._refusals.crowded(request)
+            self._refusals.crowded(request, self._ledger.why_crowded(parked.spec))
         elif self._waits_in_backlog(request, parked.spec):
             self.parked.pop(parked)
         elif self._room.take(request, parked.spec):

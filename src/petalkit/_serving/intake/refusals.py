@@ -143,10 +143,9 @@ class Refusals:
         text = "this messageId has run a short while ago, and its answer is not kept any more"
         self.refuse(request, ErrorCode.MESSAGE_ID_REUSED, text)
 
-    def crowded(self, request: Request) -> None:
+    def crowded(self, request: Request, why: str) -> None:
         """To run it, one that ran a short while ago would have to be forgotten."""
-        text = "too many commands have run in a short time (replay_window, replay_count)"
-        self.refuse(request, ErrorCode.BUSY, text)
+        self.refuse(request, ErrorCode.BUSY, why)
 
     def no_place(self, request: Request) -> None:
         """It could not be answered if it were run."""

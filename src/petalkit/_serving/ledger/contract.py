@@ -71,6 +71,10 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         """
         return message_id is not None and self.window.is_full(now)
 
+    def why_crowded(self, spec: CommandSpec) -> str:
+        """Why that is so, for the sender of such a command: with the settings that bound it."""
+        return "too many commands have run in a short time (replay_window, replay_count)"
+
     @property
     @abstractmethod
     def failing(self) -> bool:

@@ -118,9 +118,9 @@ class Outbox:
     def _wants_place(self) -> bool:
         return self.hooks.on_refusal_place is not None or not self.places.has_place
 
-    def oldest_sent(self) -> Entry | None:
-        """The oldest message whose PUBACK is to come on this link; None when there is none."""
-        return self._contents.in_flight.oldest()
+    def oldest_sent(self, *, overtaken: bool = False) -> Entry | None:
+        """The oldest message whose PUBACK is to come on this link, or was overtaken; or None."""
+        return self._contents.in_flight.oldest(overtaken=overtaken)
 
     def is_in_flight(self, entry: Entry) -> bool:
         """Whether a message was sent on this link, and has no answer yet."""
