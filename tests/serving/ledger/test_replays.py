@@ -215,9 +215,7 @@ async def test_who_is_refused_for_the_size_of_the_journal_is_told_of_that_settin
                     await settle()
             await trio.sleep(1)
             refused = {one["error"] for one in responses if not one["success"]}
-        assert refused == {
-            "the journal is full of what has run in a short time (journal_size)"
-        }
+        assert refused == {"the journal is full of what has run in a short time (journal_size)"}
 
 
 async def test_what_can_have_no_copy_takes_no_place(
