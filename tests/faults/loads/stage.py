@@ -83,7 +83,8 @@ class Seen:
             self.last = now
         code = _CODE.search(payload)
         if message_id in self.answers:
-            self.twice += usual  # the other may be on a Response Topic
+            # The other may be on a Response Topic, or it was sent twice.
+            self.twice += usual and not message_id.startswith("stop-both")
         else:
             self.answers[message_id] = (now, code[1].decode() if code else "")
         if message_id.startswith("statistics-") and code is None:
@@ -223,9 +224,7 @@ class Stage:
     def begin(self, nursery: trio.Nursery, wire: Wire, victim: str, topic: str) -> None:
         """Send stops, and what the victim sends."""
         nursery.start_soon(self._send, wire, self.stops, "guard/stop", STOP_EVERY, COMMAND)
-        nursery.start_soon(
-            self._send, wire, self.both, "guard/stop", STOP_EVERY, COMMAND, (0, 1)
-        )
+        nursery.start_soon(self._send, wire, self.both, "guard/stop", STOP_EVERY, COMMAND, (0, 1))
         nursery.start_soon(self._send, wire, self.victims, victim, VICTIM_EVERY, topic)
         self._busy = trio.current_time(), 0.0
 

@@ -204,7 +204,7 @@ async def test_what_was_parked_is_not_held_until_the_window_is_over(
 async def test_who_is_refused_for_the_size_of_the_journal_is_told_of_that_setting(
     autojump_clock: object, tmp_path: Path
 ) -> None:
-    """Many small ones at once that stay: only their number could be let go, and it is their size."""
+    """Many small ones that stay."""
     settings = on_disk(tmp_path / "journal", journal_size=1 << 20)
     petal = Recorder()
     async with open_harness(petal, settings=settings) as harness:

@@ -236,18 +236,18 @@ class Admission:
         """Deal with the first that is parked, of its petal; False when there is no room for it."""
         request = parked.request(self._limits)
         if (objection := self.freshness.judge_parked(request.wishes)) is not None:
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.refuse(request, *objection)
         elif self._queue.petals[parked.spec.petal].failed:
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.unavailable(request, parked.spec.petal)
         elif self._ledger.is_crowded(parked.spec, parked.message_id, self.now):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.crowded(request, self._ledger.why_crowded(parked.spec))
         elif self._waits_in_backlog(request, parked.spec):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
         elif self._room.take(request, parked.spec):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now
                 with contextlib.suppress(Exception):  # a petal's own code may be asked

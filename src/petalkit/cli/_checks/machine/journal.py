@@ -15,7 +15,11 @@ from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summa
 from ...._serving.ledger.journal.place.files import exists
 from ...._serving.ledger.journal.place.lock import IN_USE_ADVICE, JournalInUse, check_unused
 from ...._serving.ledger.journal.place.mounts import network_file_system, refuse_mounted
-from ...._serving.ledger.journal.place.rights import doubts_of_folders, refuse_open_files, refuse_open_folder
+from ...._serving.ledger.journal.place.rights import (
+    doubts_of_folders,
+    refuse_open_files,
+    refuse_open_folder,
+)
 from ...._serving.ledger.records import FINISHED, JournalError
 from ...._values.errors import ConfigError
 from ...._values.settings.settings import JOURNAL_OFF
