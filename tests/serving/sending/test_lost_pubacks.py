@@ -136,7 +136,7 @@ async def test_one_lost_puback_that_later_ones_have_overtaken_is_noticed_within_
         assert broker.pings <= 4
 
 
-async def test_links_that_work_end_once_a_minute_at_most_for_what_is_overtaken(
+async def test_links_that_work_end_more_and_more_rarely_for_what_is_overtaken(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     """A broker that loses some of them all the time."""
@@ -149,7 +149,7 @@ async def test_links_that_work_end_once_a_minute_at_most_for_what_is_overtaken(
             await petal.publish_message({"n": n})
             await trio.sleep(0.05)
         statistics = runtime.statistics()
-        assert statistics.links <= 1 + 300 / 60 + 1
+        assert 2 <= statistics.links <= 4  # after 60 s, 120 s, ...
         assert statistics.pubacks_lost == statistics.links - 1
 
 

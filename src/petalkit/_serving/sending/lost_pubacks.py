@@ -18,7 +18,8 @@ Neither passes `publish_timeout`, which ends the link anyway.
 
 A PUBACK that a later one has overtaken is lost as soon as a PINGREQ that was sent behind it is
 answered, and the margin has passed. That one message may have been handled, and the link works; so
-for such a link is made anew once in `OVERTAKEN_INTERVAL` at most.
+for such a link is made anew once in `OVERTAKEN_INTERVAL` at most, and more and more rarely with a
+broker that forgets some all the time (RabbitMQ 4).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from .state.outgoing import Entry
 PING_AFTER = 1.0  # seconds without a PUBACK; also the shortest time between two such PINGREQs
 LOOK_IDLE = 0.5  # seconds between two looks while no message has waited for so long
 LOOK = 0.25  # the same while one has
-OVERTAKEN_INTERVAL = 60.0  # seconds between two links that end for what was overtaken
+OVERTAKEN_INTERVAL = 60.0  # seconds between two links that end for what was overtaken, at first
+OVERTAKEN_INTERVAL_MAX = 3600.0  # the same after some of them, one after the other
 
 
 class LostPubacks:
@@ -58,6 +60,7 @@ class LostPubacks:
         self._overtaken: Entry | None = None  # the oldest of those
         self._overtaken_at = math.inf  # when a PINGRESP came that its PUBACK should have preceded
         self._not_before = -math.inf  # the next link that ends for one
+        self._interval = OVERTAKEN_INTERVAL
 
     async def watch(self, link: Link) -> None:
         """Look at a link until it is lost or this is cancelled.
@@ -75,7 +78,7 @@ class LostPubacks:
                 raise self._lost(oldest, "has answered two PINGREQs")
             overtaken = self._outbox.oldest_sent(overtaken=True)
             if overtaken is not None and self._is_left_out(link, overtaken):
-                self._not_before = trio.current_time() + OVERTAKEN_INTERVAL
+                self._wait_longer(trio.current_time())
                 raise self._lost(overtaken, "has acknowledged messages")
             await trio.sleep(LOOK if waits else LOOK_IDLE)
 
@@ -87,6 +90,12 @@ class LostPubacks:
             f"no PUBACK within {waited:.1f} s, though the broker {what} that were sent later: "
             "it is lost, and the message is sent again"
         )
+
+    def _wait_longer(self, now: float) -> None:
+        again = now < self._not_before + self._interval
+        longer = min(2 * self._interval, OVERTAKEN_INTERVAL_MAX)
+        self._interval = longer if again else OVERTAKEN_INTERVAL
+        self._not_before = now + self._interval
 
     def _is_left_out(self, link: Link, overtaken: Entry) -> bool:
         """Whether that is surely so of one whose PUBACK a later one has overtaken."""
