@@ -466,6 +466,27 @@ def test_the_doctor_finds_what_all_may_write(
     found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
     assert (found["verdict"], reason in found["found"]) == ("failed", True)
     assert any("chmod o-w" in todo for todo in found["todo"])
+    # Once, and not again in other words.
+    assert found["found"].count(str(path)) == 1
+    assert len(found["todo"]) == 1
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_doctor_tells_of_a_folder_above_that_all_may_write(
+    made: bool, doctor: Any, path: Path
+) -> None:
+    if made:
+        with opened(path):
+            pass
+    else:
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o700)
+    path.parent.parent.chmod(0o777)
+    found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
+    assert found["verdict"] == "warning"
+    text = f"every user may replace what is in {str(path.parent.parent)!r} (mode 0777): chmod o-w"
+    assert text in found["found"]
+    assert "keep others from writing there" in found["todo"][0]
 
 
 def test_the_doctor_reads_what_a_crash_has_left(doctor: Any, path: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,9 @@ BUFFERS = {
     "_serving.intake.backlog.taking_up.TakingUp._ended": OWN,
     "_serving.intake.parked.ParkedLines._by_id": SAME,
     "_serving.intake.parked.ParkedLines._lines": "read, and held unacknowledged",
+    "_serving.intake.parked.ParkedLines.gone": FEW,
     "_serving.intake.parking.Parking._held": FEW,
+    "_serving.intake.parking._Held.marks": FEW,
     "_serving.jobs.kind.JobKind._ended": "jobs",
     "_serving.jobs.kind.JobKind.running": "jobs",
     "_serving.jobs.kind.JobKind.waiting": OWN,
@@ -201,6 +204,7 @@ BUFFERS = {
     "_serving.ledger.journal.writing.writer.Writer._jobs": FEW,
     "_serving.ledger.records.Found.notes": SAME,
     "_serving.ledger.recent_refusals.RecentRefusals.messages": "refused, and remembered",
+    "_serving.ledger.recent_refusals.RecentRefusals.waiting": SAME,
     "_serving.ledger.remembered.replay_window.ReplayWindow._newest": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._older": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._oldest": "IDs within the replay window",
@@ -327,6 +331,17 @@ def _attributes(owner: ast.ClassDef) -> Iterator[str]:
                         yield one.attr
                     elif isinstance(one, ast.Name) and node in owner.body:
                         yield one.id
+
+
+def test_the_docs_say_the_sums_that_the_code_has(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    found = re.search(r"(\d+) MiB with the defaults and a journal, (\d+) MiB without", page)
+    assert found is not None
+    sums = [
+        round(sum(one.size for one in memory_bounds(settings)) / 2**20)
+        for settings in (Settings(journal=tmp_path / "journal"), Settings())
+    ]
+    assert [int(one) for one in found.groups()] == sums
 
 
 def test_every_buffer_of_the_code_is_in_the_sum_or_needs_no_bound() -> None:

@@ -54,10 +54,9 @@ class Runtime:
         self._responses, self._outbox = parts.responses, parts.responses.outbox
         self._dispatcher, self._tasks = parts.dispatcher, parts.tasks
         self.jobs, self._long_work = parts.jobs, parts.long_work
-        self._job_recovery = parts.job_recovery
-        self._recovery, self._intake = parts.recovery, parts.intake
+        self._job_recovery, self._recovery = parts.job_recovery, parts.recovery
         self._supervisor, self._links = parts.supervisor, parts.supervisor.service
-        self._lives, self._services = parts.lives, parts.services
+        self._intake, self._lives, self._services = parts.intake, parts.lives, parts.services
         self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()
         self.stop_done = trio.Event()  # all of the stop but the end of what does not end
         self._served = False

@@ -179,7 +179,10 @@ def put_together(
         )
     responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
-        catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
+        catalog,
+        responses,
+        RecentRefusals(outbox.owes_answer),
+        HeldRefusals(settings, outbox, acknowledgements),
     )
 
     finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)

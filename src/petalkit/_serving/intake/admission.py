@@ -95,7 +95,7 @@ class Admission:
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
         elif self.room.may_be_crowded and self.room.is_crowded(request, spec, self.now):
-            self._refusals.crowded(request)
+            self._refusals.crowded(request, self._ledger.why_crowded(spec))
         elif (self.parked and spec.petal in self.parked) or not self.room.take(request, spec):
             self._overflow(request, spec)
         else:
@@ -192,7 +192,6 @@ class Admission:
         at_once = self.acknowledgements.at_once
         if not (self._backlog.has_room(spec.petal) and at_once and self._ledger.takes(spec)):
             return False
-        self._responses.counters.accepted += 1
         self._backlog.add(request, spec)
         if request.wait_ack:
             self._refusals.receipt(request, spec.petal)
@@ -239,18 +238,18 @@ class Admission:
         """Deal with the first that is parked, of its petal; False when there is no room for it."""
         request = parked.request(self._limits)
         if (objection := self.freshness.judge_parked(request.wishes)) is not None:
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.refuse(request, *objection)
         elif self._queue.petals[parked.spec.petal].failed:
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.unavailable(request, parked.spec.petal)
         elif self._ledger.is_crowded(parked.spec, parked.message_id, self.now):
-            self.parked.pop(parked)
-            self._refusals.crowded(request)
+            self.parked.pop(parked, self.now)
+            self._refusals.crowded(request, self._ledger.why_crowded(parked.spec))
         elif self._waits_in_backlog(request, parked.spec):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
         elif self.room.take(request, parked.spec):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now
                 with contextlib.suppress(Exception):  # a petal's own code may be asked

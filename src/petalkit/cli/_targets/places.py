@@ -111,7 +111,7 @@ def entry_names(groups: Sequence[str]) -> set[str]:
 def distribution_hint(target: str, groups: Sequence[str]) -> str:
     """The entry points of the distribution of that name: what pip installs it by is no TARGET."""
     wanted = _normal(target)
-    entries = [entry for one in groups for entry in importlib.metadata.entry_points(group=one)]
+    entries = [entry for one in groups for entry in entry_points_of(one)]
     mine = [one for one in entries if one.dist is not None and _normal(one.dist.name) == wanted]
     if not mine:
         return ""

@@ -16,6 +16,7 @@ import trio
 
 from ..._values.errors import ConnectFailed
 from .._forks import not_in_child
+from .._line.receive_queue import unread_of
 from .._line.send_queue import Outflow, queued
 from .tls import Address
 
@@ -163,6 +164,10 @@ class PlainStream(trio.abc.HalfCloseableStream):
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken(error) from error
+
+    def unread(self) -> int:
+        """See `receive_queue.unread`."""
+        return unread_of(self._sock)
 
     def outflow(self) -> Outflow | None:
         """See `_send_queue.outflow`."""

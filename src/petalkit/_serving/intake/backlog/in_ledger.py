@@ -95,6 +95,7 @@ class LedgerBacklog(Backlog):
         self._settings = settings
         self._dispatcher = dispatcher
         self._acknowledgements = dispatcher.acknowledgements
+        self._counters = recovery.responses.counters
         self._table = recovery.catalog.table
         self._taking_up = TakingUp(settings, dispatcher, recovery, ledger)
         self._ledger = ledger
@@ -140,7 +141,7 @@ class LedgerBacklog(Backlog):
         self._readable = True
 
     def add(self, request: Request, spec: CommandSpec) -> None:
-        """See `Backlog`. It is acknowledged when it is safe."""
+        """See `Backlog`. It is acknowledged, and counted, when it is safe: else it is refused."""
         command, wishes = request.command, request.wishes
         request.command = without_data(command)  # its bytes are in the record
         kept = _Kept.of(request, spec)
@@ -157,6 +158,7 @@ class LedgerBacklog(Backlog):
         if kept.recorded:  # it has not been taken back
             kept.on_disk = True
             self._unwritten.pop(kept.number, None)
+            self._counters.accepted += 1
             self._acknowledgements.kept(kept.request.delivery)
 
     def take_back(self, numbers: Collection[int]) -> list[Request]:
