@@ -257,7 +257,7 @@ BUFFERS = {
     "transports.native._publishing.Publishing._carried_ids": SAME,
     "transports.native._publishing.Publishing._in_flight": SAME,
     "transports.native._questions.Questions._expected": FEW,
-    "transports.native._session.ClientSession._outgoing": "written, and not sent",
+    "transports.native._session.ClientSession.outgoing": "written, and not sent",
     "transports.native._session.ClientSession.broker_limits": FEW,
     "transports.sidecar._callback.app.CallbackApp._warned": FEW,
     "transports.sidecar._callback.app.CallbackApp.refused": FEW,

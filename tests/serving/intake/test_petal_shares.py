@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from petalkit import Petal, Settings, command
+from petalkit._serving.dispatch.queueing.queue import Backlog
 from petalkit._serving.dispatch.queueing.shares import Shares
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
@@ -423,3 +424,13 @@ async def test_a_petal_that_cannot_say_who_serves_a_name_ends_nobody_else(
         petal.open()
         await until(lambda: len(petal.ended) == 4)
     assert petal.started == list(range(4))
+
+
+def test_a_share_of_bytes_is_full_for_its_petal_alone() -> None:
+    backlog = Backlog(Settings(channel_bytes=1_000_000), ["a", "b"])
+    petal = backlog.petals["a"]
+    for size, full in ((499_999, False), (500_000, True)):
+        petal.waiting_bytes = backlog.waiting_bytes = size
+        assert (backlog.is_full("a"), backlog.is_full("b")) == (full, False)
+    backlog.waiting_bytes = 1_000_000
+    assert backlog.is_full("b")
