@@ -11,7 +11,7 @@ import pytest
 
 from petalkit import ErrorCode, Petal, Settings
 from petalkit.cli import _options
-from petalkit.cli._running import serving
+from petalkit.cli._running import serving as running
 from petalkit.cli._checks.petals import check_petals
 from petalkit.cli._errors import UsageError
 from petalkit.cli._options import HostOptions
@@ -302,7 +302,7 @@ def test_run_serves_the_rest_and_logs_the_others(
         served.extend(sorted(petal.name for petal in petals))
         return 0
 
-    monkeypatch.setattr(serving, "run_as_process", run_as_process)
+    monkeypatch.setattr(running, "run_as_process", run_as_process)
     monkeypatch.setattr(_options, "configure_logging", lambda *args: None)
     caplog.set_level(logging.INFO)
     outcome = run_cli("run", "petals", "--journal", "off")
