@@ -23,9 +23,9 @@ from petalkit._serving.ledger.records import JournalError
 from petalkit._values.job_states import JobState
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply
-from petalkit.cli import _run
 from petalkit.cli._checks.machine import journal as _checks_journal
 from petalkit.cli._journal.path import default_path, safe_name, with_journal
+from petalkit.cli._running import serving
 from petalkit.cli._settings.loading import load
 
 from ..serving.ledger.journal.kit import MIB, accepted, done, finished, opened, posted, started
@@ -344,7 +344,7 @@ def test_run_has_one_unless_told_otherwise(
         seen.append(settings.journal)
         return 0
 
-    monkeypatch.setattr(_run, "run_as_process", run_as_process)
+    monkeypatch.setattr(serving, "run_as_process", run_as_process)
     for options in (
         (),
         ("--journal", "j"),
