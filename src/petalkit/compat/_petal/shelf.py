@@ -150,7 +150,9 @@ class Shelf:
         error = call.error
         text = "the proxy %r did not start: %s: %s. Tried again in %g s"
         words = str(error) or f"not within {self._limit:g} s"
-        logger.error(text, made.name, type(error).__name__, words, made.delay, exc_info=error)
+        # Its traceback once: an hour of attempts says nothing new.
+        level, shown = (logging.ERROR, error) if first else (logging.WARNING, None)
+        logger.log(level, text, made.name, type(error).__name__, words, made.delay, exc_info=shown)
         made.again = loop.loop.call_later(made.delay, self._begin, made)
         made.delay = min(2 * made.delay, AGAIN_MAX)
 
