@@ -95,8 +95,8 @@ def _with_sender(
     refusal: InvalidEnvelope, envelope: Mapping[str, Any], limits: Limits
 ) -> InvalidEnvelope:
     """Put in whom to answer, as far as that can be read."""
-    message_id, name = envelope.get("messageId"), envelope.get("command")
-    wait_response = envelope.get("waitResponse")
+    message_id: Any = envelope.get("messageId")
+    name, wait_response = envelope.get("command"), envelope.get("waitResponse")
     if type(message_id) is int and abs(message_id) < 10**18:
         message_id = str(message_id)  # callers find theirs by it as a text, too
     if message_id is None or _is_text(message_id, limits.message_id_max):
