@@ -268,8 +268,10 @@ def dialect_of(settings: Settings, petals: Sequence[Petal]) -> DialectName | Non
     """What is set; else what the petals were written for. One is enough: clients read a device."""
     if settings.dialect is not None:
         return settings.dialect
-    theirs = [petal.__petalkit_dialect__ for petal in petals]
-    return next((one for one in theirs if one is not None), None)
+    for petal in petals:
+        if petal.__petalkit_dialect__ is not None:
+            return petal.__petalkit_dialect__
+    return None
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:
