@@ -301,6 +301,22 @@ async def test_a_proxy_that_does_not_stop_is_named_and_left(
 # -- how they are made
 
 
+async def test_a_factory_finds_the_loop_that_the_petals_share(
+    autojump_clock: Any, radio: type[Radio], caplog: pytest.LogCaptureFixture
+) -> None:
+    loops: list[Any] = []
+
+    class Looking(radio):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            loops.append(asyncio.get_running_loop())
+
+    one, two = Asking("one"), Asking("two")
+    async with open_harness(*adapt(one, two, proxy_factories={"radio": Looking})):
+        assert loops == [one._loop] == [two._loop]
+    assert "cannot be made" not in caplog.text
+
+
 async def test_a_factory_may_await(autojump_clock: Any) -> None:
     async def make() -> str:
         await asyncio.sleep(1)

@@ -159,8 +159,9 @@ class Shelf:
     async def wait_started(self, names: Iterable[str]) -> None:
         """Trio-flavored: make these, and wait for their first starts, for `START_WAIT` at most."""
         wanted = [name for name in names if name in self.factories]
-        for name in wanted:
-            self.get(name)
+        if wanted and self._loop is not None:
+            # In the loop, not only in its thread: a constructor may look for it.
+            await self._loop.run("making proxies", lambda: [self.get(name) for name in wanted])
         await self.wait_tried()
 
     async def wait_tried(self) -> None:
