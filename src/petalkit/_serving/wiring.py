@@ -280,8 +280,12 @@ def _make_ledger(
 
 def dialect_of(settings: Settings, petals: Sequence[Petal]) -> DialectName | None:
     """What is set; else what the petals were written for. One is enough: clients read a device."""
-    theirs = (petal.__petalkit_dialect__ for petal in petals)
-    return settings.dialect or next((one for one in theirs if one is not None), None)
+    if settings.dialect is not None:
+        return settings.dialect
+    for petal in petals:
+        if petal.__petalkit_dialect__ is not None:
+            return petal.__petalkit_dialect__
+    return None
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:

@@ -95,9 +95,10 @@ def wants_answer(payload: bytes) -> str | None:
         envelope = msgspec.json.decode(payload)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(envelope, dict) or any(
-        envelope.get("waitResponse") is one for one in (None, False)
-    ):
+    if not isinstance(envelope, dict):
+        return None
+    wanted = envelope.get("waitResponse")
+    if wanted is None or wanted is False:
         return None
     message_id = envelope.get("messageId")
     if message_id is None:

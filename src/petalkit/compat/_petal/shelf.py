@@ -150,15 +150,18 @@ class Shelf:
         error = call.error
         text = "the proxy %r did not start: %s: %s. Tried again in %g s"
         words = str(error) or f"not within {self._limit:g} s"
-        logger.error(text, made.name, type(error).__name__, words, made.delay, exc_info=error)
+        # Its traceback once: an hour of attempts says nothing new.
+        level, shown = (logging.ERROR, error) if first else (logging.WARNING, None)
+        logger.log(level, text, made.name, type(error).__name__, words, made.delay, exc_info=shown)
         made.again = loop.loop.call_later(made.delay, self._begin, made)
         made.delay = min(2 * made.delay, AGAIN_MAX)
 
     async def wait_started(self, names: Iterable[str]) -> None:
         """Trio-flavored: make these, and wait for their first starts, for `START_WAIT` at most."""
         wanted = [name for name in names if name in self.factories]
-        for name in wanted:
-            self.get(name)
+        if wanted and self._loop is not None:
+            # In the loop, not only in its thread: a constructor may look for it.
+            await self._loop.run("making proxies", lambda: [self.get(name) for name in wanted])
         await self.wait_tried()
 
     async def wait_tried(self) -> None:
