@@ -27,7 +27,7 @@ from ..sending.responses import Responses
 from .ends import Ends
 from .kind import JobKind, JobTurns
 from .messages import Readers, busy
-from .method import Calling, Host, Outcome, room_for, run_method
+from .method import Calling, Host, Outcome, run_method
 from .notes import Notes
 from .reading.subscriptions import Subscription
 from .record import JobRecord, JobSpec, make_execution
@@ -61,7 +61,7 @@ class Jobs:
         self._dispatcher = dispatcher
         self._responses = responses
         self.counters = responses.counters
-        self._readers = readers
+        self.readers = readers
         self._tasks = tasks
         self.notes = Notes(dispatcher.ledger, responses.timestamps.now, settings.payload_max)
         self.stopping = False
@@ -71,7 +71,6 @@ class Jobs:
             for spec in specs
         }
         self._turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
-        self.ended_fields = readers.ended_fields
         self.subscriptions = readers.subscriptions
         self.ends = Ends(self.notes, self.subscriptions, self.kinds, settings.journal_size)
         self.subscriptions.is_kept = self._is_active
@@ -116,7 +115,7 @@ class Jobs:
             self.notes.begin(record)
         else:
             holder = self._dispatcher.backlog.groups.get(kind.options.exclusive or "")
-            raise busy(kind, holder, self._settings.job_concurrency)
+            raise busy(kind, holder, self._settings.job_concurrency, self.readers.room)
         self.counters.jobs_started += 1
         return record
 
@@ -138,10 +137,10 @@ class Jobs:
             job_id: None for a new one.
         """
         execution = make_execution(kind.spec.method, command, identity)
-        record = JobRecord(job_id or self._readers.make_id(), kind.spec, execution, arguments)
-        record.room = room_for(self._settings.payload_max)
+        record = JobRecord(job_id or self.readers.make_id(), kind.spec, execution, arguments)
+        record.room = self.readers.room
         record.on_change = functools.partial(self._changed, record)
-        record.on_tell = self._readers.tell_job
+        record.on_tell = self.readers.tell_job
         return record
 
     def is_out_of_service(self, petal: str) -> bool:

@@ -23,7 +23,7 @@ from ..._authoring.context import log_scope
 from ..._authoring.jobs.stream import StreamOptions, is_sampled
 from ..._authoring.registry import CommandSpec
 from ..._authoring.signature.returning import NOT_DECLARED
-from ..._values.errors import ErrorCode
+from ..._values.errors import ErrorCode, PayloadError
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
 from ..dispatch.calling import call_handler
@@ -33,7 +33,7 @@ from ..dispatch.left_open import close_nurseries, tell_left_open
 from ..failures import is_interrupt, showable
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
-from .messages import Readers
+from .messages import Readers, stream_ends
 from .method import Outcome
 from .reading.subscriptions import Subscription
 from .record import make_execution
@@ -206,16 +206,16 @@ class Streams:
 
     def _dismiss(self, stream: Stream, outcome: Outcome) -> None:
         """Tell its readers that nothing comes any more, and forget them."""
-        ended: dict[str, Any] = {"ended": True}
-        if outcome.code is not None:
-            code = outcome.dialect.codes.get(outcome.code, outcome.code)
-            ended |= {"error_code": code, "error": outcome.error, **outcome.fields}
-        plain = {"stream": stream.spec.name, **ended}
+        code = outcome.code and outcome.dialect.codes.get(outcome.code, outcome.code)
 
         def tell(subscription: Subscription) -> bool:
-            return self.readers.tell(
-                subscription, stream.spec.method, ended, plain=plain, last=True
-            )
+            for ended in stream_ends(code, outcome.error, outcome.fields):
+                plain = {"stream": stream.spec.name, **ended}
+                with contextlib.suppress(PayloadError):  # it is too large
+                    return self.readers.tell(
+                        subscription, stream.spec.method, ended, plain=plain, last=True
+                    )
+            return True
 
         self.readers.subscriptions.dismiss(stream.spec.name, tell)
 

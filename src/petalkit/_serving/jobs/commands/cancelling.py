@@ -10,7 +10,7 @@ from ...._values.errors import CommandError, ErrorCode
 from ...dispatch.dispatcher import Dispatcher
 from ...dispatch.execution import Execution
 from ...ledger.contract import Ledger
-from ..messages import job_fields
+from ..messages import job_fields, several
 from ..running import Jobs
 
 BY_COMMAND = "it was cancelled by petalkit/cancel"
@@ -30,9 +30,10 @@ class Cancelling:
         self._ledger = ledger
         self._jobs = jobs
 
-    def list_jobs(self) -> list[dict[str, Any]]:
-        """Every job that has not ended."""
-        return [{"command": one.spec.name, **job_fields(one)} for one in self._jobs]
+    def list_jobs(self) -> dict[str, Any]:
+        """Every job that has not ended, as `jobs`, as far as a message has room for them."""
+        jobs = ({"command": one.spec.name, **job_fields(one)} for one in self._jobs)
+        return several(jobs, self._jobs.readers.room)
 
     def cancel(self, message_id: str | None, job_id: str | None) -> dict[str, Any]:
         """End a command, or a job; what has ended is left as it is.
@@ -47,7 +48,7 @@ class Cancelling:
             if record is None:
                 raise CommandError(ErrorCode.UNKNOWN_JOB, f"there is no job {job_id!r}")
             self._jobs.cancel(record)
-            return {"command": record.spec.name, **job_fields(record)}
+            return {"command": record.spec.name, **self._jobs.readers.shown(record)}
         assert message_id is not None
         found = self._dispatcher.slots.going_on(message_id) or self._ledger.find(
             message_id, trio.current_time()
