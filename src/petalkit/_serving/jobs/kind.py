@@ -70,6 +70,13 @@ class JobKind:
         )
 
     @property
+    def is_active(self) -> bool:
+        """Whether one has not ended, or not safely: its readers are still to be told."""
+        if self.running or self.waiting:
+            return True
+        return any(not one.is_safe for one in reversed(self._ended.values()))
+
+    @property
     def newest_ended(self) -> JobRecord | None:
         """The one that ended last and safely, of those that are remembered."""
         self._forget_old()

@@ -86,7 +86,7 @@ class Jobs:
 
     def _is_active(self, name: str) -> bool:
         kind = self.kinds.get(name)
-        return kind is not None and any(True for _ in kind)
+        return kind is not None and kind.is_active
 
     def find(self, job_id: str) -> JobRecord | None:
         """The job of that ID, of any kind, as long as it is known."""

@@ -40,6 +40,11 @@ from .record import make_execution
 from .tasks import Tasks
 
 
+logger = logging.getLogger("petalkit.streams")
+
+STEP = 64  # values that a generator may yield without a checkpoint
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class StreamSpec:
     """A stream as it was declared.
@@ -56,9 +61,6 @@ class StreamSpec:
     def name(self) -> str:
         """In full, as on the wire; readers subscribe to it."""
         return self.method.name
-
-
-logger = logging.getLogger("petalkit.streams")
 
 
 class Stream:
@@ -194,8 +196,11 @@ class Streams:
     async def _follow(self, stream: Stream, execution: Execution) -> None:
         method = stream.spec.method
         values = method.handler()
+        count = 0
         try:
             async for value in values:
+                if (count := count + 1) % STEP == 0:  # `yield` is no checkpoint, though it looks like one
+                    await trio.lowlevel.checkpoint()
                 if stream.execution is not execution:
                     return
                 stream.fields = method.result_fields(value)
