@@ -56,7 +56,8 @@ class JobsBeside:
     ) -> None:
         """See `Beside`."""
         for record in list(self._jobs):
-            left = self._jobs.stopping and record.note is not None
+            lasts = record.note is not None and record.lease is None
+            left = self._jobs.stopping and lasts
             if record.state is JobState.ACCEPTED and which(record.execution) and not left:
                 self._jobs.cancel(record, JobState.CANCELLED, code, text)
 

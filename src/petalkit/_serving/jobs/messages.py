@@ -214,9 +214,7 @@ class Readers:
         for fields in lighter(found):
             plain = {"command": record.spec.name, **fields}
             with contextlib.suppress(PayloadError):
-                return self.tell(
-                    subscription, method, fields, plain=plain, of=record.id, last=last
-                )
+                return self.tell(subscription, method, fields, plain=plain, of=record.id, last=last)
         logger.error("payload_max has no room for how job %s stands", record.id)
         return True
 

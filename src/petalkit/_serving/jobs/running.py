@@ -103,7 +103,7 @@ class Jobs:
         Raises:
             CommandError: BUSY, there is no place for it; UNAVAILABLE, it could not be noted.
         """
-        renewed = self._renew(kind, command, identity)
+        renewed = self._renew(kind, command, identity, arguments)
         if renewed is not None:
             return renewed
         self.notes.check_taken()
@@ -111,6 +111,7 @@ class Jobs:
         if self._turns.may_start(kind) and not self._turns.is_behind(kind, record):
             self._begin(kind, record)
         elif kind.has_place:
+            self._give_lease(record)
             kind.wait(record)
             self.notes.begin(record)
         else:
@@ -154,8 +155,7 @@ class Jobs:
         kind.running[record.id] = record
         if kind.options.exclusive is not None:
             self._dispatcher.backlog.groups[kind.options.exclusive] = execution
-        if kind.options.lease is not None:
-            record.lease = self._tasks.leases.begin(kind.options.lease, record.look)
+        self._give_lease(record)
         record.job = Job(
             record.id,
             execution.command,
@@ -196,12 +196,25 @@ class Jobs:
         record = self.find(job_id)
         return None if record is None else record.lease_left
 
-    def _renew(self, kind: JobKind, command: Command, identity: Identity) -> JobRecord | None:
+    def _give_lease(self, record: JobRecord) -> None:
+        """One that waits has it already: nobody may want it any more when its turn comes."""
+        lease = record.spec.options.lease
+        if lease is not None and record.lease is None:
+            record.lease = self._tasks.leases.begin(lease, record.look)
+
+    def _renew(
+        self, kind: JobKind, command: Command, identity: Identity, arguments: dict[str, Any]
+    ) -> JobRecord | None:
         if kind.options.lease is None:
             return None
-        for record in kind.running.values():
-            if record.state is JobState.RUNNING and record.execution.identity == identity:
-                return record if record.renew(command) else None
+        for record in kind:
+            if record.state is JobState.CANCELLING or record.execution.identity != identity:
+                continue
+            if record.renew(command):
+                if record.state is JobState.ACCEPTED:
+                    record.arguments = arguments
+                return record
+            self.cancel(record, *record.why_late())
         return None
 
     # -- running

@@ -39,7 +39,6 @@ from .reading.subscriptions import Subscription
 from .record import make_execution
 from .tasks import Tasks
 
-
 logger = logging.getLogger("petalkit.streams")
 
 STEP = 64  # values that a generator may yield without a checkpoint
@@ -171,18 +170,14 @@ class Streams:
             self._dispatcher.slots.work_ended()
 
     async def _call(self, execution: Execution, outcome: Outcome) -> None:
+        counters, limiter = self._counters, self._dispatcher.thread_limiter
         try:
             with trio.CancelScope() as scope:
                 execution.scope = scope
                 log_scope.set(execution)
                 if execution.cancelled_as is None:
                     await call_handler(
-                        execution,
-                        outcome,
-                        self._counters,
-                        self._dispatcher.thread_limiter,
-                        lambda _: None,
-                        self._long_steps,
+                        execution, outcome, counters, limiter, lambda _: None, self._long_steps
                     )
         except Exception as error:
             tell_left_open(execution, showable(error))
@@ -199,7 +194,8 @@ class Streams:
         count = 0
         try:
             async for value in values:
-                if (count := count + 1) % STEP == 0:  # `yield` is no checkpoint, though it looks like one
+                count += 1
+                if count % STEP == 0:  # `yield` is none, though it looks like one
                     await trio.lowlevel.checkpoint()
                 if stream.execution is not execution:
                     return
@@ -211,15 +207,14 @@ class Streams:
 
     def _dismiss(self, stream: Stream, outcome: Outcome) -> None:
         """Tell its readers that nothing comes any more, and forget them."""
+        method = stream.spec.method
         code = outcome.code and outcome.dialect.codes.get(outcome.code, outcome.code)
 
         def tell(subscription: Subscription) -> bool:
             for ended in stream_ends(code, outcome.error, outcome.fields):
                 plain = {"stream": stream.spec.name, **ended}
                 with contextlib.suppress(PayloadError):  # it is too large
-                    return self.readers.tell(
-                        subscription, stream.spec.method, ended, plain=plain, last=True
-                    )
+                    return self.readers.tell(subscription, method, ended, plain=plain, last=True)
             return True
 
         self.readers.subscriptions.dismiss(stream.spec.name, tell)

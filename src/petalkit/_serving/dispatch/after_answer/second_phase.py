@@ -114,9 +114,7 @@ class SecondPhases:
         text = f"{note.command} was running when the device's program ended"
         message_id, replies = note.message_id or None, extras_replies(note.extras)
         # The first answer is remembered: under the same ID it would be all that comes.
-        response = self._responses.failure(
-            message_id, ErrorCode.INTERRUPTED, text, remembered=True
-        )
+        response = self._responses.failure(message_id, ErrorCode.INTERRUPTED, text, remembered=True)
         self._outbox.reserve(1 + len(replies), urgent=True)
         payload = self._worded(note.command, message_id, response)
         topic = identity.topic(self._settings.web_topic)

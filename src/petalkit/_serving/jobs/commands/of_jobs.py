@@ -169,7 +169,9 @@ class _Commands:
         record = self._find(job_id) if job_id is not None else self._kind.newest_ended
         if record is None:
             raise CommandError(ErrorCode.UNKNOWN_JOB, f"no job of {self._name} has ended")
-        return (self._jobs.readers.result_of if record.is_settled else self._jobs.readers.shown)(record)
+        return (self._jobs.readers.result_of if record.is_settled else self._jobs.readers.shown)(
+            record
+        )
 
     def _find(self, job_id: str | None) -> JobRecord:
         """The job of that ID; without one, the only one.
