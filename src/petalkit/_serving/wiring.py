@@ -180,7 +180,6 @@ def put_together(
     dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     dispatcher.slots.before_service = job_recovery.tell_petal
-    builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     builtin.inventory = inventory = Inventory(
         petals, table, declared_jobs, declared_streams, settings.payload_max
     )
@@ -198,6 +197,7 @@ def put_together(
     if ledger.keeps_waiting:
         backlog = LedgerBacklog(settings, dispatcher, recovery, ledger, lambda: identity.current)
     intake = Intake(settings, dispatcher, ledger, backlog, refusals)
+    builtin.cancelling = Cancelling(dispatcher, ledger, jobs, intake.admission.parking, backlog)
 
     supervisor = Supervisor(
         settings,
