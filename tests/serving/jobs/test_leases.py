@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from petalkit import Job, Petal, Settings, command, job
-from petalkit.testing import Harness, open_harness
+from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from ..on_disk import after_crash, settings
 from ..recorder import settle
@@ -301,3 +301,65 @@ async def test_what_waits_ends_with_a_stop(autojump_clock: object, path: Path) -
     async with open_harness(Crane(), settings=settings(path)) as harness:
         result = await harness.call("crane/result_lift", {"job_id": waits["job_id"]})
         assert result["state"] == "cancelled"
+
+
+class Winch(Petal):
+    name = "winch"
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    @job("pull", end_on_link_loss=True)
+    async def pull(self) -> None:
+        self.log.append("pulls")
+        await trio.sleep(5)
+
+    @job("haul", end_on_link_loss=True, resume=True)
+    async def haul(self, job: Job) -> None:
+        self.log.append(f"hauls from {job.resumed}")
+        await job.checkpoint({"at": 1})
+        await trio.sleep(5)
+
+    @command("check")
+    async def check(self) -> None:
+        await trio.sleep(3)
+
+
+async def test_what_ends_with_the_link_does_not_begin_without_one(autojump_clock: object) -> None:
+    winch = Winch()
+    async with open_harness(winch, settings=Settings(petal_concurrency=1)) as harness:
+        with harness.responses() as responses:
+            harness.send("winch/check")
+            harness.send("winch/pull", message_id="pull")
+            await trio.sleep(1)
+            harness.broker.refuse_connections()
+            harness.drop_link()
+            await trio.sleep(20)
+            assert winch.log == []
+            harness.broker.accept_connections()
+            await harness.wait_connected()
+            await settle()
+            (answer,) = [one for one in responses if one["messageId"] == "pull"]
+            assert (answer["error_code"], answer["retryable"]) == ("UNAVAILABLE", True)
+            assert (await harness.call("winch/pull")).success
+            await settle()
+            assert winch.log == ["pulls"]
+
+
+async def test_what_is_resumed_waits_for_its_link(autojump_clock: object, path: Path) -> None:
+    async with open_harness(Winch(), settings=settings(path)) as harness:
+        await harness.call("winch/haul")
+        await trio.sleep(1)
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    winch, broker = Winch(), MemoryBroker()
+    broker.refuse_connections()
+    async with open_harness(
+        winch, settings=settings(crashed), broker=broker, connected=False
+    ) as harness:
+        await trio.sleep(20)
+        assert winch.log == []
+        broker.accept_connections()
+        await harness.wait_connected()
+        await settle()
+        assert winch.log == ["hauls from {'at': 1}"]

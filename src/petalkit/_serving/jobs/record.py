@@ -222,11 +222,12 @@ class JobRecord:
             return None
         return self.lease_until - trio.current_time()
 
-    def renew(self, command: Command) -> bool:
+    def renew(self, command: Command, arguments: dict[str, Any]) -> bool:
         """Renew its lease; False where that has run out, though nobody has noticed yet.
 
         Args:
             command: that renews it: its method sees that from now on.
+            arguments: of that one: its method gets them if it has not begun.
         """
         assert self.lease is not None
         if trio.current_time() >= self.lease_until:
@@ -237,7 +238,7 @@ class JobRecord:
         if self.job is not None:
             self.job.command = command
         else:  # it waits
-            self.execution.command = command
+            self.execution.command, self.arguments = command, arguments
         return True
 
     def why_late(self) -> tuple[JobState, str, str]:

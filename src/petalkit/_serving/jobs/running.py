@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from ..._authoring.jobs.handle import Job
-from ..._values.errors import ErrorCode
+from ..._values.errors import CommandError, ErrorCode
 from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
@@ -34,6 +34,8 @@ from .record import JobRecord, JobSpec, make_execution
 from .tasks import Tasks
 
 logger = logging.getLogger("petalkit.jobs")
+
+LINK_LOST = "the link to the broker was lost"
 
 
 class Jobs:
@@ -70,7 +72,7 @@ class Jobs:
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
         }
-        self._turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
+        self.turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
         self.subscriptions = readers.subscriptions
         self.ends = Ends(self.notes, self.subscriptions, self.kinds, settings.journal_size)
         self.subscriptions.is_kept = self._is_active
@@ -107,8 +109,10 @@ class Jobs:
         if renewed is not None:
             return renewed
         self.notes.check_taken()
+        if self.turns.lacks_link(kind):
+            raise CommandError(ErrorCode.UNAVAILABLE, LINK_LOST, retryable=True)
         record = self.make(kind, command, identity, arguments)
-        if self._turns.may_start(kind) and not self._turns.is_behind(kind, record):
+        if self.turns.may_start(kind) and not self.turns.is_behind(kind, record):
             self._begin(kind, record)
         elif kind.has_place:
             self._give_lease(record)
@@ -182,7 +186,7 @@ class Jobs:
     def start_waiting(self) -> None:
         """Begin what waits and may begin now, in the order of arrival, whatever its kind."""
         while self._tasks.open and not self.stopping:
-            kind = self._turns.next()
+            kind = self.turns.next()
             if kind is None:
                 return
             record = kind.waiting[0]
@@ -205,14 +209,8 @@ class Jobs:
     def _renew(
         self, kind: JobKind, command: Command, identity: Identity, arguments: dict[str, Any]
     ) -> JobRecord | None:
-        if kind.options.lease is None:
-            return None
-        for record in kind:
-            if record.state is JobState.CANCELLING or record.execution.identity != identity:
-                continue
-            if record.renew(command):
-                if record.state is JobState.ACCEPTED:
-                    record.arguments = arguments
+        for record in kind.leased(identity):
+            if record.renew(command, arguments):
                 return record
             self.cancel(record, *record.why_late())
         return None

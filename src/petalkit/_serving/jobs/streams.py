@@ -289,6 +289,9 @@ class Streams:
     def may_begin(self) -> None:
         """See `Beside`: none waits."""
 
+    def link_is_up(self) -> None:
+        """See `Beside`: they wait for none."""
+
     def link_is_gone(self) -> None:
         """See `Beside`: they go on, and the newest value is sent when there is one again."""
 
