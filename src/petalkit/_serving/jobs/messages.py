@@ -71,7 +71,7 @@ def several(jobs: Iterable[dict[str, Any]], most: int) -> dict[str, Any]:
         most: bytes for all.
     """
     told = list(jobs)
-    if _size(told) <= most:
+    if not told or _size(told) <= most:
         return {"jobs": told}
     share, room = most // len(told), most
     found: list[dict[str, Any]] = []
