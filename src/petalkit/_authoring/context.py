@@ -47,7 +47,7 @@ class CommandContext:
         slot and its time limit.
 
         Raises:
-            PayloadError: JSON cannot say the fields, or they are too large.
+            PayloadError: JSON cannot say the fields, they are too large, or `pending` is one.
             RuntimeError: the command has its first answer already, or no runtime serves it.
         """
         accept = self._accept

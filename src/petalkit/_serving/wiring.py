@@ -78,14 +78,15 @@ class Outside:
         now: wall-clock seconds since the epoch.
         jitter: a random number in [0, 1).
         advice: what the log says once where links fail.
-        make_id: a new ID of a job or a message, unlike any before, in earlier runs too.
+        make_id: a new ID of a job or a message, unlike any before, in earlier runs too; given the
+            number of the last command that those have left, 0 for none.
         suspended: seconds for which the device has been suspended so far; None where nobody knows.
     """
 
     now: Callable[[], float]
     jitter: Callable[[], float]
     advice: str
-    make_id: Callable[[], str]
+    make_id: Callable[[int], str]
     suspended: Callable[[], float] | None = None
 
 
@@ -128,10 +129,10 @@ class Parts:
         return tuple(dict.fromkeys((*names, *(name for name in petals if petals[name].lost))))
 
 
-def new_ids() -> Callable[[], str]:
+def new_ids() -> Callable[[int], str]:
     """IDs that no other run has: a random part, and a number."""
     run, numbers = secrets.token_hex(6), itertools.count(1)
-    return lambda: f"{run}-{next(numbers)}"
+    return lambda _: f"{run}-{next(numbers)}"
 
 
 def put_together(
@@ -190,7 +191,7 @@ def put_together(
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     outbox.hooks.on_heavy = dispatcher.hold_up
     _hold(dispatcher, petals, catalog)
-    readers = Readers(settings, responses, outside.make_id)
+    readers = Readers(settings, responses, lambda: outside.make_id(ledger.earlier_to))
     tasks = Tasks(readers.subscriptions, Leases(outside.suspended))
     long_work = settings, dispatcher, responses, readers, tasks
     declared_jobs = list(job_specs(petals, settings.unknown_keys))
@@ -199,7 +200,6 @@ def put_together(
     dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     dispatcher.slots.before_service = job_recovery.tell_petal
-    builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     builtin.inventory = inventory = Inventory(
         petals, table, declared_jobs, declared_streams, settings.payload_max
     )
@@ -217,6 +217,7 @@ def put_together(
     if ledger.keeps_waiting:
         backlog = LedgerBacklog(settings, dispatcher, recovery, ledger, lambda: identity.current)
     intake = Intake(settings, dispatcher, ledger, backlog, refusals)
+    builtin.cancelling = Cancelling(dispatcher, ledger, jobs, intake.admission.parking, backlog)
 
     supervisor = Supervisor(
         settings,

@@ -43,7 +43,8 @@ class Admission:
     Attributes:
         freshness: whether a command has come in time.
         room: whether there is any.
-        parked: what was read, and is neither accepted nor acknowledged.
+        parking: of what was read, and is neither accepted nor acknowledged.
+        parked: the same, in its lines.
         closed: only urgent commands are accepted any more.
         deaf: not even they.
         now: when what is judged was read; of what was parked, when it is accepted.
@@ -75,9 +76,9 @@ class Admission:
         self._clock = trio.lowlevel.current_clock()
         self._admitting = False
         self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
-        self._parking = Parking(settings, dispatcher, refusals)
-        self._parking.on_change = self._changed
-        self.parked = self._parking.lines
+        self.parking = Parking(settings, dispatcher, refusals)
+        self.parking.on_change = self._changed
+        self.parked = self.parking.lines
         self.closed = self.deaf = False
         self.now, self.logged = 0.0, True
         self.reading_on = 0
@@ -177,13 +178,13 @@ class Admission:
             if self.room.take(request, spec):
                 self._accept(request, spec)
                 return
-        if rule == "wait" and self._parking.is_slow(petal, self.now):
+        if rule == "wait" and self.parking.is_slow(petal, self.now):
             rule = "reject"
         over = self.reading_on or self._outbox.must_read  # else of the batch before the pause
         if rule != "wait" or (over and self.room.is_used_up(self.parked)):
             self._refusals.refuse(request, ErrorCode.BUSY, TOO_MANY)
             return
-        self._parking.park(request, spec, self.now)
+        self.parking.park(request, spec, self.now)
         self.watch_room()
 
     def _waits_in_backlog(self, request: Request, spec: CommandSpec) -> bool:

@@ -120,6 +120,15 @@ class Parking:
             delivery.on_withdrawn = self._withdrawn
         self._acknowledgements.owe_parked(delivery)
 
+    def cancel(self, message_id: str, code: ErrorCode, text: str) -> bool:
+        """Say no to one, and hold it no longer; False when it is not here."""
+        if self.lines.find(message_id) is None:
+            return False
+        for parked in self.lines.take(lambda one: one.message_id == message_id):
+            self._refusals.refuse(parked.request(self._limits), code, text)
+        self.on_change()
+        return True
+
     def _withdrawn(self, delivery: Delivery) -> None:
         """The transport has told the sender that it was not taken: it is parked no more."""
         if self.lines.take(lambda parked: parked.delivery is delivery):

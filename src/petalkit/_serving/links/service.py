@@ -129,6 +129,7 @@ class LinkService:
 
     async def _serve(self, link: Link, identity: Identity) -> None:
         loss: TransportError | None = None
+        self._dispatcher.slots.link_is_up()
         self.status.begin()
         self.session_kept = self._settings.keeps_session and link.session_expiry > 0
         self.terms.connected(link, self.client_id(identity))
