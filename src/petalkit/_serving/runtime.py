@@ -52,9 +52,8 @@ class Runtime:
         self.parts = parts = put_together(petals, settings, transport, outside, self.statistics)
         self._identity, self._ledger = parts.identity, parts.ledger
         self._responses, self._outbox = parts.responses, parts.responses.outbox
-        self._dispatcher, self._tasks = parts.dispatcher, parts.tasks
-        self.jobs, self._long_work = parts.jobs, parts.long_work
-        self._job_recovery, self._recovery = parts.job_recovery, parts.recovery
+        self._dispatcher, self._recovery = parts.dispatcher, parts.recovery
+        self.jobs, self._tasks, self._long_work = parts.jobs, parts.tasks, parts.long_work
         self._supervisor, self._links = parts.supervisor, parts.supervisor.service
         self._intake, self._lives, self._services = parts.intake, parts.lives, parts.services
         self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()

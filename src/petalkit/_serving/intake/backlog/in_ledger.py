@@ -222,6 +222,7 @@ class LedgerBacklog(Backlog):
         self._lanes.remove({number})
         self._wishes.pop(number, None)
         self._recovery.end(self._as_wanted(record), code, text)
+        self._wanted.pop(number, None)
         self._ledger.look_again(at_once=True)
         return True
 
@@ -271,19 +272,17 @@ class LedgerBacklog(Backlog):
         if record is None:
             return False
         number = record.number
-        wanted = self._wanted.get(number)
         record = self._as_wanted(record)
         if not self._taking_up.take_up(record, identity, self._wishes.get(number)):
-            if wanted is not None:
-                self._wanted[number] = wanted
             return False
         self._lanes.taken(petal)
+        self._wanted.pop(number, None)
         self._wishes.pop(number, None)
         return True
 
     def _as_wanted(self, record: CommandRecord) -> CommandRecord:
-        """With what copies have added, which is forgotten here."""
-        wanted = self._wanted.pop(record.number, None)
+        """With what copies have added."""
+        wanted = self._wanted.get(record.number)
         if wanted is None:
             return record
         return attrs.evolve(record, wait_response=wanted.wait_response, extras=wanted.extras)
