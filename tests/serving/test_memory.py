@@ -263,6 +263,7 @@ BUFFERS = {
     "transports.sidecar._publishing.publisher.Publisher._parked": SAME,
     "transports.sidecar._publishing.publisher.Publisher._ready": SAME,
     "transports.sidecar._publishing.publisher._Line.waiting": SAME,
+    "compat._http.connection._Applications._inboxes": SAME,
     "compat._http.crossing.Lane._calls": FEW,
     "compat._http.health.Health.served": FEW,
     "compat._http.health.Health.states": FEW,
