@@ -150,6 +150,7 @@ BUFFERS = {
         "read from the journal, to be taken up",
     "_serving.intake.backlog.in_ledger.LedgerBacklog._wishes":
         "read from the journal, to be taken up",
+    "_serving.intake.backlog.lanes.Lanes._gone": SAME,
     "_serving.intake.backlog.lanes.Lanes._lanes": FEW,
     "_serving.intake.backlog.lanes.Lanes._later": SAME,
     "_serving.intake.backlog.lanes._Lane.chosen": SAME,
@@ -158,6 +159,7 @@ BUFFERS = {
     "_serving.intake.parked.ParkedLines._by_id": SAME,
     "_serving.intake.parked.ParkedLines._lines": "read, and held unacknowledged",
     "_serving.intake.parking.Parking._held": FEW,
+    "_serving.jobs.leases.Leases._held": "one of each job that has a lease",
     "_serving.jobs.kind.JobKind._ended": "jobs",
     "_serving.jobs.kind.JobKind.running": "jobs",
     "_serving.jobs.kind.JobKind.waiting": OWN,
