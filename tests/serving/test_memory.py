@@ -151,9 +151,9 @@ BUFFERS = {
         "read from the journal, to be taken up",
     "_serving.intake.backlog.in_ledger.LedgerBacklog._wishes":
         "read from the journal, to be taken up",
+    "_serving.intake.backlog.lanes.Lanes._gone": SAME,
     "_serving.intake.backlog.lanes.Lanes._lanes": FEW,
     "_serving.intake.backlog.lanes.Lanes._later": SAME,
-    "_serving.intake.backlog.lanes.Lanes._gone": SAME,
     "_serving.intake.backlog.lanes._Lane.chosen": SAME,
     "_serving.intake.backlog.lanes._Lane.records": "read from the journal, to be taken up",
     "_serving.intake.backlog.taking_up.TakingUp._ended": OWN,
