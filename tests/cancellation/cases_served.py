@@ -297,7 +297,7 @@ async def client_call(ground: Calling) -> None:
 async def crowded() -> AsyncGenerator[Calling]:
     """As many calls as may wait at once are waiting."""
     async with calling() as ground:
-        turns = ground.client._turns
+        turns = ground.client._calling._turns
         turns.total_tokens = 1
         ground.served.nursery.start_soon(ground.client.call, "swept/slow")
         await trio.testing.wait_all_tasks_blocked()

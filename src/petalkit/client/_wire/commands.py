@@ -1,0 +1,128 @@
+"""A command as a message: its envelope, its properties, and until when it is wanted.
+
+The rule: who has given up does not want the command to be started later. So each says until when,
+by the clock of this machine, and with MQTT 5 by what is left for the broker to count. The trap is
+that a broker counts whole seconds: see `EXPIRY_MARGIN`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import trio
+
+from ..._values.codec import Timestamps, encode_json
+from ..._values.dialects import make_dialect
+from ..._values.errors import ConfigError, ErrorCode, PayloadError
+from ..._values.messages import MAX_EXPIRY, Properties, UserProperties
+from ..._values.request import whole_seconds
+from ..._values.settings.settings import Settings
+
+# A broker counts whole seconds, and may round down what is left of them. A command that arrives
+# with nothing left is not run, and that must not come before its caller has given up.
+EXPIRY_MARGIN = 1  # seconds
+_NOTHING: Mapping[str, Any] = {}
+
+
+@attrs.frozen
+class Sent:
+    """What one call says, and may say again.
+
+    Attributes:
+        command: the full name.
+        data: the arguments.
+        message_id: of the command.
+        until: Trio's clock; after it the device is not to start it.
+        properties: of MQTT 5, without those that say how to answer; None with 3.1.1.
+    """
+
+    command: str
+    data: Mapping[str, Any] | None
+    message_id: str
+    until: float
+    properties: Properties | None
+
+
+class CommandEncoder:
+    """Makes the payloads of commands."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._payload_max = settings.payload_max
+        self._arguments = make_dialect(settings.dialect, "").arguments
+        self._speaks_mqtt_5 = settings.speaks_mqtt_5
+        self._timestamp = Timestamps()
+
+    def encode(
+        self, device_id: str, sent: Sent, *, wait_response: bool
+    ) -> tuple[bytes, str | None]:
+        """The payload, and its `expiresAt`.
+
+        Raises:
+            PayloadError: JSON cannot say it, or it is over the size bound.
+        """
+        now = self._timestamp.now()
+        envelope = {
+            "command": sent.command,
+            "messageId": sent.message_id,
+            "waitResponse": wait_response,
+            "deviceId": device_id,
+            self._arguments: _NOTHING if sent.data is None else sent.data,
+            "timestamp": self._timestamp.text(now),
+        }
+        expires_at = None
+        life = sent.until - trio.current_time()
+        if life <= MAX_EXPIRY:
+            envelope["expiresAt"] = expires_at = self._timestamp.text(now + life)
+        payload = encode_json(envelope)
+        if len(payload) > self._payload_max:
+            raise PayloadError(
+                ErrorCode.TOO_LARGE,
+                f"the command has {len(payload)} bytes; payload_max allows {self._payload_max}",
+            )
+        return payload, expires_at
+
+    def properties(self, user_properties: UserProperties) -> Properties | None:
+        """What goes along with a command; None with MQTT 3.1.1.
+
+        Raises:
+            ConfigError, ValueError: there are user properties that cannot be sent.
+        """
+        if not self._speaks_mqtt_5:
+            if user_properties and Properties(user_properties=user_properties).user_properties:
+                raise ConfigError("protocol", "is 3.1.1, which has no user properties")
+            return None
+        if user_properties == ():
+            return _NO_PROPERTIES
+        properties = Properties(user_properties=user_properties)
+        properties.check_sendable()
+        return properties
+
+
+_NO_PROPERTIES = Properties()
+
+
+def with_expiry(properties: Properties, deadline: float, **more: Any) -> Properties:
+    """The same, with what is left until a moment on Trio's clock for the broker to count."""
+    left = max(0.0, round(deadline - trio.current_time(), 3))
+    expiry = whole_seconds(left + EXPIRY_MARGIN)
+    return attrs.evolve(properties, message_expiry=expiry, **more)
+
+
+def time_left(timeout: float) -> float:
+    """Seconds until a call that begins now is given up, by its own limit or one around it."""
+    return max(0.0, min(timeout, trio.current_effective_deadline() - trio.current_time()))
+
+
+def checked(expires_in: float) -> float:
+    """The same.
+
+    Raises:
+        ValueError: that is no time that can be sent.
+    """
+    if not (0 < expires_in <= MAX_EXPIRY or expires_in == math.inf):
+        text = f"expires_in must be seconds above 0, or math.inf, not {expires_in!r}"
+        raise ValueError(text)
+    return expires_in
