@@ -18,8 +18,8 @@ import attrs
 
 from _common import print_aim, print_environment, print_table, progress
 from petalkit import Petal, make_converter
-from petalkit._authoring.arguments import invalid_data
 from petalkit._authoring.registry import build_table
+from petalkit._authoring.signature.arguments import invalid_data
 from petalkit._serving.dispatch.catalog import Catalog
 from petalkit._values.codec import encode_json
 from petalkit._values.structuring import types_of

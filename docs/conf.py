@@ -90,14 +90,15 @@ def _type_name(hint: Any) -> str:
     if isinstance(hint, type) and not typing.get_args(hint):
         return hint.__name__
     optional = re.sub(r"pathlib\S*\.Path", "Path", str(hint)).replace(" | None", "")
-    return {"tuple[str, ...]": "list of str"}.get(optional, optional)
+    named = {"tuple[str, ...]": "list of str", "collections.abc.Mapping[str, str]": "table of str"}
+    return named.get(optional, optional)
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
     value: Any = field.metadata.get("default", field.default)
     if field.metadata["unit"] == "bytes":
         return f"`{value}`<br>({_size(value)})"
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -22,7 +22,7 @@ import typing_extensions
 
 from petalkit import PayloadError, Petal, RegistrationError, command, make_converter
 from petalkit._authoring.registry import CommandSpec, build_table
-from petalkit.cli._listing.schemas import describe_command
+from petalkit._authoring.schemas import describe_command
 from petalkit.testing import open_harness
 
 

@@ -424,3 +424,52 @@ def test_a_variable_that_names_no_proxy_is_a_wrong_setting(monkeypatch: pytest.M
     with pytest.raises(ConfigError, match=r"proxy: .*from HTTPS_PROXY") as caught:
         load({"broker": "mqtts://b.example"})
     assert "hunter2" not in str(caught.value)
+
+
+# -- tables
+
+
+THEIRS = {"INVALID_DATA": "INVALID_PARAMETERS", "BUSY": "OPERATION_ACTIVE"}
+
+
+def test_a_table_comes_from_the_file_the_environment_and_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "petalkit.toml"
+    config.write_text(
+        '[petalkit]\nerror_codes = {INVALID_DATA = "INVALID_PARAMETERS", BUSY = "OPERATION_ACTIVE"}'
+    )
+    assert load(config=config).settings.error_codes == THEIRS
+    config.write_text('[petalkit.error_codes]\nBUSY = "FROM_FILE"')
+    assert load(config=config).settings.error_codes == {"BUSY": "FROM_FILE"}
+    for text in (
+        "INVALID_DATA=INVALID_PARAMETERS, BUSY = OPERATION_ACTIVE",
+        '{"INVALID_DATA": "INVALID_PARAMETERS", "BUSY": "OPERATION_ACTIVE"}',
+    ):
+        monkeypatch.setenv("PETALKIT_ERROR_CODES", text)
+        assert load(config=config).settings.error_codes == THEIRS
+    given = {"error_codes": ("TIMEOUT=TOO_SLOW", "BUSY=ACTIVE")}
+    found = load(given, config=config).settings.error_codes
+    assert found == {"TIMEOUT": "TOO_SLOW", "BUSY": "ACTIVE"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("BUSY", "KEY=VALUE"),
+        ("BUSY=", "KEY=VALUE"),
+        ("=X", "KEY=VALUE"),
+        ("BUSY=A,BUSY=B", "BUSY has two"),
+        ("{", "a JSON object"),
+        ('{"BUSY": 5}', "a table of texts"),
+        ("BSUY=X", "did you mean BUSY?"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(
+    text: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETALKIT_ERROR_CODES", text)
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert reason in str(caught.value)
+    assert "error_codes" in str(caught.value)

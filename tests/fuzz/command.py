@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from petalkit import Command, ErrorCode, PayloadError, forbid_extra_keys, make_converter
-from petalkit._authoring.binding import make_binding
+from petalkit._authoring.signature.binding import make_binding
 from petalkit._values.basics.clocks import moment_of
 from petalkit._values.codec import (
     InvalidEnvelope,

@@ -355,6 +355,7 @@ async def test_birth_says_who_is_online_and_follows_the_subscription(
             "status": "online",
             "timestamp": status.timestamp,
             "petals": [{"name": "one", "version": "0"}, {"name": "two", "version": "1.2.3"}],
+            "schema_hash": status["schema_hash"],
         }
 
 

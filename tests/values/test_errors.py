@@ -33,7 +33,7 @@ def test_the_codes_of_the_wire_and_which_of_them_are_worth_another_try() -> None
     assert {str(code) for code in ErrorCode if code.retryable} == {
         "BUSY", "DROPPED", "SHUTTING_DOWN", "UNAVAILABLE", "TIMEOUT", "CANCELLED", "INTERRUPTED",
     }  # fmt: skip
-    assert len(ErrorCode) == 18
+    assert len(ErrorCode) == 20
     assert all(str(code) == code.name for code in ErrorCode)
 
 

@@ -6,10 +6,9 @@
     collecting     which methods of a class are commands, and who marked them
     declared       what a petal and `@command` say, and what of it cannot be used
     jobs/          long work: what `@job` says, and what its method is handed
-    returning      what a handler declares that it returns, and whether it does
-    arguments      the arguments of a command, made of its `data`
-    binding        how a handler's parameters are bound, resolved once
+    signature/     what a handler takes and returns, resolved once
     spec           one command, ready to be called
+    schemas        commands as JSON Schema
     registry       the table of commands
     command        `@command`
     petal          `Petal`

@@ -107,6 +107,11 @@ class CommandTable:
         """A served name that a misspelt one may have meant."""
         return self._known().index.near(name)
 
+    @property
+    def edition(self) -> object:
+        """Another object after every change of what is served."""
+        return self._known()
+
     def public_names(self) -> list[str]:
         """The names that petals serve, sorted, without petalkit's own."""
         return list(self._known().all)

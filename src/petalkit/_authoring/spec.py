@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import cattrs
 
 from .._values.errors import RegistrationError
 from .._values.structuring import Results, make_converter, results_of
-from .binding import Binder, Parameter, make_binding
 from .declared import (
     RESERVED_PREFIX,
     CommandOptions,
@@ -28,10 +27,26 @@ from .declared import (
 )
 from .inspection.foreign import attribute_of, doc_of
 from .inspection.handlers import Handler, check_kind
-from .returning import NOT_DECLARED, Returning
+from .signature.binding import Binder, Parameter, make_binding
+from .signature.returning import NOT_DECLARED, Returning
 from .unknown_keys import UnknownKeysRule
 
 _NO_FIELDS: Mapping[str, Any] = {}
+
+
+@attrs.frozen
+class PartOf:
+    """What a command belongs to that no petal has written.
+
+    Attributes:
+        kind: of what: a job or a stream.
+        name: its name in full; None for all streams of the petal.
+        verb: what the command does with it.
+    """
+
+    kind: Literal["job", "stream"]
+    name: str | None
+    verb: str
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -61,6 +76,7 @@ class CommandSpec:
     check_result: bool = True
     guessed: bool = False  # by a resolver: the petal may turn out not to serve it
     job: str | None = None  # the parameter that takes the `Job`
+    part_of: PartOf | None = None
 
     @property
     def result(self) -> Any:

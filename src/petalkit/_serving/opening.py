@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 import trio
 
 from .._authoring.petal import Petal
+from .._values.basics.clocks import seconds_suspended
 from .._values.settings.reach import without_effect
 from .._values.settings.settings import Settings
 from ..transports import Transport, create_transport
@@ -33,6 +34,7 @@ async def open_runtime(
     jitter: Callable[[], float] = random.random,
     advice: str = ADVICE,
     make_id: Callable[[], str] | None = None,
+    suspended: Callable[[], float] | None = seconds_suspended,
 ) -> AsyncGenerator[Runtime]:
     """Serve petals for the length of an `async with` block.
 
@@ -54,6 +56,8 @@ async def open_runtime(
         advice: what the log says once after the second attempt in a row that has failed: how to
             find out why.
         make_id: a new ID of a job, unlike any before; None for random ones. For tests.
+        suspended: seconds for which the device has been suspended so far, so that leases count
+            them; None for not to count them. For tests.
 
     Raises:
         RegistrationError: a petal or a command cannot be served.
@@ -67,7 +71,13 @@ async def open_runtime(
         for text in without_effect(settings):
             logger.warning("%s", text)
     keep_on()  # with all that is imported by now
-    outside = Outside(now=now, jitter=jitter, advice=advice, make_id=make_id or new_ids())
+    outside = Outside(
+        now=now,
+        jitter=jitter,
+        advice=advice,
+        make_id=make_id or new_ids(),
+        suspended=suspended,
+    )
     runtime = Runtime(petals, settings, transport, outside)
     from_block: Exception | None = None
     from_runtime: BaseException | None = None

@@ -39,6 +39,7 @@ from .jobs.beside import JobsBeside, long_work_now
 from .jobs.commands.cancelling import Cancelling
 from .jobs.commands.of_jobs import job_commands, job_specs
 from .jobs.commands.of_streams import stream_commands, stream_specs
+from .jobs.leases import Leases
 from .jobs.messages import Readers
 from .jobs.recovery import JobRecovery
 from .jobs.running import Jobs
@@ -57,6 +58,7 @@ from .line_limit import LineLimit
 from .links.service import Served
 from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
+from .petals.inventory import Inventory
 from .petals.lifespans import PetalLife
 from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
@@ -72,12 +74,14 @@ class Outside:
         jitter: a random number in [0, 1).
         advice: what the log says once where links fail.
         make_id: a new ID of a job or a message, unlike any before, in earlier runs too.
+        suspended: seconds for which the device has been suspended so far; None where nobody knows.
     """
 
     now: Callable[[], float]
     jitter: Callable[[], float]
     advice: str
     make_id: Callable[[], str]
+    suspended: Callable[[], float] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -145,9 +149,9 @@ def put_together(
         check_petal(petal)  # before its name is used
     counters, timestamps = Counters(), Timestamps(outside.now)
     names = [{"name": petal.name, "version": petal.version} for petal in petals]
-    builtin = BuiltinPetal(names, statistics)
+    builtin = BuiltinPetal(statistics)
     served: list[Petal] = [*petals, builtin]
-    table = builtin.table = build_table(served, unknown_keys=settings.unknown_keys)
+    table = build_table(served, unknown_keys=settings.unknown_keys)
     catalog = Catalog(_answer_unknown(settings, petals), table)
     identity = IdentityWaiter(settings)
 
@@ -156,7 +160,7 @@ def put_together(
 
     lines = LineLimit(settings.refusals_logged)
     outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
-    dialect = make_dialect(settings.dialect, identity.device_id)
+    dialect = make_dialect(settings.dialect, identity.device_id, settings.error_codes)
     responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
         catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
@@ -168,14 +172,18 @@ def put_together(
     outbox.hooks.on_heavy = dispatcher.hold_up
     _hold(dispatcher, petals, catalog)
     readers = Readers(settings, responses, outside.make_id)
-    tasks = Tasks(readers.subscriptions)
+    tasks = Tasks(readers.subscriptions, Leases(outside.suspended))
     long_work = settings, dispatcher, responses, readers, tasks
-    jobs = Jobs(job_specs(petals, settings.unknown_keys), *long_work)
-    streams = Streams(stream_specs(petals), *long_work)
+    declared_jobs = list(job_specs(petals, settings.unknown_keys))
+    declared_streams = list(stream_specs(petals))
+    jobs, streams = Jobs(declared_jobs, *long_work), Streams(declared_streams, *long_work)
     dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     dispatcher.slots.before_service = job_recovery.tell_petal
     builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
+    builtin.inventory = inventory = Inventory(
+        petals, table, declared_jobs, declared_streams, settings.payload_max
+    )
     for petal in petals:
         commands = (
             *job_commands(petal, jobs.kinds.values(), jobs),
@@ -195,7 +203,7 @@ def put_together(
         settings,
         transport,
         identity,
-        Served(intake, dispatcher, responses, names),
+        Served(intake, dispatcher, responses, names, lambda: inventory.schema_hash),
         jitter=outside.jitter,
         advice=outside.advice,
     )

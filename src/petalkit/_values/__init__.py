@@ -3,6 +3,7 @@
     basics/       what has nothing to do with commands: clocks, files, near names, the version
     types/        types of handlers and models <-> JSON
     errors        the exception tree, and the error codes of the wire
+    error_codes   the error codes in the words of those who read them
     job_states    the states of a job, and which may follow which
     topics        topics, topic filters and identity segments, checked at birth
     structuring   one converter per petal, over types/

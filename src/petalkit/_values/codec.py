@@ -22,6 +22,7 @@ from .basics.clocks import moment_of_text
 from .envelopes.envelope import MAX_COMMAND_NAME, too_deep_for, undecodable, what_is_wrong
 from .envelopes.envelope import InvalidEnvelope as InvalidEnvelope
 from .envelopes.envelope import Limits as Limits
+from .error_codes import OWN_WORDS
 from .errors import ErrorCode, PayloadError
 from .messages import Command, Response
 from .types.results import encode_other
@@ -218,8 +219,15 @@ def encode_command(
     )
 
 
-def decode_response(payload: bytes, limits: Limits) -> Response:
+def decode_response(
+    payload: bytes, limits: Limits, codes: Mapping[str, str] = OWN_WORDS
+) -> Response:
     """Read a response.
+
+    Args:
+        payload: it.
+        limits: its bounds.
+        codes: what other words for error codes mean.
 
     Raises:
         InvalidEnvelope: TOO_LARGE, INVALID_JSON, or INVALID_DATA when it is no JSON object, or
@@ -234,4 +242,4 @@ def decode_response(payload: bytes, limits: Limits) -> Response:
         raise InvalidEnvelope(ErrorCode.INVALID_DATA, text, error.errors) from None
     if type(fields) is not dict:
         raise InvalidEnvelope(ErrorCode.INVALID_DATA, "a response is a JSON object")
-    return Response(fields)
+    return Response(fields, codes)

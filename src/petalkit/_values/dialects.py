@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .codec import NO_MESSAGE_ID, encode_json
+from .error_codes import OWN_WORDS
 from .errors import ErrorCode, PayloadError
 from .messages import FAILED_STATUSES
 from .settings.settings import DialectName
@@ -58,6 +59,7 @@ class Dialect(abc.ABC):
     Attributes:
         honours_wait_ack: whether a command with `waitAck` is answered with a receipt.
         arguments: the name under which a caller sends a command's arguments.
+        codes: what is said for our error codes, where that is another word.
     """
 
     honours_wait_ack: ClassVar[bool]
@@ -71,8 +73,8 @@ class Dialect(abc.ABC):
     _text: ClassVar[str]
     _text_elsewhere: ClassVar[str]
 
-    def __init__(self, device_id: str) -> None:
-        self.device_id = device_id
+    def __init__(self, device_id: str, codes: Mapping[str, str]) -> None:
+        self.device_id, self.codes = device_id, codes
         # Said of a failure, or they would say something else of it.
         self._not_details = self._envelope | {
             *("success", "error", "error_code", "retryable", "retry"),
@@ -127,7 +129,7 @@ class Dialect(abc.ABC):
         response = self._head(message_id, timestamp)
         response[self._outcome] = self._no
         response[self._text] = message
-        response["error_code"] = str(code)
+        response["error_code"] = self.codes.get(code, str(code))
         response["retryable"] = retryable
         if retryable:
             response["retry"] = NEW_ID if remembered else SAME_ID
@@ -165,6 +167,9 @@ class Dialect(abc.ABC):
         for key, value in fields.items():
             if key not in self._envelope:
                 response[key] = value
+        code = fields.get("error_code")
+        if isinstance(code, ErrorCode):  # petalkit's word, and none of the petal's
+            response["error_code"] = self.codes.get(code, str(code))
         if not success and self._text not in response:
             text = response.get(self._text_elsewhere)
             if text is not None:
@@ -281,11 +286,14 @@ def _says_no(what: str) -> PayloadError:
 _DIALECTS: dict[DialectName, type[Dialect]] = {"guide": _Guide, "host-0.2": _Host}
 
 
-def make_dialect(name: DialectName, device_id: str) -> Dialect:
+def make_dialect(
+    name: DialectName, device_id: str, codes: Mapping[str, str] = OWN_WORDS
+) -> Dialect:
     """The dialect of that name.
 
     Args:
         name: as in `Settings.dialect`.
         device_id: what `deviceId` says.
+        codes: as in `Settings.error_codes`.
     """
-    return _DIALECTS[name](device_id)
+    return _DIALECTS[name](device_id, codes)

@@ -34,6 +34,8 @@ class ErrorCode(enum.StrEnum):
     INTERRUPTED = "INTERRUPTED"
     MESSAGE_ID_REUSED = "MESSAGE_ID_REUSED"
     NO_RESPONSE = "NO_RESPONSE"
+    UNKNOWN_JOB = "UNKNOWN_JOB"
+    UNKNOWN_MESSAGE_ID = "UNKNOWN_MESSAGE_ID"
 
     @property
     def retryable(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import msgspec
 
+from .error_codes import OWN_WORDS
 from .topics import check_segment, check_topic
 
 # Words in `status` that tell of no success; "error" is the host's own, the others its petals'.
@@ -210,9 +211,14 @@ class Response(Mapping[str, Any]):
     """The final answer to a command, as its caller sees it.
 
     A mapping of all its fields: `response["message"]`. Truth is not success: ask `.success`.
+
+    Args:
+        fields: as they came.
+        codes: what other words for error codes mean.
     """
 
     fields: Mapping[str, Any]
+    codes: Mapping[str, str] = attrs.field(default=OWN_WORDS, repr=False, eq=False)
 
     @property
     def success(self) -> bool:
@@ -243,8 +249,13 @@ class Response(Mapping[str, Any]):
 
     @property
     def error_code(self) -> str | None:
-        """The code for programs, when it did not succeed."""
-        return self.fields.get("error_code")
+        """The code for programs, when it did not succeed.
+
+        That of petalkit where the device says another word for it, and the caller's `error_codes`
+        have that; `response["error_code"]` is as it came.
+        """
+        code: Any = self.fields.get("error_code")
+        return self.codes.get(code, code) if isinstance(code, str) else code
 
     @property
     def retryable(self) -> bool:

@@ -6,6 +6,7 @@ on a command line is seen by every user of the machine.
 
 from __future__ import annotations
 
+import collections.abc
 import os
 import re
 import shlex
@@ -54,6 +55,7 @@ _CALLER = (
     "command_topics",
     "response_topic",
     "dialect",
+    "error_codes",
     "keep_alive",
     "connect_timeout",
     "subscribe_timeout",
@@ -96,7 +98,7 @@ def _help(field: attrs.Attribute[Any]) -> str:
     if field.metadata["unit"]:
         notes.append(field.metadata["unit"])
     default: Any = field.metadata.get("default", field.default)
-    if default is not None and default != () and not isinstance(default, bool):
+    if default is not None and default != () and not isinstance(default, bool | Mapping):
         notes.append(f"default {_as_typed(default)}")
     return f"{text} [{', '.join(notes)}]" if notes else text
 
@@ -118,6 +120,8 @@ def _make_options(class_name: str, names: Iterable[str]) -> Any:
             )
             # As it was typed where a word means something: as a path, `./off` would be `off`.
             typed = str if fields[name].metadata.get("off") else hints[name]
+            if typing.get_origin(typed) is collections.abc.Mapping:
+                typed = tuple[str, ...]  # KEY=VALUE, as often as there are some
             hint: Any = Annotated[typed | None, parameter]
             made[name] = attrs.field(default=None, type=hint)
     return attrs.make_class(class_name, made, bases=(SettingsOptions,), frozen=True, kw_only=True)

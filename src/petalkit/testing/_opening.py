@@ -32,6 +32,7 @@ async def open_harness(
     organization_id: str | None = ORGANIZATION_ID,
     connected: bool = True,
     now: Callable[[], float] | None = None,
+    suspended: Callable[[], float] | None = None,
     restarts: bool = False,
 ) -> AsyncGenerator[Harness]:
     """Serve petals on an in-process broker for the length of an `async with` block.
@@ -45,6 +46,8 @@ async def open_harness(
         connected: whether to wait until the first link is up; not done without an ID.
         now: the device's own wall clock, in seconds since 1970, to see what it does when it is
             wrong. None for one that agrees with `Harness.now`.
+        suspended: seconds for which the device has been suspended so far, to see what becomes of
+            leases. None for a device that never is.
         restarts: whether a petal that fails is started again, as the settings say. Not so by
             default: a test is to see the failure, and `AllPetalsFailed` where no petal starts.
             A petal with a `restart_policy` of its own keeps to that.
@@ -73,6 +76,7 @@ async def open_harness(
             now=now or (lambda: base + trio.current_time()),
             jitter=lambda: 1.0,
             make_id=lambda: f"made-{next(numbers)}",
+            suspended=suspended,
         ) as runtime:
             watch(runtime.thread_limiter)
             harness = Harness(broker, runtime, settings, source)

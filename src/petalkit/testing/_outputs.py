@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 from .._serving.runtime import Runtime
 from .._values.codec import Limits, decode_response
+from .._values.error_codes import backwards
 from .._values.messages import Identity, Message, Response
 from .._values.settings.settings import Settings
 from .._values.statistics import Statistics
@@ -73,4 +74,4 @@ class Outputs:
         return identity
 
     def _response(self, message: Message) -> Response:
-        return decode_response(message.payload, _LIMITS)
+        return decode_response(message.payload, _LIMITS, backwards(self.settings.error_codes))

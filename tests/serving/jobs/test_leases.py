@@ -130,3 +130,83 @@ async def test_a_renewal_behind_an_event_loop_that_stood_still_comes_too_late(
         await trio.sleep(0.2)
         assert motor.stops == 1
         assert (await ending(harness))[0] == "timed_out"
+
+
+class Suspended:
+    """A device that is suspended between two instructions: Trio's clock does not see it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def test_it_stops_at_once_after_a_suspend_that_was_longer_than_the_lease(
+    autojump_clock: object,
+) -> None:
+    motor, suspended = Motor(), Suspended()
+    async with open_harness(motor, suspended=suspended) as harness:
+        await harness.call("motor/spin", {"speed": 10})
+        suspended.seconds = 3600.0
+        await trio.sleep(0.2)
+        assert (motor.speed, motor.stops) == (0, 1)
+        assert await ending(harness) == ("timed_out", "its lease of 3 s was not renewed in time")
+
+
+async def test_a_renewal_after_a_suspend_comes_too_late(autojump_clock: object) -> None:
+    motor, suspended = Motor(), Suspended()
+    async with open_harness(motor, suspended=suspended) as harness:
+        first = await harness.call("motor/spin", {"speed": 10})
+        suspended.seconds = 3600.0
+        answer = await harness.call("motor/spin", {"speed": 20})
+        assert answer.get("job_id") != first["job_id"]
+        await trio.sleep(0.2)
+        assert motor.stops == 1
+
+
+async def test_a_short_suspend_counts_and_one_before_the_last_renewal_does_not(
+    autojump_clock: object,
+) -> None:
+    motor, suspended = Motor(), Suspended()
+    suspended.seconds = 1e6  # of earlier days
+    async with open_harness(motor, suspended=suspended) as harness:
+        await harness.call("motor/spin", {"speed": 10})
+        suspended.seconds += 2.0
+        await trio.sleep(0.8)
+        assert motor.stops == 0
+        await harness.call("motor/spin", {"speed": 10})
+        await trio.sleep(2.8)
+        assert motor.stops == 0
+        await harness.call("motor/spin", {"speed": 10})
+        suspended.seconds += 2.0
+        await trio.sleep(1.3)
+        assert motor.stops == 1
+
+
+async def test_the_timeout_of_a_job_does_not_count_suspend(autojump_clock: object) -> None:
+    class Patient(Petal):
+        name = "patient"
+
+        @job("wait", timeout=60)
+        async def wait(self) -> None:
+            await trio.sleep(50)
+
+    suspended = Suspended()
+    async with open_harness(Patient(), suspended=suspended) as harness:
+        await harness.call("patient/wait")
+        suspended.seconds = 3600.0
+        await trio.sleep(55)
+        assert (await harness.call("patient/result_wait"))["state"] == "succeeded"
+
+
+async def test_a_device_that_nobody_can_ask_has_leases_all_the_same(
+    autojump_clock: object,
+) -> None:
+    motor = Motor()
+    async with open_harness(motor, suspended=None) as harness:
+        await harness.call("motor/spin", {"speed": 10})
+        await trio.sleep(2.9)
+        assert motor.stops == 0
+        await trio.sleep(0.3)
+        assert motor.stops == 1

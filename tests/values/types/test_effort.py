@@ -16,7 +16,7 @@ import pydantic
 import pytest
 
 from petalkit import forbid_extra_keys, make_converter
-from petalkit._authoring.arguments import invalid_data
+from petalkit._authoring.signature.arguments import invalid_data
 from petalkit._values.structuring import types_of
 from petalkit._values.types.containers import MAX_CROWD
 from petalkit._values.types.invalid import (

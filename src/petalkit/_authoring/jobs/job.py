@@ -46,7 +46,8 @@ def job(
             at a time. A start while another runs is answered `BUSY`, or waits in the queue.
         lease: seconds after which it is cancelled unless the command that starts it comes again,
             which renews the lease and is answered with the same `job_id`: an operation that must
-            end when its operator is gone. None: it has none.
+            end when its operator is gone. Time in which the device is suspended counts, where the
+            operating system tells it. None: it has none.
         end_on_link_loss: cancel it when the link to the broker is lost.
         resume: with a journal, run it again after a restart, with what it kept last by
             `Job.checkpoint`; else it ends as `interrupted` then.

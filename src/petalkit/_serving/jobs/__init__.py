@@ -1,6 +1,7 @@
 """Long work: jobs and streams beside commands, and who is told how they go on.
 
     reading/        who is told of jobs and streams, and when
+    leases          operations that end unless they are renewed, by time that passes in suspend too
     tasks           the nursery of jobs and streams
     record          one job: its state, its last word, and how it ended
     kind            the jobs of one `@job`: what runs, what waits, what is kept of the ended ones

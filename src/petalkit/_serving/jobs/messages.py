@@ -3,6 +3,9 @@
 A message of a subscription is what the web clients of this field read: an envelope like that of a
 command, around `published_stream_id` and `stream_payload`. The arguments stand under the name that
 the dialect's own callers use.
+
+A reader that wants plain events gets one object without that envelope. What a petal gives stands in
+it under a key of its own: beside the others it could overwrite them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any
 
 from ..._authoring.registry import CommandSpec
 from ..._values.codec import encode_json
-from ..._values.envelopes.for_web import for_web
+from ..._values.envelopes.for_web import for_web, plain_event
 from ..._values.errors import CommandError, ErrorCode, PayloadError
 from ..._values.job_states import JobState
 from ..._values.settings.settings import Settings
@@ -40,11 +43,17 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
     return fields
 
 
-def ended_fields(record: JobRecord) -> dict[str, Any]:
-    """The same of one that has ended, with its result, or why it has none."""
+def ended_fields(record: JobRecord, codes: Mapping[str, str]) -> dict[str, Any]:
+    """The same of one that has ended, with its result, or why it has none.
+
+    Args:
+        record: it.
+        codes: see `Dialect`.
+    """
     fields = job_fields(record)
     if record.code is not None:
-        fields["job_error_code"], fields["job_error"] = record.code, record.error
+        fields["job_error_code"] = codes.get(record.code, record.code)
+        fields["job_error"] = record.error
         if record.fields:
             fields["details"] = record.fields
     else:
@@ -97,16 +106,22 @@ class Readers:
         """Publish how a job stands to one reader, if it reads under the identity of the job."""
         if record.execution.identity != subscription.identity:
             return True
-        fields = ended_fields(record) if record.is_settled else job_fields(record)
-        command = publish_command(record.spec.method)
-        return self.tell(subscription, command, fields, of=record.id, last=record.is_settled)
+        method, last = record.spec.method, record.is_settled
+        fields = self.ended_fields(record) if last else job_fields(record)
+        plain = {"command": record.spec.name, **fields}
+        return self.tell(subscription, method, fields, plain=plain, of=record.id, last=last)
+
+    def ended_fields(self, record: JobRecord) -> dict[str, Any]:
+        """See `ended_fields`, in the codes of the dialect."""
+        return ended_fields(record, self._dialect.codes)
 
     def tell(
         self,
         subscription: Subscription,
-        command: str,
+        spec: CommandSpec,
         payload: Mapping[str, Any],
         *,
+        plain: Mapping[str, Any],
         of: str = "",
         last: bool = False,
     ) -> bool:
@@ -116,24 +131,25 @@ class Readers:
 
         Args:
             subscription: the reader.
-            command: how readers tell what it is: `/{petal}/publish_{name}`.
+            spec: of its source: readers tell by `/{petal}/publish_{name}` what it is.
             payload: the value.
+            plain: what a plain event has beside whose it is, and when.
             of: which source of the topic it is of, where there are several.
             last: whether nothing follows: it is sent until it has arrived.
 
         Raises:
             PayloadError: JSON cannot say it, or it is too large.
         """
-        fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
-        encoded = encode_json(
-            for_web(
-                command,
-                self.make_id(),
-                self._timestamps(),
-                self._dialect.device_id,
-                (self._dialect.arguments, fields),
+        timestamp, device_id = self._timestamps(), self._dialect.device_id
+        if subscription.plain:
+            message = plain_event(subscription.stream_id, timestamp, device_id, plain)
+        else:
+            fields = {"published_stream_id": subscription.stream_id, "stream_payload": payload}
+            arguments = self._dialect.arguments, fields
+            message = for_web(
+                publish_command(spec), self.make_id(), timestamp, device_id, arguments
             )
-        )
+        encoded = encode_json(message)
         if len(encoded) > self._payload_max and not last:
             text = f"the message has {len(encoded)} bytes; {self._payload_max} are allowed"
             raise PayloadError(ErrorCode.TOO_LARGE, text)

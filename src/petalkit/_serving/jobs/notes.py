@@ -73,6 +73,7 @@ class ReaderNote(msgspec.Struct, tag="reader", omit_defaults=True):
     who: Who
     renewed_at: float
     job_id: str | None = None
+    plain: bool = False
 
 
 Note: TypeAlias = JobNote | ReaderNote | SecondNote
@@ -201,6 +202,7 @@ class Notes:
                 Who.of(subscription.identity),
                 self.wall(),
                 subscription.job_id,
+                subscription.plain,
             )
         )
         number = self._of_readers.get(subscription)
@@ -234,6 +236,7 @@ class Notes:
             note.who.identity(),
             trio.current_time(),
             note.job_id,
+            note.plain,
         )
         self._of_readers[subscription] = number
         return subscription

@@ -20,6 +20,7 @@ from ..._values.job_states import NEXT, JobState
 from ..._values.messages import Command, Identity
 from ..dispatch.execution import Execution
 from ..failures import text_of
+from .leases import Lease
 from .reading.subscriptions import Subscription
 
 logger = logging.getLogger("petalkit.jobs")
@@ -73,7 +74,7 @@ class JobRecord:
         code: the error code of its failure.
         error: the same for people.
         accepted_at, started_at, ended_at: on Trio's clock.
-        lease_until: when its lease runs out, on Trio's clock.
+        lease: what it has to be renewed under, once it runs; None where it has none.
         scope: around its method, while it runs.
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
@@ -104,7 +105,7 @@ class JobRecord:
         self.accepted_at = trio.current_time()
         self.started_at: float | None = None
         self.ended_at: float | None = None
-        self.lease_until = math.inf
+        self.lease: Lease | None = None
         self.scope: trio.CancelScope | None = None
         self.cancelled_as: tuple[JobState, str, str] | None = None
         self._told_unsayable = False
@@ -117,6 +118,17 @@ class JobRecord:
         self._seen: tuple[Mapping[str, Any], Mapping[str, Any]] = (_NOTHING, _NOTHING)
         self.on_change: Callable[[], object] = _nobody
         self.on_tell: Callable[[JobRecord, Subscription], bool] = lambda _, __: True
+
+    @property
+    def lease_until(self) -> float:
+        """When its lease runs out, on Trio's clock; never where it has none."""
+        return math.inf if self.lease is None else self.lease.until
+
+    def look(self) -> bool:
+        """End it in time though the device was suspended; False when there is nothing to end."""
+        if self.scope is not None:
+            self.scope.deadline = self.ends_at
+        return self.state is JobState.RUNNING
 
     @property
     def ends_at(self) -> float:
@@ -222,12 +234,11 @@ class JobRecord:
         Args:
             command: that renews it: its method sees that from now on.
         """
-        lease, now = self.spec.options.lease, trio.current_time()
-        assert lease is not None
-        if now >= self.lease_until:
+        assert self.lease is not None
+        if trio.current_time() >= self.lease_until:
             self.cancel(*self.why_late())
             return False
-        self.lease_until = now + lease
+        self.lease.renew()
         if self.scope is not None:
             self.scope.deadline = self.ends_at
         if self.job is not None:

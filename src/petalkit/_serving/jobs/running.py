@@ -71,6 +71,7 @@ class Jobs:
             for spec in specs
         }
         self._turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
+        self.ended_fields = readers.ended_fields
         self.subscriptions = readers.subscriptions
         self.ends = Ends(self.notes, self.subscriptions, self.kinds, settings.journal_size)
         self.subscriptions.is_kept = self._is_active
@@ -155,7 +156,7 @@ class Jobs:
         if kind.options.exclusive is not None:
             self._dispatcher.backlog.groups[kind.options.exclusive] = execution
         if kind.options.lease is not None:
-            record.lease_until = now + kind.options.lease
+            record.lease = self._tasks.leases.begin(kind.options.lease, record.look)
         record.job = Job(
             record.id,
             execution.command,
@@ -192,7 +193,7 @@ class Jobs:
     # -- leases
 
     def lease_left(self, job_id: str) -> float | None:
-        """Seconds until the lease of a job runs out; None where it has none, or does not run."""
+        """See `JobRecord.lease_left`."""
         record = self.find(job_id)
         return None if record is None else record.lease_left
 

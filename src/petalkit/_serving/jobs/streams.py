@@ -22,7 +22,7 @@ import trio
 from ..._authoring.context import log_scope
 from ..._authoring.jobs.stream import StreamOptions, is_sampled
 from ..._authoring.registry import CommandSpec
-from ..._authoring.returning import NOT_DECLARED
+from ..._authoring.signature.returning import NOT_DECLARED
 from ..._values.errors import ErrorCode
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
@@ -33,7 +33,7 @@ from ..dispatch.left_open import close_nurseries, tell_left_open
 from ..failures import is_interrupt, showable
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
-from .messages import Readers, publish_command
+from .messages import Readers
 from .method import Outcome
 from .reading.subscriptions import Subscription
 from .record import make_execution
@@ -154,7 +154,7 @@ class Streams:
             stream.spec.method,
             handler=functools.partial(self._follow, stream, execution),
             bind=lambda *_: {},
-            returning=NOT_DECLARED,  # what it yields is declared, and it returns nothing
+            returning=NOT_DECLARED,  # what is declared is each value, and not its end
         )
         try:
             await self._call(execution, outcome)
@@ -208,11 +208,14 @@ class Streams:
         """Tell its readers that nothing comes any more, and forget them."""
         ended: dict[str, Any] = {"ended": True}
         if outcome.code is not None:
-            ended |= {"error_code": outcome.code, "error": outcome.error, **outcome.fields}
-        command = publish_command(stream.spec.method)
+            code = outcome.dialect.codes.get(outcome.code, outcome.code)
+            ended |= {"error_code": code, "error": outcome.error, **outcome.fields}
+        plain = {"stream": stream.spec.name, **ended}
 
         def tell(subscription: Subscription) -> bool:
-            return self.readers.tell(subscription, command, ended, last=True)
+            return self.readers.tell(
+                subscription, stream.spec.method, ended, plain=plain, last=True
+            )
 
         self.readers.subscriptions.dismiss(stream.spec.name, tell)
 
@@ -239,7 +242,8 @@ class Streams:
                 stream.fields = method.result_fields(method.handler())
             if stream.fields is None:
                 return True  # it has ended meanwhile
-            told = self.readers.tell(subscription, publish_command(method), stream.fields)
+            plain = {"stream": stream.spec.name, "value": stream.fields}
+            told = self.readers.tell(subscription, method, stream.fields, plain=plain)
         except BaseException as error:  # SystemExit and asyncio's CancelledError too
             if is_interrupt(error):
                 raise

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from .leases import Leases
 from .reading.subscriptions import Subscriptions
 
 
@@ -17,12 +18,15 @@ class Tasks:
 
     Args:
         subscriptions: their turns are taken here too.
+        leases: looked after here.
 
     Attributes:
+        leases: as given.
         closing: set when all are cancelled, and nobody waits for threads any more.
     """
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: Subscriptions, leases: Leases) -> None:
+        self.leases = leases
         self._subscriptions = subscriptions
         self._nursery: trio.Nursery | None = None
         self._all: trio.Nursery | None = None  # the same, also while its tasks are cancelled
@@ -34,6 +38,7 @@ class Tasks:
             self._nursery = self._all = nursery
             self._context = contextvars.copy_context()
             self._token = trio.lowlevel.current_trio_token()
+            nursery.start_soon(self.leases.run, name="leases")
             task_status.started()
             try:
                 await self._subscriptions.run()

@@ -30,7 +30,7 @@ from .attempts import Attempts
 from .connack import ConnackReport
 from .probe import Probe
 from .publish_watch import watch_publishes
-from .status import Status
+from .status import Says, Status
 from .topics import Topics
 
 logger = logging.getLogger("petalkit.link")
@@ -45,12 +45,14 @@ class Served:
         dispatcher: told when what came under an identity is over.
         responses: what is said of the device; has the outbox, which sends over the link.
         petals: name and version of each, for the status.
+        schema_hash: of what is served now, for the birth.
     """
 
     intake: Intake
     dispatcher: Dispatcher
     responses: Responses
     petals: list[dict[str, str]]
+    schema_hash: Callable[[], str]
 
 
 class LinkService:
@@ -95,9 +97,8 @@ class LinkService:
         self.topics = Topics(settings, served.intake, self._counters)
         self._lost_pubacks = LostPubacks(settings, self._outbox)
         self._probe = Probe(settings, served.intake, self._counters)
-        self.status = Status(
-            settings, served.petals, served.intake, served.responses.timestamps, jitter
-        )
+        says = Says(served.petals, served.schema_hash, served.responses.timestamps)
+        self.status = Status(settings, says, served.intake, jitter)
         self.serving: Identity | None = None
         self.link_of: Identity | None = None
         self.up = trio.Event()

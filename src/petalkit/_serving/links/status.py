@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable
 
+import attrs
 import msgspec
 import trio
 
@@ -28,37 +29,51 @@ logger = logging.getLogger("petalkit.link")
 OFFLINE_AGAIN = 0.25  # seconds after which a refused `offline` is said again; then twice as long
 
 
+@attrs.frozen
+class Says:
+    """What a status is made of.
+
+    Attributes:
+        petals: name and version of each.
+        schema_hash: of what is served now.
+        timestamps: now, as on the wire.
+    """
+
+    petals: list[dict[str, str]]
+    schema_hash: Callable[[], str]
+    timestamps: Callable[[], str]
+
+
 class Status:
     """See the module.
 
     Args:
         settings: the topic, and limits.
-        petals: name and version of each.
+        says: what it is made of.
         intake: reads on while an answer is awaited.
-        timestamps: for what is said.
         jitter: a random number in [0, 1).
     """
 
     def __init__(
         self,
         settings: Settings,
-        petals: list[dict[str, str]],
+        says: Says,
         intake: Intake,
-        timestamps: Callable[[], str],
         jitter: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._petals = petals
+        self._says = says
         self._intake = intake
-        self._timestamps = timestamps
         self._jitter = jitter
         self._said = ""  # the last one handed to the present link
 
     def _message(self, identity: Identity, status: str, *, with_timestamp: bool = True) -> Message:
         payload: dict[str, object] = {"status": status}
         if with_timestamp:
-            payload["timestamp"] = self._timestamps()
-        payload["petals"] = self._petals
+            payload["timestamp"] = self._says.timestamps()
+        payload["petals"] = self._says.petals
+        if status == "online":
+            payload["schema_hash"] = self._says.schema_hash()
         topic = identity.topic(self._settings.status_topic)
         return Message(topic, encode_json(payload), qos=1, retain=self._settings.status_retain)
 

@@ -2,6 +2,8 @@
 
     restarts           when a failed petal is started again
     added_commands     commands that a petal adds and removes while it is served
+    descriptions       commands, jobs and streams as JSON has them, and one hash of all
+    inventory          what is served, with its schemas, and one hash of them
     builtin_commands   the commands under `petalkit/`
     background         the background tasks of one life
     host               what a petal sees of the runtime that serves it

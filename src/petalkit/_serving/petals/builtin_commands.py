@@ -14,10 +14,10 @@ import attrs
 from ..._authoring.command import command
 from ..._authoring.declared import RESERVED_PREFIX
 from ..._authoring.petal import Petal
-from ..._authoring.registry import CommandTable
 from ..._values.basics.version import __version__
 from ..._values.statistics import Statistics
 from ..jobs.commands.cancelling import Cancelling
+from .inventory import Inventory
 
 
 class BuiltinPetal(Petal):
@@ -27,10 +27,9 @@ class BuiltinPetal(Petal):
     version = __version__
     __petalkit_builtin__: ClassVar[bool] = True
 
-    def __init__(self, petals: list[dict[str, str]], statistics: Callable[[], Statistics]) -> None:
-        self._petals = petals
+    def __init__(self, statistics: Callable[[], Statistics]) -> None:
         self._statistics = statistics
-        self.table: CommandTable | None = None
+        self.inventory: Inventory | None = None
         self.cancelling: Cancelling | None = None
 
     @command("ping", urgent=True, timeout=5.0, journal=False)
@@ -38,14 +37,16 @@ class BuiltinPetal(Petal):
         """Answer, and nothing else."""
 
     @command("info", urgent=True, timeout=5.0, journal=False)
-    async def info(self) -> dict[str, Any]:
-        """The version of petalkit, the petals with their versions, and the commands."""
-        table = self.table
-        return {
-            "petalkit": __version__,
-            "petals": self._petals,
-            "commands": [] if table is None else table.public_names(),
-        }
+    async def info(
+        self,
+        petal: str | None = None,
+        command: str | None = None,
+        names: bool = False,
+        after: str | None = None,
+    ) -> dict[str, Any]:
+        """What is served: petals, and commands, jobs and streams with the schemas of their data."""
+        assert self.inventory is not None
+        return self.inventory.info(petal, command, names=names, after=after)
 
     @command("cancel", urgent=True, timeout=5.0, journal=False)
     async def cancel(

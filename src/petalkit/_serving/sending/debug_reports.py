@@ -43,7 +43,7 @@ class DebugReports:
             report = {
                 "timestamp": self._timestamps(),
                 "error": error.message,
-                "error_code": str(error.code),
+                "error_code": self._dialect.codes.get(error.code, str(error.code)),
                 "topic": topic,
                 "messageId": error.message_id or NO_MESSAGE_ID,
             }

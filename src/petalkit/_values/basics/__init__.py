@@ -1,6 +1,6 @@
 """What has nothing to do with commands.
 
-    clocks    wall clocks, and whether one can be right
+    clocks    wall clocks, whether one can be right, and how long the machine was suspended
     near      which of some names a misspelt one may have meant
     files     opening files that somebody names, without waiting
     version   the version of this package

@@ -1,4 +1,4 @@
-"""Messages for web clients that look like commands: they have one reader for both."""
+"""Messages for web clients: like commands, since they have one reader for both, or plain."""
 
 from __future__ import annotations
 
@@ -29,4 +29,23 @@ def for_web(
         "waitResponse": False,
         "deviceId": device_id,
         arguments[0]: arguments[1],
+    }
+
+
+def plain_event(
+    stream_id: str, timestamp: str, device_id: str, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An event of a job or a stream for readers that ask for no such envelope.
+
+    Args:
+        stream_id: how its reader calls what it has subscribed to.
+        timestamp: now, as on the wire.
+        device_id: who says it.
+        fields: petalkit's own: what a petal gives stands under one of them.
+    """
+    return {
+        "published_stream_id": stream_id,
+        "timestamp": timestamp,
+        "deviceId": device_id,
+        **fields,
     }

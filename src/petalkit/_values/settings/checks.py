@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from ..error_codes import objection
 from ..errors import ConfigError
 from ..topics import TopicError, TopicFilter, check_segment, check_topic
 
@@ -146,6 +147,13 @@ def topic_filters(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
             raise ConfigError(attribute.name, str(error)) from None
         if shared:
             raise ConfigError(attribute.name, f"{text!r} is a shared subscription, not a filter")
+
+
+def error_codes(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Other words for our error codes."""
+    reason = objection(value)
+    if reason is not None:
+        raise ConfigError(attribute.name, reason)
 
 
 def base_topic(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:

@@ -122,10 +122,14 @@ def _describe(petal: Petal) -> Check:
         text = _told(petal, [command.name for command in known])
         return ok("petal", text if complete else f"{text}; more may be known when it runs")
     try:
-        names = declared_table([petal]).commands.public_names()
+        table = declared_table([petal])
     except PetalkitError as error:
         return failed("petal", _line(str(error)), _TODO)
-    return ok("petal", _told(petal, names))
+    text = _told(petal, sorted(table.own))
+    for noun, specs in (("job", table.jobs), ("stream", table.streams)):
+        if specs:
+            text += f", {counted(len(specs), noun)}: {listed(one.name for one in specs)}"
+    return ok("petal", text)
 
 
 def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:

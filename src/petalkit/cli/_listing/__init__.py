@@ -1,6 +1,5 @@
 """`petalkit list`.
 
-    schemas      commands as JSON Schema
     describing   types for people
     long_work    jobs and streams, with what belongs to them
     command      the command

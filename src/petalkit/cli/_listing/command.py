@@ -14,11 +14,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from ..._authoring.binding import EMPTY
 from ..._authoring.inspection.foreign import attribute_of, doc_of
 from ..._authoring.petal import Petal
 from ..._authoring.registry import CommandSpec
+from ..._authoring.schemas import is_merged, result_node
+from ..._authoring.signature.binding import EMPTY
 from ..._serving.jobs.commands.declared import DeclaredTable, declared_table
+from ..._serving.petals.descriptions import describe, describe_petal, schema_hash
 from ..._serving.process.logs import configure_logging
 from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
@@ -28,8 +30,7 @@ from .._settings.variables import log_format, log_level
 from .._targets.host_petals import known_commands
 from .._targets.targets import Found, find_petals
 from .describing import field_lines, fields_of, model_lines
-from .long_work import long_work_as_json, long_work_of
-from .schemas import describe_command, is_merged, result_node
+from .long_work import long_work_of
 
 _INDENT = "      "
 
@@ -40,14 +41,14 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     as_json: Annotated[bool, Parameter(name="--json", negative=(), group=GENERAL)] = False,
     host: HostOptions | None = None,
 ) -> int:
-    """Show the commands of petals: parameters, ranges, results, docs. Nothing is connected.
+    """Show commands, jobs and streams: parameters, ranges, results, docs. Nothing is connected.
 
     TARGET is as for run. Of a petal of the host it is shown what can be known without running it.
 
     Args:
         config: A TOML file whose [petals.NAME] tables reach the petals' constructors.
-        as_json: Print one JSON object, with the JSON Schema (2020-12) of every command's data and
-            result.
+        as_json: Print one JSON object, with the JSON Schema (2020-12) of the data and result of
+            every command and job, of the values of every stream, and the hash of all.
     """
     if not targets:
         raise UsageError("list: which petal? Write petalkit list module:Petal or path/to/file.py")
@@ -60,7 +61,9 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     table = declared_table(petals, unknown_keys=loaded.settings.unknown_keys)
     if as_json:
         described = [_as_json(petal, table) for petal in petals]
-        print(json.dumps({"petals": described}, indent=2))  # noqa: T201
+        served = schema_hash([*table.commands, *table.jobs, *table.streams])
+        known = {"petals": described, "schema_hash": served}
+        print(json.dumps(known, indent=2))  # noqa: T201
         return _report_wrong(found)
     # Not wrapped: a pipe has no width, and a terminal wraps by itself.
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -89,13 +92,13 @@ def _specs_of(petal: Petal, table: DeclaredTable) -> list[CommandSpec]:
 
 def _as_json(petal: Petal, table: DeclaredTable) -> dict[str, Any]:
     guide_petal: Any = attribute_of(petal, "guide_petal")
-    cls: Any = type(petal if guide_petal is None else guide_petal)
-    found = {"name": petal.name, "version": petal.version, "doc": _doc(cls)}
+    found = describe_petal(petal)
     if guide_petal is None:
         return {
             **found,
-            "commands": [describe_command(spec) for spec in _specs_of(petal, table)],
-            **long_work_as_json(petal, table),
+            "commands": [describe(one) for one in _specs_of(petal, table)],
+            "jobs": [describe(one) for one in table.jobs if one.method.petal == petal.name],
+            "streams": [describe(one) for one in table.streams if one.method.petal == petal.name],
         }
     # Of a petal of the host: what arguments its commands take, only it knows.
     commands, complete = known_commands(guide_petal)

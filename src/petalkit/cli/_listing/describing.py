@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.text import Text
 
-from ..._authoring.binding import EMPTY
 from ..._authoring.inspection.foreign import repr_of
+from ..._authoring.signature.binding import EMPTY
 from ..._values.structuring import Node
 from ..._values.types.node import Defs
 

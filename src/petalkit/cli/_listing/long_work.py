@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
@@ -14,7 +13,6 @@ from ..._authoring.registry import CommandSpec
 from ..._serving.jobs.commands.declared import DeclaredTable
 from ..._serving.jobs.record import JobSpec
 from ..._serving.jobs.streams import StreamSpec
-from .schemas import data_schema, result_schema
 
 
 @attrs.frozen
@@ -47,50 +45,12 @@ def long_work_of(petal: Petal, table: DeclaredTable) -> list[LongWork]:
     return [*jobs, *streams]
 
 
-def long_work_as_json(petal: Petal, table: DeclaredTable) -> dict[str, Any]:
-    """The same as JSON has it."""
-    return {
-        "jobs": [
-            {
-                "name": job.name,
-                "doc": job.method.doc,
-                "options": _job_options(job),
-                "commands": _beside_job(job.name),
-                "data": data_schema(job.method),
-                "result": result_schema(job.method),
-            }
-            for job in table.jobs
-            if job.method.petal == petal.name
-        ],
-        "streams": [
-            {
-                "name": stream.name,
-                "doc": stream.method.doc,
-                "options": {"max_rate": stream.options.max_rate, "keep": stream.options.keep},
-                "commands": _beside_stream(stream.name),
-                "value": result_schema(stream.method),
-            }
-            for stream in table.streams
-            if stream.method.petal == petal.name
-        ],
-    }
-
-
 def _beside_job(name: str) -> tuple[str, ...]:
     return tuple(beside(name, one) for one in (SUBSCRIBE, UNSUBSCRIBE, CANCEL, STATUS, RESULT))
 
 
 def _beside_stream(name: str) -> tuple[str, ...]:
     return tuple(beside(name, one) for one in (SUBSCRIBE, UNSUBSCRIBE))
-
-
-def _job_options(job: JobSpec) -> dict[str, Any]:
-    options = attrs.asdict(job.options)
-    del options["name"], options["when_busy"]
-    options["unknown_keys"] = job.method.unknown_keys
-    if math.isinf(job.options.timeout):
-        options["timeout"] = None
-    return options
 
 
 def _job_notes(job: JobSpec) -> Iterator[str]:

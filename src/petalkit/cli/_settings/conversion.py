@@ -6,6 +6,7 @@ complete "must be ...".
 
 from __future__ import annotations
 
+import collections.abc
 import json
 import os
 import types
@@ -40,6 +41,8 @@ def convert(raw: Any, hint: Any, folder: Path | None) -> Any:
         return raw
     if origin is tuple:
         return _to_strings(raw)
+    if origin is collections.abc.Mapping:
+        return _to_mapping(raw)
     return _PLAIN[hint](raw, folder)
 
 
@@ -60,6 +63,31 @@ def _to_strings(raw: Any) -> tuple[str, ...]:
         if all(isinstance(part, str) for part in parts):
             return tuple(map(_unicode, parts))
     raise ValueError("a list of texts (with commas between them in the environment)")
+
+
+def _to_mapping(raw: Any) -> dict[str, str]:
+    if isinstance(raw, Mapping):  # from the file
+        table: Mapping[Any, Any] = raw
+        if all(isinstance(one, str) for pair in table.items() for one in pair):
+            return {_unicode(key): _unicode(value) for key, value in table.items()}
+        raise ValueError("a table of texts")
+    if isinstance(raw, str) and raw.lstrip().startswith("{"):
+        try:
+            value: Any = json.loads(raw)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise ValueError("a JSON object of texts where it begins with {")
+        return _to_mapping(value)
+    found: dict[str, str] = {}
+    for pair in _to_strings(raw):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not (key and equals and value):
+            raise ValueError("KEY=VALUE (with commas between them in the environment)")
+        if key in found:
+            raise ValueError(f"one value for each key, and {key} has two")
+        found[key] = value
+    return found
 
 
 def _json_strings(raw: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Protocol
 import attrs
 
 from ..._values.codec import Limits
+from ..._values.error_codes import backwards
 from ..._values.errors import PayloadError
 from ..._values.messages import Response
 from ..._values.settings.settings import Settings
@@ -67,6 +68,7 @@ class Readers:
         self._limits = Limits(
             settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
         )
+        self._codes = backwards(settings.error_codes)
         self._of: dict[Route, _Web] = {}
 
     def __len__(self) -> int:
@@ -154,7 +156,7 @@ class Readers:
                     buffer.put(_as_event(found, route))
             return
         if found.message_id is not None and found.data is not found.fields:
-            second = Response({**found.data, "messageId": found.message_id})
+            second = Response({**found.data, "messageId": found.message_id}, self._codes)
             self._calling.waiting.take_second(found.message_id, second, route)
         for buffer in web.events:
             buffer.put(found)

@@ -17,6 +17,7 @@ import trio
 
 from ..._values.codec import Limits, decode_response
 from ..._values.dialects import is_receipt
+from ..._values.error_codes import backwards
 from ..._values.errors import ErrorCode, PayloadError, RejectedByBroker, TransportError
 from ..._values.messages import Message, Response
 from ..._values.settings.settings import Settings
@@ -135,6 +136,7 @@ class Waiting:
         self, settings: Settings, counters: Counters, prefix: str, on_own: Callable[[Route], None]
     ) -> None:
         self._calls: dict[str, Call] = {}
+        self._codes = backwards(settings.error_codes)
         self._limits = Limits(
             settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
         )
@@ -191,7 +193,7 @@ class Waiting:
         try:
             if delivery.fault is not None:
                 raise PayloadError(ErrorCode.TOO_LARGE, delivery.fault.text)
-            response = decode_response(delivery.payload, self._limits)
+            response = decode_response(delivery.payload, self._limits, self._codes)
         except PayloadError as error:
             self._unreadable(error.message)
             call = self._by_correlation(delivery) if own else None

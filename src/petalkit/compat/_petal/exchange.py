@@ -98,7 +98,7 @@ class Exchange(Owner):
         code = outcome_of(said)
         if code is not None and _is_unknown(said, code):
             if "error_code" not in said:
-                said["error_code"] = str(ErrorCode.UNKNOWN_COMMAND)
+                said["error_code"] = ErrorCode.UNKNOWN_COMMAND
             self.unknown = OwnWords(said, str(ErrorCode.UNKNOWN_COMMAND))
         else:
             self.words = OwnWords(said, code)

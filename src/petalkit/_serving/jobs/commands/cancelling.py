@@ -12,9 +12,7 @@ from ...dispatch.execution import Execution
 from ...ledger.contract import Ledger
 from ..messages import job_fields
 from ..running import Jobs
-from .of_jobs import UNKNOWN_JOB
 
-UNKNOWN_MESSAGE_ID = "UNKNOWN_MESSAGE_ID"
 BY_COMMAND = "it was cancelled by petalkit/cancel"
 
 
@@ -47,7 +45,7 @@ class Cancelling:
         if job_id is not None:
             record = self._jobs.find(job_id)
             if record is None:
-                raise CommandError(UNKNOWN_JOB, f"there is no job {job_id!r}")
+                raise CommandError(ErrorCode.UNKNOWN_JOB, f"there is no job {job_id!r}")
             self._jobs.cancel(record)
             return {"command": record.spec.name, **job_fields(record)}
         assert message_id is not None
@@ -55,7 +53,8 @@ class Cancelling:
             message_id, trio.current_time()
         )
         if found is None:
-            raise CommandError(UNKNOWN_MESSAGE_ID, f"there is no command {message_id!r}")
+            text = f"there is no command {message_id!r}"
+            raise CommandError(ErrorCode.UNKNOWN_MESSAGE_ID, text)
         if not isinstance(found, Execution):
             return {"cancelled": False, "state": "finished"}
         self._dispatcher.cancel_command(found, ErrorCode.CANCELLED, BY_COMMAND)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import attrs
 import msgspec
@@ -11,10 +11,12 @@ import msgspec
 from ...._authoring.declared import CommandOptions
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
+from ...._authoring.spec import PartOf
 from ...._values.errors import CommandError, ErrorCode, RegistrationError
 from ..reading.subscriptions import Subscription, Subscriptions, TooManySubscriptions
 
 RATE = 10.0  # messages per second, unless the reader says another
+Envelope = Literal["web", "plain"]
 StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
@@ -26,7 +28,7 @@ def refuser(spec: CommandSpec) -> Callable[..., RegistrationError]:
 
 
 def make_command(
-    petal: Petal, name: str, handler: Any, of: str, *, urgent: bool = False
+    petal: Petal, name: str, handler: Any, part_of: PartOf, of: str, *, urgent: bool = False
 ) -> CommandSpec:
     """A command that belongs to a job or a stream.
 
@@ -34,12 +36,13 @@ def make_command(
         petal: whose.
         name: without the petal's.
         handler: what is called.
-        of: what it belongs to, for whoever has another command of that name.
+        part_of: what it belongs to.
+        of: the same, for whoever has another command of that name.
         urgent: as for `@command`.
     """
     command = CommandOptions(name=name, urgent=urgent, journal=False, timeout=5.0)
     made = make_spec(petal, command, handler)
-    return attrs.evolve(made, method=f"{name} of the {of}")
+    return attrs.evolve(made, method=f"{name} of the {of}", part_of=part_of)
 
 
 def check_new(method: CommandSpec, known: dict[str, CommandSpec], what: str) -> None:

@@ -26,17 +26,16 @@ from ...._authoring.jobs.options import (
 from ...._authoring.jobs.stream import RATE_MAX
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
-from ...._authoring.returning import NOT_DECLARED
+from ...._authoring.signature.returning import NOT_DECLARED
+from ...._authoring.spec import PartOf
 from ...._authoring.unknown_keys import UnknownKeysRule
 from ...._values.errors import CommandError, ErrorCode
 from ..kind import JobKind
-from ..messages import ended_fields, job_fields
+from ..messages import job_fields
 from ..reading.subscriptions import Subscription
 from ..record import JobRecord, JobSpec
 from ..running import Jobs
-from .common import RATE, StreamId, add_reader, check_new, make_command, refuser
-
-UNKNOWN_JOB = "UNKNOWN_JOB"
+from .common import RATE, Envelope, StreamId, add_reader, check_new, make_command, refuser
 
 Rate = Annotated[float, msgspec.Meta(gt=0, le=RATE_MAX)]
 
@@ -76,8 +75,8 @@ def job_commands(petal: Petal, kinds: Iterable[JobKind], jobs: Jobs) -> Iterator
             yield _start(kind, jobs)
             of = f"job {kind.spec.method.method}"
             for verb, handler in _Commands(kind, jobs).by_verb():
-                name, urgent = kind.options.beside(verb), verb == CANCEL
-                yield make_command(petal, name, handler, of, urgent=urgent)
+                name, part_of = kind.options.beside(verb), PartOf("job", kind.spec.name, verb)
+                yield make_command(petal, name, handler, part_of, of, urgent=verb == CANCEL)
 
 
 def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
@@ -99,6 +98,7 @@ def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
         returning=NOT_DECLARED,
         thread=False,
         timeout=start_options.timeout,
+        part_of=PartOf("job", method.name, "start"),
     )
 
 
@@ -124,6 +124,7 @@ class _Commands:
         subscribed_stream_id: StreamId,
         data_rate_hz: Rate = RATE,
         job_id: str | None = None,
+        envelope: Envelope = "web",
     ) -> dict[str, Any]:
         """Be told how jobs of this kind go on, at most so often; again to renew, or change."""
         if job_id is not None:
@@ -137,6 +138,7 @@ class _Commands:
                 context.identity,
                 trio.current_time(),
                 job_id,
+                envelope == "plain",
             ),
         )
         for record in self._kind:
@@ -166,8 +168,8 @@ class _Commands:
         """What a job has come to; without an ID the last that has ended."""
         record = self._find(job_id) if job_id is not None else self._kind.newest_ended
         if record is None:
-            raise CommandError(UNKNOWN_JOB, f"no job of {self._name} has ended")
-        return ended_fields(record) if record.is_settled else job_fields(record)
+            raise CommandError(ErrorCode.UNKNOWN_JOB, f"no job of {self._name} has ended")
+        return self._jobs.ended_fields(record) if record.is_settled else job_fields(record)
 
     def _find(self, job_id: str | None) -> JobRecord:
         """The job of that ID; without one, the only one.
@@ -178,11 +180,11 @@ class _Commands:
         if job_id is not None:
             record = self._kind.find(job_id)
             if record is None:
-                raise CommandError(UNKNOWN_JOB, f"{self._name} has no job {job_id!r}")
+                raise CommandError(ErrorCode.UNKNOWN_JOB, f"{self._name} has no job {job_id!r}")
             return record
         active = list(self._kind)
         if not active:
-            raise CommandError(UNKNOWN_JOB, f"no job of {self._name} runs")
+            raise CommandError(ErrorCode.UNKNOWN_JOB, f"no job of {self._name} runs")
         if len(active) > 1:
             raise CommandError(
                 ErrorCode.INVALID_DATA,

@@ -14,9 +14,10 @@ from ...._authoring.jobs.options import SUBSCRIBE, UNSUBSCRIBE
 from ...._authoring.jobs.stream import check_stream
 from ...._authoring.petal import Petal
 from ...._authoring.registry import CommandSpec, make_spec
+from ...._authoring.spec import PartOf
 from ..reading.subscriptions import Subscription
 from ..streams import Stream, Streams, StreamSpec
-from .common import RATE, StreamId, add_reader, check_new, make_command, refuser
+from .common import RATE, Envelope, StreamId, add_reader, check_new, make_command, refuser
 
 AnyRate = Annotated[float, msgspec.Meta(gt=0)]
 UNSUBSCRIBE_ALL = "unsubscribe_all"
@@ -51,11 +52,16 @@ def stream_commands(
     for stream in own:
         handlers = _StreamCommands(stream, streams)
         options, of = stream.spec.options, f"stream {stream.spec.method.method}"
-        yield make_command(petal, options.beside(SUBSCRIBE), handlers.subscribe, of)
-        yield make_command(petal, options.beside(UNSUBSCRIBE), handlers.unsubscribe, of)
+        for verb, handler in (
+            (SUBSCRIBE, handlers.subscribe),
+            (UNSUBSCRIBE, handlers.unsubscribe),
+        ):
+            part_of = PartOf("stream", stream.spec.name, verb)
+            yield make_command(petal, options.beside(verb), handler, part_of, of)
     if own:
         of = f"stream {own[0].spec.method.method}"
-        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams), of)
+        part_of = PartOf("stream", None, UNSUBSCRIBE_ALL)
+        yield make_command(petal, UNSUBSCRIBE_ALL, _unsubscriber(own, streams), part_of, of)
 
 
 def _unsubscriber(own: Sequence[Stream], streams: Streams) -> Any:
@@ -80,13 +86,19 @@ class _StreamCommands:
         context: CommandContext,
         subscribed_stream_id: StreamId,
         data_rate_hz: AnyRate = RATE,
+        envelope: Envelope = "web",
     ) -> dict[str, Any]:
         """Get its values, at most so many a second; again to renew, or for another rate."""
         rate = min(data_rate_hz, self._stream.spec.options.max_rate)
         add_reader(
             self._streams.readers.subscriptions,
             Subscription(
-                self._name, subscribed_stream_id, rate, context.identity, trio.current_time()
+                self._name,
+                subscribed_stream_id,
+                rate,
+                context.identity,
+                trio.current_time(),
+                plain=envelope == "plain",
             ),
         )
         self._streams.read(self._stream, context.command, context.identity)

@@ -91,6 +91,7 @@ class Subscriptions:
                 known.turns = {one: turn for one, turn in known.turns.items() if one.says_last}
             known.rate, known.job_id = subscription.rate, subscription.job_id
             known.renewed_at, known.identity = subscription.renewed_at, subscription.identity
+            known.plain = subscription.plain
             for turn in known.turns.values():
                 if turn.at is not None:
                     self._put_down(turn, max(known.renewed_at, turn.earliest))

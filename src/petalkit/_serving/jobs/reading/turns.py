@@ -42,6 +42,7 @@ class Subscription:
         identity: under which it subscribed.
         renewed_at: when, on Trio's clock.
         job_id: the only job of that kind it is told of; None for all.
+        plain: whether it wants plain events, and no envelope like that of a command.
     """
 
     topic: str
@@ -50,6 +51,7 @@ class Subscription:
     identity: Identity
     renewed_at: float
     job_id: str | None = None
+    plain: bool = False
     turns: dict[Source, Turn] = attrs.field(factory=dict, init=False)
 
 

@@ -5,12 +5,14 @@ Each topic here stands under the base topic.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
 
+from ...error_codes import OWN_WORDS, frozen
 from ...messages import DEFAULT_BASE_TOPIC
-from ..checks import base_topic, one_of, relative_topic, relative_topics
+from ..checks import base_topic, error_codes, one_of, relative_topic, relative_topics
 from ..fields import setting
 
 DialectName = Literal["guide", "host-0.2"]
@@ -46,4 +48,16 @@ class TopicSettings:
         "How responses and events are worded: as the integration guide has it, or as the host "
         "application does since its 0.2.",
         check=one_of("guide", "host-0.2"),
+    )
+    error_codes: Mapping[str, str] = attrs.field(
+        default=OWN_WORDS,
+        converter=frozen,
+        validator=error_codes,
+        hash=False,
+        metadata={
+            "help": "Other words for our error codes, for clients that read those: a table of "
+            "`OURS = THEIRS`. They stand in every answer that petalkit words.",
+            "unit": "",
+            "secret": False,
+        },
     )

@@ -204,6 +204,7 @@ def compare(
     findings.ok(
         f"petalkit {version} serves {told}, {counted(len(commands), 'command')}"
         f"{': ' if commands else ''}{listed(commands)}"
+        f"{_long_work(fields, 'job')}{_long_work(fields, 'stream')}"
     )
     if unavailable:
         findings.warn(
@@ -221,9 +222,18 @@ def compare(
                 theirs = shortened(petals[name], 40)
                 findings.warn(f"{name} runs as {theirs}, and is {ours} here", restart)
         lacking = [name for name in served.commands if name not in commands]
-        if lacking and not missing:
+        if lacking and not missing and "next" not in fields:  # all its names are known
             findings.warn(f"the running device lacks {listed(lacking)}", restart)
     return findings.check(nothing="")
+
+
+def _long_work(fields: Mapping[str, Any], noun: str) -> str:
+    """The jobs or streams in an answer; `petalkit/info` names them with their petals, or alone."""
+    found = [one for one in _sequence(fields.get(f"{noun}s")) if isinstance(one, str)]
+    for petal in _sequence(fields.get("petals")):
+        theirs = petal.get(f"{noun}s") if isinstance(petal, Mapping) else None
+        found += [str(one.get("name")) for one in _sequence(theirs) if isinstance(one, Mapping)]
+    return f", {counted(len(found), noun)}: {listed(found)}" if found else ""
 
 
 def _sequence(value: Any) -> list[Any]:

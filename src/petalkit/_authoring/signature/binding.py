@@ -15,20 +15,20 @@ from typing import Any
 import attrs
 import cattrs
 
-from .._values.messages import Command
-from .._values.structuring import CannotBuild, Types, types_of
-from .._values.types.hints import Unresolved, type_name
-from .._values.types.models.defaults import default_problem, renewed
-from .._values.types.node import ANY_KIND, OBJECT
+from ..._values.messages import Command
+from ..._values.structuring import CannotBuild, Types, types_of
+from ..._values.types.hints import Unresolved, type_name
+from ..._values.types.models.defaults import default_problem, renewed
+from ..._values.types.node import ANY_KIND, OBJECT
+from ..context import CommandContext
+from ..inspection.handlers import Handler, Refuse, annotation_of
+from ..jobs.handle import Job
+from ..unknown_keys import UnknownKeys, UnknownKeysRule
 from .arguments import Binder as Binder
 from .arguments import Parameter as Parameter
 from .arguments import Within, binder, structure_of
-from .context import CommandContext
-from .inspection.handlers import Handler, Refuse, annotation_of
-from .jobs.handle import Job
 from .returning import EMPTY as EMPTY
 from .returning import Returning, returning
-from .unknown_keys import UnknownKeys, UnknownKeysRule
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -7,15 +7,15 @@ from typing import Any, Protocol
 
 import attrs
 
-from .._values.errors import ErrorCode, PayloadError
-from .._values.messages import Command
-from .._values.structuring import Node, Structure
-from .._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems, short_path
-from .._values.types.models.extra_keys import Extra, ExtraKeys, extra_keys
-from .._values.types.models.objects import MISSING
-from .context import CommandContext
+from ..._values.errors import ErrorCode, PayloadError
+from ..._values.messages import Command
+from ..._values.structuring import Node, Structure
+from ..._values.types.invalid import MAX_REPORTED_ERRORS, Problem, add_problems, short_path
+from ..._values.types.models.extra_keys import Extra, ExtraKeys, extra_keys
+from ..._values.types.models.objects import MISSING
+from ..context import CommandContext
+from ..unknown_keys import UnknownKeys
 from .returning import EMPTY as EMPTY
-from .unknown_keys import UnknownKeys
 
 _Whole = tuple[str, Structure | None]
 # Name, what makes it, whether it is required, and what makes its default anew, if that has to be.

@@ -14,12 +14,12 @@ from typing import Any
 import attrs
 import cattrs
 
-from .._values.errors import ErrorCode, PayloadError
-from .._values.structuring import CannotBuild, result_types_of
-from .._values.types.checking import result_check
-from .._values.types.hints import Unresolved, type_name
-from .context import OwnWords
-from .inspection.handlers import Handler, Refuse, annotation_of
+from ..._values.errors import ErrorCode, PayloadError
+from ..._values.structuring import CannotBuild, result_types_of
+from ..._values.types.checking import result_check
+from ..._values.types.hints import Unresolved, type_name
+from ..context import OwnWords
+from ..inspection.handlers import Handler, Refuse, annotation_of
 
 EMPTY = inspect.Parameter.empty
 

@@ -2,30 +2,36 @@
 
 The rule: a schema says what is enforced, made of the same nodes that enforce it. What no schema can
 say, such as a petal's own checks, is not in it: a schema never refuses what the device takes.
+
+A fingerprint is the same for schemas that say the same, in every process. The trap is the order in
+a schema: Python keeps the first of `List[int | str]` and `List[str | int]` that it meets, and gives
+it for both, so which one stands first may depend on what was imported before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, TypeVar
 
-from ..._authoring.binding import EMPTY
-from ..._authoring.registry import CommandSpec
-from ..._values.structuring import CannotBuild, Node, Types, result_types_of
-from ..._values.types.hints import plain_class
-from ..._values.types.models.objects import with_default
-from ..._values.types.node import Defs, Schema
+from .._values.structuring import CannotBuild, Node, Types, result_types_of
+from .._values.types.hints import plain_class
+from .._values.types.models.objects import with_default
+from .._values.types.node import Defs, Schema
+from .signature.binding import EMPTY
+from .spec import CommandSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def describe_command(spec: CommandSpec) -> dict[str, Any]:
     """A command with its options and schemas, as JSON has it."""
-    return {
+    found = {
         "name": spec.name,
         "doc": spec.doc,
         "options": {
@@ -43,6 +49,10 @@ def describe_command(spec: CommandSpec) -> dict[str, Any]:
         "data": data_schema(spec),
         "result": result_schema(spec),
     }
+    part_of = spec.part_of
+    if part_of is not None:
+        found["part_of"] = {"verb": part_of.verb, part_of.kind: part_of.name}
+    return found
 
 
 def data_schema(spec: CommandSpec) -> Schema:
@@ -123,3 +133,56 @@ def is_merged(annotation: Any) -> bool:
     if not inspect.isclass(cls):
         return False
     return issubclass(cls, Mapping) or hasattr(cls, "__attrs_attrs__")
+
+
+# -- fingerprints
+
+_FOR_PEOPLE = frozenset({"title", "description"})
+_VALUES = frozenset({"default", "const"})  # what stands there is no schema
+_BY_NAME = frozenset({"properties", "patternProperties", "$defs"})  # the keys are names
+_IN_NO_ORDER = frozenset({"required", "enum", "type", "anyOf", "oneOf", "allOf"})
+
+
+def fingerprint(kind: str, name: str, *schemas: Schema | None) -> str:
+    """One word that is another when one of these is.
+
+    Texts for people are left out, and so is the order of what has none.
+
+    Args:
+        kind: of what it is.
+        name: its own.
+        schemas: of what goes in, and what comes out; None where nobody knows.
+    """
+    return _hash((kind, name, *(None if one is None else _bare(one) for one in schemas)))
+
+
+def joint_fingerprint(fingerprints: Iterable[str]) -> str:
+    """One word for many, in any order."""
+    return _hash(sorted(fingerprints))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(_canonical(value)).hexdigest()[:32]
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _bare(schema: Any) -> Any:
+    if isinstance(schema, list):
+        listed: list[Any] = schema
+        return [_bare(one) for one in listed]
+    if not isinstance(schema, Mapping):
+        return schema
+    found: dict[str, Any] = {}
+    for key, value in typing.cast("Mapping[str, Any]", schema).items():
+        if key in _FOR_PEOPLE:
+            continue
+        if key in _BY_NAME:
+            found[key] = {name: _bare(one) for name, one in value.items()}
+        elif key in _IN_NO_ORDER and isinstance(value, list):
+            found[key] = sorted(map(_bare, value), key=_canonical)
+        else:
+            found[key] = value if key in _VALUES else _bare(value)
+    return found
