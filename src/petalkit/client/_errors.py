@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from .._values.error_codes import OWN_WORDS
 from .._values.errors import ErrorCode, PetalkitError
 from .._values.job_states import JobState
 from .._values.messages import Response
@@ -208,6 +209,12 @@ def refusal(command: str, response: Response) -> CommandRefused:
 class JobFailed(PetalkitError):
     """A job has ended, and not well.
 
+    Args:
+        job: its name.
+        state: how it has ended.
+        fields: what the device says of it.
+        codes: what other words for error codes mean.
+
     Attributes:
         job: its name.
         job_id: its ID.
@@ -217,13 +224,20 @@ class JobFailed(PetalkitError):
         fields: all that the device says of it.
     """
 
-    def __init__(self, job: str, state: JobState, fields: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        job: str,
+        state: JobState,
+        fields: Mapping[str, Any],
+        codes: Mapping[str, str] = OWN_WORDS,
+    ) -> None:
         super().__init__(job, state, fields)
         self.job = job
         self.state = state
         self.fields = fields
         self.job_id = _text(fields.get("job_id"))
-        self.code = _text(fields.get("job_error_code"))
+        code = _text(fields.get("job_error_code"))
+        self.code = codes.get(code, code)
         self.text = _text(fields.get("job_error"))
 
     def __str__(self) -> str:

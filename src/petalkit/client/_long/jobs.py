@@ -212,7 +212,7 @@ class ClientJob(Following):
         if state is JobState.SUCCEEDED:
             return fields.get("result")
         kind = JobCancelled if state is JobState.CANCELLED else JobFailed
-        raise kind(self.name, state, fields)
+        raise kind(self.name, state, fields, self._readers.codes)
 
     async def cancel(self) -> JobUpdate:
         """Ask for its cancellation, and return how it stands then: it may go on to clean up.

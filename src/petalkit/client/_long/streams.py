@@ -59,8 +59,11 @@ class StreamReader(Following):
             self.buffer.put(told.value)
         elif not self._over:
             self._over = True
-            error = told.error
-            self.buffer.end(None if error is None else StreamFailed(self.name, *error))
+            error = None
+            if told.error is not None:
+                code, text = told.error
+                error = StreamFailed(self.name, self._readers.codes.get(code, code), text)
+            self.buffer.end(error)
             self._wake.set()
 
     async def _ask(self) -> None:

@@ -60,6 +60,9 @@ class Readers:
         settings: bounds of a message.
         calling: has the link, and the counters of what is dropped.
         devices: are told what a status says too.
+
+    Attributes:
+        codes: what other words for error codes mean.
     """
 
     def __init__(self, settings: Settings, calling: Calling, devices: Devices) -> None:
@@ -68,7 +71,7 @@ class Readers:
         self._limits = Limits(
             settings.payload_max, max(settings.depth_max, 2), settings.message_id_max
         )
-        self._codes = backwards(settings.error_codes)
+        self.codes = backwards(settings.error_codes)
         self._of: dict[Route, _Web] = {}
 
     def __len__(self) -> int:
@@ -156,7 +159,7 @@ class Readers:
                     buffer.put(_as_event(found, route))
             return
         if found.message_id is not None and found.data is not found.fields:
-            second = Response({**found.data, "messageId": found.message_id}, self._codes)
+            second = Response({**found.data, "messageId": found.message_id}, self.codes)
             self._calling.waiting.take_second(found.message_id, second, route)
         for buffer in web.events:
             buffer.put(found)

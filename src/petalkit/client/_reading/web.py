@@ -16,7 +16,6 @@ import attrs
 from ..._values.codec import Limits, decode_json
 from ..._values.errors import ErrorCode, PayloadError
 
-_ENDS = frozenset({"ended", "error_code", "error"})
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -112,7 +111,10 @@ def _arguments(fields: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _is_end(value: Any) -> bool:
-    return type(value) is dict and value.get("ended") is True and _ENDS.issuperset(value)
+    """Whether it says that a stream has ended: nothing else, or with an error and its details."""
+    if type(value) is not dict or value.get("ended") is not True:
+        return False
+    return len(value) == 1 or (type(value.get("error_code")) is str and "error" in value)
 
 
 def _text(value: object) -> str | None:
