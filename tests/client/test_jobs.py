@@ -1,4 +1,4 @@
-"""A job as its caller has it: started, watched, waited for, cancelled, across links and restarts."""
+"""A job as its caller has it: started, watched, waited for, cancelled, across links."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_job_is_watched_to_its_end(
     assert seen[-1].state is JobState.SUCCEEDED
     assert seen[-1].ended
     assert {one.job_id for one in seen} == {job.id}
-    assert [one.details for one in seen if one.message == "file 2"][0] == {"bytes": 20}
+    assert next(one.details for one in seen if one.message == "file 2") == {"bytes": 20}
 
 
 async def test_a_job_that_fails_says_why(autojump_clock: object) -> None:
@@ -102,38 +102,44 @@ async def test_the_end_of_a_job_is_heard_of_though_the_link_was_away(
     autojump_clock: object,
 ) -> None:
     petal = LongPetal()
-    async with device_and_client(petal) as (harness, client):
-        async with client.job("long/copy", {"count": 3}) as job:
-            await trio.sleep(1.5)
-            harness.broker.refuse_connections()
-            harness.broker.drop_links(client_session(harness))
-            await trio.sleep(5)  # it ends meanwhile
-            harness.broker.accept_connections()
-            assert await job.result(timeout=60) == {"copied": 3}
+    async with (
+        device_and_client(petal) as (harness, client),
+        client.job("long/copy", {"count": 3}) as job,
+    ):
+        await trio.sleep(1.5)
+        harness.broker.refuse_connections()
+        harness.broker.drop_links(client_session(harness))
+        await trio.sleep(5)  # it ends meanwhile
+        harness.broker.accept_connections()
+        assert await job.result(timeout=60) == {"copied": 3}
     assert petal.runs == 1
     assert client.statistics().links == 2
 
 
 async def test_a_lost_report_of_the_end_is_found_by_asking(autojump_clock: object) -> None:
-    async with device_and_client() as (harness, client):
-        async with client.job("long/copy", {"count": 3}) as job:
-            await trio.sleep(1.5)
-            await client.call("long/unsubscribe_copy", {"subscribed_stream_id": job.stream_id})
-            before = trio.current_time()
-            assert await job.result() == {"copied": 3}
-            assert trio.current_time() - before < 40
+    async with (
+        device_and_client() as (_harness, client),
+        client.job("long/copy", {"count": 3}) as job,
+    ):
+        await trio.sleep(1.5)
+        await client.call("long/unsubscribe_copy", {"subscribed_stream_id": job.stream_id})
+        before = trio.current_time()
+        assert await job.result() == {"copied": 3}
+        assert trio.current_time() - before < 40
 
 
 async def test_a_job_that_the_device_forgot_is_an_error(autojump_clock: object) -> None:
     petal = LongPetal()
-    async with device_and_client(petal) as (harness, client):
-        async with client.job("long/copy", {"count": 99}) as job:
-            job.id = "another"  # as of a device that came back without a journal
-            harness.broker.drop_links(client_session(harness))
-            with pytest.raises(UnknownJob):
-                await job.result()
-            with pytest.raises(UnknownJob):
-                _ = [one async for one in job.updates()]
+    async with (
+        device_and_client(petal) as (harness, client),
+        client.job("long/copy", {"count": 99}) as job,
+    ):
+        job.id = "another"  # as of a device that came back without a journal
+        harness.broker.drop_links(client_session(harness))
+        with pytest.raises(UnknownJob):
+            await job.result()
+        with pytest.raises(UnknownJob):
+            _ = [one async for one in job.updates()]
 
 
 async def test_what_is_no_job_is_no_job(autojump_clock: object) -> None:

@@ -44,9 +44,11 @@ async def test_a_stream_is_read_at_the_rate_asked_for(
 
 
 async def test_the_device_says_at_which_rate_it_sends(autojump_clock: object) -> None:
-    async with device_and_client() as (_, client):
-        async with client.stream("long/position", rate=80) as values:
-            assert values.rate == 50.0
+    async with (
+        device_and_client() as (_, client),
+        client.stream("long/position", rate=80) as values,
+    ):
+        assert values.rate == 50.0
 
 
 async def test_who_leaves_the_block_is_forgotten_by_the_device(autojump_clock: object) -> None:
@@ -114,14 +116,16 @@ async def test_a_stream_is_subscribed_to_again_when_its_device_is_born_anew(
     autojump_clock: object,
 ) -> None:
     petal = LongPetal()
-    async with device_and_client(petal) as (harness, client):
-        async with client.stream("long/position") as values:
-            await read(values, 2)
-            harness.runtime.jobs.subscriptions.remove("long/position")  # it has forgotten
-            harness.drop_link()  # and says `online` again
-            with trio.fail_after(20):
-                await read(values, 30)
-            assert petal.begun == 2
+    async with (
+        device_and_client(petal) as (harness, client),
+        client.stream("long/position") as values,
+    ):
+        await read(values, 2)
+        harness.runtime.jobs.subscriptions.remove("long/position")  # it has forgotten
+        harness.drop_link()  # and says `online` again
+        with trio.fail_after(20):
+            await read(values, 30)
+        assert petal.begun == 2
 
 
 async def test_a_stream_is_renewed_before_the_device_forgets_it(autojump_clock: object) -> None:
@@ -195,15 +199,14 @@ async def test_a_loop_over_events_without_a_block_ends_with_its_iterator(
 
 
 async def test_who_reads_events_is_told_that_the_client_is_gone(autojump_clock: object) -> None:
-    async with trio.open_nursery() as nursery:
-        async with device_and_client() as (_, client):
+    async with trio.open_nursery() as nursery, device_and_client() as (_, client):
 
-            @nursery.start_soon
-            async def listen() -> None:
-                with pytest.raises(trio.ClosedResourceError):
-                    await anext(client.events())
+        @nursery.start_soon
+        async def listen() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(client.events())
 
-            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
 
 
 # -- second phases

@@ -8,6 +8,9 @@
     _commands     the part of `Client` that sends commands
     _client       `Client`
     _opening      `open_client`
+    _portal       a client in a Trio loop of a thread, for programs without Trio
+    aio           the same for asyncio programs
+    sync          the same for programs without an event loop
 
 It may import `_values`, `transports`, the names of a job's commands, and what `_serving` knows of
 identity and waiting. Begin with `_client`.
