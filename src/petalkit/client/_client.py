@@ -234,4 +234,5 @@ class Client(Commands):
     def _end(self, error: Exception) -> None:
         """There will be no link any more."""
         self._calling.waiting.close(error)
+        self._calling.connection.interests.close(error)
         self._readers.end(error)

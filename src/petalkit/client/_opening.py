@@ -85,6 +85,7 @@ async def open_client(
         calling.connection = Connection(
             settings, transport, options, counters, hooks, reconnect=reconnect
         )
+        calling.expect(calling.route(None))
         async with beside(calling.connection.run, "petalkit client"):
             await calling.connection.wait_first()
             await calling.prepare(calling.route(None))

@@ -77,6 +77,10 @@ class Portal:
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._scope.cancel)
 
+    def join(self) -> None:
+        """Wait for the last moment of the thread, behind `ended`."""
+        self._thread.join()
+
     @property
     def client(self) -> Client:
         """The client; to be used in the loop only."""
@@ -91,10 +95,13 @@ class Portal:
         scope = trio.CancelScope()
 
         def start() -> None:
-            if self._nursery is None or self._scope.cancel_called:
-                _fail(future, _closed())
-            elif not future.cancelled():
+            if future.cancelled():
+                return
+            try:
+                assert self._nursery is not None
                 self._nursery.start_soon(_answer, call, future, scope, name="client: a call")
+            except RuntimeError:  # it ends; raised here it would end the whole loop, at once
+                _fail(future, _closed())
 
         def done(future: Future[T]) -> None:
             self._pending.discard(future)

@@ -224,3 +224,4 @@ async def open_client(
     finally:
         portal.stop()
         await asyncio.shield(asyncio.wrap_future(portal.ended))
+        portal.join()

@@ -224,3 +224,4 @@ def open_client(
     finally:
         portal.stop()
         portal.ended.result()
+        portal.join()

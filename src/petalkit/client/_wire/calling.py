@@ -147,10 +147,19 @@ class Calling:
                     route.asks = Asks.OWN
             route.ready = True
 
-    async def _listen(self, route: Route, filter_: TopicFilter, *, own: bool) -> None:
+    def expect(self, route: Route) -> None:
+        """Let the first link be subscribed to where a device answers, or be none."""
+        self._want(route, route.response, own=False)
+        if route.asks is not Asks.SHARED:
+            self._want(route, route.own, own=True)
+
+    def _want(self, route: Route, filter_: TopicFilter, *, own: bool) -> None:
         if str(filter_) not in self.on_topic:
             self.on_topic[str(filter_)] = lambda one: self.waiting.take(one, route, own=own)
             self.connection.interests.want(filter_)
+
+    async def _listen(self, route: Route, filter_: TopicFilter, *, own: bool) -> None:
+        self._want(route, filter_, own=own)
         try:
             await self.connection.interests.wait(filter_)
         except RejectedByBroker:

@@ -37,6 +37,7 @@ class Interests:
         self._wanted: dict[TopicFilter, _Interest] = {}
         self._gone: set[TopicFilter] = set()  # subscribed to, and needed no more
         self._changed = trio.Event()
+        self._closed: Exception | None = None
 
     def want(self, *filters: TopicFilter) -> None:
         """One more needs them; `wait` says when they are there."""
@@ -69,11 +70,22 @@ class Interests:
 
         Raises:
             RejectedByBroker: the broker refused it.
+            Exception: there will be no link any more; what `close` was told.
         """
-        while not (interest := self._wanted[filter_]).granted:
+        interest = self._wanted[filter_]
+        while not interest.granted:
+            if self._closed is not None:
+                raise self._closed
             if interest.refusal is not None:
                 raise interest.refusal
             await interest.settled.wait()
+
+    def close(self, error: Exception) -> None:
+        """There will be no link any more: nobody waits for one."""
+        self._closed = error
+        for interest in self._wanted.values():
+            interest.granted = False
+            interest.settled.set()
 
     async def restore(self, link: Link) -> None:
         """Ask for all of them on a new link.
