@@ -45,6 +45,7 @@ class Route:
         asks: where it is to answer.
         ready: whether the client is subscribed to that.
         preparing: held by who subscribes to it.
+        seconds: answers that came on `response` and are still to come on the other topic.
         uses: calls and readers that need it now.
     """
 
@@ -60,6 +61,7 @@ class Route:
         self.ready = False
         self.preparing = trio.Lock()
         self.uses = 0
+        self.seconds = 0
 
     def forget(self) -> None:
         """It may be another device by now, or be served in another way."""

@@ -47,13 +47,14 @@ class Call:
 
     Attributes:
         sent: whether it was handed to a link.
+        asked_twice: whether an answer was asked for on two topics.
         expires_at: as it was said to the device.
         refusal: the broker's last word, while it is one.
         news: set when it is settled, or the broker wants it later.
     """
 
     __slots__ = (
-        "_encoder", "_lasts", "_payload", "_waits", "error", "expires_at", "news", "refusal",
+        "_encoder", "_lasts", "_payload", "_waits", "asked_twice", "error", "expires_at", "news", "refusal",
         "response", "route", "said", "sent", "settled", "wants",
     )  # fmt: skip
 
@@ -64,6 +65,7 @@ class Call:
         self.news = trio.Event()
         self.settled = False
         self.sent = False
+        self.asked_twice = False
         self.response: Response | None = None
         self.error: Exception | None = None
         self.refusal: RejectedByBroker | None = None
@@ -85,6 +87,7 @@ class Call:
         if wait_response is not self._waits:
             with contextlib.suppress(PayloadError):  # one byte more is too many: then as before
                 self._encode(wait_response)
+        self.asked_twice = asks is Asks.BOTH
         payload, properties = self._payload, said.properties
         if properties is not None:
             if self.wants and asks is not Asks.SHARED:
@@ -204,13 +207,14 @@ class Waiting:
         call = self._calls.get(message_id) if type(message_id) is str else None
         if call is None and own:
             call = self._by_correlation(delivery)
+        if own and route.asks is Asks.BOTH:
+            self._on_own(route)
         if call is None:
             self._nobodys(message_id, route, own=own)
         elif call.route is not route:
             self._counters.misdirected += 1
         elif not is_receipt(response.fields):
-            if own and route.asks is Asks.BOTH:
-                self._on_own(route)
+            route.seconds += call.asked_twice and not own
             self._settle(call, response)
 
     def take_second(self, message_id: str, response: Response, route: Route) -> bool:
@@ -231,6 +235,9 @@ class Waiting:
         return None if data is None else self._calls.get(data.decode("utf-8", "replace"))
 
     def _nobodys(self, message_id: object, route: Route, *, own: bool) -> None:
+        if own and route.seconds:
+            route.seconds -= 1  # it was answered on the other topic too
+            return
         if own:
             self._counters.late += 1
             return
