@@ -69,7 +69,7 @@ class BareClient:
         self.token, self.numbers = secrets.token_hex(8), itertools.count()
         self.calls: dict[str, tuple[trio.Event, list[Any]]] = {}
         self.turns = trio.Semaphore(IN_FLIGHT)
-        self.timestamp = Timestamps()
+        self.timestamp, self.expiry = Timestamps(), Timestamps()
         self.ready = trio.Event()
         base = identity(DEVICE).base_topic
         self.command, self.response = f"{base}/command", f"{base}/response"
@@ -87,7 +87,7 @@ class BareClient:
                         "deviceId": DEVICE,
                         "data": data,
                         "timestamp": self.timestamp.text(now),
-                        "expiresAt": self.timestamp.text(now + ROUND_LIMIT),
+                        "expiresAt": self.expiry.text(now + ROUND_LIMIT),
                     }
                 )
                 call = self.calls[message_id] = (trio.Event(), [])

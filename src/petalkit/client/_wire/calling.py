@@ -24,7 +24,7 @@ from ..._values.settings.settings import Settings
 from ..._values.topics import TopicFilter
 from ...transports import Delivery
 from .._errors import CallTimeout
-from .commands import CommandEncoder, Sent, checked, time_left
+from .commands import CommandEncoder, Sent, checked
 from .connection import Connection
 from .routes import Asks, Route
 from .statistics import Counters
@@ -191,25 +191,22 @@ class Calling:
         self, route: Route, command: str, data: Mapping[str, Any] | None, terms: Terms
     ) -> Response:
         """See `Client.request`."""
-        timeout = terms.timeout
         message_id = self.new_id() if terms.message_id is None else terms.message_id
-        life = time_left(timeout) if terms.expires_in is None else checked(terms.expires_in)
-        said = Sent(
-            command,
-            data,
-            message_id,
-            trio.current_time() + life,
-            self._encoder.properties(terms.user_properties),
-        )
+        now = trio.current_time()
+        given_up = min(now + terms.timeout, trio.current_effective_deadline())
+        until = given_up if terms.expires_in is None else now + checked(terms.expires_in)
+        properties = self._encoder.properties(terms.user_properties)
+        said = Sent(command, data, message_id, until, min(until, given_up), properties)
         self.waiting.check_open()
         self.counters.calls += 1
         route.uses += 1
         call: Call | None = None
         try:
-            with trio.move_on_after(timeout) as scope:
+            with trio.CancelScope(deadline=now + terms.timeout) as scope:
                 # Before its turn: what cannot be said is refused at once.
                 call = Call(route, said, self._encoder, terms.phases)
-                async with self._turns:
+                await self._take_turn()
+                try:
                     if not route.ready:
                         await self.prepare(route)
                     self.waiting.add(call)
@@ -220,6 +217,8 @@ class Calling:
                     finally:
                         self.waiting.remove(call)
                         self.connection.outgoing.remove(call)
+                finally:
+                    self._turns.release()
         finally:
             route.uses -= 1
         if scope.cancelled_caught:
@@ -266,6 +265,13 @@ class Calling:
             if not call.settled:
                 self.connection.outgoing.put(call)
 
+    async def _take_turn(self) -> None:
+        """Wait for it, if others are before it: no checkpoint, as another follows in any case."""
+        try:
+            self._turns.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turns.acquire()
+
     async def send(
         self, route: Route, command: str, data: Mapping[str, Any] | None, terms: Terms
     ) -> None:
@@ -273,7 +279,8 @@ class Calling:
         life = terms.timeout if terms.expires_in is None else checked(terms.expires_in)
         message_id = self.new_id() if terms.message_id is None else terms.message_id
         properties = self._encoder.properties(terms.user_properties)
-        said = Sent(command, data, message_id, trio.current_time() + life, properties)
+        until = trio.current_time() + life
+        said = Sent(command, data, message_id, until, until, properties)
         call = Call(route, said, self._encoder, 0)
         route.uses += 1
         try:

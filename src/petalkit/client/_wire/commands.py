@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import trio
 
 from ..._values.codec import Timestamps, encode_json
@@ -24,11 +23,11 @@ from ..._values.settings.settings import Settings
 # A broker counts whole seconds, and may round down what is left of them. A command that arrives
 # with nothing left is not run, and that must not come before its caller has given up.
 EXPIRY_MARGIN = 1  # seconds
+CORRELATION_MAX = 1024  # bytes
 _NOTHING: Mapping[str, Any] = {}
 
 
-@attrs.frozen
-class Sent:
+class Sent(NamedTuple):
     """What one call says, and may say again.
 
     Attributes:
@@ -36,6 +35,7 @@ class Sent:
         data: the arguments.
         message_id: of the command.
         until: Trio's clock; after it the device is not to start it.
+        lasts: Trio's clock; after it nobody wants it any more, which the broker is to count.
         properties: of MQTT 5, without those that say how to answer; None with 3.1.1.
     """
 
@@ -43,6 +43,7 @@ class Sent:
     data: Mapping[str, Any] | None
     message_id: str
     until: float
+    lasts: float
     properties: Properties | None
 
 
@@ -53,7 +54,8 @@ class CommandEncoder:
         self._payload_max = settings.payload_max
         self._arguments = make_dialect(settings.dialect, "").arguments
         self._speaks_mqtt_5 = settings.speaks_mqtt_5
-        self._timestamp = Timestamps()
+        # Each keeps the second that it has told last.
+        self._timestamp, self._expiry = Timestamps(), Timestamps()
 
     def encode(
         self, device_id: str, sent: Sent, *, wait_response: bool
@@ -75,7 +77,7 @@ class CommandEncoder:
         expires_at = None
         life = sent.until - trio.current_time()
         if life <= MAX_EXPIRY:
-            envelope["expiresAt"] = expires_at = self._timestamp.text(now + life)
+            envelope["expiresAt"] = expires_at = self._expiry.text(now + life)
         payload = encode_json(envelope)
         if len(payload) > self._payload_max:
             raise PayloadError(
@@ -104,16 +106,22 @@ class CommandEncoder:
 _NO_PROPERTIES = Properties()
 
 
-def with_expiry(properties: Properties, deadline: float, **more: Any) -> Properties:
-    """The same, with what is left until a moment on Trio's clock for the broker to count."""
+def with_expiry(
+    properties: Properties, deadline: float, topic: str | None = None, data: bytes | None = None
+) -> Properties:
+    """The same, with what is left until a moment on Trio's clock for the broker to count.
+
+    Args:
+        properties: those of the caller.
+        deadline: the moment.
+        topic: where to answer.
+        data: what to find in the answer.
+    """
     left = max(0.0, round(deadline - trio.current_time(), 3))
     expiry = whole_seconds(left + EXPIRY_MARGIN)
-    return attrs.evolve(properties, message_expiry=expiry, **more)
-
-
-def time_left(timeout: float) -> float:
-    """Seconds until a call that begins now is given up, by its own limit or one around it."""
-    return max(0.0, min(timeout, trio.current_effective_deadline() - trio.current_time()))
+    if data is not None and len(data) > CORRELATION_MAX:
+        data = None  # then the messageId has to do
+    return properties.with_reply(topic, data, expiry)
 
 
 def checked(expires_in: float) -> float:

@@ -43,12 +43,14 @@ class Outgoing:
         self.link: Link | None = None
         self._queue: OrderedDict[Posting, None] = OrderedDict()
         self._pumping = False
+        self._in_flight = self._most = 0  # on the present link
         self._blocked = trio.Event()
 
     def put(self, posting: Posting) -> None:
         """Publish it, now or in its turn."""
         self._queue[posting] = None
-        self._pump()
+        if self._in_flight < self._most:
+            self._pump()
 
     def remove(self, posting: Posting) -> None:
         """It is not wanted any more; what has been published cannot be taken back."""
@@ -57,11 +59,12 @@ class Outgoing:
     def attach(self, link: Link) -> None:
         """There is a link now."""
         self.link = link
+        self._in_flight, self._most = 0, link.publish_maximum
         self._pump()
 
     def detach(self) -> None:
         """It is gone."""
-        self.link = None
+        self.link, self._most = None, 0
 
     def _pump(self) -> None:
         queue, link = self._queue, self.link
@@ -69,12 +72,14 @@ class Outgoing:
             return
         self._pumping = True
         try:
-            while queue:
+            # To ask the link each time would be to make each message twice.
+            while queue and self._in_flight < self._most:
                 posting = next(iter(queue))
                 on_done = functools.partial(self._done, link, posting)
                 link.publish_nowait(posting.message(), on_done)
+                self._in_flight += 1
                 posting.sent = True
-                queue.popitem(last=False)
+                del queue[posting]
         except trio.WouldBlock:
             self._blocked.set()
         except ConnectionLost:
@@ -83,6 +88,8 @@ class Outgoing:
             self._pumping = False
 
     def _done(self, link: Link, posting: Posting, error: TransportError | None) -> None:
+        if link is self.link:
+            self._in_flight -= 1
         if not isinstance(error, ConnectionLost):
             posting.published(error)
         if self._queue and link is self.link:

@@ -54,7 +54,7 @@ class Call:
     """
 
     __slots__ = (
-        "_encoder", "_lasts", "_payload", "_waits", "asked_twice", "error", "expires_at", "news", "refusal",
+        "_encoder", "_payload", "_waits", "asked_twice", "error", "expires_at", "news", "refusal",
         "response", "route", "said", "sent", "settled", "wants",
     )  # fmt: skip
 
@@ -71,7 +71,6 @@ class Call:
         self.refusal: RejectedByBroker | None = None
         self.expires_at: str | None = None
         self._encoder = encoder
-        self._lasts = min(said.until, trio.current_effective_deadline())
         self._encode(bool(wants) and route.asks is not Asks.OWN)
 
     def _encode(self, wait_response: bool) -> None:
@@ -91,14 +90,10 @@ class Call:
         payload, properties = self._payload, said.properties
         if properties is not None:
             if self.wants and asks is not Asks.SHARED:
-                properties = with_expiry(
-                    properties,
-                    self._lasts,
-                    response_topic=route.own_topic,
-                    correlation_data=said.message_id.encode(),
-                )
+                data = said.message_id.encode()
+                properties = with_expiry(properties, said.lasts, route.own_topic, data)
             else:
-                properties = with_expiry(properties, self._lasts)
+                properties = with_expiry(properties, said.lasts)
         return Message(route.command, payload, 1, False, properties)
 
     def published(self, error: TransportError | None) -> None:
