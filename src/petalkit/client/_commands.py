@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import trio
+
 from .._values.messages import Identity, Response, UserProperties
 from .._values.settings.settings import Settings
 from ._reading.told import Readers
-from ._trying import Tries
+from ._trying import Policy, Tries
 from ._wire.calling import Calling, Terms
 
 DEFAULT_CALL_TIMEOUT = 30.0  # seconds
@@ -84,10 +86,19 @@ class Commands:
             ConnectionLost: the link was lost, and the client was opened with `reconnect=False`.
             trio.ClosedResourceError: the client's context has been left.
         """
+        calling = self._calling
+        route = calling.route(device)
+        own_id = message_id is not None
+        terms = self._terms(timeout, message_id, user_properties, expires_in, second_phase)
+        if second_phase:
+            response = await self._tries.request(route, command, data, terms)
+        else:
+            response = await calling.request(route, command, data, terms)
+        if response.success:
+            return response
         left = self._settings.call_retries if retries is None else retries
-        terms = Terms(timeout, message_id, user_properties, expires_in, 1 + second_phase)
-        route = self._calling.route(device)
-        return await self._tries.call(route, command, data, terms, left, repeatable=repeatable)
+        policy = Policy(left, repeatable, own_id)
+        return await self._tries.again(route, command, data, terms, response, policy)
 
     async def request(
         self,
@@ -131,7 +142,7 @@ class Commands:
                 `call`.
             ConnectionLost, trio.ClosedResourceError: as `call`.
         """
-        terms = Terms(timeout, message_id, user_properties, expires_in, 1 + second_phase)
+        terms = self._terms(timeout, message_id, user_properties, expires_in, second_phase)
         return await self._tries.request(self._calling.route(device), command, data, terms)
 
     async def send(
@@ -156,5 +167,18 @@ class Commands:
             ConfigError, ValueError, TopicError: as `call`.
             ConnectionLost, trio.ClosedResourceError: as `call`.
         """
-        terms = Terms(math.inf, None, user_properties, expires_in)
+        terms = self._terms(math.inf, None, user_properties, expires_in, False)
         await self._calling.send(self._calling.route(device), command, data, terms)
+
+    def _terms(
+        self,
+        timeout: float,
+        message_id: str | None,
+        user_properties: UserProperties,
+        expires_in: float | None,
+        second_phase: bool,
+    ) -> Terms:
+        if message_id is None:
+            message_id = self._calling.new_id()
+        begun = trio.current_time()
+        return Terms(begun, timeout, message_id, user_properties, expires_in, 1 + second_phase)

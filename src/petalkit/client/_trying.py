@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import trio
 
 from .._serving.sending.state.deferred import wait_after
@@ -23,6 +22,20 @@ from ._errors import refusal
 from ._reading.told import Readers
 from ._wire.calling import Calling, Terms
 from ._wire.routes import Route
+
+
+class Policy(NamedTuple):
+    """What may be tried again.
+
+    Attributes:
+        retries: how often at most.
+        repeatable: whether it may be run more than once.
+        own_id: whether the `messageId` is the caller's, and no other is wanted.
+    """
+
+    retries: int
+    repeatable: bool
+    own_id: bool
 
 
 class Tries:
@@ -51,48 +64,43 @@ class Tries:
         finally:
             leave()
 
-    async def call(
+    async def again(
         self,
         route: Route,
         command: str,
         data: Mapping[str, Any] | None,
         terms: Terms,
-        retries: int,
-        *,
-        repeatable: bool,
+        response: Response,
+        policy: Policy,
     ) -> Response:
-        """See `Client.call`."""
-        begun = trio.current_time()
-        until = begun + terms.timeout
-        own_id = terms.message_id is not None
-        if not own_id:
-            terms = with_id(terms, self._calling.new_id())
+        """What a call comes to that was answered with a "no"; see `Client.call`.
+
+        Raises:
+            CommandRefused: it is final, or there was no other answer.
+        """
+        begun, until = terms.begun, terms.begun + terms.timeout
         tries = 0
-        while True:
-            response = await self.request(route, command, data, terms)
-            if response.success:
-                return response
+        while not response.success:
             tries += 1
             same = response.retry == "same_id"
-            safe = same or repeatable or response.error_code == ErrorCode.BUSY
+            safe = same or policy.repeatable or response.error_code == ErrorCode.BUSY
             wait = wait_after(tries, random.random)
             late = trio.current_time() + wait >= min(until, trio.current_effective_deadline())
-            if response.retry is None or not safe or (own_id and not same):
+            if response.retry is None or not safe or (policy.own_id and not same):
                 raise refusal(command, response)
-            if tries > retries or late:
+            if tries > policy.retries or late:
                 raise refusal(command, response)
             await trio.sleep(wait)
             self._calling.counters.retried += 1
-            if not same:
-                terms = with_id(terms, self._calling.new_id())
-            terms = attrs.evolve(terms, timeout=until - trio.current_time())
-            if terms.expires_in is not None and terms.expires_in != math.inf:
-                passed, begun = trio.current_time() - begun, trio.current_time()
-                if passed >= terms.expires_in:
+            now = trio.current_time()
+            expires_in = terms.expires_in
+            if expires_in is not None and expires_in != math.inf:
+                expires_in, begun = expires_in - (now - begun), now
+                if expires_in <= 0:
                     raise refusal(command, response)
-                terms = attrs.evolve(terms, expires_in=terms.expires_in - passed)
-
-
-def with_id(terms: Terms, message_id: str) -> Terms:
-    """The same under a `messageId`."""
-    return Terms(terms.timeout, message_id, terms.user_properties, terms.expires_in, terms.phases)
+            message_id = terms.message_id if same else self._calling.new_id()
+            terms = terms._replace(
+                begun=now, timeout=until - now, message_id=message_id, expires_in=expires_in
+            )
+            response = await self.request(route, command, data, terms)
+        return response

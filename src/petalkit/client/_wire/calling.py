@@ -12,9 +12,8 @@ import random
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import trio
 
 from ..._serving.sending.state.deferred import wait_after
@@ -33,20 +32,21 @@ from .waiting import Call, Waiting
 ROUTES_IDLE_MAX = 1000  # devices whose answers are still subscribed to, though nobody calls them
 
 
-@attrs.frozen
-class Terms:
+class Terms(NamedTuple):
     """On what terms a command is sent.
 
     Attributes:
+        begun: Trio's clock, now.
         timeout: seconds for everything.
-        message_id: None for a new one.
+        message_id: of the command.
         user_properties: of MQTT 5.
         expires_in: seconds; None for as long as the call waits.
         phases: 2 to wait for the second answer of a command that has two.
     """
 
+    begun: float
     timeout: float
-    message_id: str | None = None
+    message_id: str
     user_properties: UserProperties = ()
     expires_in: float | None = None
     phases: int = 1
@@ -77,7 +77,7 @@ class Calling:
         self._client_id = client_id
         self.counters = counters
         self._encoder = CommandEncoder(settings)
-        self._turns = trio.CapacityLimiter(settings.call_concurrency)
+        self._turns = trio.Semaphore(settings.call_concurrency)
         self._prefix = f"{secrets.token_hex(8)}-"
         self._numbers = itertools.count(1)
         self._routes: OrderedDict[Identity, Route] = OrderedDict()
@@ -191,8 +191,8 @@ class Calling:
         self, route: Route, command: str, data: Mapping[str, Any] | None, terms: Terms
     ) -> Response:
         """See `Client.request`."""
-        message_id = self.new_id() if terms.message_id is None else terms.message_id
-        now = trio.current_time()
+        message_id = terms.message_id
+        now = terms.begun
         given_up = min(now + terms.timeout, trio.current_effective_deadline())
         until = given_up if terms.expires_in is None else now + checked(terms.expires_in)
         properties = self._encoder.properties(terms.user_properties)
@@ -205,7 +205,10 @@ class Calling:
             with trio.CancelScope(deadline=now + terms.timeout) as scope:
                 # Before its turn: what cannot be said is refused at once.
                 call = Call(route, said, self._encoder, terms.phases)
-                await self._take_turn()
+                try:
+                    self._turns.acquire_nowait()
+                except trio.WouldBlock:
+                    await self._turns.acquire()
                 try:
                     if not route.ready:
                         await self.prepare(route)
@@ -213,7 +216,9 @@ class Calling:
                     try:
                         # The response may be faster than the PUBACK, and is all that counts.
                         self.connection.outgoing.put(call)
-                        await self._wait_settled(call)
+                        await call.news.wait()
+                        if not call.settled:
+                            await self._wait_settled(call)
                     finally:
                         self.waiting.remove(call)
                         self.connection.outgoing.remove(call)
@@ -254,33 +259,23 @@ class Calling:
         on what it has refused.
         """
         tries = 0
-        while True:
-            await call.news.wait()
-            if call.settled:
-                return
+        while not call.settled:
             call.news = trio.Event()
             tries += 1
             with trio.move_on_after(wait_after(tries, random.random)):
                 await call.news.wait()
             if not call.settled:
                 self.connection.outgoing.put(call)
-
-    async def _take_turn(self) -> None:
-        """Wait for it, if others are before it: no checkpoint, as another follows in any case."""
-        try:
-            self._turns.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turns.acquire()
+                await call.news.wait()
 
     async def send(
         self, route: Route, command: str, data: Mapping[str, Any] | None, terms: Terms
     ) -> None:
         """See `Client.send`."""
         life = terms.timeout if terms.expires_in is None else checked(terms.expires_in)
-        message_id = self.new_id() if terms.message_id is None else terms.message_id
         properties = self._encoder.properties(terms.user_properties)
         until = trio.current_time() + life
-        said = Sent(command, data, message_id, until, until, properties)
+        said = Sent(command, data, terms.message_id, until, until, properties)
         call = Call(route, said, self._encoder, 0)
         route.uses += 1
         try:
