@@ -195,16 +195,12 @@ class Calling:
         now = terms.begun
         given_up = min(now + terms.timeout, trio.current_effective_deadline())
         until = given_up if terms.expires_in is None else now + checked(terms.expires_in)
-        properties = self._encoder.properties(terms.user_properties)
-        said = Sent(command, data, message_id, until, min(until, given_up), properties)
         self.waiting.check_open()
         self.counters.calls += 1
         route.uses += 1
         call: Call | None = None
         try:
             with trio.CancelScope(deadline=now + terms.timeout) as scope:
-                # Before its turn: what cannot be said is refused at once.
-                call = Call(route, said, self._encoder, terms.phases)
                 try:
                     self._turns.acquire_nowait()
                 except trio.WouldBlock:
@@ -212,6 +208,16 @@ class Calling:
                 try:
                     if not route.ready:
                         await self.prepare(route)
+                    # Only now: ten thousand that wait for their turn are to be small.
+                    said = Sent(
+                        command,
+                        data,
+                        message_id,
+                        until,
+                        min(until, given_up),
+                        self._encoder.properties(terms.user_properties),
+                    )
+                    call = Call(route, said, self._encoder, terms.phases)
                     self.waiting.add(call)
                     try:
                         # The response may be faster than the PUBACK, and is all that counts.
