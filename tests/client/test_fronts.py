@@ -292,9 +292,9 @@ def test_what_waits_when_the_block_is_left_is_told(device: WithDevice) -> None:
 
 
 def test_a_client_for_threads_that_cannot_be_opened_says_why() -> None:
-    with pytest.raises(ConnectFailed):
-        with sync.open_client(broker="mqtt://127.0.0.1:1", organization_id="a", device_id="d"):
-            raise AssertionError
+    nowhere = Settings(broker="mqtt://127.0.0.1:1", organization_id="acme", device_id="d")
+    with pytest.raises(ConnectFailed), sync.open_client(nowhere):
+        raise AssertionError
     assert no_thread_is_left()
 
 

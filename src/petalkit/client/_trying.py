@@ -78,29 +78,27 @@ class Tries:
         Raises:
             CommandRefused: it is final, or there was no other answer.
         """
-        begun, until = terms.begun, terms.begun + terms.timeout
+        until = terms.begun + terms.timeout
+        wanted_until = math.inf if terms.expires_in is None else terms.begun + terms.expires_in
         tries = 0
         while not response.success:
             tries += 1
             same = response.retry == "same_id"
             safe = same or policy.repeatable or response.error_code == ErrorCode.BUSY
-            wait = wait_after(tries, random.random)
-            late = trio.current_time() + wait >= min(until, trio.current_effective_deadline())
             if response.retry is None or not safe or (policy.own_id and not same):
                 raise refusal(command, response)
-            if tries > policy.retries or late:
+            wait = wait_after(tries, random.random)
+            given_up = min(until, wanted_until, trio.current_effective_deadline())
+            if tries > policy.retries or trio.current_time() + wait >= given_up:
                 raise refusal(command, response)
             await trio.sleep(wait)
             self._calling.counters.retried += 1
             now = trio.current_time()
-            expires_in = terms.expires_in
-            if expires_in is not None and expires_in != math.inf:
-                expires_in, begun = expires_in - (now - begun), now
-                if expires_in <= 0:
-                    raise refusal(command, response)
-            message_id = terms.message_id if same else self._calling.new_id()
             terms = terms._replace(
-                begun=now, timeout=until - now, message_id=message_id, expires_in=expires_in
+                begun=now,
+                timeout=until - now,
+                message_id=terms.message_id if same else self._calling.new_id(),
+                expires_in=None if terms.expires_in is None else wanted_until - now,
             )
             response = await self.request(route, command, data, terms)
         return response

@@ -161,8 +161,8 @@ class Connection:
         first = not self._counters.links
         self._counters.links += 1
         self.last_error = None
+        if not first:  # before anything leaves: what was sent is what went over the last link
+            self._hooks.on_link()
         self.outgoing.attach(link)
         self._decided.set()
-        if not first:
-            self._hooks.on_link()
         await self.interests.keep(link)
