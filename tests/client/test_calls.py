@@ -143,6 +143,18 @@ async def test_a_cancelled_call_leaves_nothing_behind(
         assert client.statistics().waiting == 0
 
 
+async def test_a_call_of_a_task_that_is_cancelled_already_is_cancelled(
+    broker: MemoryBroker,
+) -> None:
+    async with open_device(broker, silence), connect(broker) as client:
+        for ask in (client.call, client.request, client.send):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await ask("p/x")
+            assert scope.cancelled_caught
+        assert client.statistics().waiting == 0
+
+
 async def test_a_message_id_cannot_be_waited_for_twice(broker: MemoryBroker) -> None:
     async with (
         open_device(broker, silence),

@@ -68,7 +68,8 @@ async def test_a_call_whose_link_is_lost_gets_its_answer_over_the_next(
         statistics = client.statistics()
     assert answers == [1]
     assert petal.runs == 1
-    assert (statistics.links, statistics.links_lost, statistics.sent_again) == (2, 1, 1)
+    assert (statistics.links, statistics.links_lost) == (2, 1)
+    assert statistics.sent_again >= 1
 
 
 async def test_a_call_that_begins_without_a_link_waits_for_one(autojump_clock: object) -> None:
@@ -112,6 +113,26 @@ async def test_what_was_given_up_while_the_link_was_away_is_not_sent_later(
             harness.broker.accept_connections()
             assert (await client.call("long/hello", timeout=60)).success
         assert len(seen) == 1
+
+
+async def test_what_came_before_the_device_was_back_is_sent_again(autojump_clock: object) -> None:
+    """A broker that is restarted forgets the device's session, and acknowledges for nobody."""
+    broker = MemoryBroker()
+    async with connect(broker) as client, trio.open_nursery() as nursery:
+        broker.stop()
+        broker.start()
+
+        @nursery.start_soon
+        async def serve() -> None:
+            await trio.sleep(5)
+            async with open_harness(Counting(), broker=broker):
+                await trio.sleep(60)
+
+        await trio.sleep(1)
+        assert client.statistics().links == 2
+        assert (await client.call("petalkit/ping", timeout=30)).success
+        assert trio.current_time() < 20
+        nursery.cancel_scope.cancel()
 
 
 async def test_send_is_sent_again_too(autojump_clock: object) -> None:

@@ -230,6 +230,7 @@ class Client(Commands):
         """There is another link."""
         self._calling.begin_anew()
         self._readers.look()
+        self._spawn(self._calling.doubt, "client: what a lost link may have swallowed")
 
     def _end(self, error: Exception) -> None:
         """There will be no link any more."""

@@ -29,6 +29,8 @@ from .routes import Asks, Route
 from .statistics import Counters
 from .waiting import Call, Waiting
 
+# Seconds between copies of what waits, after another link was made.
+DOUBTS = (1.0, 2.0, 4.0, 8.0, 15.0)
 ROUTES_IDLE_MAX = 1000  # devices whose answers are still subscribed to, though nobody calls them
 
 
@@ -180,10 +182,26 @@ class Calling:
         """
         for route in self._routes.values():
             route.forget()
+        self._say_again()
+
+    def _say_again(self) -> None:
         for call in self.waiting:
             if call.sent and not call.settled:
                 self.counters.sent_again += 1
                 self.connection.outgoing.put(call)
+
+    async def doubt(self) -> None:
+        """Say again what waits, for a while after a link was lost; bounded.
+
+        The trap: a broker that was restarted has lost the sessions of devices too. What comes
+        before they are back goes nowhere, and is acknowledged all the same.
+        """
+        number = self.counters.links
+        for pause in DOUBTS:
+            await trio.sleep(pause)
+            if self.counters.links != number:
+                return  # another link, and doubts of its own
+            self._say_again()
 
     # -- calls
 
@@ -193,7 +211,8 @@ class Calling:
         """See `Client.request`."""
         message_id = terms.message_id
         now = terms.begun
-        given_up = min(now + terms.timeout, trio.current_effective_deadline())
+        # Not before now: in a scope that was cancelled it is minus infinity.
+        given_up = max(now, min(now + terms.timeout, trio.current_effective_deadline()))
         until = given_up if terms.expires_in is None else now + checked(terms.expires_in)
         self.waiting.check_open()
         self.counters.calls += 1
