@@ -144,7 +144,7 @@ class ClientJob(Following):
             with trio.fail_after(self._how.timeout):
                 await self._readers.wait(self._route)
         except BaseException:
-            self.leave()
+            await self.__aexit__(None, None, None)
             raise
         self._must_look = True  # by its task: the job runs, whatever becomes of that
         self._how.spawn(self.follow, f"client: job {self.id}")

@@ -16,7 +16,7 @@ from typing import Any, Self
 import trio
 
 from ..._authoring.jobs.options import UNSUBSCRIBE, beside
-from .._errors import StreamFailed
+from .._errors import CommandRefused, StreamFailed
 from .._reading.buffer import Buffer
 from .._reading.told import Readers
 from .._reading.web import Event, Told
@@ -40,8 +40,11 @@ class StreamReader(Following):
             with trio.fail_after(self._how.timeout):
                 await self._readers.wait(self._route)
             await self._ask()
-        except BaseException:
+        except CommandRefused:
             self.leave()
+            raise
+        except BaseException:  # it may have been subscribed to all the same
+            await self.end()
             raise
         self._how.spawn(self.follow, f"client: stream {self.name}")
 
@@ -100,7 +103,11 @@ class ClientStream(AsyncIterator[Any]):
         """Subscribe."""
         if not self._begun:
             self._begun = True
-            await self._reader.begin()
+            try:
+                await self._reader.begin()
+            except BaseException:
+                self._forget.detach()
+                raise
         return self
 
     async def __aexit__(
@@ -156,8 +163,12 @@ class ClientEvents(AsyncIterator[Event]):
             token = trio.lowlevel.current_trio_token()
             self._forget = weakref.finalize(self, _call_soon, token, *remove)
             self._forget.atexit = False
-            with trio.fail_after(self._timeout):
-                await self._readers.wait(self._route)
+            try:
+                with trio.fail_after(self._timeout):
+                    await self._readers.wait(self._route)
+            except BaseException:
+                await self.__aexit__(None, None, None)
+                raise
         return self
 
     async def __aexit__(
