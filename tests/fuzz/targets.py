@@ -14,7 +14,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-from . import command, journal, mqtt5_bytes, paho, publish, settings, sidecar, topics, ways
+from . import client, command, journal, mqtt5_bytes, paho, publish, settings, sidecar, topics, ways
 
 Target = Callable[[bytes], None]
 
@@ -33,6 +33,8 @@ TARGETS: dict[str, Target] = {
     "mqtt5_session": mqtt5_bytes.session,
     "mqtt5_pieces": mqtt5_bytes.session_in_pieces,
     "mqtt5_properties": mqtt5_bytes.properties,
+    "web": client.web,
+    "status": client.status,
     "paho": paho.paho,
     "publish": publish.publish,
     "sidecar_callback": sidecar.callback,
