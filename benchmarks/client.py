@@ -269,7 +269,9 @@ def main() -> None:
         with program(broker, DEVICE, device):
             trio.run(measure, rows, count, arguments.rounds)
     print_environment(mosquitto=mosquitto_version(), mqtt5="the codec of `native`")
-    print(f"{count} calls at once over one client and one device, none lost; {IN_FLIGHT} in flight\n")
+    print(
+        f"{count} calls at once over one client and one device, none lost; {IN_FLIGHT} in flight\n"
+    )
     peer = rows[0]
     table: list[list[str]] = []
     for row in rows:

@@ -198,7 +198,8 @@ class Values(AsyncIterator[T], Generic[T]):
         """The next one. It waits without a limit: none may ever come."""
         if self._values is None:
             await self.__aenter__()
-        value: Any = await _ask(self._portal, functools.partial(next_of, self._values))
+        values: Any = self._values
+        value: Any = await _ask(self._portal, functools.partial(next_of, values))
         if value is END:
             raise StopAsyncIteration
         found: T = value

@@ -51,7 +51,7 @@ def _method(
         started = time.monotonic()
         if not self._turns.acquire(timeout=-1 if limit in (None, float("inf")) else limit):
             name = str(args[0]) if args else method.__name__
-            raise CallTimeout(name, "", limit, sent=False, expires_at=None)
+            raise CallTimeout(name, "", float(limit or 0), sent=False, expires_at=None)
         try:
             if limit is not None:
                 kwargs["timeout"] = max(0.0, limit - (time.monotonic() - started))
@@ -198,7 +198,8 @@ class Values(Iterator[T], Generic[T]):
         """The next one. It blocks without a limit: none may ever come."""
         if self._values is None:
             self.__enter__()
-        value: Any = _ask(self._portal, functools.partial(next_of, self._values))
+        values: Any = self._values
+        value: Any = _ask(self._portal, functools.partial(next_of, values))
         if value is END:
             raise StopIteration
         found: T = value
