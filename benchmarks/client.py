@@ -1,7 +1,7 @@
 """The caller's side: CPU per call of `petalkit.client`, beside a bare client on the same codec.
 
-One device in a process of its own, one mosquitto, and here the two clients in turns, round by round:
-each makes all its calls at once, a task for each, over one connection. See README.md.
+One device in a process of its own, one mosquitto, and here the two clients in turns, round by
+round: each makes all its calls at once, a task for each, over one connection. See README.md.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ Call = Callable[[], Awaitable[None]]
 class BareClient:
     """As somebody who knows Trio writes it for one program, on the codec that `native` has.
 
-    It has what no caller can do without: a limit of time for each call, an ID and a time stamp, until
-    when the command is wanted, and the server's Receive Maximum, since MQTT 5 demands it. What it has
-    not: reconnecting, errors, any look at what comes but its ID, and a topic of its own. It sends in
-    one `send_all` what one wake-up has made.
+    It has what no caller can do without: a limit of time for each call, an ID and a time stamp,
+    until when the command is wanted, and the server's Receive Maximum, since MQTT 5 demands it.
+    What it has not: reconnecting, errors, any look at what comes but its ID, and a topic of its
+    own. It sends in one `send_all` what one wake-up has made.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:

@@ -280,6 +280,26 @@ async def test_a_device_that_came_back_with_mqtt_3_1_1_is_found_again(
             assert (await client.call("petalkit/ping", timeout=2)).success
 
 
+async def test_a_call_under_way_is_answered_by_a_device_that_came_back_with_mqtt_3_1_1(
+    autojump_clock: object,
+) -> None:
+    broker = MemoryBroker()
+    async with connect(broker, V5) as client, trio.open_nursery() as nursery:
+        async with open_harness(Counting(), settings=Settings(protocol="5"), broker=broker):
+            assert (await client.call("petalkit/ping")).success
+
+        @nursery.start_soon
+        async def call() -> None:
+            assert (await client.call("counting/slow", timeout=60))["runs"] == 1
+
+        await trio.sleep(1)
+        broker.stop(keep_sessions=False)
+        broker.start()
+        async with open_harness(Counting(), broker=broker):
+            await trio.sleep(40)
+        assert client.statistics().waiting == 0
+
+
 @pytest.mark.parametrize("refused", ["response", "own"])
 async def test_a_broker_may_refuse_one_of_the_two_topics(
     refused: str, autojump_clock: object, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ from ._reading.web import Event
 from ._wire.statistics import ClientStatistics
 
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -64,46 +65,16 @@ def _method(
     return ask
 
 
-class Client:
-    """See `petalkit.client.Client`; made by `open_client`. Any number of threads may use it."""
+def _opener(
+    method: Callable[Concatenate[core.Client, P], T], kind: Callable[[Portal, Callable[[], T]], R]
+) -> Callable[Concatenate[Client, P], R]:
+    """What the method of the same name makes, for a block here."""
 
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
-        self._turns = threading.BoundedSemaphore(portal.most)
+    @functools.wraps(method)
+    def make(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return kind(self._portal, functools.partial(method, self._portal.client, *args, **kwargs))
 
-    @property
-    def identity(self) -> Identity:
-        """The device for which it was opened."""
-        return self._portal.client.identity
-
-    call = _method(core.Client.call)
-    request = _method(core.Client.request)
-    send = _method(core.Client.send)
-    devices = _method(core.Client.devices)
-    info = _method(core.Client.info)
-
-    def job(self, command: str, *args: Any, **how: Any) -> Job:
-        """See `petalkit.client.Client.job`; here it is for a `with` block."""
-        make = functools.partial(self._portal.client.job, command, *args, **how)
-        return Job(self._portal, make)
-
-    def stream(self, name: str, **how: Any) -> Values[Any]:
-        """See `petalkit.client.Client.stream`; here it is for a `with` block, or a plain `for`."""
-        make = functools.partial(self._portal.client.stream, name, **how)
-        return Values(self._portal, make)
-
-    def events(self, command: str | None = None, **how: Any) -> Values[Event]:
-        """See `petalkit.client.Client.events`; here it is for a `with` block, or a plain `for`."""
-        make = functools.partial(self._portal.client.events, command, **how)
-        return Values(self._portal, make)
-
-    def statistics(self) -> ClientStatistics:
-        """See `petalkit.client.Client.statistics`."""
-
-        async def ask() -> ClientStatistics:
-            return self._portal.client.statistics()
-
-        return _ask(self._portal, ask)
+    return make
 
 
 class Job:
@@ -170,7 +141,9 @@ class Job:
 class Values(Iterator[T], Generic[T]):
     """See `petalkit.client.ClientStream` and `ClientEvents`; made by `stream` and `events`."""
 
-    def __init__(self, portal: Portal, make: Callable[[], ClientStream | ClientEvents]) -> None:
+    def __init__(
+        self, portal: Portal, make: Callable[[], ClientStream] | Callable[[], ClientEvents]
+    ) -> None:
         self._portal = portal
         self._make = make
         self._values: Any = None
@@ -204,6 +177,37 @@ class Values(Iterator[T], Generic[T]):
             raise StopIteration
         found: T = value
         return found
+
+
+class Client:
+    """See `petalkit.client.Client`; made by `open_client`. Any number of threads may use it."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._turns = threading.BoundedSemaphore(portal.most)
+
+    @property
+    def identity(self) -> Identity:
+        """The device for which it was opened."""
+        return self._portal.client.identity
+
+    call = _method(core.Client.call)
+    request = _method(core.Client.request)
+    send = _method(core.Client.send)
+    devices = _method(core.Client.devices)
+    info = _method(core.Client.info)
+
+    job = _opener(core.Client.job, Job)
+    stream = _opener(core.Client.stream, Values[Any])
+    events = _opener(core.Client.events, Values[Event])
+
+    def statistics(self) -> ClientStatistics:
+        """See `petalkit.client.Client.statistics`."""
+
+        async def ask() -> ClientStatistics:
+            return self._portal.client.statistics()
+
+        return _ask(self._portal, ask)
 
 
 @contextlib.contextmanager

@@ -170,7 +170,7 @@ class Readers:
             return  # as it was before anybody read
         said = read_status(delivery.payload, "", self._limits)
         if said is not None and said.online:
-            web.route.forget()
+            self._calling.doubt_route(web.route)
             for reader in list(web.readers.values()):
                 reader.look()
 

@@ -181,8 +181,13 @@ class Calling:
         A device that is asked on two topics answers on one of them, whatever it has become.
         """
         for route in self._routes.values():
-            route.forget()
+            self.doubt_route(route)
         self._say_again()
+
+    def doubt_route(self, route: Route) -> None:
+        """A device may be another by now, or served in another way: it is asked as at first."""
+        if route.forget() and route.uses:
+            self._want(route, route.response, own=False)  # for those that wait, too
 
     def _say_again(self) -> None:
         for call in self.waiting:
@@ -264,7 +269,7 @@ class Calling:
         self.counters.timeouts += 1
         sent, expires_at, link_error = False, None, self.connection.last_error
         if call is not None:
-            call.route.forget()  # who knows what it is by now
+            self.doubt_route(call.route)
             if call.refusal is not None:
                 raise call.refusal
             sent, expires_at = call.sent, call.expires_at

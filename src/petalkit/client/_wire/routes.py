@@ -63,10 +63,12 @@ class Route:
         self.uses = 0
         self.seconds = 0
 
-    def forget(self) -> None:
-        """It may be another device by now, or be served in another way."""
-        if self.asks is Asks.OWN:
-            self.asks, self.ready = self._first, False
+    def forget(self) -> bool:
+        """Ask it as at first; whether that is another way than before."""
+        if self.asks is not Asks.OWN:
+            return False
+        self.asks, self.ready = self._first, False
+        return True
 
     def refuse_own(self) -> None:
         """The broker does not let the client have a topic of its own."""
