@@ -330,7 +330,7 @@ def test_other_imports_are_declared_dependencies() -> None:
     declared = {
         *("trio", "trio_asyncio", "asyncio_mqtt", "paho", "attrs", "cattrs", "msgspec"),
         *("cyclopts", "rich", "typed_settings", "machineid", "amqtt", "mqtt5", "pydantic"),
-        *("h11", "httpx", "hypercorn", "starlette", "idna", "wsproto"),
+        *("h11", "httpx", "hypercorn", "starlette", "fastapi", "idna", "wsproto"),
         "pytest",
     }
     for name, imported in IMPORTS.items():

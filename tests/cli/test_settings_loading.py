@@ -192,7 +192,7 @@ def test_a_password_is_never_in_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_command_line_has_every_setting_but_secrets() -> None:
     options = {field.name for field in attrs.fields(_options.RunSettings)}  # type: ignore[arg-type]
     assert options == {*_settings_loading.loadable_fields()} - {
-        *("password", "key_password", "sidecar_token", "proxy_credentials"),
+        *("password", "key_password", "sidecar_token", "proxy_credentials", "compat_http_token"),
     }
 
 

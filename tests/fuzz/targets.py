@@ -14,7 +14,19 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-from . import client, command, journal, mqtt5_bytes, paho, publish, settings, sidecar, topics, ways
+from . import (
+    client,
+    command,
+    endpoints,
+    journal,
+    mqtt5_bytes,
+    paho,
+    publish,
+    settings,
+    sidecar,
+    topics,
+    ways,
+)
 
 Target = Callable[[bytes], None]
 
@@ -25,6 +37,7 @@ TARGETS: dict[str, Target] = {
     "response": command.response,
     "arguments": command.arguments,
     "topics": topics.topics,
+    "endpoint_head": endpoints.head,
     "settings": settings.settings,
     "addresses": settings.addresses,
     "organization_file": settings.organization_file,

@@ -6,10 +6,12 @@ Skipped where it is not installed: `scripts/test-published` makes an environment
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ..brokers import Mosquitto
@@ -31,7 +33,7 @@ async def test_it_serves_its_commands_and_ends_cleanly(
     monkeypatch.setenv("PETAL_SIMULATION_MODE", "true")
     program = Program(
         tmp_path, "run", "--host-compat", TARGET, "--broker", mosquitto.url, *WHO,
-        "--dialect", dialect,
+        "--dialect", dialect, "--compat-http", "127.0.0.1:0",
     )  # fmt: skip
     try:
         await program.connected()
@@ -65,6 +67,32 @@ async def test_it_serves_its_commands_and_ends_cleanly(
         await until(lambda: "stopped" in program.text, lambda: program.text, LIMIT)
         assert "Traceback" not in program.text
         assert "does not end" not in program.text
+    finally:
+        program.close()
+
+
+async def test_its_pages_and_endpoints_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETAL_SIMULATION_MODE", "true")
+    program = Program(
+        tmp_path, "run", "--host-compat", TARGET, *WHO, "--compat-http", "127.0.0.1:0"
+    )
+    try:
+        await program.said("HTTP endpoint.s. of petals on http://")
+        found = re.search(r"of petals on (http://\S+)", program.text)
+        assert found is not None
+        async with httpx.AsyncClient(base_url=found[1], timeout=LIMIT) as client:
+            page = await client.get(f"/petals/{NAME}/sim/ui")
+            assert page.headers["content-type"].startswith("text/html")
+            assert isinstance((await client.get(f"/petals/{NAME}/sim/state")).json(), dict)
+            health = (await client.get(f"/petals/{NAME}/health")).json()
+            assert health["petal_name"] == NAME
+            assert (await client.post(f"/petals/{NAME}/test/geometry")).status_code != 404
+            described = (await client.get("/openapi.json")).json()["paths"]
+            assert len([path for path in described if path.startswith("/petals/")]) == 26
+        program.process.send_signal(signal.SIGTERM)
+        assert await program.ended() == 0, program.text
     finally:
         program.close()
 

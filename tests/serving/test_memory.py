@@ -200,7 +200,7 @@ BUFFERS = {
         "IDs of commands in the journal",
     "_serving.ledger.journal.writing.writer.Writer._jobs": FEW,
     "_serving.ledger.records.Found.notes": SAME,
-    "_serving.ledger.recent_refusals.RecentRefusals._messages": "refused, and remembered",
+    "_serving.ledger.recent_refusals.RecentRefusals.messages": "refused, and remembered",
     "_serving.ledger.remembered.replay_window.ReplayWindow._newest": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._older": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._oldest": "IDs within the replay window",
@@ -263,13 +263,26 @@ BUFFERS = {
     "transports.sidecar._publishing.publisher.Publisher._parked": SAME,
     "transports.sidecar._publishing.publisher.Publisher._ready": SAME,
     "transports.sidecar._publishing.publisher._Line.waiting": SAME,
+    "compat._http.crossing.Lane._calls": FEW,
+    "compat._http.health.Health.served": FEW,
+    "compat._http.health.Health.states": FEW,
+    "compat._http.inbox.Inbox._events": "requests to petals of the guide",
+    "compat._http.requests.Requests._refused": FEW,
+    "compat._http.requests.Requests._warned": FEW,
+    "compat._http.server.Server._connections": FEW,
+    "compat._http.server.Server._leaving": FEW,
+    "compat._http.service.HttpService._lanes": FEW,
+    "compat._http.service.HttpService._pages": FEW,
 }  # fmt: skip
 GROWS = {
     "Counter", "OrderedDict", "Queue", "SimpleQueue", "bytearray", "defaultdict", "deque", "dict",
     "list", "open_memory_channel", "set",
 }  # fmt: skip
 PACKAGE = Path(petalkit.__file__).parent
-EVERY = [Settings(journal=Path("j.db")), Settings(transport="sidecar")]
+EVERY = [
+    Settings(journal=Path("j.db")),
+    Settings(transport="sidecar", compat_http="127.0.0.1:9000"),
+]
 
 
 def _grows(value: ast.expr) -> bool:
@@ -291,7 +304,7 @@ def _grows(value: ast.expr) -> bool:
 
 def _buffers() -> Iterator[str]:
     """Every attribute of the code that is made as an empty container, in what serves and links."""
-    for room in ("_serving", "transports"):
+    for room in ("_serving", "transports", "compat/_http"):
         for file in (PACKAGE / room).rglob("*.py"):
             name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
             if name.startswith("transports.memory."):  # a broker, for tests

@@ -192,7 +192,7 @@ def nothing_is_left(harness: Harness) -> None:
     assert now.accepted == now.succeeded + sum(now.failed.values())
     assert now.unencodable == 0
     places = outbox.places
-    assert (places.reserved, places.responses, places.events, places.refusals) == (0,) * 4
+    assert (places.taken, places.events, places.refusals) == (0,) * 3
     assert (places.size, places.refusal_size, places._urgent, places._urgent_size) == (0,) * 4
     assert not places.owed_to
     intake = runtime._intake

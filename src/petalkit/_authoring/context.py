@@ -192,6 +192,27 @@ class PetalHost(Protocol):
         """Serve a command no longer."""
 
 
+class Service(Protocol):
+    """What petals have in common and a runtime runs beside their commands: an HTTP server."""
+
+    @property
+    def name(self) -> str:
+        """For the log, and for its task."""
+        ...
+
+    async def run(self, settings: Settings) -> None:
+        """Serve until `close()`, and return when what is under way then has ended."""
+
+    def close(self) -> None:
+        """The runtime stops: take nothing new."""
+
+    async def wait_quiet(self) -> None:
+        """Wait until nothing is under way; a stop's grace bounds it."""
+
+    def cancel(self) -> None:
+        """The grace is over: end what is under way, and answer for it."""
+
+
 class LogScope(Protocol):
     """The command on whose behalf the code runs."""
 

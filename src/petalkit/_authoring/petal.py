@@ -17,7 +17,7 @@ from .._values.errors import RegistrationError
 from .._values.messages import Identity
 from .._values.settings.settings import RestartPolicy
 from .collecting import collect
-from .context import PetalHost
+from .context import PetalHost, Service
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .inspection.foreign import attribute_of
 from .inspection.handlers import Handler
@@ -54,6 +54,8 @@ class Petal:
     unknown_keys: UnknownKeysRule | None = None
     # Not for petals of users: for those whose commands are not known before they run.
     __petalkit_resolver__: CommandResolver | None = None
+    # What it shares with others, and the runtime runs beside them; one for all that have it.
+    __petalkit_service__: Service | None = None
     # Whether its commands start at once; else they wait until it opens its line (`PetalHost`).
     __petalkit_ready_at_once__: ClassVar[bool] = True
     # Whether other programs may serve other commands of the same device, and answer for them.

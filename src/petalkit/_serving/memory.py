@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import attrs
 
-from .._values.settings.settings import Settings
+from .._values.settings.settings import HTTP_OFF, Settings
 from ..transports._base_link import OUTGOING_BYTES, READ_SIZE
 from ..transports._receiving.bounded_inbox import (
     BUFFER_BYTES,
@@ -45,6 +45,7 @@ DECODED_FACTOR = 25  # times its bytes that JSON takes when it is decoded
 LOG_BYTES = 2 * 1024 * 1024  # lines that wait for readers: of standard output, and of the log
 SQLITE_CACHE = 2 * 1024 * 1024  # bytes of pages of one connection: SQLite's own default
 SQLITE_CONNECTIONS = 2
+REQUEST = 384 * 1024  # of one connection, besides: what was read and waits, and its head
 TURN = 256  # the same of what is to be told of one job or stream to one reader
 _BLOBS = 4  # statements with rows that can be long: of commands, results, messages and jobs
 
@@ -77,6 +78,8 @@ def memory_bounds(settings: Settings) -> tuple[MemoryBound, ...]:
     bounds = [*_link(settings), *_commands(settings), *_answers(settings), *_jobs(settings)]
     if settings.journal is not None:
         bounds += _journal(settings)
+    if settings.compat_http not in (None, HTTP_OFF):  # by default, only petals of the guide know
+        bounds.append(_requests(settings))
     return tuple(bounds)
 
 
@@ -187,6 +190,13 @@ def _jobs(settings: Settings) -> list[MemoryBound]:
             ("subscriptions", "job_concurrency"),
         ),
     ]  # fmt: skip
+
+
+def _requests(settings: Settings) -> MemoryBound:
+    # A body as it came in, and as one; and of a WebSocket a message, and those behind it.
+    size = settings.compat_http_connections * (2 * settings.compat_http_body_max + REQUEST)
+    names = ("compat_http_connections", "compat_http_body_max")
+    return MemoryBound("requests to petals of the guide", size, names)
 
 
 def _journal(settings: Settings) -> list[MemoryBound]:

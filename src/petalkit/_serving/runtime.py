@@ -4,7 +4,7 @@
       journal (shielded)   open around all that has to be recorded
       services (shielded)  outlives that cancellation, until the stop sequence has run; bounded
         identity waiter, watchdog
-        petals             lifespans, each with a nursery of its own
+        petals             lifespans, each with a nursery of its own; and what they share
         dispatcher         the workers
         supervisor         one link at a time, with its intake inside
 
@@ -50,19 +50,14 @@ class Runtime:
         self.settings = settings
         # Kept for whoever ends the process.
         self.parts = parts = put_together(petals, settings, transport, outside, self.statistics)
-        self._identity = parts.identity
-        self._ledger = parts.ledger
-        self._outbox = parts.responses.outbox
-        self._responses = parts.responses
-        self._dispatcher = parts.dispatcher
-        self._tasks = parts.tasks
+        self._identity, self._ledger = parts.identity, parts.ledger
+        self._responses, self._outbox = parts.responses, parts.responses.outbox
+        self._dispatcher, self._tasks = parts.dispatcher, parts.tasks
         self.jobs, self._long_work = parts.jobs, parts.long_work
         self._job_recovery = parts.job_recovery
-        self._recovery = parts.recovery
-        self._intake = parts.intake
-        self._supervisor = parts.supervisor
-        self._links = parts.supervisor.service
-        self._lives = parts.lives
+        self._recovery, self._intake = parts.recovery, parts.intake
+        self._supervisor, self._links = parts.supervisor, parts.supervisor.service
+        self._lives, self._services = parts.lives, parts.services
         self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()
         self.stop_done = trio.Event()  # all of the stop but the end of what does not end
         self._served = False
@@ -207,6 +202,7 @@ class Runtime:
                     services.start_soon(watch_event_loop, self.settings.watchdog, name="watchdog")
                 await services.start(self._dispatcher.run)
                 await services.start(self._tasks.run)
+                services.start_soon(self._services.run, self.settings, name="petals' services")
                 await wait_any(
                     functools.partial(self._enter_lifespans, services), self._abandon_start
                 )
@@ -257,6 +253,7 @@ class Runtime:
         if self._supervisor.is_leaving_session:
             self._intake.session_ends()  # it is being left: no later start takes it up
         self._intake.close()
+        self._services.close()
         kept = self._intake.session_kept
         dispatcher.refuse_waiting(
             keep=lambda execution: execution.on_disk or (kept and bool(execution.deliveries))
@@ -264,7 +261,8 @@ class Runtime:
         await self._within(settings.grace, self._wait_quiet, hurried=True)
         self._intake.close_to_urgent()
         dispatcher.cancel_running(ErrorCode.CANCELLED, "the device is shutting down")
-        await self._within(settings.cleanup_timeout, dispatcher.slots.wait_quiet)
+        self._services.cancel()
+        await self._within(settings.cleanup_timeout, self._wait_cancelled)
         for name in dispatcher.slots.answer_stuck():
             logger.error("%s does not end although it is cancelled", name)
         for life in self._lives:
@@ -278,8 +276,13 @@ class Runtime:
     async def _wait_quiet(self) -> None:
         """Wait until nothing runs, answered or not."""
         await self._dispatcher.slots.wait_quiet()
+        await self._services.wait_quiet()
         for life in self._lives:
             await life.petal.__petalkit_wait_work_done__()
+
+    async def _wait_cancelled(self) -> None:
+        await self._dispatcher.slots.wait_quiet()
+        await self._services.wait_ended()
 
     async def _wait_lives(self) -> None:
         for life in self._lives:

@@ -60,6 +60,7 @@ from .links.supervisor import Supervisor
 from .petals.builtin_commands import BuiltinPetal
 from .petals.inventory import Inventory
 from .petals.lifespans import PetalLife
+from .petals.services import Services
 from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
@@ -102,6 +103,7 @@ class Parts:
     intake: Intake
     supervisor: Supervisor
     lives: list[PetalLife]
+    services: Services
 
     def left_running(self) -> list[str]:
         """What does not end after a stop: handlers, jobs, and lives of petals. Threads are left."""
@@ -225,6 +227,7 @@ def put_together(
         intake=intake,
         supervisor=supervisor,
         lives=lives,
+        services=Services(petals),
     )
 
 

@@ -14,6 +14,7 @@ to it. `install()` makes the host's import names lead here, so that its module i
     models          the pydantic model of a command
     _organization   `OrganizationManager`
     _base           `Petal` and `BaseProxy`
+    _http/          their HTTP and WebSocket endpoints
     _petal/         a petal of the guide while it is served
     _install        `install()`
 

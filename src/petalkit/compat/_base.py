@@ -55,7 +55,7 @@ class Petal:
         self._proxies = proxies
 
     def inject_templates(self, templates: Mapping[str, Any]) -> None:
-        """Take templates. petalkit serves no pages, and has none to give."""
+        """Take templates; called after `startup` of a petal with a `template_dir`."""
         self.templates = templates
 
     def startup(self) -> None:

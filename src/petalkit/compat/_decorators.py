@@ -28,22 +28,24 @@ def mqtt_action(command: str, *, cpu_heavy: bool = False, **options: Any) -> Cal
 
 
 def http_action(method: str, path: str, **options: Any) -> Callable[[F], F]:
-    """Mark a method as an HTTP endpoint of the host. petalkit serves no HTTP: the mark is kept.
+    """Mark a method as an HTTP endpoint: `path` under `/petals/{petal}`, as FastAPI takes it.
+
+    Served where the setting `compat_http` says, if the extra `host-http` is installed.
 
     Args:
         method: such as `"GET"`.
         path: under the petal's own.
-        options: kept in the mark.
+        options: for FastAPI: `response_model`, `status_code`, `summary`, ...
     """
     return _marker(WEB_MARK, {"protocol": "http", "method": method, "path": path, **options})
 
 
 def websocket_action(path: str, **options: Any) -> Callable[[F], F]:
-    """Mark a method as a WebSocket endpoint of the host. Kept, and not served.
+    """Mark a method as a WebSocket endpoint; served as those of `http_action`.
 
     Args:
         path: under the petal's own.
-        options: kept in the mark.
+        options: for FastAPI.
     """
     return _marker(WEB_MARK, {"protocol": "websocket", "path": path, **options})
 

@@ -15,7 +15,7 @@ import trio
 
 from .._authoring.petal import Petal
 from .._serving.opening import open_runtime
-from .._values.settings.settings import Settings
+from .._values.settings.settings import HTTP_OFF, Settings
 from ..transports.memory import MemoryBroker, MemoryTransport
 from ._harness import CONNECT_TIMEOUT, EPOCH, Harness, OrganizationSource
 from ._threads import guard_threads
@@ -64,6 +64,8 @@ async def open_harness(
         settings = attrs.evolve(settings, device_id=DEVICE_ID)
     # These look at the real clock, or wait for a thread that does.
     settings = attrs.evolve(settings, watchdog=0.0, journal_thread=False, journal_commit_delay=0.0)
+    if settings.compat_http is None:
+        settings = attrs.evolve(settings, compat_http=HTTP_OFF)  # no port, unless a test says so
     if not restarts:
         settings = attrs.evolve(settings, petal_restart="never")
     broker = broker or MemoryBroker()

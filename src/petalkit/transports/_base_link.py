@@ -27,6 +27,7 @@ from ._contract import ConnectOptions, Link, OnDone, wait_within
 from ._delivery import Delivery
 from ._line.keepalive import KeepAlive
 from ._line.patience import LinePatience
+from ._line.rest import Rest
 from ._line.send_queue import Outflow
 from ._receiving.bounded_inbox import BoundedInbox, packet_limit
 
@@ -59,8 +60,10 @@ class BaseLink(Link):
         self._scope = trio.CancelScope()
         self._inbox = BoundedInbox(self._loss, self._watch)
         self._packet_limit = packet_limit(options.payload_max)
-        self._writer = trio.lowlevel.ParkingLot()
-        self._publishers = trio.lowlevel.ParkingLot()
+        self._writer = Rest()
+        self._wake_writer = self._writer.wake
+        self._publishers = Rest()
+        self._wake_publishers = self._publishers.wake
         self._broker_limits: Mapping[str, int] = {}
         self._fits_all = True  # whether the broker takes every QoS of ours, and retains
 
@@ -180,7 +183,7 @@ class BaseLink(Link):
         self._ended.set()
         self._scope.cancel()
         self._inbox.tell_loss()
-        self._publishers.unpark_all()
+        self._wake_publishers()
         for on_done in self._take_owed():
             on_done(self._gone())
 
@@ -218,14 +221,6 @@ class BaseLink(Link):
         await self._inbox.deliver(sink)
 
     # -- writing
-
-    def _wake_writer(self) -> None:
-        if self._writer:  # asking is cheaper than waking nobody, and this is the hot path
-            self._writer.unpark()
-
-    def _wake_publishers(self) -> None:
-        if self._publishers:
-            self._publishers.unpark_all()
 
     async def wait_publishable(self) -> None:
         """See `Link.wait_publishable`."""

@@ -99,10 +99,11 @@ class Delivery:
         self.properties = properties
         self.fault = fault
         self._window = window
-        self._turn = _NO_TURN
-        if window is not None:
-            self._turn = Turn(packet_id)
-            window._pending.append(self._turn)
+        if window is None:
+            self._turn = _NO_TURN
+        else:
+            self._turn = turn = Turn(packet_id)
+            window._pending.append(turn)
 
     @property
     def packet_id(self) -> int:
@@ -125,9 +126,11 @@ class Delivery:
             turn.acked = True
             window = self._window
             # Only the first of them can make any ready, and those behind it come along.
-            if window is not None and not window.ready and window._is_first(turn):
-                window.ready = True
-                window._on_ready()
+            if window is not None and not window.ready:
+                pending = window._pending
+                if pending and pending[0] is turn:
+                    window.ready = True
+                    window._on_ready()
 
     @property
     def is_acked(self) -> bool:
@@ -219,9 +222,6 @@ class AckWindow:
     def __contains__(self, delivery: object) -> bool:
         """Whether a delivery's acknowledgement has not been taken to be sent."""
         return isinstance(delivery, Delivery) and delivery._turn in self._pending
-
-    def _is_first(self, turn: Turn) -> bool:
-        return bool(self._pending) and self._pending[0] is turn
 
     def drain(self) -> list[int]:
         """`take_ready` at the end, when nothing that it gives is sent."""

@@ -157,7 +157,7 @@ async def test_every_kind_of_command_may_accept(
         assert data["success"] is True
         await settle()
         assert len(harness.runtime._outbox) == 0
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_what_cannot_be_said_at_accept_leaves_the_command_as_it_was(
@@ -168,7 +168,7 @@ async def test_what_cannot_be_said_at_accept_leaves_the_command_as_it_was(
             assert (await harness.call("edges/unsayable"))["result"] == 6
             await settle()
         assert len(events) == 0
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_a_result_that_is_too_large_is_said_to_be(autojump_clock: object) -> None:
@@ -228,4 +228,4 @@ async def test_many_second_phases_end_at_once_where_the_outbox_is_small(
             edges.go.set()
             await trio.sleep(10)
         assert len(events) == harness.statistics().started
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0

@@ -83,7 +83,7 @@ def served(payloads: list[bytes], **options: Any) -> tuple[list[Any], dict[str, 
             statistics = harness.statistics()
             assert statistics.running == statistics.waiting == statistics.held == 0
             assert statistics.outbox == 0
-            assert harness.runtime._outbox.places.reserved == 0
+            assert harness.runtime._outbox.places.taken == 0
             return found, {"received": statistics.received, "refused": dict(statistics.refused)}
 
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -59,7 +59,7 @@ async def test_a_copy_that_wants_an_answer_gets_one_though_the_first_did_not(
             assert len(responses) == 1
         assert petal.started == [0]
         # The places for responses are where they were.
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_a_copy_of_a_finished_command_gets_the_recorded_response(

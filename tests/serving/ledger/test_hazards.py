@@ -999,7 +999,7 @@ async def test_records_whose_topic_was_changed_on_the_disk_end_and_hold_up_nobod
     async with open_harness(petal, settings=settings(crashed)) as harness:
         await trio.sleep(60)
         assert harness.statistics().waiting_on_disk == 0
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
         assert (await harness.call("rec/note", message_id="new")).success
     assert petal.started == [0]
 

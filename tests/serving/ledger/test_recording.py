@@ -76,7 +76,7 @@ async def test_a_copy_that_comes_before_the_answer_is_on_disk_shares_it(
             await trio.sleep(60)
             assert len(responses) == 1
         assert petal.started == [0]
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_a_burst_is_one_batch(autojump_clock: object, path: Path, disk: Disk) -> None:

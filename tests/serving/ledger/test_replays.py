@@ -253,3 +253,18 @@ async def test_large_ones_make_room_on_disk_and_stay_known(
     assert codes.count("BUSY") == 0
     assert codes[-2:] == ["MESSAGE_ID_REUSED"] * 2
     assert petal.started == [7, *range(100, 160)]
+
+
+async def test_a_batch_that_begins_below_the_bound_does_not_pass_it(
+    autojump_clock: object,
+) -> None:
+    """What comes together is asked about together, before any of it is accepted."""
+    petal = Recorder()
+    settings = Settings(replay_count=5, duplicate_window=0)
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.responses() as responses:
+            for n in range(12):
+                harness.send("rec/note", {"n": n}, message_id=f"m{n}")
+            await settle()
+        assert petal.started == [0, 1, 2, 3, 4]
+        assert [each.get("error_code") for each in responses].count("BUSY") == 7

@@ -44,7 +44,7 @@ async def test_commands_are_refused_while_it_fails_and_accepted_after(
         assert not harness.statistics().journal_failing
         assert harness.statistics().journal_failures >= 1
         assert (await harness.call("rec/note", {"n": 4})).success
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "the disk is full" in errors[0].message
@@ -136,7 +136,7 @@ async def test_what_waits_for_no_disk_goes_on_without_a_record(
             await trio.sleep(60)
             assert (await harness.call("rec/again", {"n": 1}, message_id="m1")).success
         assert petal.started == [1, 2]
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_what_is_on_disk_and_not_started_waits(
@@ -176,7 +176,7 @@ async def test_what_waits_on_disk_only_and_is_not_there_yet_is_given_back(
             await trio.sleep(60)
             assert harness.statistics().waiting_on_disk == 0
             assert (await harness.call("rec/note")).success
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_events_while_it_fails_are_not_gathered_without_end(

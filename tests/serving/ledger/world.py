@@ -628,10 +628,9 @@ class World:
         assert runtime is not None
         now, outbox = runtime.statistics(), runtime._outbox
         promises.require(
-            (outbox.places.reserved, outbox.places.responses, outbox.size) == (0, 0, 0)
-            and not outbox.places.owed_to,
+            (outbox.places.taken, outbox.size) == (0, 0) and not outbox.places.owed_to,
             "P6 no place is kept",
-            outbox.places.reserved,
+            outbox.places.taken,
         )
         # P5: all that was accepted has been counted.
         begun = now.accepted + now.restored + now.interrupted

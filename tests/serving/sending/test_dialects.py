@@ -307,7 +307,7 @@ async def test_a_receipt_goes_out_when_the_command_is_accepted_and_before_its_re
             "deviceId": "Instance-1",
         }
         assert (seen[1].qos, seen[1].retain, seen[1].properties) == (1, False, None)
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
         assert harness.statistics().outbox == 0
 
 
@@ -323,7 +323,7 @@ async def test_a_receipt_does_not_wait_for_the_handler_nor_for_a_response_to_be_
             rec.open()
             await settle()
             assert (receipts(seen), len(responses)) == (["m"], 0)
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 @pytest.mark.parametrize("wait_ack", [False, None, "true", 1, [], {"a": 1}])
@@ -366,7 +366,7 @@ async def test_a_copy_is_acknowledged_again_whatever_became_of_the_first(
             await settle()
             assert (receipts(seen), len(responses)) == (["m"] * 3, 3)
         assert rec.started == [0]
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_a_copy_of_a_command_that_is_served_no_longer_is_acknowledged_under_its_prefix(
@@ -443,7 +443,7 @@ async def test_a_held_command_has_one_receipt_once_it_is_accepted(autojump_clock
             await settle()
             assert receipts(seen) == ["running", "waiting", "held", "asked-later"]
         assert harness.statistics().acks_unsent == 0
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 @pytest.mark.parametrize("acknowledge", ["accepted", "handled"])
@@ -494,7 +494,7 @@ async def test_a_receipt_expires_as_a_response_does_and_goes_to_no_response_topi
             await settle()
         assert [message.properties for message in seen] == [Properties(message_expiry=HOUR)]
         assert [msgspec.json.decode(message.payload)["phase"] for message in mine] == ["result"]
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 # -- their place in the outbox
@@ -513,7 +513,7 @@ async def test_a_command_waits_for_the_place_of_its_receipt(autojump_clock: obje
             await settle()
             assert receipts(seen) == ["a", "b"]
         assert harness.statistics().acks_unsent == 0
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_what_has_no_place_for_its_receipt_is_counted_and_goes_on_without(
@@ -537,7 +537,7 @@ async def test_what_has_no_place_for_its_receipt_is_counted_and_goes_on_without(
             rec.open()
             await settle()
         assert harness.statistics().duplicates_joined == 1
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_publishers_that_wait_for_room_hold_up_no_receipt(autojump_clock: object) -> None:
@@ -564,7 +564,7 @@ async def test_a_receipt_over_the_bound_of_a_payload_is_not_sent(autojump_clock:
         await settle()
         assert rec.started == [0, "stop"] or rec.started == ["stop", 0]
         assert harness.statistics().acks_unsent == 2
-        assert harness.runtime._outbox.places.reserved == 0
+        assert harness.runtime._outbox.places.taken == 0
 
 
 async def test_a_receipt_that_is_too_large_for_the_broker_is_not_replaced(

@@ -487,7 +487,7 @@ async def test_the_answer_to_an_urgent_command_takes_the_place_of_a_refusal(
         assert statistics.succeeded == ALLOWANCE + 50
         assert statistics.outbox == 1 + ALLOWANCE + 200
         places = harness.runtime._outbox.places
-        assert (places.responses, places.refusals) == (ALLOWANCE + 50, 151)
+        assert (places.taken, places.refusals) == (ALLOWANCE + 50, 151)
         assert statistics.unanswered == 100 + 49
     lines = [line for line in caplog.messages if "answers that are not sent" in line]
     assert 1 <= len(lines) <= 3  # at once, now and then, and at the end

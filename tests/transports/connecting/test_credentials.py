@@ -53,7 +53,8 @@ def others(name: str) -> dict[str, Any]:
 # -- files
 
 
-@pytest.mark.parametrize("name", ANY_TEXT)
+# One that stands in a header has no spaces.
+@pytest.mark.parametrize("name", [one for one in ANY_TEXT if one != "compat_http_token"])
 async def test_a_file_is_read_each_time_and_its_line_end_is_not_the_secrets(
     tmp_path: Path, name: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from petalkit import Message, Properties, RejectedByBroker, TransportError
 from petalkit.transports import ConnectOptions, Delivery, OnDone
 from petalkit.transports.native._events import Ended, Event, Published
+from petalkit.transports.native._publishing import Publishing
 from petalkit.transports.native._session import ClientSession
 
 from ..mqtt5_bytes import done, feed, ids_of, incoming, publish_of, session_up, wrote
@@ -529,3 +530,13 @@ def test_a_clean_start_forgets_before_anything_is_said() -> None:
     assert not session.is_empty
     session.connect(ConnectOptions(client_id="c", clean_start=True), packet_limit=1000)
     assert session.is_empty
+
+
+def test_every_packet_identifier_can_be_in_use_and_one_more_cannot() -> None:
+    publishing = Publishing(bytearray())
+    assert [publishing.new_question() for _ in range(65_535)] == list(range(1, 65_536))
+    with pytest.raises(RejectedByBroker, match="no packet identifier is free"):
+        publishing.new_question()
+    for free in (7, 65_535, 1):
+        publishing.answered(free)
+        assert publishing.new_question() == free

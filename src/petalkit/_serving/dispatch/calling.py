@@ -90,20 +90,21 @@ async def call_handler(
     """
     spec = execution.spec
     message_id = execution.command.message_id
+    measured = len(execution.payload) >= MEASURED
     try:
-        began = long_steps.clock()
+        began = long_steps.clock() if measured else 0.0
         try:
             if execution.put_away:
                 execution.take_out()
             arguments = spec.bind(execution.command, execution.context, execution)
         except PayloadError as error:
-            if len(execution.payload) >= MEASURED:
+            if measured:
                 long_steps.tell(began, "judging its data", execution.log_fields())
             details = {**_ignored(execution), "errors": list(error.errors)}
             execution.reason = error.log
             response = answers.failure(message_id, error.code, error.message, details=details)
             return response, error.code
-        if len(execution.payload) >= MEASURED:
+        if measured:
             long_steps.tell(began, "reading its data", execution.log_fields())
         counters.started += 1
         if spec.thread:
@@ -111,18 +112,18 @@ async def call_handler(
         else:
             result = await spec.handler(**arguments)
         began = long_steps.clock()
+        code = None
         try:
             if type(result) is OwnWords:
-                response = answers.own_words(message_id, result.fields, result.error_code)
+                code = result.error_code
+                response = answers.own_words(message_id, result.fields, code)
+            elif execution.ignored:
+                response = _success_with_ignored(execution, spec.result_fields(result), answers)
             else:
-                fields = spec.result_fields(result)
-                if execution.ignored:
-                    response = _success_with_ignored(execution, fields, answers)
-                else:
-                    response = answers.success(message_id, fields)
+                response = answers.success(message_id, spec.result_fields(result))
             if len(response) >= MEASURED:
                 long_steps.tell(began, "writing its result", execution.log_fields())
-            return response, result.error_code if type(result) is OwnWords else None
+            return response, code
         except PayloadError as error:
             long_steps.tell(began, "judging its result", execution.log_fields())
             counters.unencodable += 1

@@ -107,7 +107,8 @@ class Dispatcher:
         """Take a command into the backlog. There must be room, and a place for its response."""
         self._counters.accepted += 1
         self.backlog.put(execution)
-        self._scheduler.begin()
+        if self._ledger.may_wait:
+            self._scheduler.begin()
         self._workers.pass_on()
 
     def take_up(self, execution: Execution) -> None:

@@ -56,17 +56,6 @@ class PetalState:
         self.turn = 0  # when one of its commands was last taken, where others waited too
         self.line = Line(self, None, callers)
 
-    def takes_one(self, running: int, most: int) -> bool:
-        """Whether one more command of it may start; one slot is always its own.
-
-        Args:
-            running: commands of all petals.
-            most: of them.
-        """
-        if not self.ready or self.awaited:
-            return False
-        return self.running == 0 or (self.running < self.limit and running < most)
-
 
 class Line:
     """Commands that start in order: a petal's, or those of one command. See `FairQueue`."""

@@ -8,7 +8,7 @@ between joins it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import trio
 
@@ -17,7 +17,7 @@ from ..._values.messages import Message
 from ..._values.request import Reply
 from ..ledger.acknowledgement import Acknowledgements
 from ..ledger.contract import Ledger
-from ..ledger.entry import Ending
+from ..ledger.entry import AnswerMessages, Ending
 from ..ledger.recent_refusals import RecentRefusals, Refused
 from ..ledger.remembered.duplicate_window import NOTHING
 from ..sending.responses import Responses
@@ -87,20 +87,21 @@ class Finalization:
         if code is None:
             self._counters.succeeded += 1
         else:
-            self._counters.count_failed(str(code))
+            code = str(code)
+            self._counters.count_failed(code)
         not_served = execution.not_served
         counts = not_served is None or not_served.may_have_run
         remembered = (execution.entered and counts) or code == ErrorCode.EXPIRED
         if execution.silent or (not_served is not None and not not_served.answered):
             self._release_places(execution)
             response = NOTHING
-        code = None if code is None else str(code)
         ending = Ending(response, code, remembered, now)
         conclude = self._conclude
         if then is not None:
             conclude = functools.partial(self._conclude_and, then)
         self._ledger.finish(execution, ending, self._answers, conclude)
-        self.tell_progress()
+        if self._progress is not None:
+            self.tell_progress()
 
     def tell_progress(self) -> None:
         """Wake whoever waits for one more to have ended."""
@@ -127,21 +128,24 @@ class Finalization:
         urgent = execution.line is NO_LINE  # it has asked for no place
         for message, reply in self._answers(execution, response):
             key = message_id if reply is None else reply.key(message_id)
-            number = self._ledger.post_of(execution, message, reply)
+            number = None
+            if execution.owed is not None:
+                number = self._ledger.post_of(execution, message, reply)
             self._outbox.put_response(message, key, now, number, urgent=urgent)
         if execution.logged:
             execution.log_answer(code)
-        self.acknowledgements.settle(execution)
+        if execution.deliveries:
+            self.acknowledgements.settle(execution)
 
-    def _answers(
-        self, execution: Execution, response: bytes
-    ) -> Iterator[tuple[Message, Reply | None]]:
+    def _answers(self, execution: Execution, response: bytes) -> AnswerMessages:
         """The messages that answer a command: on the usual topic, and where else it asked for."""
+        usual: list[tuple[Message, Reply | None]] = []
         if execution.wait_response:
             properties = self._responses.properties
-            yield Message(execution.response_topic, response, 1, False, properties), None
-        for reply in execution.replies:
-            yield reply.message(response), reply
+            usual = [(Message(execution.response_topic, response, 1, False, properties), None)]
+        if not execution.replies:
+            return usual
+        return usual + [(reply.message(response), reply) for reply in execution.replies]
 
     def give_back(self, execution: Execution) -> None:
         """A command that has not started is the broker's, or the ledger's, to bring again."""

@@ -60,19 +60,15 @@ class Scheduler:
             self.begin()
             return self._ready.popleft() if self._ready else None
         while not self._ready:
-            execution = self._next_admitted()
+            execution = self._backlog.next()
             if execution is None:
                 return None
+            if not self._admit(execution):
+                continue
             if execution.again is None and not execution.line.petal.starting:
                 return execution
             self._begin_one(execution)
         return self._ready.popleft()
-
-    def _next_admitted(self) -> Execution | None:
-        while (execution := self._backlog.next()) is not None:
-            if self._admit(execution):
-                return execution
-        return None
 
     # -- those that wait
 
@@ -85,8 +81,9 @@ class Scheduler:
             return  # a slot that is taken makes room, and what comes then comes here
         self._beginning = True
         try:
-            while (execution := self._next_admitted()) is not None:
-                self._begin_one(execution)
+            while (execution := self._backlog.next()) is not None:
+                if self._admit(execution):
+                    self._begin_one(execution)
         finally:
             self._beginning = False
 

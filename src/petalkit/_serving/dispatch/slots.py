@@ -77,12 +77,6 @@ class Slots:
         self._taken = trio.Event()
         await self._taken.wait()
 
-    def _enter(self, execution: Execution) -> None:
-        self._running[execution] = None
-        if self._taken is not None:
-            self._taken.set()
-            self._taken = None
-
     def admit(self, execution: Execution) -> bool:
         """Decide at the start: count it as running, or answer why not."""
         spec = execution.spec
@@ -104,7 +98,9 @@ class Slots:
                 running = {"command": holder.spec.name, "messageId": holder.command.message_id}
                 self.refuse(execution, ErrorCode.BUSY, text, details={"running": running})
                 return False
-        self._enter(execution)
+        self._running[execution] = None
+        if self._taken is not None:
+            self._tell_taken()
         execution.entered = True
         self._backlog.enter(execution)
         if self.on_room is not None:
@@ -114,7 +110,14 @@ class Slots:
     def enter_urgent(self, execution: Execution) -> None:
         """One that passes the backlog and its limits."""
         self.urgent += 1
-        self._enter(execution)
+        self._running[execution] = None
+        if self._taken is not None:
+            self._tell_taken()
+
+    def _tell_taken(self) -> None:
+        assert self._taken is not None
+        self._taken.set()
+        self._taken = None
 
     def is_unwanted(self, execution: Execution) -> bool:
         """Whether one that has its slots is not to be called after all: a ledger can take long."""
@@ -161,12 +164,13 @@ class Slots:
     def end(self, execution: Execution, answer: Answer, now: float) -> None:
         """A handler has ended, or its thread was given up; this is its answer."""
         execution.scope = None
+        response, code = answer
         try:
             if execution.goes_on:
-                self.phases.finish(execution, *answer)
+                self.phases.finish(execution, response, code)
                 self._finalization.tell_progress()
             else:
-                self._finalization.finish(execution, *answer, now)
+                self._finalization.finish(execution, response, code, now)
         finally:  # whatever goes wrong with an answer, its slot is free
             if not execution.in_thread:
                 self.leave(execution)

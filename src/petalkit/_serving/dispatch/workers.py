@@ -167,8 +167,6 @@ class Workers:
         while True:
             execution = self._scheduler.next() if budget else None
             if execution is None:
-                if trio.current_effective_deadline() != deadline:
-                    return  # a handler has left a cancel scope open, or all is cancelled
                 if budget:
                     log_scope.set(None)
                     await self._idle.park()
@@ -183,7 +181,9 @@ class Workers:
                 continue
             if not self._waking:
                 self.pass_on()
-            if slots.is_unwanted(execution):  # since its start was put down
+            if (
+                execution.cancelled_as is not None or execution.wishes is not None
+            ) and slots.is_unwanted(execution):  # since its start was put down
                 execution.entered = False
                 slots.end_cancelled(execution)
                 continue

@@ -42,6 +42,7 @@ class Admission:
 
     Attributes:
         freshness: whether a command has come in time.
+        room: whether there is any.
         parked: what was read, and is neither accepted nor acknowledged.
         closed: only urgent commands are accepted any more.
         deaf: not even they.
@@ -70,7 +71,7 @@ class Admission:
         self._responses = refusals.responses
         self._outbox = refusals.responses.outbox
         self._limits = limits_of(settings)
-        self._room = Room(settings, self._queue, ledger, backlog, self._outbox)
+        self.room = Room(settings, self._queue, ledger, backlog, self._outbox)
         self._clock = trio.lowlevel.current_clock()
         self._admitting = False
         self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
@@ -93,9 +94,9 @@ class Admission:
             self._start_urgent(request, spec)
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
-        elif self._room.is_crowded(request, spec, self.now):
+        elif self.room.may_be_crowded and self.room.is_crowded(request, spec, self.now):
             self._refusals.crowded(request)
-        elif (self.parked and spec.petal in self.parked) or not self._room.take(request, spec):
+        elif (self.parked and spec.petal in self.parked) or not self.room.take(request, spec):
             self._overflow(request, spec)
         else:
             self._accept(request, spec)
@@ -150,8 +151,9 @@ class Admission:
         )
         if request.wishes is not None:
             execution.set_wishes(request.wishes)
-        self._refusals.recent.forget(command.message_id, delivery.payload)
-        execution.arrival = self._refusals.recent.arrival(delivery)
+        if (recent := self._refusals.recent).messages:
+            recent.forget(command.message_id, delivery.payload)
+        execution.arrival = recent.link | delivery.packet_id
         if delivery.dup or delivery.replayed:
             # It may have been here before, and killed the process.
             execution.restarted, execution.again = True, delivery
@@ -172,13 +174,13 @@ class Admission:
             while self._queue.is_full(petal) and self._dispatcher.drop_oldest(petal):
                 if self._waits_in_backlog(request, spec):
                     return
-            if self._room.take(request, spec):
+            if self.room.take(request, spec):
                 self._accept(request, spec)
                 return
         if rule == "wait" and self._parking.is_slow(petal, self.now):
             rule = "reject"
         over = self.reading_on or self._outbox.must_read  # else of the batch before the pause
-        if rule != "wait" or (over and self._room.is_used_up(self.parked)):
+        if rule != "wait" or (over and self.room.is_used_up(self.parked)):
             self._refusals.refuse(request, ErrorCode.BUSY, TOO_MANY)
             return
         self._parking.park(request, spec, self.now)
@@ -247,7 +249,7 @@ class Admission:
             self._refusals.crowded(request)
         elif self._waits_in_backlog(request, parked.spec):
             self.parked.pop(parked)
-        elif self._room.take(request, parked.spec):
+        elif self.room.take(request, parked.spec):
             self.parked.pop(parked)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now

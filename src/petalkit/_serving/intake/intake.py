@@ -131,6 +131,8 @@ class Intake:
         """Judge what has come; False when reading is to pause."""
         self.admission.now = self._clock.current_time()
         self.admission.logged = commands_logger.isEnabledFor(logging.INFO)
+        self.admission.room.expect(len(batch) + len(self.admission.parked))
+        self._recent.came(batch[-1])
         self._counters.received += len(batch)
         if self._replayed:
             for delivery in batch:  # not every broker sets DUP

@@ -87,7 +87,10 @@ class Judging:
         try:
             if fault is not None:
                 raise InvalidEnvelope(ErrorCode.TOO_LARGE, fault.text)
-            command = self._decoded(delivery)
+            if len(delivery.payload) < MEASURED:
+                command = decode_command(delivery.payload, delivery.topic, self._limits)
+            else:
+                command = self._decoded_and_timed(delivery)
             expires_at = parse_expiry(command) if "expiresAt" in command.extra else None
             if properties is not None:
                 command = self._with_properties(command, properties)
@@ -119,11 +122,9 @@ class Judging:
                 logger.error("%s", error)
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
 
-    def _decoded(self, delivery: Delivery) -> Command:
+    def _decoded_and_timed(self, delivery: Delivery) -> Command:
         """Its command. Raises InvalidEnvelope, as `decode_command` does."""
         payload, steps = delivery.payload, self._long_steps
-        if len(payload) < MEASURED:
-            return decode_command(payload, delivery.topic, self._limits)
         began = steps.clock()
         name: str | None = None
         try:
@@ -148,7 +149,8 @@ class Judging:
         copies = self._redelivery
         if copies.may_exist(command.message_id) and copies.take(request, now):
             return
-        refused = self._refusals.recent.find(command.message_id, request.delivery)
+        recent = self._refusals.recent
+        refused = recent.find(command.message_id, request.delivery) if recent.messages else None
         if refused is not None:
             self._counters.duplicates_answered += 1
             self._refusals.again(request, refused)

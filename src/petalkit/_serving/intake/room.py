@@ -24,6 +24,9 @@ class Room:
         ledger: has to put them down.
         backlog: those in it stand before what comes.
         outbox: has the places of answers.
+
+    Attributes:
+        may_be_crowded: whether `is_crowded` is worth a call.
     """
 
     def __init__(
@@ -38,9 +41,14 @@ class Room:
         self._channel = channel
         self._ledger = ledger
         self._backlog = backlog
-        self._outbox = outbox
+        self._reserve = outbox.reserve
+        self.may_be_crowded = True
         window, count = settings.replay_window, settings.replay_count
         self._spare = SpareForFew(window, count, settings.callers_max)
+
+    def expect(self, coming: int) -> None:
+        """No more than so many are accepted before this is called again."""
+        self.may_be_crowded = self._ledger.may_be_crowded(coming)
 
     def is_crowded(self, request: Request, spec: CommandSpec, now: float) -> bool:
         """See `Ledger.is_crowded`; a caller who has sent little is not refused for the others."""
@@ -68,23 +76,26 @@ class Room:
 
     def take(self, request: Request, spec: CommandSpec) -> bool:
         """Whether a command can be accepted now; then the places of its answers are reserved."""
-        return not self.is_behind(request, spec) and self._reserve(request, spec)
-
-    def _reserve(self, request: Request, spec: CommandSpec) -> bool:
-        if not self._ledger.takes(spec):
-            # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
-            if self._channel.is_over_reserve(spec.petal):
-                return False
-        elif not self._ledger.has_room or (
-            self._channel.is_full(spec.petal)
-            and not self._channel.has_spare_room(spec, request.command)
+        ledger = self._ledger
+        if ledger.keeps_waiting and self.is_behind(request, spec):
+            return False
+        if (self._channel.is_full(spec.petal) or not ledger.has_room) and not self._may_exceed(
+            request, spec
         ):
             return False
         command, wishes = request.command, request.wishes
+        if wishes is None and not request.wait_ack:
+            return not command.wait_response or self._reserve()
         reply = wishes is not None and wishes.reply is not None
-        if reply or request.wait_ack:
-            return self._outbox.reserve(reply + request.wait_ack + wants_usual(command, wishes))
-        return not command.wait_response or self._outbox.reserve()
+        places = reply + request.wait_ack + wants_usual(command, wishes)
+        return not places or self._reserve(places)
+
+    def _may_exceed(self, request: Request, spec: CommandSpec) -> bool:
+        """Whether one more can be accepted though channel or ledger have no room for all."""
+        if not self._ledger.takes(spec):
+            # What cannot wait in the backlog has a reserve, or one slow petal would stop others.
+            return not self._channel.is_over_reserve(spec.petal)
+        return self._ledger.has_room and self._channel.has_spare_room(spec, request.command)
 
     def is_used_up(self, parked: ParkedLines) -> bool:
         """Whether reading had to go on although the reserve is full, and cannot for ever.

@@ -26,13 +26,7 @@ from .reading.subscriptions import Subscription
 logger = logging.getLogger("petalkit.jobs")
 
 MESSAGE_MAX = 1000  # characters of what a job says; what is more is not told
-_AROUND = 1024  # bytes of a message beside what a petal says in it
 _NOTHING: Mapping[str, Any] = {}
-
-
-def room_for(payload_max: int) -> int:
-    """Bytes that a petal may say in one message."""
-    return max(payload_max - _AROUND, payload_max // 2)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -27,10 +27,10 @@ from ..sending.responses import Responses
 from .ends import Ends
 from .kind import JobKind, JobTurns
 from .messages import Readers, busy
-from .method import Calling, Host, Outcome, run_method
+from .method import Calling, Host, Outcome, room_for, run_method
 from .notes import Notes
 from .reading.subscriptions import Subscription
-from .record import JobRecord, JobSpec, make_execution, room_for
+from .record import JobRecord, JobSpec, make_execution
 from .tasks import Tasks
 
 logger = logging.getLogger("petalkit.jobs")

@@ -71,6 +71,10 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         """
         return message_id is not None and self.window.is_full(now)
 
+    def may_be_crowded(self, coming: int) -> bool:
+        """Whether `is_crowded` is worth a call while no more than so many are accepted."""
+        return self.window.may_be_full(coming)
+
     @property
     @abstractmethod
     def failing(self) -> bool:
@@ -269,7 +273,6 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         if message_id is None:
             return
         if ending.remembered:
-            urgent = entry.spec.urgent
-            self.window.finish(message_id, ending.response, now, urgent=urgent)
+            self.window.finish(message_id, ending.response, now, urgent=entry.spec.urgent)
         else:
             self.window.forget(message_id)

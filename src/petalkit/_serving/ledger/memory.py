@@ -29,19 +29,12 @@ class MemoryLedger(Ledger[E]):
     """
 
     may_wait = keeps_waiting = False
+    # Constants, since every command asks; of the room the channel has the bounds.
+    has_room = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+    failing = False  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def __init__(self, window: DuplicateWindow[E]) -> None:
         super().__init__(window, OwedMessages())
-
-    @property
-    def has_room(self) -> bool:
-        """See `Ledger`. The channel has the bounds."""
-        return True
-
-    @property
-    def failing(self) -> bool:
-        """See `Ledger`."""
-        return False
 
     def takes(self, spec: CommandSpec) -> bool:
         """See `Ledger`."""

@@ -57,21 +57,31 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class RecentRefusals:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        messages: what was said of them; mostly there are none, and no need to ask.
+        link: the number of the link, above the bits of a packet identifier.
+    """
 
     def __init__(self) -> None:
-        self._messages: OrderedDict[tuple[str, int], Refused] = OrderedDict()
-        self._link = 0
+        self.messages: OrderedDict[tuple[str, int], Refused] = OrderedDict()
+        self.link = 0
         self._window: AckWindow | None = None  # of the link, if something came on it
         self._unsent: frozenset[int] = frozenset()  # packet IDs of the link before
 
     def new_link(self, *, session_present: bool) -> None:
         """A link begins. A broker that has kept no session has nothing to deliver again."""
-        self._link += 1
+        self.link += 1 << 16
         self._unsent = frozenset() if self._window is None else self._window.unsent
         self._window = None
         if not session_present:
-            self._messages.clear()
+            self.messages.clear()
+
+    def came(self, delivery: Delivery) -> None:
+        """The last of those that have come together on this link."""
+        if delivery.window is not None:
+            self._window = delivery.window
 
     @property
     def owed(self) -> int:
@@ -80,8 +90,7 @@ class RecentRefusals:
 
     def arrival(self, delivery: Delivery) -> int:
         """The number of the link that a delivery came on, and its packet identifier, as one."""
-        self._window = delivery.window
-        return self._link << 16 | delivery.packet_id
+        return self.link | delivery.packet_id
 
     def note(self, message_id: str | None, payload: bytes, refused: Refused) -> None:
         """One was refused; its answer is on its way, if it wants one."""
@@ -99,31 +108,31 @@ class RecentRefusals:
         return functools.partial(self._note, key, refused)
 
     def _note(self, key: tuple[str, int], refused: Refused) -> None:
-        self._messages[key] = refused
-        self._messages.move_to_end(key)
-        if len(self._messages) > REMEMBERED:
-            self._messages.popitem(last=False)
+        self.messages[key] = refused
+        self.messages.move_to_end(key)
+        if len(self.messages) > REMEMBERED:
+            self.messages.popitem(last=False)
 
     def forget(self, message_id: str | None, payload: bytes) -> None:
         """It was accepted after all, and will have another answer."""
-        if self._messages and message_id is not None:
-            self._messages.pop((message_id, hash(payload)), None)
+        if self.messages and message_id is not None:
+            self.messages.pop((message_id, hash(payload)), None)
 
     def find(self, message_id: str | None, delivery: Delivery) -> Refused | None:
         """What to say again to a delivery; None when it is to be judged anew."""
-        if not self._messages or message_id is None or not delivery.qos:
+        if not self.messages or message_id is None or not delivery.qos:
             return None
-        refused = self._messages.get((message_id, hash(delivery.payload)))
+        refused = self.messages.get((message_id, hash(delivery.payload)))
         if refused is None or delivery.dup:
             return refused
-        link, packet_id = refused.arrival >> 16, refused.arrival & 0xFFFF
-        again = link < self._link and packet_id == delivery.packet_id != 0
+        packet_id = refused.arrival & 0xFFFF
+        again = refused.arrival < self.link and packet_id == delivery.packet_id != 0
         return refused if again else None
 
     def is_certain(self, refused: Refused, delivery: Delivery) -> bool:
         """Whether it is the broker's for certain, so that nobody waits for another answer."""
         return (
-            refused.arrival == (self._link - 1) << 16 | delivery.packet_id
+            refused.arrival == self.link - (1 << 16) | delivery.packet_id
             and delivery.packet_id in self._unsent
         )
 

@@ -6,6 +6,7 @@
     inventory          what is served, with its schemas, and one hash of them
     builtin_commands   the commands under `petalkit/`
     background         the background tasks of one life
+    services           what several petals share, run beside their commands
     host               what a petal sees of the runtime that serves it
     lifespans          one petal's lives: lifespan, background tasks, end, and again
 

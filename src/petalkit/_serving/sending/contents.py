@@ -94,6 +94,7 @@ class Contents:
         next_expiry: of what is not in flight, or earlier.
         away: whether there is no link.
         stalled: only a PUBACK lets the next message leave.
+        room_wanted: whether somebody may wait in `room`.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Contents:
         self.stale = StaleEvents()
         self.unanswered = Unanswered(counters)
         self.room = trio.lowlevel.ParkingLot()
+        self.room_wanted = False
         self.next_expiry = math.inf
         self.away = True
         self.stalled = False
@@ -130,11 +132,13 @@ class Contents:
 
     def put(self, entry: Entry) -> None:
         """Put a message in, last. Somebody has seen that there is a place for it."""
+        places = self.places
         entry.place = next(self._order)
-        self.places.take(entry)
-        entry.start_countdown()
+        places.take(entry)
+        if entry.message.properties is not None:
+            entry.start_countdown()
         self.queue.append(entry)
-        if self.places.is_heavy and not self._is_heavy:
+        if places.size >= places.size_max and not self._is_heavy:
             self._weigh()
 
     def _weigh(self) -> None:
@@ -167,8 +171,9 @@ class Contents:
         """It was taken out of where it stood; `outcome` is None where it was acknowledged."""
         if entry.number is not None:
             self.owed.settle(entry.number, outcome)
-        self.latest.forget(entry)
-        self.places.free(entry)
+        if entry.latest is not None:
+            self.latest.forget(entry)
+        self.places.leave(entry)
 
     def expire(self, entry: Entry) -> None:
         """Give up one that was taken out of where it stood, because it is too old."""
@@ -248,7 +253,8 @@ class Contents:
         self.next_expiry = min((entry.expires_at for entry in waiting), default=math.inf)
         for entry in expired:
             self.expire(entry)
-        self.stale.say_due(now)
+        if self.stale.due <= now:
+            self.stale.say(now)
         return bool(expired)
 
     def tell_removal(self) -> None:
@@ -258,8 +264,9 @@ class Contents:
             if self._empty is not None and not len(self):
                 self._empty.set()
                 self._empty = None
-        if self.room:
+        if self.room_wanted:
             self.room.unpark()
+            self.room_wanted = bool(self.room)
         if self._is_heavy:
             self._weigh()
         if self.hooks.on_place is not None:

@@ -86,6 +86,7 @@ class Events:
             ):
                 waited = True
                 self._tell_pressure_soon()
+                self._contents.room_wanted = True
                 await self._room.park()
             late = self._latest.is_late(key, asked)
         if late:
@@ -155,6 +156,5 @@ class Events:
             return True
         if key is not None:
             self._latest.newest[key] = entry
-        contents.put(entry)
-        self._sender.send(now)
+        self._sender.put(entry, now)
         return True

@@ -64,6 +64,7 @@ class Outbox:
         hooks: who is told of what happens here.
         places: of responses and events.
         events: the way in for events.
+        reserve: see `Places.reserve`.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Outbox:
         self._sender = Sender(contents)
         self.hooks = contents.hooks
         self.places = contents.places
+        self.reserve = contents.places.reserve
+        self._put = self._sender.put
         self.events = Events(settings, contents, self._sender)
 
     # -- how it stands
@@ -139,32 +142,15 @@ class Outbox:
 
     # -- responses
 
-    def reserve(self, places: int = 1, *, urgent: bool = False) -> bool:
-        """Take the places of responses to come; False when there is none.
-
-        One free place is enough for all the responses of a command: else one that is answered in
-        two places would never be accepted where there is one place in all.
-
-        Args:
-            places: how many.
-            urgent: for an urgent command, which is never without one. Its answers are put with
-                `urgent` too.
-        """
-        return self.places.reserve(places, urgent=urgent)
-
     def release(self) -> None:
         """Give a reserved place back: nothing will be answered."""
-        self.places.reserved -= 1
+        self.places.free += 1
         if self.hooks.on_place is not None:
             self.hooks.on_place()
 
     def owes_answer(self, answers: Hashable) -> bool:
         """Whether a response put under that key is here, and will reach its caller by itself."""
         return answers in self.places.owed_to
-
-    def _put(self, entry: Entry, now: float) -> None:
-        self._contents.put(entry)
-        self._sender.send(now)
 
     def put_response(
         self,
@@ -185,14 +171,20 @@ class Outbox:
             urgent: of an urgent command; where all is full, less important things are given up
                 for it, or it is.
         """
-        self.places.reserved -= 1
         entry = Entry(message, now + self._expiry, answers=answers, number=number, urgent=urgent)
-        if urgent and not self._contents.make_urgent_room(entry.size):
+        if urgent and not self._has_urgent_room(entry):
             self._give_up(entry)
             return
         self._put(entry, now)
-        if not self.places.has_place:
+        if self.places.free <= 0:
             self.hooks.on_pressure()  # from now on only a PUBACK makes room
+
+    def _has_urgent_room(self, entry: Entry) -> bool:
+        self.places.free += 1  # its own, which it keeps if there is room
+        if not self._contents.make_urgent_room(entry.size):
+            return False
+        self.places.free -= 1
+        return True
 
     def put_refusal(
         self,
@@ -216,6 +208,8 @@ class Outbox:
         refusal = answers is None or not self.places.has_place
         if refusal and not (has_place or self.places.may_refuse(len(message.payload))):
             return False
+        if not refusal:
+            self.reserve()
         number = None if command is None else self._owed.post_again(message, command, reply)
         now = trio.current_time()
         expires_at = now + self._expiry
@@ -226,6 +220,7 @@ class Outbox:
     def put_instead(self, message: Message, answers: Hashable) -> None:
         """Put a response into the place of one that is given up in this step."""
         now = trio.current_time()
+        self.reserve(urgent=True)
         self._put(Entry(message, now + self._expiry, answers=answers), now)
 
     def _give_up(self, entry: Entry) -> None:
@@ -249,6 +244,8 @@ class Outbox:
         """
         now = trio.current_time()
         expires_at = now + min(record.left, self._expiry)
+        if not record.event:
+            self.reserve(urgent=True)
         self._put(
             Entry(
                 message,

@@ -126,22 +126,20 @@ class Sender:
 
     # -- sending
 
-    def send(self, now: float) -> None:
-        """Something was put into the queue."""
+    def put(self, entry: Entry, now: float) -> None:
+        """Put a message in, last, and send it if it may leave."""
+        self._contents.put(entry)
         if self.link is not None and not self._contents.stalled:
             self.pump(now)
 
     def pump(self, now: float) -> None:
         """Send what may leave now."""
-        if self._pumping:  # what expires here makes room, which is told, and may come back here
+        if self._pumping:
             return
         contents = self._contents
-        self._pumping = True
-        try:
-            stalled = self._send_all(now)
-        finally:
-            self._pumping = False
-        contents.stale.say_due(now)
+        stalled = self._send_all(now)
+        if contents.stale.due <= now:
+            contents.stale.say(now)
         if stalled and not contents.stalled:
             contents.hooks.on_pressure()
         contents.stalled = stalled
@@ -161,9 +159,9 @@ class Sender:
             entry = queue[0]
             if entry.expires_at <= now:
                 queue.popleft()
-                self._contents.expire(entry)
+                self._expire(entry)
                 continue
-            if in_flight.is_full:
+            if in_flight.free <= 0:
                 return True
             if entry.name is not None and self._identity is not None:
                 topic = self._identity.topic(entry.name)
@@ -189,6 +187,14 @@ class Sender:
                 self._changed.set()
         return False
 
+    def _expire(self, entry: Entry) -> None:
+        """Give up one. That makes room, which is told, and who is told may come back to `pump`."""
+        self._pumping = True
+        try:
+            self._contents.expire(entry)
+        finally:
+            self._pumping = False
+
     def _waits_for_trial(self, now: float) -> bool:
         """Whether nothing may be sent for the sake of a trial; puts a suspect in front if it may.
 
@@ -206,18 +212,20 @@ class Sender:
     # -- what the broker says
 
     def _done(self, entry: Entry, error: TransportError | None) -> None:
-        if isinstance(error, ConnectionLost) or entry not in self._in_flight:
+        if error is None:
+            confirmed = self._is_broker and entry.message.qos > 0
+        elif isinstance(error, ConnectionLost):
             return  # detach() deals with what is lost
+        else:
+            confirmed = False
+        if not self._in_flight.take(entry, confirmed):
+            return
         contents = self._contents
-        self._in_flight.answered(entry)
         self.answered += 1
         if self._suspects.active:
             self._suspects.answered(entry, self._clock.current_time())
         if error is None:
             self._counters.published += 1
-            if entry.message.qos and self._is_broker:
-                self._in_flight.confirmed(entry)
-            self._deferred.accepted()
             contents.forget(entry, None)
         else:
             self._refused(entry, error)

@@ -85,6 +85,8 @@ def without_effect(settings: Any) -> list[str]:
             found.append(f'{name} does nothing with protocol = "3.1.1": set protocol = "5" for it')
         elif name in _IDLE_WITHOUT and not getattr(settings, _IDLE_WITHOUT[name]):
             found.append(f"{name} does nothing with {_IDLE_WITHOUT[name]} = 0")
+        elif name.startswith("compat_http_") and settings.compat_http == "off":
+            found.append(f'{name} does nothing with compat_http = "off"')
         elif name == "petal_overflow_wait" and settings.overflow != "wait":
             found.append(f'{name} does nothing with overflow = "{settings.overflow}"')
     return found

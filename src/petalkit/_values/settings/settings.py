@@ -17,6 +17,10 @@ from .calling import CallingSettings
 from .groups.broker import BrokerSettings
 from .groups.broker import OrganizationSource as OrganizationSource
 from .groups.broker import Protocol as Protocol
+from .groups.compat.http import HTTP_DEFAULT as HTTP_DEFAULT
+from .groups.compat.http import HTTP_OFF as HTTP_OFF
+from .groups.compat.http import CompatHttpSettings, check_http_reach
+from .groups.compat.http import split_listen as split_listen
 from .groups.dispatch import DispatchSettings
 from .groups.duplicates import DuplicateSettings
 from .groups.intake import AnswerUnknown as AnswerUnknown
@@ -40,13 +44,21 @@ from .reach import refuse_without_effect
 
 # What may be renewed while the device runs: each is fixed, or `..._file`, or `..._source`, and one
 # of these alone, so that nobody has to know which takes precedence.
-RENEWABLE = ("username", "password", "key_password", "proxy_credentials", "sidecar_token")
+RENEWABLE = (
+    "username",
+    "password",
+    "key_password",
+    "proxy_credentials",
+    "sidecar_token",
+    "compat_http_token",
+)
 
 
 @attrs.frozen(kw_only=True)
 class Settings(
     # From the last to the first: attrs takes the fields of the last base first.
     CallingSettings,
+    CompatHttpSettings,
     LifeSettings,
     OutboxSettings,
     JobSettings,
@@ -91,6 +103,7 @@ class Settings(
             raise ConfigError(
                 "former_client_id", "does nothing with client_id, which never changed"
             )
+        check_http_reach(self)
         refuse_without_effect(self)
         if self.server_references and self.transport != "sidecar" and not self.speaks_mqtt_5:
             text = 'needs MQTT 5, in which brokers name other servers: protocol = "5"'

@@ -19,10 +19,17 @@ from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._serving.jobs.commands.declared import declared_table
 from ..._values.errors import PetalkitError
+from ..._values.settings.settings import HTTP_DEFAULT, HTTP_OFF, Settings
 from .._errors import UsageError
 from .._options import HOST_PROXY, HostOptions
 from .._settings.loading import Loaded
-from .._targets.host_petals import WITHOUT, HostPetals, known_commands, required_proxies
+from .._targets.host_petals import (
+    WITHOUT,
+    HostPetals,
+    known_commands,
+    known_endpoints,
+    required_proxies,
+)
 from .._targets.targets import find_petals, load_targets
 from .notices import notices
 from .values import (
@@ -40,6 +47,7 @@ from .values import (
 _HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
 _NOTICE_TODO = "Change that in the petal's file, or in the TARGETs."
 _PROXY_TODO = f"Add --host-compat, or leave {HOST_PROXY} out."
+_HTTP_TODO = 'Install it, or set compat_http = "off" if nobody asks for them.'
 _TODO = "`petalkit list TARGET` shows the same, with the traceback where the petal's code raised."
 
 
@@ -94,6 +102,7 @@ def _load(
     checks += [check for petal in petals for check in _check_proxies(petal, host)]
     if any(check.verdict == "failed" for check in checks):
         return None, [*checks, skipped("petals", "not every petal can start")]
+    checks += [check for petal in petals for check in _check_endpoints(petal, loaded.settings)]
     names = tuple(table.public_names())
     served = Served(tuple((petal.name, petal.version) for petal in petals), names)
     return served, [*checks, _together(petals)]
@@ -145,6 +154,23 @@ def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
     name = shlex.quote(missing[0])
     todo = f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
     return [failed("petal", text, todo)]
+
+
+def _check_endpoints(petal: Petal, settings: Settings) -> list[Check]:
+    """The HTTP endpoints of a petal of the host: served, and if not, which are not."""
+    guide_petal: Any = attribute_of(petal, "guide_petal")
+    endpoints, why_not = (
+        ([], None) if guide_petal is None else known_endpoints(guide_petal, settings)
+    )
+    if not endpoints:
+        return []
+    text = f"{petal.name}, {counted(len(endpoints), 'HTTP endpoint')}"
+    if why_not is None:
+        return [ok("petal", f"{text} on {settings.compat_http or HTTP_DEFAULT}")]
+    text = f"{text} not served: {', '.join(endpoints)}"
+    if settings.compat_http == HTTP_OFF:
+        return [ok("petal", f"{text} ({why_not})")]
+    return [warning("petal", f"{text} ({why_not})", _HTTP_TODO)]
 
 
 def _told(petal: Petal, names: Sequence[str]) -> str:

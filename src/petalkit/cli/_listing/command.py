@@ -22,12 +22,13 @@ from ..._authoring.signature.binding import EMPTY
 from ..._serving.jobs.commands.declared import DeclaredTable, declared_table
 from ..._serving.petals.descriptions import describe, describe_petal, schema_hash
 from ..._serving.process.logs import configure_logging
+from ..._values.settings.settings import HTTP_DEFAULT, Settings
 from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from .._options import GENERAL, HostOptions
 from .._settings import loading
 from .._settings.variables import log_format, log_level
-from .._targets.host_petals import known_commands
+from .._targets.host_petals import known_commands, known_endpoints
 from .._targets.targets import Found, find_petals
 from .describing import field_lines, fields_of, model_lines
 from .long_work import long_work_of
@@ -60,7 +61,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     petals = found.petals
     table = declared_table(petals, unknown_keys=loaded.settings.unknown_keys)
     if as_json:
-        described = [_as_json(petal, table) for petal in petals]
+        described = [_as_json(petal, table, loaded.settings) for petal in petals]
         served = schema_hash([*table.commands, *table.jobs, *table.streams])
         known = {"petals": described, "schema_hash": served}
         print(json.dumps(known, indent=2))  # noqa: T201
@@ -70,7 +71,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
     for petal in petals:
         guide_petal: Any = attribute_of(petal, "guide_petal")
         if guide_petal is not None:
-            lines = _describe_host_petal(petal, guide_petal)
+            lines = _describe_host_petal(petal, guide_petal, loaded.settings)
         else:
             lines = _describe(petal, table)
         for line in lines:
@@ -90,7 +91,7 @@ def _specs_of(petal: Petal, table: DeclaredTable) -> list[CommandSpec]:
     return sorted(found, key=lambda one: one.name)
 
 
-def _as_json(petal: Petal, table: DeclaredTable) -> dict[str, Any]:
+def _as_json(petal: Petal, table: DeclaredTable, settings: Settings) -> dict[str, Any]:
     guide_petal: Any = attribute_of(petal, "guide_petal")
     found = describe_petal(petal)
     if guide_petal is None:
@@ -105,14 +106,16 @@ def _as_json(petal: Petal, table: DeclaredTable) -> dict[str, Any]:
     names = [
         {"name": one.name, "doc": one.doc, "options": {"thread": one.thread}} for one in commands
     ]
-    return {**found, "complete": complete, "commands": names}
+    endpoints, why_not = known_endpoints(guide_petal, settings)
+    http = {"endpoints": endpoints, "served": bool(endpoints) and why_not is None}
+    return {**found, "complete": complete, "commands": names, "http": http}
 
 
 def _doc(cls: type) -> str:
     return doc_of(cls) if attribute_of(cls, "__doc__") else ""
 
 
-def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
+def _describe_host_petal(petal: Petal, guide_petal: Any, settings: Settings) -> Iterator[Text]:
     """A petal of the host: names and docs; what arguments its commands take, only it knows."""
     yield from _title(petal, type(guide_petal))
     commands, complete = known_commands(guide_petal)
@@ -126,7 +129,21 @@ def _describe_host_petal(petal: Petal, guide_petal: Any) -> Iterator[Text]:
         yield Text(f"  ({text} known when it runs)")
     elif not commands:
         yield Text("  (no commands)")
+    yield from _endpoints(guide_petal, settings)
     yield Text("")
+
+
+def _endpoints(guide_petal: Any, settings: Settings) -> Iterator[Text]:
+    endpoints, why_not = known_endpoints(guide_petal, settings)
+    if endpoints:
+        yield Text("")
+        served = f"served on {settings.compat_http or HTTP_DEFAULT}"
+        if why_not is not None:
+            served = f"not served ({why_not})"
+        plural = "s" if len(endpoints) > 1 else ""
+        yield Text(f"  {len(endpoints)} HTTP endpoint{plural}, {served}:")
+    for endpoint in endpoints:
+        yield Text(f"      {endpoint}", style="cyan")
 
 
 def _title(petal: Petal, cls: type) -> Iterator[Text]:

@@ -16,6 +16,7 @@ import attrs
 
 from ..._authoring.inspection.foreign import attribute_of, doc_of, is_abstract, is_class
 from ..._authoring.petal import Petal
+from ..._values.settings.settings import Settings
 from .._errors import UsageError
 from .importing import attribute, import_place
 from .places import is_file, split_target
@@ -166,6 +167,13 @@ def known_commands(petal: Any) -> tuple[list[HostCommand], bool]:
     except Exception:
         complete = False
     return sorted(found.values(), key=lambda command: command.name), complete
+
+
+def known_endpoints(petal: Any, settings: Settings) -> tuple[list[str], str | None]:
+    """Its HTTP and WebSocket endpoints, for people; and why they are not served, if so."""
+    from ...compat._http.endpoints import described, why_not_served
+
+    return described(petal_name(petal), petal), why_not_served(settings)
 
 
 def required_proxies(petal: Any) -> list[str]:

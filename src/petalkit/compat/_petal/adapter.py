@@ -23,6 +23,7 @@ from ..._authoring.registry import CommandResolver, CommandSpec, make_spec
 from ..._values.messages import Command
 from ..._values.settings.settings import RestartPolicy
 from .._errors import HookFailed
+from .._http.service import HttpService
 from .._loop.loop import open_petal_loop
 from .asking import Asking
 from .desk import Desk
@@ -55,11 +56,12 @@ class GuidePetal(NativePetal):
         "never"  # as their host does: they were not written to start twice
     )
 
-    def __init__(self, petal: Any, routes: Routes, supplies: Supplies) -> None:
+    def __init__(self, petal: Any, routes: Routes, supplies: Supplies, http: HttpService) -> None:
         self.guide_petal = petal
         self.name = attribute_of(petal, "name") or type(petal).__name__
         self.version = str(attribute_of(petal, "version", "0"))
         self.__petalkit_resolver__ = routes
+        self.__petalkit_service__ = self._http = http
         self.settled = trio.Event()
         self._routes = routes
         self._supplies = supplies
@@ -70,6 +72,7 @@ class GuidePetal(NativePetal):
         self._prefixes: set[str] = set()
         self._prefixes_of = -1  # the number of keys that they are made of
         routes.add(self)
+        http.add(self.name, self.version)
 
     # -- what routing needs
 
@@ -166,6 +169,7 @@ class GuidePetal(NativePetal):
             hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
             try:
                 await hooks.begin()
+                await self._http.open(self.name, self.guide_petal, host, loop)
                 self._asking = Asking(self._desk, loop, settings)
                 first = functools.partial(self._routes.is_first, self)
                 self.nursery.start_soon(self._go_on, host, hooks, name=f"start of {self.name}")
@@ -173,6 +177,7 @@ class GuidePetal(NativePetal):
                 self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
                 yield
             finally:
+                await self._http.close_petal(self.name)
                 loop.cancel_limit = CANCEL_SHARE * settings.cleanup_timeout
                 if self._asking is not None:
                     await self._asking.end_left()
@@ -232,5 +237,5 @@ def adapt(
         if not all(callable(attribute_of(petal, hook)) for hook in ("inject_proxies", "startup")):
             raise TypeError(f"adapt() takes petals of the guide, and not {type(petal).__name__}")
     supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
-    routes = Routes()
-    return [GuidePetal(petal, routes, supplies) for petal in petals]
+    routes, http = Routes(), HttpService()
+    return [GuidePetal(petal, routes, supplies, http) for petal in petals]

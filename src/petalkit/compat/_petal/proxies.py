@@ -77,6 +77,10 @@ class Proxies(Mapping[str, Any]):
         except Exception:  # it is the petal's, and may need what is not there yet
             return False
 
+    def made(self) -> dict[str, Any]:
+        """Those that are there by now, without `mqtt`; none is made for it."""
+        return {name: proxy for name, proxy in self._found.items() if name != MQTT}
+
     def _missing(self, *names: str) -> ProxyNotAvailable:
         refused = self._without.issuperset(names)
         available = tuple(sorted(self._found))

@@ -3,6 +3,7 @@
     send_queue   what the kernel still holds
     keepalive    PINGREQ when it is due, and a dead peer noticed
     patience     limits that count silence, not time
+    rest         where tasks wait until there is something to do
 
 Begin with `send_queue`; it may import nothing else of petalkit.
 """

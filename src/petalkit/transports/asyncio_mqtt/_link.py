@@ -136,7 +136,7 @@ class AsyncioLink(BaseLink):
         if self._send():  # at once: the caller may leave us no time at all
             self._half_close()
         self._inbox.read_on()
-        self._writer.unpark_all()
+        self._wake_writer()
         await self._ended.wait()
 
     def _take_owed(self) -> Iterable[OnDone]:

@@ -122,7 +122,7 @@ class NativeLink(BaseLink):
         self._leaving = True
         self._session.disconnect()
         self._inbox.read_on()
-        self._writer.unpark_all()
+        self._wake_writer()
         await self._ended.wait()
 
     def _take_owed(self) -> Iterable[OnDone]:
@@ -197,7 +197,8 @@ class NativeLink(BaseLink):
             self._watch.echoed(trio.current_time())
 
     def _on_published(self, event: Published) -> None:
-        self._wake_publishers()
+        if self._publishers.taken:
+            self._wake_publishers()
         if event.reason_code >= FAILURE:
             event.on_done(RejectedByBroker(event.reason_code, event.text))
         else:

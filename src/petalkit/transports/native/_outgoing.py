@@ -53,6 +53,7 @@ class Outgoing:
     ) -> None:
         self._stream = stream
         self._session = session
+        self._written = session.outgoing
         self._watch = watch
         self._payload_max = payload_max
         self._wake = wake
@@ -79,7 +80,8 @@ class Outgoing:
 
     def is_stuffed(self) -> bool:
         """Whether so much waits for the writer that not even QoS 0 may be added."""
-        return self.unsent >= OUTGOING_BYTES or len(self._soon) >= UNTOLD_MAX
+        unsent = len(self._written) + self.sending
+        return unsent >= OUTGOING_BYTES or len(self._soon) >= UNTOLD_MAX
 
     def publish(self, message: Message, on_done: OnDone) -> None:
         """Take one; see `Link.publish_nowait`."""

@@ -64,7 +64,7 @@ class Publishing:
         self.maximum = 0
         self._encoder = Encoder()
         self.check_size = self._encoder.check_size
-        self._last_id = 0
+        self._last_id = _MAX_PACKET_ID
         self._asked: set[int] = set()  # of SUBSCRIBE and UNSUBSCRIBE
         self._in_flight: dict[int, InFlight] = {}  # on this connection, in the order sent
         self._carried: dict[int, InFlight] = {}  # from the connection before it
@@ -88,15 +88,19 @@ class Publishing:
         Raises:
             RejectedByBroker: all of them are.
         """
-        for _ in range(_MAX_PACKET_ID):
-            self._last_id = packet_id = self._last_id % _MAX_PACKET_ID + 1
+        last = packet_id = self._last_id
+        while True:
+            packet_id = packet_id % _MAX_PACKET_ID + 1
             if not (
                 packet_id in self._in_flight
                 or packet_id in self._carried
                 or packet_id in self._asked
             ):
+                self._last_id = packet_id
                 return packet_id
-        raise RejectedByBroker(_QUOTA_EXCEEDED, "Quota exceeded: no packet identifier is free")
+            if packet_id == last:
+                text = "Quota exceeded: no packet identifier is free"
+                raise RejectedByBroker(_QUOTA_EXCEEDED, text)
 
     def new_question(self) -> int:
         """A packet identifier for a SUBSCRIBE or UNSUBSCRIBE; in use until `answered`."""

@@ -50,6 +50,7 @@ class ClientSession:
     Attributes:
         state: of the connection. Intents other than `connect` need "connected".
         broker_limits: what the last CONNACK said; see `Link.broker_limits`.
+        outgoing: what `data_to_send` would return, acknowledgements aside; to be looked at.
         pongs: how many PINGRESP have come, over all connections.
     """
 
@@ -58,9 +59,9 @@ class ClientSession:
         self.broker_limits: Mapping[str, int] = {}
         self.pongs = 0
         self._accepted = False  # by CONNACK, on this connection
-        self._outgoing = bytearray()
-        self._publishing = Publishing(self._outgoing)
-        self._questions = Questions(self._outgoing, self._publishing)
+        self.outgoing = bytearray()
+        self._publishing = Publishing(self.outgoing)
+        self._questions = Questions(self.outgoing, self._publishing)
         self._receiving = Mqtt5Receiving(strict=strict)
         self._handlers: dict[type, Callable[[Any], Event | None]] = {
             mqtt5.PublishPacket: self._receiving.on_publish,
@@ -128,10 +129,10 @@ class ClientSession:
         receiving = self._receiving
         without_aliases = options.packet_maximum or receiving.aliases_failed
         receiving.alias_maximum = 0 if without_aliases else TOPIC_ALIAS_MAXIMUM
-        receiving.connect(self._outgoing, options.receive_maximum, on_output)
+        receiving.connect(self.outgoing, options.receive_maximum, on_output)
         self._questions.forget()
-        self._outgoing.clear()
-        self._outgoing += connect_packet(
+        self.outgoing.clear()
+        self.outgoing += connect_packet(
             options, receiving.alias_maximum, username=username, password=password
         )
         self.state = "connecting"
@@ -143,7 +144,7 @@ class ClientSession:
             For each message in flight, in the order sent, what was given to `publish`.
         """
         self.state = "idle"
-        self._outgoing.clear()
+        self.outgoing.clear()
         self._receiving.lose_connection()
         if not self._accepted:
             return ()
@@ -161,8 +162,8 @@ class ClientSession:
         """Everything that is to be written now, once."""
         if self._receiving.window.ready:
             self._receiving.write_acknowledgements()
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
+        data = bytes(self.outgoing)
+        self.outgoing.clear()
         return data
 
     def sent(self) -> None:
@@ -172,12 +173,12 @@ class ClientSession:
     @property
     def wants_to_send(self) -> bool:
         """Whether `data_to_send` has something to return."""
-        return bool(self._outgoing) or self._receiving.window.ready
+        return bool(self.outgoing) or self._receiving.window.ready
 
     @property
     def unsent(self) -> int:
         """Bytes that `data_to_send` would return, those of acknowledgements aside."""
-        return len(self._outgoing)
+        return len(self.outgoing)
 
     def receive_data(self, data: bytes | bytearray) -> list[Event]:
         """Take what came from the broker, however it was split; nothing counts after the end."""
@@ -212,7 +213,7 @@ class ClientSession:
         if self.state == "connected":
             self._receiving.write_acknowledgements()
             reason = mqtt5.DisconnectReasonCode(code)
-            self._outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
+            self.outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
         self._end()
         text = f"the broker broke the protocol: {violation.text} ({code:#04x})"
         events.append(Ended(code, text, by_server=False))
@@ -256,7 +257,7 @@ class ClientSession:
         """
         if self.state != "connected":
             self._check_connected()
-        self._outgoing += self._publishing.write(message, on_done)
+        self.outgoing += self._publishing.write(message, on_done)
 
     # -- questions
 
@@ -284,7 +285,7 @@ class ClientSession:
             RuntimeError: not connected.
         """
         self._check_connected()
-        self._outgoing += _PINGREQ
+        self.outgoing += _PINGREQ
 
     def _on_pingresp(self, packet: mqtt5.PingRespPacket) -> None:
         self.pongs += 1
@@ -298,7 +299,7 @@ class ClientSession:
         self._check_connected()
         self._receiving.write_acknowledgements()
         reason = mqtt5.DisconnectReasonCode(reason_code)
-        self._outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
+        self.outgoing += mqtt5.DisconnectPacket(reason_code=reason).write()
         self._end()
 
     def _end(self) -> None:

@@ -53,15 +53,14 @@ class Backlog:
         self._send, self._receive = trio.open_memory_channel[Execution](
             len(self.petals) * (self.shares.most + self.shares.reserve)
         )
-        self._in_channel = 0
+        self._aside = 0  # of those that wait, how many are not in the channel
         self._whose: tuple[Line, Hashable] | None = None  # line and caller of what is in it
         self._is_mixed = False  # it is of several
         self._set_aside: dict[Line, None] = {}  # lines with commands in them
         self._look_again = False  # something changed since those lines were last looked at
         self._running = 0
         self._turns = Turns()
-        self.waiting = 0
-        self.waiting_bytes = 0
+        self.waiting = self.waiting_bytes = 0
         self.held_up = False  # nothing may start: the outbox has all the bytes that it may have
 
     # -- lines
@@ -126,9 +125,11 @@ class Backlog:
         for execution in moved:
             execution.line = self.line_of(execution.spec)
             self._put_aside(execution)
-            self._in(execution)
+            self._count(execution, 1)
         for line in {execution.line for execution in moved}:
-            for execution in sorted(line.waiting.remove(lambda _: True), key=_number):
+            unsorted = line.waiting.remove(lambda _: True)
+            self._aside -= len(unsorted)
+            for execution in sorted(unsorted, key=_number):
                 self._put_aside(execution)
         self._look_again = True
         return unserved
@@ -137,6 +138,8 @@ class Backlog:
 
     def is_full(self, petal: str) -> bool:
         """Whether no further command of a petal can be accepted."""
+        if self.waiting < self.shares.ample and self.waiting_bytes < self.shares.ample_bytes:
+            return False
         return self.is_over_share(petal) or (
             self.waiting >= self.shares.all or self.waiting_bytes >= self.shares.all_bytes
         )
@@ -153,7 +156,7 @@ class Backlog:
     def may_have_next(self) -> bool:
         """Whether `next` is worth a call."""
         return not self.held_up and (
-            self._in_channel > 0 or (self._look_again and bool(self._set_aside))
+            self.waiting > self._aside or (self._look_again and bool(self._set_aside))
         )
 
     def put(self, execution: Execution) -> None:
@@ -161,31 +164,31 @@ class Backlog:
         command, line = execution.command, self.line_of(execution.spec)
         execution.line = line
         whose = line, self._caller_of(command.topic, command.properties)
-        if not self._in_channel:
+        if self.waiting == self._aside:  # the channel is empty
             self._whose, self._is_mixed = whose, False
         elif whose != self._whose:
             self._is_mixed = True
         if self.waiting_bytes > DECODED_BYTES:
             execution.put_it_away()
         self._send.send_nowait(execution)
-        self._in_channel += 1
-        self._in(execution)
+        self._count(execution, 1)
 
     def next(self) -> Execution | None:
         """Take out the oldest command that may start now; None when there is none."""
         if self.held_up:
             return None
-        if self._in_channel:
+        if self.waiting > self._aside:
             if not (self._is_mixed or self._set_aside):  # then the oldest is next
-                execution = self._from_channel()
+                execution = self._receive.receive_nowait()
                 if self._may_start(execution.line):
-                    return self._out(execution)
+                    self._count(execution, -1)
+                    return execution
                 self._put_aside(execution)
             self._empty_channel()
         if self._look_again and self._set_aside:
             ready = [line for line in self._set_aside if self._may_start(line)]
             if ready:
-                return self._out(self._take_from(self._turns.choose(ready)))
+                return self._out(self._turns.choose(ready).waiting.popleft())
         self._look_again = False
         return None
 
@@ -198,10 +201,7 @@ class Backlog:
         lines = [line for line in self._set_aside if petal in (None, line.petal.name)]
         if not lines:
             return None
-        line = min(lines, key=oldest)
-        execution = line.waiting.drop()
-        self._forget_if_empty(line)
-        return self._out(execution)
+        return self._out(min(lines, key=oldest).waiting.drop())
 
     def has_spare_room(self, spec: CommandSpec, command: Command) -> bool:
         """Whether a command can be accepted though all is full: its sender has nothing waiting."""
@@ -217,7 +217,6 @@ class Backlog:
         taken: list[Execution] = []
         for line in list(self._set_aside):
             taken += map(self._out, line.waiting.remove(which))
-            self._forget_if_empty(line)
         return sorted(taken, key=_number)
 
     def __iter__(self) -> Iterator[Execution]:
@@ -226,66 +225,62 @@ class Backlog:
         for line in self._set_aside:
             yield from line.waiting
 
-    def _in(self, execution: Execution) -> None:
-        size, petal = len(execution.payload), execution.line.petal
-        self.waiting += 1
+    def _count(self, execution: Execution, one: int) -> None:
+        """A command waits (1), or does not any more (-1)."""
+        size, petal = one * len(execution.payload), execution.line.petal
+        self.waiting += one
         self.waiting_bytes += size
-        petal.waiting += 1
+        petal.waiting += one
         petal.waiting_bytes += size
 
     def _out(self, execution: Execution) -> Execution:
-        size, petal = len(execution.payload), execution.line.petal
-        self.waiting -= 1
-        self.waiting_bytes -= size
-        petal.waiting -= 1
-        petal.waiting_bytes -= size
+        """One was taken out of its line."""
+        self._aside -= 1
+        self._count(execution, -1)
+        if not execution.line.waiting:
+            self._set_aside.pop(execution.line, None)
         return execution
-
-    def _from_channel(self) -> Execution:
-        self._in_channel -= 1
-        return self._receive.receive_nowait()
 
     def _put_aside(self, execution: Execution) -> None:
         command = execution.command
         caller = self._caller_of(command.topic, command.properties)
         execution.line.waiting.append(caller, execution)
+        self._aside += 1
         self._set_aside[execution.line] = None
 
     def _empty_channel(self) -> None:
         """A channel gives out its first only; to see the others, set all aside."""
-        while self._in_channel:
-            self._put_aside(self._from_channel())
+        for _ in range(self.waiting - self._aside):
+            self._put_aside(self._receive.receive_nowait())
         self._look_again = True
-
-    def _take_from(self, line: Line) -> Execution:
-        execution = line.waiting.popleft()
-        self._forget_if_empty(line)
-        return execution
-
-    def _forget_if_empty(self, line: Line) -> None:
-        if not line.waiting:
-            del self._set_aside[line]
 
     # -- slots
 
     def _may_start(self, line: Line) -> bool:
+        """Whether one more command of a line may start; one slot is always its petal's own."""
+        petal = line.petal
+        if petal.running and (petal.running >= petal.limit or self._running >= self.concurrency):
+            return False
         return (
-            (line.group is None or line.group not in self.groups)
+            petal.ready
+            and not petal.awaited
+            and (line.group is None or line.group not in self.groups)
             and (line.limit is None or line.running < line.limit)
-            and line.petal.takes_one(self._running, self.concurrency)
         )
 
     def enter(self, execution: Execution) -> None:
         """A command takes its slots."""
+        line = execution.line
         self._running += 1
-        execution.line.running += 1
-        execution.line.petal.running += 1
+        line.running += 1
+        line.petal.running += 1
 
     def leave(self, execution: Execution) -> None:
         """A command gives its slots back."""
+        line = execution.line
         self._running -= 1
-        execution.line.running -= 1
-        execution.line.petal.running -= 1
+        line.running -= 1
+        line.petal.running -= 1
         self._look_again = True
 
     def is_owed(self, group: str, number: int) -> bool:

@@ -33,6 +33,8 @@ class Shares:
         spare: the same for callers who have nothing waiting.
         all: commands of all petals in the channel, where that is less than all shares.
         all_bytes: of their payloads.
+        ample: where fewer commands wait, of all petals, no share is used and there is room for all.
+        ample_bytes: the same of their payloads.
     """
 
     def __init__(self, settings: Settings, sharing: int, served: int) -> None:
@@ -48,6 +50,8 @@ class Shares:
         overlap = self._share * served > 1 + ROUNDING
         self.all = settings.channel_capacity if overlap else served * self.most
         self.all_bytes = settings.channel_bytes if overlap else served * self.most_bytes
+        self.ample = min(self.most, self.all)
+        self.ample_bytes = min(self.most_bytes, self.all_bytes)
 
     def are_used(self, petal: PetalState, more: int = 0) -> bool:
         """Whether no further command of a petal is to be accepted.

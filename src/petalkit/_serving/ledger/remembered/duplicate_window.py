@@ -100,8 +100,11 @@ class DuplicateWindow(Generic[L]):
 
     def is_full(self, now: float) -> bool:
         """Whether no more may be accepted that are not urgent: see `ReplayWindow.is_full`."""
-        replay, coming = self._replay, len(self._live)
-        return replay.size + coming >= replay.full_at and replay.is_full(now, coming)
+        return self.may_be_full() and self._replay.is_full(now, len(self._live))
+
+    def may_be_full(self, coming: int = 0) -> bool:
+        """Whether that is worth a look, though no more than so many are accepted before it."""
+        return self._replay.size + len(self._live) + coming >= self._replay.full_at
 
     def begin(self, message_id: str, live: L) -> None:
         """A command is accepted."""
@@ -117,9 +120,8 @@ class DuplicateWindow(Generic[L]):
         if live is None:
             return
         finished = self._finished
-        again = finished.pop(message_id, None)
-        if again is not None:  # an ID used again after its age is the newest again
-            self._size -= again.size
+        if message_id in finished:  # an ID used again after its age is the newest again
+            self._size -= finished.pop(message_id).size
         size = len(live.payload) + len(response)
         name = live.command.command
         finished[message_id] = Finished(name, live.payload, response, now, size, None, urgent)
@@ -141,8 +143,9 @@ class DuplicateWindow(Generic[L]):
     def _drop_oldest(self, now: float) -> None:
         message_id, dropped = self._finished.popitem(last=False)
         self._size -= dropped.size
-        if dropped.at + self._replay.seconds > now:
-            self._replay.add(message_id, dropped.at, urgent=dropped.urgent)
+        replay = self._replay
+        if dropped.at + replay.seconds > now:
+            replay.add(message_id, dropped.at, dropped.urgent)
 
 
 def is_same_request(name: str, payload: bytes, other: Command, other_payload: bytes) -> bool:

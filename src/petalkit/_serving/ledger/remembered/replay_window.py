@@ -73,7 +73,7 @@ class ReplayWindow:
             self._turn(now)
         return self.size + coming >= self.full_at
 
-    def add(self, message_id: str, at: float, *, urgent: bool) -> None:
+    def add(self, message_id: str, at: float, urgent: bool = False) -> None:
         """A command is let go that finished at some time."""
         if urgent:
             self._add_urgent(hash(message_id), at)

@@ -41,6 +41,7 @@ class Deferred:
 
     Attributes:
         paused_until: nothing at all is sent before that; on Trio's clock.
+        next_due: when the next one is to be sent, pauses aside; infinity when there is none.
     """
 
     def __init__(self, counters: Counters, jitter: Callable[[], float]) -> None:
@@ -49,7 +50,9 @@ class Deferred:
         self._heap: list[tuple[float, int, Entry]] = []
         self._rounds: dict[int, float] = {}  # refusals in a row -> when the next such are due
         self.paused_until = -math.inf
+        self.next_due = math.inf
         self._pause = QUOTA_PAUSE_MIN
+        self._taken = 0  # messages that the broker had taken at the last pause
         self._said_at = -math.inf
         self._unsaid = 0
 
@@ -58,11 +61,6 @@ class Deferred:
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for _, _, entry in self._heap)
-
-    @property
-    def next_due(self) -> float:
-        """When the next one is to be sent, pauses aside; infinity when there is none."""
-        return self._heap[0][0] if self._heap else math.inf
 
     def add(self, entry: Entry, error: TransportError, now: float, *, pause: bool) -> None:
         """Keep one until its time.
@@ -74,6 +72,9 @@ class Deferred:
             pause: whether nothing else may be sent either, for a little.
         """
         if pause and now >= self.paused_until:  # not once more for what was under way
+            taken = self._counters.published
+            if taken > self._taken:  # something, since: this quota is another
+                self._pause, self._taken = QUOTA_PAUSE_MIN, taken
             self.paused_until = now + self._pause * (1 + self._jitter()) / 2
             self._pause = min(2 * self._pause, QUOTA_PAUSE_MAX)
         entry.refusals += 1
@@ -86,6 +87,10 @@ class Deferred:
     def _push(self, entry: Entry, due: float) -> None:
         entry.due = due
         heapq.heappush(self._heap, (due, entry.place, entry))
+        self._look()
+
+    def _look(self) -> None:
+        self.next_due = self._heap[0][0] if self._heap else math.inf
 
     def _say(self, entry: Entry, error: TransportError, now: float) -> None:
         self._counters.publish_deferred += 1
@@ -103,10 +108,6 @@ class Deferred:
             self._said_at = now
             self._unsaid = 0
 
-    def accepted(self) -> None:
-        """The broker has taken a message: a quota that comes now is another."""
-        self._pause = QUOTA_PAUSE_MIN
-
     def take_due(self, now: float) -> list[Entry]:
         """Take out what is to be sent now, in the order in which it came."""
         found: list[Entry] = []
@@ -114,6 +115,7 @@ class Deferred:
             found.append(heapq.heappop(self._heap)[2])
         if not self._heap:
             self._rounds.clear()
+        self._look()
         return in_order(found)
 
     def hurry(self) -> None:
@@ -124,6 +126,7 @@ class Deferred:
         self._rounds.clear()
         for entry in entries:
             self._push(entry, -math.inf)
+        self._look()
 
     def take_expired(self, now: float) -> list[Entry]:
         """Take out what is too old to be sent."""
@@ -131,4 +134,5 @@ class Deferred:
         if expired:
             self._heap = [one for one in self._heap if one[2].expires_at > now]
             heapq.heapify(self._heap)
+            self._look()
         return expired

@@ -14,13 +14,18 @@ from .outgoing import Entry
 
 
 class InFlight:
-    """See the module. Times are on Trio's clock."""
+    """See the module. Times are on Trio's clock.
+
+    Attributes:
+        free: how many more may be sent before a PUBACK comes.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[Entry, None] = {}  # in the order in which they were sent
         self._turns = 0  # messages sent, ever
         self._confirmed = 0  # the turn of the last one that has its PUBACK
         self._window = self._window_max = 1  # less where PUBACKs do not come
+        self.free = 1
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -31,30 +36,33 @@ class InFlight:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more may be sent before a PUBACK comes."""
-        return len(self._entries) >= self._window
-
     def open(self, maximum: int) -> None:
         """There is a link that takes so many at once."""
         # One place is left free: at a stop `offline` has to pass whatever waits for its PUBACK.
         self._window = self._window_max = max(1, maximum - 1)
+        self.free = self._window - len(self._entries)
 
     def sent(self, entry: Entry, now: float) -> None:
         """It has left."""
         self._turns = entry.turn = self._turns + 1
         entry.sent_at = now
         self._entries[entry] = None
+        self.free -= 1
 
-    def answered(self, entry: Entry) -> None:
-        """It has its answer, of whatever kind."""
+    def take(self, entry: Entry, confirmed: bool) -> bool:
+        """Take one out that has its answer; False when it is not here.
+
+        Args:
+            entry: it.
+            confirmed: by a PUBACK: what left before it can have none any more.
+        """
+        if entry not in self._entries:
+            return False
         del self._entries[entry]
-
-    def confirmed(self, entry: Entry) -> None:
-        """It has its PUBACK, and what left before it can have none any more."""
-        if entry.turn > self._confirmed:
+        self.free += 1
+        if confirmed and entry.turn > self._confirmed:
             self._confirmed = entry.turn
+        return True
 
     def is_overtaken(self, entry: Entry) -> bool:
         """Whether its PUBACK will not come: a later one has."""
@@ -82,9 +90,10 @@ class InFlight:
         ]
         for entry in found:
             del self._entries[entry]
-            self._window -= 1
+            self._window -= 1  # so as many as before are free
         return found
 
     def clear(self) -> None:
         """The link is gone."""
+        self.free += len(self._entries)
         self._entries.clear()

@@ -44,9 +44,8 @@ class Entry(msgspec.Struct, eq=False):
     def start_countdown(self) -> None:
         """Note when its Message Expiry Interval says too much, if it has one."""
         properties = self.message.properties
-        self.stale_at = math.inf
-        if properties is not None and properties.message_expiry is not None:
-            self.stale_at = self.expires_at - properties.message_expiry + 1
+        expiry = None if properties is None else properties.message_expiry
+        self.stale_at = math.inf if expiry is None else self.expires_at - expiry + 1
 
     def become(self, newer: Entry) -> None:
         """Hold what another does, in this one's place."""

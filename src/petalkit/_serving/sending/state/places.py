@@ -10,6 +10,9 @@
 The rule: answering never waits, and an urgent command asks nobody for a place. The trap: whoever
 sends junk fills what refusals may have; so nothing that a command needs is counted together with
 them.
+
+A response has its place from when its command is accepted until the broker has it: one sum, of the
+places that are free, changes at both ends and not in between.
 """
 
 from __future__ import annotations
@@ -29,59 +32,72 @@ class Places:
         settings: the bounds.
 
     Attributes:
-        reserved: for responses to come.
-        responses: that are here.
+        free: places for responses that none has or is to have; less than 0 where there were none
+            for what is not asked.
         events: that are here.
         refusals: that are here.
         size: payload bytes of all messages but refusals.
         refusal_size: payload bytes of refusals.
-        owed_to: `answers` of responses -> how many of them are here.
+        size_max: that are as many as there may be.
+        owed_to: `answers` of responses that are here -> the newest such.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._responses_max = settings.response_capacity
         self._events_max = settings.event_capacity
         self._refusals_max = settings.refusal_capacity
-        self._bytes_max = settings.outbox_bytes
+        self.size_max = settings.outbox_bytes
         self._refusal_bytes_max = settings.refusal_bytes
-        self.reserved = 0
-        self.responses = 0
+        self.free = settings.response_capacity
         self.events = 0
         self.refusals = 0
         self.size = 0
         self.refusal_size = 0
         self._urgent = 0  # of the responses
         self._urgent_size = 0
-        self.owed_to: dict[Hashable, int] = {}
+        self.owed_to: dict[Hashable, Entry] = {}
 
     # -- responses
 
     @property
+    def taken(self) -> int:
+        """How many places responses have, those to come among them."""
+        return self._responses_max - self.free
+
+    @property
     def has_place(self) -> bool:
         """Whether a place for a response can be reserved."""
-        return self.reserved + self.responses < self._responses_max and not self.is_heavy
+        return self.free > 0 and self.size < self.size_max
 
     @property
     def is_heavy(self) -> bool:
         """Whether there are as many bytes as there may be."""
-        return self.size >= self._bytes_max
+        return self.size >= self.size_max
 
-    def reserve(self, places: int, *, urgent: bool) -> bool:
-        """See `Outbox.reserve`."""
-        if not (urgent or self.has_place):
+    def reserve(self, places: int = 1, *, urgent: bool = False) -> bool:
+        """Take the places of responses to come; False when there is none.
+
+        One free place is enough for all the responses of a command: else one that is answered in
+        two places would never be accepted where there is one place in all.
+
+        Args:
+            places: how many.
+            urgent: for an urgent command, which is never without one. Its answers are put with
+                `urgent` too.
+        """
+        if not urgent and (self.free <= 0 or self.size >= self.size_max):
             return False
-        self.reserved += places
+        self.free -= places
         return True
 
     @property
     def has_urgent_place(self) -> bool:
         """Whether the answer to an urgent command has a place where nobody has to make room."""
-        most = self._responses_max + ALLOWANCE + self._refusals_max
-        return self.reserved + self.responses + self.refusals < most
+        return self.refusals - self.free < ALLOWANCE + self._refusals_max
 
     def has_urgent_bytes(self, size: int) -> bool:
         """The same of its bytes."""
-        return self._urgent == 0 or self._urgent_size + size <= self._bytes_max
+        return self._urgent == 0 or self._urgent_size + size <= self.size_max
 
     def may_refuse(self, size: int, count: int = 1) -> bool:
         """Whether so many refusals of so many bytes may come in; any number where none is."""
@@ -94,40 +110,45 @@ class Places:
     def has_room(self, size: int) -> bool:
         """Whether an event of so many bytes may come in."""
         return self.events < self._events_max and (
-            self.events == 0 or self.size + size <= self._bytes_max
+            self.events == 0 or self.size + size <= self.size_max
         )
 
     def may_grow(self, more: int) -> bool:
         """Whether one of the events may become larger by so many bytes."""
-        return more <= 0 or self.events == 1 or self.size + more <= self._bytes_max
+        return more <= 0 or self.events == 1 or self.size + more <= self.size_max
 
     # -- in and out
 
     def take(self, entry: Entry) -> None:
-        """A message is here."""
-        self._count(entry, 1)
+        """A message is here; the place of a response was taken before."""
         if entry.answers is not None:
-            self.owed_to[entry.answers] = self.owed_to.get(entry.answers, 0) + 1
-
-    def free(self, entry: Entry) -> None:
-        """It is here no more."""
-        self._count(entry, -1)
-        if entry.answers is not None:
-            left = self.owed_to.pop(entry.answers) - 1
-            if left:
-                self.owed_to[entry.answers] = left
-
-    def _count(self, entry: Entry, one: int) -> None:
-        size = len(entry.message.payload) * one
+            self.owed_to[entry.answers] = entry
+        size = len(entry.message.payload)
         if entry.refusal:
-            self.refusals += one
+            self.refusals += 1
             self.refusal_size += size
             return
         self.size += size
         if entry.event:
-            self.events += one
-            return
-        self.responses += one
-        if entry.urgent:
-            self._urgent += one
+            self.events += 1
+        elif entry.urgent:
+            self._urgent += 1
             self._urgent_size += size
+
+    def leave(self, entry: Entry) -> None:
+        """It is here no more, and its place is free."""
+        if self.owed_to.get(entry.answers) is entry:
+            del self.owed_to[entry.answers]
+        size = len(entry.message.payload)
+        if entry.refusal:
+            self.refusals -= 1
+            self.refusal_size -= size
+            return
+        self.size -= size
+        if entry.event:
+            self.events -= 1
+            return
+        self.free += 1
+        if entry.urgent:
+            self._urgent -= 1
+            self._urgent_size -= size

@@ -18,11 +18,16 @@ TOPICS_MAX = 20  # that are counted by themselves; there are more only where ide
 
 
 class StaleEvents:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        due: when there is something to say; infinity when there is not.
+    """
 
     def __init__(self) -> None:
         self._unsaid: Counter[str] = Counter()
-        self._due = -math.inf  # when the next line may be written
+        self._next_line = -math.inf  # when it may be written
+        self.due = math.inf
 
     def add(self, topic: str, now: float, *, away: bool) -> None:
         """One more has expired.
@@ -33,19 +38,10 @@ class StaleEvents:
             away: whether there is no link.
         """
         if away and not self._unsaid:
-            self._due = max(self._due, now + SAID_EVERY)
+            self._next_line = max(self._next_line, now + SAID_EVERY)
         known = topic in self._unsaid or len(self._unsaid) < TOPICS_MAX
         self._unsaid[topic if known else "other topics"] += 1
-
-    @property
-    def due(self) -> float:
-        """When there is something to say; infinity when there is not."""
-        return self._due if self._unsaid else math.inf
-
-    def say_due(self, now: float) -> None:
-        """Tell of them, if it is time."""
-        if self.due <= now:
-            self.say(now)
+        self.due = self._next_line
 
     def say(self, now: float) -> None:
         """Tell of them now, if there are any."""
@@ -57,4 +53,5 @@ class StaleEvents:
             ", ".join(f"{count} for {topic!r}" for topic, count in self._unsaid.items()),
         )
         self._unsaid.clear()
-        self._due = now + SAID_EVERY
+        self._next_line = now + SAID_EVERY
+        self.due = math.inf

@@ -12,6 +12,7 @@
     jobs         how many run, who may watch them, and how long their ends are kept
     outbox       what is owed to the broker
     life         starts, stops, failures of petals
+    compat/      what is for petals of the guide alone
 
 A new limit goes to the group that its user would look for it in; the docs list it by itself. What
 two settings say together is judged in `..settings`. No group knows another. Begin with `broker`.
