@@ -111,7 +111,8 @@ async def test_the_end_of_a_job_is_heard_of_though_the_link_was_away(
         harness.broker.drop_links(client_session(harness))
         await trio.sleep(5)  # it ends meanwhile
         harness.broker.accept_connections()
-        assert await job.result(timeout=60) == {"copied": 3}
+        with trio.fail_after(12):  # the wait before a reconnect, and no silence after it
+            assert await job.result(timeout=60) == {"copied": 3}
     assert petal.runs == 1
     assert client.statistics().links == 2
 

@@ -12,6 +12,7 @@ import trio.testing
 
 from petalkit import (
     ConnectFailed,
+    ConnectionLost,
     PayloadError,
     Petal,
     Properties,
@@ -63,8 +64,10 @@ async def test_a_call_whose_link_is_lost_gets_its_answer_over_the_next(
             if away:
                 harness.broker.refuse_connections()
             harness.broker.drop_links(client_session(harness))
-            await trio.sleep(away)
+            await trio.sleep(away or 0.6)  # the wait before a reconnect is half a second at most
             harness.broker.accept_connections()
+            if not away:
+                assert client.statistics().sent_again == 1
         statistics = client.statistics()
     assert answers == [1]
     assert petal.runs == 1
@@ -160,6 +163,31 @@ async def test_the_first_link_is_the_openers_business(
             raise AssertionError
 
 
+async def test_a_link_that_is_lost_while_it_is_opened_is_the_openers_too(
+    broker: MemoryBroker, autojump_clock: object
+) -> None:
+    broker.swallow("SUBACK")
+    with pytest.raises(ConnectionLost, match="SUBACK"):
+        async with connect(broker):
+            raise AssertionError
+
+
+async def test_without_reconnect_a_link_that_is_lost_fails_who_waits_for_a_subscription(
+    broker: MemoryBroker, autojump_clock: object
+) -> None:
+    async with connect(broker, reconnect=False) as client, trio.open_nursery() as nursery:
+        broker.swallow("SUBACK")
+
+        async def call() -> None:
+            with pytest.raises(ConnectionLost):
+                await client.call("p/x", device="other")
+
+        nursery.start_soon(call)
+        await trio.sleep(1)
+        (name,) = broker.sessions
+        broker.drop_links(name)
+
+
 async def test_settings_may_be_given_by_their_names(broker: MemoryBroker) -> None:
     transport = MemoryTransport(broker)
     names: dict[str, Any] = {"organization_id": "acme", "device_id": "Instance-1"}
@@ -244,6 +272,30 @@ async def test_with_mqtt_3_1_1_it_is_answered_on_response(autojump_clock: object
         with harness.broker.observe("+/+/+/+/response/#") as seen:
             await client.call("long/hello")
         assert [one.topic for one in seen] == ["org/acme/device/Instance-1/response"]
+
+
+async def test_an_answer_on_both_topics_is_one_answer(
+    broker: MemoryBroker, autojump_clock: object
+) -> None:
+    """Whichever comes first, the second is no late one."""
+    with broker.observe("+/+/+/+/command") as seen:
+
+        async def both(link: Link, command: dict[str, Any]) -> None:
+            await echo(link, command)
+            asked = seen[-1].properties
+            assert asked is not None
+            if command["waitResponse"]:
+                await trio.sleep(1)
+            payload = json.dumps({"messageId": command["messageId"], "success": True}).encode()
+            assert asked.response_topic is not None
+            await link.publish(Message(asked.response_topic, payload))
+
+        async with open_device(broker, both), connect(broker, V5) as client:
+            assert (await client.call("p/x")).success
+            await trio.sleep(5)
+            assert client.statistics().late == 0
+            assert (await client.call("p/x")).success
+            assert [json.loads(one.payload)["waitResponse"] for one in seen] == [True, False]
 
 
 async def test_a_device_of_mqtt_3_1_1_answers_a_client_of_mqtt_5(autojump_clock: object) -> None:

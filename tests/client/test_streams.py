@@ -122,7 +122,8 @@ async def test_a_stream_is_subscribed_to_again_when_its_device_is_born_anew(
     ):
         await read(values, 2)
         harness.runtime.jobs.subscriptions.remove("long/position")  # it has forgotten
-        harness.drop_link()  # and says `online` again
+        (device,) = set(harness.broker.sessions) - {client_session(harness)}
+        harness.broker.drop_links(device)  # and says `online` again
         with trio.fail_after(20):
             await read(values, 30)
         assert petal.begun == 2
