@@ -124,20 +124,6 @@ class Properties:
         if any(_CONTROL.search(text) for text in self._texts()):
             raise ValueError("a text of the properties holds a control character")
 
-    def with_reply(self, topic: str | None, data: bytes | None, expiry: int | None) -> Properties:
-        """The same, with a Response Topic, Correlation Data and a lifetime that are good.
-
-        Made once for each call, so nothing is checked again.
-        """
-        found = object.__new__(Properties)
-        put = object.__setattr__
-        put(found, "response_topic", topic)
-        put(found, "correlation_data", data)
-        put(found, "message_expiry", expiry)
-        put(found, "content_type", self.content_type)
-        put(found, "user_properties", self.user_properties)
-        return found
-
     @property
     def size(self) -> int:
         """Bytes of its texts and its correlation data: what a sender can make long."""

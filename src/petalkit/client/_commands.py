@@ -12,7 +12,8 @@ from .._values.messages import Identity, Response, UserProperties
 from .._values.settings.settings import Settings
 from ._reading.told import Readers
 from ._trying import Policy, Tries
-from ._wire.calling import Calling, Terms
+from ._wire.calling import Calling
+from ._wire.commands import Terms
 
 DEFAULT_CALL_TIMEOUT = 30.0  # seconds
 

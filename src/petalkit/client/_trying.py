@@ -20,7 +20,8 @@ from .._values.errors import ErrorCode
 from .._values.messages import Response
 from ._errors import refusal
 from ._reading.told import Readers
-from ._wire.calling import Calling, Terms
+from ._wire.calling import Calling
+from ._wire.commands import Terms
 from ._wire.routes import Route
 
 

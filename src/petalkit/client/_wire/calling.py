@@ -12,18 +12,18 @@ import random
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
 from ..._serving.sending.state.deferred import wait_after
 from ..._values.errors import RejectedByBroker
-from ..._values.messages import Identity, Response, UserProperties
+from ..._values.messages import Identity, Response
 from ..._values.settings.settings import Settings
 from ..._values.topics import TopicFilter
 from ...transports import Delivery
 from .._errors import CallTimeout
-from .commands import CommandEncoder, Sent, checked
+from .commands import CommandEncoder, Sent, Terms, checked
 from .connection import Connection
 from .routes import Asks, Route
 from .statistics import Counters
@@ -32,26 +32,6 @@ from .waiting import Call, Waiting
 # Seconds between copies of what waits, after another link was made.
 DOUBTS = (1.0, 2.0, 4.0, 8.0, 15.0)
 ROUTES_IDLE_MAX = 1000  # devices whose answers are still subscribed to, though nobody calls them
-
-
-class Terms(NamedTuple):
-    """On what terms a command is sent.
-
-    Attributes:
-        begun: Trio's clock, now.
-        timeout: seconds for everything.
-        message_id: of the command.
-        user_properties: of MQTT 5.
-        expires_in: seconds; None for as long as the call waits.
-        phases: 2 to wait for the second answer of a command that has two.
-    """
-
-    begun: float
-    timeout: float
-    message_id: str
-    user_properties: UserProperties = ()
-    expires_in: float | None = None
-    phases: int = 1
 
 
 class Calling:
@@ -233,14 +213,9 @@ class Calling:
                     if not route.ready:
                         await self.prepare(route)
                     # Only now: ten thousand that wait for their turn are to be small.
-                    said = Sent(
-                        command,
-                        data,
-                        message_id,
-                        until,
-                        min(until, given_up),
-                        self._encoder.properties(terms.user_properties),
-                    )
+                    extra = self._encoder.properties(terms.user_properties)
+                    lasts = min(until, given_up)
+                    said = Sent(command, data, message_id, until, lasts, extra)
                     call = Call(route, said, self._encoder, terms.phases)
                     self.waiting.add(call)
                     try:

@@ -27,6 +27,26 @@ CORRELATION_MAX = 1024  # bytes
 _NOTHING: Mapping[str, Any] = {}
 
 
+class Terms(NamedTuple):
+    """On what terms a command is sent.
+
+    Attributes:
+        begun: Trio's clock, now.
+        timeout: seconds for everything.
+        message_id: of the command.
+        user_properties: of MQTT 5.
+        expires_in: seconds; None for as long as the call waits.
+        phases: 2 to wait for the second answer of a command that has two.
+    """
+
+    begun: float
+    timeout: float
+    message_id: str
+    user_properties: UserProperties = ()
+    expires_in: float | None = None
+    phases: int = 1
+
+
 class Sent(NamedTuple):
     """What one call says, and may say again.
 
@@ -121,7 +141,15 @@ def with_expiry(
     expiry = whole_seconds(left + EXPIRY_MARGIN)
     if data is not None and len(data) > CORRELATION_MAX:
         data = None  # then the messageId has to do
-    return properties.with_reply(topic, data, expiry)
+    # All of it is known to be good, and this is done for each call: so nothing is checked again.
+    found = object.__new__(Properties)
+    put = object.__setattr__
+    put(found, "response_topic", topic)
+    put(found, "correlation_data", data)
+    put(found, "message_expiry", expiry)
+    put(found, "content_type", properties.content_type)
+    put(found, "user_properties", properties.user_properties)
+    return found
 
 
 def checked(expires_in: float) -> float:
