@@ -329,7 +329,7 @@ def test_other_imports_are_declared_dependencies() -> None:
     """What is neither Python's own nor petalkit's comes with the package or one of its extras."""
     declared = {
         *("trio", "trio_asyncio", "asyncio_mqtt", "paho", "attrs", "cattrs", "msgspec"),
-        *("cyclopts", "rich", "typed_settings", "machineid", "amqtt", "mqtt5", "pydantic"),
+        *("cyclopts", "rich", "machineid", "amqtt", "mqtt5", "pydantic"),
         *("h11", "httpx", "hypercorn", "starlette", "fastapi", "idna", "wsproto"),
         "pytest",
     }

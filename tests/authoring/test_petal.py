@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 
-from petalkit import CommandError, Petal, RegistrationError, command
+from petalkit import CommandError, Petal, RegistrationError, command, job, stream
+from petalkit._authoring.declared import CommandOptions
+from petalkit._authoring.jobs.options import JobOptions
+from petalkit._authoring.jobs.stream import StreamOptions
 from petalkit._authoring.registry import build_table
 from petalkit.testing import open_harness
 
@@ -323,3 +328,28 @@ async def test_a_handler_may_add_a_command_and_take_itself_away(autojump_clock: 
         await harness.call("setup/arm")
         assert (await harness.call("setup/fire")).error_code == "EMPTY"
         assert (await harness.call("setup/fire")).error_code == "UNKNOWN_COMMAND"
+
+
+def keywords_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Each keyword with its annotation and its default."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    keywords = (one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
+    return {one.name: (one.annotation, one.default) for one in keywords}
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "others"),
+    [
+        (command, CommandOptions, set[str]()),
+        (Petal.add_command, CommandOptions, set[str]()),
+        (job, JobOptions, {"when_busy"}),
+        (stream, StreamOptions, set[str]()),
+    ],
+)
+def test_a_decorator_takes_what_its_options_hold_and_nothing_else(
+    function: Callable[..., Any], options: type, others: set[str]
+) -> None:
+    """They are written out, so that help() and editors show them; here is why that is safe."""
+    held = keywords_of(options)
+    assert held.pop("name")
+    assert keywords_of(function) == {name: one for name, one in held.items() if name not in others}

@@ -69,7 +69,8 @@ def _import(name: str) -> types.ModuleType | None:
 
 def _of_module(module: types.ModuleType) -> Iterator[Callable[..., Any]]:
     whole = hasattr(module, "__path__")  # a package offers what it imports
-    for name, value in vars(module).items():
+    for name in dir(module):  # also what is imported when it is asked for
+        value = getattr(module, name)
         origin = getattr(value, "__module__", None) or ""
         if name.startswith("_") or not origin.startswith("petalkit"):
             continue

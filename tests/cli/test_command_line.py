@@ -16,7 +16,8 @@ from petalkit import ConnectFailed, PayloadError, Settings
 from petalkit._values.basics.version import __version__
 from petalkit._values.errors import ErrorCode
 from petalkit._values.messages import Identity, Response
-from petalkit.cli import _call, _make_app, main
+from petalkit.cli import _call, main
+from petalkit.cli._app import make_app
 from petalkit.client import CallTimeout
 
 from .conftest import RunCli
@@ -41,7 +42,7 @@ def test_a_command_is_the_same_where_only_it_is_loaded(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = []
-    for app in (_make_app(), _make_app(command)):
+    for app in (make_app(), make_app(command)):
         app([command, "--help"], exit_on_error=False, result_action="return_value")
         said.append(capsys.readouterr().out)
     assert said[0] == said[1] != ""

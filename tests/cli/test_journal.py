@@ -23,9 +23,9 @@ from petalkit._serving.ledger.records import JournalError
 from petalkit._values.job_states import JobState
 from petalkit._values.messages import NO_PROPERTIES, Properties
 from petalkit._values.request import Reply
-from petalkit.cli import _run
 from petalkit.cli._checks.machine import journal as _checks_journal
 from petalkit.cli._journal.path import default_path, safe_name, with_journal
+from petalkit.cli._running import serving
 from petalkit.cli._settings.loading import load
 
 from ..serving.ledger.journal.kit import MIB, accepted, done, finished, opened, posted, started
@@ -344,7 +344,7 @@ def test_run_has_one_unless_told_otherwise(
         seen.append(settings.journal)
         return 0
 
-    monkeypatch.setattr(_run, "run_as_process", run_as_process)
+    monkeypatch.setattr(serving, "run_as_process", run_as_process)
     for options in (
         (),
         ("--journal", "j"),
@@ -466,6 +466,27 @@ def test_the_doctor_finds_what_all_may_write(
     found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
     assert (found["verdict"], reason in found["found"]) == ("failed", True)
     assert any("chmod o-w" in todo for todo in found["todo"])
+    # Once, and not again in other words.
+    assert found["found"].count(str(path)) == 1
+    assert len(found["todo"]) == 1
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_doctor_tells_of_a_folder_above_that_all_may_write(
+    made: bool, doctor: Any, path: Path
+) -> None:
+    if made:
+        with opened(path):
+            pass
+    else:
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o700)
+    path.parent.parent.chmod(0o777)
+    found = doctor("--broker", "mqtts://127.0.0.1:1", *WHO)["journal"]
+    assert found["verdict"] == "warning"
+    text = f"every user may replace what is in {str(path.parent.parent)!r} (mode 0777): chmod o-w"
+    assert text in found["found"]
+    assert "keep others from writing there" in found["todo"][0]
 
 
 def test_the_doctor_reads_what_a_crash_has_left(doctor: Any, path: Path, tmp_path: Path) -> None:

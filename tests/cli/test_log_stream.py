@@ -151,12 +151,22 @@ def test_the_log_of_a_process_does_not_wait_for_its_reader(pipe: tuple[int, int]
     assert text.count(b"a line") == 100
 
 
-def soon(condition: Callable[[], bool]) -> bool:
-    """Whether a thread makes it come true."""
-    end = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.001)
-    return condition()
+class Watched(LineWriter):
+    """Tells when its thread has written, and looks for more."""
+
+    def _next(self) -> bytes | None:
+        with self._turn:
+            self._turn.notify_all()
+        return super()._next()
+
+    def _begin(self) -> None:
+        self._turn = threading.Condition()
+        super()._begin()
+
+    def wait_size(self, most: int) -> bool:
+        """Whether the thread writes until so many bytes are left."""
+        with self._turn:
+            return self._turn.wait_for(lambda: self._size <= most, PATIENCE)
 
 
 def in_thread(call: Callable[[], object]) -> bool:
@@ -351,15 +361,15 @@ def test_half_of_the_room_has_to_be_free_before_lines_are_kept_again(
 ) -> None:
     reader, descriptor = pipe
     filled = fill(descriptor)
-    writer = LineWriter(descriptor, kept_max=4 * filled)
+    writer = Watched(descriptor, kept_max=4 * filled)
     kept = 4 * filled // len(LINE)
     for _ in range(kept + 100):
         writer.write(LINE)
     read_exactly(reader, filled)
-    assert soon(lambda: writer._size < 4 * filled)
+    assert writer.wait_size(4 * filled - 1)
     writer.write("too soon\n")  # there is room for it, and soon there would be none
     text = read_exactly(reader, 2 * filled)
-    assert soon(lambda: writer._size <= 2 * filled)
+    assert writer.wait_size(2 * filled)
     writer.write("after\n")
     told = "petalkit: 101 records dropped: whoever reads the log was too slow\n"
     expected = f"{LINE * kept}{told}after\n".encode()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from petalkit._authoring.context import log_scope
-from petalkit._serving.process.logs import JsonFormatter, TextFormatter, configure_logging, escape
+from petalkit._serving.process.log_lines import JsonFormatter, TextFormatter, escape
+from petalkit._serving.process.logs import configure_logging
 
 HOSTILE = "a\nb\r\x1b[2J\u2028\u202eevil\x9b\ud800"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from petalkit import Settings
-from petalkit.cli import _make_app
+from petalkit.cli._app import make_app
 from petalkit.cli._options import JournalSettings, RunSettings, with_host_proxy
 from petalkit.cli._settings.loading import load
 
@@ -24,7 +24,7 @@ WHO = ("--organization-id", "acme", "--device-id", "Instance-1")
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_two_options_have_one_name(command: list[str]) -> None:
-    _, apps, rest = _make_app().parse_commands([*command])
+    _, apps, rest = make_app().parse_commands([*command])
     assert not rest
     arguments = apps[-1].assemble_argument_collection()
     counts = Counter(name for one in arguments for name in one.names if name.startswith("-"))

@@ -451,6 +451,9 @@ def test_a_table_comes_from_the_file_the_environment_and_the_command_line(
     given = {"error_codes": ("TIMEOUT=TOO_SLOW", "BUSY=ACTIVE")}
     found = load(given, config=config).settings.error_codes
     assert found == {"TIMEOUT": "TOO_SLOW", "BUSY": "ACTIVE"}
+    given = {"error_codes": ("TIMEOUT=TOO_SLOW,BUSY=ACTIVE", "EXPIRED=OLD")}
+    found = load(given, config=config).settings.error_codes
+    assert found == {"TIMEOUT": "TOO_SLOW", "BUSY": "ACTIVE", "EXPIRED": "OLD"}
 
 
 @pytest.mark.parametrize(

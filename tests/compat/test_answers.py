@@ -28,7 +28,8 @@ HOST = Settings(dialect="host-0.2", compat_answer_timeout=1.0)
 
 
 async def test_a_petals_words_in_the_guides_dialect(autojump_clock: Any) -> None:
-    async with open_harness(*adapt(GuidePetal(), ActionPetal())) as harness:
+    petals = adapt(GuidePetal(), ActionPetal())
+    async with open_harness(*petals, settings=Settings(dialect="guide")) as harness:
         hello = await harness.call("example-petal/hello", message_id="test-123")
         failed = await harness.call("example-petal/fail", message_id="test-124")
         action = await harness.call("action-petal/geometry", {"rotor_count": 4})
@@ -38,12 +39,14 @@ async def test_a_petals_words_in_the_guides_dialect(autojump_clock: Any) -> None
         "timestamp": hello["timestamp"],
         "success": True,
         "message": "Hello, World!",
+        "deviceId": "Instance-1",
     }
     assert dict(failed) == {
         "messageId": "test-124",
         "timestamp": failed["timestamp"],
         "success": False,
         "error": "no such record",
+        "deviceId": "Instance-1",
     }
     assert (action.success, action["status"]) == (True, "success")
     assert action["message"] == "CA_ROTOR_COUNT set to 4"
@@ -66,6 +69,46 @@ async def test_who_names_a_response_topic_is_answered_there(
             hello, action = await answers.wait(2)
     assert b'"message":"Hello, World!"' in hello.payload
     assert b"CA_ROTOR_COUNT set to 4" in action.payload
+
+
+class AttachingPetal(Petal):
+    """Marks its handlers by hand, when it starts: only its code tells that it will."""
+
+    name = "attaching"
+    version = "1"
+
+    def startup(self) -> None:
+        async def late(topic: str, message: Message) -> None:
+            await self._proxies["mqtt"].send_command_response(
+                message["messageId"], {"status": "success", "deviceId": "another"}
+            )
+
+        late.__mqtt_action__ = {"command": "late", "cpu_heavy": False}  # type: ignore[attr-defined]
+        self.late = late
+
+
+@pytest.mark.parametrize(
+    ("petals", "dialect", "words"),
+    [
+        ([GuidePetal], None, "guide"),
+        ([GuidePetal, ActionPetal], None, "host-0.2"),
+        ([AttachingPetal], None, "host-0.2"),
+        ([GuidePetal, ActionPetal], "guide", "guide"),
+        ([GuidePetal], "host-0.2", "host-0.2"),
+    ],
+)
+async def test_the_dialect_is_that_of_the_petals_unless_one_is_set(
+    petals: list[Callable[[], Petal]], dialect: Any, words: str, autojump_clock: Any
+) -> None:
+    """Published petals use `@mqtt_action`, and their clients read what the host writes since."""
+    adapted = adapt(*(make() for make in petals))
+    async with open_harness(*adapted, settings=Settings(dialect=dialect)) as harness:
+        name = "example-petal/hello" if GuidePetal in petals else "attaching/late"
+        with harness.broker.observe("+/+/+/+/ack") as receipts:
+            response = await harness.call(name, waitAck=True)
+        assert response.get("phase") == ("result" if words == "host-0.2" else None)
+        assert response["deviceId"] == "Instance-1"
+        assert len(receipts) == (words == "host-0.2")
 
 
 async def test_a_petals_words_in_the_hosts_dialect(autojump_clock: Any) -> None:

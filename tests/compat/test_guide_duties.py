@@ -111,7 +111,7 @@ async def test_publish_message_goes_to_command_web(
         with harness.broker.observe(f"{BASE}/command/web") as seen:
             assert (await harness.call("petal/go")).success
             message = await seen.receive()
-    assert json.loads(message.payload) == event
+    assert json.loads(message.payload) == {**event, "deviceId": "Instance-1"}
     assert message.qos == sent
 
 
@@ -310,6 +310,36 @@ async def test_use_mqtt_proxy_is_what_asks_for_the_set_up(
     assert response.success is wanted
 
 
+async def test_a_petal_that_forgets_use_mqtt_proxy_is_set_up_all_the_same_and_told(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Forgetful(Petal):
+        name = "example-petal"
+        version = "1"
+
+        async def _setup_mqtt_topics(self) -> None:
+            self._proxies["mqtt"].register_handler(self._handle)
+
+        async def _handle(self, topic: str, message: Message) -> None:
+            answer = {"success": True}
+            await self._proxies["mqtt"].send_command_response(message["messageId"], answer)
+
+    async with open_harness(*adapt(Forgetful())) as harness:
+        assert (await harness.call("example-petal/hello")).success
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert "has _setup_mqtt_topics() and no use_mqtt_proxy" in record.getMessage()
+
+
+async def test_a_petal_that_refuses_its_set_up_is_told_that_it_has_one(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    petal = GuidePetal()
+    petal.use_mqtt_proxy = False
+    async with open_harness(*adapt(petal)) as harness:
+        assert not (await harness.call("example-petal/hello")).success
+    assert "_setup_mqtt_topics() and use_mqtt_proxy = False: it is not called" in caplog.text
+
+
 async def test_the_loop_is_set_before_any_hook_that_awaits(autojump_clock: Any) -> None:
     """The constructor may set `_loop` to None, as the guide's does."""
     seen: dict[str, bool] = {}
@@ -424,7 +454,8 @@ async def test_the_test_command_has_the_expected_response(autojump_clock: Any) -
         with harness.responses() as responses:
             harness.send_raw(TEST_COMMAND)
             (response,) = await responses.wait(1)
-    assert response == TEST_RESPONSE
+    # And the device's ID, which every version of the host writes into all that it sends.
+    assert response == {**TEST_RESPONSE, "deviceId": "Instance-1"}
 
 
 async def test_a_test_handler_puts_in_data_of_its_own_and_calls_the_real_one(
@@ -503,6 +534,7 @@ async def test_what_a_handler_catches_is_said_in_its_own_words(autojump_clock: A
         "timestamp": response["timestamp"],
         "success": False,
         "error": "no such record",
+        "deviceId": "Instance-1",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import os
@@ -99,6 +100,34 @@ def test_the_names_are_those_of_compat() -> None:
         assert getattr(load("petal_app_manager.plugins.decorators"), name) is getattr(compat, name)
     manager = load("petal_app_manager.organization_manager")
     assert manager.get_organization_manager is compat.get_organization_manager
+
+
+async def _call_master(message: dict[str, Any]) -> Any:
+    """What the decorators' base class does with a command, by a proxy of the user's own test."""
+    calls: list[Any] = []
+
+    class Proxy:
+        async def send_command_response(self, **fields: Any) -> None:
+            calls.append(fields)
+
+    class SamplePetal(compat.Petal):
+        name = "test-petal"
+
+        @compat.mqtt_action("light")
+        async def light(self, topic: str, message: dict[str, Any]) -> None: ...
+
+    petal = SamplePetal()
+    petal._proxies = {"mqtt": Proxy()}
+    petal._mqtt_command_handlers, _ = petal._collect_mqtt_actions()
+    await petal._mqtt_master_command_handler("t", message)
+    return calls
+
+
+def test_the_base_class_answers_by_keyword_as_tests_of_the_hosts_petals_expect() -> None:
+    message = {"command": "test-petal/dark", "waitResponse": True, "messageId": "7"}
+    (call,) = asyncio.run(_call_master(message))
+    assert call["message_id"] == "7"
+    assert call["response_data"]["error_code"] == "UNKNOWN_COMMAND"
 
 
 def test_twice_is_once() -> None:

@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from petalkit import PetalkitError, Settings
-from petalkit.compat import BaseProxy, MethodRemoved, MQTTProxy, Petal, ProxyNotAvailable, adapt
+from petalkit.compat import MethodRemoved, MQTTProxy, Petal, ProxyNotAvailable, adapt
 from petalkit.testing import open_harness
 
-from .petals import GuidePetal, HandlerPetal, Message, NativePetal
+from .petals import GuidePetal, HandlerPetal, Message
 
 pytestmark = pytest.mark.trio
 
@@ -128,9 +128,9 @@ async def test_events_to_web_clients(autojump_clock: Any) -> None:
             await harness.call("example-petal/hello")
             await events.wait(3)
             assert list(events) == [
-                {"command": "/e/one", "n": 1},
-                {"command": "/e/two"},
-                {"command": "/e/three"},
+                {"command": "/e/one", "n": 1, "deviceId": "Instance-1"},
+                {"command": "/e/two", "deviceId": "Instance-1"},
+                {"command": "/e/three", "deviceId": "Instance-1"},
             ]
 
 
@@ -221,7 +221,7 @@ async def test_events_may_come_from_any_thread() -> None:
     async with open_harness(*adapt(Threaded())) as harness:
         with trio.fail_after(30), harness.events() as events:
             assert (await harness.call("example-petal/hello", timeout=20)).success
-            assert await events.wait(1) == [{"from": "a thread"}]
+            assert (await events.wait(1))[0]["from"] == "a thread"
 
 
 async def test_a_proxy_outlives_its_runtime_harmlessly(
@@ -350,12 +350,11 @@ async def test_a_proxy_of_the_users(autojump_clock: Any) -> None:
     assert await got(sorted, proxies={"redis": redis}) == ["mqtt", "redis"]
 
 
-@pytest.mark.parametrize("how", ["[]", "get"])
-async def test_a_proxy_that_is_not_there_is_an_error_at_startup(
-    autojump_clock: Any, caplog: pytest.LogCaptureFixture, how: str
+async def test_a_proxy_that_is_not_there_is_an_error_where_the_petal_insists(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def want(proxies: Any) -> Any:
-        return proxies["redis"] if how == "[]" else proxies.get("redis")
+        return proxies["redis"]
 
     async with open_harness(*adapt(Wanting(want), GuidePetal())) as harness:
         assert harness.statistics().unavailable_petals == ("wanting",)
@@ -364,6 +363,34 @@ async def test_a_proxy_that_is_not_there_is_an_error_at_startup(
     assert record.exc_info is not None
     assert "petal 'wanting' asks for the proxy 'redis', which is not there" in caplog.text
     assert "--host-proxy redis=module:name" in record.getMessage()
+
+
+async def test_a_command_that_asks_for_a_proxy_which_no_host_has_gets_none_and_one_warning(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A published petal asks so, and never uses what it gets."""
+
+    async def handler(petal: HandlerPetal, message: Message) -> None:
+        bucket = petal._proxies.get("s3_bucket")
+        await petal.answer(message, success=True, bucket=bucket)
+
+    async with open_harness(*adapt(HandlerPetal(handler))) as harness:
+        for _ in range(3):
+            response = await harness.call("petal/sync")
+            assert response.success
+            assert response["bucket"] is None
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    text = record.getMessage()
+    assert "petal 'petal' asks for the proxy 's3_bucket' in petal/sync" in text
+    assert "--host-proxy s3_bucket=module:name" in text
+    assert vars(record)["command"] == "petal/sync"
+
+
+async def test_a_proxy_that_startup_asks_for_in_vain_is_told_too(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await got(lambda proxies: proxies.get("redis")) is None
+    assert "petal 'wanting' asks for the proxy 'redis' outside of a command" in caplog.text
 
 
 async def test_a_petal_that_asks_with_a_default_gets_it(autojump_clock: Any) -> None:
@@ -377,7 +404,9 @@ async def test_a_proxy_that_the_user_has_said_is_not_there(autojump_clock: Any) 
     assert await got(lambda proxies: "redis" in proxies, proxies=without) is False
 
 
-async def test_a_proxy_that_the_petal_can_do_without(autojump_clock: Any) -> None:
+async def test_a_proxy_that_the_petal_can_do_without(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     class Optional(Wanting):
         def get_optional_proxies(self) -> list[str]:
             return ["redis"]
@@ -386,6 +415,7 @@ async def test_a_proxy_that_the_petal_can_do_without(autojump_clock: Any) -> Non
         return proxies.get("redis")
 
     assert await got(want, Optional(want)) is None
+    assert "asks for the proxy" not in caplog.text
 
 
 async def test_a_proxy_that_the_petal_says_it_needs(
@@ -399,72 +429,6 @@ async def test_a_proxy_that_the_petal_says_it_needs(
         assert harness.statistics().unavailable_petals == ("wanting",)
     assert "asks for the proxy 'ext_mavlink'" in caplog.text
     assert await got(len, Needing(len), proxies={"ext_mavlink": None}) == 1
-
-
-async def test_a_proxy_from_a_factory_lives_in_the_petals_loop(autojump_clock: Any) -> None:
-    made: list[Redis] = []
-
-    class Redis(BaseProxy):
-        def __init__(self) -> None:
-            self.stopped = False
-            made.append(self)
-
-        async def start(self) -> None:
-            self._loop = asyncio.get_running_loop()
-
-        async def stop(self) -> None:
-            self.stopped = True
-
-    one, two = Wanting(lambda proxies: proxies["redis"]), GuidePetal("two")
-    async with open_harness(*adapt(one, two, proxy_factories={"redis": Redis})) as harness:
-        await harness.call("two/hello")
-        assert len(made) == 2
-        assert one.got in made
-        assert one.got._loop is one._loop is not two._loop
-        assert one.got.is_ready
-    assert [redis.stopped for redis in made] == [True, True]
-
-
-async def test_a_factory_that_fails_ends_the_petals_that_need_it(
-    autojump_clock: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    def make() -> Any:
-        raise ConnectionRefusedError("no redis here")
-
-    petals = adapt(GuidePetal(), proxy_factories={"redis": make})
-    from petalkit import AllPetalsFailed
-
-    with pytest.raises(AllPetalsFailed):
-        async with open_harness(*petals):
-            pytest.fail("it was served")
-    assert "no redis here" in caplog.text
-
-
-async def hang() -> None:
-    await asyncio.sleep(100_000)
-
-
-def refuse() -> None:
-    raise ConnectionRefusedError("nobody there")
-
-
-@pytest.mark.parametrize("second", [refuse, hang])
-async def test_what_a_factory_has_started_is_stopped_although_the_next_one_fails(
-    autojump_clock: Any, second: Any
-) -> None:
-    calls: list[str] = []
-
-    class Redis(BaseProxy):
-        async def start(self) -> None:
-            calls.append("start")
-
-        async def stop(self) -> None:
-            calls.append("stop")
-
-    petals = adapt(GuidePetal(), proxy_factories={"redis": Redis, "cloud": second})
-    async with open_harness(*petals, NativePetal()) as harness:
-        assert harness.statistics().unavailable_petals == ("example-petal",)
-    assert calls == ["start", "stop"]
 
 
 async def test_the_error_is_a_key_error_too(autojump_clock: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from petalkit import ErrorCode, Settings
-from petalkit.cli import _make_app
+from petalkit.cli._app import make_app
 
 from .conftest import EXAMPLES, ROOT
 
@@ -78,7 +78,7 @@ def command_lines(page: Path) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_command_lines_of_a_page_are_understood(page: Path) -> None:
-    app = _make_app()
+    app = make_app()
     for tokens in command_lines(page):
         app.parse_args(tokens, exit_on_error=False, print_error=False)
 

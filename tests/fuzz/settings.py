@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterator
 
 import attrs
-from typed_settings import _core, cls_utils
 
 from petalkit import ConfigError, Identity, Settings
 from petalkit._serving.identity.client_id import client_id_of
@@ -24,10 +22,6 @@ from petalkit.transports.sidecar._addresses import callback_url, sidecar_address
 
 from .reader import Reader
 from .scratch import scratch
-
-# typed-settings makes these anew for each load, which is nine tenths of its time.
-_core.default_converter = functools.cache(_core.default_converter)
-cls_utils._get_attr_docs = lambda _: {}
 
 NAMES = tuple(loadable_fields())
 _SECRET = "hunter2-hunter2"

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from petalkit import CommandLogFilter, Petal, Settings, command
-from petalkit._serving.process.logs import TextFormatter
+from petalkit._serving.process.log_lines import TextFormatter
 from petalkit.testing import open_harness
 
 from .recorder import Recorder, settle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,15 +153,19 @@ BUFFERS = {
         "read from the journal, to be taken up",
     "_serving.intake.backlog.lanes.Lanes._lanes": FEW,
     "_serving.intake.backlog.lanes.Lanes._later": SAME,
+    "_serving.intake.backlog.lanes.Lanes._gone": SAME,
     "_serving.intake.backlog.lanes._Lane.chosen": SAME,
     "_serving.intake.backlog.lanes._Lane.records": "read from the journal, to be taken up",
     "_serving.intake.backlog.taking_up.TakingUp._ended": OWN,
     "_serving.intake.parked.ParkedLines._by_id": SAME,
     "_serving.intake.parked.ParkedLines._lines": "read, and held unacknowledged",
+    "_serving.intake.parked.ParkedLines.gone": FEW,
     "_serving.intake.parking.Parking._held": FEW,
+    "_serving.intake.parking._Held.marks": FEW,
     "_serving.jobs.kind.JobKind._ended": "jobs",
     "_serving.jobs.kind.JobKind.running": "jobs",
     "_serving.jobs.kind.JobKind.waiting": OWN,
+    "_serving.jobs.leases.Leases._held": "jobs",
     "_serving.jobs.notes.Notes._sizes": SAME,
     "_serving.jobs.recovery.JobRecovery._interrupted": "jobs",
     "_serving.jobs.recovery.JobRecovery._unstartable": "jobs",
@@ -201,6 +206,7 @@ BUFFERS = {
     "_serving.ledger.journal.writing.writer.Writer._jobs": FEW,
     "_serving.ledger.records.Found.notes": SAME,
     "_serving.ledger.recent_refusals.RecentRefusals.messages": "refused, and remembered",
+    "_serving.ledger.recent_refusals.RecentRefusals.waiting": SAME,
     "_serving.ledger.remembered.replay_window.ReplayWindow._newest": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._older": "IDs within the replay window",
     "_serving.ledger.remembered.replay_window.ReplayWindow._oldest": "IDs within the replay window",
@@ -210,6 +216,9 @@ BUFFERS = {
     "_serving.links.connack.ConnackReport._said": FEW,
     "_serving.links.topics.Topics._others": OWN,
     "_serving.petals.added_commands.AddedCommands._left_over": FEW,
+    "_serving.loggers.command_lines.CommandLines._same": FEW,
+    "_serving.process.log_lines.LineFormatter._commands": FEW,
+    "_serving.process.log_stream.LineWriter._gathered": FEW,
     "_serving.process.log_stream.LineWriter._kept": "lines of the log",
     "_serving.process.signals._Watch._previous": FEW,
     "_serving.sending.contents.Contents.queue": "the outbox",
@@ -250,7 +259,7 @@ BUFFERS = {
     "transports.native._publishing.Publishing._carried_ids": SAME,
     "transports.native._publishing.Publishing._in_flight": SAME,
     "transports.native._questions.Questions._expected": FEW,
-    "transports.native._session.ClientSession._outgoing": "written, and not sent",
+    "transports.native._session.ClientSession.outgoing": "written, and not sent",
     "transports.native._session.ClientSession.broker_limits": FEW,
     "transports.sidecar._callback.app.CallbackApp._warned": FEW,
     "transports.sidecar._callback.app.CallbackApp.refused": FEW,
@@ -263,6 +272,7 @@ BUFFERS = {
     "transports.sidecar._publishing.publisher.Publisher._parked": SAME,
     "transports.sidecar._publishing.publisher.Publisher._ready": SAME,
     "transports.sidecar._publishing.publisher._Line.waiting": SAME,
+    "compat._http.connection._Applications._inboxes": FEW,
     "compat._http.crossing.Lane._calls": FEW,
     "compat._http.health.Health.served": FEW,
     "compat._http.health.Health.states": FEW,
@@ -324,6 +334,17 @@ def _attributes(owner: ast.ClassDef) -> Iterator[str]:
                         yield one.attr
                     elif isinstance(one, ast.Name) and node in owner.body:
                         yield one.id
+
+
+def test_the_docs_say_the_sums_that_the_code_has(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    found = re.search(r"(\d+) MiB with the defaults and a journal, (\d+) MiB without", page)
+    assert found is not None
+    sums = [
+        round(sum(one.size for one in memory_bounds(settings)) / 2**20)
+        for settings in (Settings(journal=tmp_path / "journal"), Settings())
+    ]
+    assert [int(one) for one in found.groups()] == sums
 
 
 def test_every_buffer_of_the_code_is_in_the_sum_or_needs_no_bound() -> None:

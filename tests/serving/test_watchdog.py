@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import trio.testing
 
 from petalkit import Petal, command, open_client, open_runtime
+from petalkit._serving import watchdog
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
 from .watchdog_ear import SETTINGS, hear
@@ -105,3 +109,54 @@ async def test_the_watchdog_ends_with_its_runtime() -> None:
         [thread] = [one for one in started if one.name == "petalkit watchdog"]
     thread.join(timeout=5)
     assert not thread.is_alive()
+
+
+class Looks:
+    """In place of the event that ends the watchdog: so many looks, and no time between them."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def wait(self, limit: float) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+    def is_set(self) -> bool:
+        return self._left < 0
+
+
+class Asked:
+    """In place of Trio's loop: answers when it is asked for a sign of life."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def run_sync_soon(self, call: Callable[[], object]) -> None:
+        self.times += 1
+        call()
+
+
+@pytest.mark.parametrize(("name", "times"), [("get_events", 0), ("step", 3)])
+async def test_a_loop_that_waits_is_not_asked_and_one_that_works_is(
+    name: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = SimpleNamespace(f_code=SimpleNamespace(co_name=name))
+    monkeypatch.setattr("sys._current_frames", lambda: {threading.get_ident(): frame})
+    asked = Asked()
+    pulse = watchdog._Pulse(1.0, asked)  # type: ignore[arg-type]
+    pulse.stopped = Looks(3)  # type: ignore[assignment]
+    pulse.watch()
+    assert asked.times == times
+
+
+async def test_trio_waits_under_the_name_that_the_watchdog_looks_for() -> None:
+    main = threading.get_ident()
+
+    def seen() -> bool:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            if sys._current_frames()[main].f_code.co_name == watchdog._WAITS:
+                return True
+        return False
+
+    assert await trio.to_thread.run_sync(seen)

@@ -22,6 +22,7 @@ from petalkit import Petal, Properties, Settings, command
 from petalkit._values.messages import Message
 from petalkit.testing import Harness, MemoryBroker, open_harness
 
+from .on_disk import Disk
 from .recorder import CLIENT_ID
 
 pytestmark = pytest.mark.trio
@@ -102,14 +103,26 @@ def random_settings(chance: random.Random, journal: Path | None) -> Settings:
     )
 
 
-async def make_trouble(chance: random.Random, harness: Harness, broker: MemoryBroker) -> None:
+TROUBLES = "drop", "swallow", "swallow many", "twice"
+
+
+async def make_trouble(
+    chance: random.Random, harness: Harness, sent: Sent, disk: Disk | None
+) -> None:
+    broker = harness.broker
+    troubles = TROUBLES if disk is None else (*TROUBLES, "disk")
     for _ in range(chance.randrange(1, 6)):
         await trio.sleep(chance.random() * 8)
-        trouble = chance.choice(("drop", "swallow", "swallow many", "twice"))
+        trouble = chance.choice(troubles)
         if trouble == "drop":
             harness.drop_link()
+        elif trouble == "disk":
+            assert disk is not None
+            disk.error = "no space left"
+            await trio.sleep(chance.choice((0.01, 1, 5)))
+            disk.error = None
         elif trouble == "twice":
-            broker.duplicate_next(2)
+            sent.twice += 2
         else:
             broker.swallow("PUBACK", chance.randrange(1, 3) if trouble == "swallow" else 30)
 
@@ -118,14 +131,14 @@ class Sent:
     """What was sent: the IDs, and what is expected of them."""
 
     def __init__(self) -> None:
+        self.twice = 0  # of the next, which are given twice, as AWS IoT Core may do
         self.wanting: set[str] = set()
         self.once: set[str] = set()
         self.stops: set[str] = set()
         self.order_is_kept = False
 
 
-async def send_all(chance: random.Random, harness: Harness, protocol: str) -> Sent:
-    sent = Sent()
+async def send_all(chance: random.Random, harness: Harness, protocol: str, sent: Sent) -> None:
     names = ("work", "work", "work", "one", "light", "stop", "nothing")
     qos_of = chance.choice(((1,), (1, 1, 1, 0)))
     pause = chance.choice((0.1, 0.4, 0.6))
@@ -149,7 +162,8 @@ async def send_all(chance: random.Random, harness: Harness, protocol: str) -> Se
                 response_topic=topic,
                 correlation_data=None if topic is None else b"%d" % number,
             )
-        copies = 1 + (chance.random() < 0.1)
+        copies = 1 + (chance.random() < 0.1) + (sent.twice > 0)
+        sent.twice = max(0, sent.twice - 1)
         for _ in range(copies):
             harness.send(
                 f"{petal}/{name}",
@@ -168,7 +182,6 @@ async def send_all(chance: random.Random, harness: Harness, protocol: str) -> Se
         if chance.random() < pause:
             await trio.sleep(chance.choice((0, 0.01, 0.1, 0.6)))
     sent.order_is_kept = qos_of == (1,)
-    return sent
 
 
 async def quiet(harness: Harness) -> None:
@@ -217,30 +230,25 @@ def order_is_kept(petals: list[Stormy]) -> None:
                 assert numbers == sorted(numbers), (petal.name, line)
 
 
-def seeds() -> list[Any]:
-    """One of them shows a fault that is open: refused `BUSY`, and run when a link was lost."""
-    reason = "a refused command that the broker delivers again may run"
-    is_open = pytest.mark.xfail(strict=False, reason=reason)
-    return [pytest.param(seed, marks=[is_open] if seed == 7 else []) for seed in range(STORMS)]
-
-
-@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("kind", ["memory", "disk", "failing"])
+@pytest.mark.parametrize("seed", range(STORMS))
 async def test_a_storm_over_several_petals_leaves_nothing_behind(
-    seed: int, on_disk: bool, autojump_clock: object, tmp_path: Path
+    seed: int, kind: str, autojump_clock: object, tmp_path: Path, disk: Disk
 ) -> None:
     chance = random.Random(seed)
-    settings = random_settings(chance, tmp_path / "journal" if on_disk else None)
+    settings = random_settings(chance, None if kind == "memory" else tmp_path / "journal")
     broker = MemoryBroker(window=chance.choice((1, 3, 20)))
     petals = [Stormy(name) for name in PETALS]
     broker.delay = chance.choice((0.0, 0.0, 0.05, 0.7))
     async with open_harness(*petals, settings=settings, broker=broker) as harness:
         with broker.observe(f"{BASE}/response") as usual, broker.observe("answers/#") as replies:
-            troubled = chance.random() < 0.5
+            troubled, sent = chance.random() < 0.5, Sent()
             async with trio.open_nursery() as nursery:
                 if troubled:
-                    nursery.start_soon(make_trouble, random.Random(~seed), harness, broker)
-                sent = await send_all(chance, harness, settings.protocol)
+                    failing = disk if kind == "failing" else None
+                    trouble = make_trouble, random.Random(~seed), harness, sent, failing
+                    nursery.start_soon(*trouble)
+                await send_all(chance, harness, settings.protocol, sent)
             if troubled:
                 harness.drop_link()  # what was swallowed comes again
             with trio.fail_after(LIMIT):
@@ -289,7 +297,7 @@ async def test_what_a_storm_has_sent_is_answered_though_the_device_stops_in_it(
     broker = MemoryBroker(window=chance.choice((1, 3, 20)))
     broker.delay = chance.choice((0.0, 0.0, 0.05))
     petals: list[Stormy] = []
-    lost = 0
+    sent, lost = Sent(), 0
     with broker.observe(f"{BASE}/response") as usual, broker.observe("answers/#") as replies:
         for run in range(3):
             served = [Stormy(name) for name in PETALS]
@@ -297,7 +305,7 @@ async def test_what_a_storm_has_sent_is_answered_though_the_device_stops_in_it(
             async with open_harness(*served, settings=settings, broker=broker) as harness:
                 await harness.wait_connected()
                 if not run:
-                    sent = await send_all(chance, harness, settings.protocol)
+                    await send_all(chance, harness, settings.protocol, sent)
                 if run == 2:
                     with trio.fail_after(LIMIT):
                         await quiet(harness)

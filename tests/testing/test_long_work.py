@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +97,30 @@ async def test_a_stream_is_read(autojump_clock: object) -> None:
             assert len(await values.wait(21)) == 21
             assert 1.9 <= trio.current_time() <= 2.3
         assert [one["n"] for one in values][-1] >= 190
+
+
+class Works(Petal):
+    name = "works"
+
+    @job("note")
+    async def note(self) -> None:
+        """Nothing."""
+
+
+async def test_ids_of_a_later_run_on_one_journal_are_new(
+    autojump_clock: object, tmp_path: Path
+) -> None:
+    settings = Settings(journal=tmp_path / "device.journal")
+    jobs: set[str] = set()
+    messages: set[str] = set()
+    for run in range(3):
+        async with open_harness(Works(), settings=settings) as harness:
+            for _ in range(run):
+                await harness.call("petalkit/ping")  # not recorded
+            for _ in range(2):
+                answer = await harness.call("works/note")
+                jobs.add(answer["job_id"])
+                messages.add(answer.message_id)
+                await trio.sleep(1)
+            assert harness.statistics().jobs_started == 2
+    assert len(jobs) == len(messages) == 6

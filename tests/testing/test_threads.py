@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import trio
 
 from petalkit import Petal, command
-from petalkit.testing import _threads, open_harness
+from petalkit.testing import Harness, _threads, open_harness
 
 pytestmark = pytest.mark.trio
 
@@ -23,9 +22,10 @@ class Slow(Petal):
 
     def __init__(self) -> None:
         self.release = threading.Event()
+        self.finish = threading.Event()
 
     def _work(self) -> str:
-        time.sleep(0.05)  # as long as a device takes: the clock is to wait for it
+        assert self.finish.wait(30)
         return "done"
 
     @command("thread", thread=True, timeout=10.0)
@@ -46,13 +46,28 @@ class Slow(Petal):
         return "slept"
 
 
+async def when_blocked(event: threading.Event) -> None:
+    """Let a thread go on when the event loop has nothing to do: a clock would have jumped."""
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    event.set()
+
+
+async def call(harness: Harness, petal: Slow, name: str) -> object:
+    """The result of a command whose thread takes its time."""
+    petal.finish.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(when_blocked, petal.finish)
+        return (await harness.call(name))["result"]
+
+
 @pytest.mark.parametrize("name", ["thread", "to-thread"])
 async def test_a_command_in_a_thread_is_not_timed_out_after_no_time(
     name: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_harness(Slow()) as harness:
+    petal = Slow()
+    async with open_harness(petal) as harness:
         for _ in range(2):
-            assert (await harness.call(f"slow/{name}"))["result"] == "done"
+            assert await call(harness, petal, f"slow/{name}") == "done"
         assert trio.current_time() == 0.0
         assert autojump_clock.autojump_threshold == 0.0  # it jumps again
     assert "the clock went on" not in caplog.text
@@ -76,8 +91,9 @@ async def test_a_clock_that_goes_on_beside_a_thread_says_so(
 
 
 async def test_a_mock_clock_is_left_alone(mock_clock: Any) -> None:
-    async with open_harness(Slow()) as harness:
-        assert (await harness.call("slow/thread"))["result"] == "done"
+    petal = Slow()
+    async with open_harness(petal) as harness:
+        assert await call(harness, petal, "slow/thread") == "done"
         assert mock_clock.autojump_threshold == float("inf")
 
 
@@ -111,12 +127,13 @@ async def test_a_thread_that_lives_with_its_petal_does_not_cost_that_time_at_eac
     autojump_clock: object, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_threads, "HOLD", 0.1)
-    async with open_harness(Reading(), Slow()) as harness:
+    petal = Slow()
+    async with open_harness(Reading(), petal) as harness:
         for _ in range(50):
             await harness.call("reading/nap")
         assert [record.name for record in caplog.records].count("petalkit.testing") == 1
         # For another thread it is.
-        assert (await harness.call("slow/to-thread"))["result"] == "done"
+        assert await call(harness, petal, "slow/to-thread") == "done"
 
 
 async def test_a_clock_that_the_test_sets_itself_is_held_all_the_same(
@@ -140,9 +157,15 @@ async def test_the_clock_waits_for_a_device_that_is_opened_and_closed_in_a_threa
 
         @contextlib.asynccontextmanager
         async def lifespan(self) -> AsyncGenerator[None]:
-            await trio.to_thread.run_sync(time.sleep, 0.05)
+            await self._in_thread()
             yield
-            await trio.to_thread.run_sync(time.sleep, 0.05)
+            await self._in_thread()
+
+        async def _in_thread(self) -> None:
+            done = threading.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(when_blocked, done)
+                assert await trio.to_thread.run_sync(done.wait, 30)
 
         @command("ping")
         async def ping(self) -> None: ...

@@ -129,8 +129,11 @@ def test_a_refusal_holds_whom_to_answer() -> None:
     error = refusal('{"messageId": "m", "waitResponse": true, "data": 5}')
     assert (error.message_id, error.wait_response) == ("m", True)
     assert [one["path"] for one in error.errors] == ["command", "data"]
-    unreadable = refusal('{"messageId": 7, "waitResponse": true}')
-    assert (unreadable.message_id, unreadable.wait_response) == (None, False)
+    number = refusal('{"messageId": 7, "waitResponse": true}')
+    assert (number.message_id, number.wait_response) == ("7", True)
+    for unreadable in ("[]", "true", '""', "9" * 5000):
+        error = refusal(f'{{"messageId": {unreadable}, "waitResponse": true}}')
+        assert (error.message_id, error.wait_response) == (None, False)
 
 
 def test_a_refusal_never_repeats_what_was_sent() -> None:
@@ -256,10 +259,18 @@ def test_a_null_in_the_envelope_is_as_if_it_were_not_there() -> None:
     assert (command.message_id, command.wait_response, command.data) == (None, False, {})
 
 
-def test_who_sent_what_is_no_command_is_told_as_far_as_it_can_be_read() -> None:
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [('"true"', True), ('"yes"', True), ("1", True), ("0", True), ("[]", True), ("false", False)],
+)
+def test_who_says_wrongly_whether_an_answer_is_wanted_is_told(sent: str, answered: bool) -> None:
+    payload = f'{{"messageId": "m", "waitResponse": {sent}}}'.encode()
     with pytest.raises(InvalidEnvelope) as caught:
-        decode_command(b'{"command": "a", "messageId": "m", "waitResponse": "true"}', "t", LIMITS)
-    assert (caught.value.message_id, caught.value.wait_response) == ("m", False)
+        decode_command(payload, "t", LIMITS)
+    assert (caught.value.message_id, caught.value.wait_response) == ("m", answered)
+    with pytest.raises(InvalidEnvelope) as nobody:
+        decode_command(f'{{"command": "", "waitResponse": {sent}}}'.encode(), "t", LIMITS)
+    assert not nobody.value.wait_response
 
 
 @pytest.mark.parametrize("value", [None, [1.5, None, 2**63], {"a": [None] * 100, "b": "null"}])

@@ -27,6 +27,8 @@ LIMITS = Limits(payload_max=1000, depth_max=10, message_id_max=100)
         ({"BUSY": ""}, "a word of 1 to 64 characters"),
         ({"BUSY": "two words"}, "a word of 1 to 64 characters"),
         ({"BUSY": "x" * 65}, "a word of 1 to 64 characters"),
+        ({"BUSY": "A,TIMEOUT=B"}, "without commas"),
+        ({"BUSY": "A=B"}, "without commas"),
         ({"BUSY": 5}, "a word of 1 to 64 characters"),
         (["BUSY"], "must be a mapping"),
     ],

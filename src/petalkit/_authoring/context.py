@@ -47,7 +47,7 @@ class CommandContext:
         slot and its time limit.
 
         Raises:
-            PayloadError: JSON cannot say the fields, or they are too large.
+            PayloadError: JSON cannot say the fields, they are too large, or `pending` is one.
             RuntimeError: the command has its first answer already, or no runtime serves it.
         """
         accept = self._accept
@@ -139,6 +139,11 @@ class PetalHost(Protocol):
         ...
 
     @property
+    def sends_receipts(self) -> bool:
+        """Whether the runtime itself answers `waitAck`, as its dialect has it."""
+        ...
+
+    @property
     def identity(self) -> Identity | None:
         """The identity now; None while it is not known."""
         ...
@@ -211,6 +216,17 @@ class Service(Protocol):
 
     def cancel(self) -> None:
         """The grace is over: end what is under way, and answer for it."""
+        ...
+
+
+class Beneath(Protocol):
+    """What several petals stand on; the runtime opens it before their lives."""
+
+    async def run(
+        self, settings: Settings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hold it open until cancelled; `started` when petals can be entered."""
+        ...
 
 
 class LogScope(Protocol):
@@ -226,9 +242,6 @@ log_scope: contextvars.ContextVar[LogScope | None] = contextvars.ContextVar(
 )
 
 
-_NAMES = frozenset({"petal", "command", "message_id"})
-
-
 class CommandLogFilter(logging.Filter):
     """Adds `petal`, `command`, `message_id` and `elapsed` (seconds) to every record.
 
@@ -242,6 +255,8 @@ class CommandLogFilter(logging.Filter):
         """Add the fields; always True."""
         scope = log_scope.get()
         # A record that names a command may be about another one than this code runs for.
-        if scope is not None and not _NAMES & record.__dict__.keys():
-            record.__dict__.update(scope.log_fields())
+        if scope is not None:
+            found = record.__dict__
+            if not ("petal" in found or "command" in found or "message_id" in found):
+                found.update(scope.log_fields())
         return True

@@ -15,9 +15,9 @@ import trio
 
 from .._values.errors import RegistrationError
 from .._values.messages import Identity
-from .._values.settings.settings import RestartPolicy
+from .._values.settings.settings import DialectName, RestartPolicy
 from .collecting import collect
-from .context import PetalHost, Service
+from .context import Beneath, PetalHost, Service
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy, full_name
 from .inspection.foreign import attribute_of
 from .inspection.handlers import Handler
@@ -60,6 +60,10 @@ class Petal:
     __petalkit_ready_at_once__: ClassVar[bool] = True
     # Whether other programs may serve other commands of the same device, and answer for them.
     __petalkit_beside_others__: ClassVar[bool] = False
+    # The dialect that its callers read, where it was written for one; None: it does not matter.
+    __petalkit_dialect__: DialectName | None = None
+    # What is opened before the lives of several petals, and ended after the last of them.
+    __petalkit_beneath__: Beneath | None = None
     __petalkit_builtin__: ClassVar[bool] = False
 
     # On the class, so that a subclass may forget super().__init__(). Under names that no petal

@@ -7,7 +7,7 @@
     line_limit   lines of the log that a sender can cause without end
     identity/    who this device is, known now, late, or another from here on
     pauses       how long reading was paused
-    loggers      our own loggers, kept on
+    loggers/     our own loggers: kept on, and the lines of every command, for little
     ledger/      what is known of each command, in memory and on disk
     sending/     responses and events, until the broker has acknowledged them
     dispatch/    the queue, what may start, the handler's call, the one final state

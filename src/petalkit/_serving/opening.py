@@ -33,7 +33,7 @@ async def open_runtime(
     now: Callable[[], float] = time.time,
     jitter: Callable[[], float] = random.random,
     advice: str = ADVICE,
-    make_id: Callable[[], str] | None = None,
+    make_id: Callable[[int], str] | None = None,
     suspended: Callable[[], float] | None = seconds_suspended,
 ) -> AsyncGenerator[Runtime]:
     """Serve petals for the length of an `async with` block.
@@ -55,7 +55,8 @@ async def open_runtime(
         jitter: a random number in [0, 1), for the waits between attempts to connect.
         advice: what the log says once after the second attempt in a row that has failed: how to
             find out why.
-        make_id: a new ID of a job, unlike any before; None for random ones. For tests.
+        make_id: a new ID of a job, unlike any before, given the number of the last command of
+            earlier runs; None for random ones. For tests.
         suspended: seconds for which the device has been suspended so far, so that leases count
             them; None for not to count them. For tests.
 

@@ -52,12 +52,10 @@ class Runtime:
         self.parts = parts = put_together(petals, settings, transport, outside, self.statistics)
         self._identity, self._ledger = parts.identity, parts.ledger
         self._responses, self._outbox = parts.responses, parts.responses.outbox
-        self._dispatcher, self._tasks = parts.dispatcher, parts.tasks
-        self.jobs, self._long_work = parts.jobs, parts.long_work
-        self._job_recovery = parts.job_recovery
-        self._recovery, self._intake = parts.recovery, parts.intake
+        self._dispatcher, self._recovery = parts.dispatcher, parts.recovery
+        self.jobs, self._tasks, self._long_work = parts.jobs, parts.tasks, parts.long_work
         self._supervisor, self._links = parts.supervisor, parts.supervisor.service
-        self._lives, self._services = parts.lives, parts.services
+        self._intake, self._lives, self._services = parts.intake, parts.lives, parts.services
         self._stop_requested, self._hurry, self._stopped = trio.Event(), trio.Event(), trio.Event()
         self.stop_done = trio.Event()  # all of the stop but the end of what does not end
         self._served = False
@@ -176,6 +174,8 @@ class Runtime:
             raise AllPetalsFailed(f"no petal could be started: {names}")
 
     async def _enter_lifespans(self, services: trio.Nursery) -> None:
+        for beneath in self.parts.beneath():
+            await services.start(beneath.run, self.settings)
         async with trio.open_nursery() as entering:
             for life in self._lives:
                 entering.start_soon(services.start, life.run, name=f"start {life.petal.name}")

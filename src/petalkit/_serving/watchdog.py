@@ -1,8 +1,12 @@
 """The watchdog: names the command, or the petal, that blocks the event loop, while it does.
 
-A Trio task beats; a thread looks whether it does. When it does not, everything in the process
-stands still, petals and acknowledgements alike, and only a thread can say so. It cannot end what
-blocks: write the handler with `thread=True`, or run that petal in a process of its own.
+A thread looks now and then whether the event loop waits for something to happen; if not, it asks
+for a sign of life. When none comes, everything in the process stands still, petals and
+acknowledgements alike, and only a thread can say so. It cannot end what blocks: write the handler
+with `thread=True`, or run that petal in a process of its own.
+
+The trap: a loop that beats by itself wakes an idle device for nothing, and so does a thread that
+looks often.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ from .petals.background import living
 
 logger = logging.getLogger("petalkit.watchdog")
 
-BEATS = 2  # heartbeats in the time after which a silence is reported
+# What Trio calls the step in which its loop waits, whatever the system offers for that. Under
+# another name the loop is asked each time, which costs a wake-up.
+_WAITS = "get_events"
 
 F = TypeVar("F", bound=Callable[..., Any])
 _watched = {call_handler.__code__}
@@ -58,36 +64,42 @@ async def watch_event_loop(limit: float) -> None:
 
     Real time, whatever Trio's clock: a blocked loop is blocked for the world.
     """
-    pulse = _Pulse(limit)
+    pulse = _Pulse(limit, trio.lowlevel.current_trio_token())
     # A daemon that waits with a limit: it ends soon after `stopped`, and holds up no exit.
     threading.Thread(target=pulse.watch, name="petalkit watchdog", daemon=True).start()
     try:
-        while True:
-            pulse.beat()
-            await trio.sleep(limit / BEATS)
+        await trio.sleep_forever()
     finally:
         pulse.stopped.set()
 
 
 class _Pulse:
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, token: trio.lowlevel.TrioToken) -> None:
         self._limit = limit
+        self._token = token
         self._watched = threading.get_ident()
-        self._last = time.monotonic()
         self.stopped = threading.Event()
 
-    def beat(self) -> None:
-        self._last = time.monotonic()
-
     def watch(self) -> None:
-        reported = -1.0
-        while not self.stopped.wait(self._limit / BEATS):
-            last = self._last
-            silence = time.monotonic() - last
-            # The heart itself sleeps half the limit between two beats.
-            if silence > self._limit * (1 + 1 / BEATS) and last != reported:
-                reported = last
-                self._report(silence)
+        """In the thread, until `stopped`."""
+        while not self.stopped.wait(self._limit):
+            if self._waits():
+                continue
+            alive = threading.Event()
+            try:
+                self._token.run_sync_soon(alive.set)
+            except trio.RunFinishedError:
+                return
+            asked = time.monotonic()
+            if not alive.wait(self._limit) and not self.stopped.is_set():
+                self._report(time.monotonic() - asked)
+                # Once: until it goes on, there is no more to say.
+                while not alive.wait(self._limit) and not self.stopped.is_set():
+                    pass
+
+    def _waits(self) -> bool:
+        frame = sys._current_frames().get(self._watched)
+        return frame is not None and frame.f_code.co_name == _WAITS
 
     def _report(self, silence: float) -> None:
         frame = sys._current_frames().get(self._watched)

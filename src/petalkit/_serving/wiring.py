@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
+from .._authoring.context import Beneath
 from .._authoring.declared import check_petal
 from .._authoring.petal import Petal
 from .._authoring.registry import build_table
 from .._values.codec import Timestamps
 from .._values.dialects import make_dialect
 from .._values.errors import ConfigError
-from .._values.settings.settings import AnswerUnknown, Settings
+from .._values.settings.settings import AnswerUnknown, DialectName, Settings
 from .._values.statistics import Counters, Statistics
 from ..transports import Transport
 from .dispatch.catalog import Catalog
@@ -65,6 +67,8 @@ from .sending.held_refusals import HeldRefusals
 from .sending.outbox import Outbox
 from .sending.responses import Responses
 
+logger = logging.getLogger("petalkit.runtime")
+
 
 @attrs.frozen(kw_only=True)
 class Outside:
@@ -74,14 +78,15 @@ class Outside:
         now: wall-clock seconds since the epoch.
         jitter: a random number in [0, 1).
         advice: what the log says once where links fail.
-        make_id: a new ID of a job or a message, unlike any before, in earlier runs too.
+        make_id: a new ID of a job or a message, unlike any before, in earlier runs too; given the
+            number of the last command that those have left, 0 for none.
         suspended: seconds for which the device has been suspended so far; None where nobody knows.
     """
 
     now: Callable[[], float]
     jitter: Callable[[], float]
     advice: str
-    make_id: Callable[[], str]
+    make_id: Callable[[int], str]
     suspended: Callable[[], float] | None = None
 
 
@@ -112,6 +117,11 @@ class Parts:
         lives = [f"petal {life.petal.name!r}" for life in self.lives if not life.ended.is_set()]
         return [*sorted(handlers), *self.tasks.names(), *lives]
 
+    def beneath(self) -> list[Beneath]:
+        """What petals stand on, each once."""
+        found = (life.petal.__petalkit_beneath__ for life in self.lives)
+        return list(dict.fromkeys(one for one in found if one is not None))
+
     def unavailable(self) -> tuple[str, ...]:
         """The petals that are out of service now."""
         petals = self.dispatcher.backlog.petals
@@ -119,10 +129,10 @@ class Parts:
         return tuple(dict.fromkeys((*names, *(name for name in petals if petals[name].lost))))
 
 
-def new_ids() -> Callable[[], str]:
+def new_ids() -> Callable[[int], str]:
     """IDs that no other run has: a random part, and a number."""
     run, numbers = secrets.token_hex(6), itertools.count(1)
-    return lambda: f"{run}-{next(numbers)}"
+    return lambda _: f"{run}-{next(numbers)}"
 
 
 def put_together(
@@ -162,10 +172,18 @@ def put_together(
 
     lines = LineLimit(settings.refusals_logged)
     outbox = Outbox(settings, counters, ledger.owed, lines=lines, jitter=outside.jitter)
-    dialect = make_dialect(settings.dialect, identity.device_id, settings.error_codes)
+    dialect = make_dialect(dialect_of(settings, petals), identity.device_id, settings.error_codes)
+    if settings.dialect is None and dialect.honours_wait_ack:
+        logger.info(
+            "responses and events are worded as by the host (dialect host-0.2), which petals with "
+            "@mqtt_action were written for; the setting dialect takes precedence"
+        )
     responses = Responses(settings, outbox, timestamps, counters, dialect, lines)
     refusals = Refusals(
-        catalog, responses, RecentRefusals(), HeldRefusals(settings, outbox, acknowledgements)
+        catalog,
+        responses,
+        RecentRefusals(outbox.owes_answer),
+        HeldRefusals(settings, outbox, acknowledgements),
     )
 
     finalization = Finalization(ledger, acknowledgements, responses, catalog, refusals.recent)
@@ -173,7 +191,7 @@ def put_together(
     dispatcher = Dispatcher(settings, table, names_served, ledger, responses, finalization)
     outbox.hooks.on_heavy = dispatcher.hold_up
     _hold(dispatcher, petals, catalog)
-    readers = Readers(settings, responses, outside.make_id)
+    readers = Readers(settings, responses, lambda: outside.make_id(ledger.earlier_to))
     tasks = Tasks(readers.subscriptions, Leases(outside.suspended))
     long_work = settings, dispatcher, responses, readers, tasks
     declared_jobs = list(job_specs(petals, settings.unknown_keys))
@@ -182,7 +200,6 @@ def put_together(
     dispatcher.slots.beside.append(JobsBeside(jobs))
     job_recovery = JobRecovery(jobs, dispatcher.phases, petals, settings.startup_timeout)
     dispatcher.slots.before_service = job_recovery.tell_petal
-    builtin.cancelling = Cancelling(dispatcher, ledger, jobs)
     builtin.inventory = inventory = Inventory(
         petals, table, declared_jobs, declared_streams, settings.payload_max
     )
@@ -200,6 +217,7 @@ def put_together(
     if ledger.keeps_waiting:
         backlog = LedgerBacklog(settings, dispatcher, recovery, ledger, lambda: identity.current)
     intake = Intake(settings, dispatcher, ledger, backlog, refusals)
+    builtin.cancelling = Cancelling(dispatcher, ledger, jobs, intake.admission.parking, backlog)
 
     supervisor = Supervisor(
         settings,
@@ -259,6 +277,16 @@ def _make_ledger(
         return MemoryLedger(window)
     journal = Journal(settings, device_id, counters, timestamps)
     return DiskLedger(window, journal, RecordedMessages(journal, settings.response_expiry))
+
+
+def dialect_of(settings: Settings, petals: Sequence[Petal]) -> DialectName | None:
+    """What is set; else what the petals were written for. One is enough: clients read a device."""
+    if settings.dialect is not None:
+        return settings.dialect
+    for petal in petals:
+        if petal.__petalkit_dialect__ is not None:
+            return petal.__petalkit_dialect__
+    return None
 
 
 def _answer_unknown(settings: Settings, petals: Sequence[Petal]) -> AnswerUnknown:

@@ -4,7 +4,7 @@
 0.2, and what its web clients read. One dialect is made per runtime. The rule of both: the envelope
 is petalkit's, so that nothing a petal says can make a response another command's.
 
-A new member of every response goes into `_head` and `_envelope` of each dialect. The trap is
+A new member of every response goes into `_head` and `envelope` of each dialect. The trap is
 `_Guide.success`, which is the hot path and writes its envelope without `_head`.
 """
 
@@ -59,14 +59,15 @@ class Dialect(abc.ABC):
     Attributes:
         honours_wait_ack: whether a command with `waitAck` is answered with a receipt.
         arguments: the name under which a caller sends a command's arguments.
+        envelope: the fields of a response that say whose answer it is, and when.
         codes: what is said for our error codes, where that is another word.
     """
 
     honours_wait_ack: ClassVar[bool]
     arguments: ClassVar[str]
+    envelope: ClassVar[frozenset[str]]
 
-    # How each says it: the fields of the envelope, and those of the outcome.
-    _envelope: ClassVar[frozenset[str]]
+    # How each says the outcome.
     _outcome: ClassVar[str]
     _yes: ClassVar[object]
     _no: ClassVar[object]
@@ -76,7 +77,7 @@ class Dialect(abc.ABC):
     def __init__(self, device_id: str, codes: Mapping[str, str]) -> None:
         self.device_id, self.codes = device_id, codes
         # Said of a failure, or they would say something else of it.
-        self._not_details = self._envelope | {
+        self._not_details = self.envelope | {
             *("success", "error", "error_code", "retryable", "retry"),
             *(self._outcome, self._text),
         }
@@ -165,7 +166,7 @@ class Dialect(abc.ABC):
         response = self._head(message_id, timestamp)
         response[self._outcome] = self._yes if success else self._no
         for key, value in fields.items():
-            if key not in self._envelope:
+            if key not in self.envelope:
                 response[key] = value
         code = fields.get("error_code")
         if isinstance(code, ErrorCode):  # petalkit's word, and none of the petal's
@@ -210,7 +211,7 @@ class _Guide(Dialect):
     honours_wait_ack = False
     arguments = "data"
 
-    _envelope = frozenset({"messageId", "timestamp"})
+    envelope = frozenset({"messageId", "timestamp"})
     _outcome, _yes, _no = "success", True, False
     _text, _text_elsewhere = "error", "message"
 
@@ -242,7 +243,7 @@ class _Host(Dialect):
     honours_wait_ack = True
     arguments = "payload"
 
-    _envelope = frozenset({"messageId", "timestamp", "phase", "deviceId"})
+    envelope = frozenset({"messageId", "timestamp", "phase", "deviceId"})
     _outcome, _yes, _no = "status", "success", "error"
     _text, _text_elsewhere = "message", "error"
 
@@ -255,7 +256,7 @@ class _Host(Dialect):
         }
 
     def success(self, message_id: str | None, timestamp: str, fields: Mapping[str, Any]) -> bytes:
-        for name in self._envelope:
+        for name in self.envelope:
             if name in fields:
                 raise _overwritten(name)
         if fields.get("success", True) is not True:
@@ -287,13 +288,13 @@ _DIALECTS: dict[DialectName, type[Dialect]] = {"guide": _Guide, "host-0.2": _Hos
 
 
 def make_dialect(
-    name: DialectName, device_id: str, codes: Mapping[str, str] = OWN_WORDS
+    name: DialectName | None, device_id: str, codes: Mapping[str, str] = OWN_WORDS
 ) -> Dialect:
     """The dialect of that name.
 
     Args:
-        name: as in `Settings.dialect`.
+        name: as in `Settings.dialect`; None for the guide's.
         device_id: what `deviceId` says.
         codes: as in `Settings.error_codes`.
     """
-    return _DIALECTS[name](device_id, codes)
+    return _DIALECTS[name or "guide"](device_id, codes)

@@ -13,6 +13,7 @@ from .basics.near import near
 from .errors import ErrorCode
 
 LENGTH_MAX = 64  # characters
+_NOT_IN_WORDS = frozenset(" ,=")
 OWN_WORDS: Mapping[str, str] = MappingProxyType({})
 """None is said in another word."""
 
@@ -34,9 +35,11 @@ def objection(codes: Any) -> str | None:
             hint = near(str(one).upper(), ours)
             text = f"has {one!r}, which is no code of petalkit's"
             return text if hint is None else f"{text}; did you mean {hint}?"
-        good = isinstance(other, str) and other.isprintable() and " " not in other
+        # What several of them look like, where one was to stand, is no word either.
+        good = isinstance(other, str) and other.isprintable() and _NOT_IN_WORDS.isdisjoint(other)
         if not (good and 0 < len(other) <= LENGTH_MAX):
-            return f"has {other!r} for {one}: a word of 1 to {LENGTH_MAX} characters is needed"
+            text = f"a word of 1 to {LENGTH_MAX} characters is needed, without commas and ="
+            return f"has {other!r} for {one}: {text}"
     said: dict[str, str] = {}
     for one in sorted(ours):
         other = codes.get(one, one)

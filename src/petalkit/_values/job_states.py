@@ -2,7 +2,7 @@
 
 accepted -> running -> succeeded | failed | cancelled | timed_out | interrupted
 running -> cancelling -> (the same)
-accepted -> cancelled | failed | interrupted    it never ran
+accepted -> cancelled | failed | timed_out | interrupted    it never ran
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FINAL_STATES = _ENDS
 
 NEXT: Mapping[JobState, frozenset[JobState]] = {
     JobState.ACCEPTED: frozenset(
-        {JobState.RUNNING, JobState.CANCELLED, JobState.FAILED, JobState.INTERRUPTED}
+        {JobState.RUNNING, *(_ENDS - {JobState.SUCCEEDED})},
     ),
     JobState.RUNNING: _ENDS | {JobState.CANCELLING},
     JobState.CANCELLING: _ENDS,

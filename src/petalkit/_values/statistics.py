@@ -89,7 +89,8 @@ class Statistics:
     received: int
     """Deliveries handed over by the link, of every kind."""
     accepted: int
-    """Commands taken into the channel, or started at once because they are urgent."""
+    """Commands taken into the channel, or to wait on disk when they are safe there, or started at
+    once because they are urgent."""
     started: int
     """Commands whose handler was called."""
     succeeded: int

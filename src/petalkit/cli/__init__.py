@@ -8,120 +8,34 @@ of ours; a traceback means a bug in petalkit.
     _embedded_broker   a broker inside this program: amqtt
     _settings/         from the command line, the environment and a file
     _targets/          TARGET to petal
+    _given             what options of several commands mean
     _options           the options, made from the fields of `Settings`
     _journal/          `journal`
+    _running/          `run`, without the parser
     _run               `run`
     _call              `call`
     _listing/          `list`
     _checks/           what `doctor` looks at
     _doctor            `doctor`
     _demo              `demo`
+    _app               the commands put together
     __main__           `python -m petalkit.cli`
 
-It may import everything. Begin with `_run`; a new command is a module here and a line in
-`_make_app`.
+It may import everything. Begin with `_run`; a new command is a module here and a line in `_app`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, UnknownOptionError
-from rich.console import Console
-
-from .._serving.process.leaving import end_process, limit_exit
-from .._serving.process.standard_streams import release_standard_streams
-from .._values.basics.version import __version__
-from .._values.errors import ConfigError, PetalkitError, RegistrationError
-from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UsageError, report
-from ._options import GENERAL, HOST_PROXY, with_host_proxy
+from .._serving.process import collector
 
 __all__ = ["main"]
 
-_HELP = """Structured concurrency for petals: command handlers over MQTT, on Trio.
-
-Settings come from the command line, then PETALKIT_* variables, then --config, then defaults.
-"""
-
 _SERVING = ("run", "demo")
-_WITH_HOST_PETALS = ("run", "list", "doctor")
-_SEEN = "every user sees what stands on a command line"
-_SECRETS = {  # what somebody may take for an option
-    "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
-    "--key-password": f"{_SEEN}; use --key-password-file, PETALKIT_KEY_PASSWORD or the --config "
-    "file",
-    "--proxy-credentials": f"{_SEEN}; use PETALKIT_PROXY_CREDENTIALS or the --config file",
-    "--sidecar-token": f"{_SEEN}; use --sidecar-token-file, PETALKIT_SIDECAR_TOKEN or the --config "
-    "file",
-}
-
-
-def _add_run(app: App) -> None:
-    from ._run import run
-
-    app.command(run, usage="Usage: petalkit run TARGET... [OPTIONS]")
-
-
-def _add_list(app: App) -> None:
-    from ._listing.command import list_commands
-
-    app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
-
-
-def _add_call(app: App) -> None:
-    from ._call import call
-
-    app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
-
-
-def _add_doctor(app: App) -> None:
-    from ._doctor import doctor
-
-    app.command(doctor, usage="Usage: petalkit doctor [TARGET...] [OPTIONS]")
-
-
-def _add_journal(app: App) -> None:
-    from ._journal.command import make_app
-
-    app.command(make_app())
-
-
-def _add_demo(app: App) -> None:
-    from ._demo import demo
-
-    app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
-
-
-# Each loads its module only when it is asked for: what another needs costs a start for nothing.
-_COMMANDS = {
-    "run": _add_run,
-    "list": _add_list,
-    "call": _add_call,
-    "doctor": _add_doctor,
-    "journal": _add_journal,
-    "demo": _add_demo,
-}
-
-
-def _make_app(command: str | None = None) -> App:
-    """Make the command line: of one command, or of all, where it is none that there is."""
-    app = App(
-        name="petalkit",
-        help=_HELP,
-        version=f"petalkit {__version__}",
-        help_format="markdown",
-        group_parameters=GENERAL,
-        # Long help is read by people and by pipes; errors are ours to print.
-        console=Console(highlight=False),
-        error_console=Console(stderr=True, highlight=False),
-    )
-    for add in [_COMMANDS[command]] if command in _COMMANDS else _COMMANDS.values():
-        add(app)
-    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _run_command(arguments)
-    code = EXIT_ERROR
+    collector.rest()  # until all is loaded that the command needs
+    from .._serving.process.leaving import end_process, limit_exit
+    from .._serving.process.standard_streams import release_standard_streams
+
+    code = 1
     serves = sys.argv[1:2] and sys.argv[1] in _SERVING
     try:
         if serves:
@@ -148,24 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(arguments: Sequence[str]) -> int:
-    tokens = list(arguments)
     _hold_standard_descriptors()
-    if tokens and tokens[0] in _WITH_HOST_PETALS:
-        tokens, named = with_host_proxy(tokens)
-        for one in named:
-            text = (
-                f"--proxy {one}: write {HOST_PROXY} {shlex.quote(one)}; --proxy is the HTTP proxy"
-            )
-            report(text, kind="warning")
+    collector.rest()
     try:
-        code = _make_app(tokens[0] if tokens else None)(
-            tokens, exit_on_error=False, print_error=False, result_action="return_value"
-        )
-        if sys.stdout is not None:  # as it is where it was closed before the start
-            sys.stdout.flush()  # here, where a closed pipe can still be met
-    except BaseException as error:
-        return _explain(error)
-    return code if isinstance(code, int) else EXIT_OK
+        if arguments and arguments[0] == "run":
+            from ._running.plain import run_plain
+
+            code = run_plain(arguments[1:])
+            if code is not None:
+                return code
+        from ._app import run_command
+
+        return run_command(arguments)
+    finally:
+        collector.wake()
 
 
 def _hold_standard_descriptors() -> None:
@@ -174,37 +88,3 @@ def _hold_standard_descriptors() -> None:
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
         os.close(descriptor)
-
-
-def _option(error: UnknownOptionError) -> str:
-    """The name alone: what follows it may be the secret."""
-    return (error.token.keyword or error.token.value).partition("=")[0]
-
-
-def _explain(error: BaseException) -> int:
-    """Tell a user's mistake, and return its exit code; raise what is none."""
-    cause = error
-    while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-        cause = cause.exceptions[0]  # a nursery puts also a single error into a group
-    match cause:
-        case UnknownOptionError() if (name := _option(cause)) in _SECRETS:
-            report(f"{name} is no option: {_SECRETS[name]}")
-        case CycloptsError():
-            report(" ".join(str(cause).split()))
-        case UsageError():
-            report(cause.message, details=cause.details)
-        case ConfigError() | RegistrationError():
-            report(str(cause))
-        case PetalkitError():  # such as: no petal could start
-            report(str(cause))
-            return EXIT_ERROR
-        case KeyboardInterrupt():
-            return EXIT_INTERRUPTED
-        case BrokenPipeError():
-            # Whoever read our output has had enough. What is still buffered goes nowhere, so
-            # that the interpreter does not complain at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_OK
-        case _:
-            raise error
-    return EXIT_USAGE

@@ -16,7 +16,7 @@ import trio
 from cyclopts import Parameter
 
 from .._authoring.unknown_keys import IGNORED_FIELD
-from .._serving.process.logs import escape
+from .._serving.process.log_lines import escape
 from .._values.codec import Timestamps
 from .._values.errors import ErrorCode, PayloadError, TransportError
 from .._values.messages import MAX_EXPIRY, Response

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from .._serving.process.logs import escape
+from .._serving.process.log_lines import escape
 from ._call import read_data
 from ._checks.case import Call, Case
 from ._checks.machine.files import check_certificates, load_settings

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from .._serving.process.run import run_as_process
-from ._errors import UsageError
-from ._journal.path import with_journal
-from ._options import GeneralOptions, HostOptions, RunSettings, advice
-from ._targets.targets import find_petals
-
-logger = logging.getLogger("petalkit.petals")
+from ._options import GeneralOptions, HostOptions, RunSettings
+from ._running.serving import serve
 
 
 def run(  # noqa: D417 - what is left out has its words elsewhere
@@ -43,23 +37,10 @@ def run(  # noqa: D417 - what is left out has its words elsewhere
     Args:
         strict: Serve nothing if a petal of a folder cannot be served.
     """
-    if not targets:
-        raise UsageError("run: which petal? Write petalkit run module:Petal or path/to/file.py")
-    general = general or GeneralOptions()
-    loaded = general.load(settings or RunSettings())
-    general.configure_logging("info")
-    opened = (host or HostOptions()).open(loaded)
-    found = find_petals(targets, loaded.petals, origin=loaded.origin, host=opened, strict=strict)
-    for one in found.wrong:
-        details = f"\n{one.details}" if one.details else ""
-        logger.error("%s is not served: %s%s", one.target, one.message, details)
-    if found.wrong:
-        served, wrong = len(found.petals), len(found.wrong)
-        logger.warning("%d petals are served, %d are not: see above", served, wrong)
-    hint = advice(general, settings or RunSettings(), targets, host)
-    made = with_journal(loaded)
-    if made.journal is None:
-        logging.getLogger("petalkit.journal").info(
-            "there is no journal: what is accepted and not answered is lost if the process dies"
-        )
-    return run_as_process(found.petals, made, hint)
+    return serve(
+        targets,
+        general or GeneralOptions(),
+        host or HostOptions(),
+        settings or RunSettings(),
+        strict=strict,
+    )

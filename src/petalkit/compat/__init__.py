@@ -14,8 +14,10 @@ to it. `install()` makes the host's import names lead here, so that its module i
     models          the pydantic model of a command
     _organization   `OrganizationManager`
     _base           `Petal` and `BaseProxy`
+    _reading        what a petal's code says without being run
     _http/          their HTTP and WebSocket endpoints
     _petal/         a petal of the guide while it is served
+    _host_code      the host's own proxies, from a folder of the user's
     _install        `install()`
 
 It may import all but `testing` and `cli`. Begin with `_petal/`, which serves such a petal.
@@ -32,6 +34,7 @@ from ._decorators import http_action as http_action
 from ._decorators import mqtt_action as mqtt_action
 from ._decorators import websocket_action as websocket_action
 from ._errors import HookFailed as HookFailed
+from ._errors import HostCodeMissing as HostCodeMissing
 from ._errors import HostInstalled as HostInstalled
 from ._errors import MethodRemoved as MethodRemoved
 from ._errors import ProxyNotAvailable as ProxyNotAvailable

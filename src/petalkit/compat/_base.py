@@ -121,9 +121,10 @@ class Petal:
         handler = handlers.get(command)
         if handler is None:
             if command.startswith(f"{self.name}/") and message.get("waitResponse", False):
+                # By keyword, as the host does: tests of its users look for these names.
                 await proxy.send_command_response(
-                    message_id,
-                    {
+                    message_id=message_id,
+                    response_data={
                         "status": "error",
                         "message": f"Unknown command: {command}",
                         "error_code": "UNKNOWN_COMMAND",
@@ -133,6 +134,13 @@ class Petal:
             return
         heavy = (self._mqtt_cpu_heavy_commands or {}).get(command, False)
         await call_handler(handler, topic, message, cpu_heavy=heavy)
+
+
+def declares(petal: object, attribute: str) -> bool:
+    """Whether a petal itself, or a class of its own, says something of an attribute of `Petal`."""
+    if attribute in getattr(petal, "__dict__", ()):
+        return True
+    return any(attribute in vars(one) for one in type(petal).__mro__ if one is not Petal)
 
 
 class BaseProxy(abc.ABC):

@@ -35,12 +35,16 @@ class ProxyNotAvailable(PetalkitError, KeyError):
         text += f"{', '.join(self.available)}). "
         if self.refused:
             return f"{text}Petals have to do without it, as was said, and this one cannot"
-        name = self.names[0]
-        return (
-            f"{text}Supply it: --host-proxy {name}=module:name, or adapt(..., "
-            f"proxies={{{name!r}: ...}}). --host-proxy {name}=none says that petals have to do "
-            "without it"
-        )
+        return text + how_to_supply(self.names[0])
+
+
+def how_to_supply(name: str) -> str:
+    """What a user does about a proxy that is not there."""
+    return (
+        f"Supply it: --host-proxy {name}=module:name, or adapt(..., "
+        f"proxies={{{name!r}: ...}}). --host-proxy {name}=none says that petals have to do "
+        "without it"
+    )
 
 
 class MethodRemoved(PetalkitError, NotImplementedError):
@@ -94,3 +98,18 @@ class HostInstalled(PetalkitError, ImportError):
             f"the real petal_app_manager is installed here ({self.where}); petals would import "
             "that. Uninstall it (pip uninstall petal-app-manager), or use another environment"
         )
+
+
+class HostCodeMissing(PetalkitError, ImportError):
+    """The host's own proxies were asked for, and their code is not where it was said to be.
+
+    Args:
+        reason: what is missing, and what to do.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason

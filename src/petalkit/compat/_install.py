@@ -17,8 +17,9 @@ from pathlib import Path
 from types import ModuleType
 
 from ._errors import HostInstalled
+from ._host_code import FINDER as HOST_CODE
+from ._host_code import HOST, find_code, forget_code
 
-HOST = "petal_app_manager"
 _FOLDER = str(Path(__file__).parent / "host_names")
 
 
@@ -56,19 +57,28 @@ def _is_imported() -> bool:
 _FINDER = _Finder()
 
 
-def install() -> None:
+def install(*, host_code: Path | None = None) -> None:
     """Make `petal_app_manager` importable from petalkit, for this process. Twice is once.
 
     Call it before the petals are imported.
 
+    Args:
+        host_code: a folder with the host's own package, which Python does not look into. Its
+            proxies then come from there, and nothing else of it.
+
     Raises:
         HostInstalled: the real one is here.
+        HostCodeMissing: the folder has no proxies of the host.
     """
     where = _real_host()
     if where is not None:
         raise HostInstalled(where)
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
+    if host_code is not None:
+        finder = find_code(host_code)
+        if finder not in sys.meta_path:
+            sys.meta_path.insert(0, finder)  # before what finds petalkit's stand-ins
 
 
 def _real_host() -> str | None:
@@ -87,8 +97,8 @@ def _real_host() -> str | None:
 
 def _uninstall() -> None:
     """Undo `install()` and forget the modules; for tests. What imported from them keeps that."""
-    if _FINDER in sys.meta_path:
-        sys.meta_path.remove(_FINDER)
+    sys.meta_path[:] = [one for one in sys.meta_path if one not in (_FINDER, HOST_CODE)]
+    forget_code()
     for name in list(sys.modules):
         if name == HOST or name.startswith(HOST + "."):
             del sys.modules[name]

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from .._values.messages import Identity
+from ._loop.calls import part_of
 from ._loop.loop import PetalLoop
 
 logger = logging.getLogger("petalkit.compat")
@@ -67,7 +68,7 @@ class OrganizationManager:
         self.log = logging.getLogger("petalkit.compat.organization")
         self._info = OrganizationInfo()
         self._lock = threading.Lock()
-        # Each with the loop in which it was registered, where it is called, and what it knows.
+        # Each with whose code has registered it, in whose loop it is called, and what it knows.
         self._callbacks: dict[OrganizationCallback, tuple[Any, str | None]] = {}
 
     async def start(self) -> None:
@@ -97,12 +98,14 @@ class OrganizationManager:
         An `async def` is awaited in the loop of the petal that registers it; a plain `def` is
         called in a worker thread.
         """
-        try:
-            loop: Any = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
+        whose: Any = part_of.get()  # a petal of several in one loop
+        if whose is None:
+            try:
+                whose = asyncio.get_running_loop()
+            except RuntimeError:
+                whose = None
         with self._lock:
-            self._callbacks.setdefault(callback, (loop, self.organization_id))
+            self._callbacks.setdefault(callback, (whose, self.organization_id))
 
     def unregister_callback(self, callback: OrganizationCallback) -> None:
         """Call it no more."""
@@ -179,7 +182,7 @@ class OrganizationManager:
         """A petal ends: so do its callbacks."""
         with self._lock:
             for callback, (its, _) in list(self._callbacks.items()):
-                if its is loop.loop:
+                if _is_in(its, loop):
                     del self._callbacks[callback]
 
 
@@ -188,11 +191,16 @@ def _is_of(
 ) -> bool:
     """Whether a callback is one petal's: registered in its loop, or its own method."""
     if its is not None:
-        return its is loop.loop
+        # What the proxies of several petals register is nobody's.
+        return _is_in(its, loop) or (orphans and getattr(its, "of_petal", None) is False)
     whose = getattr(callback, "__self__", None)
     if hasattr(whose, "inject_proxies"):  # a method of a petal, registered before there was a loop
         return whose is petal
     return orphans
+
+
+def _is_in(its: Any, loop: PetalLoop) -> bool:
+    return its is loop.part or (loop.is_alone and its is loop.loop)
 
 
 _manager = OrganizationManager()

@@ -32,6 +32,17 @@ CONNECT_TIMEOUT = 60.0  # seconds on Trio's clock
 _LIMITS = Limits(payload_max=16 * 1024 * 1024, depth_max=200, message_id_max=4096)
 
 
+def new_id(kind: str, earlier: int, number: int) -> str:
+    """An ID that no earlier run on the same journal has used, and each run of a test again.
+
+    Args:
+        kind: what it begins with.
+        earlier: the number of the last command that those have left; 0 for none.
+        number: counted in this run.
+    """
+    return f"{kind}-{earlier}-{number}" if earlier else f"{kind}-{number}"
+
+
 class OrganizationSource:
     """An organization ID that the test decides."""
 
@@ -56,8 +67,7 @@ class Harness(Outputs):
     ) -> None:
         super().__init__(broker, runtime, settings)
         self._source = source
-        # With a journal an earlier harness has used some, which are known still.
-        self._numbers = itertools.count(1 + runtime.statistics().remembered)
+        self._numbers = itertools.count(1)
 
     # -- commands
 
@@ -76,7 +86,8 @@ class Harness(Outputs):
         Args:
             command: the full name, such as `"example-petal/hello"`.
             data: the arguments.
-            message_id: `"test-1"`, `"test-2"`, ... when there is none.
+            message_id: `"test-1"`, `"test-2"`, ... when there is none; others in a later run on the
+                same journal.
             timeout: seconds on Trio's clock.
             properties: see `send_raw`.
             envelope: more fields of the envelope, or other values for its own.
@@ -262,4 +273,4 @@ class Harness(Outputs):
     # -- inside
 
     def _new_id(self) -> str:
-        return f"test-{next(self._numbers)}"
+        return new_id("test", self.runtime.parts.ledger.earlier_to, next(self._numbers))

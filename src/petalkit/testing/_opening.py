@@ -17,7 +17,7 @@ from .._authoring.petal import Petal
 from .._serving.opening import open_runtime
 from .._values.settings.settings import HTTP_OFF, Settings
 from ..transports.memory import MemoryBroker, MemoryTransport
-from ._harness import CONNECT_TIMEOUT, EPOCH, Harness, OrganizationSource
+from ._harness import CONNECT_TIMEOUT, EPOCH, Harness, OrganizationSource, new_id
 from ._threads import guard_threads
 
 ORGANIZATION_ID = "acme"
@@ -77,7 +77,7 @@ async def open_harness(
             transport=MemoryTransport(broker, settings.protocol),
             now=now or (lambda: base + trio.current_time()),
             jitter=lambda: 1.0,
-            make_id=lambda: f"made-{next(numbers)}",
+            make_id=lambda earlier: new_id("made", earlier, next(numbers)),
             suspended=suspended,
         ) as runtime:
             watch(runtime.thread_limiter)

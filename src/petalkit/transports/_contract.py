@@ -212,6 +212,10 @@ class Link(abc.ABC):
         """
         return -math.inf, -math.inf
 
+    def unread(self) -> int:
+        """Bytes that have come and are not read; 0 where nobody knows, as by default."""
+        return 0
+
     def patience(self, limit: float, since: float | None = None) -> Patience:
         """How long an answer of the broker on this link is waited for; by default a time.
 

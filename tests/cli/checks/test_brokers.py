@@ -249,6 +249,19 @@ async def test_a_topic_that_is_granted_less_than_asked_is_not_ok(wire: dict[str,
     assert "is not sent again" in check.todo[0]
 
 
+@pytest.mark.parametrize("interval", [0.0, 60.0])
+async def test_the_probe_topic_is_tried_where_the_device_uses_it(interval: float) -> None:
+    """The broker does not allow it, says so at SUBSCRIBE, and drops what is published there."""
+    checks = await run(broker(refused="/probe"), probe_interval=interval)
+    subscribed, published = checks["subscribe"], checks["publish"]
+    assert ("/probe: the broker said" in subscribed.found) == (interval > 0)
+    assert subscribed.verdict == ("failed" if interval else "ok")
+    assert ("Instance-1/probe" in published.found) == (interval > 0)
+    assert any("publish on" in todo and "/probe" in todo for todo in published.todo) == (
+        interval > 0
+    )
+
+
 @WIRES
 async def test_a_message_that_comes_back_on_another_topic(wire: dict[str, Any]) -> None:
     v5 = bool(wire)

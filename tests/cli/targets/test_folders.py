@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from petalkit import ErrorCode, Petal, Settings
-from petalkit.cli import _options, _run
+from petalkit.cli import _given
 from petalkit.cli._checks.petals import check_petals
 from petalkit.cli._errors import UsageError
 from petalkit.cli._options import HostOptions
+from petalkit.cli._running import serving as running
 from petalkit.cli._settings.loading import load
 from petalkit.cli._targets.targets import find_petals, load_targets
 from petalkit.testing import open_harness
@@ -301,8 +302,8 @@ def test_run_serves_the_rest_and_logs_the_others(
         served.extend(sorted(petal.name for petal in petals))
         return 0
 
-    monkeypatch.setattr(_run, "run_as_process", run_as_process)
-    monkeypatch.setattr(_options, "configure_logging", lambda *args: None)
+    monkeypatch.setattr(running, "run_as_process", run_as_process)
+    monkeypatch.setattr(_given, "configure_logging", lambda *args: None)
     caplog.set_level(logging.INFO)
     outcome = run_cli("run", "petals", "--journal", "off")
     assert outcome.code == 0

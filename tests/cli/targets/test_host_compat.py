@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -288,7 +292,89 @@ def test_proxies_reach_the_petals(monkeypatch: pytest.MonkeyPatch) -> None:
     host = open_host({"redis": ProxyTarget("my_proxies:Redis", "here")})
     host.adapt([object()])
     factories = {"redis": sys.modules["my_proxies"].Redis}
-    assert given == {"proxies": {}, "proxy_factories": factories}
+    assert given == {
+        "proxies": {},
+        "proxy_factories": factories,
+        "proxy_factories_per_petal": {},
+    }
+
+
+def test_a_factory_may_be_for_each_petal() -> None:
+    host = opened("redis=my_proxies:Redis,per-petal", "db=my_proxies:make_db")
+    module = sys.modules["my_proxies"]
+    assert host.per_petal == {"redis": module.Redis}
+    assert host.factories == {"db": module.make_db}
+
+
+@pytest.fixture
+def host_code(tmp_path: Path) -> Path:
+    """A folder as `pip install --target` leaves it, with a proxy in the host's form."""
+    proxies = tmp_path / "host code" / "petal_app_manager" / "proxies"
+    proxies.mkdir(parents=True)
+    (proxies.parent / "__init__.py").write_text("raise ImportError('not this one')\n")
+    (proxies / "external.py").write_text("")
+    (proxies / "localdb.py").write_text(
+        "from .base import BaseProxy\n"
+        "from .. import Config\n"
+        "from ..organization_manager import get_organization_manager\n\n"
+        "class LocalDBProxy(BaseProxy):\n"
+        "    def __init__(self, **given):\n"
+        "        self.given = given\n"
+        "    async def start(self): ...\n"
+        "    async def stop(self): ...\n"
+    )
+    return tmp_path / "host code"
+
+
+def test_the_hosts_own_proxies_come_from_a_folder_and_no_import_of_theirs_changes(
+    host_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETAL_LOCAL_DB_PORT", "4711")
+    host = HostOptions(host_compat=True, host_proxy=("db=host",), host_code=host_code).open(load())
+    assert host is not None
+    made = host.factories["db"]()
+    assert type(made).__module__ == "petal_app_manager.proxies.localdb"
+    assert isinstance(made, compat.BaseProxy)
+    assert (made.given["host"], made.given["port"]) == ("localhost", 4711)
+    petals = importlib.import_module("petal_app_manager.proxies")
+    assert petals.LocalDBProxy is type(made)
+    assert petals.MQTTProxy is compat.MQTTProxy
+
+
+def test_the_hosts_variables_are_read_from_its_file_on_request(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dotenv")
+    file = write("host.env", "PETAL_REDIS_PORT=1234\nPETAL_REDIS_HOST=far\nPETALKIT_BROKER=x\n")
+    monkeypatch.setenv("PETAL_REDIS_HOST", "near")
+    monkeypatch.setenv("PETAL_REDIS_PORT", "")
+    monkeypatch.delenv("PETAL_REDIS_PORT")
+    HostOptions(host_compat=True, host_env=file).open(load())
+    config = importlib.import_module("petal_app_manager").Config
+    assert (config.REDIS_HOST, config.REDIS_PORT) == ("near", 1234)
+    assert "PETALKIT_BROKER" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"host_proxy": ("db=host",)}, "say where the host's code is: pip install --no-deps"),
+        ({"host_code": Path("nowhere")}, "nowhere has no code of the host's proxies"),
+        ({"host_proxy": ("radio=host",), "host_code": Path("host code")}, "has no proxy 'radio'"),
+        ({"host_proxy": ("b=my_proxies:bucket,per-petal",)}, "is for what is called"),
+    ],
+)
+def test_what_is_wrong_about_the_hosts_code_is_one_line(
+    options: dict[str, Any], text: str, host_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(host_code.parent)
+    with pytest.raises(UsageError, match=re.escape(text)):
+        HostOptions(host_compat=True, **options).open(load())
+
+
+def test_options_of_the_host_need_host_compat(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--host-code is for petals of the host"):
+        HostOptions(host_code=tmp_path).open(load())
 
 
 @pytest.mark.parametrize(
@@ -297,7 +383,10 @@ def test_proxies_reach_the_petals(monkeypatch: pytest.MonkeyPatch) -> None:
         ("redis", "--host-proxy redis: write NAME=module:name"),
         ("=my_proxies:Redis", "write NAME=module:name"),
         ("redis=", "write NAME=module:name"),
-        ("redis=my_proxies", "--host-proxy redis: write module:name, or none, not 'my_proxies'"),
+        (
+            "redis=my_proxies",
+            "--host-proxy redis: write module:name, host or none, not 'my_proxies'",
+        ),
         ("redis=my_proxies:", "--host-proxy redis: 'my_proxies:': nothing stands after the colon"),
         (
             "redis=my_proxies:Redi",
@@ -407,3 +496,58 @@ def test_the_options_are_in_the_help(command: str, run_cli: RunCli) -> None:
     assert "--host-compat" in text
     assert "--host-proxy" in text
     assert "NAME=TARGET" in text
+
+
+# -- what stands in a petal's code
+
+
+def test_the_name_of_a_distribution_is_answered_with_its_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    info = tmp_path / "site" / "petal_flight_log-0.2.7.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: petal-flight-log\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[petal.plugins]\nflight_records = plugin:Petal\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    write("petal_flight_log.py", "")
+    host = open_host({})
+    for target in ("petal-flight-log", "petal_flight_log"):
+        text = "has the entry points flight_records: write one of them"
+        with pytest.raises(UsageError, match=text):
+            load_targets([target], host=host)
+
+
+CODE = """
+from petal_app_manager.plugins.base import Petal
+
+class Reading(Petal):
+    name = "reading"
+    version = "1"
+
+    def get_required_proxies(self):
+        return ["needed"]
+
+    def get_optional_proxies(self):
+        return ["optional"]
+
+    async def async_startup(self):
+        await self._proxies["mqtt"].subscribe_to_topic("a/b", self._on)
+
+    async def _on(self, topic, message):
+        if "there" in self._proxies:
+            self._proxies["insisted"].use()
+        for name in [self._proxies.get("asked"), self._proxies.get("optional")]:
+            print(name, lambda: self._proxies["nested"])
+"""
+
+
+def test_doctor_reads_what_a_petal_asks_for_and_what_is_gone(write: Write, run_cli: RunCli) -> None:
+    write("reading.py", CODE)
+    result = run_cli("doctor", "--host-compat", "reading.py", "--host-proxy", "needed=none")
+    lines = result.out
+    assert "reading insists somewhere on insisted, nested, and nobody supplies that" in lines
+    assert "reading asks somewhere for asked, and nobody supplies that" in lines
+    assert "reading calls subscribe_to_topic() in async_startup" in lines
+    assert "in the dialect guide, since none uses @mqtt_action" in lines
+    supplied = [f"--host-proxy={name}=none" for name in ("insisted", "nested", "asked", "needed")]
+    assert "nobody supplies" not in run_cli("doctor", "--host-compat", "reading.py", *supplied).out

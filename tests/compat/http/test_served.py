@@ -679,3 +679,31 @@ async def test_proxies_are_asked_how_they_are() -> None:
     services = {one["component_name"]: one["status"] for one in overview["services"]}
     assert services["ext_mavlink"] == services["bucket"] == "unhealthy"
     assert services["organization_manager"] == "healthy"
+
+
+HANDSHAKE = (
+    b"GET /petals/mission-petal/ws/echo HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n"
+    b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("behind", [b"\x81\x83abcdxyz", HANDSHAKE, b"x" * 100_000])
+async def test_who_does_not_wait_for_the_handshake_leaves_nothing_behind(
+    behind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hypercorn answers 400, and tells neither its application nor its connection."""
+    [adapted] = adapt(MissionPetal())
+    service: Any = adapted.__petalkit_service__
+    with trio.fail_after(LIMIT):
+        async with open_harness(adapted, settings=HERE):
+            port = await wait_port(adapted)
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(HANDSHAKE + behind)
+            assert (await read_all(stream)).startswith(b"HTTP/1.1 400 ")  # and it is closed
+            await trio.aclose_forcefully(stream)
+            while any(lane.under_way for lane in service._all_lanes()):
+                await trio.sleep(0.01)
+            while service._requests._sockets:
+                await trio.sleep(0.01)
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ class Seen:
             self.last = now
         code = _CODE.search(payload)
         if message_id in self.answers:
-            self.twice += usual  # the other may be on a Response Topic
+            # The other may be on a Response Topic, or it was sent twice.
+            self.twice += usual and not message_id.startswith("stop-both")
         else:
             self.answers[message_id] = (now, code[1].decode() if code else "")
         if message_id.startswith("statistics-") and code is None:
@@ -131,6 +132,7 @@ class Stage:
         self.v5 = row.transport == "native"
         self.wire: Wire
         self.stops = Calls("stop")
+        self.both = Calls("stop-both")  # each at QoS 0 and 1, with one messageId
         self.victims = Calls("victim")
         self.load: dict[str, float] = {}
         self.all_answered = True  # whether that is to be waited for, and judged
@@ -183,13 +185,27 @@ class Stage:
             return True
         return False
 
+    def seen_codes(self) -> Counter[str]:
+        """What the load was answered with so far: error codes, and nothing for a success."""
+        answers = self.seen.answers
+        return Counter(answers[one][1] for one in self.load if one in answers)
+
     # -- what always goes on
 
-    async def _send(self, wire: Wire, calls: Calls, name: str, every: float, topic: str) -> None:
+    async def _send(
+        self,
+        wire: Wire,
+        calls: Calls,
+        name: str,
+        every: float,
+        topic: str,
+        qualities: Sequence[int] = (1,),
+    ) -> None:
         # With a prefix that the probes look for, and one that is new with each run.
         for number in itertools.count(1):
             message_id = f"{calls.name}-{self.row.seed}-{number}"
-            data = wire.publish(topic, command(name, message_id))
+            payload = command(name, message_id)
+            data = b"".join(wire.publish(topic, payload, qos) for qos in qualities)
             calls.sent[message_id] = trio.current_time()
             await wire.send(data)
             await trio.sleep(every * self.chance.uniform(0.5, 1.5))
@@ -208,6 +224,7 @@ class Stage:
     def begin(self, nursery: trio.Nursery, wire: Wire, victim: str, topic: str) -> None:
         """Send stops, and what the victim sends."""
         nursery.start_soon(self._send, wire, self.stops, "guard/stop", STOP_EVERY, COMMAND)
+        nursery.start_soon(self._send, wire, self.both, "guard/stop", STOP_EVERY, COMMAND, (0, 1))
         nursery.start_soon(self._send, wire, self.victims, victim, VICTIM_EVERY, topic)
         self._busy = trio.current_time(), 0.0
 
@@ -258,6 +275,10 @@ class Stage:
             for name, at in self.stops.sent.items()
             if name in seen.answers
         ]
+        lost = self.both.sent.keys() - probes.keys()
+        if row.stops > len(mine) or lost:
+            text = f"of {len(self.both.sent)} stops sent at QoS 0 and 1, {len(lost)} not started"
+            row.notes.append(text)
         row.stops_unread = row.stops - len(mine) - len(not_started)
         refused = [name for name in self.stops.sent if seen.answers.get(name, (0, ""))[1]]
         row.stops_not_run = len(set(not_started) | {one for one in refused if one in probes})

@@ -236,6 +236,15 @@ async def flood(stage: Stage, count: int, qos: int) -> None:
     await stage.settle()
 
 
+async def burst(stage: Stage, count: int = 10_000) -> None:
+    """Everything at once for one of several petals, which moves: 2 ms for each, 16 at once."""
+    stage.busy()
+    await stage.wire.flood(stage.commands("slow/wait", count, {"seconds": 0.002}), 1)
+    await stage.settle()
+    if busy := stage.seen_codes().get("BUSY", 0):
+        stage.row.broken.append(f"{busy} commands of a petal that moves were refused BUSY")
+
+
 async def stubborn(stage: Stage) -> None:
     """Handlers that swallow their cancellation, and threads that do not return."""
     stage.busy()
@@ -300,6 +309,10 @@ STORIES = (
     Story("flood-0-30000", "30 000 at once, QoS 0", _p(flood, count=30_000, qos=0)),
     Story("flood-1-10000", "10 000 at once, QoS 1", _p(flood, count=10_000, qos=1)),
     Story("flood-1-30000", "30 000 at once, QoS 1", _p(flood, count=30_000, qos=1)),
+    Story(
+        "burst-memory", "10 000 at once of one of three petals, in memory", burst,
+        options=("--journal", "off"), queued=3 * MANY,
+    ),
     Story("stubborn", "handlers that swallow cancellation", stubborn),
 )  # fmt: skip
 BY_NAME = {story.name: story for story in STORIES}

@@ -224,3 +224,68 @@ async def test_what_is_accepted_while_the_journal_is_full_has_a_second_phase_aft
         async with open_harness(Detector(), settings=settings(crashed), broker=broker):
             (message,) = await seen.wait(1)
             assert b"INTERRUPTED" in message.payload
+
+
+async def test_after_a_crash_a_caller_with_a_response_topic_is_told_there_too(
+    autojump_clock: object, path: Path
+) -> None:
+    five = attrs.evolve(settings(path), protocol="5")
+    async with open_harness(Detector(), settings=five) as harness:
+        properties = Properties(response_topic="me/answers", correlation_data=b"7")
+        harness.send("detector/detect", message_id="m", properties=properties)
+        await settle()
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    broker = MemoryBroker()
+    with broker.observe("me/answers") as seen:
+        five = attrs.evolve(settings(crashed), protocol="5")
+        async with open_harness(Detector(), settings=five, broker=broker):
+            await settle()
+    answers: list[Message] = list(seen)
+    assert [b"INTERRUPTED" in one.payload for one in answers] == [False, True]
+    assert all(one.properties.correlation_data == b"7" for one in answers if one.properties)
+
+
+async def test_after_a_crash_it_says_that_only_a_new_id_runs_it_again(
+    autojump_clock: object, path: Path
+) -> None:
+    async with open_harness(Detector(), settings=settings(path)) as harness:
+        await harness.call("detector/detect", message_id="m")
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    broker = MemoryBroker()
+    with broker.observe("org/acme/device/Instance-1/command/web") as seen:
+        async with open_harness(Detector(), settings=settings(crashed), broker=broker):
+            (message,) = await seen.wait(1)
+    assert b'"retry":"new_id"' in message.payload
+
+
+class Lander(Petal):
+    name = "lander"
+
+    @command("land")
+    async def land(self, context: CommandContext) -> dict[str, Any]:
+        await context.accept()
+        return {"phase": "flare", "deviceId": "leg-2"}
+
+    @command("ask")
+    async def ask(self, context: CommandContext) -> None:
+        await context.accept(pending=False)
+
+
+async def test_a_result_keeps_what_the_dialect_does_not_write_itself(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Lander()) as harness:
+        with harness.events() as events:
+            await harness.call("lander/land")
+            await settle()
+        assert second(events)["data"] == {"success": True, "phase": "flare", "deviceId": "leg-2"}
+
+
+async def test_a_petal_cannot_say_that_nothing_is_pending(autojump_clock: object) -> None:
+    async with open_harness(Lander()) as harness:
+        with harness.events() as events:
+            assert (await harness.call("lander/ask")).error_code == "HANDLER_ERROR"
+            await settle()
+        assert len(events) == 0

@@ -95,11 +95,16 @@ def wants_answer(payload: bytes) -> str | None:
         envelope = msgspec.json.decode(payload)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(envelope, dict) or envelope.get("waitResponse") is not True:
+    if not isinstance(envelope, dict):
+        return None
+    wanted = envelope.get("waitResponse")
+    if wanted is None or wanted is False:
         return None
     message_id = envelope.get("messageId")
     if message_id is None:
-        return "unknown"
+        return "unknown" if envelope["waitResponse"] is True else None
+    if type(message_id) is int and abs(message_id) < 10**18:
+        return str(message_id)
     if not isinstance(message_id, str) or not 0 < len(message_id) <= 256:
         return None
     return message_id

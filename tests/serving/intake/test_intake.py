@@ -250,8 +250,8 @@ async def test_acknowledged_at_once_by_default(autojump_clock: object) -> None:
         (b"{}", "INVALID_COMMAND", False),
         (b'{"messageId": "m", "waitResponse": true}', "INVALID_COMMAND", True),
         (b'{"messageId": "m", "waitResponse": true, "command": 5}', "INVALID_COMMAND", True),
-        (b'{"messageId": "m", "waitResponse": 1, "command": "rec/note"}', "INVALID_COMMAND", False),
-        (b'{"messageId": 5, "waitResponse": true, "command": "a/b"}', "INVALID_COMMAND", False),
+        (b'{"messageId": "m", "waitResponse": 1, "command": "rec/note"}', "INVALID_COMMAND", True),
+        (b'{"messageId": 5, "waitResponse": true, "command": "a/b"}', "INVALID_COMMAND", True),
         (
             b'{"messageId": "m", "waitResponse": true, "command": "rec/note", "data": []}',
             "INVALID_COMMAND",

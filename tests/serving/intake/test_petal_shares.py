@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
-from petalkit import Settings
+from petalkit import Petal, Settings, command
+from petalkit._serving.dispatch.queueing.queue import Backlog
 from petalkit._serving.dispatch.queueing.shares import Shares
-from petalkit.testing import Harness, open_harness
+from petalkit.testing import Harness, MemoryBroker, open_harness
 
 from ..on_disk import after_crash, settings
 from ..recorder import Recorder, settle, unacknowledged, until
@@ -105,6 +108,120 @@ async def test_a_burst_for_a_petal_that_keeps_up_is_not_refused(autojump_clock: 
             await responses.wait(1000)
             assert all(answer["success"] for answer in responses)
     assert petal.started == list(range(1000))
+
+
+class Paced(Petal):
+    """Takes so long for each, 16 at once, until it stands still."""
+
+    def __init__(self, name: str, seconds: float, stands_still_after: float = math.inf) -> None:
+        self.name, self.seconds = name, seconds
+        self.until = trio.current_time() + stands_still_after
+        self.started: list[int] = []
+
+    @command("go", timeout=math.inf)
+    async def go(self, n: int) -> None:
+        self.started.append(n)
+        await trio.sleep(self.seconds if trio.current_time() < self.until else math.inf)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_petal_that_moves_refuses_nothing_of_a_long_burst(
+    autojump_clock: object, qos: int
+) -> None:
+    moving, other = Paced("moving", 0.02), Recorder("other")  # 800 a second
+    broker = MemoryBroker(max_queued=20_000)
+    async with open_harness(moving, other, broker=broker) as harness:
+        for n in range(10_000):
+            harness.send("moving/go", {"n": n}, qos=qos)
+        with trio.fail_after(14):
+            while harness.statistics().succeeded < 10_000:
+                await trio.sleep(0.1)
+        assert harness.statistics().refused == {}
+    assert moving.started == list(range(10_000))
+
+
+@pytest.mark.trio
+async def test_a_petal_that_moves_too_slowly_gives_its_place_after_two_seconds(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow, fast = Paced("slow", 0.05), Recorder("fast")  # 320 a second
+    async with open_harness(slow, fast, broker=MemoryBroker(max_queued=9000)) as harness:
+        for n in range(5000):
+            harness.send("slow/go", {"n": n})
+        assert await seconds_of(harness, "fast/note") <= 2.1
+        assert await seconds_of(harness, "fast/note") == 0.0
+        assert harness.statistics().refused["BUSY"] > 1500
+    assert "petal 'slow' does not keep up" in caplog.text
+
+
+@pytest.mark.trio
+async def test_a_petal_that_moved_and_stands_still_gives_its_place(autojump_clock: object) -> None:
+    petal, fast = Paced("petal", 0.005, stands_still_after=2.0), Recorder("fast")
+    broker = MemoryBroker(max_queued=20_000)
+    async with open_harness(petal, fast, broker=broker) as harness:
+        for n in range(10_000):
+            harness.send("petal/go", {"n": n})
+        await trio.sleep(1.9)
+        assert harness.statistics().refused == {}
+        assert await seconds_of(harness, "fast/note") <= 0.1 + 2 * 0.26
+        assert await seconds_of(harness, "fast/note") == 0.0
+
+
+@pytest.mark.trio
+async def test_a_moment_without_a_processor_is_not_taken_for_a_petal_that_stands_still(
+    mock_clock: MockClock,
+) -> None:
+    petal, other = Recorder("petal"), Recorder("other")
+    async with open_harness(petal, other, settings=narrow()) as harness:
+        for n in range(40):
+            harness.send("petal/hold", {"n": n})
+        await settle()
+        mock_clock.jump(0.9)  # and nobody has run in it
+        await settle()
+        petal.open()
+        await settle()
+        mock_clock.jump(0.2)
+        await settle()
+        assert harness.statistics().refused == {}
+        assert petal.started == list(range(40))
+
+
+@pytest.mark.trio
+async def test_how_fast_a_petal_has_to_be_can_be_set(autojump_clock: object) -> None:
+    slow, fast = Paced("slow", 0.2), Recorder("fast")  # 80 a second
+    async with open_harness(slow, fast, settings=Settings(petal_overflow_rate=30.0)) as harness:
+        for n in range(700):
+            harness.send("slow/go", {"n": n})
+        await until(lambda: len(slow.started) == 700, within=30)
+        assert harness.statistics().refused == {}
+
+
+@pytest.mark.trio
+async def test_a_petal_is_looked_after_once_however_often_it_overflows(
+    autojump_clock: object,
+) -> None:
+    """Each burst of one that keeps up begins and ends within a moment."""
+    quick, other = Recorder("quick"), Recorder("other")
+    async with open_harness(quick, other, settings=narrow()) as harness:
+        for burst in range(20):
+            for n in range(50):
+                harness.send("quick/note", {"n": 50 * burst + n})
+            await settle()
+        assert len(quick.started) == 1000
+        watching = [task for task in all_tasks() if task.name == "held for quick"]
+        assert len(watching) == 1
+
+
+def all_tasks() -> Iterator[trio.lowlevel.Task]:
+    """All of this run."""
+    root = trio.lowlevel.current_root_task()
+    assert root is not None
+    nurseries = list(root.child_nurseries)
+    while nurseries:
+        for task in nurseries.pop().child_tasks:
+            yield task
+            nurseries += task.child_nurseries
 
 
 @pytest.mark.trio
@@ -307,3 +424,13 @@ async def test_a_petal_that_cannot_say_who_serves_a_name_ends_nobody_else(
         petal.open()
         await until(lambda: len(petal.ended) == 4)
     assert petal.started == list(range(4))
+
+
+def test_a_share_of_bytes_is_full_for_its_petal_alone() -> None:
+    backlog = Backlog(Settings(channel_bytes=1_000_000), ["a", "b"])
+    petal = backlog.petals["a"]
+    for size, full in ((499_999, False), (500_000, True)):
+        petal.waiting_bytes = backlog.waiting_bytes = size
+        assert (backlog.is_full("a"), backlog.is_full("b")) == (full, False)
+    backlog.waiting_bytes = 1_000_000
+    assert backlog.is_full("b")

@@ -251,6 +251,7 @@ async def test_a_response_that_did_not_leave_is_sent_by_the_next_run(
             assert b'"n":1' in message.payload
             await settle()
             assert harness.statistics().outbox == 0
+            assert harness.runtime._outbox.places.taken == 0
         # And once is enough.
         async with open_harness(Recorder(), settings=settings(crashed), broker=broker):
             await settle()

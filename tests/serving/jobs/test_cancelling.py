@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 
 from petalkit import Petal, Settings, job
 from petalkit.testing import open_harness
 
-from ..recorder import Recorder, settle
+from ..on_disk import Disk, after_crash, settings
+from ..recorder import Recorder, settle, until
 
 pytestmark = pytest.mark.trio
 
@@ -69,3 +72,89 @@ async def test_what_is_not_known_is_said(
 ) -> None:
     async with open_harness(Worker()) as harness:
         assert (await harness.call("petalkit/cancel", data))["error_code"] == code
+
+
+async def test_a_command_that_is_read_and_not_accepted_is_cancelled(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    narrow = Settings(petal_concurrency=1, channel_capacity=2)
+    async with open_harness(petal, settings=narrow) as harness:
+        with harness.responses() as responses:
+            for n in range(8):
+                harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+            await settle()
+            assert harness.statistics().held > 0
+            answer = await harness.call("petalkit/cancel", {"messageId": "m6"})
+            assert (answer["cancelled"], answer["state"]) == (True, "cancelled")
+            assert responses[0]["messageId"] == "m6"
+            assert responses[0]["error_code"] == "CANCELLED"
+            petal.open()
+            await until(lambda: len(petal.ended) == 7)
+    assert petal.started == [0, 1, 2, 3, 4, 5, 7]
+
+
+@pytest.mark.parametrize("which", [3, 4, 40, 199])
+async def test_a_command_that_waits_on_disk_is_cancelled(
+    autojump_clock: object, path: Path, which: int
+) -> None:
+    petal = Recorder()
+    narrow = settings(path, petal_concurrency=1, channel_capacity=2)
+    async with open_harness(petal, settings=narrow) as harness:
+        with harness.responses() as responses:
+            for n in range(200):
+                harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+            await settle()
+            before = harness.statistics().waiting_on_disk
+            answer = await harness.call("petalkit/cancel", {"messageId": f"m{which}"})
+            assert (answer["cancelled"], answer["state"]) == (True, "cancelled")
+            assert harness.statistics().waiting_on_disk == before - 1
+            await settle()
+            told = {one["messageId"]: one.get("error_code") for one in responses}
+            assert told[f"m{which}"] == "CANCELLED"
+            petal.open()
+            await until(lambda: len(petal.ended) == 199)
+            await settle()
+            assert harness.statistics().waiting_on_disk == 0
+    assert petal.started == [n for n in range(200) if n != which]
+
+
+async def test_a_command_of_an_earlier_run_that_waits_on_disk_is_cancelled(
+    autojump_clock: object, path: Path
+) -> None:
+    narrow = {"petal_concurrency": 1, "channel_capacity": 2}
+    async with open_harness(Recorder(), settings=settings(path, **narrow)) as harness:
+        for n in range(300):
+            harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+        await settle()
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    petal = Recorder()
+    async with open_harness(petal, settings=settings(crashed, **narrow)) as harness:
+        for which in (10, 290):
+            answer = await harness.call("petalkit/cancel", {"messageId": f"m{which}"})
+            assert (answer["cancelled"], answer["state"]) == (True, "cancelled")
+        petal.open()
+        await until(lambda: len(petal.ended) == 297)
+        await settle()
+        assert harness.statistics().waiting_on_disk == 0
+    assert petal.started == [n for n in range(1, 300) if n not in (10, 290)]
+
+
+async def test_a_command_that_is_not_on_disk_yet_is_cancelled_as_soon_as_it_is(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    petal = Recorder()
+    narrow = settings(path, petal_concurrency=1, channel_capacity=2)
+    async with open_harness(petal, settings=narrow) as harness:
+        with harness.responses() as responses:
+            for n in range(10):
+                harness.send("rec/hold", {"n": n}, message_id=f"m{n}")
+            harness.send("petalkit/cancel", {"messageId": "m9"}, message_id="cancel")
+            await settle()
+            told = {one["messageId"]: one for one in responses}
+            assert told["cancel"]["cancelled"] is True
+            assert told["m9"]["error_code"] == "CANCELLED"
+            petal.open()
+            await until(lambda: len(petal.ended) == 9)
+    assert petal.started == list(range(9))

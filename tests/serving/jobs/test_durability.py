@@ -476,3 +476,15 @@ async def test_the_lease_of_a_job_that_waits_for_the_disk_runs_out(
         await trio.sleep(60)
         result = await harness.call("motor/result_turn")
         assert (result["state"], motor.turns) == ("timed_out", 0)
+
+
+async def test_what_has_succeeded_is_complete_after_a_restart_too(
+    autojump_clock: object, path: Path
+) -> None:
+    async with open_harness(Works(), settings=settings(path)) as harness:
+        job_id = (await harness.call("works/pair", {"seconds": 1}))["job_id"]
+        await trio.sleep(2)
+        before = await harness.call("works/result_pair", {"job_id": job_id})
+    async with open_harness(Works(), settings=settings(path)) as harness:
+        after = await harness.call("works/result_pair", {"job_id": job_id}, message_id="after")
+    assert (before["progress"], after["progress"]) == (1.0, 1.0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import threading
-import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -226,34 +226,39 @@ class Threaded(Petal):
     name = "threaded"
 
     def __init__(self) -> None:
+        self.looks = threading.Event()
+        self.ends = threading.Event()
         self.may_end = threading.Event()
 
     @job("copy", thread=True)
     def copy(self, job: Job) -> str:
         job.report(0.5, "halfway")
         try:
-            while True:
-                job.check_cancelled()
-                time.sleep(0.001)
+            job.check_cancelled()
+            assert self.looks.wait(30)
+            job.check_cancelled()
+            return "copied"
         finally:
-            self.may_end.wait(10)
+            self.ends.set()
+            self.may_end.wait(30)
 
 
 async def test_a_thread_reports_and_sees_its_cancellation_and_keeps_its_slot() -> None:
     petal = Threaded()
     async with open_harness(petal) as harness:
+        status = functools.partial(harness.call, "threaded/status_copy")
         await harness.call("threaded/copy")
-        with trio.fail_after(10):
-            while (await harness.call("threaded/status_copy"))["jobs"][0]["progress"] != 0.5:
-                await trio.sleep(0.001)
+        with trio.fail_after(30):
+            while (await status())["jobs"][0]["progress"] != 0.5:
+                await settle()
             await harness.call("threaded/cancel_copy")
-            await trio.sleep(0.01)
-            result = await harness.call("threaded/status_copy")
-            assert result["jobs"][0]["state"] == "cancelling"
+            petal.looks.set()
+            assert await trio.to_thread.run_sync(petal.ends.wait, 30)
+            assert (await status())["jobs"][0]["state"] == "cancelling"
             assert (await harness.call("threaded/copy"))["error_code"] == "BUSY"
             petal.may_end.set()
-            while (result := await harness.call("threaded/status_copy"))["jobs"]:
-                await trio.sleep(0.001)
+            while (result := await status())["jobs"]:
+                await settle()
         assert result["last"]["state"] == "cancelled"
 
 

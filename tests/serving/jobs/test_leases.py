@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 import trio.testing
 
 from petalkit import Job, Petal, Settings, command, job
-from petalkit.testing import Harness, open_harness
+from petalkit.testing import Harness, MemoryBroker, open_harness
 
+from ..on_disk import after_crash, settings
 from ..recorder import settle
 
 pytestmark = pytest.mark.trio
@@ -210,3 +213,153 @@ async def test_a_device_that_nobody_can_ask_has_leases_all_the_same(
         assert motor.stops == 0
         await trio.sleep(0.3)
         assert motor.stops == 1
+
+
+class Crane(Petal):
+    name = "crane"
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    @job("lift", lease=3.0, queue=3, exclusive="crane")
+    async def lift(self, job: Job, load: str) -> None:
+        self.log.append(load)
+        await trio.sleep(2)
+
+    @command("swing", exclusive="crane")
+    async def swing(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+async def test_what_waits_is_renewed_and_not_started_once_more(autojump_clock: object) -> None:
+    crane = Crane()
+    async with open_harness(crane) as harness:
+        harness.send("crane/swing", {"seconds": 10.5})
+        await settle()
+        ids: set[str] = set()
+        for n in range(12):
+            answer = await harness.call("crane/lift", {"load": f"load {n}"})
+            ids.add(answer["job_id"])
+            await trio.sleep(1)
+        assert len(ids) == 1
+        await trio.sleep(5)
+        assert crane.log == ["load 10"]  # the newest that came while it waited
+        assert (await harness.call("crane/result_lift"))["state"] == "succeeded"
+
+
+async def test_what_nobody_renews_while_it_waits_never_starts(autojump_clock: object) -> None:
+    crane = Crane()
+    async with open_harness(crane) as harness:
+        harness.send("crane/swing", {"seconds": 10})
+        await settle()
+        await harness.call("crane/lift", {"load": "old"})
+        await trio.sleep(5)
+        late = await harness.call("crane/lift", {"load": "new"})
+        await trio.sleep(2)
+        await harness.call("crane/lift", {"load": "newer"})
+        await trio.sleep(2.5)
+        await harness.call("crane/lift", {"load": "newest"})
+        await trio.sleep(10)
+        assert crane.log == ["newest"]
+        assert (await harness.call("crane/result_lift"))["job_id"] == late["job_id"]
+        assert harness.statistics().jobs_ended == {"timed_out": 1, "succeeded": 1}
+
+
+async def test_what_nobody_renews_is_over_when_its_turn_comes(autojump_clock: object) -> None:
+    crane = Crane()
+    async with open_harness(crane) as harness:
+        harness.send("crane/swing", {"seconds": 10})
+        await settle()
+        await harness.call("crane/lift", {"load": "old"})
+        await trio.sleep(20)
+        assert crane.log == []
+        assert (await harness.call("crane/result_lift"))["state"] == "timed_out"
+
+
+async def test_what_waited_does_not_start_after_a_restart(
+    autojump_clock: object, path: Path
+) -> None:
+    async with open_harness(Crane(), settings=settings(path)) as harness:
+        harness.send("crane/swing", {"seconds": 10})
+        await settle()
+        waits = await harness.call("crane/lift", {"load": "old"})
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    crane = Crane()
+    async with open_harness(crane, settings=settings(crashed)) as harness:
+        await trio.sleep(5)
+        assert crane.log == []
+        result = await harness.call("crane/result_lift", {"job_id": waits["job_id"]})
+        assert (result["state"], result["job_error_code"]) == ("interrupted", "INTERRUPTED")
+
+
+async def test_what_waits_ends_with_a_stop(autojump_clock: object, path: Path) -> None:
+    async with open_harness(Crane(), settings=settings(path)) as harness:
+        harness.send("crane/swing", {"seconds": 1})
+        await settle()
+        waits = await harness.call("crane/lift", {"load": "old"})
+    async with open_harness(Crane(), settings=settings(path)) as harness:
+        result = await harness.call("crane/result_lift", {"job_id": waits["job_id"]})
+        assert result["state"] == "cancelled"
+
+
+class Winch(Petal):
+    name = "winch"
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    @job("pull", end_on_link_loss=True)
+    async def pull(self) -> None:
+        self.log.append("pulls")
+        await trio.sleep(5)
+
+    @job("haul", end_on_link_loss=True, resume=True)
+    async def haul(self, job: Job) -> None:
+        self.log.append(f"hauls from {job.resumed}")
+        await job.checkpoint({"at": 1})
+        await trio.sleep(5)
+
+    @command("check")
+    async def check(self) -> None:
+        await trio.sleep(3)
+
+
+async def test_what_ends_with_the_link_does_not_begin_without_one(autojump_clock: object) -> None:
+    winch = Winch()
+    async with open_harness(winch, settings=Settings(petal_concurrency=1)) as harness:
+        with harness.responses() as responses:
+            harness.send("winch/check")
+            harness.send("winch/pull", message_id="pull")
+            await trio.sleep(1)
+            harness.broker.refuse_connections()
+            harness.drop_link()
+            await trio.sleep(20)
+            assert winch.log == []
+            harness.broker.accept_connections()
+            await harness.wait_connected()
+            await settle()
+            (answer,) = [one for one in responses if one["messageId"] == "pull"]
+            assert (answer["error_code"], answer["retryable"]) == ("UNAVAILABLE", True)
+            assert (await harness.call("winch/pull")).success
+            await settle()
+            assert winch.log == ["pulls"]
+
+
+async def test_what_is_resumed_waits_for_its_link(autojump_clock: object, path: Path) -> None:
+    async with open_harness(Winch(), settings=settings(path)) as harness:
+        await harness.call("winch/haul")
+        await trio.sleep(1)
+        crashed = after_crash(path)
+        harness.runtime.hurry()
+    winch, broker = Winch(), MemoryBroker()
+    broker.refuse_connections()
+    async with open_harness(
+        winch, settings=settings(crashed), broker=broker, connected=False
+    ) as harness:
+        await trio.sleep(20)
+        assert winch.log == []
+        broker.accept_connections()
+        await harness.wait_connected()
+        await settle()
+        assert winch.log == ["hauls from {'at': 1}"]

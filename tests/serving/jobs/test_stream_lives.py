@@ -180,3 +180,24 @@ async def test_a_reader_of_once_in_an_hour_and_one_of_almost_never(autojump_cloc
         assert len(values(events, "never")) == 1
         assert len(values(events, "s")) > 3600
         assert (await harness.call("sensor/unsubscribe_all"))["unsubscribed"] == 3
+
+
+async def test_a_generator_that_never_waits_leaves_turns_to_others(
+    autojump_clock: object,
+) -> None:
+    class Hasty(Petal):
+        name = "hasty"
+        yielded = 0
+
+        @stream("values")
+        async def values(self) -> AsyncGenerator[int]:
+            while self.yielded < 100_000:  # or a failure of this test would never end
+                self.yielded += 1
+                yield self.yielded
+
+    hasty = Hasty()
+    async with open_harness(hasty) as harness:
+        await harness.call("hasty/subscribe_values", {"subscribed_stream_id": "r"})
+        assert (await harness.call("petalkit/ping")).success
+        await harness.call("hasty/unsubscribe_values", {"subscribed_stream_id": "r"})
+        assert hasty.yielded < 50_000

@@ -162,3 +162,32 @@ async def test_who_reads_under_an_identity_that_says_last_is_forgotten(
     await trio.sleep(1)
     assert [one.stream_id for one in subscriptions.of("t")] == ["b"]
     nursery.cancel_scope.cancel()
+
+
+async def test_a_reader_is_not_too_old_for_an_end_that_had_no_room(
+    autojump_clock: object, nursery: trio.Nursery
+) -> None:
+    subscriptions, source = Subscriptions(200, 10), Source()
+    nursery.start_soon(subscriptions.run)
+    subscriptions.add(reader())
+    source.says_last, source.room = True, False
+    subscriptions.ended("t", source)
+    await trio.sleep(100)
+    source.room = True
+    await trio.sleep(1)
+    assert len(source.told) == 1
+    await trio.sleep(10)
+    assert len(subscriptions) == 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_whoever_is_gone_is_owed_no_end() -> None:
+    subscriptions, source = Subscriptions(200, 10), Source()
+    settled: list[object] = []
+    subscriptions.on_last = settled.append
+    subscriptions.add(reader())
+    source.says_last, source.room = True, False
+    assert not subscriptions.ended("t", source)
+    subscriptions.remove("t", "s")
+    assert not subscriptions.owes("t", source)
+    assert settled == [source]

@@ -201,6 +201,23 @@ async def test_what_was_parked_is_not_held_until_the_window_is_over(
         assert codes.count("BUSY") == 5
 
 
+async def test_who_is_refused_for_the_size_of_the_journal_is_told_of_that_setting(
+    autojump_clock: object, tmp_path: Path
+) -> None:
+    """Many small ones that stay."""
+    settings = on_disk(tmp_path / "journal", journal_size=1 << 20)
+    petal = Recorder()
+    async with open_harness(petal, settings=settings) as harness:
+        with harness.responses() as responses:
+            for n in range(9000):
+                harness.send("rec/note", {"n": n})
+                if n % 50 == 0:
+                    await settle()
+            await trio.sleep(1)
+            refused = {one["error"] for one in responses if not one["success"]}
+        assert refused == {"the journal is full of what has run in a short time (journal_size)"}
+
+
 async def test_what_can_have_no_copy_takes_no_place(
     autojump_clock: object, bounds: dict[str, Any]
 ) -> None:

@@ -92,6 +92,28 @@ async def test_a_petals_code_that_raises_does_not_keep_the_others_from_their_ans
     assert "nobody can say who serves 'rec/note'" in caplog.text
 
 
+async def test_what_was_to_wait_on_disk_only_and_is_refused_was_never_accepted(
+    autojump_clock: object, path: Path, disk: Disk
+) -> None:
+    narrow = settings(path, petal_concurrency=1, channel_capacity=1)
+    async with open_harness(petal := Again(), settings=narrow) as harness:
+        for n in range(2):
+            harness.send("rec/hold", {"n": n})
+        await settle()
+        disk.error = "the disk is full"
+        for n in range(5):
+            harness.send("rec/note", {"n": n})
+        await settle()
+        statistics = harness.statistics()
+        assert (statistics.accepted, statistics.refused) == (2, {"UNAVAILABLE": 5})
+        disk.error = None
+        await trio.sleep(60)
+        harness.send("rec/note", {"n": 5})
+        await settle()
+        assert harness.statistics().accepted == 3
+        petal.open()
+
+
 def away(path: Path, *, replaced: bool) -> None:
     path.rename(path.with_name("elsewhere"))
     if replaced:

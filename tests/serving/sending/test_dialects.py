@@ -82,7 +82,7 @@ def without_time(response: Any) -> dict[str, Any]:
 
 def said_by(settings: Settings, text: str, code: str, *, retryable: bool = False) -> dict[str, Any]:
     """The fields of a failure, without the time stamp."""
-    if settings.dialect == "guide":
+    if settings.dialect != "host-0.2":
         return {"success": False, "error": text, "error_code": code, "retryable": retryable}
     return {
         "phase": "result",
@@ -103,7 +103,7 @@ async def test_a_petal_answers_in_the_dialect_that_is_set(
 ) -> None:
     yes: dict[str, Any] = (
         {"success": True}
-        if settings.dialect == "guide"
+        if settings.dialect != "host-0.2"
         else {"phase": "result", "deviceId": "Instance-1", "status": "success"}
     )
     async with open_harness(Talker(), settings=settings) as harness:
@@ -169,7 +169,7 @@ async def test_every_refusal_is_said_in_the_dialect_that_is_set(
     assert set(said) == set(expected)
     for code, (text, retryable) in expected.items():
         response = said[code]
-        text = text or response["error" if settings.dialect == "guide" else "message"]
+        text = text or response["error" if settings.dialect != "host-0.2" else "message"]
         fields = said_by(settings, text, code, retryable=retryable)
         if retryable:
             fields["retry"] = "new_id" if code in ("TIMEOUT", "CANCELLED") else "same_id"
@@ -241,7 +241,7 @@ async def test_events_and_debug_messages_say_the_device_as_the_host_does(
             assert (await harness.call("talker/tell")).success
             harness.send_raw(b"no json")
             await settle()
-            if settings.dialect == "guide":
+            if settings.dialect != "host-0.2":
                 assert list(events) == [{"n": 0, "deviceId": "other"}]
                 assert debug[0] == {"debug": True}
                 assert "deviceId" not in debug[1]

@@ -75,6 +75,35 @@ async def test_they_do_not_hold_up_what_is_behind_them_for_ever(
         assert len(lines) == 1
 
 
+async def test_those_that_are_lost_are_told_soon_though_no_more_come(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told_by_now() -> list[int]:
+        text = "answers that are not sent since the last such line: "
+        lines = [line for line in caplog.messages if line.startswith(text)]
+        return [int(line.removeprefix(text).partition(".")[0]) for line in lines]
+
+    settings = Settings(overflow="reject", **SMALL)
+    async with open_harness(Recorder(), settings=settings) as harness:
+        harness.broker.swallow("PUBACK", 10_000)
+        for _ in range(300):
+            harness.send("rec/nothing")
+        await settle()
+        assert told_by_now() == [1]
+        await trio.sleep(1.1)
+        assert told_by_now() == [1, 295]
+        harness.send("rec/nothing")
+        harness.send("rec/nothing")
+        await trio.sleep(8)
+        assert told_by_now() == [1, 295]
+        await trio.sleep(3)
+        assert told_by_now() == [1, 295, 2]
+        await trio.sleep(60)
+        harness.send("rec/nothing")
+        await settle()
+        assert told_by_now() == [1, 295, 2, 1]
+
+
 async def test_after_that_they_are_held_again_when_a_place_has_come(
     autojump_clock: object,
 ) -> None:
@@ -114,6 +143,120 @@ async def test_those_of_a_lost_link_come_again_and_are_answered_once(
         # Four had reached the broker before the link was lost, and were sent again.
         assert {one["messageId"] for one in responses} == set(sent)
         assert len(responses) == 14
+
+
+# -- a copy of one that has not been told
+
+
+def told(responses: Any, message_id: str) -> list[str]:
+    """What its caller was told, in order."""
+    found = [one for one in responses if one["messageId"] == message_id]
+    return [one.get("error_code", "success") for one in found]
+
+
+def send(harness: Any, n: int, message_id: str, qos: int = 1) -> None:
+    """The same bytes each time."""
+    more = {"message_id": message_id, "timestamp": "2026-01-01T00:00:00.000Z"}
+    harness.send("rec/hold", {"n": n}, qos=qos, **more)
+
+
+def narrow(**others: Any) -> Settings:
+    """One runs, one waits, and the next is refused at once."""
+    bounds = {"channel_capacity": 2, "petal_concurrency": 1, "petal_overflow_wait": 0.0}
+    return Settings(**bounds, **others)
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_copy_of_one_whose_answer_is_on_its_way_is_refused_too(
+    autojump_clock: object, qos: int
+) -> None:
+    """Its caller cannot have seen that, and so has not tried again: its client, or the broker."""
+    petal = Recorder()
+    async with open_harness(petal, Recorder("other"), settings=narrow()) as harness:
+        for n in range(2):
+            harness.send("rec/hold", {"n": n})
+            await settle()
+        harness.broker.delay = 1.0
+        with harness.responses() as responses:
+            send(harness, 2, "m", qos)
+            await trio.sleep(0.5)
+            send(harness, 2, "m", qos)
+            await trio.sleep(0.7)
+            assert told(responses, "m") == ["BUSY"]  # its PUBACK is to come
+            petal.open()
+            await trio.sleep(10)
+            assert told(responses, "m") == ["BUSY", "BUSY"]
+            assert petal.started == [0, 1]
+            send(harness, 2, "m", qos)  # now it has seen it
+            await trio.sleep(10)
+            assert told(responses, "m") == ["BUSY", "BUSY", "success"]
+    assert petal.started == [0, 1, 2]
+
+
+async def test_a_copy_of_one_whose_answer_waits_for_a_place_is_refused_too(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    async with open_harness(petal, Recorder("other"), settings=narrow(**SMALL)) as harness:
+        for n in range(2):
+            harness.send("rec/hold", {"n": n})
+            await settle()
+        with harness.responses() as responses:
+            harness.broker.delay = 1.0
+            for _ in range(8):
+                harness.send("rec/nothing")
+            send(harness, 2, "m")
+            await trio.sleep(0.1)
+            send(harness, 2, "m")
+            await trio.sleep(0.95)
+            assert harness.statistics().held == 5
+            petal.open()
+            await trio.sleep(30)
+            assert told(responses, "m") == ["BUSY", "BUSY"]
+    assert petal.started == [0, 1]
+
+
+async def test_one_that_was_held_and_comes_again_is_judged_anew(autojump_clock: object) -> None:
+    petal = Recorder()
+    async with open_harness(petal, Recorder("other"), settings=narrow(**SMALL)) as harness:
+        for n in range(2):
+            harness.send("rec/hold", {"n": n})
+            await settle()
+        harness.broker.swallow("PUBACK", 4)
+        with harness.responses() as responses:
+            for _ in range(4):
+                harness.send("rec/nothing")
+            send(harness, 2, "m")
+            await settle()
+            assert harness.statistics().held == 1
+            petal.open()
+            await settle()
+            harness.drop_link()
+            await trio.sleep(30)
+            assert told(responses, "m") == ["success"]
+    assert petal.started == [0, 1, 2]
+
+
+async def test_a_copy_of_one_that_was_dropped_is_not_run_while_the_answer_is_on_its_way(
+    autojump_clock: object,
+) -> None:
+    petal = Recorder()
+    bounds = {"concurrency": 1, "petal_concurrency": 1, "channel_capacity": 1}
+    settings = Settings(overflow="drop-oldest", **bounds)
+    async with open_harness(petal, settings=settings) as harness:
+        for n in range(2):
+            send(harness, n, f"m{n}")
+            await settle()
+        harness.broker.delay = 1.0
+        with harness.responses() as responses:
+            send(harness, 2, "m2")  # m1 is dropped
+            await trio.sleep(0.5)
+            send(harness, 1, "m1")
+            await trio.sleep(0.7)
+            petal.open()
+            await trio.sleep(10)
+            assert told(responses, "m1") == ["DROPPED", "DROPPED"]
+    assert petal.started == [0, 2]
 
 
 def json_of(message: Message) -> Any:

@@ -117,6 +117,42 @@ async def test_lost_pubacks_are_noticed_within_5_s_and_the_messages_sent_again(
         assert broker.pings == 2
 
 
+async def test_one_lost_puback_that_later_ones_have_overtaken_is_noticed_within_5_s(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    def late(link: int, number: int) -> float:
+        return math.inf if (link, number) == (0, 3) else 0.0
+
+    async with device(monkeypatch, nursery, late) as (runtime, petal, broker):
+        start = trio.current_time()
+        for n in range(20):
+            await petal.publish_message({"n": n})
+        while runtime.statistics().outbox:
+            await petal.publish_message({"more": True})
+            await trio.sleep(0.05)
+        assert trio.current_time() - start < 5
+        statistics = runtime.statistics()
+        assert (statistics.links, statistics.pubacks_lost) == (2, 1)
+        assert broker.pings <= 4
+
+
+async def test_links_that_work_end_more_and_more_rarely_for_what_is_overtaken(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A broker that loses some of them all the time."""
+
+    def late(link: int, number: int) -> float:
+        return math.inf if number % 50 == 3 else 0.0
+
+    async with device(monkeypatch, nursery, late) as (runtime, petal, _):
+        for n in range(6000):
+            await petal.publish_message({"n": n})
+            await trio.sleep(0.05)
+        statistics = runtime.statistics()
+        assert 2 <= statistics.links <= 4  # after 60 s, 120 s, ...
+        assert statistics.pubacks_lost == statistics.links - 1
+
+
 async def test_a_link_that_acknowledges_is_sent_no_ping_for_that(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

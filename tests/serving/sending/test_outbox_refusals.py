@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from petalkit import Settings
+from petalkit import Petal, Settings, command
 from petalkit._serving.sending.state.deferred import DEFER_MAX, DEFER_MIN, Deferred, wait_after
 from petalkit._serving.sending.state.outgoing import Entry
 from petalkit._serving.sending.state.suspects import SOON, TRIAL_AFTER
@@ -247,6 +247,27 @@ async def test_the_pause_of_a_quota_doubles_until_something_is_taken() -> None:
     assert [pause(10.0), pause(20.0), pause(30.0)] == [1.0, 2.0, 4.0]
     counters.published += 1
     assert pause(60.0) == 0.5
+
+
+class Long(Petal):
+    name = "long"
+    version = "1.0.0"
+
+    @command("text")
+    async def text(self) -> dict[str, str]:
+        return {"text": "x" * 600}
+
+
+async def test_what_is_too_large_for_the_broker_leaves_its_place_when_that_is_said(
+    autojump_clock: object,
+) -> None:
+    async with open_harness(Long(), settings=Settings(protocol="5")) as harness:
+        harness.broker.reject_publish("org/acme/device/Instance-1/response", 0x95)
+        harness.send("long/text", message_id="m")
+        await settle()
+        outbox = harness.runtime._outbox
+        assert (harness.statistics().publish_rejected, len(outbox)) == (2, 0)
+        assert (outbox.places.taken, outbox.size) == (0, 0)
 
 
 # -- links that end

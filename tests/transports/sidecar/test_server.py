@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypercorn.events import Closed, RawData
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -57,11 +58,19 @@ class App:
         self.gate.set()
         self.under_way = 0
         self.fails = False
+        self._begun = trio.Event()
+
+    async def wait_under_way(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        while self.under_way < count:
+            await self._begun.wait()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
         self.under_way += 1
+        self._begun.set()
+        self._begun = trio.Event()
         await self.gate.wait()
         if self.fails:
             raise RuntimeError("a bug")
@@ -145,6 +154,7 @@ HALF = {
 WHOLE = HEAD + b"content-length: 2\r\n\r\n{}"
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("trickles", [False, True])
 @pytest.mark.parametrize("half", HALF.values(), ids=HALF)
 async def test_half_a_request_cannot_hold_all_places(
@@ -175,6 +185,7 @@ async def test_half_a_request_cannot_hold_all_places(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.real_time
 async def test_half_a_body_has_a_second_when_others_wait_and_is_told(reach: Reach) -> None:
     server = CallbackServer(1)
     app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
@@ -194,6 +205,7 @@ async def test_half_a_body_has_a_second_when_others_wait_and_is_told(reach: Reac
     assert len(server.bodies) == 0
 
 
+@pytest.mark.real_time
 async def test_half_a_body_has_its_time_while_nobody_waits(reach: Reach) -> None:
     server = CallbackServer(2)
     app = CallbackApp(Settings(transport="sidecar"), server.is_crowded, server.bodies)
@@ -338,9 +350,8 @@ async def test_no_more_connections_than_allowed_and_busy_ones_are_left_alone(rea
             streams = [await reach(port) for _ in range(4)]
             for stream in streams:
                 nursery.start_soon(ask, stream)
-            while app.under_way < 2:
-                await trio.sleep(0.01)
-            await trio.sleep(0.1)
+            await app.wait_under_way(2)
+            await trio.testing.wait_all_tasks_blocked(0.01)
             assert app.under_way == 2
             assert server.is_crowded()
             app.gate.set()  # all four are answered
@@ -399,7 +410,7 @@ async def test_a_request_on_a_connection_that_is_being_closed_is_not_begun(reach
         with trio.fail_after(LIMIT):
             await ask(stream)
             while not server.idle:
-                await trio.sleep(0.01)
+                await trio.testing.wait_all_tasks_blocked()
             (watch,) = server.idle
             watch._over = True
             await stream.send_all(REQUEST)
@@ -417,13 +428,11 @@ async def test_a_request_that_comes_while_the_last_answer_goes_out_is_no_idlenes
             await ask(stream)
             app.gate = trio.Event()
             await stream.send_all(REQUEST + REQUEST)
-            while app.under_way < 2:
-                await trio.sleep(0.01)
+            await app.wait_under_way(2)
             app.gate.set()
             app.gate = trio.Event()  # the first is answered, the second is not
-            while app.under_way < 3:
-                await trio.sleep(0.01)
-            await trio.sleep(0.05)
+            await app.wait_under_way(3)
+            await trio.testing.wait_all_tasks_blocked(0.01)
             assert not server.idle
             app.gate.set()
 
@@ -440,6 +449,7 @@ async def test_an_idle_connection_has_a_moment_for_its_next_request(
             assert b"connection: close" not in await ask(kept)
 
 
+@pytest.mark.real_time
 async def test_work_under_way_is_not_idleness(
     reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,8 +481,7 @@ async def test_the_end_closes_everything_in_time(reach: Reach) -> None:
         app.gate = trio.Event()
         busy = await reach(port)
         await busy.send_all(REQUEST)
-        while app.under_way < 2:
-            await trio.sleep(0.01)
+        await app.wait_under_way(2)
         began = trio.current_time()
     assert trio.current_time() - began < 3
     assert await is_closed(idle)

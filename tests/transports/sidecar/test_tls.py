@@ -121,6 +121,7 @@ async def test_a_client_of_another_authority_is_refused_and_the_reason_said(
     assert client.asked == []
 
 
+@pytest.mark.real_time
 async def test_nor_is_anything_published_to_one_that_takes_its_place(
     client: Client, tmp_path: Path
 ) -> None:

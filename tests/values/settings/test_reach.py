@@ -70,6 +70,7 @@ def test_a_password_for_the_broker_is_not_the_sidecars(name: str) -> None:
         ({"replay_count": 9, "replay_window": 0.0}, ["replay_count"]),
         ({"petal_overflow_wait": 1.0}, []),
         ({"petal_overflow_wait": 1.0, "overflow": "reject"}, ["petal_overflow_wait"]),
+        ({"petal_overflow_rate": 1.0, "overflow": "reject"}, ["petal_overflow_rate"]),
     ],
 )
 def test_what_else_does_nothing_is_named(settings: dict[str, Any], told: list[str]) -> None:

@@ -34,7 +34,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
     assert settings.channel_reserve == 32
     assert settings.overflow == "wait"
     assert settings.acknowledge == "accepted"
-    assert (settings.dialect, settings.ack_topic) == ("guide", "ack")
+    assert (settings.dialect, settings.ack_topic) == (None, "ack")
     assert settings.organization_file == Path("/opt/droneleaf/certs/perm/thing-parameters.json")
 
 
@@ -56,7 +56,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
         ("base_topic", "org/{nobody}"), ("base_topic", "org/#"), ("base_topic", "a/{"),
         ("base_topic", "{device_id.x}"), ("base_topic", "{device_id[0]}"), ("base_topic", "{}"),
         ("base_topic", "{device_id:999999999}"), ("base_topic", "{device_id!r}"), ("base_topic", 5),
-        ("dialect", "host"), ("dialect", None), ("ack_topic", "a/#"), ("ack_topic", "/a"),
+        ("dialect", "host"), ("ack_topic", "a/#"), ("ack_topic", "/a"),
         ("response_topic", "a/+"), ("response_topic", "/a"), ("response_topic", ""),
         ("command_topics", ("a", "b/")),
         ("command_topics", ()),

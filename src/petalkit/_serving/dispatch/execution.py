@@ -21,6 +21,7 @@ from ..._values.types.invalid import Problem
 from ...transports import Delivery
 from ..failures import shortened
 from ..fair_queue import FairQueue
+from ..loggers import CommandLines
 
 logger = logging.getLogger("petalkit.commands")
 _numbers = itertools.count()
@@ -170,18 +171,21 @@ class Execution(msgspec.Struct, eq=False):
 
     def log_received(self) -> None:
         """One line at INFO."""
-        logger.info("received", extra=self.log_fields())
+        self._log("received", None)
 
     def log_answer(self, code: str | None) -> None:
         """One line at INFO."""
-        wanted = self.wait_response or self.replies
-        text = "answered" if wanted else "done, no answer wanted"
-        fields = self.log_fields()
-        if code is not None:
-            fields["error_code"] = str(code)
-            if self.reason is not None:
-                text = f"{text}: {shortened(self.reason)}"
-        logger.info("%s", text, extra=fields)
+        text = "answered" if self.wait_response or self.replies else "done, no answer wanted"
+        if code is not None and self.reason is not None:
+            text = f"{text}: {shortened(self.reason)}"
+        self._log(text, code)
+
+    def _log(self, text: str, code: str | None) -> None:
+        spec, elapsed = self.spec, self.clock.current_time() - self.arrived
+        _lines.info(text, spec.petal, spec.name, self.command.message_id, elapsed, code)
+
+
+_lines = CommandLines(logger, Execution._log.__code__)
 
 
 def without_data(command: Command) -> Command:

@@ -121,7 +121,9 @@ class Finalization:
         message_id = execution.command.message_id
         if not ending.remembered and response != NOTHING and code is not None:
             text = "it came before, and was refused"
-            refused = Refused(code, text, execution.arrival, response)
+            replies = () if execution.wait_response else execution.replies
+            key = message_id if not replies else replies[0].key(message_id)
+            refused = Refused(code, text, execution.arrival, response, key)
             self._refusals.note(message_id, execution.payload, refused)
         if response == NOTHING:
             self._release_places(execution)  # those of copies that came meanwhile

@@ -215,6 +215,11 @@ class Slots:
         """Something beside the commands has ended."""
         self._finalization.tell_progress()
 
+    def link_is_up(self) -> None:
+        """There is a link again."""
+        for one in self.beside:
+            one.link_is_up()
+
     def link_is_gone(self) -> None:
         """There is no link any more."""
         for one in self.beside:

@@ -43,7 +43,8 @@ class Admission:
     Attributes:
         freshness: whether a command has come in time.
         room: whether there is any.
-        parked: what was read, and is neither accepted nor acknowledged.
+        parking: of what was read, and is neither accepted nor acknowledged.
+        parked: the same, in its lines.
         closed: only urgent commands are accepted any more.
         deaf: not even they.
         now: when what is judged was read; of what was parked, when it is accepted.
@@ -75,9 +76,9 @@ class Admission:
         self._clock = trio.lowlevel.current_clock()
         self._admitting = False
         self.freshness = Freshness(settings, self._responses.timestamps, self._responses.counters)
-        self._parking = Parking(settings, dispatcher, refusals)
-        self._parking.on_change = self._changed
-        self.parked = self._parking.lines
+        self.parking = Parking(settings, dispatcher, refusals)
+        self.parking.on_change = self._changed
+        self.parked = self.parking.lines
         self.closed = self.deaf = False
         self.now, self.logged = 0.0, True
         self.reading_on = 0
@@ -95,7 +96,7 @@ class Admission:
         elif self._ledger.failing and self._ledger.takes(spec):
             self._refusals.refuse(request, ErrorCode.UNAVAILABLE, CANNOT_RECORD)
         elif self.room.may_be_crowded and self.room.is_crowded(request, spec, self.now):
-            self._refusals.crowded(request)
+            self._refusals.crowded(request, self._ledger.why_crowded(spec))
         elif (self.parked and spec.petal in self.parked) or not self.room.take(request, spec):
             self._overflow(request, spec)
         else:
@@ -177,13 +178,13 @@ class Admission:
             if self.room.take(request, spec):
                 self._accept(request, spec)
                 return
-        if rule == "wait" and self._parking.is_slow(petal, self.now):
+        if rule == "wait" and self.parking.is_slow(petal, self.now):
             rule = "reject"
         over = self.reading_on or self._outbox.must_read  # else of the batch before the pause
         if rule != "wait" or (over and self.room.is_used_up(self.parked)):
             self._refusals.refuse(request, ErrorCode.BUSY, TOO_MANY)
             return
-        self._parking.park(request, spec, self.now)
+        self.parking.park(request, spec, self.now)
         self.watch_room()
 
     def _waits_in_backlog(self, request: Request, spec: CommandSpec) -> bool:
@@ -192,7 +193,6 @@ class Admission:
         at_once = self.acknowledgements.at_once
         if not (self._backlog.has_room(spec.petal) and at_once and self._ledger.takes(spec)):
             return False
-        self._responses.counters.accepted += 1
         self._backlog.add(request, spec)
         if request.wait_ack:
             self._refusals.receipt(request, spec.petal)
@@ -239,18 +239,18 @@ class Admission:
         """Deal with the first that is parked, of its petal; False when there is no room for it."""
         request = parked.request(self._limits)
         if (objection := self.freshness.judge_parked(request.wishes)) is not None:
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.refuse(request, *objection)
         elif self._queue.petals[parked.spec.petal].failed:
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             self._refusals.unavailable(request, parked.spec.petal)
         elif self._ledger.is_crowded(parked.spec, parked.message_id, self.now):
-            self.parked.pop(parked)
-            self._refusals.crowded(request)
+            self.parked.pop(parked, self.now)
+            self._refusals.crowded(request, self._ledger.why_crowded(parked.spec))
         elif self._waits_in_backlog(request, parked.spec):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
         elif self.room.take(request, parked.spec):
-            self.parked.pop(parked)
+            self.parked.pop(parked, self.now)
             spec = parked.spec
             if spec.guessed:  # who serves it may be known by now
                 with contextlib.suppress(Exception):  # a petal's own code may be asked

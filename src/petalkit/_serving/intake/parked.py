@@ -9,7 +9,8 @@ are kept, which are a third of a decoded command.
 from __future__ import annotations
 
 import itertools
-from collections import deque
+import math
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
 
 import msgspec
@@ -86,14 +87,20 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class ParkedLines:
-    """All of them, in a line for each petal, and by `messageId`."""
+    """All of them, in a line for each petal, and by `messageId`.
+
+    Attributes:
+        gone: how many of each petal have been taken out because they were next, and when the last.
+        size: bytes of payloads and properties.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[Parked]] = {}
         self._by_id: dict[str, Parked] = {}
         self._count = 0
         self._numbers = itertools.count()
-        self.size = 0  # bytes of payloads and properties
+        self.gone: defaultdict[str, tuple[int, float]] = defaultdict(lambda: (0, -math.inf))
+        self.size = 0
 
     def __len__(self) -> int:
         return self._count
@@ -124,13 +131,14 @@ class ParkedLines:
         heads = [line[0] for petal, line in self._lines.items() if petal not in besides]
         return min(heads, key=_number) if heads else None
 
-    def pop(self, parked: Parked) -> None:
+    def pop(self, parked: Parked, now: float) -> None:
         """Take out one that `first` has given."""
         petal = parked.spec.petal
         line = self._lines[petal]
         line.popleft()
         if not line:
             del self._lines[petal]
+        self.gone[petal] = self.gone[petal][0] + 1, now
         self._out(parked)
 
     def find(self, message_id: str) -> Parked | None:

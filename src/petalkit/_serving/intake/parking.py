@@ -2,17 +2,24 @@
 
 With `overflow="wait"` what does not fit is held unacknowledged, and the broker keeps the rest. But
 a link is one line: acknowledgements leave in order of arrival, the broker's window fills with what
-is held, and reading pauses, so whatever comes for other petals waits too. So that lasts a moment
-only, which is enough for a burst. After it the petal counts as slow, and what is too much is
-refused `BUSY`, until for a while nothing is too much.
+is held, and reading pauses, so whatever comes for other petals waits too. So whoever is held has
+to move:
 
-Where one petal is served it holds up nobody, and waits for ever.
+- A petal that stands still gives up its place after `petal_overflow_wait`, and after two seconds
+  one that starts fewer than `petal_overflow_rate` a second. It counts as slow then, and what is
+  too much is refused `BUSY`, until for a while nothing is too much.
+- One that starts more refuses nothing: those behind it wait about as long as for the refusals.
+
+The traps: to judge by how long something of it has been held, since of a long burst something
+always is, however fast it goes; and to take a moment in which the process had no processor for a
+petal that stands still. Where one petal is served it holds up nobody, and waits for ever.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -29,6 +36,10 @@ from .refusals import Refusals, Request
 logger = logging.getLogger("petalkit.intake")
 
 CALM = 1.0  # seconds without an overflow after which a petal is not slow any more
+OVER = 2.0  # seconds over which its rate is taken, at least: in the first it may read a burst
+LOOKS = 4  # in `petal_overflow_wait`
+STOOD = 2  # of these one after the other without a start: else it was the process that stood still
+ROUNDING = 1e-6  # seconds
 WARN_EVERY = 60.0  # seconds between two warnings of one petal
 TOO_MANY = "too many commands are waiting"
 
@@ -38,8 +49,36 @@ class _Held:
     """What is known of one petal."""
 
     since: float = math.inf  # something of it is held
+    watched: bool = False
+    stood: int = 0  # looks without a start, one after the other
+    marks: deque[tuple[float, int]] = attrs.field(factory=deque)  # what had gone on, and when
     refused: float = -math.inf  # something of it was, lastly, because it is slow
     told: float = -math.inf
+
+    def begin(self, now: float, gone: int) -> None:
+        """Something of it is held, and nothing was before."""
+        self.since, self.stood = now, 0
+        self.marks.clear()
+        self.marks.append((now, gone))
+
+    def is_slow(self, now: float, moved: tuple[int, float], limit: float, rate: float) -> bool:
+        """Whether none has gone on in that time, or fewer than so many a second in a longer one.
+
+        Args:
+            now: Trio's clock.
+            moved: how many have gone on, and when the last.
+            limit: seconds.
+            rate: see `petal_overflow_rate`.
+        """
+        (gone, at), marks, over = moved, self.marks, max(limit, OVER)
+        self.stood = self.stood + 1 if gone == marks[-1][1] else 0
+        marks.append((now, gone))
+        while marks[1][0] <= now - over:
+            marks.popleft()
+        began, had = marks[0]
+        if self.stood >= STOOD and now - max(self.since, at) >= limit - ROUNDING:
+            return True
+        return now - began >= over - ROUNDING and gone - had < rate * (now - began)
 
 
 class Parking:
@@ -63,20 +102,32 @@ class Parking:
         self._acknowledgements = dispatcher.acknowledgements
         several = dispatcher.backlog.shares.are_several
         self._limit = settings.petal_overflow_wait if several else math.inf
+        self._rate = settings.petal_overflow_rate
         self._dispatcher = dispatcher
         self._held: dict[str, _Held] = {}
 
     def park(self, request: Request, spec: CommandSpec, now: float) -> None:
         """Hold a command; it comes again if its link is lost first, where the session is kept."""
         if spec.petal not in self.lines and self._limit != math.inf:
-            self._held.setdefault(spec.petal, _Held()).since = now
-            self._watch(spec.petal, now, self._limit)
+            held = self._held.setdefault(spec.petal, _Held())
+            held.begin(now, self.lines.gone[spec.petal][0])
+            if not held.watched:
+                self._watch(spec.petal, held)
         delivery = request.delivery
         again = self._acknowledgements.comes_again(delivery)
         self.lines.add(Parked.of(request, spec, comes_again=again))
         if isinstance(delivery, WithdrawableDelivery):
             delivery.on_withdrawn = self._withdrawn
         self._acknowledgements.owe_parked(delivery)
+
+    def cancel(self, message_id: str, code: ErrorCode, text: str) -> bool:
+        """Say no to one, and hold it no longer; False when it is not here."""
+        if self.lines.find(message_id) is None:
+            return False
+        for parked in self.lines.take(lambda one: one.message_id == message_id):
+            self._refusals.refuse(parked.request(self._limits), code, text)
+        self.on_change()
+        return True
 
     def _withdrawn(self, delivery: Delivery) -> None:
         """The transport has told the sender that it was not taken: it is parked no more."""
@@ -94,16 +145,22 @@ class Parking:
         self._note(petal, now)
         return True
 
-    def _watch(self, petal: str, since: float, seconds: float) -> None:
+    def _watch(self, petal: str, held: _Held) -> None:
         def look() -> None:
-            if petal not in self.lines or self._held[petal].since != since:
+            held.watched = False
+            if petal not in self.lines:
                 return  # that is over
-            if self._dispatcher.backlog.is_over_share(petal):
-                self._note(petal, trio.current_time())
+            now, gone = trio.current_time(), self.lines.gone[petal]
+            is_slow = held.is_slow(now, gone, self._limit, self._rate)
+            # Else it waits for something else, such as the disk.
+            if is_slow and self._dispatcher.backlog.is_over_share(petal):
+                self._note(petal, now)
                 self._give_up(petal)
-            else:  # it waits for something else, such as the disk
-                self._watch(petal, since, self._limit or CALM)
+            else:
+                self._watch(petal, held)
 
+        held.watched = True
+        seconds = (self._limit or CALM) / LOOKS
         self._dispatcher.call_later(seconds, look, name=f"held for {petal}")
 
     def _give_up(self, petal: str) -> None:

@@ -16,7 +16,7 @@ from ..._values.messages import Command, Identity, Message
 from ..._values.request import Reply, Wishes, wants_usual
 from ...transports import Delivery
 from ..dispatch.catalog import Catalog
-from ..ledger.recent_refusals import RecentRefusals, Refused
+from ..ledger.recent_refusals import NOTHING_NOTED, RecentRefusals, Refused
 from ..sending.held_refusals import HeldRefusals
 from ..sending.responses import Responses
 
@@ -77,6 +77,8 @@ class Refusals:
         """Say no; without a word to the sender where another program may answer."""
         command, wishes = request.command, request.wishes
         ours = not self.catalog.may_be_anothers(command.command)
+        refused = Refused(code, text, self.recent.arrival(request.delivery))
+        noting = self.recent.noting(command.message_id, request.delivery.payload, refused)
         left = self.responses.refuse(
             request.identity,
             code,
@@ -86,15 +88,20 @@ class Refusals:
             answer=ours and wants_usual(command, wishes),
             reply=wishes.reply if ours and wishes is not None else None,
             details={"errors": list(errors)} if errors else None,
+            key=noting.key,
         )
-        refused = Refused(code, text, self.recent.arrival(request.delivery))
-        noting = self.recent.noting(command.message_id, request.delivery.payload, refused)
         self.held.finish(request.delivery, left, noting)
 
     def again(self, request: Request, refused: Refused) -> None:
         """Say the same once more, unless nobody waits for that; see `recent_refusals`."""
         command, wishes = request.command, request.wishes
         left: list[Message] = []
+        arrival = self.recent.arrival(request.delivery)
+        noting = self.recent.noting(
+            command.message_id,
+            request.delivery.payload,
+            msgspec.structs.replace(refused, arrival=arrival),
+        )
         certain = self.recent.is_certain(refused, request.delivery)
         if self.responses.lines.allows(logger, logging.INFO, "refused again"):
             logger.info(
@@ -108,10 +115,7 @@ class Refusals:
             )
             usual = request.identity if wants_usual(command, wishes) else None
             reply = None if wishes is None else wishes.reply
-            left = self.responses.put_refusal(usual, reply, answer)
-        arrival = self.recent.arrival(request.delivery)
-        refused = msgspec.structs.replace(refused, arrival=arrival)
-        noting = self.recent.noting(command.message_id, request.delivery.payload, refused)
+            left = self.responses.put_refusal(usual, reply, answer, noting.key)
         self.held.finish(request.delivery, left, noting)
 
     def receipt(self, request: Request, petal: str | None, *, reserved: bool = False) -> None:
@@ -139,10 +143,9 @@ class Refusals:
         text = "this messageId has run a short while ago, and its answer is not kept any more"
         self.refuse(request, ErrorCode.MESSAGE_ID_REUSED, text)
 
-    def crowded(self, request: Request) -> None:
+    def crowded(self, request: Request, why: str) -> None:
         """To run it, one that ran a short while ago would have to be forgotten."""
-        text = "too many commands have run in a short time (replay_window, replay_count)"
-        self.refuse(request, ErrorCode.BUSY, text)
+        self.refuse(request, ErrorCode.BUSY, why)
 
     def no_place(self, request: Request) -> None:
         """It could not be answered if it were run."""
@@ -186,7 +189,7 @@ class Refusals:
             reply=reply,
             details=self.catalog.details(name) if usual or reply is not None else None,
         )
-        self.held.finish(request.delivery, left, _nothing)
+        self.held.finish(request.delivery, left, NOTHING_NOTED)
 
     def unreadable(
         self, delivery: Delivery, identity: Identity, error: InvalidEnvelope, reply: Reply | None
@@ -205,8 +208,4 @@ class Refusals:
         nobody = not error.wait_response and reply is None
         if nobody and not self.responses.reports.unreadable(identity, delivery.topic, error):
             self.responses.counters.unanswered += 1
-        self.held.finish(delivery, left, _nothing)
-
-
-def _nothing() -> None:
-    """What comes again is judged anew."""
+        self.held.finish(delivery, left, NOTHING_NOTED)

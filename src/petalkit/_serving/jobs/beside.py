@@ -9,7 +9,7 @@ from ..._values.errors import ErrorCode
 from ..._values.job_states import JobState
 from ..._values.messages import Identity
 from ..dispatch.execution import Execution
-from .running import Jobs
+from .running import LINK_LOST, Jobs
 from .streams import Streams
 
 
@@ -56,7 +56,8 @@ class JobsBeside:
     ) -> None:
         """See `Beside`."""
         for record in list(self._jobs):
-            left = self._jobs.stopping and record.note is not None
+            lasts = record.note is not None and record.lease is None
+            left = self._jobs.stopping and lasts
             if record.state is JobState.ACCEPTED and which(record.execution) and not left:
                 self._jobs.cancel(record, JobState.CANCELLED, code, text)
 
@@ -78,9 +79,14 @@ class JobsBeside:
         """See `Beside`."""
         self._jobs.start_waiting()
 
+    def link_is_up(self) -> None:
+        """See `Beside`."""
+        self._jobs.turns.has_link = True
+        self._jobs.start_waiting()
+
     def link_is_gone(self) -> None:
         """See `Beside`."""
+        self._jobs.turns.has_link = False
         for record in list(self._jobs):
             if record.spec.options.end_on_link_loss:
-                text = "the link to the broker was lost"
-                self._jobs.cancel(record, JobState.CANCELLED, ErrorCode.CANCELLED, text)
+                self._jobs.cancel(record, JobState.CANCELLED, ErrorCode.CANCELLED, LINK_LOST)

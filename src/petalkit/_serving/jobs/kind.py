@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
+from ..._values.job_states import JobState
+from ..._values.messages import Identity
 from ..dispatch.queueing.queue import Backlog
 from .record import JobRecord, JobSpec
 
@@ -60,6 +62,13 @@ class JobKind:
         yield from list(self.running.values())
         yield from list(self.waiting)
 
+    def leased(self, identity: Identity) -> list[JobRecord]:
+        """Those whose lease a start under that identity renews: they run, or wait."""
+        if self.options.lease is None:
+            return []
+        live = [one for one in self if one.state is not JobState.CANCELLING]
+        return [one for one in live if one.execution.identity == identity]
+
     def find(self, job_id: str) -> JobRecord | None:
         """The one of that ID, as long as it is known."""
         self._forget_old()
@@ -68,6 +77,13 @@ class JobKind:
             or self._ended.get(job_id)
             or next((one for one in self.waiting if one.id == job_id), None)
         )
+
+    @property
+    def is_active(self) -> bool:
+        """Whether one has not ended, or not safely: its readers are still to be told."""
+        if self.running or self.waiting:
+            return True
+        return any(not one.is_safe for one in reversed(self._ended.values()))
 
     @property
     def newest_ended(self) -> JobRecord | None:
@@ -118,12 +134,20 @@ class JobTurns:
         kinds: of jobs.
         most: how many jobs may run, of all kinds.
         backlog: has petals, groups, and the commands that wait.
+
+    Attributes:
+        has_link: whether there is one: jobs that end without it do not begin without it.
     """
 
     def __init__(self, kinds: Mapping[str, JobKind], most: int, backlog: Backlog) -> None:
         self._kinds = kinds
         self._most = most
         self._backlog = backlog
+        self.has_link = False
+
+    def lacks_link(self, kind: JobKind) -> bool:
+        """Whether one may not run now, because there is no link."""
+        return kind.options.end_on_link_loss and not self.has_link
 
     def may_start(self, kind: JobKind) -> bool:
         """Whether all that one more needs is free."""
@@ -131,6 +155,7 @@ class JobTurns:
         petal = self._backlog.petals[kind.spec.method.petal]
         return (
             kind.has_slot
+            and not self.lacks_link(kind)
             and petal.ready
             and not petal.failed
             and (group is None or group not in self._backlog.groups)

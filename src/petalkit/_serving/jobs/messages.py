@@ -6,11 +6,16 @@ the dialect's own callers use.
 
 A reader that wants plain events gets one object without that envelope. What a petal gives stands in
 it under a key of its own: beside the others it could overwrite them.
+
+The trap is the size: what a job has reported, said and come to are each within bounds, and together
+they may be more than one message. What is left out then is named in `left_out`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..._authoring.registry import CommandSpec
@@ -25,7 +30,62 @@ from .kind import JobKind
 from .reading.subscriptions import Subscription, Subscriptions
 from .record import JobRecord
 
+logger = logging.getLogger("petalkit.jobs")
+
 SHOWN = 5  # jobs that a busy answer names
+LEFT_OUT = "left_out"
+_AROUND = 1024  # bytes of a message beside what a petal says in it
+_HEAVY = ("fields", "message", "details", "result")  # what is left out, in this order
+
+
+def room_for(payload_max: int) -> int:
+    """Bytes that a petal may say in one message."""
+    return max(payload_max - _AROUND, payload_max // 2)
+
+
+def lighter(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is said of one job: all, and then less and less of it."""
+    yield fields
+    left_out: list[str] = []
+    for key in _HEAVY:
+        if key in fields:
+            left_out = [*left_out, key]
+            kept = {one: value for one, value in fields.items() if one not in left_out}
+            yield {**kept, LEFT_OUT: left_out}
+
+
+def within(fields: dict[str, Any], most: int) -> dict[str, Any]:
+    """As much of what is said of one job as so many bytes hold; never nothing."""
+    light = fields
+    for light in lighter(fields):
+        if _size(light) <= most:
+            break
+    return light
+
+
+def several(jobs: Iterable[dict[str, Any]], most: int) -> dict[str, Any]:
+    """What is said of many jobs, as `jobs`; of those that have no place, how many there are.
+
+    Args:
+        jobs: what is said of each.
+        most: bytes for all.
+    """
+    told = list(jobs)
+    if not told or _size(told) <= most:
+        return {"jobs": told}
+    share, room = most // len(told), most
+    found: list[dict[str, Any]] = []
+    for fields in told:
+        light = within(fields, share)
+        room -= _size(light) + 1
+        if room < 0:
+            return {"jobs": found, "jobs_left_out": len(told) - len(found)}
+        found.append(light)
+    return {"jobs": found}
+
+
+def _size(value: object) -> int:
+    return len(encode_json(value))
 
 
 def job_fields(record: JobRecord) -> dict[str, Any]:
@@ -34,8 +94,11 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
     job = record.job
     if record.position is not None:
         fields["position"] = record.position
+    if record.shown is JobState.SUCCEEDED:  # of an earlier run too, of which there is no `Job`
+        fields["progress"] = 1.0
+    elif job is not None:
+        fields["progress"] = job.fraction
     if job is not None:
-        fields["progress"] = 1.0 if record.shown is JobState.SUCCEEDED else job.fraction
         if record.said is not None:
             fields["message"] = record.said
         if record.reported:
@@ -61,13 +124,32 @@ def ended_fields(record: JobRecord, codes: Mapping[str, str]) -> dict[str, Any]:
     return fields
 
 
-def busy(kind: JobKind, holder: Execution | None, most: int) -> CommandError:
+def stream_ends(
+    code: str | None, error: str | None, details: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What the readers of a stream are told last, and the same in less and less words.
+
+    Args:
+        code: of its failure, in the words of the dialect; None where it has come to its end.
+        error: the same for people.
+        details: beside.
+    """
+    short: dict[str, Any] = {"ended": True}
+    if code is not None:
+        short["error_code"] = code
+        yield {**short, "error": error, **details}
+        yield {**short, "error": error}
+    yield short
+
+
+def busy(kind: JobKind, holder: Execution | None, most: int, room: int) -> CommandError:
     """The answer to a start for which there is neither a slot nor a place to wait.
 
     Args:
         kind: of the job.
         holder: what runs in its exclusive group.
         most: how many jobs of all kinds may run.
+        room: bytes of what it says of them.
     """
     if holder is not None and kind.has_slot:
         other = {"command": holder.spec.name, "messageId": holder.command.message_id}
@@ -78,8 +160,16 @@ def busy(kind: JobKind, holder: Execution | None, most: int) -> CommandError:
         text = f"{most} jobs are running, and that is all"
     if kind.options.queue:
         text += f", and {kind.options.queue} wait for their turn"
-    running = [job_fields(one) for one in list(kind)[:SHOWN]]
-    return CommandError(ErrorCode.BUSY, text, retryable=True, details={"running": running})
+    return CommandError(
+        ErrorCode.BUSY, text, retryable=True, details={"running": some_of(kind, room)}
+    )
+
+
+def some_of(kind: JobKind, room: int) -> list[dict[str, Any]]:
+    """The first of those that have not ended, for an answer that says no."""
+    first = [job_fields(one) for one in list(kind)[:SHOWN]]
+    some: list[dict[str, Any]] = several(first, room)["jobs"]
+    return some
 
 
 class Readers:
@@ -102,18 +192,31 @@ class Readers:
         self.make_id = make_id
         self.subscriptions = Subscriptions(settings.subscriptions, settings.subscription_age)
 
+    @property
+    def room(self) -> int:
+        """Bytes of what one answer may say of jobs."""
+        return room_for(self._payload_max)
+
+    def shown(self, record: JobRecord) -> dict[str, Any]:
+        """How a job stands, as far as an answer has room for it; without its result."""
+        return within(job_fields(record), self.room)
+
+    def result_of(self, record: JobRecord) -> dict[str, Any]:
+        """The same of one that has ended, with what it has come to."""
+        return within(ended_fields(record, self._dialect.codes), self.room)
+
     def tell_job(self, record: JobRecord, subscription: Subscription) -> bool:
         """Publish how a job stands to one reader, if it reads under the identity of the job."""
         if record.execution.identity != subscription.identity:
             return True
         method, last = record.spec.method, record.is_settled
-        fields = self.ended_fields(record) if last else job_fields(record)
-        plain = {"command": record.spec.name, **fields}
-        return self.tell(subscription, method, fields, plain=plain, of=record.id, last=last)
-
-    def ended_fields(self, record: JobRecord) -> dict[str, Any]:
-        """See `ended_fields`, in the codes of the dialect."""
-        return ended_fields(record, self._dialect.codes)
+        found = ended_fields(record, self._dialect.codes) if last else job_fields(record)
+        for fields in lighter(found):
+            plain = {"command": record.spec.name, **fields}
+            with contextlib.suppress(PayloadError):
+                return self.tell(subscription, method, fields, plain=plain, of=record.id, last=last)
+        logger.error("payload_max has no room for how job %s stands", record.id)
+        return True
 
     def tell(
         self,
@@ -150,7 +253,7 @@ class Readers:
                 publish_command(spec), self.make_id(), timestamp, device_id, arguments
             )
         encoded = encode_json(message)
-        if len(encoded) > self._payload_max and not last:
+        if len(encoded) > self._payload_max:
             text = f"the message has {len(encoded)} bytes; {self._payload_max} are allowed"
             raise PayloadError(ErrorCode.TOO_LARGE, text)
         return self._outbox.events.put_nowait(

@@ -27,15 +27,10 @@ from ..failures import showable
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
 from ..waiting import wait_any
+from .messages import room_for
 from .record import JobRecord
 
-_AROUND = 1024  # bytes of a message beside what a petal says in it
 _NOTHING: Mapping[str, Any] = {}
-
-
-def room_for(payload_max: int) -> int:
-    """Bytes that a petal may say in one message."""
-    return max(payload_max - _AROUND, payload_max // 2)
 
 
 class Outcome:

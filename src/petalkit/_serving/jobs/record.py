@@ -68,7 +68,7 @@ class JobRecord:
         code: the error code of its failure.
         error: the same for people.
         accepted_at, started_at, ended_at: on Trio's clock.
-        lease: what it has to be renewed under, once it runs; None where it has none.
+        lease: what it has to be renewed under, also while it waits; None where it has none.
         scope: around its method, while it runs.
         cancelled_as: the state and the text that a cancellation of ours means.
         note: its number in the ledger; None where nothing is kept.
@@ -122,7 +122,7 @@ class JobRecord:
         """End it in time though the device was suspended; False when there is nothing to end."""
         if self.scope is not None:
             self.scope.deadline = self.ends_at
-        return self.state is JobState.RUNNING
+        return self.state in (JobState.ACCEPTED, JobState.RUNNING)
 
     @property
     def ends_at(self) -> float:
@@ -222,21 +222,23 @@ class JobRecord:
             return None
         return self.lease_until - trio.current_time()
 
-    def renew(self, command: Command) -> bool:
+    def renew(self, command: Command, arguments: dict[str, Any]) -> bool:
         """Renew its lease; False where that has run out, though nobody has noticed yet.
 
         Args:
             command: that renews it: its method sees that from now on.
+            arguments: of that one: its method gets them if it has not begun.
         """
         assert self.lease is not None
         if trio.current_time() >= self.lease_until:
-            self.cancel(*self.why_late())
             return False
         self.lease.renew()
         if self.scope is not None:
             self.scope.deadline = self.ends_at
         if self.job is not None:
             self.job.command = command
+        else:  # it waits
+            self.execution.command, self.arguments = command, arguments
         return True
 
     def why_late(self) -> tuple[JobState, str, str]:

@@ -142,6 +142,11 @@ class JobRecovery:
         if ran and not goes_on:
             self._interrupt(kind, record, note)
             return
+        if kind.options.lease is not None:  # whoever would renew it may be gone
+            text = f"{note.name} waited when the device's program ended, and nobody renewed it"
+            record.end(JobState.INTERRUPTED, ErrorCode.INTERRUPTED, text)
+            self._unstartable.append(record)
+            return
         try:
             record.arguments = self._bind(kind, record)
         except Exception as error:  # it takes other arguments now, or a hook of its own fails

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from ..._authoring.jobs.handle import Job
-from ..._values.errors import ErrorCode
+from ..._values.errors import CommandError, ErrorCode
 from ..._values.job_states import JobState
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
@@ -27,13 +27,15 @@ from ..sending.responses import Responses
 from .ends import Ends
 from .kind import JobKind, JobTurns
 from .messages import Readers, busy
-from .method import Calling, Host, Outcome, room_for, run_method
+from .method import Calling, Host, Outcome, run_method
 from .notes import Notes
 from .reading.subscriptions import Subscription
 from .record import JobRecord, JobSpec, make_execution
 from .tasks import Tasks
 
 logger = logging.getLogger("petalkit.jobs")
+
+LINK_LOST = "the link to the broker was lost"
 
 
 class Jobs:
@@ -61,7 +63,7 @@ class Jobs:
         self._dispatcher = dispatcher
         self._responses = responses
         self.counters = responses.counters
-        self._readers = readers
+        self.readers = readers
         self._tasks = tasks
         self.notes = Notes(dispatcher.ledger, responses.timestamps.now, settings.payload_max)
         self.stopping = False
@@ -70,8 +72,7 @@ class Jobs:
             spec.name: JobKind(spec, settings.job_results, settings.job_result_age)
             for spec in specs
         }
-        self._turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
-        self.ended_fields = readers.ended_fields
+        self.turns = JobTurns(self.kinds, settings.job_concurrency, dispatcher.backlog)
         self.subscriptions = readers.subscriptions
         self.ends = Ends(self.notes, self.subscriptions, self.kinds, settings.journal_size)
         self.subscriptions.is_kept = self._is_active
@@ -87,7 +88,7 @@ class Jobs:
 
     def _is_active(self, name: str) -> bool:
         kind = self.kinds.get(name)
-        return kind is not None and any(True for _ in kind)
+        return kind is not None and kind.is_active
 
     def find(self, job_id: str) -> JobRecord | None:
         """The job of that ID, of any kind, as long as it is known."""
@@ -104,19 +105,22 @@ class Jobs:
         Raises:
             CommandError: BUSY, there is no place for it; UNAVAILABLE, it could not be noted.
         """
-        renewed = self._renew(kind, command, identity)
+        renewed = self._renew(kind, command, identity, arguments)
         if renewed is not None:
             return renewed
         self.notes.check_taken()
+        if self.turns.lacks_link(kind):
+            raise CommandError(ErrorCode.UNAVAILABLE, LINK_LOST, retryable=True)
         record = self.make(kind, command, identity, arguments)
-        if self._turns.may_start(kind) and not self._turns.is_behind(kind, record):
+        if self.turns.may_start(kind) and not self.turns.is_behind(kind, record):
             self._begin(kind, record)
         elif kind.has_place:
+            self._give_lease(record)
             kind.wait(record)
             self.notes.begin(record)
         else:
             holder = self._dispatcher.backlog.groups.get(kind.options.exclusive or "")
-            raise busy(kind, holder, self._settings.job_concurrency)
+            raise busy(kind, holder, self._settings.job_concurrency, self.readers.room)
         self.counters.jobs_started += 1
         return record
 
@@ -138,10 +142,10 @@ class Jobs:
             job_id: None for a new one.
         """
         execution = make_execution(kind.spec.method, command, identity)
-        record = JobRecord(job_id or self._readers.make_id(), kind.spec, execution, arguments)
-        record.room = room_for(self._settings.payload_max)
+        record = JobRecord(job_id or self.readers.make_id(), kind.spec, execution, arguments)
+        record.room = self.readers.room
         record.on_change = functools.partial(self._changed, record)
-        record.on_tell = self._readers.tell_job
+        record.on_tell = self.readers.tell_job
         return record
 
     def is_out_of_service(self, petal: str) -> bool:
@@ -155,8 +159,7 @@ class Jobs:
         kind.running[record.id] = record
         if kind.options.exclusive is not None:
             self._dispatcher.backlog.groups[kind.options.exclusive] = execution
-        if kind.options.lease is not None:
-            record.lease = self._tasks.leases.begin(kind.options.lease, record.look)
+        self._give_lease(record)
         record.job = Job(
             record.id,
             execution.command,
@@ -183,7 +186,7 @@ class Jobs:
     def start_waiting(self) -> None:
         """Begin what waits and may begin now, in the order of arrival, whatever its kind."""
         while self._tasks.open and not self.stopping:
-            kind = self._turns.next()
+            kind = self.turns.next()
             if kind is None:
                 return
             record = kind.waiting[0]
@@ -197,12 +200,19 @@ class Jobs:
         record = self.find(job_id)
         return None if record is None else record.lease_left
 
-    def _renew(self, kind: JobKind, command: Command, identity: Identity) -> JobRecord | None:
-        if kind.options.lease is None:
-            return None
-        for record in kind.running.values():
-            if record.state is JobState.RUNNING and record.execution.identity == identity:
-                return record if record.renew(command) else None
+    def _give_lease(self, record: JobRecord) -> None:
+        """One that waits has it already: nobody may want it any more when its turn comes."""
+        lease = record.spec.options.lease
+        if lease is not None and record.lease is None:
+            record.lease = self._tasks.leases.begin(lease, record.look)
+
+    def _renew(
+        self, kind: JobKind, command: Command, identity: Identity, arguments: dict[str, Any]
+    ) -> JobRecord | None:
+        for record in kind.leased(identity):
+            if record.renew(command, arguments):
+                return record
+            self.cancel(record, *record.why_late())
         return None
 
     # -- running

@@ -23,7 +23,7 @@ from ..._authoring.context import log_scope
 from ..._authoring.jobs.stream import StreamOptions, is_sampled
 from ..._authoring.registry import CommandSpec
 from ..._authoring.signature.returning import NOT_DECLARED
-from ..._values.errors import ErrorCode
+from ..._values.errors import ErrorCode, PayloadError
 from ..._values.messages import Command, Identity
 from ..._values.settings.settings import Settings
 from ..dispatch.calling import call_handler
@@ -33,11 +33,15 @@ from ..dispatch.left_open import close_nurseries, tell_left_open
 from ..failures import is_interrupt, showable
 from ..long_steps import LongSteps
 from ..sending.responses import Responses
-from .messages import Readers
+from .messages import Readers, stream_ends
 from .method import Outcome
 from .reading.subscriptions import Subscription
 from .record import make_execution
 from .tasks import Tasks
+
+logger = logging.getLogger("petalkit.streams")
+
+STEP = 64  # values that a generator may yield without a checkpoint
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -56,9 +60,6 @@ class StreamSpec:
     def name(self) -> str:
         """In full, as on the wire; readers subscribe to it."""
         return self.method.name
-
-
-logger = logging.getLogger("petalkit.streams")
 
 
 class Stream:
@@ -169,18 +170,14 @@ class Streams:
             self._dispatcher.slots.work_ended()
 
     async def _call(self, execution: Execution, outcome: Outcome) -> None:
+        counters, limiter = self._counters, self._dispatcher.thread_limiter
         try:
             with trio.CancelScope() as scope:
                 execution.scope = scope
                 log_scope.set(execution)
                 if execution.cancelled_as is None:
                     await call_handler(
-                        execution,
-                        outcome,
-                        self._counters,
-                        self._dispatcher.thread_limiter,
-                        lambda _: None,
-                        self._long_steps,
+                        execution, outcome, counters, limiter, lambda _: None, self._long_steps
                     )
         except Exception as error:
             tell_left_open(execution, showable(error))
@@ -194,8 +191,12 @@ class Streams:
     async def _follow(self, stream: Stream, execution: Execution) -> None:
         method = stream.spec.method
         values = method.handler()
+        count = 0
         try:
             async for value in values:
+                count += 1
+                if count % STEP == 0:  # `yield` is none, though it looks like one
+                    await trio.lowlevel.checkpoint()
                 if stream.execution is not execution:
                     return
                 stream.fields = method.result_fields(value)
@@ -206,16 +207,15 @@ class Streams:
 
     def _dismiss(self, stream: Stream, outcome: Outcome) -> None:
         """Tell its readers that nothing comes any more, and forget them."""
-        ended: dict[str, Any] = {"ended": True}
-        if outcome.code is not None:
-            code = outcome.dialect.codes.get(outcome.code, outcome.code)
-            ended |= {"error_code": code, "error": outcome.error, **outcome.fields}
-        plain = {"stream": stream.spec.name, **ended}
+        method = stream.spec.method
+        code = outcome.code and outcome.dialect.codes.get(outcome.code, outcome.code)
 
         def tell(subscription: Subscription) -> bool:
-            return self.readers.tell(
-                subscription, stream.spec.method, ended, plain=plain, last=True
-            )
+            for ended in stream_ends(code, outcome.error, outcome.fields):
+                plain = {"stream": stream.spec.name, **ended}
+                with contextlib.suppress(PayloadError):  # it is too large
+                    return self.readers.tell(subscription, method, ended, plain=plain, last=True)
+            return True
 
         self.readers.subscriptions.dismiss(stream.spec.name, tell)
 
@@ -288,6 +288,9 @@ class Streams:
 
     def may_begin(self) -> None:
         """See `Beside`: none waits."""
+
+    def link_is_up(self) -> None:
+        """See `Beside`: they wait for none."""
 
     def link_is_gone(self) -> None:
         """See `Beside`: they go on, and the newest value is sent when there is one again."""

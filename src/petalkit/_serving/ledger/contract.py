@@ -75,6 +75,10 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         """Whether `is_crowded` is worth a call while no more than so many are accepted."""
         return self.window.may_be_full(coming)
 
+    def why_crowded(self, spec: CommandSpec) -> str:
+        """Why that is so, for the sender of such a command: with the settings that bound it."""
+        return "too many commands have run in a short time (replay_window, replay_count)"
+
     @property
     @abstractmethod
     def failing(self) -> bool:

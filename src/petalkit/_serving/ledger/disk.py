@@ -58,6 +58,13 @@ class DiskLedger(JournalBacked[E]):
         """See `Ledger`. The journal says it of each."""
         return True
 
+    def why_crowded(self, spec: CommandSpec) -> str:
+        """See `Ledger`."""
+        # Crowded, and yet it takes more: then it is for their number, and not for the size.
+        if spec.journal and self._journal.is_crowded and not self._journal.takes_more:
+            return "the journal is full of what has run in a short time (journal_size)"
+        return super().why_crowded(spec)
+
     # -- what is known
 
     @property

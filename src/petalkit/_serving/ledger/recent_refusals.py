@@ -6,10 +6,15 @@ with its link, and then nobody has asked: to run it would be a second outcome of
 its answer. Nothing in MQTT tells the two apart for sure. So where it may be the broker's, it is not
 run; and where it may be the caller's, there is an answer: the same again.
 
+Nor is it run while the broker has not acknowledged the answer to the first: the caller cannot have
+seen that, and so does not try again. It is its client that sends the same message twice, or a
+broker that gives it twice (AWS IoT Core, with another packet identifier and DUP 0).
+
 The same `messageId` with the same bytes, refused before:
 
 | it comes | DUP 1 | DUP 0 |
 |---|---|---|
+| while the answer is on its way, or waits for a place | same refusal | same refusal |
 | on the same link | same refusal (a) | judged anew: nobody delivers twice on a link |
 | next link, same packet ID, our acknowledgement never left | nothing (b) | nothing (b, c) |
 | later link of the session, same packet ID | same refusal | same refusal (c) |
@@ -30,8 +35,10 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeAlias
 
+import attrs
 import msgspec
 
 from ...transports import AckWindow, Delivery
@@ -48,24 +55,52 @@ class Refused(msgspec.Struct, frozen=True):
         text: of the answer, for people.
         arrival: of the delivery; see `RecentRefusals.arrival`.
         answer: the answer itself, where there is no text of it.
+        key: what the outbox knows the answer by; None for nothing.
     """
 
     code: str
     text: str
     arrival: int
     answer: bytes | None = None
+    key: Hashable = None
+
+
+Key: TypeAlias = tuple[str, int]  # `messageId`, and a hash of the bytes, which may be many
+
+
+@attrs.frozen
+class Noting:
+    """What is to be noted of one refusal, as its answer goes on.
+
+    Attributes:
+        waits: its answer waits for a place.
+        said: it is on its way.
+        unsaid: it will not be said: the command comes again, and is judged anew.
+        key: what the outbox is to know the answer by.
+    """
+
+    waits: Callable[[], None]
+    said: Callable[[], None]
+    unsaid: Callable[[], object]
+    key: Hashable = None
 
 
 class RecentRefusals:
     """See the module.
 
+    Args:
+        owes: whether an answer of that key is on its way.
+
     Attributes:
         messages: what was said of them; mostly there are none, and no need to ask.
+        waiting: those whose answers wait for a place; the same.
         link: the number of the link, above the bits of a packet identifier.
     """
 
-    def __init__(self) -> None:
-        self.messages: OrderedDict[tuple[str, int], Refused] = OrderedDict()
+    def __init__(self, owes: Callable[[Hashable], bool]) -> None:
+        self._owes = owes
+        self.messages: OrderedDict[Key, Refused] = OrderedDict()
+        self.waiting: dict[Key, Refused] = {}
         self.link = 0
         self._window: AckWindow | None = None  # of the link, if something came on it
         self._unsent: frozenset[int] = frozenset()  # packet IDs of the link before
@@ -94,20 +129,26 @@ class RecentRefusals:
 
     def note(self, message_id: str | None, payload: bytes, refused: Refused) -> None:
         """One was refused; its answer is on its way, if it wants one."""
-        self.noting(message_id, payload, refused)()
+        if message_id is not None:
+            self._note((message_id, hash(payload)), refused)
 
-    def noting(
-        self, message_id: str | None, payload: bytes, refused: Refused
-    ) -> Callable[[], None]:
-        """To be called when its answer is on its way. It keeps none of the payload."""
+    def noting(self, message_id: str | None, payload: bytes, refused: Refused) -> Noting:
+        """The same, as it goes on. It keeps none of the payload."""
         if message_id is None:
-            return _nothing
+            return NOTHING_NOTED
+        key = message_id, hash(payload)
+        refused = msgspec.structs.replace(refused, key=key)
+        return Noting(
+            functools.partial(self.waiting.__setitem__, key, refused),
+            functools.partial(self._note, key, refused),
+            functools.partial(self.waiting.pop, key, None),
+            key,
+        )
+
+    def _note(self, key: Key, refused: Refused) -> None:
         if refused.answer is not None and len(refused.answer) > ANSWER_MAX:
             refused = msgspec.structs.replace(refused, answer=None)
-        key = message_id, hash(payload)  # not the bytes, which may be many
-        return functools.partial(self._note, key, refused)
-
-    def _note(self, key: tuple[str, int], refused: Refused) -> None:
+        self.waiting.pop(key, None)
         self.messages[key] = refused
         self.messages.move_to_end(key)
         if len(self.messages) > REMEMBERED:
@@ -120,14 +161,17 @@ class RecentRefusals:
 
     def find(self, message_id: str | None, delivery: Delivery) -> Refused | None:
         """What to say again to a delivery; None when it is to be judged anew."""
-        if not self.messages or message_id is None or not delivery.qos:
+        if message_id is None or not (self.messages or self.waiting):
             return None
-        refused = self.messages.get((message_id, hash(delivery.payload)))
-        if refused is None or delivery.dup:
+        key = message_id, hash(delivery.payload)
+        refused = self.messages.get(key)
+        if refused is None:
+            return self.waiting.get(key)
+        if (delivery.dup and delivery.qos) or self._owes(refused.key):
             return refused
         packet_id = refused.arrival & 0xFFFF
         again = refused.arrival < self.link and packet_id == delivery.packet_id != 0
-        return refused if again else None
+        return refused if again and delivery.qos else None
 
     def is_certain(self, refused: Refused, delivery: Delivery) -> bool:
         """Whether it is the broker's for certain, so that nobody waits for another answer."""
@@ -138,4 +182,7 @@ class RecentRefusals:
 
 
 def _nothing() -> None:
-    """It has no ID to be known by."""
+    """It has no ID to be known by, or is judged anew whenever it comes."""
+
+
+NOTHING_NOTED = Noting(_nothing, _nothing, _nothing)

@@ -5,6 +5,7 @@
     status           birth and `offline`: what the device says of itself
     topics           the command topics in a session, and how they are left
     publish_watch    loses a link that never acknowledges
+    unread_watch     tells of a device that reads and cannot keep up
     probe            notices a broker that has stopped to deliver
     service          one link, from its subscription to its end
     former_session   what waits under the client ID of earlier versions

@@ -32,6 +32,7 @@ from .probe import Probe
 from .publish_watch import watch_publishes
 from .status import Says, Status
 from .topics import Topics
+from .unread_watch import UnreadWatch
 
 logger = logging.getLogger("petalkit.link")
 
@@ -96,6 +97,8 @@ class LinkService:
         self.terms = ConnackReport(settings, self._counters)
         self.topics = Topics(settings, served.intake, self._counters)
         self._lost_pubacks = LostPubacks(settings, self._outbox)
+        wanted = settings.pause_warning > 0
+        self._unread = UnreadWatch(served.intake, self._counters, wanted=wanted)
         self._probe = Probe(settings, served.intake, self._counters)
         says = Says(served.petals, served.schema_hash, served.responses.timestamps)
         self.status = Status(settings, says, served.intake, jitter)
@@ -126,6 +129,7 @@ class LinkService:
 
     async def _serve(self, link: Link, identity: Identity) -> None:
         loss: TransportError | None = None
+        self._dispatcher.slots.link_is_up()
         self.status.begin()
         self.session_kept = self._settings.keeps_session and link.session_expiry > 0
         self.terms.connected(link, self.client_id(identity))
@@ -164,6 +168,7 @@ class LinkService:
             watch_publishes, link, limit, self._intake, self._outbox, name="publish watch"
         )
         nursery.start_soon(self._lost_pubacks.watch, link, name="PUBACK watch")
+        nursery.start_soon(self._unread.watch, link, name="unread watch")
         nursery.start_soon(self._intake.watch_held, name="held refusals")
         nursery.start_soon(self._probe.run, link, identity, probing, name="probe")
         nursery.start_soon(self._outbox.keep_sending, link, name="outbox")

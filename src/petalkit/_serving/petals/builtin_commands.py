@@ -62,7 +62,7 @@ class BuiltinPetal(Petal):
     async def jobs(self) -> dict[str, Any]:
         """Every job that waits or runs."""
         assert self.cancelling is not None
-        return {"jobs": self.cancelling.list_jobs()}
+        return self.cancelling.list_jobs()
 
     @command("statistics", urgent=True, timeout=5.0, journal=False)
     async def statistics(self) -> dict[str, Any]:

@@ -80,6 +80,11 @@ class ServedPetal:
         return self._links.serving is not None
 
     @property
+    def sends_receipts(self) -> bool:
+        """Whether the runtime itself answers `waitAck`."""
+        return self._responses.dialect.honours_wait_ack
+
+    @property
     def identity(self) -> Identity | None:
         """The identity now."""
         return self._waiter.current

@@ -2,7 +2,9 @@
 
 The rule: writing a line never blocks the caller. What the descriptor does not take at once is kept,
 up to a bound, and written by a thread, which alone may wait; what is beyond the bound is dropped,
-counted, and told when there is room again. The trap: a pipe that nobody empties, a terminal that
+counted, and told when there is room again. What every command logs is gathered (`gather`) and
+written once in each pass of the event loop, before it waits; all else is written at once, after
+what is gathered. The trap: a pipe that nobody empties, a terminal that
 was stopped (Ctrl-S) and a disk that hangs block in `write`, which would hold up the event loop, and
 with it the emergency stop. Others: a finalizer or a handler of a signal may write a line while this
 thread is in `write`; and at the end of Python a thread may die with our lock.
@@ -18,10 +20,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import TextIO
 
 from ...transports._forks import in_child
-from ..loggers import dropped_lines
+from ..loggers import CommandLine, dropped_lines
+from . import passes
 from .outlets import open_outlet
 
 KEPT_MAX = 1024 * 1024  # bytes of lines that wait for the reader of the log
@@ -30,6 +34,7 @@ GATHERED = (
     0.01  # seconds in which what is for a file is gathered: a write costs a switch of threads
 )
 _WRITTEN_AT_ONCE = 65_536  # bytes, about: many lines are one write
+PASS_LINES = 64  # that one pass gathers at most; then they are written
 
 
 def dropped_text(count: int) -> str:
@@ -53,12 +58,16 @@ class LineWriter:
         in_child: whether this is a forked child.
         dropped_line: makes the line that tells of so many. Called with a lock held: it must not
             log.
+        word: makes the lines of what was gathered, each with its end. The same.
     """
 
     def __init__(self, descriptor: int, *, kept_max: int = KEPT_MAX) -> None:
         self._descriptor = descriptor
         self._kept_max = kept_max
         self.dropped_line: Callable[[int], str] = _dropped_line
+        self.word: Callable[[list[CommandLine]], list[str]] = lambda lines: [
+            f"{line[3]}\n" for line in lines
+        ]
         self._outlet = open_outlet(descriptor)
         self._ends = False  # nothing but what can be written at once is written
         self.in_child = self._asks_again = False
@@ -67,7 +76,8 @@ class LineWriter:
     def _begin(self) -> None:
         self.dropped = 0
         self._kept: deque[bytes] = deque()
-        self._size = 0  # of these, and of what the thread writes just now
+        self._gathered: deque[CommandLine] = deque()  # in this pass of the event loop
+        self._size = 0  # of what is kept, and of what the thread writes just now
         self._writing = False
         self._draining = False  # there is a thread, or will be at once
         self._closed = False
@@ -94,27 +104,69 @@ class LineWriter:
     def write_bytes(self, data: bytes) -> None:
         """The same of bytes."""
         if self._ends:
+            self._take_gathered()
             self._write_at_once(data)
             return
         with self._lock:
-            if self._asks_again:
-                self._outlet, self._asks_again = open_outlet(self._descriptor), False
-            if not self._kept and not self._writing and not self.dropped:
-                taken = self._write_at_once(data)
-                if taken == len(data):
-                    return
-                if taken:  # a line that was begun is ended
-                    self._keep(data[taken:])
-                    return
-            if self.dropped and 2 * self._size <= self._kept_max:
-                # Room again, for many: else each line that finds some would be told of one.
-                self._keep_dropped()
-            if self.dropped or self._size + len(data) > self._kept_max:
-                self.dropped += 1
-                dropped_lines.total += 1
-                self._wake()
+            self._take_gathered()
+            if data:
+                self._put(data)
+
+    def gather(self, line: CommandLine) -> None:
+        """Write a line at the end of this pass of the event loop; now, in another thread."""
+        gathered = self._gathered
+        if get_ident() != passes.current.thread or self.in_child or self._ends:
+            gathered.append(line)
+            self.write_gathered()
+            return
+        if not gathered:
+            passes.at_end(self.write_gathered)
+        gathered.append(line)
+        if len(gathered) >= PASS_LINES:
+            self.write_gathered()
+
+    def write_gathered(self) -> None:
+        """Write now what was gathered."""
+        if self._gathered:
+            self.write_bytes(b"")
+
+    def _take_gathered(self) -> None:
+        """In one write, if there is room for all; else line by line, as each would have been."""
+        if not self._gathered:
+            return
+        # Another thread may gather one meanwhile.
+        taken = [self._gathered.popleft() for _ in range(len(self._gathered))]
+        lines = self.word(taken)
+        data = "".join(lines).encode(errors="backslashreplace")
+        if len(lines) == 1 or (not self.dropped and self._size + len(data) <= self._kept_max):
+            self._put(data)
+            return
+        for line in lines:
+            self._put(line.encode(errors="backslashreplace"))
+
+    def _put(self, data: bytes) -> None:
+        """With the lock, if there may be a thread."""
+        if self._ends:
+            self._write_at_once(data)
+            return
+        if self._asks_again:
+            self._outlet, self._asks_again = open_outlet(self._descriptor), False
+        if not self._kept and not self._writing and not self.dropped:
+            taken = self._write_at_once(data)
+            if taken == len(data):
                 return
-            self._keep(data)
+            if taken:  # a line that was begun is ended
+                self._keep(data[taken:])
+                return
+        if self.dropped and 2 * self._size <= self._kept_max:
+            # Room again, for many: else each line that finds some would be told of one.
+            self._keep_dropped()
+        if self.dropped or self._size + len(data) > self._kept_max:
+            self.dropped += 1
+            dropped_lines.total += 1
+            self._wake()
+            return
+        self._keep(data)
 
     def _write_at_once(self, data: bytes) -> int:
         """How much of it needs no more care: written, or for nobody."""
@@ -208,6 +260,7 @@ class LineWriter:
         if self._ends or not self._lock.acquire(timeout=timeout):
             return
         try:
+            self._take_gathered()
             self._hurry.notify_all()
             while self._draining and (self._kept or self._writing or self.dropped):
                 if (left := end - time.monotonic()) <= 0:
@@ -225,6 +278,7 @@ class LineWriter:
         """No more is written, but for what waits."""
         self._forget()
         with self._lock:
+            self._take_gathered()
             self._closed = True
             if self._draining:
                 self._work.notify()

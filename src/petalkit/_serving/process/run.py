@@ -7,7 +7,6 @@ work while a petal blocks the event loop, which is when it is needed most.
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,9 @@ from ..links.attempts import ADVICE
 from ..opening import open_runtime
 from ..runtime import AllPetalsFailed, Runtime
 from ..waiting import beside, wait_any
+from . import collector
 from .leaving import EXIT_LIMIT, end_process, limit_exit
+from .passes import gathered_by_pass
 from .signals import EXIT_ERROR, signals_stop
 from .standard_streams import last_words
 from .systemd import Systemd
@@ -83,7 +84,8 @@ async def run_until_signalled(
     with trio.CancelScope() as stop.start, signals_stop(stop.begin, limit, to_the_end=ours):
         # Also while it starts and stops: systemd would take a long stop for a hang.
         async with beside(tell, "systemd"):
-            await _serve(petals, settings, stop, advice, ours=ours)
+            with gathered_by_pass():
+                await _serve(petals, settings, stop, advice, ours=ours)
     return EXIT_OK
 
 
@@ -92,7 +94,7 @@ async def _serve(
 ) -> None:
     async with open_runtime(petals, settings, advice=advice) as runtime:
         if ours:
-            _spare_collector()
+            collector.spare()
         stop.has_started(runtime)
         await wait_any(runtime.wait_stopped, runtime.wait_all_failed, runtime.stop_done.wait)
         failed = runtime.all_failed
@@ -102,16 +104,6 @@ async def _serve(
     if failed:
         # Whoever supervises the process can start it again; nobody in it can.
         raise AllPetalsFailed("every petal is out of service")
-
-
-def _spare_collector() -> None:
-    """Let Python's collector of cycles look no more at all that is there by now.
-
-    A full collection stops everything, an emergency stop too, and under load there are some: with
-    the modules of a usual device alone it takes 70 ms. What comes later is little.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 async def _leave_behind(runtime: Runtime, failed: bool) -> None:

@@ -13,6 +13,7 @@ too.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ from ..._values.messages import Message
 from ..._values.settings.settings import Settings
 from ...transports import Delivery, WithdrawableDelivery
 from ..ledger.acknowledgement import Acknowledgements
+from ..ledger.recent_refusals import Noting
 from .outbox import Outbox
 
 HELD_MAX = 5.0  # seconds without a place
@@ -36,12 +38,12 @@ class Held:
     Attributes:
         delivery: what was refused; without its bytes.
         messages: its answers that have no place yet.
-        answered: called when it counts as answered.
+        noting: told what becomes of them.
     """
 
     delivery: Delivery
     messages: Sequence[Message]
-    answered: Callable[[], None]
+    noting: Noting
 
     @property
     def size(self) -> int:
@@ -74,25 +76,24 @@ class HeldRefusals:
     def __len__(self) -> int:
         return len(self._line)
 
-    def finish(
-        self, delivery: Delivery, messages: Sequence[Message], answered: Callable[[], None]
-    ) -> None:
+    def finish(self, delivery: Delivery, messages: Sequence[Message], noting: Noting) -> None:
         """Acknowledge what was refused, or hold it.
 
         Args:
             delivery: what was refused.
             messages: its answers for which there was no place.
-            answered: called when it is acknowledged, so never for one that comes again.
+            noting: told what becomes of it: said when it is acknowledged, and else unsaid.
         """
         if messages:
-            held = Held(delivery, messages, answered)
+            held = Held(delivery, messages, noting)
             if self._may_hold(held):
                 self._hold(held)
                 return
-            lost = [one for one in messages if not self._outbox.put_refusal(one, None)]
+            put = functools.partial(self._outbox.put_refusal, answers=None, refused=noting.key)
+            lost = [one for one in messages if not put(one)]
             if lost:
                 self._outbox.unanswered(len(lost))
-        answered()
+        noting.said()
         self._acknowledgements.refused(delivery)
 
     def _may_hold(self, held: Held) -> bool:
@@ -111,6 +112,7 @@ class HeldRefusals:
             self._some.set()
         self._line.append(held)
         self._size += held.size
+        held.noting.waits()
         if isinstance(held.delivery, WithdrawableDelivery):
             held.delivery.on_withdrawn = self._withdrawn
         self._acknowledgements.owe_parked(held.delivery)
@@ -142,8 +144,8 @@ class HeldRefusals:
             self._out()
             self._moved_at = trio.current_time()
             for message in held.messages:  # all of them, as far as the bounds are
-                self._outbox.put_refusal(message, None, has_place=True)
-            held.answered()
+                self._outbox.put_refusal(message, None, has_place=True, refused=held.noting.key)
+            held.noting.said()
             self._acknowledgements.refused(held.delivery)
         self._watch_places()
 
@@ -170,7 +172,7 @@ class HeldRefusals:
         while self._line:
             held = self._out()
             self._outbox.unanswered(len(held.messages))
-            held.answered()
+            held.noting.said()
             self._acknowledgements.refused(held.delivery)
         self._watch_places()
 
@@ -182,7 +184,12 @@ class HeldRefusals:
 
     def _leave(self, which: Callable[[Held], bool]) -> int:
         """Let go of those that `which` says, unanswered; how many."""
-        kept = [one for one in self._line if not which(one)]
+        kept: list[Held] = []
+        for one in self._line:
+            if which(one):
+                one.noting.unsaid()
+            else:
+                kept.append(one)
         gone = len(self._line) - len(kept)
         self._line = deque(kept)
         self._size = sum(one.size for one in kept)

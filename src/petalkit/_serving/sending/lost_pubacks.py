@@ -15,6 +15,11 @@ things that are learned:
 * A message whose PUBACK a new link did not bring either gets twice the time on each further link.
 
 Neither passes `publish_timeout`, which ends the link anyway.
+
+A PUBACK that a later one has overtaken is lost as soon as a PINGREQ that was sent behind it is
+answered, and the margin has passed. That one message may have been handled, and the link works; so
+for such a link is made anew once in `OVERTAKEN_INTERVAL` at most, and more and more rarely with a
+broker that forgets some all the time (RabbitMQ 4).
 """
 
 from __future__ import annotations
@@ -30,8 +35,10 @@ from .outbox import Outbox
 from .state.outgoing import Entry
 
 PING_AFTER = 1.0  # seconds without a PUBACK; also the shortest time between two such PINGREQs
-LOOK_IDLE = 0.5  # seconds between two looks while no message has waited for so long
-LOOK = 0.25  # the same while one has
+LOOK_IDLE = 1.25  # seconds between two looks while no message waits
+LOOK = 0.25  # the same while one has waited for so long
+OVERTAKEN_INTERVAL = 60.0  # seconds between two links that end for what was overtaken, at first
+OVERTAKEN_INTERVAL_MAX = 3600.0  # the same after some of them, one after the other
 
 
 class LostPubacks:
@@ -50,6 +57,10 @@ class LostPubacks:
         self._entry: Entry | None = None  # the one that is looked at
         self._proved_at = math.inf  # when a PINGRESP came that it should have come before
         self._pinged_at = -math.inf
+        self._overtaken: Entry | None = None  # the oldest of those
+        self._overtaken_at = math.inf  # when a PINGRESP came that its PUBACK should have preceded
+        self._not_before = -math.inf  # the next link that ends for one
+        self._interval = OVERTAKEN_INTERVAL
 
     async def watch(self, link: Link) -> None:
         """Look at a link until it is lost or this is cancelled.
@@ -57,21 +68,56 @@ class LostPubacks:
         Raises:
             ConnectionLost: a PUBACK was lost.
         """
-        self._entry = None
+        self._entry = self._overtaken = None
         self._pinged_at = -math.inf
         while self._margin > 0:
             oldest = self._outbox.oldest_sent()
             waits = oldest is not None and trio.current_time() >= oldest.sent_at + PING_AFTER
             if (waits or self._entry is not None) and self._look(link, oldest):
                 assert oldest is not None
-                oldest.unacknowledged += 1
-                self._outbox.puback_lost()
-                waited = trio.current_time() - oldest.sent_at
-                raise ConnectionLost(
-                    f"no PUBACK within {waited:.1f} s, though the broker has answered two PINGREQs "
-                    "that were sent later: it is lost, and the message is sent again"
-                )
-            await trio.sleep(LOOK if waits else LOOK_IDLE)
+                raise self._lost(oldest, "has answered two PINGREQs")
+            overtaken = self._outbox.oldest_sent(overtaken=True)
+            if overtaken is not None and self._is_left_out(link, overtaken):
+                self._wait_longer(trio.current_time())
+                raise self._lost(overtaken, "has acknowledged messages")
+            if waits or overtaken is not None:
+                await trio.sleep(LOOK)
+            elif oldest is None:
+                await trio.sleep(LOOK_IDLE)
+            else:
+                await trio.sleep_until(oldest.sent_at + PING_AFTER)
+
+    def _lost(self, entry: Entry, what: str) -> ConnectionLost:
+        entry.unacknowledged += 1
+        self._outbox.puback_lost()
+        waited = trio.current_time() - entry.sent_at
+        return ConnectionLost(
+            f"no PUBACK within {waited:.1f} s, though the broker {what} that were sent later: "
+            "it is lost, and the message is sent again"
+        )
+
+    def _wait_longer(self, now: float) -> None:
+        again = now < self._not_before + self._interval
+        longer = min(2 * self._interval, OVERTAKEN_INTERVAL_MAX)
+        self._interval = longer if again else OVERTAKEN_INTERVAL
+        self._not_before = now + self._interval
+
+    def _is_left_out(self, link: Link, overtaken: Entry) -> bool:
+        """Whether that is surely so of one whose PUBACK a later one has overtaken."""
+        now = trio.current_time()
+        if now < self._not_before or not self._outbox.is_sending:
+            return False
+        if overtaken is not self._overtaken:
+            self._overtaken, self._overtaken_at = overtaken, math.inf
+        if self._overtaken_at < math.inf:
+            margin = self._margin * 2.0 ** min(overtaken.unacknowledged, 16)
+            return now >= self._overtaken_at + min(margin, self._longest)
+        if link.echo()[0] > overtaken.sent_at:
+            self._overtaken_at = now
+        elif now >= max(overtaken.sent_at, self._pinged_at) + PING_AFTER:
+            self._pinged_at = now
+            link.echo(ask=True)
+        return False
 
     def _look(self, link: Link, oldest: Entry | None) -> bool:
         """Whether the PUBACK of the oldest is lost."""

@@ -121,9 +121,9 @@ class Outbox:
     def _wants_place(self) -> bool:
         return self.hooks.on_refusal_place is not None or not self.places.has_place
 
-    def oldest_sent(self) -> Entry | None:
-        """The oldest message whose PUBACK is to come on this link; None when there is none."""
-        return self._contents.in_flight.oldest()
+    def oldest_sent(self, *, overtaken: bool = False) -> Entry | None:
+        """The oldest message whose PUBACK is to come on this link, or was overtaken; or None."""
+        return self._contents.in_flight.oldest(overtaken=overtaken)
 
     def is_in_flight(self, entry: Entry) -> bool:
         """Whether a message was sent on this link, and has no answer yet."""
@@ -194,6 +194,7 @@ class Outbox:
         reply: Reply | None = None,
         *,
         has_place: bool = False,
+        refused: Hashable = None,
     ) -> bool:
         """Put an answer for which no place was reserved; False when there is no room.
 
@@ -203,6 +204,7 @@ class Outbox:
             command: the number of the command whose recorded answer it is; None when it is none.
             reply: which Response Topic that goes to; None for the usual topic.
             has_place: it is one of several, for all of which somebody has seen that there is room.
+            refused: what it is known by, of a first answer, while it is here; see `owes_answer`.
         """
         # A recorded answer is not worth less than a first one.
         refusal = answers is None or not self.places.has_place
@@ -211,9 +213,8 @@ class Outbox:
         if not refusal:
             self.reserve()
         number = None if command is None else self._owed.post_again(message, command, reply)
-        now = trio.current_time()
-        expires_at = now + self._expiry
-        entry = Entry(message, expires_at, answers=answers, number=number, refusal=refusal)
+        now, known = trio.current_time(), refused if answers is None else answers
+        entry = Entry(message, now + self._expiry, answers=known, number=number, refusal=refusal)
         self._put(entry, now)
         return True
 

@@ -171,6 +171,7 @@ class Responses:
         answer: bool,
         reply: Reply | None = None,
         details: Mapping[str, Any] | None = None,
+        key: Hashable = None,
     ) -> list[Message]:
         """Say no to a command that is not accepted, count it, and answer it if that is wanted.
 
@@ -183,6 +184,7 @@ class Responses:
             answer: whether to answer on the usual topic.
             reply: where else to answer.
             details: more fields of the answer.
+            key: what the outbox is to know the answer by.
 
         Returns:
             The answers for which there was no place.
@@ -197,10 +199,14 @@ class Responses:
         if not answer and reply is None:
             return []
         payload = self.failure(message_id, code, text, details=details)
-        return self.put_refusal(identity if answer else None, reply, payload)
+        return self.put_refusal(identity if answer else None, reply, payload, key)
 
     def put_refusal(
-        self, identity: Identity | None, reply: Reply | None, payload: bytes
+        self,
+        identity: Identity | None,
+        reply: Reply | None,
+        payload: bytes,
+        key: Hashable = None,
     ) -> list[Message]:
         """Send a refusal to all who want it; its messages if there was no place for them.
 
@@ -208,6 +214,7 @@ class Responses:
             identity: under which the command came, for the usual topic; None for not there.
             reply: where else.
             payload: the answer.
+            key: what the outbox is to know it by.
         """
         messages: list[Message] = []
         if identity is not None:
@@ -218,7 +225,7 @@ class Responses:
         if not self.outbox.places.may_refuse(len(messages) * len(payload), len(messages)):
             return messages
         for message in messages:
-            self.outbox.put_refusal(message, None, has_place=True)
+            self.outbox.put_refusal(message, None, has_place=True, refused=key)
         return []
 
     def put_again(

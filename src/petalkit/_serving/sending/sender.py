@@ -51,6 +51,10 @@ class Sender:
         self._blocked = False  # the link took no more, and no PUBACK is to come
         self._changed = trio.Event()  # `keep_sending` has something to do, or earlier
         self.answered = 0
+        contents.unanswered.on_untold = self._look_again
+
+    def _look_again(self) -> None:
+        self._changed.set()
 
     # -- links
 
@@ -140,6 +144,8 @@ class Sender:
         stalled = self._send_all(now)
         if contents.stale.due <= now:
             contents.stale.say(now)
+        if contents.unanswered.due <= now:
+            contents.unanswered.say_due(now)
         if stalled and not contents.stalled:
             contents.hooks.on_pressure()
         contents.stalled = stalled
@@ -280,6 +286,7 @@ class Sender:
             self._deferred.next_due,
             self._suspects.next_change(now),
             self._contents.stale.due,
+            self._contents.unanswered.due,
         )
         paused = self._deferred.paused_until
         return min(due, paused) if now < paused else due

@@ -95,12 +95,23 @@ def _with_sender(
     refusal: InvalidEnvelope, envelope: Mapping[str, Any], limits: Limits
 ) -> InvalidEnvelope:
     """Put in whom to answer, as far as that can be read."""
-    message_id, name = envelope.get("messageId"), envelope.get("command")
-    if message_id is None or _is_text(message_id, limits.message_id_max):
+    name, wait_response = envelope.get("command"), envelope.get("waitResponse")
+    message_id = _id_of(envelope.get("messageId"), limits)
+    if message_id is not None or envelope.get("messageId") is None:
         refusal.message_id = message_id  # told on `debug` too, where nobody can be answered
-        refusal.wait_response = envelope.get("waitResponse") is True
+        refusal.wait_response = wait_response is True
+        # What is neither true nor false was meant to be one of them: who can be found is told.
+        if message_id is not None and wait_response is not None:
+            refusal.wait_response = wait_response is not False
     refusal.command = name if name == "" or _is_text(name, MAX_COMMAND_NAME) else None
     return refusal
+
+
+def _id_of(sent: object, limits: Limits) -> str | None:
+    """Under which ID a sender finds what is told it; of a number that is its text."""
+    if isinstance(sent, int) and not isinstance(sent, bool) and abs(sent) < 10**18:
+        return str(sent)
+    return sent if isinstance(sent, str) and _is_text(sent, limits.message_id_max) else None
 
 
 def _is_text(value: object, most: int) -> bool:

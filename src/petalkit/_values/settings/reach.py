@@ -53,6 +53,8 @@ _IDLE_WITHOUT = {
     "caller_property": "callers_max",
 }
 
+_OF_WAIT = ("petal_overflow_wait", "petal_overflow_rate")
+
 
 def refuse_without_effect(settings: Any) -> None:
     """Refuse what the transport has no words for.
@@ -87,7 +89,7 @@ def without_effect(settings: Any) -> list[str]:
             found.append(f"{name} does nothing with {_IDLE_WITHOUT[name]} = 0")
         elif name.startswith("compat_http_") and settings.compat_http == "off":
             found.append(f'{name} does nothing with compat_http = "off"')
-        elif name == "petal_overflow_wait" and settings.overflow != "wait":
+        elif name in _OF_WAIT and settings.overflow != "wait":
             found.append(f'{name} does nothing with overflow = "{settings.overflow}"')
     return found
 

@@ -18,6 +18,7 @@ import attrs
 from ..._authoring.inspection.foreign import attribute_of
 from ..._authoring.petal import Petal
 from ..._serving.jobs.commands.declared import declared_table
+from ..._serving.wiring import dialect_of
 from ..._values.errors import PetalkitError
 from ..._values.settings.settings import HTTP_DEFAULT, HTTP_OFF, Settings
 from .._errors import UsageError
@@ -28,6 +29,7 @@ from .._targets.host_petals import (
     HostPetals,
     known_commands,
     known_endpoints,
+    optional_proxies,
     required_proxies,
 )
 from .._targets.targets import find_petals, load_targets
@@ -105,13 +107,13 @@ def _load(
     checks += [check for petal in petals for check in _check_endpoints(petal, loaded.settings)]
     names = tuple(table.public_names())
     served = Served(tuple((petal.name, petal.version) for petal in petals), names)
-    return served, [*checks, _together(petals)]
+    return served, [*checks, _together(petals, loaded.settings)]
 
 
-def _together(petals: Sequence[Petal]) -> Check:
+def _together(petals: Sequence[Petal], settings: Settings) -> Check:
     """Whether they get in each other's way, which petals of the host may."""
     findings = Findings("petals")
-    findings.ok(f"{counted(len(petals), 'petal')} can be served together")
+    findings.ok(f"{counted(len(petals), 'petal')} can be served together{_words(petals, settings)}")
     served: dict[str, str] = {}
     for petal in petals:
         guide_petal: Any = attribute_of(petal, "guide_petal")
@@ -122,6 +124,22 @@ def _together(petals: Sequence[Petal]) -> Check:
                 text = f"{name} of {petal.name} is never asked for: {first} was given first"
                 findings.warn(text, "Rename one of the two commands, or leave one petal out.")
     return findings.check(nothing="")
+
+
+def _words(petals: Sequence[Petal], settings: Settings) -> str:
+    """In which dialect, where petals of the host are among them: their clients read one of two."""
+    theirs = [petal for petal in petals if petal.__petalkit_dialect__ is not None]
+    if not any(attribute_of(petal, "guide_petal") is not None for petal in petals):
+        return ""
+    if settings.dialect is not None:
+        why = "which is set"
+        if theirs and settings.dialect != theirs[0].__petalkit_dialect__:
+            why += f", though {theirs[0].name} was written for {theirs[0].__petalkit_dialect__}"
+    elif theirs:
+        why = f"which {theirs[0].name} was written for"
+    else:
+        why = "since none uses @mqtt_action"
+    return f", in the dialect {dialect_of(settings, petals) or 'guide'}, {why}"
 
 
 def _describe(petal: Petal) -> Check:
@@ -142,18 +160,35 @@ def _describe(petal: Petal) -> Check:
 
 
 def _check_proxies(petal: Petal, host: HostPetals | None) -> list[Check]:
-    """What a petal of the host says that it needs, and nobody supplies."""
+    """What a petal of the host needs, or names in its code, and nobody supplies; what is gone."""
     guide_petal: Any = attribute_of(petal, "guide_petal")
     if guide_petal is None or host is None:
         return []
-    supplied = {"mqtt", *host.proxies, *host.factories}
-    missing = [name for name in required_proxies(guide_petal) if name not in supplied]
-    if not missing:
-        return []
-    text = f"{petal.name} needs {listed(missing)}, and nobody supplies that"
-    name = shlex.quote(missing[0])
-    todo = f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
-    return [failed("petal", text, todo)]
+    from ...compat._reading import named_proxies, removed_calls
+
+    named = named_proxies(guide_petal)
+    required = [one for one in required_proxies(guide_petal) if one not in host.names]
+    insisted = sorted(named.insisted - host.names - set(required))
+    # Where it only asks, it gets None; whether it can do without is its own affair.
+    asked = sorted(named.asked - host.names - set(optional_proxies(guide_petal)))
+    found: list[Check] = []
+    for names, text, verdict in (
+        (required, "needs", failed),
+        (insisted, "insists somewhere on", warning),
+        (asked, "asks somewhere for", warning),
+    ):
+        if names:
+            name = shlex.quote(names[0])
+            todo = (
+                f"{HOST_PROXY} {name}=module:name, or {HOST_PROXY} {name}={WITHOUT} to do without."
+            )
+            text = f"{petal.name} {text} {listed(names)}, and nobody supplies that"
+            found.append(verdict("petal", text, todo))
+    for method, callers in removed_calls(guide_petal).items():
+        text = f"{petal.name} calls {method}() in {listed(callers)}: the guide has removed it"
+        todo = "Register a handler, and route by the command: see docs/migration.md."
+        found.append(warning("petal", text, todo))
+    return found
 
 
 def _check_endpoints(petal: Petal, settings: Settings) -> list[Check]:

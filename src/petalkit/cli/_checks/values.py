@@ -106,6 +106,10 @@ class Findings:
         """See `failed`."""
         self._add(Verdict.FAILED, found, todo)
 
+    def take(self, check: Check) -> None:
+        """A check that is a part of this one."""
+        self._add(check.verdict, check.found, check.todo)
+
     def _add(self, verdict: Verdict, found: str, todo: Iterable[str]) -> None:
         self._found.append((verdict, found))
         self._todo += [one for one in todo if one not in self._todo]

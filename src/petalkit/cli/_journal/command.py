@@ -20,7 +20,8 @@ from rich.text import Text
 
 from ..._serving.ledger.journal.file import JournalFile, JournalNotReady, Summary
 from ..._serving.ledger.records import CommandRecord, JournalError
-from ..._serving.process.logs import configure_logging, escape
+from ..._serving.process.log_lines import escape
+from ..._serving.process.logs import configure_logging
 from .._errors import EXIT_OK, UsageError
 from .._options import GENERAL, JournalSettings
 from .._settings.loading import load

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..._serving.dispatch.after_answer.second_phase import SecondNote
 from ..._serving.jobs.notes import JobNote, ReaderNote, decode_note
-from ..._serving.process.logs import escape
+from ..._serving.process.log_lines import escape
 from ..._values.job_states import JobState
 from .words import moment
 

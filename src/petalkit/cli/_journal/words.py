@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..._serving.ledger.forms import extras_replies
 from ..._serving.ledger.records import FINISHED, NOT_STARTED, RUNNING, CommandRecord
-from ..._serving.process.logs import escape
+from ..._serving.process.log_lines import escape
 from ..._values.codec import Timestamps
 
 _NAME_WIDTH = len("messageId") + 2

@@ -79,11 +79,13 @@ def _to_mapping(raw: Any) -> dict[str, str]:
         if not isinstance(value, dict):
             raise ValueError("a JSON object of texts where it begins with {")
         return _to_mapping(value)
+    if isinstance(raw, tuple):  # from the command line, where commas say the same
+        raw = ",".join(typing.cast("tuple[str, ...]", raw))
     found: dict[str, str] = {}
     for pair in _to_strings(raw):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not (key and equals and value):
-            raise ValueError("KEY=VALUE (with commas between them in the environment)")
+            raise ValueError("KEY=VALUE (with commas between them)")
         if key in found:
             raise ValueError(f"one value for each key, and {key} has two")
         found[key] = value

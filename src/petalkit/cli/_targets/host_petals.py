@@ -7,7 +7,9 @@ is imported only when it is asked for: it brings asyncio along.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from .importing import attribute, import_place
 from .places import is_file, split_target
 
 WITHOUT = "none"  # a proxy that petals have to do without
+FROM_HOST = "host"  # the host's own, from --host-code
+PER_PETAL = ",per-petal"  # at the end of a target: one for each petal, and not one for all
 _HOOKS = ("inject_proxies", "startup", "async_startup")
 _OWN_PROXY = "mqtt"
 
@@ -37,11 +41,18 @@ class HostPetals:
 
     Attributes:
         proxies: objects by name, None where petals have to do without.
-        factories: callables by name, called once for each petal.
+        factories: callables by name, called once for all petals.
+        per_petal: the same, called once for each petal.
     """
 
     proxies: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     factories: Mapping[str, Callable[[], Any]] = attrs.field(factory=dict[str, Any])
+    per_petal: Mapping[str, Callable[[], Any]] = attrs.field(factory=dict[str, Any])
+
+    @property
+    def names(self) -> set[str]:
+        """Of the proxies that petals may ask for; those that they do without among them."""
+        return {_OWN_PROXY, *self.proxies, *self.factories, *self.per_petal}
 
     def adapt(self, petals: Sequence[Any]) -> Sequence[Petal]:
         """Wrap petals of the host, in their order, so that the runtime can serve them."""
@@ -49,7 +60,12 @@ class HostPetals:
             return ()
         from ...compat import adapt
 
-        return adapt(*petals, proxies=self.proxies, proxy_factories=self.factories)
+        return adapt(
+            *petals,
+            proxies=self.proxies,
+            proxy_factories=self.factories,
+            proxy_factories_per_petal=self.per_petal,
+        )
 
 
 @attrs.frozen
@@ -57,7 +73,7 @@ class ProxyTarget:
     """What a proxy is loaded from.
 
     Attributes:
-        target: `module:name`, `path/to/file.py:name`, or `none`.
+        target: `module:name`, `path/to/file.py:name`, `host` or `none`.
         where: it was given, for error texts.
         folder: what a relative path is relative to; None: the current directory.
     """
@@ -67,27 +83,74 @@ class ProxyTarget:
     folder: Path | None = None
 
 
-def open_host(proxies: Mapping[str, ProxyTarget]) -> HostPetals:
+def open_host(
+    proxies: Mapping[str, ProxyTarget], code: Path | None = None, env: Path | None = None
+) -> HostPetals:
     """Make the host's names importable, and load the proxies.
 
-    Raises:
-        UsageError: the real host is installed here, or a proxy cannot be loaded.
-    """
-    from ...compat import HostInstalled, install
+    Args:
+        proxies: by name.
+        code: where the host's own proxies lie; None: nowhere.
+        env: a `.env` file of the host's, for its variables; None: none.
 
+    Raises:
+        UsageError: the real host is installed here, a proxy cannot be loaded, or a file is not
+            there.
+    """
+    from ...compat import HostCodeMissing, HostInstalled, install
+
+    if env is not None:
+        _read_env(env)  # before the host's names, which read the variables as they are imported
     try:
-        install()
-    except HostInstalled as error:
+        install(host_code=code)
+    except (HostInstalled, HostCodeMissing) as error:
         raise UsageError(str(error)) from None
     objects: dict[str, Any] = {}
     factories: dict[str, Callable[[], Any]] = {}
+    per_petal: dict[str, Callable[[], Any]] = {}
     for name, proxy in proxies.items():
-        found = _load_proxy(name, proxy)
-        if is_class(found) or _is_routine(found):
-            factories[name] = found
+        target = proxy.target.removesuffix(PER_PETAL)
+        found = _load_proxy(name, attrs.evolve(proxy, target=target), has_code=code is not None)
+        own = target != proxy.target
+        if is_class(found) or _is_routine(found) or target == FROM_HOST:
+            (per_petal if own else factories)[name] = found
+        elif own:
+            text = f"{PER_PETAL} is for what is called, and {target!r} is one object"
+            raise UsageError(f"{proxy.where}: {text}")
         else:
             objects[name] = found
-    return HostPetals(objects, factories)
+    return HostPetals(objects, factories, per_petal)
+
+
+def _read_env(file: Path) -> None:
+    """Set the host's variables as its `.env` file says; what is set already stays."""
+    try:
+        dotenv: Any = importlib.import_module("dotenv")
+    except ImportError:
+        raise UsageError(
+            "--host-env needs python-dotenv: pip install 'petalkit[host-compat]'"
+        ) from None
+    if not file.is_file():
+        raise UsageError(f"--host-env {file}: there is no such file")
+    try:
+        found = dotenv.dotenv_values(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--host-env {file}: {error}") from None
+    for name, value in found.items():
+        # petalkit's own settings do not come from here.
+        if value is not None and not name.startswith("PETALKIT_"):
+            os.environ.setdefault(name, value)
+
+
+def _from_host(name: str, *, has_code: bool) -> Callable[[], Any]:
+    from ...compat._host_code import HOST_PROXIES, TO_INSTALL
+
+    if name not in HOST_PROXIES:
+        known = ", ".join(HOST_PROXIES)
+        raise UsageError(f"the host has no proxy {name!r}: it has {known}")
+    if not has_code:
+        raise UsageError(f"say where the host's code is: {TO_INSTALL}, and --host-code FOLDER")
+    return HOST_PROXIES[name]
 
 
 def _is_routine(found: Any) -> bool:
@@ -97,7 +160,7 @@ def _is_routine(found: Any) -> bool:
         return False
 
 
-def _load_proxy(name: str, proxy: ProxyTarget) -> Any:
+def _load_proxy(name: str, proxy: ProxyTarget, *, has_code: bool) -> Any:
     """An object, or a callable that makes one; None for one to do without."""
     target = proxy.target
     try:
@@ -105,9 +168,11 @@ def _load_proxy(name: str, proxy: ProxyTarget) -> Any:
             raise UsageError("this proxy is petalkit's own")
         if target == WITHOUT:
             return None
+        if target == FROM_HOST:
+            return _from_host(name, has_code=has_code)
         place, attribute_name = split_target(target)
         if not attribute_name:
-            raise UsageError(f"write module:name, or {WITHOUT}, not {target!r}")
+            raise UsageError(f"write module:name, {FROM_HOST} or {WITHOUT}, not {target!r}")
         if proxy.folder is not None and is_file(place):
             place = str(proxy.folder / place)
         found = attribute(import_place(place, target), attribute_name, target)
@@ -178,8 +243,17 @@ def known_endpoints(petal: Any, settings: Settings) -> tuple[list[str], str | No
 
 def required_proxies(petal: Any) -> list[str]:
     """The proxies that a petal of the host says it needs; none where it does not say."""
+    return _listed(petal, "get_required_proxies")
+
+
+def optional_proxies(petal: Any) -> list[str]:
+    """The proxies that it says it can do without."""
+    return _listed(petal, "get_optional_proxies")
+
+
+def _listed(petal: Any, method: str) -> list[str]:
     try:
-        return [name for name in _call(petal, "get_required_proxies") or () if type(name) is str]
+        return [name for name in _call(petal, method) or () if type(name) is str]
     except Exception:  # it is the petal's own code, before its start
         return []
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -23,7 +22,13 @@ from .._errors import UsageError
 from .._settings.loading import near_match
 from .guarding import TRY_HOST_COMPAT, Missing, guarded
 from .neighbours import claims
-from .places import HOST_ENTRY_POINT_GROUP, entry_names, is_file
+from .places import (
+    HOST_ENTRY_POINT_GROUP,
+    distribution_hint,
+    entry_names,
+    entry_points_of,
+    is_file,
+)
 
 logger = logging.getLogger("petalkit.settings")
 
@@ -72,7 +77,7 @@ def load_entry_point(target: str, groups: Sequence[str]) -> Any:
     matches = {
         entry.value: entry
         for group in groups
-        for entry in importlib.metadata.entry_points(group=group)
+        for entry in entry_points_of(group)
         if entry.name == target
     }
     if len(matches) > 1:
@@ -164,7 +169,7 @@ def _import_module(name: str, target: str, groups: Sequence[str]) -> ModuleType:
             raise UsageError(f"{target!r} is neither module:name nor path/to/file.py:name")
         raise UsageError(
             f"{target!r} is neither module:Petal, path/to/file.py:Petal nor the name of an "
-            f"entry point of the group {' or '.join(groups)}"
+            f"entry point of the group {' or '.join(groups)}{distribution_hint(target, groups)}"
         )
     _claim_beside(Path.cwd(), name, target)
     try:
@@ -192,7 +197,7 @@ def _module_hint(name: str, groups: Sequence[str]) -> str:
     hint = near_match(name, entry_names(groups))
     if not hint and name in entry_names([HOST_ENTRY_POINT_GROUP]):
         return f", but a petal of the host of that name{TRY_HOST_COMPAT}"
-    return hint or ", and no entry point of that name"
+    return hint or f", and no entry point of that name{distribution_hint(name, groups)}"
 
 
 def _importable(folder: str) -> None:

@@ -21,7 +21,14 @@ from .guarding import TRY_HOST_COMPAT, guarded
 from .host_petals import HostPetals, is_host_petal, petal_name
 from .importing import attribute, import_place, load_entry_point
 from .petal_options import construct, required
-from .places import ENTRY_POINT_GROUP, HOST_ENTRY_POINT_GROUP, PetalFile, Target, is_file
+from .places import (
+    ENTRY_POINT_GROUP,
+    HOST_ENTRY_POINT_GROUP,
+    PetalFile,
+    Target,
+    distribution_hint,
+    is_file,
+)
 
 
 class Maker:
@@ -131,7 +138,8 @@ class Maker:
         if not defined:
             for value in own:
                 self._refuse_host_petal(value, f"{target!r}: {value.__name__} is")
-            raise UsageError(f"{target!r}: no petal is defined in {module.__name__}")
+            hint = distribution_hint(target, self._groups)
+            raise UsageError(f"{target!r}: no petal is defined in {module.__name__}{hint}")
         names = ", ".join(shlex.quote(f"{target}:{petal.__name__}") for petal in defined)
         raise UsageError(f"{target!r} has several petals; choose one of {names}")
 

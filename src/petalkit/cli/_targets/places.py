@@ -7,15 +7,19 @@ may change the current folder. Nothing is imported here; files are read at most.
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import os
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from .._errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "petalkit.petals"
 HOST_ENTRY_POINT_GROUP = "petal.plugins"
@@ -92,11 +96,31 @@ def is_file(place: str) -> bool:
     return place.endswith(".py") or os.sep in place
 
 
+def entry_points_of(group: str) -> Iterable[EntryPoint]:
+    """The entry points of a group."""
+    from importlib.metadata import entry_points  # which brings the parser of e-mail along
+
+    return entry_points(group=group)
+
+
 def entry_names(groups: Sequence[str]) -> set[str]:
     """The entry points of some groups."""
-    return {
-        entry.name for group in groups for entry in importlib.metadata.entry_points(group=group)
-    }
+    return {entry.name for group in groups for entry in entry_points_of(group)}
+
+
+def distribution_hint(target: str, groups: Sequence[str]) -> str:
+    """The entry points of the distribution of that name: what pip installs it by is no TARGET."""
+    wanted = _normal(target)
+    entries = [entry for one in groups for entry in entry_points_of(one)]
+    mine = [one for one in entries if one.dist is not None and _normal(one.dist.name) == wanted]
+    if not mine:
+        return ""
+    names = ", ".join(sorted({one.name for one in mine}))
+    return f"; the distribution {target!r} has the entry points {names}: write one of them"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_folder(target: str) -> bool:

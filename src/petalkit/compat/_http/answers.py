@@ -18,7 +18,8 @@ Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 
-NORMAL, GOING_AWAY, FAILED = 1000, 1001, 1011  # of a WebSocket: RFC 6455, section 7.4.1
+# Of a WebSocket: RFC 6455, section 7.4.1.
+NORMAL, GOING_AWAY, ABNORMAL, FAILED = 1000, 1001, 1006, 1011
 
 
 class HttpCode(enum.StrEnum):

@@ -9,6 +9,7 @@ agreed to.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -20,6 +21,7 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -28,7 +30,8 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 from wsproto.events import CloseConnection
 
-from .answers import Scope, Send
+from .answers import ABNORMAL, Scope, Send
+from .answers import Event as AsgiEvent
 from .inbox import Inbox
 
 logger = logging.getLogger("petalkit.compat.http")
@@ -89,6 +92,14 @@ class _Http1(H11Protocol):
         if len(event.headers) > HEADERS_COUNT:
             await self._refuse(431)
 
+    async def _send_h11_event(self, event: Any) -> None:
+        try:
+            await super()._send_h11_event(event)
+        except h11.LocalProtocolError:
+            # Two have answered one request: it was given up while it was being answered.
+            await self.send(Closed())
+            raise trio.ClosedResourceError from None
+
     async def _refuse(self, status: int) -> NoReturn:
         await self._send_error_response(status)
         await self.send(Closed())
@@ -118,12 +129,16 @@ class _Applications(TaskGroup):
     def __init__(self, run: Callable[[Scope, Inbox, Send], Awaitable[None]]) -> None:
         super().__init__()
         self._run = run
+        self._inboxes: dict[Inbox, AsgiEvent] = {}
         self.besides = trio.CancelScope()  # around the pings
 
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
         inbox = Inbox()
         if scope["type"] == "websocket":
             _tell_close(send.__self__, inbox)
+            self._inboxes[inbox] = {"type": "websocket.disconnect", "code": ABNORMAL}
+        else:
+            self._inboxes[inbox] = {"type": "http.disconnect"}
         self._started.start_soon(self._serve, scope, inbox, send, name="petalkit HTTP request")
         return inbox.put
 
@@ -138,11 +153,21 @@ class _Applications(TaskGroup):
     async def _serve(self, scope: Scope, inbox: Inbox, send: Any) -> None:
         try:
             await self._run(scope, inbox, send)
+        except _GONE:
+            pass
         except Exception:  # a bug, of ours or Hypercorn's
             logger.exception("a request could not be served")
         finally:
             inbox.close()
-        await send(None)
+            del self._inboxes[inbox]
+        with contextlib.suppress(*_GONE):
+            await send(None)
+
+    def end(self) -> None:
+        """The connection is closed: whoever has not heard of it yet does now."""
+        self.besides.cancel()
+        for inbox, event in self._inboxes.items():
+            inbox.end(event)
 
     async def _beside(self, run: Callable[[], Awaitable[None]]) -> None:
         with self.besides:
@@ -152,9 +177,10 @@ class _Applications(TaskGroup):
 def _tell_close(stream: Any, inbox: Inbox) -> None:
     """Tell an application with which code its WebSocket was closed, by whomever.
 
-    Hypercorn tells it 1006 whatever the client has said, and nothing where a message is too long.
+    Hypercorn tells it 1006 whatever the client has said, nothing where a message is too long, and
+    never that it has answered 400 in its place, to a client that did not wait for the handshake.
     """
-    send = stream._send_wsproto_event
+    send, refuse = stream._send_wsproto_event, stream._send_error_response
 
     async def send_and_tell(event: Any) -> None:
         if isinstance(event, CloseConnection):
@@ -162,7 +188,15 @@ def _tell_close(stream: Any, inbox: Inbox) -> None:
             inbox.end({"type": "websocket.disconnect", "code": int(event.code), "reason": reason})
         await send(event)
 
+    async def refuse_and_tell(status: int) -> None:
+        if not stream.closed:
+            stream.closed = True
+            inbox.end({"type": "websocket.disconnect", "code": ABNORMAL})
+            await refuse(status)
+            await stream.send(StreamClosed(stream_id=stream.stream_id))
+
     stream._send_wsproto_event = send_and_tell
+    stream._send_error_response = refuse_and_tell
 
 
 class Connection(TCPServer):
@@ -198,20 +232,12 @@ class Connection(TCPServer):
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
             async with tasks as task_group:
-                protocol: Any = _Http1(
-                    self.app,
-                    self.config,
-                    self.context,
-                    task_group,
-                    ConnectionState(self.state),
-                    False,
-                    client,
-                    server,
-                    self.protocol_send,
-                )
+                parts = self.app, self.config, self.context, task_group
+                state = ConnectionState(self.state)
+                protocol: Any = _Http1(*parts, state, False, client, server, self.protocol_send)
                 self.protocol = protocol
                 await self._read_data()
-                tasks.besides.cancel()
+                tasks.end()
         except OSError:
             pass  # it has gone before it was here
 

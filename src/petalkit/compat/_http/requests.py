@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+from starlette.websockets import WebSocketDisconnect
 
 from ..._values.errors import ErrorCode
 from ..._values.settings.settings import Settings
@@ -29,6 +30,10 @@ GONE_MAX = 10.0  # seconds that a WebSocket's handler gets to end when its clien
 WARN_INTERVAL = 60.0  # seconds between two warnings of one reason
 
 Find = Callable[[str], tuple[Lane, Callable[..., Any]]]
+
+
+class ClientGone(OSError):
+    """A WebSocket's. Starlette makes its WebSocketDisconnect of it, once that is accepted."""
 
 
 class Requests:
@@ -100,8 +105,7 @@ class Requests:
 
         async def send_on(event: Event) -> None:
             if inbox.gone:
-                # Starlette makes its WebSocketDisconnect of it, so that who only sends hears of it.
-                raise OSError("the client of the WebSocket has gone")
+                raise ClientGone
             state["accepted"] = state["accepted"] or event["type"] == "websocket.accept"
             state["closed"] = state["closed"] or event["type"] == "websocket.close"
             await send(event)
@@ -115,6 +119,8 @@ class Requests:
                 nursery.start_soon(_end_after_client, inbox, nursery.cancel_scope)
                 try:
                     raised = not await self._serve(lane, app, scope, inbox.get, send_on)
+                except (WebSocketDisconnect, ClientGone):
+                    pass  # it has not caught what tells it that its client has gone
                 except Refusal as error:
                     refusal = error  # raised outside of the nursery, which would put it in a group
                 nursery.cancel_scope.cancel()
@@ -127,8 +133,9 @@ class Requests:
 
     async def _close_at_stop(self, inbox: Inbox, send: Send) -> None:
         await self._stopping.wait()
+        if not inbox.gone:
+            await send({"type": "websocket.close", "code": GOING_AWAY})
         inbox.end({"type": "websocket.disconnect", "code": GOING_AWAY})
-        await send({"type": "websocket.close", "code": GOING_AWAY})
 
     async def _serve(
         self,
@@ -146,7 +153,7 @@ class Requests:
         limit = self._settings.compat_http_timeout
         try:
             await lane.serve(app, scope, receive, send, limit)
-        except Refusal:
+        except (Refusal, WebSocketDisconnect, ClientGone):
             raise
         except Exception:
             # Starlette has answered, if nothing had been answered yet.

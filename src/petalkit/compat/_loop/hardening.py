@@ -10,42 +10,27 @@ import asyncio
 import concurrent.futures
 import logging
 import signal
+import weakref
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import trio
 
 from ...transports._trio_asyncio import trio_asyncio
+from .calls import Part
 
 logger = logging.getLogger("petalkit.compat")
 
 THREADS = 32  # worker threads of one petal's default executor; more calls wait for one
 
-Report: TypeAlias = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]
 
-
-def contain_exits(report: Report, loop: Any) -> None:
-    """`sys.exit()` in a task or a callback comes through asyncio, and would end the whole loop."""
-    step = loop._main_loop_one
-
-    async def one_step(no_wait: bool = False) -> None:
-        try:
-            await step(no_wait)
-        except trio_asyncio._base.TrioAsyncioExit:
-            raise  # how trio-asyncio stops it
-        except SystemExit as error:
-            text = "an exit in a task or a callback, which ends nothing here"
-            report(loop, {"message": text, "exception": error})
-
-    loop._main_loop_one = one_step
-
-
-def keep_signals(name: str, loop: Any) -> None:
+def keep_signals(whose: Callable[[], Part], loop: Any) -> None:
     """Signals are the process's, and a petal is not: two of them would take them from each other,
     and one that ends would leave a handler behind that nobody serves.
     """
 
     def add_signal_handler(number: int, callback: Callable[..., Any], *arguments: Any) -> None:
+        name = whose().name
         extra = {"petal": name}
         text = "petal %r wants to handle %s: not done; override shutdown() for the process's end"
         logger.error(text, name, signal.Signals(number).name, extra=extra)
@@ -54,14 +39,23 @@ def keep_signals(name: str, loop: Any) -> None:
     loop.remove_signal_handler = lambda number: False
 
 
-def take_all_executors(name: str, loop: Any) -> None:
-    """trio-asyncio runs nothing in executors of other kinds; petals bring their own."""
+def take_all_executors(whose: Callable[[], Part], loop: Any) -> None:
+    """trio-asyncio runs nothing in executors of other kinds; petals bring their own.
+
+    The default one has so many threads for each petal.
+    """
     in_trio = loop.run_in_executor
     default: concurrent.futures.Executor | None = None
+    theirs: weakref.WeakKeyDictionary[Part, _Executor] = weakref.WeakKeyDictionary()
 
     def run_in_executor(executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         executor = default if executor is None else executor
-        if executor is None or isinstance(executor, trio_asyncio.TrioExecutor):
+        if executor is None:
+            part = whose()
+            executor = theirs.get(part)
+            if executor is None:
+                executor = theirs[part] = _Executor(part.name)
+        if isinstance(executor, trio_asyncio.TrioExecutor):
             return in_trio(executor, function, *arguments)
         return asyncio.wrap_future(executor.submit(function, *arguments), loop=loop)
 
@@ -71,7 +65,6 @@ def take_all_executors(name: str, loop: Any) -> None:
 
     loop.run_in_executor = run_in_executor
     loop.set_default_executor = set_default_executor
-    loop._default_executor = _Executor(name)
 
 
 class _Executor(trio_asyncio.TrioExecutor):  # type: ignore[misc]

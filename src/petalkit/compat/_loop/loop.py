@@ -1,9 +1,8 @@
-"""The asyncio loop of one petal, on trio-asyncio, so hardened that only the petal can be its end.
+"""One petal in an asyncio loop: its calls, its tasks, and the end of all of them.
 
-The rules: an error in a callback or a task of the petal is logged and is nobody else's; whatever
-the petal started in this loop is owned by it and ends with it; and what swallows its cancellation
-is named and left behind, so that no stop waits for it. The trap is that trio-asyncio, left to
-itself, ends the whole loop at the first, and waits for the last without a limit.
+The rule: whatever the petal started is owned by it and ends with it; and what swallows its
+cancellation is named and left behind, so that no stop waits for it. The trap is that trio-asyncio,
+left to itself, waits for that without a limit.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from typing import Any
 
 import trio
 
+from ..._serving.waiting import wait_any
 from ...transports._trio_asyncio import trio_asyncio
-from .calls import Call, Owner, owner, run_call
-from .hardening import contain_exits, keep_signals, take_all_executors
+from .asyncio_loop import AsyncioLoop, close_generators, open_asyncio_loop
+from .calls import Call, Owner, Part, owner, part_of
 
 logger = logging.getLogger("petalkit.compat")
 
@@ -28,22 +28,30 @@ CANCEL_LIMIT = 2.0  # seconds that a cancelled call of a petal gets to end, whil
 
 
 class PetalLoop:
-    """See the module. Made by `open_petal_loop`; its methods are for Trio tasks of this thread.
+    """See the module. Its methods are for this thread: for Trio tasks, and for code in the loop.
+
+    Args:
+        part: what is the petal's in the loop.
+        house: the loop that it lives in.
 
     Attributes:
         name: of the petal.
+        part: as given.
         loop: trio-asyncio's, which has no types.
         cancel_limit: seconds that a cancelled call gets to end.
     """
 
-    def __init__(self, name: str, loop: Any) -> None:
-        self.name = name
-        self.loop = loop
+    def __init__(self, part: Part, house: AsyncioLoop) -> None:
+        self.name = part.name
+        self.part = part
+        self.loop = house.loop
         self.cancel_limit = CANCEL_LIMIT
-        # All of them, or asyncio forgets those that nobody waits for; and on whose behalf.
-        self._tasks: dict[asyncio.Task[Any], Owner | None] = {}
-        self._calls: dict[asyncio.Task[Any], Call] = {}
-        self.factory: Callable[..., asyncio.Task[Any]] | None = None  # the petal's own
+        self._house = house
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it has the loop for itself."""
+        return self.part is self._house.nobodys
 
     def start(
         self,
@@ -62,17 +70,24 @@ class PetalLoop:
             owner_: of this task and those it starts; None for the petal alone.
             on_end: called once when it has ended, in the loop; must not raise.
         """
-        call = Call(name, on_end)
         context = contextvars.copy_context()
-        context.run(owner.set, owner_)
-        context.run(trio_asyncio.current_loop.set, self.loop)  # for Trio tasks that it starts
-        coroutine = run_call(call, function, arguments)
+        context.run(self._enter, owner_)
+        call = Call(name, function, arguments, on_end)
         # Not by the petal's factory: an eager one would run it here, outside the loop.
-        task = asyncio.Task(coroutine, loop=self.loop, name=name, context=context)
-        self._own(task, owner_)
-        call.task = task
-        self._calls[task] = call
+        task = asyncio.Task(call, loop=self.loop, name=name, context=context)
+        call.run_in(self.part, task, owner_)
         return call
+
+    def call_in(self, function: Callable[..., Any], **arguments: Any) -> Any:
+        """Call a plain function here and now, so that what it starts in the loop is this part's."""
+        context = contextvars.copy_context()
+        context.run(self._enter, None)
+        return context.run(lambda: function(**arguments))
+
+    def _enter(self, owner_: Owner | None) -> None:
+        owner.set(owner_)
+        part_of.set(self.part)
+        trio_asyncio.current_loop.set(self.loop)  # for Trio tasks that it starts
 
     async def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """The same, and wait for what it returns. The caller bounds it.
@@ -116,47 +131,13 @@ class PetalLoop:
 
     @property
     def is_running(self) -> bool:
-        """Whether it still runs what it is given; a petal can stop its own loop."""
+        """Whether it still runs what it is given; a petal can stop a loop that is its own."""
         running: bool = self.loop.is_running()
         return running
 
-    # -- what the loop calls
-
-    def make_task(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
-    ) -> asyncio.Task[Any]:
-        """Make every task of the loop, so that each has an owner."""
-        task: asyncio.Task[Any] = (
-            asyncio.Task(coroutine, loop=loop, **options)
-            if self.factory is None
-            else self.factory(loop, coroutine, **options)
-        )
-        context: contextvars.Context | None = options.get("context")
-        self._own(task, owner.get() if context is None else context.get(owner))
-        return task
-
-    def _own(self, task: asyncio.Task[Any], on_behalf_of: Owner | None) -> None:
-        self._tasks[task] = on_behalf_of
-        if on_behalf_of is not None:
-            on_behalf_of.tasks.add(task)
-        # One callback, because trio-asyncio takes a wake-up for each.
-        task.add_done_callback(self._task_ended)
-
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        on_behalf_of = self._tasks.pop(task, None)
-        if on_behalf_of is not None:
-            on_behalf_of.remove(task)
-        call = self._calls.pop(task, None)
-        if call is not None:
-            call.end()  # of one that was cancelled before its first step, only this tells
-
-    def report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what went wrong where nobody waits for it."""
-        # asyncio's own text may show what a callback was called with, which is nobody's to log.
-        message, _, _ = context.get("message", "unhandled error in the event loop").partition("(")
-        error = context.get("exception")
-        extra = {"petal": self.name}
-        logger.error("petal %r: %s", self.name, message, exc_info=error, extra=extra)
+    async def wait_stopped(self) -> None:
+        """Wait until the petal has stopped its loop. No limit: most never do."""
+        await wait_any(self.part.stopped.wait, self.loop.wait_stopped)
 
     def _report_stuck(self, name: str) -> None:
         extra = {"petal": self.name}
@@ -166,57 +147,46 @@ class PetalLoop:
     # -- the end
 
     async def end_all(self, limit: float) -> None:
-        """Cancel every task and wait until all have ended, shielded, so long at most."""
+        """Cancel every task of the petal and wait until all have ended, shielded, bounded.
+
+        Args:
+            limit: seconds.
+        """
         told: set[asyncio.Task[Any]] = set()
         with trio.move_on_after(limit, shield=True):
-            while self._all_tasks() and self.is_running:
+            while self._tasks() and self.is_running:
                 ended = trio.Event()
-                for task in self._all_tasks():  # what unwinds may start more
+                for task in self._tasks():  # what unwinds may start more
                     if task not in told:
                         task.cancel()  # once: what it does then is not to be cancelled too
                     told.add(task)
                     task.add_done_callback(functools.partial(_set, ended))
                 await ended.wait()
-        for task in self._all_tasks():
+        for task in self._tasks():
             if self.is_running:
                 self._report_stuck(task.get_name())
             # The loop waits for all tasks it knows of, and for this one it would wait for ever.
             asyncio._unregister_task(task)
+            self.part.forget(task)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-        await self._close_generators()
+        if not self._house.shared:
+            await self.close_generators()
 
-    def _all_tasks(self) -> set[asyncio.Task[Any]]:
-        """Those that were made by hand, without the loop, too."""
-        return asyncio.all_tasks(self.loop) | self._tasks.keys()
+    async def close_generators(self) -> None:
+        """Close the async generators of the whole loop, bounded."""
+        await close_generators(self._house, self, self.cancel_limit)
 
-    async def _close_generators(self) -> None:
-        """Async generators that nobody has closed; the loop would wait for them without a limit."""
-        generators: Any = getattr(self.loop, "_asyncgens", None)
-        if generators and self.is_running:
-            with trio.move_on_after(self.cancel_limit, shield=True):
-                await self.run("closing async generators", self.loop.shutdown_asyncgens)
-        if generators:
-            generators.clear()
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        return self._house.tasks_of(self.part)
 
 
 def _set(event: trio.Event, _: asyncio.Task[Any]) -> None:
     event.set()
 
 
-def _keep_task_factory(petal_loop: PetalLoop, loop: Any) -> None:
-    """A petal may make its tasks in its own way; they have their owners all the same."""
-    loop.set_task_factory(petal_loop.make_task)
-
-    def set_task_factory(factory: Callable[..., asyncio.Task[Any]] | None) -> None:
-        petal_loop.factory = factory
-
-    loop.set_task_factory = set_task_factory
-    loop.get_task_factory = lambda: petal_loop.factory
-
-
 @asynccontextmanager
 async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
-    """An asyncio loop for one petal, for the length of an `async with` block.
+    """An asyncio loop for one petal alone, for the length of an `async with` block.
 
     Leaving cancels what still runs in it, and waits for that.
 
@@ -224,13 +194,9 @@ async def open_petal_loop(name: str, limit: float) -> AsyncGenerator[PetalLoop]:
         name: of the petal, for the log.
         limit: seconds that it waits.
     """
-    async with trio_asyncio.open_loop() as loop:
-        petal_loop = PetalLoop(name, loop)
-        loop.set_exception_handler(petal_loop.report)
-        _keep_task_factory(petal_loop, loop)
-        take_all_executors(name, loop)
-        keep_signals(name, loop)
-        contain_exits(petal_loop.report, loop)
+    part = Part(name)
+    async with open_asyncio_loop(part, shared=False) as house:
+        petal_loop = PetalLoop(part, house)
         try:
             yield petal_loop
         finally:

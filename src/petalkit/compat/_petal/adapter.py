@@ -24,21 +24,23 @@ from ..._values.messages import Command
 from ..._values.settings.settings import RestartPolicy
 from .._errors import HookFailed
 from .._http.service import HttpService
-from .._loop.loop import open_petal_loop
+from .._loop.loop import PetalLoop, open_petal_loop
+from .._reading import uses_actions
 from .asking import Asking
 from .desk import Desk
 from .exchange import Claim, Exchange
 from .hooks import Hooks
-from .proxies import Supplies
 from .routes import Routes
+from .supplies import Supplies, make_supplies
 
 logger = logging.getLogger("petalkit.compat")
 
 SPECS_MAX = 1000  # specs kept, of names that a petal has as keys
-# Of `cleanup_timeout`: for each call of the petal that is cancelled at the end, and for the tasks
-# that are left after its hooks.
+# Of `cleanup_timeout`: for each call of the petal that is cancelled at the end (at most three), and
+# for the tasks that are left after its hooks. `hooks` has the rest of it.
 CANCEL_SHARE = 0.05
-TASKS_SHARE = 0.25
+TASKS_SHARE = 0.2
+_NO_TABLE: Mapping[Any, Any] = {}
 
 
 class GuidePetal(NativePetal):
@@ -62,6 +64,9 @@ class GuidePetal(NativePetal):
         self.version = str(attribute_of(petal, "version", "0"))
         self.__petalkit_resolver__ = routes
         self.__petalkit_service__ = self._http = http
+        self.__petalkit_beneath__ = supplies.together
+        if uses_actions(petal):
+            self.__petalkit_dialect__ = "host-0.2"
         self.settled = trio.Event()
         self._routes = routes
         self._supplies = supplies
@@ -82,17 +87,25 @@ class GuidePetal(NativePetal):
 
     def has_key(self, name: str) -> bool:
         """Whether it has a handler for that command, now."""
-        return any(name in table for table in self._tables())
+        # Twice for every command, so without a detour.
+        return name in self._table("_command_handlers") or name in self._table(
+            "_mqtt_command_handlers"
+        )
+
+    def _has_keys(self) -> bool:
+        return bool(self.key_names())
 
     def _tables(self) -> Iterator[Mapping[Any, Any]]:
-        for attribute in ("_command_handlers", "_mqtt_command_handlers"):
-            try:
-                table = getattr(self.guide_petal, attribute, None)
-            except Exception:  # a property of the petal's
-                logger.debug("petal %r: no table %s", self.name, attribute, exc_info=True)
-                continue
-            if isinstance(table, Mapping):
-                yield table
+        yield self._table("_command_handlers")
+        yield self._table("_mqtt_command_handlers")
+
+    def _table(self, attribute: str) -> Mapping[Any, Any]:
+        try:
+            table = getattr(self.guide_petal, attribute, None)
+        except Exception:  # a property of the petal's
+            logger.debug("petal %r: no table %s", self.name, attribute, exc_info=True)
+            return _NO_TABLE
+        return table if type(table) is dict or isinstance(table, Mapping) else _NO_TABLE
 
     def prefixes(self) -> set[str]:
         """What its commands start with, without the slash."""
@@ -142,7 +155,7 @@ class GuidePetal(NativePetal):
     async def finish(self, exchange: Exchange) -> None:
         """Wait for its answer, or its silence; see `Asking.finish`."""
         if self._asking is not None:
-            await self._asking.finish(exchange, has_keys=bool(self.key_names()))
+            await self._asking.finish(exchange, has_keys=self._has_keys)
 
     async def __petalkit_wait_work_done__(self) -> None:
         """Wait until no handler runs on after its answer."""
@@ -164,7 +177,10 @@ class GuidePetal(NativePetal):
         self._specs.clear()
         self.settled = trio.Event()
         self._routes.serve_with(host)
-        async with open_petal_loop(self.name, TASKS_SHARE * settings.cleanup_timeout) as loop:
+        for_tasks = TASKS_SHARE * settings.cleanup_timeout
+        together = self._supplies.together
+        open_loop = open_petal_loop if together is None else together.open_petal_loop
+        async with open_loop(self.name, for_tasks) as loop:
             self._desk.open(host, loop)
             hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
             try:
@@ -174,7 +190,7 @@ class GuidePetal(NativePetal):
                 first = functools.partial(self._routes.is_first, self)
                 self.nursery.start_soon(self._go_on, host, hooks, name=f"start of {self.name}")
                 self.nursery.start_soon(hooks.watch_organization, first, name="organization ID")
-                self.nursery.start_soon(self._watch_loop, loop.loop, name="asyncio loop")
+                self.nursery.start_soon(self._watch_loop, loop, name="asyncio loop")
                 yield
             finally:
                 await self._http.close_petal(self.name)
@@ -182,6 +198,8 @@ class GuidePetal(NativePetal):
                 if self._asking is not None:
                     await self._asking.end_left()
                 await hooks.end()
+                await loop.end_all(for_tasks)  # which may still need a proxy
+                await hooks.stop_proxies()
                 self._asking = None
                 self._desk.close()
                 self._settle(host)
@@ -205,7 +223,7 @@ class GuidePetal(NativePetal):
             self.settled.set()
             host.open_line(self.name)
 
-    async def _watch_loop(self, loop: Any) -> None:
+    async def _watch_loop(self, loop: PetalLoop) -> None:
         """A petal that stops its own loop is out of service. No limit: most never do."""
         await loop.wait_stopped()
         raise HookFailed("loop.stop", "was called: the petal's asyncio loop has ended")
@@ -215,6 +233,7 @@ def adapt(
     *petals: Any,
     proxies: Mapping[str, Any] | None = None,
     proxy_factories: Mapping[str, Callable[[], Any]] | None = None,
+    proxy_factories_per_petal: Mapping[str, Callable[[], Any]] | None = None,
 ) -> list[NativePetal]:
     """Petals written for the guide, or for its host, as petals that petalkit serves.
 
@@ -225,17 +244,26 @@ def adapt(
     Args:
         petals: instances; what derives from `petalkit.compat.Petal`, or has its methods.
         proxies: further proxies by name, as they are; None for one that petals do without.
-        proxy_factories: the same, made anew for each petal in its loop; what has `start` and
-            `stop` is started before the petal, and stopped after it.
+        proxy_factories: the same, made once, when the first petal asks, or starts whose code
+            names it. What has `start` and `stop` is started before that petal, and stopped after
+            the last. With them all these petals live in one asyncio loop, since a proxy is bound to
+            one.
+        proxy_factories_per_petal: the same, made anew for each petal that asks, in its loop.
 
     Raises:
         TypeError: one is a class, or no petal of the guide.
+        ValueError: a proxy is given twice.
     """
     for petal in petals:
         if isinstance(petal, type):
             raise TypeError(f"adapt() takes instances: write {petal.__name__}()")
         if not all(callable(attribute_of(petal, hook)) for hook in ("inject_proxies", "startup")):
             raise TypeError(f"adapt() takes petals of the guide, and not {type(petal).__name__}")
-    supplies = Supplies(dict(proxies or {}), dict(proxy_factories or {}))
+    supplies = make_supplies(
+        len(petals),
+        dict(proxies or {}),
+        dict(proxy_factories or {}),
+        dict(proxy_factories_per_petal or {}),
+    )
     routes, http = Routes(), HttpService()
     return [GuidePetal(petal, routes, supplies, http) for petal in petals]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -61,19 +62,19 @@ class Asking:
             text = f"{LEFT_MAX} handlers of {self._desk.petal} run on after their end was told"
             raise CommandError(ErrorCode.BUSY, text, retryable=True)
         wants_ack = command.extra.get("waitAck") is True
-        told = claim == "key" and wants_ack and self._settings.dialect == "host-0.2"
+        told = claim == "key" and wants_ack and self._desk.tells_receipts
         exchange = Exchange(command, claim, context.identity, acknowledged=told)
         self._desk.begin(exchange)
         self._call_handlers(exchange)
         return exchange
 
-    async def finish(self, exchange: Exchange, *, has_keys: bool) -> None:
+    async def finish(self, exchange: Exchange, *, has_keys: Callable[[], bool]) -> None:
         """Wait for the petal's answer, or its silence.
 
         Args:
             exchange: from `begin`.
-            has_keys: whether the petal would have the command as a key, if it knew it. Else an
-                answer may come after its handlers have ended.
+            has_keys: tells whether the petal would have the command as a key, if it knew it.
+                Else an answer may come after its handlers have ended.
 
         Cancellation: is passed on to the handlers.
 
@@ -82,12 +83,12 @@ class Asking:
         """
         try:
             await exchange.wait()
-            may_be_its = exchange.claim == "key" or not has_keys
-            # What a master has left to a task is waited for; one that only does not know another's
-            # command is not.
-            may_come = exchange.claim != "none" or exchange.has_left_tasks
-            if exchange.silent and may_be_its and may_come and exchange.command.wait_response:
-                await self._wait_late_answer(exchange)
+            if exchange.silent and exchange.command.wait_response:
+                may_be_its = exchange.claim == "key" or not has_keys()
+                # What a master has left to a task is waited for; one that only does not know
+                # another's command is not.
+                if may_be_its and (exchange.claim != "none" or exchange.has_left_tasks):
+                    await self._wait_late_answer(exchange)
         except trio.Cancelled:
             await self._loop.end(exchange.calls)
             for call in exchange.calls:
@@ -109,14 +110,13 @@ class Asking:
                 message["waitResponse"] = True
             if claim != "key" or len(registrations) > 1:
                 message = copy.deepcopy(message)  # each may change its own
+            if registration.in_loop:
+                function: Callable[..., Any] = registration.handler
+                arguments: tuple[Any, ...] = (command.topic, message)
+            else:
+                function, arguments = _call, (registration, command.topic, message)
             call = self._loop.start(
-                command.command,
-                _call,
-                registration,
-                command.topic,
-                message,
-                owner_=exchange,
-                on_end=exchange.on_end,
+                command.command, function, *arguments, owner_=exchange, on_end=exchange.on_end
             )
             exchange.calls.append(call)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import logging
 import threading
 import uuid
@@ -37,10 +38,12 @@ class Registration:
     Attributes:
         handler: `(topic, message)`; asyncio-flavored, or plain and then called in a thread.
         cpu_heavy: whether it gets a thread and a loop of its own.
+        in_loop: whether it is called in the petal's loop: asyncio-flavored, and not heavy.
     """
 
     handler: Handler
     cpu_heavy: bool
+    in_loop: bool
 
 
 class Desk:
@@ -95,6 +98,11 @@ class Desk:
         return self._host
 
     @property
+    def tells_receipts(self) -> bool:
+        """Whether the runtime answers `waitAck`, so that the petal need not."""
+        return self._host is not None and self._host.sends_receipts
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The petal's loop; None when it is not served."""
         return self._loop  # type: ignore[no-any-return]
@@ -111,7 +119,9 @@ class Desk:
         if not callable(handler):
             raise TypeError(f"a handler is called with topic and message; {handler!r} cannot be")
         subscription_id = str(uuid.uuid4())
-        self.registrations[subscription_id] = Registration(handler, cpu_heavy)
+        self.registrations[subscription_id] = Registration(
+            handler, cpu_heavy, inspect.iscoroutinefunction(handler) and not cpu_heavy
+        )
         self._warn_if_unexpected()
         self._in_loop(self.registered.set)
         return subscription_id
@@ -158,18 +168,20 @@ class Desk:
     async def respond(self, message_id: str, fields: Mapping[str, Any]) -> bool:
         """Asyncio-flavored: take a response; False when it will not be sent."""
         exchange = self._exchange(message_id)
+        text = "a response was not sent: nobody waits for one to this messageId (any more)"
+        level, command = logging.WARNING, None
+        if exchange is not None and not (exchange.closed and exchange.words is None):
+            command = exchange.command.command
+            try:
+                if exchange.answer(fields, self._device_id):
+                    return True
+                text = "a second response to one command was not sent"
+            except PayloadError as error:
+                level, text = logging.ERROR, f"a response was not sent: {error.message}"
         extra = {"petal": self.petal, "message_id": message_id}
-        if exchange is None or (exchange.closed and exchange.words is None):
-            text = "a response was not sent: nobody waits for one to this messageId (any more)"
-            logger.warning(text, extra=extra)
-            return False
-        extra["command"] = exchange.command.command
-        try:
-            if exchange.answer(fields):
-                return True
-            logger.warning("a second response to one command was not sent", extra=extra)
-        except PayloadError as error:
-            logger.error("a response was not sent: %s", error.message, extra=extra)
+        if command is not None:
+            extra["command"] = command
+        logger.log(level, "%s", text, extra=extra)
         return False
 
     async def acknowledge(self, message_id: str, service: str, kind: str) -> bool:
@@ -187,6 +199,9 @@ class Desk:
         host = self._host
         if host is None:
             return False
+        # Written over the petal's, in both dialects, as every version of the host does.
+        if isinstance(payload, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            payload = {**payload, "deviceId": self._device_id}
         try:
             try:
                 host.publish_event_nowait(payload, topic=WEB, qos=qos)

@@ -81,8 +81,12 @@ class Exchange(Owner):
         """As the petal sees it."""
         return self.command.message_id or NO_MESSAGE_ID
 
-    def answer(self, fields: Mapping[str, Any]) -> bool:
+    def answer(self, fields: Mapping[str, Any], device_id: str | None) -> bool:
         """Take a response of the petal; False when there was one already.
+
+        Args:
+            fields: of the response.
+            device_id: written over the petal's, as every version of the host does.
 
         Raises:
             PayloadError: it cannot be said in JSON.
@@ -92,6 +96,7 @@ class Exchange(Owner):
         # As it is now: the petal may go on and change what it has sent.
         try:
             said: dict[str, Any] = msgspec.json.decode(encode_json(dict(fields)))
+            said["deviceId"] = device_id
         except PayloadError as error:
             self.unsayable = error
             raise
@@ -118,9 +123,12 @@ class Exchange(Owner):
     def _may_answer(self) -> bool:
         return self.words is None and not self.abandoned
 
+    def _is_running(self) -> bool:
+        return any(not call.done.is_set() for call in self.calls)
+
     async def wait(self) -> None:
         """Wait until there is an answer, or all handlers have ended. The caller bounds it."""
-        while self._may_answer and not all(call.done.is_set() for call in self.calls):
+        while self._may_answer and self._is_running():
             await self._wait_change()
 
     async def wait_late_answer(self, grace: float) -> None:

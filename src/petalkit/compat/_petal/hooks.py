@@ -4,6 +4,7 @@
     _setup_mqtt_topics, then actions   when the organization ID is known and there is a link
     async_startup                      after them, or after five seconds without them
     async_shutdown, shutdown           at the end; the petal's tasks still run
+    stop() of proxies                  after its tasks, whose `finally` may need them
 
 The rule: what must work for the petal to serve (`startup`, `_setup_mqtt_topics`) ends the petal
 when it fails; what the host lets fail (`async_startup`) is logged, and the petal goes on.
@@ -19,17 +20,25 @@ from typing import Any
 import trio
 
 from ..._authoring.context import PetalHost
+from .._base import declares
 from .._errors import HookFailed
 from .._loop.loop import PetalLoop
 from .._organization import get_organization_manager
+from .._reading import named_proxies
 from .desk import Desk
-from .proxies import MQTT, Proxies, Supplies, make_proxies, stop_proxy
+from .proxies import MQTT, Proxies
 from .proxy import MQTTProxy
+from .shelf import Shelf
+from .supplies import Supplies
 
 logger = logging.getLogger("petalkit.compat")
 
 ORGANIZATION_WAIT = 5.0  # seconds; the host's: then `async_startup` runs without the ID
-HOOKS_SHARE = 0.5  # of `cleanup_timeout`, for the hooks at the end together
+# Of `cleanup_timeout`: for the hooks at the end together, and for stopping the proxies together.
+HOOKS_SHARE = 0.4
+PROXIES_SHARE = 0.2
+
+_Hook = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 
 class Hooks:
@@ -52,7 +61,10 @@ class Hooks:
         self._desk = desk
         self._loop = loop
         self._supplies = supplies
-        self._made: dict[str, Any] = {}  # by factories
+        self._own = Shelf(supplies.own_factories)
+        self._shelves = [self._own]
+        if supplies.together is not None:
+            self._shelves.append(supplies.together.shelf)
         self._started = False
         self._set_up = False
 
@@ -65,12 +77,19 @@ class Hooks:
             HookFailed, ProxyNotAvailable: the petal cannot be served.
         """
         petal, loop = self._petal, self._loop
-        await self._call("making the proxies", make_proxies, self._supplies, self._made)
-        await self._call("inject_proxies", petal.inject_proxies, self._proxies())
+        self._own.open(loop, self._host.settings)
+        proxies = self._proxies()
+        # Before its startup, as in the host, which starts all of them first.
+        named = named_proxies(petal).all | set(_names(getattr(petal, "get_required_proxies", None)))
+        for shelf in self._shelves:
+            await shelf.wait_started(sorted(named))
+        await self._call("inject_proxies", petal.inject_proxies, proxies)
         self.tell_organization()
         petal._loop = loop.loop
         await self._call("startup", self._start_up)
         petal._loop = loop.loop  # where the host sets it
+        for shelf in self._shelves:
+            await shelf.wait_tried()  # what it has asked for by other names
 
     async def _start_up(self) -> None:
         """Asyncio-flavored. It has started when its own has run, even if nobody waits any more."""
@@ -81,8 +100,9 @@ class Hooks:
 
     def _proxies(self) -> Proxies:
         petal = self._petal
-        found = {**self._supplies.objects, **self._made, MQTT: MQTTProxy(self._desk)}
-        proxies = Proxies(self._name, found, getattr(petal, "get_optional_proxies", tuple))
+        found = {**self._supplies.objects, MQTT: MQTTProxy(self._desk)}
+        optional = getattr(petal, "get_optional_proxies", tuple)
+        proxies = Proxies(self._name, found, self._shelves, optional)
         proxies.require(_names(getattr(petal, "get_required_proxies", None)))
         return proxies
 
@@ -92,10 +112,9 @@ class Hooks:
         Raises:
             HookFailed: the petal cannot be served.
         """
-        petal, desk = self._petal, self._desk
-        actions = getattr(petal, "has_mqtt_actions", None)
-        wanted = bool(getattr(petal, "use_mqtt_proxy", False) or (actions and actions()))
-        desk.expect(commands=wanted)
+        petal = self._petal
+        wanted = self._wants_commands()
+        self._desk.expect(commands=wanted)
         if wanted:
             with trio.move_on_after(ORGANIZATION_WAIT):
                 await self._host.wait_connected()
@@ -107,6 +126,29 @@ class Hooks:
         if wanted and not self._set_up:
             await self._host.wait_identity()  # no limit: it may come in a month
             await self._set_up_commands()
+
+    def _wants_commands(self) -> bool:
+        """Whether it is to be set up. Only a False of the petal's own says that it is not.
+
+        The guide asks for `use_mqtt_proxy = True`; the host has forgotten it since, and serves
+        what has a `_setup_mqtt_topics`.
+        """
+        petal = self._petal
+        actions = getattr(petal, "has_mqtt_actions", None)
+        if getattr(petal, "use_mqtt_proxy", False) or (actions and actions()):
+            return True
+        if getattr(petal, "_setup_mqtt_topics", None) is None:
+            return False
+        refused = declares(petal, "use_mqtt_proxy")
+        text = (
+            "petal %r has _setup_mqtt_topics() and use_mqtt_proxy = False: it is not called. Write "
+            "use_mqtt_proxy = True to have it called"
+            if refused
+            else "petal %r has _setup_mqtt_topics() and no use_mqtt_proxy: it is called all the "
+            "same. Write use_mqtt_proxy = True, which the guide asks for"
+        )
+        logger.warning(text, self._name, extra={"petal": self._name})
+        return not refused
 
     async def _set_up_commands(self) -> None:
         petal = self._petal
@@ -123,20 +165,25 @@ class Hooks:
     # -- the end
 
     async def end(self) -> None:
-        """Everything at the end, shielded; together within their share of `cleanup_timeout`."""
-        hooks: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = []
+        """The hooks of the end, shielded; together within their share of `cleanup_timeout`."""
+        hooks: list[_Hook] = []
         if self._started:
             for name in ("async_shutdown", "shutdown"):
                 hooks.append((name, getattr(self._petal, name, _nothing), ()))
-        for name in self._supplies.factories:
-            if name in self._made:
-                hooks.append((f"stopping the proxy {name}", stop_proxy, (self._made[name],)))
+        await self._call_last(hooks, HOOKS_SHARE)
+
+    async def stop_proxies(self) -> None:
+        """Stop the petal's own proxies, shielded and bounded; after its tasks."""
+        await self._own.stop(PROXIES_SHARE * self._host.settings.cleanup_timeout)
+        get_organization_manager().forget(self._loop)
+
+    async def _call_last(self, hooks: list[_Hook], share: float) -> None:
         if hooks and not self._loop.is_running:
             names = ", ".join(name for name, _, _ in hooks)
             text = "petal %r has stopped its loop: not called are %s"
             logger.error(text, self._name, names, extra={"petal": self._name})
-            hooks.clear()
-        deadline = trio.current_time() + HOOKS_SHARE * self._host.settings.cleanup_timeout
+            return
+        deadline = trio.current_time() + share * self._host.settings.cleanup_timeout
         with trio.CancelScope(shield=True):  # each has what is left until the deadline
             for name, function, arguments in hooks:
                 left = max(0.0, deadline - trio.current_time())
@@ -144,7 +191,6 @@ class Hooks:
                     await self._call(name, function, *arguments, limit=left)
                 except HookFailed as error:
                     self._log(error, "petal %r: %s")
-        get_organization_manager().forget(self._loop)
 
     # -- the organization
 

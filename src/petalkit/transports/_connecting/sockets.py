@@ -16,8 +16,8 @@ import trio
 
 from ..._values.errors import ConnectFailed
 from .._forks import not_in_child
+from .._line.receive_queue import unread_of
 from .._line.send_queue import Outflow, queued
-from .proxy_tunnel import open_tunnel
 from .tls import Address
 
 # A handshake and a CONNECT have some ten thousand bytes at most: 10 s on a line of 1.2 kB/s. More
@@ -73,6 +73,8 @@ async def open_plain_socket(address: Address) -> socket.socket:
         if address.path is None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if proxy is not None:
+            from .proxy_tunnel import open_tunnel  # h11 comes along, for few
+
             await open_tunnel(sock, str(address), proxy)
     except BaseException:
         sock.close()
@@ -162,6 +164,10 @@ class PlainStream(trio.abc.HalfCloseableStream):
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken(error) from error
+
+    def unread(self) -> int:
+        """See `receive_queue.unread`."""
+        return unread_of(self._sock)
 
     def outflow(self) -> Outflow | None:
         """See `_send_queue.outflow`."""

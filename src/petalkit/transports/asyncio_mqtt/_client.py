@@ -11,7 +11,7 @@ rows of the regression tests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Container
 from typing import Any, TypeVar, cast
 
 import paho.mqtt.client as paho
@@ -50,7 +50,6 @@ class HardenedClient(asyncio_mqtt.Client):
         self._init_base(loop, address, options)
         self._wire = wire
         self._events = events
-        self._writing = False
         self.session_present = False
         self.connack_reason = ""
 
@@ -60,7 +59,7 @@ class HardenedClient(asyncio_mqtt.Client):
         self._properties = connect_properties(options) if v5 else None
         self._v5 = v5
         # The last properties published, packed: those of most messages are one and the same value.
-        self._packed: tuple[MessageProperties | None, Packed | None] = (None, None)
+        self._packed: tuple[MessageProperties | None, bytes | None] = (None, None)
 
         self._client = self._make_paho(settings, options, clean)
 
@@ -141,25 +140,28 @@ class HardenedClient(asyncio_mqtt.Client):
     async def unsubscribe_all(self, filters: list[str]) -> None:
         await self.unsubscribe(filters)
 
-    def publish_nowait(self, message: Message) -> int:
-        """Write a PUBLISH and return its packet ID.
+    def publish_nowait(self, message: Message, taken: Container[int]) -> int:
+        """Write a PUBLISH and return its packet ID; 0 at QoS 0.
+
+        Args:
+            message: what to publish.
+            taken: packet IDs that are in flight.
 
         Raises:
-            ValueError: paho will not send this.
+            ValueError: it cannot be sent.
         """
-        client = self._client
-        properties: Any = None
-        if message.properties is not None and self._v5:
-            if message.properties is not self._packed[0]:
-                self._packed = (message.properties, Packed(message.properties))
-            properties = self._packed[1]
-        while True:
-            info = client.publish(
-                message.topic, message.payload, message.qos, message.retain, properties
-            )
-            # A packet ID that is still in flight after 65 535 others is passed over.
-            if info.rc != paho.MQTT_ERR_QUEUE_SIZE:
-                return info.mid
+        client = cast(Paho, self._client)
+        properties: bytes | None = None
+        if self._v5:
+            properties = b"\0"
+            if message.properties is not None:
+                if message.properties is not self._packed[0]:
+                    self._packed = (message.properties, Packed(message.properties).pack())
+                properties = self._packed[1]
+        while message.qos and client.next_id() in taken:
+            client.skip_id()  # it is still in flight after 65 535 others
+        head = 0x30 | message.qos << 1 | message.retain
+        return client.write_publish(message.topic, message.payload, head, properties)
 
     def ping(self) -> None:
         """Write a PINGREQ. Not paho's own clockwork: S9, it uses the real clock, tick 1 s."""
@@ -171,7 +173,10 @@ class HardenedClient(asyncio_mqtt.Client):
         self.loop_write()
 
     def loop_read(self) -> bool:
-        """Let paho read one packet or more; False when the connection is over."""
+        """Read one packet or more; False when the connection is over."""
+        cast(Paho, self._client).read_plain()
+        if self._wire.paused or not self._wire.unread:
+            return True
         return bool(self._client.loop_read() == paho.MQTT_ERR_SUCCESS)
 
     def keep_head_of_long(self, limit: int) -> bool:
@@ -194,9 +199,7 @@ class HardenedClient(asyncio_mqtt.Client):
 
     def loop_write(self) -> None:
         """Let paho put what it has queued on the wire."""
-        self._writing = True
         self._client.loop_write()
-        self._writing = False
 
     @property
     def unsent(self) -> int:
@@ -260,9 +263,7 @@ class HardenedClient(asyncio_mqtt.Client):
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, rc: Any = None, properties: Any = None
     ) -> None:
-        # A QoS 0 message is reported from `loop_write`, under an ID that may be another's too.
-        if not self._writing:
-            self._events.on_puback(mid, self._as_sent(rc) if rc.value == FAILURE else rc)
+        self._events.on_puback(mid, self._as_sent(rc) if rc.value == FAILURE else rc)
 
     def _on_subscribe(  # version 2 of paho's callbacks
         self, client: Any, userdata: Any, mid: int, granted_qos: Any, properties: Any = None

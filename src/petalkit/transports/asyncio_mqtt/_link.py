@@ -32,6 +32,7 @@ from .._connecting.sockets import is_peers_doing
 from .._connecting.tls import Address
 from .._contract import ConnectOptions, OnDone, wait_within
 from .._limits import filter_batches, fitted
+from .._line.receive_queue import unread_of
 from .._line.send_queue import Outflow
 from .._reason_codes import FAILURE
 from .._receiving.receiving import Receiving
@@ -292,6 +293,10 @@ class AsyncioLink(BaseLink):
 
     def _outflow(self) -> Outflow | None:
         return self._sock.outflow()
+
+    def unread(self) -> int:
+        """See `Link.unread`."""
+        return unread_of(self._sock.raw)
 
     def _unsent(self) -> int:
         return self._client.unsent

@@ -78,11 +78,12 @@ class Outgoing:
         """Put on the wire what was collected: acknowledgements in order, then publishes."""
         if self.window.ready:
             self._receiving.write_acknowledgements()
+        if self.client.want_write():  # before what is published now
+            self.client.loop_write()
         messages = self._messages
         while messages:
             self._write(*messages.popleft())
         self._messages_bytes = 0
-        self.client.loop_write()
 
     def take_owed(self) -> list[OnDone]:
         """Everybody who still waits for an answer; they are forgotten here."""
@@ -119,7 +120,7 @@ class Outgoing:
             )
         else:
             try:
-                packet_id = self.client.publish_nowait(message)
+                packet_id = self.client.publish_nowait(message, self._unacked)
             except ValueError as error:
                 outcome = RejectedByBroker(_TOPIC_NAME_INVALID, str(error))
             else:

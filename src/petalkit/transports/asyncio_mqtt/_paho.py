@@ -16,7 +16,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from .._reason_codes import FAILURE
-from ._properties import empty_properties
 from ._wire import Wire
 
 
@@ -32,9 +31,7 @@ def _length_of_properties(packet: bytes | bytearray, start: int) -> int:
 
 
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
-
-
-_NO_PROPERTIES = empty_properties(PacketTypes.PUBACK)
+_PLAIN_PUBACK = 0x40
 
 
 class Events(Protocol):
@@ -76,6 +73,59 @@ class Paho(paho.Client):
     events: Events
     connack_code: int | None = None  # as on the wire; paho gives 3.1.1's codes those of 5
     codes: Sequence[int] = ()  # of the last packet that has any, as on the wire
+
+    def read_plain(self) -> None:
+        """Read what needs nothing of paho, up to the first packet that does.
+
+        It reads a packet in four steps with a dictionary between them, and builds a reason code and
+        a set of properties for a PUBACK that has neither.
+        """
+        take, events = self.wire.take_plain, self.events
+        while not self._in_packet["command"] and (found := take()) is not None:
+            first, body, size = found
+            if first == _PLAIN_PUBACK:
+                events.on_puback(int.from_bytes(body), _SUCCESS)
+            else:
+                events.on_publish(first, body, size)
+
+    def next_id(self) -> int:
+        """The packet ID of the next message at QoS 1."""
+        return self._last_mid % 0xFFFF + 1
+
+    def skip_id(self) -> None:
+        """Use another for it."""
+        self._mid_generate()
+
+    def write_publish(self, topic: str, payload: bytes, head: int, properties: bytes | None) -> int:
+        """Write a PUBLISH (MQTT 3.3) and return its packet ID; paho takes no note of it.
+
+        Args:
+            topic: of the message.
+            payload: the same.
+            head: the first byte.
+            properties: packed; None with MQTT 3.1.1.
+
+        Raises:
+            ValueError: nothing can be published to this topic.
+        """
+        name = topic.encode()
+        if not name or len(name) > 0xFFFF or b"+" in name or b"#" in name:
+            raise ValueError("a topic is not empty, has no wildcard, and at most 65 535 bytes")
+        parts = [len(name).to_bytes(2), name]
+        packet_id = 0
+        if head & 6:
+            packet_id = self._mid_generate()
+            parts.append(packet_id.to_bytes(2))
+        if properties is not None:
+            parts.append(properties)
+        parts.append(payload)
+        body = b"".join(parts)
+        packet = bytearray([head])
+        self._pack_remaining_length(packet, len(body))
+        outgoing = self.wire.outgoing
+        outgoing += packet
+        outgoing += body
+        return packet_id
 
     def _note_codes(self, packet_type: int, start: int, count: int | None = 1) -> None:
         packet: bytearray = self._in_packet["packet"]
@@ -130,14 +180,10 @@ class Paho(paho.Client):
         return super()._handle_pingresp()
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
-        # paho builds a reason code and a set of properties from the form that has neither; that
-        # is half of what a PUBACK costs, and there is one for every message published.
         packet: Any = self._in_packet["packet"]
-        if cmd != "PUBACK" or len(packet) != 2:
-            if cmd == "PUBACK":
-                self._note_codes(PacketTypes.PUBACK, 2)
-            return super()._handle_pubackcomp(cmd)
-        packet_id = int.from_bytes(packet, "big")
-        if packet_id not in self._out_messages:
-            return paho.MQTT_ERR_SUCCESS
-        return self._do_on_publish(packet_id, _SUCCESS, _NO_PROPERTIES)
+        if cmd == "PUBACK" and len(packet) >= 2:
+            self._note_codes(PacketTypes.PUBACK, 2)
+            # paho reports one of which it has taken note.
+            packet_id = int.from_bytes(packet[:2])
+            self._out_messages[packet_id] = paho.MQTTMessage(packet_id)
+        return super()._handle_pubackcomp(cmd)

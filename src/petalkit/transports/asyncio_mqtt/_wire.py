@@ -7,6 +7,9 @@ everything it has to say in one wake-up leaves in one `send`.
 
 from __future__ import annotations
 
+_PUBLISH = 3  # the upper half of the first byte; the lower has flags
+_PUBACK = 0x40
+
 
 class Wire:
     """What paho takes for its socket: bytes in, bytes out, and a gate between packets.
@@ -36,6 +39,39 @@ class Wire:
     def unread(self) -> int:
         """Bytes that paho has not read."""
         return len(self.incoming) - self._position
+
+    def take_plain(self) -> tuple[int, bytes, int] | None:
+        """Take the next packet off, if it is whole and one of the two that come for each command.
+
+        Returns:
+            The first byte, the body, and the size of the whole: of a PUBLISH, or of a PUBACK that
+            says nothing but its packet ID. None leaves what there is to paho.
+        """
+        data, start = self.incoming, self._position
+        if self.paused or len(data) < start + 4:
+            return None
+        first, length, body = data[start], data[start + 1], start + 2
+        if first == _PUBACK:
+            if length != 2:
+                return None
+        elif first >> 4 != _PUBLISH:
+            return None
+        elif length & 0x80:
+            length &= 0x7F
+            for shift in (7, 14, 21):
+                if body >= len(data):
+                    return None
+                length |= (data[body] & 0x7F) << shift
+                body += 1
+                if not data[body - 1] & 0x80:
+                    break
+            else:
+                return None  # too long for a length: paho knows what to say
+        end = body + length
+        if end > len(data):
+            return None
+        self._position = end
+        return first, data[body:end], end - start
 
     def recv(self, buffer_size: int) -> bytes:
         start = self._position

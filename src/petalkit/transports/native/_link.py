@@ -23,6 +23,7 @@ from .._connecting.sockets import is_peers_doing
 from .._contract import ConnectOptions, OnDone, wait_within
 from .._delivery import Delivery
 from .._limits import filter_batches, fitted
+from .._line.receive_queue import unread
 from .._line.send_queue import Outflow
 from .._reason_codes import FAILURE
 from ._events import Connected, Ended, Event, Published, Refused
@@ -290,6 +291,10 @@ class NativeLink(BaseLink):
 
     def _outflow(self) -> Outflow | None:
         return self._outgoing.outflow()
+
+    def unread(self) -> int:
+        """See `Link.unread`."""
+        return unread(self._stream)
 
     def _unsent(self) -> int:
         return self._outgoing.unsent

@@ -40,5 +40,8 @@ class Beside(Protocol):
     def may_begin(self) -> None:
         """A group is free, or a petal in service: what waits for it begins."""
 
+    def link_is_up(self) -> None:
+        """There is a link: what must not go on without one may begin."""
+
     def link_is_gone(self) -> None:
         """There is no link any more: what must not go on without one ends."""

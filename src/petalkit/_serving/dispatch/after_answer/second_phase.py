@@ -17,10 +17,11 @@ import trio
 
 from ...._values.codec import NO_MESSAGE_ID, encode_json
 from ...._values.envelopes.for_web import for_web
-from ...._values.errors import ErrorCode
-from ...._values.messages import Identity, Message
+from ...._values.errors import ErrorCode, PayloadError
+from ...._values.messages import NO_PROPERTIES, Identity, Message
 from ...._values.settings.settings import Settings
 from ...ledger.contract import Ledger
+from ...ledger.forms import command_extras, extras_replies
 from ...sending.responses import Responses
 from ..execution import Execution
 
@@ -36,6 +37,7 @@ class SecondNote(msgspec.Struct, tag="second", omit_defaults=True):
     organization_id: str
     device_id: str
     base_topic: str
+    extras: bytes | None = None  # Response Topics, as the record of a command has them
 
 
 _encode = msgspec.json.Encoder().encode
@@ -68,9 +70,12 @@ class SecondPhases:
         """Give a command that runs its first answer, and return when that is safe.
 
         Raises:
-            PayloadError: JSON cannot say the fields, or they are too large.
+            PayloadError: JSON cannot say the fields, or they are too large, or say `pending`.
             RuntimeError: it has one already.
         """
+        if "pending" in fields:
+            text = "accept() writes 'pending' itself; rename the field"
+            raise PayloadError(ErrorCode.HANDLER_ERROR, text)
         if execution.goes_on or execution.finished:
             raise RuntimeError(f"{execution.spec.name} has its first answer already")
         message_id = execution.command.message_id
@@ -107,17 +112,20 @@ class SecondPhases:
         """One of an earlier run, which ended while it went on."""
         identity = Identity(note.organization_id, note.device_id, base_topic=note.base_topic)
         text = f"{note.command} was running when the device's program ended"
-        response = self._responses.failure(note.message_id, ErrorCode.INTERRUPTED, text)
-        self._outbox.reserve(urgent=True)
-        payload = self._worded(note.command, note.message_id, response)
+        message_id, replies = note.message_id or None, extras_replies(note.extras)
+        # The first answer is remembered: under the same ID it would be all that comes.
+        response = self._responses.failure(message_id, ErrorCode.INTERRUPTED, text, remembered=True)
+        self._outbox.reserve(1 + len(replies), urgent=True)
+        payload = self._worded(note.command, message_id, response)
         topic = identity.topic(self._settings.web_topic)
-        self._tell([Message(topic, payload, 1, False)], number)
+        messages = [Message(topic, payload, 1, False)]
+        self._tell([*messages, *(reply.message(response) for reply in replies)], number)
 
     def _worded(self, name: str, message_id: str | None, response: bytes) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(response)
-        for one in ("messageId", "timestamp", "deviceId", "phase"):
-            fields.pop(one, None)
         dialect = self._responses.dialect
+        for one in dialect.envelope:
+            fields.pop(one, None)
         envelope = for_web(
             f"/{name}",
             message_id or NO_MESSAGE_ID,
@@ -151,4 +159,5 @@ def _note_of(execution: Execution) -> SecondNote:
         identity.organization_id,
         identity.device_id,
         identity.base_topic,
+        command_extras(NO_PROPERTIES, execution.replies, guessed=False),
     )

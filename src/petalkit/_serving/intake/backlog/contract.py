@@ -11,6 +11,7 @@ from collections.abc import Collection
 import attrs
 
 from ...._authoring.registry import CommandSpec
+from ...._values.errors import ErrorCode
 from ...._values.messages import Command, Identity
 from ...ledger.entry import Left
 from ..refusals import Request
@@ -65,6 +66,16 @@ class Backlog:
 
     def join(self, waiting: Waiting, request: Request) -> bool:
         """Let a copy share its answer, wherever it wants it; False when those are too many."""
+        raise NotImplementedError
+
+    def cancel(self, left: Left, code: ErrorCode, text: str) -> bool:
+        """Give one that waits here its end; False when it is not safe yet.
+
+        Args:
+            left: it; `find` has found it here.
+            code: why.
+            text: the same for people.
+        """
         raise NotImplementedError
 
     def end_identity(self, identity: Identity) -> None:

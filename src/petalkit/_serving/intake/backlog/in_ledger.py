@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from ...._authoring.registry import CommandSpec
+from ...._values.errors import ErrorCode
 from ...._values.messages import Command, Identity
 from ...._values.request import REPLIES_MAX, Reply, Wishes, wants_usual
 from ...._values.settings.settings import Settings
@@ -95,7 +96,9 @@ class LedgerBacklog(Backlog):
         self._settings = settings
         self._dispatcher = dispatcher
         self._acknowledgements = dispatcher.acknowledgements
+        self._counters = recovery.responses.counters
         self._table = recovery.catalog.table
+        self._recovery = recovery
         self._taking_up = TakingUp(settings, dispatcher, recovery, ledger)
         self._ledger = ledger
         self._identity = identity
@@ -140,7 +143,7 @@ class LedgerBacklog(Backlog):
         self._readable = True
 
     def add(self, request: Request, spec: CommandSpec) -> None:
-        """See `Backlog`. It is acknowledged when it is safe."""
+        """See `Backlog`. It is acknowledged, and counted, when it is safe: else it is refused."""
         command, wishes = request.command, request.wishes
         request.command = without_data(command)  # its bytes are in the record
         kept = _Kept.of(request, spec)
@@ -157,6 +160,7 @@ class LedgerBacklog(Backlog):
         if kept.recorded:  # it has not been taken back
             kept.on_disk = True
             self._unwritten.pop(kept.number, None)
+            self._counters.accepted += 1
             self._acknowledgements.kept(kept.request.delivery)
 
     def take_back(self, numbers: Collection[int]) -> list[Request]:
@@ -210,6 +214,18 @@ class LedgerBacklog(Backlog):
 
     # -- out
 
+    def cancel(self, left: Left, code: ErrorCode, text: str) -> bool:
+        """See `Backlog`."""
+        record, number = left.record, left.number
+        if record is None or number in self._unwritten:
+            return False
+        self._lanes.remove({number})
+        self._wishes.pop(number, None)
+        self._recovery.end(self._as_wanted(record), code, text)
+        self._wanted.pop(number, None)
+        self._ledger.look_again(at_once=True)
+        return True
+
     def end_identity(self, identity: Identity) -> None:
         """The device is another now, and has waited long enough."""
         self._taking_up.end_identity(identity)
@@ -256,15 +272,20 @@ class LedgerBacklog(Backlog):
         if record is None:
             return False
         number = record.number
-        wanted = self._wanted.get(number)
-        if wanted is not None:
-            record = attrs.evolve(record, wait_response=wanted.wait_response, extras=wanted.extras)
+        record = self._as_wanted(record)
         if not self._taking_up.take_up(record, identity, self._wishes.get(number)):
             return False
         self._lanes.taken(petal)
         self._wanted.pop(number, None)
         self._wishes.pop(number, None)
         return True
+
+    def _as_wanted(self, record: CommandRecord) -> CommandRecord:
+        """With what copies have added."""
+        wanted = self._wanted.get(record.number)
+        if wanted is None:
+            return record
+        return attrs.evolve(record, wait_response=wanted.wait_response, extras=wanted.extras)
 
     def _place_of(self, record: CommandRecord) -> tuple[str, Hashable]:
         """Who serves one that an earlier run has left, and who has sent it.

@@ -59,6 +59,7 @@ class Lanes:
         self._lanes: dict[str, _Lane] = {}
         self.count = 0
         self.unsorted = 0
+        self._gone: set[int] = set()  # were taken out before they were sorted
         self._sorted_to = 0  # the number of the last one that is
         self._later: list[tuple[int, str, Hashable]] = []  # came before all was sorted
 
@@ -117,13 +118,15 @@ class Lanes:
         found = self._ledger.not_started(self._sorted_to, READ_AT_ONCE)
         earlier = [record for record in found if record.number <= self._ledger.earlier_to]
         for record in earlier:
-            self._append(record.number, *self._place_of(record))
+            if record.number not in self._gone:
+                self._append(record.number, *self._place_of(record))
+                self.unsorted -= 1
             self._sorted_to = record.number
-        self.unsorted -= len(earlier)
         self.count += max(0, -self.unsorted)
         if len(earlier) < READ_AT_ONCE or self.unsorted <= 0:
             self.count -= max(0, self.unsorted)  # these are not there any more
             self.unsorted = 0
+            self._gone.clear()
             for later in self._later:
                 self._append(*later)
             self._later.clear()
@@ -171,13 +174,21 @@ class Lanes:
         self._forget_if_empty(petal, lane)
 
     def remove(self, numbers: Collection[int]) -> None:
-        """Take out some that are not on disk."""
+        """Take out some, which wait here."""
+        before = sum(map(len, self._lanes.values())) + len(self._later)
         for petal, lane in list(self._lanes.items()):
-            self.count -= len(lane.numbers.remove(numbers.__contains__))
+            lane.numbers.remove(numbers.__contains__)
+            lane.chosen = [one for one in lane.chosen if one not in numbers]
+            lane.records = deque(one for one in lane.records if one.number not in numbers)
             self._forget_if_empty(petal, lane)
-        before = len(self._later)
         self._later = [one for one in self._later if one[0] not in numbers]
-        self.count -= before - len(self._later)
+        self.count -= before - len(self._later) - sum(map(len, self._lanes.values()))
+        if self.unsorted:  # the ledger may have them still when they are sorted
+            earlier = range(self._sorted_to + 1, self._ledger.earlier_to + 1)
+            gone = {one for one in numbers if one in earlier} - self._gone
+            self._gone |= gone
+            self.unsorted -= len(gone)
+            self.count -= len(gone)
 
     def _forget_if_empty(self, petal: str, lane: _Lane) -> None:
         if not len(lane):

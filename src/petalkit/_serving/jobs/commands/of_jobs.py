@@ -31,7 +31,7 @@ from ...._authoring.spec import PartOf
 from ...._authoring.unknown_keys import UnknownKeysRule
 from ...._values.errors import CommandError, ErrorCode
 from ..kind import JobKind
-from ..messages import job_fields
+from ..messages import job_fields, several, some_of, within
 from ..reading.subscriptions import Subscription
 from ..record import JobRecord, JobSpec
 from ..running import Jobs
@@ -84,7 +84,7 @@ def _start(kind: JobKind, jobs: Jobs) -> CommandSpec:
 
     async def start(arguments: dict[str, Any], context: CommandContext) -> dict[str, Any]:
         # Without a checkpoint: the job and the answer to its start are safe together.
-        return job_fields(jobs.start(kind, context.command, context.identity, arguments))
+        return jobs.readers.shown(jobs.start(kind, context.command, context.identity, arguments))
 
     def bind(command: Any, context: Callable[[], CommandContext], caller: Any = None, /) -> Any:
         return {"arguments": method.bind(command, context, caller), "context": context()}
@@ -154,22 +154,24 @@ class _Commands:
         """End a job; without an ID the only one there is. It cleans up first."""
         record = self._find(job_id)
         self._jobs.cancel(record)
-        return job_fields(record)
+        return self._jobs.readers.shown(record)
 
     async def status(self, job_id: str | None = None) -> dict[str, Any]:
         """How a job stands; without an ID all that have not ended, and the last one that has."""
         if job_id is not None:
-            return job_fields(self._find(job_id))
-        last = self._kind.newest_ended
-        jobs = [job_fields(one) for one in self._kind.not_settled]
-        return {"jobs": jobs, "last": None if last is None else job_fields(last)}
+            return self._jobs.readers.shown(self._find(job_id))
+        last, room = self._kind.newest_ended, self._jobs.readers.room // 2
+        jobs = several(map(job_fields, self._kind.not_settled), room)
+        return {**jobs, "last": None if last is None else within(job_fields(last), room)}
 
     async def result(self, job_id: str | None = None) -> dict[str, Any]:
         """What a job has come to; without an ID the last that has ended."""
         record = self._find(job_id) if job_id is not None else self._kind.newest_ended
         if record is None:
             raise CommandError(ErrorCode.UNKNOWN_JOB, f"no job of {self._name} has ended")
-        return self._jobs.ended_fields(record) if record.is_settled else job_fields(record)
+        return (self._jobs.readers.result_of if record.is_settled else self._jobs.readers.shown)(
+            record
+        )
 
     def _find(self, job_id: str | None) -> JobRecord:
         """The job of that ID; without one, the only one.
@@ -188,7 +190,7 @@ class _Commands:
         if len(active) > 1:
             raise CommandError(
                 ErrorCode.INVALID_DATA,
-                f"{len(active)} jobs of {self._name} run: say which, by job_id",
-                details={"running": [job_fields(one) for one in active]},
+                f"{len(active)} jobs of {self._name} have not ended: say which, by job_id",
+                details={"running": some_of(self._kind, self._jobs.readers.room)},
             )
         return active[0]

@@ -68,7 +68,7 @@ class Subscriptions:
         self.on_gone: Callable[[Subscription], object] = lambda _: None
         # Called with a topic that has no readers any more.
         self.on_unread: Callable[[str], object] = lambda _: None
-        # Called with a source after a turn in which it said its last to one reader.
+        # Called with a source when it has said its last to one reader, or that is gone.
         self.on_last: Callable[[Source], object] = lambda _: None
 
     def __len__(self) -> int:
@@ -112,14 +112,18 @@ class Subscriptions:
         """Forget one reader of a topic, or all; how many that were."""
         readers = self._of.get(topic, {})
         gone = list(readers) if stream_id is None else [one for one in readers if one == stream_id]
+        owed: list[Source] = []
         for one in gone:
             subscription = readers.pop(one)
+            owed += [source for source in subscription.turns if source.says_last]
             subscription.turns.clear()
             self.on_gone(subscription)
         self._count -= len(gone)
         if gone and not readers:
             del self._of[topic]
             self.on_unread(topic)
+        for source in owed:
+            self.on_last(source)
         return len(gone)
 
     def dismiss(self, topic: str, tell: Callable[[Subscription], bool]) -> None:
@@ -172,7 +176,11 @@ class Subscriptions:
                     self.remove(topic, one.stream_id)
 
     def _is_old(self, subscription: Subscription, now: float) -> bool:
-        return self._lasts_until(subscription) <= now and not self.is_kept(subscription.topic)
+        return (
+            self._lasts_until(subscription) <= now
+            and not self.is_kept(subscription.topic)
+            and not any(source.says_last for source in subscription.turns)  # it is owed an end
+        )
 
     def _lasts_until(self, subscription: Subscription) -> float:
         renewed_at = subscription.renewed_at
@@ -253,7 +261,7 @@ class Subscriptions:
 
     def _take(self, turn: Turn, at: float, now: float) -> None:
         subscription = turn.subscription
-        if self._is_old(subscription, now) and not turn.source.says_last:
+        if self._is_old(subscription, now):
             self.remove(subscription.topic, subscription.stream_id)
             return
         # Counted from when it was due, or it would be a little late every time.

@@ -1,8 +1,8 @@
 """What was sent on this link and waits for its acknowledgement, and the window that bounds it.
 
 The rule: a PUBACK that a later one has overtaken will not come (MQTT 3.1.1 and 5.0, section 4.6).
-Its message keeps its place in flight until the next link, because the broker counts it, and says
-nothing against this link.
+Its message keeps its place in flight until the next link, because the broker counts it, and is sent
+again there; see `lost_pubacks` for when one is made.
 """
 
 from __future__ import annotations
@@ -68,11 +68,13 @@ class InFlight:
         """Whether its PUBACK will not come: a later one has."""
         return entry.turn < self._confirmed
 
-    def oldest(self) -> Entry | None:
+    def oldest(self, *, overtaken: bool = False) -> Entry | None:
         """See `Outbox.oldest_sent`."""
         for entry in self._entries:
-            if not self.is_overtaken(entry):
+            if self.is_overtaken(entry) is overtaken:
                 return entry
+            if overtaken:  # what was sent after it is no older
+                return None
         return None
 
     def clogged_since(self) -> float:

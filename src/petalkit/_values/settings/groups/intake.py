@@ -47,6 +47,13 @@ class IntakeSettings:
         unit="s",
         check=seconds,
     )
+    petal_overflow_rate: float = setting(
+        500.0,
+        "The same: commands a second that such a petal has to start meanwhile. One that does "
+        "refuses nothing, however long it takes; 0 for one that does not stand still.",
+        unit="1/s",
+        check=at_least(0),
+    )
     pause_warning: float = setting(
         0.5,
         "Seconds of a minute without reading, because there is no room, that are told in the log; "

@@ -43,11 +43,17 @@ class TopicSettings:
     status_retain: bool = setting(
         True, "Retain them; without, for brokers that refuse what is retained."
     )
-    dialect: DialectName = setting(
-        "guide",
-        "How responses and events are worded: as the integration guide has it, or as the host "
-        "application does since its 0.2.",
-        check=one_of("guide", "host-0.2"),
+    dialect: DialectName | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(one_of("guide", "host-0.2")),
+        metadata={
+            "help": "How responses and events are worded: as the integration guide has it, or as "
+            "the host application does since its 0.2.",
+            "unit": "",
+            "secret": False,
+            # What the petals were written for, so are their callers.
+            "default": "guide, with petals of the host's @mqtt_action host-0.2",
+        },
     )
     error_codes: Mapping[str, str] = attrs.field(
         default=OWN_WORDS,

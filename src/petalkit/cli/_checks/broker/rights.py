@@ -1,4 +1,5 @@
-"""Which topics the broker allows: the command topics for listening, `debug` for speaking.
+"""Which topics the broker allows: the command topics for listening, `debug` for speaking, and for
+both the one on which the device sends messages to itself, if it does (`probe_interval`).
 
 The traps: with MQTT 3.1.1 a message that is not allowed is acknowledged all the same, so only one
 that comes back is known to have been taken; an ACL file of mosquitto is not asked at SUBSCRIBE, so
@@ -31,6 +32,7 @@ async def check_subscribe(case: Case, identity: Identity) -> Check:
     """
     findings = Findings("subscribe")
     topics = [identity.topic(name) for name in case.settings.command_topics]
+    topics += _probe_topics(case, identity)
     hint = () if case.as_device else (AS_DEVICE,)
     granted: list[str] = []
     at_most_once: list[str] = []
@@ -79,12 +81,24 @@ async def _retained(link: Link) -> list[str]:
     return list(found)
 
 
+def _probe_topics(case: Case, identity: Identity) -> list[str]:
+    settings = case.settings
+    return [identity.topic(settings.probe_topic)] if settings.probe_interval else []
+
+
 async def check_publish(case: Case, identity: Identity) -> Check:
     """Publish one small message on `debug`, and see whether it comes back to somebody else.
 
-    Bounded by the timeouts of connecting and subscribing, and `ECHO_WAIT`.
+    And on the probe topic, if there is one. Bounded by the timeouts of connecting and subscribing,
+    and `ECHO_WAIT`, for each.
     """
-    topic = identity.topic(case.settings.debug_topic)
+    findings = Findings("publish")
+    for topic in (identity.topic(case.settings.debug_topic), *_probe_topics(case, identity)):
+        findings.take(await _check_topic(case, topic))
+    return findings.check(nothing="")
+
+
+async def _check_topic(case: Case, topic: str) -> Check:
     try:
         async with AsyncExitStack() as stack:
             observer, blind = await _open_observer(stack, case, topic)

@@ -26,7 +26,8 @@ from ....transports._connecting.credentials import (
     renew_from_files,
 )
 from ....transports._connecting.tls import tls_context
-from ..._options import GeneralOptions, SettingsOptions
+from ..._given import SettingsOptions
+from ..._options import GeneralOptions
 from ..._settings.loading import Loaded
 from ..._settings.variables import config_file
 from ..case import user_name

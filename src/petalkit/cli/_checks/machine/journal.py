@@ -15,7 +15,11 @@ from ...._serving.ledger.journal.file import JournalFile, JournalNotReady, Summa
 from ...._serving.ledger.journal.place.files import exists
 from ...._serving.ledger.journal.place.lock import IN_USE_ADVICE, JournalInUse, check_unused
 from ...._serving.ledger.journal.place.mounts import network_file_system, refuse_mounted
-from ...._serving.ledger.journal.place.rights import refuse_open_files, refuse_open_folder
+from ...._serving.ledger.journal.place.rights import (
+    doubts_of_folders,
+    refuse_open_files,
+    refuse_open_folder,
+)
 from ...._serving.ledger.records import FINISHED, JournalError
 from ...._values.errors import ConfigError
 from ...._values.settings.settings import JOURNAL_OFF
@@ -29,6 +33,7 @@ FREE_MIN = 4 * 1024 * 1024  # bytes on the disk: what a WAL may need
 FULL = 0.95  # of its bound; below it the oldest records make room
 
 _NAME = f"Name a file that it can be: journal; or go without one: journal = {JOURNAL_OFF!r}."
+_FOLDER = "Whoever may replace a folder may replace the journal: keep others from writing there."
 _MOVE = "Move it away together with what stands beside it (-wal), and keep both to look into."
 # What the reason says, and what to do; for all else the file is the wrong one.
 _ADVICE = {
@@ -70,9 +75,12 @@ def check_journal(loaded: Loaded) -> Check:
 
 def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None:
     refuse_open_folder(path)
+    for doubt in doubts_of_folders(path):
+        findings.warn(f"{path}: {doubt}", _FOLDER)
     if not exists(path):
         _check_makeable(findings, path)
         return
+    refuse_open_files(path)  # and nothing more of what is refused
     check_mode(findings, "journal", path, secret=True)
     for place in (path, path.parent):
         if not os.access(place, os.W_OK, effective_ids=True):
@@ -82,7 +90,6 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
             )
             return
     refuse_mounted(path)
-    refuse_open_files(path)
     for doubt in network_file_system(path):
         findings.warn(f"{path}: {doubt}", "Name a file on a disk of this machine: journal.")
     who = ""

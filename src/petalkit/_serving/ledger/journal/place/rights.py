@@ -85,7 +85,7 @@ def doubts(path: Path) -> Iterator[str]:
     """
     us = os.geteuid()
     try:
-        file, folder = os.stat(path), os.stat(path.parent)
+        file = os.stat(path)
     except OSError:
         return
     mode = stat.S_IMODE(file.st_mode)
@@ -95,6 +95,18 @@ def doubts(path: Path) -> Iterator[str]:
         yield f"can be written by the group {file.st_gid} (mode {mode:04o}): chmod 600"
     if file.st_uid not in (us, 0):
         yield f"belongs to the user {file.st_uid}, and this process is {us}"
+    yield from doubts_of_folders(path)
+
+
+def doubts_of_folders(path: Path) -> Iterator[str]:
+    """The same of the folders that a journal is in, or will be.
+
+    Args:
+        path: of the journal, without symbolic links.
+    """
+    us = os.geteuid()
+    above = [one for one in path.parents if one.is_dir()]  # some may have to be made
+    folder = os.stat(above[0])
     if folder.st_uid not in (us, 0):
         yield f"its folder belongs to the user {folder.st_uid}, and this process is {us}"
     mode = stat.S_IMODE(folder.st_mode)
@@ -103,11 +115,11 @@ def doubts(path: Path) -> Iterator[str]:
             f"the group {folder.st_gid} may replace files in its folder (mode {mode:04o}): "
             "chmod g-w it"
         )
-    for above in path.parent.parents:
-        found = _mode(above) or 0
+    for one in above if above[0] != path.parent else above[1:]:
+        found = _mode(one) or 0
         if found & stat.S_IWOTH and not found & stat.S_ISVTX:
             mode = stat.S_IMODE(found)
-            yield f"every user may replace what is in {str(above)!r} (mode {mode:04o})"
+            yield f"every user may replace what is in {str(one)!r} (mode {mode:04o}): chmod o-w it"
 
 
 def _mode(path: Path) -> int | None:

@@ -248,8 +248,8 @@ class GroupCommit:
             return
         self.error = error
         logger.error(
-            "%s; trying again until it can be written. Meanwhile commands that have to be recorded "
-            "are answered UNAVAILABLE, and the answers to others wait",
+            "%s; commands are answered UNAVAILABLE until it can be written, which is tried again "
+            "and again: make room on the disk, or set another journal and start anew",
             error,
         )
         self._take_back(batch)

@@ -28,21 +28,21 @@ class _Dropped:
 dropped_lines = _Dropped()
 
 
-class _Kept(logging.Logger):
+class KeptLogger(logging.Logger):
     """A logger that `logging.config` cannot turn off."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "disabled" and value and _by_logging_config(sys._getframe(1)):
-            _watch.turned_off_at = _place(sys._getframe(1))
+            watch.turned_off_at = _place(sys._getframe(1))
             return
         super().__setattr__(name, value)
 
     def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name
         """Hand over a record; and tell first if something was done to the log."""
-        if _watch.turned_off_at is not None:
-            enable_again(f"the code at {_watch.turned_off_at}")
-        if _watch.handler is not None and _watch.handler not in logging.root.handlers:
-            _watch.tell_of_handlers()
+        if watch.turned_off_at is not None:
+            enable_again(f"the code at {watch.turned_off_at}")
+        if watch.handler is not None and watch.handler not in logging.root.handlers:
+            watch.tell_of_handlers()
         super().callHandlers(record)
 
 
@@ -78,7 +78,7 @@ class _Watch:
         handler.handle(record)
 
 
-_watch = _Watch()
+watch = _Watch()
 
 
 class _Undisturbed:
@@ -107,7 +107,7 @@ class _Manager(logging.Manager):
         before = self.disable
         _disable.fset(self, value)
         if self.disable > before and _undisturbed is not None:
-            _watch.turned_off_at, _watch.disabled = _place(sys._getframe(1)), True
+            watch.turned_off_at, watch.disabled = _place(sys._getframe(1)), True
 
 
 _disable: Any = vars(logging.Manager)["disable"]
@@ -117,7 +117,7 @@ _undisturbed: _Undisturbed | None = None
 def keep_on() -> None:
     """Let no `logging.config` turn off petalkit's loggers, of those that exist by now."""
     for logger in _ours():
-        if not isinstance(logger, _Kept):
+        if not isinstance(logger, KeptLogger):
             try:
                 logger.__class__ = _kept(type(logger))
             except TypeError:  # a class of the program's own that is laid out otherwise
@@ -134,7 +134,7 @@ def watch_handler(handler: logging.Handler | None) -> None:
     While one is watched, `logging.disable` is not for petalkit's loggers.
     """
     global _undisturbed
-    _watch.handler = handler
+    watch.handler = handler
     manager = logging.root.manager
     if handler is None:
         _undisturbed = None
@@ -154,8 +154,8 @@ def allow_again(level: int) -> bool:
     if logging.root.manager.disable <= level:
         return False
     logging.disable(level)
-    if _watch.disabled:
-        _watch.turned_off_at, _watch.disabled = None, False
+    if watch.disabled:
+        watch.turned_off_at, watch.disabled = None, False
     return True
 
 
@@ -165,12 +165,12 @@ def enable_again(who: str) -> None:
     Args:
         who: has done it, most likely; for the one line that tells of it.
     """
-    place, _watch.turned_off_at = _watch.turned_off_at, None
-    disabled, _watch.disabled = _watch.disabled, False
+    place, watch.turned_off_at = watch.turned_off_at, None
+    disabled, watch.disabled = watch.disabled, False
     found = place is not None
     for logger in _ours():
         # One that is kept was turned off by a program that means it.
-        if logger.disabled and not isinstance(logger, _Kept):
+        if logger.disabled and not isinstance(logger, KeptLogger):
             logger.disabled = False
             found = True
     keep_on()
@@ -196,7 +196,9 @@ def _ours() -> list[logging.Logger]:
 
 
 def _kept(cls: type[logging.Logger]) -> type[logging.Logger]:
-    return _Kept if cls is logging.Logger else type(f"Kept{cls.__name__}", (_Kept, cls), {})
+    return (
+        KeptLogger if cls is logging.Logger else type(f"Kept{cls.__name__}", (KeptLogger, cls), {})
+    )
 
 
 def _by_logging_config(frame: FrameType) -> bool:
