@@ -63,6 +63,7 @@ class Calling:
         self._prefix = f"{secrets.token_hex(8)}-"
         self._numbers = itertools.count(1)
         self._routes: OrderedDict[Identity, Route] = OrderedDict()
+        self._home: Route | None = None
         self.waiting = Waiting(settings, counters, self._prefix, self._answered_on_own)
         self.on_topic: dict[str, Callable[[Delivery], object]] = {}
 
@@ -78,19 +79,20 @@ class Calling:
         Raises:
             TopicError: the ID cannot stand in a topic.
         """
-        if device is None:
-            identity = self.identity
-        elif isinstance(device, Identity):
+        if device is None and self._home is not None:
+            return self._home  # without hashing an identity for each call
+        if isinstance(device, Identity):
             identity = device
-        elif device == self.identity.device_id:
+        elif device is None or device == self.identity.device_id:
             identity = self.identity
         else:
             base = self._settings.base_topic
             identity = Identity(self.identity.organization_id, device, base_topic=base)
         route = self._routes.get(identity)
         if route is None:
-            route = Route(identity, self._settings, self._client_id)
-            self._routes[identity] = route
+            route = self._routes[identity] = Route(identity, self._settings, self._client_id)
+            if identity == self.identity:
+                self._home = route
             if len(self._routes) > ROUTES_IDLE_MAX:
                 self._forget_idle(route)
         return route
