@@ -59,6 +59,7 @@ _FIRST_SETTINGS = {
     "concurrency": "Dispatch",
     "response_capacity": "Outbox",
     "grace": "Life",
+    "call_concurrency": "Calling",
 }
 
 

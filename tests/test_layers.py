@@ -24,6 +24,7 @@ MAY_KNOW_ASYNCIO = {
     "transports._trio_asyncio",
     "transports.asyncio_mqtt",
     "cli._embedded_broker",
+    "client.aio",
     "compat._base",
     "compat._loop",
     "compat._organization",

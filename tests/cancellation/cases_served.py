@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 
-from petalkit import Client, Petal, Runtime, Settings, open_client, open_runtime
+from petalkit import Petal, Runtime, open_runtime
 from petalkit.testing import (
     Harness,
     MemoryBroker,
@@ -26,12 +26,9 @@ from .grounds import (
     LATE,
     SETTINGS,
     WORKERS,
-    Calling,
     Served,
     SweptPetal,
     answers,
-    calling,
-    can_call,
     served,
     without_identity,
 )
@@ -283,44 +280,3 @@ async def runtime_wait_all_failed(ground: Served) -> None:
     ground.petal.nursery.start_soon(fail)
     await ground.harness.runtime.wait_all_failed()
     assert ground.harness.runtime.all_failed
-
-
-# -- Client
-
-
-@case(Client.call, ground=calling, again=can_call, lasting=WORKERS)
-async def client_call(ground: Calling) -> None:
-    assert (await ground.client.call("swept/slow")).success
-
-
-@asynccontextmanager
-async def crowded() -> AsyncGenerator[Calling]:
-    """As many calls as may wait at once are waiting."""
-    async with calling() as ground:
-        turns = ground.client._turns
-        turns.total_tokens = 1
-        ground.served.nursery.start_soon(ground.client.call, "swept/slow")
-        await trio.testing.wait_all_tasks_blocked()
-        assert turns.available_tokens == 0
-        yield ground
-
-
-@case(Client.call, ground=crowded, again=can_call, lasting=WORKERS)
-async def client_call_waits_for_its_turn(ground: Calling) -> None:
-    assert (await ground.client.call("swept/hello")).success
-
-
-@case(Client.send, ground=calling, again=can_call, lasting=WORKERS)
-async def client_send(ground: Calling) -> None:
-    before = len(ground.served.petal.seen)
-    await ground.client.send("swept/hello")
-    await trio.sleep(2 * LATE)
-    assert len(ground.served.petal.seen) == before + 1
-
-
-@case(open_client, ground=calling, again=can_call, lasting=WORKERS)
-async def client_life(ground: Calling) -> None:
-    async with open_client(
-        Settings(), identity=ground.client.identity, transport=ground.transport
-    ) as client:
-        assert (await client.call("swept/hello")).success

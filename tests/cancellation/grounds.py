@@ -157,18 +157,18 @@ class Calling:
 
 
 @asynccontextmanager
-async def calling() -> AsyncGenerator[Calling]:
+async def calling(settings: Settings = SETTINGS) -> AsyncGenerator[Calling]:
     async with AsyncExitStack() as stack:
         ground = await stack.enter_async_context(served())
         identity = ground.harness.runtime.identity
         transport = MemoryTransport(ground.broker)
         client = await stack.enter_async_context(
-            open_client(SETTINGS, identity=identity, transport=transport)
+            open_client(settings, identity=identity, transport=transport)
         )
         yield Calling(ground, client, transport)
 
 
 async def can_call(ground: Calling) -> None:
     assert (await ground.client.call("swept/hello")).success
-    assert ground.client._calls.waiting == {}
+    assert ground.client.statistics().waiting == 0
     await answers(ground.served)

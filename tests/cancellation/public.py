@@ -20,6 +20,8 @@ from petalkit.transports import Link, Transport
 # A module that is not there yet is passed over.
 MODULES = (
     "petalkit",
+    "petalkit.client",
+    "petalkit.client.aio",
     "petalkit.testing",
     "petalkit.compat",
     "petalkit.transports",

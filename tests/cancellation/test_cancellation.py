@@ -20,18 +20,25 @@ from .table import CASES
 
 pytestmark = pytest.mark.exhaustive
 
-for _name in ("compat", "journal", "links", "lives", "served", "sockets"):
+for _name in ("client", "compat", "journal", "links", "lives", "served", "sockets"):
     importlib.import_module(f"{__package__}.cases_{_name}")
 
 _HOOK = "an asyncio hook for petals to override, which waits for nothing"
 _NEVER = "asyncio-flavored, and waits for nothing"
 _INSIDE = "awaited in a handler's own task, and cancelled there by tests of serving"
+_FRONT = "asyncio-flavored: cancelled in the tests of the fronts"
 # Public function -> why it is not swept.
 EXEMPT = {
     "compat._base.Petal.async_startup": _HOOK,
     "compat._base.Petal.async_shutdown": _HOOK,
     "compat._base.BaseProxy.start": "abstract: what it does is the user's",
     "compat._base.BaseProxy.stop": "abstract: what it does is the user's",
+    "client.aio.Client.statistics": _FRONT,
+    "client.aio.Job.cancel": _FRONT,
+    "client.aio.Job.result": _FRONT,
+    "client.aio.Job.status": _FRONT,
+    "client.aio.Job.updates": _FRONT,
+    "client.aio.open_client": _FRONT,
     "compat._organization.OrganizationManager.start": _NEVER,
     "compat._organization.OrganizationManager.stop": _NEVER,
     "compat._petal.proxy.MQTTProxy.start": _NEVER,

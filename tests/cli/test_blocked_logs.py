@@ -141,7 +141,7 @@ class Served:
                     for _ in range(AT_ONCE):
                         nursery.start_soon(call)
             began = trio.current_time()
-            response = await client.call("chatty/stop", timeout=LIMIT)
+            response = await client.request("chatty/stop", timeout=LIMIT)
             assert response.fields["stopped"] is True
             assert trio.current_time() - began < STOPPED_WITHIN
         return answered

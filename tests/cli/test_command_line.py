@@ -181,7 +181,7 @@ class FakeClient:
         self.expires_in: float | None = None
         self.message_id: str | None = None
 
-    async def call(
+    async def request(
         self,
         command: str,
         data: Any,

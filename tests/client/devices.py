@@ -60,5 +60,6 @@ async def silence(link: Link, command: dict[str, Any]) -> None:
     pass
 
 
-def connect(broker: MemoryBroker, settings: Settings = SETTINGS) -> Any:
-    return open_client(settings, transport=MemoryTransport(broker))
+def connect(broker: MemoryBroker, settings: Settings = SETTINGS, **how: Any) -> Any:
+    transport = MemoryTransport(broker, settings.protocol)
+    return open_client(settings, transport=transport, **how)

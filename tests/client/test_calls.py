@@ -57,7 +57,7 @@ async def test_a_no_is_a_response_too(broker: MemoryBroker) -> None:
         )
 
     async with open_device(broker, refuse), connect(broker) as client:
-        response = await client.call("p/x")
+        response = await client.request("p/x")
     assert not response.success
     assert response.error_code == "BUSY"
 
@@ -70,7 +70,7 @@ async def test_a_receipt_is_not_the_response(broker: MemoryBroker, settings: Set
         await respond(link, {**head, "phase": "result", "status": "error", "message": "no"})
 
     async with open_device(broker, both), connect(broker, settings) as client:
-        response = await client.call("p/x")
+        response = await client.request("p/x")
     assert (response.success, response.error) == (False, "no")
 
 
@@ -130,7 +130,7 @@ async def test_no_answer_is_too_slow(broker: MemoryBroker, autojump_clock: Any) 
         assert isinstance(late.value, CallTimeout)
         assert late.value.message_id == "m"
         assert "does not start it after 20" in str(late.value)
-        assert client._calls.waiting == {}
+        assert client.statistics().waiting == 0
 
 
 async def test_a_cancelled_call_leaves_nothing_behind(
@@ -140,7 +140,19 @@ async def test_a_cancelled_call_leaves_nothing_behind(
         with trio.move_on_after(1) as scope:
             await client.call("p/x")
         assert scope.cancelled_caught
-        assert client._calls.waiting == {}
+        assert client.statistics().waiting == 0
+
+
+async def test_a_call_of_a_task_that_is_cancelled_already_is_cancelled(
+    broker: MemoryBroker,
+) -> None:
+    async with open_device(broker, silence), connect(broker) as client:
+        for ask in (client.call, client.request, client.send):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await ask("p/x")
+            assert scope.cancelled_caught
+        assert client.statistics().waiting == 0
 
 
 async def test_a_message_id_cannot_be_waited_for_twice(broker: MemoryBroker) -> None:

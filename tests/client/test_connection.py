@@ -34,7 +34,7 @@ async def test_a_lost_link_fails_the_waiting_calls_and_the_next(broker: MemoryBr
             await client.call("p/x")
         lost.append("waiting")
 
-    async with open_device(broker, silence), connect(broker) as client:
+    async with open_device(broker, silence), connect(broker, reconnect=False) as client:
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(call, client)

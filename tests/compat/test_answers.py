@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from petalkit import Settings
+from petalkit import Properties, Settings
 from petalkit.compat import Petal, adapt, mqtt_action
 from petalkit.testing import open_harness
 
@@ -52,6 +52,23 @@ async def test_a_petals_words_in_the_guides_dialect(autojump_clock: Any) -> None
     assert action["message"] == "CA_ROTOR_COUNT set to 4"
     assert (wrong.success, wrong.error_code) == (False, "VALIDATION_ERROR")
     assert wrong.error == "rotor_count: not a whole number"
+
+
+@pytest.mark.parametrize("wait_response", [True, False])
+async def test_who_names_a_response_topic_is_answered_there(
+    wait_response: bool, autojump_clock: Any
+) -> None:
+    """Handlers of the guide answer for `waitResponse` alone."""
+    properties = Properties(response_topic="rr/7", correlation_data=b"7")
+    petals = adapt(GuidePetal(), ActionPetal())
+    async with open_harness(*petals, settings=Settings(protocol="5")) as harness:
+        with harness.broker.observe("rr/7") as answers:
+            for name in ("example-petal/hello", "action-petal/geometry"):
+                data = {"rotor_count": 4}
+                harness.send(name, data, properties=properties, waitResponse=wait_response)
+            hello, action = await answers.wait(2)
+    assert b'"message":"Hello, World!"' in hello.payload
+    assert b"CA_ROTOR_COUNT set to 4" in action.payload
 
 
 class AttachingPetal(Petal):

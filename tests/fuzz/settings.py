@@ -13,7 +13,7 @@ from petalkit._serving.identity.client_id import client_id_of
 from petalkit._serving.identity.sources import FILE_PLACES, FileSource, SourceError
 from petalkit._values.settings.settings import environment_name
 from petalkit.cli._settings.loading import load, loadable_fields
-from petalkit.client._connection import connect_options
+from petalkit.client._opening import connect_options
 from petalkit.transports import create_transport
 from petalkit.transports._connecting.tls import broker_address
 from petalkit.transports._receiving.bounded_inbox import packet_limit

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import (
+    client,
     command,
     endpoints,
     journal,
@@ -45,6 +46,8 @@ TARGETS: dict[str, Target] = {
     "mqtt5_session": mqtt5_bytes.session,
     "mqtt5_pieces": mqtt5_bytes.session_in_pieces,
     "mqtt5_properties": mqtt5_bytes.properties,
+    "web": client.web,
+    "status": client.status,
     "paho": paho.paho,
     "publish": publish.publish,
     "sidecar_callback": sidecar.callback,

@@ -165,6 +165,6 @@ async def test_a_client_reads_them_back(autojump_clock: object) -> None:
                 identity=Identity("acme", "Instance-1"),
                 transport=MemoryTransport(harness.broker),
             ) as client:
-                response = await client.call("p/add", {"a": "x"})
+                response = await client.request("p/add", {"a": "x"})
                 assert response.error_code == code
                 assert json.loads(json.dumps(dict(response)))["error_code"] == "INVALID_PARAMETERS"

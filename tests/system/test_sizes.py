@@ -40,7 +40,7 @@ async def test_a_response_over_the_brokers_bound_is_answered_as_too_large(
         async with open_runtime([Wordy()], settings) as runtime:
             await runtime.wait_connected()
             async with open_client(settings) as client:
-                response = await client.call("wordy/words", {"number": 5000})
+                response = await client.request("wordy/words", {"number": 5000})
                 assert (response.success, response.error_code) == (False, "TOO_LARGE")
                 assert (await client.call("wordy/words", {"number": 100})).success
             assert runtime.statistics().publish_rejected == 1

@@ -27,6 +27,7 @@ DEFAULT_BASE_TOPIC = "org/{organization_id}/device/{device_id}"
 
 
 UserProperties: TypeAlias = Iterable[tuple[str, str]] | Mapping[str, str]
+_SHORT = _LONGEST // 4  # characters that are so many bytes at most
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _PROPERTY_TYPES = {
     "response_topic": str,
@@ -77,6 +78,21 @@ class Properties:
     )
 
     def __attrs_post_init__(self) -> None:
+        topic, data, content = self.response_topic, self.correlation_data, self.content_type
+        if (
+            not self.user_properties
+            and (topic is None or (type(topic) is str and len(topic) <= _SHORT))
+            and (content is None or (type(content) is str and len(content) <= _SHORT))
+            and (data is None or (type(data) is bytes and len(data) <= _LONGEST))
+            and (self.message_expiry is None or type(self.message_expiry) is int)
+            and 0 <= (self.message_expiry or 0) <= MAX_EXPIRY
+            and (topic or "").isascii()
+            and (content or "").isascii()
+        ):
+            return  # as most are: this is made for every message
+        self._check()
+
+    def _check(self) -> None:
         for name, kind in _PROPERTY_TYPES.items():
             value = getattr(self, name)
             if value is not None and type(value) is not kind:

@@ -101,7 +101,7 @@ async def _call(
     try:
         async with open_client(settings) as client:
             try:
-                return await client.call(command, data, **how)
+                return await client.request(command, data, **how)
             except CallTimeout as error:
                 text = f"{error}. Is the device there, and is it {client.identity.base_topic!r}?"
                 report(text, details=escape(hint))

@@ -96,7 +96,7 @@ async def _show(console: Console, client: Client) -> None:
     console.print(Syntax(source.rstrip(), "python", background_color="default"))
     console.print(f"\nIt serves {client.identity.base_topic}", style="bold")
     for name, data, message_id, title in _SCENES:
-        response = await client.call(name, data, timeout=CALL_TIMEOUT, message_id=message_id)
+        response = await client.request(name, data, timeout=CALL_TIMEOUT, message_id=message_id)
         console.print(f"\n{title}:", style="bold")
         console.print(f"-> {name} {json.dumps(data)}", style="cyan")
         style = "green" if response.success else "yellow"

@@ -1,197 +1,239 @@
-"""`Client`: sending a command, and waiting for what becomes of it.
+"""`Client`: commands, jobs, streams and events of devices, over one connection.
 
-The rule: the response counts, however the broker's acknowledgement went; and what the broker
-refuses for now is sent again as the same command, which the device runs once.
+Everything here is said in the words of its users; what it takes to keep it is in the other modules.
 """
 
 from __future__ import annotations
 
-import math
-import random
-import uuid
-from collections.abc import Mapping
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import attrs
 import trio
 
-from .._serving.sending.state.deferred import wait_after
-from .._values.errors import RejectedByBroker, TransportError
-from .._values.messages import Identity, Properties, Response, UserProperties
+from .._values.messages import Identity
 from .._values.settings.settings import Settings
-from ..transports import Link
-from ..transports._reason_codes import Refusal, refusal_of
-from ._calls import Call, Calls
-from ._commands import CommandEncoder, checked, time_left
-from ._errors import CallTimeout
+from ..transports import Delivery
+from ._commands import DEFAULT_CALL_TIMEOUT, Commands
+from ._long.following import RATE, Envelope, How
+from ._long.jobs import ClientJob, Start
+from ._long.streams import ClientEvents, ClientStream, StreamReader
+from ._reading.buffer import Buffer
+from ._reading.devices import Device, Devices
+from ._reading.info import INFO, DeviceInfo, read_info
+from ._reading.told import Readers
+from ._wire.calling import Calling
+from ._wire.statistics import ClientStatistics
 
-DEFAULT_CALL_TIMEOUT = 30.0  # seconds
-CONCURRENT_CALLS = 1000  # calls waiting at once on one client; more wait for their turn
+_NOTHING: Mapping[str, Any] = {}
 
 
-class Client:
-    """Sends commands to one device; made by `open_client`. Any number of tasks may use it.
+class Client(Commands):
+    """Calls devices of one organization; made by `open_client`. Any number of tasks may use it.
+
+    Where a method takes a `device`, that is a device ID, or an `Identity`; None is the device for
+    which the client was opened.
 
     Attributes:
-        identity: whom it calls.
+        identity: the device for which it was opened.
     """
 
-    def __init__(self, link: Link, identity: Identity, settings: Settings, calls: Calls) -> None:
-        self.identity = identity
-        self._link = link
-        self._calls = calls
-        self._commands = CommandEncoder(identity, settings)
-        self._turns = trio.CapacityLimiter(CONCURRENT_CALLS)
+    def __init__(self, calling: Calling, settings: Settings, nursery: trio.Nursery) -> None:
+        self._devices = Devices(settings, calling)
+        self._readers = Readers(settings, calling, self._devices)
+        super().__init__(calling, settings, self._readers)
+        self._nursery = nursery
 
-    async def call(
+    # -- what goes on
+
+    def job(
         self,
         command: str,
         data: Mapping[str, Any] | None = None,
         *,
+        device: str | Identity | None = None,
+        rate: float = RATE,
         timeout: float = DEFAULT_CALL_TIMEOUT,
-        message_id: str | None = None,
-        user_properties: UserProperties = (),
-        expires_in: float | None = None,
-    ) -> Response:
-        """Send a command and wait for its response. A "no" is a response too: ask `.success`.
+        envelope: Envelope = "web",
+        cancel_on_leave: bool = False,
+    ) -> ClientJob:
+        """A job for the length of an `async with` block, which starts it on entering.
+
+        Leaving the block ends the watching, not the job. Entering blocks as `call` does, leaving
+        for a farewell of 2 s at most.
 
         Args:
-            command: the full name, such as `"example-petal/hello"`.
+            command: that which starts it.
             data: the arguments.
-            timeout: seconds for everything: the turn, the broker's acknowledgement, the answer.
-                `math.inf` waits as long as the link lives. With MQTT 5, what is left of it (or
-                of an earlier deadline around the call) goes along as the Message Expiry
-                Interval: a command whose caller has given up is not started, one or two
-                seconds later.
-            message_id: an ID of your own, unique per call; the same ID again asks the device for
-                the recorded response of the first time. One is made when there is none.
-            user_properties: pairs of your own, or a mapping, for which a handler may ask (MQTT 5).
-            expires_in: seconds from now after which the device is not to start it any more. Without
-                it, the time that the call has: who has given up does not want the gimbal to move
-                later. `math.inf` lets it be started however late. It is sent as `expiresAt`, by the
-                clock of this machine, and judged by the device's; with MQTT 5 as the Message Expiry
-                Interval too, if it is shorter than the time that is left: in whole seconds, rounded
-                up, and one more. When the broker has dropped the command for that, no answer comes.
-
-        When the broker refuses the message for now (a quota, an error without a name), it is sent
-        again after a wait, with the same `messageId`, until the response or the time comes.
-
-        Cancellation: the command may have been sent, and may be run by the device.
+            device: which one.
+            rate: reports per second, at most.
+            timeout: seconds for the start, and for each question after it.
+            envelope: how the device is asked to word its reports; `"plain"` is shorter, and not
+                known to all devices.
+            cancel_on_leave: whether the job is cancelled when the block is left before its end.
 
         Raises:
-            CallTimeout: no response came in time; it says what can still happen. It is a
-                `trio.TooSlowError`.
-            ConnectionLost: the link was lost before the response.
-            RejectedByBroker: the broker refused the message for good, or until there was no time.
-            PayloadError: `data` cannot be said in JSON, or is over the size bound.
-            ValueError: another call waits for the same `message_id`, or a user property or
-                `expires_in` cannot be said.
-            ConfigError: there are user properties, and the settings' protocol is 3.1.1.
-            trio.ClosedResourceError: the client's context has been left.
+            NotAJob: the command has answered, and not as the start of a job does.
+            CallTimeout, CommandRefused: as `call`. After a time limit nobody knows whether it was
+                started; `jobs()` tells.
         """
-        if message_id is None:
-            message_id = str(uuid.uuid4())
-        life = time_left(timeout) if expires_in is None else checked(expires_in)
-        until = trio.current_time() + life
-        payload, expires_at = self._commands.encode(
-            command, data, message_id, life, wait_response=True
-        )
-        properties = self._commands.properties(user_properties)
-        call = Call()
-        with trio.move_on_after(timeout) as scope:
-            async with self._turns:
-                if message_id in self._calls.waiting:
-                    raise ValueError(f"another call waits for messageId {message_id!r} already")
-                self._calls.waiting[message_id] = call
-                try:
-                    # The response may be faster than the PUBACK, and is all that counts.
-                    await self._publish(payload, properties, until, call)
-                    await self._wait_settled(payload, properties, until, call)
-                finally:
-                    del self._calls.waiting[message_id]
-        if scope.cancelled_caught:
-            if call.refusal is not None:
-                raise call.refusal
-            raise CallTimeout(command, message_id, timeout, sent=call.sent, expires_at=expires_at)
-        if call.error is not None:
-            raise call.error
-        assert call.response is not None
-        return call.response
+        how = self._how(rate, envelope, timeout)
+        start = Start(_NOTHING if data is None else data, cancel_on_leave)
+        call = functools.partial(self.call, device=device, timeout=timeout)
+        return ClientJob(command, self._calling.route(device), self._readers, call, how, start)
 
-    async def send(
+    def stream(
         self,
-        command: str,
-        data: Mapping[str, Any] | None = None,
+        name: str,
         *,
-        user_properties: UserProperties = (),
-        expires_in: float | None = None,
-    ) -> None:
-        """Send a command that nobody answers; returns at the broker's acknowledgement.
+        device: str | Identity | None = None,
+        rate: float = RATE,
+        timeout: float = DEFAULT_CALL_TIMEOUT,
+        envelope: Envelope = "web",
+    ) -> ClientStream:
+        """The values of a stream: `async for value in client.stream("telemetry/pose")`.
 
-        Has no time limit of its own: put `trio.fail_after` around it. The arguments are those of
-        `call`; without `expires_in` the device starts it however late it comes.
+        In an `async with` it is subscribed to on entering, and ended on leaving; else with the
+        first value, and when nobody has the iterator any more. It is subscribed to again when the
+        link or the device was away. Who reads slowly misses the oldest values (`call_buffer`).
 
-        Cancellation: the command may or may not have been sent.
+        Args:
+            name: in full.
+            device: which one.
+            rate: values per second, at most.
+            timeout: seconds for each subscription.
+            envelope: see `job`.
 
         Raises:
-            ConnectionLost: the link was lost before the acknowledgement.
-            RejectedByBroker: the broker refused the message, for good or for now.
-            PayloadError: `data` cannot be said in JSON, or is over the size bound.
-            ConfigError, ValueError: as `call`.
-            trio.ClosedResourceError: the client's context has been left.
+            StreamFailed: while iterating: it has ended with an error.
+            CallTimeout, CommandRefused: as `call`, when it is subscribed to.
         """
-        life = math.inf if expires_in is None else checked(expires_in)
-        until = trio.current_time() + life
-        payload, _ = self._commands.encode(
-            command, data, str(uuid.uuid4()), life, wait_response=False
+        how = self._how(rate, envelope, timeout)
+        call = functools.partial(self.call, device=device, timeout=timeout)
+        reader = StreamReader(name, self._calling.route(device), self._readers, call, how)
+        return ClientStream(reader, self._spawn)
+
+    def events(
+        self,
+        command: str | None = None,
+        *,
+        device: str | Identity | None = None,
+        everything: bool = False,
+        timeout: float = DEFAULT_CALL_TIMEOUT,
+    ) -> ClientEvents:
+        """What a device says on `command/web`: `async for event in client.events()`.
+
+        In an `async with` it is subscribed to on entering. Events that come while there is no link
+        are not seen. Who reads slowly misses the oldest (`call_buffer`).
+
+        Args:
+            command: only those of this name, such as `"camera/progress"`.
+            device: which one.
+            everything: also what readers of jobs and streams are told.
+            timeout: seconds for the subscription.
+
+        Raises:
+            trio.TooSlowError: when it begins: the broker did not answer in time.
+            RejectedByBroker: when it begins: the broker refuses the subscription.
+            trio.ClosedResourceError: while iterating: the client's context has been left.
+        """
+        buffer = Buffer[Any](self._settings.call_buffer, self._drop)
+        route = self._calling.route(device)
+        return ClientEvents(
+            self._readers, route, buffer, timeout, command=command, everything=everything
         )
-        properties = self._commands.properties(user_properties)
-        message = self._commands.message(payload, properties, until)
-        self._calls.check_open()
-        await self._link.publish(message)
 
-    async def _publish(
-        self, payload: bytes, properties: Properties | None, until: float, call: Call
-    ) -> None:
-        def on_done(error: TransportError | None) -> None:
-            if error is None:
-                call.refusal = None  # from here on it is the device that has not answered
-            elif isinstance(error, RejectedByBroker) and _wants_it_later(error):
-                call.refuse(error)
-            else:
-                call.settle(None, error)
+    # -- devices
 
-        while True:
-            self._calls.check_open()
-            try:
-                deadline = min(until, trio.current_effective_deadline())
-                message = self._commands.message(payload, properties, deadline)
-                self._link.publish_nowait(message, on_done)
-            except trio.WouldBlock:
-                await self._link.wait_publishable()
-            else:
-                call.sent = True
-                return
+    async def devices(self, *, settle: float = 0.5, timeout: float = 10.0) -> list[Device]:
+        """The devices of the organization that have said `online` or `offline`.
 
-    async def _wait_settled(
-        self, payload: bytes, properties: Properties | None, until: float, call: Call
-    ) -> None:
-        """Wait for the end of a call; send it again while the broker refuses it for now.
+        By their retained `status`, at the broker; `call_devices` at most. Nobody says when all of
+        them have come, so it waits until nothing more does.
 
-        The device knows a copy by its `messageId`: it runs once, though the broker may have passed
-        on what it has refused.
+        Args:
+            settle: seconds without another one, after which these are all.
+            timeout: seconds for the subscription, and for those that come.
+
+        Raises:
+            trio.TooSlowError: the broker did not answer in time.
+            RejectedByBroker: it refuses the subscription.
+            TopicError: there is no filter for all devices of the settings' `base_topic`.
         """
-        tries = 0
-        while True:
-            await call.news.wait()
-            if call.settled:
-                return
-            call.news = trio.Event()
-            tries += 1
-            with trio.move_on_after(wait_after(tries, random.random)):
-                await call.news.wait()
-            if not call.settled:
-                await self._publish(payload, properties, until, call)
+        return await self._devices.all(settle, timeout)
 
+    async def info(
+        self,
+        device: str | Identity | None = None,
+        *,
+        petal: str | None = None,
+        timeout: float = DEFAULT_CALL_TIMEOUT,
+    ) -> DeviceInfo:
+        """What a device serves: its petals with their commands, jobs and streams.
 
-def _wants_it_later(error: RejectedByBroker) -> bool:
-    return refusal_of(error.reason_code) is not Refusal.FINAL
+        Args:
+            device: which one.
+            petal: only what this one serves.
+            timeout: seconds for each part of the answer.
+
+        Raises:
+            CallTimeout, CommandRefused: as `call`.
+        """
+
+        async def ask(data: dict[str, Any]) -> Mapping[str, Any]:
+            response = await self.call(INFO, data, device=device, timeout=timeout)
+            return response.fields
+
+        return await read_info(ask, petal)
+
+    # -- inside
+
+    def statistics(self) -> ClientStatistics:
+        """What has happened since it was opened, and how it stands."""
+        calling = self._calling
+        return ClientStatistics(
+            **attrs.asdict(calling.counters),
+            waiting=len(calling.waiting),
+            readers=len(self._readers),
+            connected=calling.connection.is_up,
+        )
+
+    def _how(self, rate: float, envelope: Envelope, timeout: float) -> How:
+        return How(
+            stream_id=self._calling.new_id(),
+            rate=rate,
+            envelope=envelope,
+            timeout=timeout,
+            buffer=self._settings.call_buffer,
+            spawn=self._spawn,
+            on_drop=self._drop,
+        )
+
+    def _drop(self) -> None:
+        self._calling.counters.dropped += 1
+
+    def _spawn(self, run: Callable[[], Awaitable[object]], name: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the client has been left meanwhile
+            self._nursery.start_soon(run, name=name)
+
+    def _take(self, delivery: Delivery) -> None:
+        """What comes; must not raise."""
+        take = self._calling.on_topic.get(delivery.topic)
+        if take is not None:
+            take(delivery)
+        else:
+            self._devices.take(delivery)
+
+    def _on_link(self) -> None:
+        """There is another link."""
+        self._calling.begin_anew()
+        self._readers.look()
+        self._spawn(self._calling.doubt, "client: what a lost link may have swallowed")
+
+    def _end(self, error: Exception) -> None:
+        """There will be no link any more."""
+        self._calling.waiting.close(error)
+        self._calling.connection.interests.close(error)
+        self._readers.end(error)

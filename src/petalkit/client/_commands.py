@@ -1,9 +1,4 @@
-"""A command as a message: its envelope, its properties, and until when it is wanted.
-
-The rule: who has given up does not want the command to be started later. So each says until when,
-by the clock of this machine, and with MQTT 5 by what is left for the broker to count. The trap is
-that a broker counts whole seconds: see `EXPIRY_MARGIN`.
-"""
+"""The part of `Client` that sends commands: what each method promises, in words for its users."""
 
 from __future__ import annotations
 
@@ -11,97 +6,180 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import trio
 
-from .._values.codec import Timestamps, encode_json
-from .._values.dialects import make_dialect
-from .._values.errors import ConfigError, ErrorCode, PayloadError
-from .._values.messages import MAX_EXPIRY, Identity, Message, Properties, UserProperties
-from .._values.request import whole_seconds
+from .._values.messages import Identity, Response, UserProperties
 from .._values.settings.settings import Settings
+from ._reading.told import Readers
+from ._trying import Policy, Tries
+from ._wire.calling import Calling
+from ._wire.commands import Terms
 
-# A broker counts whole seconds, and may round down what is left of them. A command that arrives
-# with nothing left is not run, and that must not come before its caller has given up.
-EXPIRY_MARGIN = 1  # seconds
+DEFAULT_CALL_TIMEOUT = 30.0  # seconds
 
 
-class CommandEncoder:
-    """Makes the messages that carry commands to one device."""
+class Commands:
+    """Sends commands; see `Client`.
 
-    def __init__(self, identity: Identity, settings: Settings) -> None:
-        self._topic = identity.topic(settings.command_topics[0])
-        self._device_id = identity.device_id
-        self._payload_max = settings.payload_max
-        self._arguments = make_dialect(settings.dialect, identity.device_id).arguments
-        self._speaks_mqtt_5 = settings.speaks_mqtt_5
-        self._timestamp = Timestamps()
+    Args:
+        calling: sends one.
+        settings: how often one is tried again.
+        readers: hear of second phases.
 
-    def message(self, payload: bytes, properties: Properties | None, deadline: float) -> Message:
-        """What is published now; of MQTT 5 it says what is left until a moment on Trio's clock."""
-        if properties is not None:
-            left = max(0.0, round(deadline - trio.current_time(), 3))
-            expiry = whole_seconds(left + EXPIRY_MARGIN)
-            properties = attrs.evolve(properties, message_expiry=expiry)
-        return Message(self._topic, payload, 1, False, properties)
+    Attributes:
+        identity: the device for which the client was opened.
+    """
 
-    def encode(
+    def __init__(self, calling: Calling, settings: Settings, readers: Readers) -> None:
+        self.identity = calling.identity
+        self._calling = calling
+        self._settings = settings
+        self._tries = Tries(calling, readers)
+
+    async def call(
         self,
         command: str,
-        data: Mapping[str, Any] | None,
-        message_id: str,
-        life: float,
+        data: Mapping[str, Any] | None = None,
         *,
-        wait_response: bool,
-    ) -> tuple[bytes, str | None]:
-        """The payload, and its `expiresAt`: `life` seconds from now."""
-        now = self._timestamp.now()
-        envelope = {
-            "command": command,
-            "messageId": message_id,
-            "waitResponse": wait_response,
-            "deviceId": self._device_id,
-            self._arguments: {} if data is None else data,
-            "timestamp": self._timestamp.text(now),
-        }
-        expires_at = None
-        if life <= MAX_EXPIRY:
-            envelope["expiresAt"] = expires_at = self._timestamp.text(now + life)
-        payload = encode_json(envelope)
-        if len(payload) > self._payload_max:
-            raise PayloadError(
-                ErrorCode.TOO_LARGE,
-                f"the command has {len(payload)} bytes; payload_max allows {self._payload_max}",
-            )
-        return payload, expires_at
+        device: str | Identity | None = None,
+        timeout: float = DEFAULT_CALL_TIMEOUT,
+        message_id: str | None = None,
+        user_properties: UserProperties = (),
+        expires_in: float | None = None,
+        retries: int | None = None,
+        repeatable: bool = False,
+        second_phase: bool = False,
+    ) -> Response:
+        """Send a command, and return the response of its success.
 
-    def properties(self, user_properties: UserProperties) -> Properties | None:
-        """What goes along with a command; None with MQTT 3.1.1.
+        Args:
+            command: the full name, such as `"example-petal/hello"`.
+            data: the arguments.
+            device: which one.
+            timeout: seconds for everything: the turn, the broker's acknowledgement, the answer,
+                what is sent again. `math.inf` waits as long as the client is open.
+            message_id: see `request`. With one of your own, no other is tried.
+            user_properties: see `request`.
+            expires_in: see `request`.
+            retries: how often at most a "no" is tried again that can become a yes; None for
+                `call_retries`. Of those that say `"retry": "same_id"`, under the same `messageId`;
+                of `BUSY`, which starts nothing, under another one where it says so.
+            repeatable: whether the command may be run more than once. Then all that is retryable
+                is tried again, though it may have done part of its work.
+            second_phase: whether to wait for the second answer of a command that has two.
+
+        A lost link is made anew, and the command is sent again under the same `messageId`: the
+        device runs it once.
+
+        Cancellation: the command may have been sent, and may be run by the device.
 
         Raises:
-            ConfigError, ValueError: there are user properties that cannot be sent.
+            CommandRefused: the device said no; see its subclasses.
+            CallTimeout: no response came in time; it says what can still happen. It is a
+                `trio.TooSlowError`.
+            RejectedByBroker: the broker refused the message for good, or until there was no time.
+            PayloadError: `data` cannot be said in JSON, or is over the size bound; or the response
+                cannot be read.
+            ValueError: another call waits for the same `message_id`, or a user property or
+                `expires_in` cannot be said.
+            TopicError: `device` cannot stand in a topic.
+            ConfigError: there are user properties, and the settings' protocol is 3.1.1.
+            ConnectionLost: the link was lost, and the client was opened with `reconnect=False`.
+            trio.ClosedResourceError: the client's context has been left.
         """
-        properties = Properties(user_properties=user_properties)
-        if not self._speaks_mqtt_5:
-            if properties.user_properties:
-                raise ConfigError("protocol", "is 3.1.1, which has no user properties")
-            return None
-        properties.check_sendable()
-        return properties
+        calling = self._calling
+        route = calling.route(device)
+        own_id = message_id is not None
+        terms = self._terms(timeout, message_id, user_properties, expires_in, second_phase)
+        if second_phase:
+            response = await self._tries.request(route, command, data, terms)
+        else:
+            response = await calling.request(route, command, data, terms)
+        if response.success:
+            return response
+        left = self._settings.call_retries if retries is None else retries
+        policy = Policy(left, repeatable, own_id)
+        return await self._tries.again(route, command, data, terms, response, policy)
 
+    async def request(
+        self,
+        command: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        device: str | Identity | None = None,
+        timeout: float = DEFAULT_CALL_TIMEOUT,
+        message_id: str | None = None,
+        user_properties: UserProperties = (),
+        expires_in: float | None = None,
+        second_phase: bool = False,
+    ) -> Response:
+        """Send a command once and return its response. A "no" is a response too: ask `.success`.
 
-def time_left(timeout: float) -> float:
-    """Seconds until a call that begins now is given up, by its own limit or one around it."""
-    return max(0.0, min(timeout, trio.current_effective_deadline() - trio.current_time()))
+        Args:
+            command: the full name.
+            data: the arguments.
+            device: which one.
+            timeout: seconds for everything. With MQTT 5, what is left of it (or of an earlier
+                deadline around the call) goes along as the Message Expiry Interval: a command
+                whose caller has given up is not started, one or two seconds later.
+            message_id: an ID of your own, unique per call; the same ID again asks the device for
+                the recorded response of the first time. One is made when there is none.
+            user_properties: pairs of your own, or a mapping, for which a handler may ask (MQTT 5).
+            expires_in: seconds from now after which the device is not to start it any more. Without
+                it, the time that the call has: who has given up does not want the gimbal to move
+                later. `math.inf` lets it be started however late. It is sent as `expiresAt`, by the
+                clock of this machine, and judged by the device's; with MQTT 5 as the Message Expiry
+                Interval too, if it is shorter than the time that is left: in whole seconds, rounded
+                up, and one more. When the broker has dropped the command for that, no answer comes.
+            second_phase: see `call`.
 
+        When the broker refuses the message for now (a quota, an error without a name), it is sent
+        again after a wait, with the same `messageId`, until the response or the time comes.
 
-def checked(expires_in: float) -> float:
-    """The same.
+        Cancellation: as `call`.
 
-    Raises:
-        ValueError: that is no time that can be sent.
-    """
-    if not (0 < expires_in <= MAX_EXPIRY or expires_in == math.inf):
-        text = f"expires_in must be seconds above 0, or math.inf, not {expires_in!r}"
-        raise ValueError(text)
-    return expires_in
+        Raises:
+            CallTimeout, RejectedByBroker, PayloadError, ValueError, TopicError, ConfigError: as
+                `call`.
+            ConnectionLost, trio.ClosedResourceError: as `call`.
+        """
+        terms = self._terms(timeout, message_id, user_properties, expires_in, second_phase)
+        return await self._tries.request(self._calling.route(device), command, data, terms)
+
+    async def send(
+        self,
+        command: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        device: str | Identity | None = None,
+        user_properties: UserProperties = (),
+        expires_in: float | None = None,
+    ) -> None:
+        """Send a command that nobody answers; returns at the broker's acknowledgement.
+
+        Has no time limit of its own: put `trio.fail_after` around it. The arguments are those of
+        `request`; without `expires_in` the device starts it however late it comes.
+
+        Cancellation: the command may or may not have been sent.
+
+        Raises:
+            RejectedByBroker: the broker refused the message, for good or for now.
+            PayloadError: `data` cannot be said in JSON, or is over the size bound.
+            ConfigError, ValueError, TopicError: as `call`.
+            ConnectionLost, trio.ClosedResourceError: as `call`.
+        """
+        terms = self._terms(math.inf, None, user_properties, expires_in, False)
+        await self._calling.send(self._calling.route(device), command, data, terms)
+
+    def _terms(
+        self,
+        timeout: float,
+        message_id: str | None,
+        user_properties: UserProperties,
+        expires_in: float | None,
+        second_phase: bool,
+    ) -> Terms:
+        if message_id is None:
+            message_id = self._calling.new_id()
+        begun = trio.current_time()
+        return Terms(begun, timeout, message_id, user_properties, expires_in, 1 + second_phase)

@@ -422,8 +422,8 @@ async def ask(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[C
     monkeypatch.setattr(
         _device,
         "open_client",
-        lambda settings, identity: open_client(
-            settings, identity=identity, transport=MemoryTransport(memory)
+        lambda settings, identity, **how: open_client(
+            settings, identity=identity, transport=MemoryTransport(memory), **how
         ),
     )
     case = Case(

@@ -265,13 +265,13 @@ async def test_a_client_understands_either_and_sends_what_a_petal_understands(
         transport = MemoryTransport(harness.broker)
         identity = harness.runtime.identity
         async with open_client(settings, identity=identity, transport=transport) as client:
-            response = await client.call("talker/add", {"a": 1, "b": 2})
+            response = await client.request("talker/add", {"a": 1, "b": 2})
             assert (response.success, response["sum"]) == (True, 3)
             assert (response.error, response.error_code) == (None, None)
-            response = await client.call("talker/refuse")
+            response = await client.request("talker/refuse")
             assert not response.success
             assert (response.error, response.error_code) == ("there is no film", "NO_FILM")
-            response = await client.call("talker/nope")
+            response = await client.request("talker/nope")
             assert (response.error_code, response.retryable) == ("UNKNOWN_COMMAND", False)
 
 

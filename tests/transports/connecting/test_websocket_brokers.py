@@ -52,7 +52,7 @@ async def _serve_and_call(settings: Settings) -> None:
             await runtime.wait_connected()
             async with open_client(settings, identity=Identity("acme", "d")) as client:
                 for size in (1, 200, 100_000):
-                    response = await client.call("echo/size", {"text": "x" * size})
+                    response = await client.request("echo/size", {"text": "x" * size})
                     assert response["result"] == size
 
 

@@ -6,8 +6,10 @@
     server_references   another server that a broker names, and which may be followed
     fields              how a setting is declared
     groups/             the fields, by subject
+    calling             those of callers
     settings            all groups as one, and what two settings say together
     replay_gap          settings that let a command run twice although its age is judged
 
-Begin with `settings`; a new setting goes to its group in `groups/`.
+Begin with `settings`; a new setting goes to its group in `groups/`, one of
+callers to `calling`.
 """

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from ..errors import ConfigError
+from .calling import CallingSettings
 from .groups.broker import BrokerSettings
 from .groups.broker import OrganizationSource as OrganizationSource
 from .groups.broker import Protocol as Protocol
@@ -56,6 +57,7 @@ RENEWABLE = (
 @attrs.frozen(kw_only=True)
 class Settings(
     # From the last to the first: attrs takes the fields of the last base first.
+    CallingSettings,
     CompatHttpSettings,
     LifeSettings,
     OutboxSettings,

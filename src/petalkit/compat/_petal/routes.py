@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import Protocol
 
 import attrs
+import msgspec
 
 from ..._authoring.context import CommandContext, NotServed, OwnWords, PetalHost
 from ..._authoring.registry import CommandSpec
@@ -66,6 +67,13 @@ class Routed(Protocol):
 
     async def finish(self, exchange: Exchange) -> None:
         """Wait for its answer, or its silence."""
+
+
+def as_asked(command: Command) -> Command:
+    """The command as handlers of the guide ask for it: who names a Response Topic waits."""
+    if command.wait_response or command.properties.response_topic is None:
+        return command
+    return msgspec.structs.replace(command, wait_response=True)
 
 
 class Routes:
@@ -155,6 +163,7 @@ class Routes:
             command: what came.
             context: how.
         """
+        command = as_asked(command)
         name = command.command
         if not me.has_key(name):
             return await self._ask_in_turn(me, host, command, context)
@@ -168,6 +177,7 @@ class Routes:
 
     async def _serve_nobodys(self, command: Command, context: CommandContext) -> OwnWords | None:
         """Serve a command that no petal is known to serve."""
+        command = as_asked(command)
         assert self._host is not None  # or there would be no line
         return await self._ask_in_turn(None, self._host, command, context)
 

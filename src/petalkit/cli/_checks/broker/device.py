@@ -40,8 +40,8 @@ _ERRORS = (TransportError, ConfigError, trio.TooSlowError)
 async def answers(case: Case, identity: Identity) -> bool:
     """Whether anything answers as this device; False also where it could not be asked. Bounded."""
     try:
-        async with open_client(case.settings, identity=identity) as client:
-            await client.call("petalkit/ping", timeout=case.timeout)
+        async with open_client(case.settings, identity=identity, reconnect=False) as client:
+            await client.request("petalkit/ping", timeout=case.timeout)
     except _ERRORS:
         return False
     return True
@@ -51,7 +51,7 @@ async def check_device(case: Case, identity: Identity, show: Callable[[Check], N
     """`ping`, `info`, and `call` where one is wanted; each is bounded by the case's timeout."""
     left = ["info"] if case.call is None else ["info", CALL]
     try:
-        async with open_client(case.settings, identity=identity) as client:
+        async with open_client(case.settings, identity=identity, reconnect=False) as client:
             answered, check = await _ping(client, case)
             show(check)
             if answered:
@@ -76,7 +76,7 @@ async def _ping(client: Client, case: Case) -> tuple[bool, Check]:
     base = shortened(client.identity.base_topic)
     started = trio.current_time()
     try:
-        response = await client.call("petalkit/ping", timeout=case.timeout)
+        response = await client.request("petalkit/ping", timeout=case.timeout)
     except trio.TooSlowError:
         text = f"nothing answers as {base} within {case.timeout:g} s"
         retained = case.settings.status_retain
@@ -171,7 +171,7 @@ def read_status(payload: bytes) -> str | None:
 
 async def _info(client: Client, case: Case) -> Check:
     try:
-        response = await client.call("petalkit/info", timeout=case.timeout)
+        response = await client.request("petalkit/info", timeout=case.timeout)
     except trio.TooSlowError:
         return warning("info", f"no answer within {case.timeout:g} s", "Ask again; try --timeout.")
     except TransportError as error:
@@ -184,7 +184,7 @@ async def _info(client: Client, case: Case) -> Check:
 async def _unavailable(client: Client, case: Case) -> list[str]:
     """The petals that are out of service, as far as the device says so."""
     with contextlib.suppress(trio.TooSlowError, TransportError):
-        response = await client.call("petalkit/statistics", timeout=case.timeout)
+        response = await client.request("petalkit/statistics", timeout=case.timeout)
         statistics = response.fields.get("statistics")
         if isinstance(statistics, Mapping):
             names = _sequence(statistics.get("unavailable_petals"))
@@ -254,7 +254,7 @@ def _petals(value: Any) -> dict[str, str]:
 async def _call(client: Client, call: Call, timeout: float) -> Check:
     started = trio.current_time()
     try:
-        response = await client.call(call.command, call.data, timeout=timeout)
+        response = await client.request(call.command, call.data, timeout=timeout)
     except trio.TooSlowError:
         return failed(
             CALL,

@@ -1,0 +1,232 @@
+"""The same client for programs without an event loop: `with sync.open_client(...) as client`.
+
+The rule: thin. The client is in a Trio loop of a thread of its own, and each method here asks the
+method of the same name there, and blocks until it has answered; what it says holds here too. Any
+number of threads may call. What interrupts a thread that waits (Ctrl-C) cancels the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from .._values.messages import Identity
+from .._values.settings.settings import Settings
+from ..transports import Transport
+from . import _client as core
+from ._errors import CallTimeout
+from ._long.jobs import ClientJob, JobUpdate
+from ._long.streams import ClientEvents, ClientStream
+from ._portal import END, Portal, limit_of, next_of
+from ._reading.web import Event
+from ._wire.statistics import ClientStatistics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def _ask(portal: Portal, call: Callable[[], Awaitable[T]]) -> T:
+    future = portal.submit(call)
+    try:
+        return future.result()  # its own limits bound it, and the loop's end fails it
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _method(
+    method: Callable[Concatenate[core.Client, P], Awaitable[T]],
+) -> Callable[Concatenate[Client, P], T]:
+    """The method of the same name, asked in the loop."""
+    default = limit_of(method)
+
+    @functools.wraps(method)
+    def ask(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        limit: Any = kwargs.get("timeout", default)
+        started = time.monotonic()
+        if not self._turns.acquire(timeout=-1 if limit in (None, float("inf")) else limit):
+            name = str(args[0]) if args else method.__name__
+            raise CallTimeout(name, "", float(limit or 0), sent=False, expires_at=None)
+        try:
+            if limit is not None:
+                kwargs["timeout"] = max(0.0, limit - (time.monotonic() - started))
+            call = functools.partial(method, self._portal.client, *args, **kwargs)
+            return _ask(self._portal, call)
+        finally:
+            self._turns.release()
+
+    del ask.__wrapped__  # it is no coroutine function
+    return ask
+
+
+def _opener(
+    method: Callable[Concatenate[core.Client, P], T], kind: Callable[[Portal, Callable[[], T]], R]
+) -> Callable[Concatenate[Client, P], R]:
+    """What the method of the same name makes, for a block here."""
+
+    @functools.wraps(method)
+    def make(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return kind(self._portal, functools.partial(method, self._portal.client, *args, **kwargs))
+
+    return make
+
+
+class Job:
+    """See `petalkit.client.ClientJob`; made by `Client.job`."""
+
+    def __init__(self, portal: Portal, make: Callable[[], ClientJob]) -> None:
+        self._portal = portal
+        self._make = make
+        self._job: ClientJob | None = None
+
+    @property
+    def _core(self) -> ClientJob:
+        if self._job is None:
+            raise RuntimeError("a job is started by `with client.job(...) as job`")
+        return self._job
+
+    @property
+    def id(self) -> str:
+        """Its `job_id`."""
+        return self._core.id
+
+    @property
+    def latest(self) -> JobUpdate:
+        """How it stands, as far as that is known here."""
+        return self._core.latest
+
+    def __enter__(self) -> Self:
+        """Start it."""
+
+        async def enter() -> ClientJob:
+            return await self._make().__aenter__()
+
+        self._job = _ask(self._portal, enter)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Read no more. Bounded."""
+        _ask(self._portal, functools.partial(self._core.__aexit__, None, None, None))
+
+    def result(self, timeout: float = float("inf")) -> Any:
+        """See `petalkit.client.ClientJob.result`."""
+        return _ask(self._portal, functools.partial(self._core.result, timeout))
+
+    def cancel(self) -> JobUpdate:
+        """See `petalkit.client.ClientJob.cancel`."""
+        return _ask(self._portal, self._core.cancel)
+
+    def status(self) -> JobUpdate:
+        """See `petalkit.client.ClientJob.status`."""
+        return _ask(self._portal, self._core.status)
+
+    def updates(self) -> Generator[JobUpdate]:
+        """See `petalkit.client.ClientJob.updates`."""
+        updates = self._core.updates()
+        while (update := _ask(self._portal, functools.partial(next_of, updates))) is not END:
+            yield update
+
+
+class Values(Iterator[T], Generic[T]):
+    """See `petalkit.client.ClientStream` and `ClientEvents`; made by `stream` and `events`."""
+
+    def __init__(
+        self, portal: Portal, make: Callable[[], ClientStream] | Callable[[], ClientEvents]
+    ) -> None:
+        self._portal = portal
+        self._make = make
+        self._values: Any = None
+
+    def __enter__(self) -> Self:
+        """Subscribe."""
+
+        async def enter() -> Any:
+            return await self._make().__aenter__()
+
+        if self._values is None:
+            self._values = _ask(self._portal, enter)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Read no more. Bounded."""
+        _ask(self._portal, functools.partial(self._values.__aexit__, None, None, None))
+
+    def __next__(self) -> T:
+        """The next one. It blocks without a limit: none may ever come."""
+        if self._values is None:
+            self.__enter__()
+        values: Any = self._values
+        value: Any = _ask(self._portal, functools.partial(next_of, values))
+        if value is END:
+            raise StopIteration
+        found: T = value
+        return found
+
+
+class Client:
+    """See `petalkit.client.Client`; made by `open_client`. Any number of threads may use it."""
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._turns = threading.BoundedSemaphore(portal.most)
+
+    @property
+    def identity(self) -> Identity:
+        """The device for which it was opened."""
+        return self._portal.client.identity
+
+    call = _method(core.Client.call)
+    request = _method(core.Client.request)
+    send = _method(core.Client.send)
+    devices = _method(core.Client.devices)
+    info = _method(core.Client.info)
+
+    job = _opener(core.Client.job, Job)
+    stream = _opener(core.Client.stream, Values[Any])
+    events = _opener(core.Client.events, Values[Event])
+
+    def statistics(self) -> ClientStatistics:
+        """See `petalkit.client.Client.statistics`."""
+
+        async def ask() -> ClientStatistics:
+            return self._portal.client.statistics()
+
+        return _ask(self._portal, ask)
+
+
+@contextlib.contextmanager
+def open_client(
+    settings: Settings | None = None,
+    *,
+    transport: Transport | str | None = None,
+    **more: Any,
+) -> Generator[Client]:
+    """See `petalkit.client.open_client`: its arguments, and what it raises.
+
+    Leaving the block waits for the thread, at most `disconnect_timeout` and a little.
+    """
+    portal = Portal(settings, transport, more)
+    portal.start()
+    try:
+        portal.opened.result()  # the settings' limits bound it
+        yield Client(portal)
+    finally:
+        portal.stop()
+        portal.ended.result()
+        portal.join()
