@@ -38,10 +38,11 @@ class Tasks:
             self._nursery = self._all = nursery
             self._context = contextvars.copy_context()
             self._token = trio.lowlevel.current_trio_token()
-            nursery.start_soon(self.leases.run, name="leases")
             task_status.started()
             try:
-                await self._subscriptions.run()
+                async with trio.open_nursery() as own:  # not of those that a stop waits for
+                    own.start_soon(self.leases.run, name="leases")
+                    await self._subscriptions.run()
             finally:
                 self._nursery = None
                 self.closing.set()
