@@ -67,7 +67,6 @@ class GroupCommit:
         self._in_batch = 0  # operations of the batch that is being written
         self._left: list[Operation] = []  # of a batch that could not be written
         self._taken_back: list[Operation] = []  # makes sure that what was taken back is not there
-        self._target = -1  # so many operations a batch waits for, while it does
         self._awake = False  # the task is to write what is in the queue
         self._idle = trio.lowlevel.ParkingLot()  # the task, while there is nothing to write
         self._quiet: trio.Event | None = None  # set when all is written, if somebody waits
@@ -88,10 +87,7 @@ class GroupCommit:
     def add(self, operation: Operation, then: Then | None) -> None:
         """See `Journal.add`."""
         self._wake()
-        queue = self._queue
-        queue.append(operation)
-        if len(queue) == self._target:
-            self._idle.unpark()
+        self._queue.append(operation)
         if then is not None:
             self._then.append(then)
 
@@ -180,16 +176,17 @@ class GroupCommit:
             if limit < math.inf and not self._awake:
                 break
         self._look_again = False
-        # With many commands under way a batch waits a little for more of them: fewer batches cost
-        # less. With few it does not, because then somebody waits for the only one.
-        under_way = self._known.under_way
-        target = 0 if under_way < FILL_FROM else min(2 * under_way, FILL_MAX)
-        delay = self._settings.journal_commit_delay
-        if delay > 0 and len(self._queue) < target:
-            self._target = target
-            with trio.move_on_after(delay):
-                await self._idle.park()
-            self._target = -1
+        # With many commands under way a batch waits for more of them: fewer batches cost less. By
+        # turns of the event loop and not by a timer, which is a millisecond late: what comes in
+        # one turn shares the write, and a turn in which nothing came ends the wait. With few it
+        # does not, because then somebody waits for the only one.
+        if self._known.under_way < FILL_FROM:
+            return
+        until = trio.current_time() + self._settings.journal_commit_delay
+        before = 0
+        while before < len(self._queue) < FILL_MAX and trio.current_time() < until:
+            before = len(self._queue)
+            await trio.lowlevel.checkpoint()
 
     async def _try_to_write(self, batch: list[Operation]) -> bool:
         """Write a batch, and tell who waits; False when the disk does not take it."""
