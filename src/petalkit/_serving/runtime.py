@@ -141,6 +141,7 @@ class Runtime:
             held=self._intake.held,
             waiting_on_disk=self.parts.backlog.count,
             journal_failing=self._ledger.failing,
+            journal_sync=self._ledger.sync,
             running=len(self._dispatcher.slots),
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
