@@ -103,10 +103,11 @@ def shipped_aims(contenders: Sequence[Contender], transport: str, old: bool) -> 
     for name in ("journal", "shipped"):
         ours, quiet = by_name[f"{transport}, {name}"], by_name[f"{transport}, quiet"]
         rate = ours.ratio(quiet, 64, "rate")
-        aims.append(Aim(f"{ours.name}: quiet commands/s to its own", 1 / rate, 1 / AIM_SHIPPED_RATE))
-        for (window, what), bound in AIM_SHIPPED.items() if old else ():
-            ratio = ours.ratio(by_name[f"{ours.name} of old"], window, what)
-            aims.append(Aim(f"{ours.name}: {what} to old, {window} under way", ratio, bound))
+        what = f"{ours.name}: commands/s of the quiet one to it, 64 under way"
+        aims.append(Aim(what, 1 / rate, 1 / AIM_SHIPPED_RATE))
+        for (window, field), bound in AIM_SHIPPED.items() if old else ():
+            ratio = ours.ratio(by_name[f"{ours.name} of old"], window, field)
+            aims.append(Aim(f"{ours.name}: {field} to old, {window} under way", ratio, bound))
     return aims
 
 
