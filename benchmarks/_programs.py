@@ -154,3 +154,8 @@ def _is_online(payload: bytes) -> bool:
 def petalkit_command(transport: str, *more: str) -> list[str]:
     """How petalkit is started, with this interpreter."""
     return [sys.executable, str(HERE / "_petal.py"), "--transport", transport, *more]
+
+
+def shipped_command(transport: str, *more: str) -> list[str]:
+    """How `petalkit run` is started, with this interpreter."""
+    return [sys.executable, str(HERE / "_shipped.py"), "--transport", transport, *more]

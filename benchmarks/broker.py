@@ -23,7 +23,14 @@ from pathlib import Path
 from _common import environment, identity, print_environment, progress
 from _limits import run_flat, run_slow
 from _peers import PEERS, choose, versions
-from _programs import mosquitto, mosquitto_version, petalkit_command, program, sidecar
+from _programs import (
+    mosquitto,
+    mosquitto_version,
+    petalkit_command,
+    program,
+    shipped_command,
+    sidecar,
+)
 from _report import Aim, Report, flood_table, round_tables, write_page
 from _rounds import Contender, measure, run_flood
 
@@ -66,6 +73,41 @@ def round_aims(contenders: Sequence[Contender], transports: Sequence[str]) -> li
             continue
         latency = statistics.median(ours.column(1, "p50")) / 1000
         aims.append(Aim(f"{ours.name}: p50 one at a time", latency, AIM_LATENCY, " ms"))
+    return aims
+
+
+# As `petalkit run` is: to the quiet build of the same run, and to another build (--old).
+AIM_SHIPPED_RATE = 0.60  # commands/s of the quiet build, 64 under way, at least
+AIM_SHIPPED = {(64, "cpu"): 0.5, (1, "p50"): 0.6, (64, "p50"): 0.3, (64, "p99"): 0.3}
+_SHIPPED = {"quiet": (False, "warning"), "journal": (True, "warning"), "shipped": (True, "info")}
+
+
+def shipped_programs(transport: str, folder: Path, old: str | None) -> dict[str, list[str]]:
+    """`petalkit run` without journal and INFO lines, with a journal, and with both."""
+    programs: dict[str, list[str]] = {}
+    for build, src in (("", []), *([(" of old", ["--src", old])] if old else [])):
+        for name, (journal, level) in _SHIPPED.items():
+            if build and not journal:
+                continue
+            place = folder / f"{transport}-{name}{build.replace(' ', '-')}"
+            where = ["--journal", str(place)] if journal else []
+            more = [*src, *where, "--log-level", level, "--log", f"{place}.log"]
+            programs[f"{transport}, {name}{build}"] = shipped_command(transport, *more)
+    return programs
+
+
+def shipped_aims(contenders: Sequence[Contender], transport: str, old: bool) -> list[Aim]:
+    """The aims of what users run, with its journal and with the log beside."""
+    by_name = {one.name: one for one in contenders if not one.failed}
+    aims: list[Aim] = []
+    for name in ("journal", "shipped"):
+        ours, quiet = by_name[f"{transport}, {name}"], by_name[f"{transport}, quiet"]
+        rate = ours.ratio(quiet, 64, "rate")
+        what = f"{ours.name}: commands/s of the quiet one to it, 64 under way"
+        aims.append(Aim(what, 1 / rate, 1 / AIM_SHIPPED_RATE))
+        for (window, field), bound in AIM_SHIPPED.items() if old else ():
+            ratio = ours.ratio(by_name[f"{ours.name} of old"], window, field)
+            aims.append(Aim(f"{ours.name}: {field} to old, {window} under way", ratio, bound))
     return aims
 
 
@@ -131,6 +173,12 @@ def arguments() -> argparse.Namespace:
         help="of asyncio-mqtt: it awaits each command, or starts a task for each",
     )
     parser.add_argument("--journal", action="store_true", help="each transport with one too")
+    parser.add_argument(
+        "--as-shipped",
+        action="store_true",
+        help="`petalkit run` with journal and INFO lines, beside the quiet one, and nothing else",
+    )
+    parser.add_argument("--old", metavar="SRC", help="with --as-shipped: another build beside it")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--flood", action="store_true", help=f"{FLOOD} commands at once")
     parser.add_argument("--slow", action="store_true", help="memory, with a slow petal")
@@ -156,7 +204,11 @@ def main() -> None:
         for transport in options.transport
     }
     folder = Path(tempfile.mkdtemp(prefix="petalkit-journal-"))  # not in /dev/shm: it has to wait
-    if options.journal:
+    if options.as_shipped:
+        programs = {}
+        for transport in options.transport:
+            programs |= shipped_programs(transport, folder, options.old)
+    elif options.journal:
         programs |= {
             with_journal(name): [*command, "--journal", str(folder / name.replace(" ", "-"))]
             for name, command in programs.items()
@@ -182,8 +234,12 @@ def main() -> None:
         measure(broker, contenders, options.rounds, counts)
         reference = next((c for c in contenders if c.name == REFERENCE and not c.failed), None)
         report.tables += round_tables(contenders, reference)
-        report.aims += round_aims(contenders, options.transport)
-        if options.journal:
+        if options.as_shipped:
+            for transport in options.transport:
+                report.aims += shipped_aims(contenders, transport, options.old is not None)
+        else:
+            report.aims += round_aims(contenders, options.transport)
+        if options.journal and not options.as_shipped:
             report.aims += journal_aims(contenders, options.transport, folder)
         if options.flood:
             for contender in contenders:
@@ -196,7 +252,7 @@ def main() -> None:
         ]
     with mosquitto() as broker:
         for name, command in ours.items():
-            if name in over_http:
+            if name in over_http or options.as_shipped:
                 continue  # what these two measure is the runtime's, whatever the transport
             if options.slow:
                 table, aims = run_slow(broker, name, command)

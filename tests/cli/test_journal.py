@@ -493,7 +493,7 @@ def test_the_doctor_reads_what_a_crash_has_left(doctor: Any, path: Path, tmp_pat
     with opened(tmp_path / "other") as store:
         store.write([*done(1), accepted(3)])
         path.parent.mkdir(parents=True)
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal", "-log"):
             data = (tmp_path / f"other{suffix}").read_bytes()
             (path.parent / f"d.journal{suffix}").write_bytes(data)
     path.chmod(0o600)

@@ -15,13 +15,19 @@ before or after their work:
     finish-written         its final state is on disk, and its response has not left
     response-sent          its response is handed to the link
     response-acknowledged  the broker has its response; that is not on disk yet
-    mid-commit             in the middle of a transaction
+    log-half               half of a record is in the log
+    log-written            a record is in the log, and nobody knows that
+    mid-commit             in the middle of a transaction: the log is half folded
+    folded                 what was in the log is in the database, and nobody knows that
 
     note-queued            what is kept of a job is another, and that is not written yet
     note-written           that is on disk, and nobody knows it
     end-told               the readers of a job are told its end; that is not on disk yet
 
 Only `effect-done` is there without a journal: the petals call it themselves.
+
+What is in the log is folded after few commands, with or without the variable: a short run would
+fold nothing until its end.
 """
 
 from __future__ import annotations
@@ -36,8 +42,11 @@ from collections.abc import Generator, Sequence
 from petalkit._serving.jobs.ends import Ends
 from petalkit._serving.ledger.disk import DiskLedger
 from petalkit._serving.ledger.journal import schema as _journal_schema
-from petalkit._serving.ledger.journal import store as _journal_store
+from petalkit._serving.ledger.journal.folding import fold as _fold
+from petalkit._serving.ledger.journal.folding.database import Database
+from petalkit._serving.ledger.journal.log.device import LogDevice
 from petalkit._serving.ledger.journal.operations import Finished, Noted, Started
+from petalkit._serving.ledger.journal.writing import upkeep as _upkeep
 from petalkit._serving.ledger.journal.writing.group_commit import GroupCommit
 from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.owed_messages import RecordedMessages
@@ -56,7 +65,10 @@ POINTS = (
     "finish-written",
     "response-sent",
     "response-acknowledged",
+    "log-half",
+    "log-written",
     "mid-commit",
+    "folded",
 )
 NOTE_POINTS = ("note-queued", "note-written", "end-told")  # only where there are jobs
 
@@ -66,6 +78,8 @@ _WRITTEN = {
     Finished: "finish-written",
     Noted: "note-written",
 }
+
+FOLD_EVERY = 8  # commands
 
 _wanted = ""
 _left = 0
@@ -87,6 +101,7 @@ def parse(text: str) -> tuple[str, int]:
 def install() -> None:
     """Take the point from the environment, and wrap what belongs to it."""
     global _wanted, _left
+    _upkeep.PRUNE_EVERY, _upkeep.PRUNE_PART = FOLD_EVERY, 1_000_000_000
     text = os.environ.get(VARIABLE)
     if text:
         _wanted, _left = parse(text)
@@ -109,13 +124,13 @@ def _wrap() -> None:
     _before(RecordedMessages, "settle", "response-acknowledged")
     written = GroupCommit._written
 
-    def on_written(commits: GroupCommit, batch: Sequence[object], pruned: object) -> None:
+    def on_written(commits: GroupCommit, batch: Sequence[object]) -> None:
         # It is on disk, and nobody knows that yet.
         for operation in batch:
             point = _WRITTEN.get(type(operation))
             if point is not None:
                 reached(point)
-        written(commits, batch, pruned)  # type: ignore[arg-type]
+        written(commits, batch)  # type: ignore[arg-type]
 
     GroupCommit._written = on_written  # type: ignore[assignment, method-assign]
 
@@ -125,7 +140,18 @@ def _wrap() -> None:
             yield
             reached("mid-commit")
 
-    _journal_store.transaction = transaction
+    _fold.transaction = transaction
+    _after(Database, "fold", "folded")
+    write = LogDevice.write
+
+    def on_write(log: LogDevice, parts: list[bytes], length: int, offset: int) -> None:
+        if _wanted == "log-half":
+            os.pwrite(log._descriptor, b"".join(parts)[: length // 2], offset)
+            reached("log-half")
+        write(log, parts, length, offset)
+        reached("log-written")
+
+    LogDevice.write = on_write  # type: ignore[assignment, method-assign]
 
 
 def _after(kind: type, name: str, point: str) -> None:

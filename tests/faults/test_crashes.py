@@ -23,13 +23,15 @@ pytestmark = [
     pytest.mark.skipif(find_mosquitto() is None, reason="NO MOSQUITTO"),
 ]
 
+FOLDS = ("mid-commit", "folded")  # of many commands together
 LIMIT = 180.0  # seconds; a run in which something is lost waits long for it
 
 
 @pytest.mark.parametrize("number", range(len(POINTS)), ids=POINTS)
 async def test_a_kill_at_each_state_of_a_command(tmp_path: Path, number: int) -> None:
     """At the first of them, and at two when there is load."""
-    crashes = tuple(f"{POINTS[number]}:{count}" for count in (1, 5, 15))
+    point = POINTS[number]
+    crashes = tuple(f"{point}:{count}" for count in ((1, 2, 4) if point in FOLDS else (1, 5, 15)))
     wire = list(WIRES.values())[number % len(WIRES)]
     plan = Plan(seed=number, commands=200, journal=True, crashes=crashes, options=wire)
     with trio.fail_after(LIMIT):
@@ -49,7 +51,7 @@ async def test_every_promise_holds_over_bad_links_and_kills(
         journal=True,
         faults=list(Schedule(seed, count=40, gap=(20, 120))),
         ends=("kill",) * 9,  # the last process is stopped
-        crashes=[f"{name}:{20 * seed}" for name in POINTS],
+        crashes=[f"{name}:{5 if name in FOLDS else 20 * seed}" for name in POINTS],
         options=WIRES[wire],
     )
     with trio.fail_after(LIMIT):
@@ -60,7 +62,7 @@ async def test_every_promise_holds_over_bad_links_and_kills(
     assert outcome.counts["killed"] >= 15
 
 
-JOB_CRASHES = tuple(f"{name}:30" for name in (*NOTE_POINTS, "mid-commit", "effect-done"))
+JOB_CRASHES = (*(f"{name}:30" for name in (*NOTE_POINTS, "effect-done")), "mid-commit:5")
 
 
 # A stop is not to meet a crash point: it would be no stop.

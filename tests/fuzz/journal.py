@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 
+from petalkit._serving.ledger.journal.file import JournalFile
+from petalkit._serving.ledger.journal.log.segments import begin_of
 from petalkit._serving.ledger.journal.operations import Finished, Posted, Started
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.records import Accepted, CommandRecord, JournalError
@@ -47,6 +50,48 @@ def _whole() -> bytes:
     )
     store.close()
     return path.read_bytes()
+
+
+@functools.cache
+def _crashed() -> dict[str, bytes]:
+    """The same commands as a crash leaves them: some in the database, the rest in the log."""
+    path = _clear()
+    path.write_bytes(_whole())
+    path.chmod(0o600)
+    store = _open(path)
+    store.write([_accepted(6), Started(6, 1.8e9), _accepted(7)])
+    store.freeze()
+    store.write([Finished(6, None, b'{"success":true}', True, 1.8e9), Started(7, 1.8e9)])
+    store.write([Posted(8, 6, "t", None, None, 1, None, 2e9)])
+    files = {one: path.with_name(path.name + one).read_bytes() for one in ("", "-wal", "-log")}
+    store.close()
+    return files
+
+
+def journal_log(data: bytes) -> None:
+    """Which bytes of the log are changed, and to what; in which part, or where it ends."""
+    files = _crashed()
+    path = _clear()
+    content = bytearray(files["-log"])
+    reader = Reader(data)
+    if reader.byte() % 8 == 0:
+        del content[int.from_bytes(reader.take(3)) % len(content) :]
+    while reader:
+        part = (0, begin_of(0), begin_of(1))[reader.byte() % 3]
+        at = part + int.from_bytes(reader.take(2)) % 1024
+        new = reader.take(1 + reader.byte() % 64)
+        if at + len(new) <= len(content):
+            content[at : at + len(new)] = new
+    for suffix, whole in (files | {"-log": bytes(content)}).items():
+        place = path.with_name(path.name + suffix)
+        place.write_bytes(whole)
+        place.chmod(0o600)
+    with contextlib.suppress(JournalError), JournalFile.open(path) as file:
+        assert len(file.commands()) >= 3
+    try:
+        _use(path)
+    except JournalError as error:
+        assert str(error)
 
 
 def _clear() -> Path:

@@ -42,6 +42,7 @@ TARGETS: dict[str, Target] = {
     "addresses": settings.addresses,
     "organization_file": settings.organization_file,
     "journal": journal.journal,
+    "journal_log": journal.journal_log,
     "mqtt5_framing": mqtt5_bytes.framing,
     "mqtt5_session": mqtt5_bytes.session,
     "mqtt5_pieces": mqtt5_bytes.session_in_pieces,

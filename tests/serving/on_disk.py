@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from petalkit import Petal, Settings, command
+from petalkit._serving.ledger.journal.log.layers import Staged
 from petalkit._serving.ledger.journal.operations import Operation
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.records import JournalError
@@ -32,11 +34,20 @@ def after_crash(path: Path) -> Path:
     """
     name = path.name.partition("-after-crash-")[0]
     copy = path.with_name(f"{name}-after-crash-{next(_numbers)}")
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", "-log"):
         source = path.with_name(path.name + suffix)
         if source.exists():
             shutil.copy(source, copy.with_name(copy.name + suffix))
     return copy
+
+
+def folded(path: Path) -> Path:
+    """The same journal with nothing left in its log, as a start and a stop would leave it."""
+    connection = sqlite3.connect(path)
+    (owner,) = connection.execute("SELECT value FROM meta WHERE name = 'device_id'").fetchone()
+    connection.close()
+    JournalStore.open(path, device_id=owner, size_max=64 * 1024 * 1024).close()
+    return path
 
 
 class Disk:
@@ -47,17 +58,17 @@ class Disk:
         self.batches: list[list[Operation]] = []
         self.before_write: Callable[[], object] = lambda: None
         self.after_write: Callable[[], object] = lambda: None
-        write = JournalStore.write
+        put = JournalStore.put
 
-        def write_or_fail(store: JournalStore, batch: Sequence[Operation]) -> None:
+        def put_or_fail(store: JournalStore, staged: Staged) -> None:
             self.before_write()
             if self.error is not None:
                 raise JournalError("the test's", self.error)
-            write(store, batch)
-            self.batches.append(list(batch))
+            put(store, staged)
+            self.batches.append(list(staged.operations))
             self.after_write()
 
-        monkeypatch.setattr(JournalStore, "write", write_or_fail)
+        monkeypatch.setattr(JournalStore, "put", put_or_fail)
 
     def kinds(self) -> list[list[str]]:
         """The names of what was written, batch by batch."""

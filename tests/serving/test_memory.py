@@ -16,10 +16,10 @@ import petalkit
 from petalkit import Command, MemoryBound, Petal, Settings, command, memory_bounds
 from petalkit._serving import memory
 from petalkit._serving.dispatch.execution import DECODED_BYTES
-from petalkit._serving.ledger.journal.batch import Batch
-from petalkit._serving.ledger.journal.forgetting.pruning import Owed
+from petalkit._serving.ledger.journal.folding.batch import Batch
+from petalkit._serving.ledger.journal.folding.statements import STATEMENT_BYTES
+from petalkit._serving.ledger.journal.forgetting.owed import Owed
 from petalkit._serving.ledger.journal.operations import Finished
-from petalkit._serving.ledger.journal.statements import STATEMENT_BYTES
 from petalkit._serving.ledger.records import Accepted
 from petalkit._serving.process.log_stream import KEPT_MAX
 from petalkit.testing import open_harness
@@ -114,7 +114,8 @@ def test_a_statement_binds_few_bytes_or_one_row() -> None:
         size = 120_000 if number % 5 == 0 else 3_000
         operations.append(_accepted(number, b"x" * size))
         operations.append(Finished(number, None, b"y" * size, True, 1.0))
-    batch = Batch(operations, 0, Owed())
+    batch = Batch(0, Owed())
+    batch.add(operations)
     rows: set[int] = set()
     for sql, parameters in batch.statements():
         if sql.startswith("INSERT"):
@@ -180,19 +181,23 @@ BUFFERS = {
     "_serving.ledger.remembered.duplicate_window.DuplicateWindow._live": SAME,
     **dict.fromkeys(
         (
-            f"_serving.ledger.journal.batch.Batch.{name}"
+            f"_serving.ledger.journal.folding.batch.Batch.{name}"
             for name in ("accepted", "finished", "forgotten", "noted", "outcomes", "posted",
                          "settled", "started", "unnoted", "wanted")
         ),
-        "to be written to the journal",
+        "in the journal's log, and not in its database",
     ),
+    "_serving.ledger.journal.log.layers.Layers.all": FEW,
+    "_serving.ledger.journal.reader.JournalReader._unfolded": FEW,
+    "_serving.ledger.journal.forgetting.owed.OwedLater._added": "to be written to the journal",
+    "_serving.ledger.journal.forgetting.owed.OwedLater._steps": "to be written to the journal",
     "_serving.ledger.journal.forgetting.pruning.FinishedCommands._emptied": SAME,
     "_serving.ledger.journal.forgetting.pruning.FinishedCommands._others":
         "IDs of commands in the journal",
     "_serving.ledger.journal.forgetting.pruning.FinishedCommands._remembered":
         "IDs of commands in the journal",
-    "_serving.ledger.journal.forgetting.pruning.Owed._answers": SAME,
-    "_serving.ledger.journal.forgetting.pruning.Owed._count": SAME,
+    "_serving.ledger.journal.forgetting.owed.Owed._answers": SAME,
+    "_serving.ledger.journal.forgetting.owed.Owed._count": SAME,
     "_serving.ledger.journal.writing.group_commit.GroupCommit._left":
         "to be written to the journal",
     "_serving.ledger.journal.writing.group_commit.GroupCommit._queue":

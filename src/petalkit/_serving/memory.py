@@ -29,7 +29,8 @@ from ..transports._receiving.bounded_inbox import (
 from .dispatch.execution import DECODED_BYTES, PUT_AWAY_MIN
 from .intake.backlog.lanes import READ_AT_ONCE
 from .intake.parked import PACKET_IDS
-from .ledger.journal.statements import SIZES, STATEMENT_BYTES
+from .ledger.journal.folding.statements import SIZES, STATEMENT_BYTES
+from .ledger.journal.log.segments import LOG_SIZE
 from .ledger.journal.write_ahead import OPERATIONS_MAX
 from .ledger.recent_refusals import ANSWER_MAX, REMEMBERED
 from .ledger.remembered.replay_window import ID_BYTES, URGENT_BYTES, URGENT_MAX
@@ -43,6 +44,7 @@ NAME = 160  # the same of a messageId that is remembered, in a dictionary
 FINISHED = 160  # the same of the number of a command that has finished, in the order of forgetting
 DECODED_FACTOR = 25  # times its bytes that JSON takes when it is decoded
 LOG_BYTES = 2 * 1024 * 1024  # lines that wait for readers: of standard output, and of the log
+LOG_FACTOR = 5  # times its bytes that what is in the journal's log takes, with small commands
 SQLITE_CACHE = 2 * 1024 * 1024  # bytes of pages of one connection: SQLite's own default
 SQLITE_CONNECTIONS = 2
 REQUEST = 384 * 1024  # of one connection, besides: what was read and waits, and its head
@@ -214,6 +216,7 @@ def _journal(settings: Settings) -> list[MemoryBound]:
             "to be written to the journal", writing,
             ("channel_bytes", "outbox_bytes", "concurrency", "payload_max"),
         ),
+        MemoryBound("in the journal's log, and not in its database", LOG_FACTOR * LOG_SIZE),
         MemoryBound(
             "SQLite", SQLITE_CONNECTIONS * SQLITE_CACHE + statements, ("payload_max",)
         ),

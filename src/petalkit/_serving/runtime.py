@@ -134,6 +134,7 @@ class Runtime:
             held=self._intake.held,
             waiting_on_disk=self.parts.backlog.count,
             journal_failing=self._ledger.failing,
+            journal_sync=self._ledger.sync,
             running=len(self._dispatcher.slots),
             outbox=len(self._outbox),
             outbox_bytes=self._outbox.size,
@@ -245,8 +246,7 @@ class Runtime:
         self._stop_requested.set()
 
     async def _stop_in_order(self) -> None:
-        settings = self.settings
-        dispatcher = self._dispatcher
+        settings, dispatcher = self.settings, self._dispatcher
         logger.info(
             "stopping: %d running, %d waiting", len(dispatcher.slots), dispatcher.backlog.waiting
         )

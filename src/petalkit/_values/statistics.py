@@ -162,7 +162,7 @@ class Statistics:
     publish_unsent: int
     """Responses and events still unsent when the runtime stopped."""
     journal_batches: int
-    """Transactions that the journal has written, each with one wait for the disk."""
+    """Batches that the journal has written, each with one wait for the disk."""
     journal_operations: int
     """What was in them: beginnings and endings of commands and messages."""
     journal_failures: int
@@ -206,6 +206,10 @@ class Statistics:
     """Accepted commands in the journal only, because the channel is full."""
     journal_failing: bool
     """Whether the journal cannot be written now, so that commands are answered `UNAVAILABLE`."""
+    journal_sync: str
+    """How the journal waits for the disk: `pwritev` (one call for each batch), `fdatasync` (two,
+    where the kernel or the file system has no such call), `sqlite` (where there is no room for its
+    log); empty without a journal."""
     running: int
     """Commands whose handler runs now, urgent ones and abandoned threads included."""
     jobs_waiting: int

@@ -27,7 +27,7 @@ from petalkit.testing import open_harness
 from petalkit.testing._harness import EPOCH
 from petalkit.transports.memory import MemoryBroker, MemoryTransport
 
-from ..on_disk import Again, Disk, after_crash, settings
+from ..on_disk import Again, Disk, after_crash, folded, settings
 from ..recorder import Recorder, settle, unacknowledged, until
 
 pytestmark = pytest.mark.trio
@@ -43,11 +43,11 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Callable[[], trio.Event]:
     start = DiskWork.start
     state: dict[str, trio.Event | None] = {"gate": None}
 
-    def slow(self: DiskWork, function: Any) -> Job:
+    def slow(self: DiskWork, function: Any, then: Any = None) -> Job:
         gate = state["gate"]
         if gate is None:
-            return start(self, function)
-        job = Job(function)
+            return start(self, function, then)
+        job = Job(function, then)
 
         async def later() -> None:
             await gate.wait()
@@ -775,7 +775,7 @@ async def test_a_byte_that_was_changed_on_the_disk_is_one_commands_trouble(
         await settle()
         crashed = after_crash(path)
         harness.runtime.hurry()
-    with contextlib.closing(sqlite3.connect(crashed)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(folded(crashed))) as connection, connection:
         changed = connection.execute(f"UPDATE {table} SET extras = x'ff'").rowcount
         if table == "commands":
             connection.execute("DELETE FROM results")
@@ -993,7 +993,7 @@ async def test_records_whose_topic_was_changed_on_the_disk_end_and_hold_up_nobod
         await settle()
         crashed = after_crash(path)
         harness.runtime.hurry()
-    with contextlib.closing(sqlite3.connect(crashed)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(folded(crashed))) as connection, connection:
         connection.execute("UPDATE commands SET base_topic = 'a/#'")
     petal = Recorder()
     async with open_harness(petal, settings=settings(crashed)) as harness:

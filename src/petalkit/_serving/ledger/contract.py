@@ -218,6 +218,11 @@ class Ledger(LedgerNotes, ABC, Generic[E]):
         return "memory"
 
     @property
+    def sync(self) -> str:
+        """How it waits for the disk: see `Statistics.journal_sync`."""
+        return ""
+
+    @property
     def earlier_to(self) -> int:
         """The number of the last command of an earlier process; 0 for none."""
         return 0

@@ -50,6 +50,11 @@ class JournalBacked(RecordedNotes, Ledger[E]):
         """See `Ledger`."""
         return str(self._journal.path)
 
+    @property
+    def sync(self) -> str:
+        """See `Ledger`."""
+        return self._journal.sync
+
     # -- when it is safe
 
     def when_safe(self, then: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ class JournalError(PetalkitError):
         self.reason = reason
 
 
-class Accepted(msgspec.Struct, gc=False):
+class Accepted(msgspec.Struct, gc=False, array_like=True, tag=0):
     """A command is accepted, and has not started.
 
     Attributes:

@@ -69,6 +69,21 @@ def done(number: int, **changes: Any) -> list[Operation]:
     ]
 
 
+def fold(store: JournalStore) -> None:
+    """Put all that is in the log into the database."""
+    store.freeze()
+    store.fold()
+    store.folded()
+
+
+def prune(store: JournalStore, **how: Any) -> list[tuple[int, str | None]]:
+    """What is pruned of all that was written."""
+    fold(store)
+    pruned = store.prune(**how)
+    store.folded()
+    return pruned
+
+
 @contextlib.contextmanager
 def opened(path: Path, *, device_id: str = "d", size_max: int = 64 * MIB) -> Iterator[JournalStore]:
     store = JournalStore.open(path, device_id=device_id, size_max=size_max)

@@ -297,7 +297,7 @@ def schema(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-ADDED_SINCE = {"notes"}  # tables
+ADDED_SINCE = {"notes", "forgotten"}  # tables
 
 
 def test_version_1_is_what_it_always_was(path: Path) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from petalkit._serving.ledger.journal.folding.statements import ROWS_MAX
 from petalkit._serving.ledger.journal.operations import Forgotten, Requeued, Settled, Wanted
-from petalkit._serving.ledger.journal.statements import ROWS_MAX
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.records import CommandRecord, Found, JournalError, MessageRecord
 
-from .kit import MIB, NOON, RESPONSE, accepted, done, finished, opened, posted, started
+from .kit import MIB, NOON, RESPONSE, accepted, done, finished, fold, opened, posted, prune, started
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_a_text_is_kept_as_it_is(store: JournalStore, text: str) -> None:
     record = store.read(1)
     assert record is not None
     assert (record.message_id, record.command) == (text, text)
-    assert store.prune(count=0, before=None) == [(1, text)]
+    assert prune(store, count=0, before=None) == [(1, text)]
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_journal(store: JournalStore) -> None:
@@ -374,22 +374,58 @@ def test_every_commit_waits_for_the_disk(store: JournalStore) -> None:
     assert store._writer.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
 
 
-def test_a_batch_that_failed_can_be_written_again(store: JournalStore, path: Path) -> None:
+def test_what_is_written_twice_counts_once(store: JournalStore) -> None:
+    """As if the disk had taken it and not said so."""
+    batches = [done(1), [op for number in range(3, 1000, 2) for op in done(number)]]
+    for batch in batches:
+        store.write(batch)
+        store.write(batch)
+    assert len(store.load().remembered) == 500
+    assert prune(store, count=499, before=None) == [(1, "id-1")]
+
+
+def test_what_cannot_be_folded_stays_in_the_log_and_is_folded_later(
+    store: JournalStore, path: Path
+) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     store._writer.execute("PRAGMA busy_timeout = 1").fetchall()
-    batches = [done(1), [op for number in range(3, 1000, 2) for op in done(number)]]
-    for batch in batches:
+    store.write(done(1))
+    for _ in range(2):
         with pytest.raises(JournalError, match="another process kept it busy"):
-            store.write(batch)
-        assert store.load().remembered == {}
+            fold(store)
+    store.write(done(3))
+    assert store.read(1) is not None
     other.execute("ROLLBACK")
     other.close()
-    for batch in batches:
-        store.write(batch)
-        store.write(batch)  # as if the disk had taken it and not said so
-    assert len(store.load().remembered) == 500
-    assert store.prune(count=499, before=None) == [(1, "id-1")]
+    assert len(store.load().remembered) == 2
+
+
+def test_what_does_not_fit_the_log_goes_to_the_database(store: JournalStore, path: Path) -> None:
+    """Too large for it; or both of its parts are full, and the database was busy."""
+    large = accepted(1, payload=b"x" * 2 * MIB)
+    store.write([accepted(2), started(2)])
+    store.write([large])
+    assert store._reader.execute("SELECT number FROM commands").fetchall() == [(1,), (2,)]
+    store.write([finished(1), posted(4, 1), finished(2)])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store._writer.execute("PRAGMA busy_timeout = 1").fetchall()
+    number = 5
+    batch = done(number, payload=b"x" * 100_000)
+    with pytest.raises(JournalError, match="another process kept it busy"):
+        while number < 500:
+            batch = done(number, payload=b"x" * 100_000)
+            store.write(batch)
+            number += 2
+    assert number > 40
+    other.execute("ROLLBACK")
+    other.close()
+    store.write([*batch, Settled(4, "expired")])
+    record = store.read(1)
+    assert record is not None
+    assert (record.state, record.owed, record.outcome) == ("finished", 0, "expired")
+    assert len(store.load().remembered) == 2 + (number - 3) // 2
 
 
 # -- room
@@ -403,35 +439,35 @@ def test_the_oldest_finished_go_first_and_what_is_owed_stays(path: Path) -> None
         store.write([accepted(23), finished(23), posted(24, 23)])
         store.write([finished(1)])
     with opened(path) as store:  # the order outlives it
-        assert store.prune(count=9, before=None) == [(3, "id-3"), (5, "id-5"), (7, "id-7")]
-        assert store.prune(count=9, before=None) == []
-        assert store.prune(count=0, before=None, limit=7) == [
+        assert prune(store, count=9, before=None) == [(3, "id-3"), (5, "id-5"), (7, "id-7")]
+        assert prune(store, count=9, before=None) == []
+        assert prune(store, count=0, before=None, limit=7) == [
             (number, f"id-{number}") for number in range(9, 23, 2)
         ]
-        assert store.prune(count=0, before=None) == [(1, "id-1")]
+        assert prune(store, count=0, before=None) == [(1, "id-1")]
         store.write([Settled(24, None)])
-        assert store.prune(count=0, before=None) == [(23, "id-23")]
+        assert prune(store, count=0, before=None) == [(23, "id-23")]
         assert store.load().remembered == {}
 
 
 def test_what_is_no_duplicate_is_counted_apart(store: JournalStore) -> None:
     for number in range(1, 21, 2):
         store.write([accepted(number), finished(number, remembered=number < 11)])
-    deleted = store.prune(count=3, before=None)
+    deleted = prune(store, count=3, before=None)
     assert sorted(number for number, _ in deleted) == [1, 3, 11, 13]
 
 
 def test_age_is_judged_by_a_clock_that_was_set(store: JournalStore) -> None:
     for number, at in ((1, 100.0), (3, NOON), (5, NOON + 1e9), (7, NOON + 10), (9, NOON + 20)):
         store.write([accepted(number), finished(number, at=at)])
-    assert store.prune(count=100, before=NOON) == []
-    assert store.prune(count=100, before=NOON + 11) == [(3, "id-3"), (7, "id-7")]
+    assert prune(store, count=100, before=NOON) == []
+    assert prune(store, count=100, before=NOON + 11) == [(3, "id-3"), (7, "id-7")]
     assert store.load().remembered == {"id-1": 1, "id-5": 5, "id-9": 9}
 
 
 def test_age_is_looked_at_when_something_gets_too_old(store: JournalStore) -> None:
     def due(before: float) -> list[int]:
-        return [number for number, _ in store.prune(count=100, before=before)]
+        return [number for number, _ in prune(store, count=100, before=before)]
 
     for number, at in ((1, NOON + 10), (3, NOON + 20), (5, NOON + 500), (7, 5.0)):
         store.write([accepted(number), finished(number, at=at)])
@@ -458,7 +494,7 @@ def test_a_full_file_lets_old_records_go(path: Path) -> None:
             )
             number += 2
         kept = (number + 1) // 2
-        deleted = store.prune(count=kept, before=None)
+        deleted = prune(store, count=kept, before=None)
         assert 0 < len(deleted) < kept // 4
         assert store.fill < 0.82
         assert [one for one, _ in deleted] == list(range(1, 2 * len(deleted), 2))
@@ -470,7 +506,7 @@ def test_what_was_accepted_can_be_finished_when_nothing_more_can_be_accepted(pat
         while store.fill < 1:
             store.write([accepted(number, payload=b"x" * 10_000), started(number)])
             number += 2
-        assert store.prune(count=0, before=None) == []
+        assert prune(store, count=0, before=None) == []
         numbers = range(1, number, 2)
         store.write([finished(one, response=b"y" * 1000) for one in numbers])
         store.write([posted(one + 1, one) for one in numbers])
@@ -478,7 +514,7 @@ def test_what_was_accepted_can_be_finished_when_nothing_more_can_be_accepted(pat
             for more in range(number, number + 1000):
                 store.write([accepted(more, payload=b"x" * 10_000)])
         store.write([Settled(one + 1, None) for one in numbers])
-        while store.prune(count=0, before=None):
+        while prune(store, count=0, before=None):
             pass
         store.write([accepted(5000, payload=b"x" * 10_000)])
         assert store.read(5000) is not None
@@ -488,10 +524,11 @@ def test_a_record_that_somebody_else_deleted_is_simply_gone(
     store: JournalStore, path: Path
 ) -> None:
     store.write([*done(1), *done(3)])
+    fold(store)
     other = sqlite3.connect(path)
     with other:
         other.execute("DELETE FROM commands WHERE number = 1")
         other.execute("DELETE FROM results WHERE number = 1")
     other.close()
     assert store.read(1) is None
-    assert store.prune(count=0, before=None) == [(3, "id-3")]
+    assert prune(store, count=0, before=None) == [(3, "id-3")]

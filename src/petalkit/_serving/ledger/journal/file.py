@@ -11,16 +11,19 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from ..records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, JournalError
+from .folding.fold import forget_by_hand
+from .folding.rows import COMMANDS, COMMANDS_WITHOUT_DATA, command_record
+from .folding.view import lay_over, take_off, touched_by
+from .log.place import batch_of, close_log, fold_beside, log_path, read_beside
 from .place.files import exists
-from .place.lock import JournalInUse, JournalLock, check_unused, lock_path
-from .rows import COMMANDS, COMMANDS_WITHOUT_DATA, command_record
+from .place.lock import JournalInUse, alone, check_unused
 from .schema import (
     STEPS,
     check_sqlite,
@@ -79,6 +82,15 @@ class JournalFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        self._in_log: Container[int] = ()  # numbers of what the log says something of
+
+    def _lay_over(self) -> None:
+        """Let queries find what is in the log too."""
+        found, _ = read_beside(self._connection, self.path)
+        if found.records:
+            batch = batch_of(self._connection, self.path, found.records)
+            self._in_log = touched_by(batch)
+            lay_over(self._connection, batch)
 
     @classmethod
     @contextlib.contextmanager
@@ -106,7 +118,9 @@ class JournalFile:
                 reason = f"is of version {version}; start the runtime once, which brings it up"
                 raise JournalNotReady(path, f"{reason} to version {len(STEPS)}")
             connection.execute("PRAGMA secure_delete = ON").fetchall()
-            yield cls(path, connection)
+            file = cls(path, connection)
+            file._lay_over()
+            yield file
 
     # -- to look
 
@@ -204,11 +218,8 @@ class JournalFile:
             JournalError: it cannot be read.
         """
         with explained(self.path):
-            return dict(
-                self._connection.execute(
-                    "SELECT number, value FROM notes ORDER BY number DESC"
-                ).fetchall()
-            )
+            sql = "SELECT number, value FROM notes ORDER BY number DESC"
+            return dict(self._connection.execute(sql).fetchall())
 
     # -- to change
 
@@ -218,8 +229,8 @@ class JournalFile:
         Raises:
             JournalError: a runtime runs, which has it in memory; or it cannot be written.
         """
-        with self._alone() as alone, explained(self.path):
-            if not alone:
+        with self._alone() as is_alone, explained(self.path):
+            if not is_alone:
                 reason = "a runtime uses the journal, and knows the job: stop it first"
                 raise JournalError(self.path, reason)
             self._connection.execute("DELETE FROM notes WHERE number = ?", (number,))
@@ -236,23 +247,17 @@ class JournalFile:
             JournalError: one is not finished, and a runtime runs; or it cannot be written. Nothing
                 is forgotten then.
         """
-        with self._alone() as alone, explained(self.path), transaction(self._connection):
+        with self._alone() as is_alone, explained(self.path), transaction(self._connection):
             found = self._connection.execute(
                 "SELECT c.number, r.number IS NOT NULL FROM commands c"
                 " LEFT JOIN results r USING (number) WHERE c.message_id = ?",
                 (message_id,),
             ).fetchall()
-            if not alone and not all(finished for _, finished in found):
+            if not is_alone and not all(finished for _, finished in found):
                 reason = f"{message_id!r} is not finished, and a runtime uses the journal"
                 raise JournalError(self.path, f"{reason}: stop it first, or wait")
             for number, _ in found:
-                self._connection.execute(
-                    "UPDATE outbox SET payload = (SELECT response FROM results WHERE number = ?)"
-                    " WHERE answers = ? AND payload IS NULL",
-                    (number, number),
-                )
-                self._connection.execute("DELETE FROM results WHERE number = ?", (number,))
-                self._connection.execute("DELETE FROM commands WHERE number = ?", (number,))
+                forget_by_hand(self._connection, number, in_log=number in self._in_log)
         return len(found)
 
     def vacuum(self) -> tuple[int, int]:
@@ -274,18 +279,20 @@ class JournalFile:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:
         """Keep runtimes out while the block runs; false where one is in."""
-        is_new = not lock_path(self.path).exists()
-        lock: JournalLock | None = None
-        with contextlib.suppress(JournalInUse):
-            lock = JournalLock(self.path)
-        try:
-            if lock is not None and is_new and os.geteuid() == 0:
-                owner = self.path.stat()  # who has to be able to lock it, too
-                os.chown(lock.path, owner.st_uid, owner.st_gid)
-            yield lock is not None
-        finally:
-            if lock is not None:
-                lock.release()
+        with alone(self.path) as found:
+            if found:
+                self._take_in()
+            yield found
+
+    def _take_in(self) -> None:
+        """Put what a crash has left in the log into the database, as the next start would."""
+        if not log_path(self.path).exists():
+            return
+        with explained(self.path):
+            take_off(self._connection)
+            fold_beside(self._connection, self.path)
+            close_log(self._connection, self.path)
+            self._in_log = ()
 
     def _one(self, sql: str, *parameters: object) -> Any:
         return one(self._connection, sql, parameters)

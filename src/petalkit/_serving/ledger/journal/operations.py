@@ -4,6 +4,9 @@ An operation is one thing that happened to one command or one message. Operation
 the order in which they were made, many in one transaction, and each is all there or not at all.
 `Accepted` is one of them, and is made by whoever accepts.
 
+They stand in the log as they are here, each with its tag: a tag or a field that has been written
+once means the same for ever. A new field comes last, with a default.
+
 Every moment here is wall-clock seconds since the epoch: nothing else means the same after a
 restart.
 """
@@ -17,20 +20,20 @@ import msgspec
 from ..records import Accepted
 
 
-class Started(msgspec.Struct, gc=False):
+class Started(msgspec.Struct, gc=False, array_like=True, tag=1):
     """Its handler is about to be called. `starts` of the record grows by one."""
 
     number: int
     at: float
 
 
-class Requeued(msgspec.Struct, gc=False):
+class Requeued(msgspec.Struct, gc=False, array_like=True, tag=2):
     """A command that had started, in an earlier run, is to be started again."""
 
     number: int
 
 
-class Wanted(msgspec.Struct, gc=False):
+class Wanted(msgspec.Struct, gc=False, array_like=True, tag=3):
     """A copy of a command that has no final state yet wants an answer that the first did not."""
 
     number: int
@@ -38,7 +41,7 @@ class Wanted(msgspec.Struct, gc=False):
     extras: bytes | None
 
 
-class Finished(msgspec.Struct, gc=False):
+class Finished(msgspec.Struct, gc=False, array_like=True, tag=4):
     """A command has its final state.
 
     Attributes:
@@ -56,13 +59,13 @@ class Finished(msgspec.Struct, gc=False):
     at: float
 
 
-class Forgotten(msgspec.Struct, gc=False):
+class Forgotten(msgspec.Struct, gc=False, array_like=True, tag=5):
     """A command is to leave no trace: it turned out not to be ours."""
 
     number: int
 
 
-class Posted(msgspec.Struct, gc=False):
+class Posted(msgspec.Struct, gc=False, array_like=True, tag=6):
     """A message is to be sent until it is acknowledged.
 
     Attributes:
@@ -87,7 +90,7 @@ class Posted(msgspec.Struct, gc=False):
     expires_at: float
 
 
-class Settled(msgspec.Struct, gc=False):
+class Settled(msgspec.Struct, gc=False, array_like=True, tag=7):
     """A message need not be sent any more.
 
     Attributes:
@@ -101,7 +104,7 @@ class Settled(msgspec.Struct, gc=False):
     outcome: str | None
 
 
-class Noted(msgspec.Struct, gc=False):
+class Noted(msgspec.Struct, gc=False, array_like=True, tag=8):
     """What somebody above keeps under a number of the same count, in words of its own.
 
     Attributes:

@@ -1,20 +1,29 @@
 """What is read again of the journal's file while a runtime uses it.
 
 It has a connection of its own, so that it never waits for a transaction that is being written. It
-waits for the disk all the same.
+waits for the disk all the same, but for what is in the log only, which is in memory too.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..records import CommandRecord, Found
-from .forgetting.pruning import Owed
-from .rows import COMMANDS, MESSAGES, command_record, message_record
+from ..records import NOT_STARTED, CommandRecord, Found
+from .folding.overlay import accepted_in, may_wait, overlaid
+from .folding.rows import COMMANDS, COMMANDS_AND_FOLDED, MESSAGES, command_record, message_record
+from .forgetting.owed import Owed
+from .log.layers import Layer
 from .schema import explained, one
+
+_NOT_STARTED = (
+    "SELECT c.number FROM commands c LEFT JOIN results r USING (number)"
+    " WHERE c.number > ? AND c.state = 0 AND r.number IS NULL ORDER BY c.number LIMIT ?"
+)
+_FORGOTTEN = "SELECT count(*) FROM forgotten WHERE number = ?"
 
 
 class JournalReader:
@@ -29,6 +38,7 @@ class JournalReader:
         self.path = path
         self._reader = connection
         self._owed = Owed()
+        self._unfolded: list[Layer] = []  # what is in the log, and maybe not in the database
         self._first_waiting = 0  # no command with a lower number has not started
 
     def newest(self) -> float | None:
@@ -44,7 +54,7 @@ class JournalReader:
         return None if found is None else float(found[0])
 
     def load(self) -> Found:
-        """All that a runtime has to know at its start. Before anything is written.
+        """All that a runtime has to know at its start, of the database.
 
         Raises:
             JournalError: it cannot be read.
@@ -86,9 +96,12 @@ class JournalReader:
         Raises:
             JournalError: it cannot be read.
         """
+        found = self._records([number])
+        if not found or not self._unfolded:
+            return found[0] if found else None
         with explained(self.path):
-            rows = self._reader.execute(f"{COMMANDS} WHERE c.number = ?", (number,)).fetchall()
-        return self._command(rows[0]) if rows else None
+            forgotten = one(self._reader, _FORGOTTEN, [number])
+        return None if forgotten else found[0]
 
     def not_started(self, after: int, limit: int) -> list[CommandRecord]:
         """Commands that have not started, in order.
@@ -101,13 +114,22 @@ class JournalReader:
             JournalError: it cannot be read.
         """
         after = max(after, self._first_waiting - 1)  # below it are none: nothing to search there
-        with explained(self.path):
-            rows = self._reader.execute(
-                f"{COMMANDS} WHERE c.number > ? AND c.state = 0 AND r.number IS NULL"
-                " ORDER BY c.number LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        return [self._command(row) for row in rows]
+        ahead = sorted(number for number in may_wait(self._unfolded) if number > after)
+        found: list[CommandRecord] = []
+        last: float = after
+        more = True
+        while more and len(found) < limit:
+            with explained(self.path):
+                rows = self._reader.execute(_NOT_STARTED, (last, limit)).fetchall()
+            more = len(rows) == limit
+            end: float = rows[-1][0] if more else math.inf
+            numbers = {number for (number,) in rows}
+            numbers.update(number for number in ahead if last < number <= end)
+            for part in _parts(sorted(numbers), limit):
+                if len(found) < limit:
+                    found += self.waiting(part)
+            last = end
+        return found[:limit]
 
     def waiting(self, numbers: Sequence[int]) -> list[CommandRecord]:
         """Those of some commands that have not started, in order.
@@ -118,14 +140,24 @@ class JournalReader:
         Raises:
             JournalError: it cannot be read.
         """
-        marks = ", ".join("?" * len(numbers))
-        with explained(self.path):
-            rows = self._reader.execute(
-                f"{COMMANDS} WHERE c.number IN ({marks}) AND c.state = 0 AND r.number IS NULL"
-                " ORDER BY c.number",
-                tuple(numbers),
-            ).fetchall()
-        return [self._command(row) for row in rows]
+        return [one for one in self._records(numbers) if one.state == NOT_STARTED]
+
+    def _records(self, numbers: Sequence[int]) -> list[CommandRecord]:
+        """Those of some commands that there are, in order."""
+        layers = self._unfolded
+        asked = [number for number in numbers if not accepted_in(layers, number)]
+        rows: dict[int, Sequence[Any]] = {}
+        if asked:
+            sql = f"{COMMANDS_AND_FOLDED} WHERE c.number IN ({', '.join('?' * len(asked))})"
+            with explained(self.path):
+                rows = {row[0]: row for row in self._reader.execute(sql, asked).fetchall()}
+        found = (overlaid(layers, number, rows.get(number)) for number in sorted(numbers))
+        return [self._command(row) for row in found if row is not None]
 
     def _command(self, row: Sequence[Any]) -> CommandRecord:
         return command_record(row, self._owed.of(row[0]))
+
+
+def _parts(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]

@@ -73,8 +73,19 @@ CREATE TABLE outbox (
 
 _VERSION_2 = ("CREATE TABLE notes (number INTEGER PRIMARY KEY, value BLOB NOT NULL)",)
 
+# What is forgotten by hand while the runtime has it in its log only is deleted when it is folded.
+_VERSION_3 = (
+    "CREATE TABLE forgotten (number INTEGER PRIMARY KEY)",
+    "INSERT INTO meta VALUES ('folded', '0'), ('log', ''), ('closed', '1')",
+)
+
 # One step per version: what makes a file of the version before into one of it.
-STEPS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2)
+STEPS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+
+# The tables that are filled from the log, by name.
+TABLES = dict(
+    zip(("commands", "results", "outbox", "notes"), (*_VERSION_1[1:], *_VERSION_2), strict=True)
+)
 
 
 def check_sqlite(path: Path) -> None:

@@ -1,7 +1,10 @@
-"""The journal's file while a runtime uses it: what is written, and when it makes room.
+"""The journal's files while a runtime uses them: the log, the database, and what makes room there.
 
-Everything here waits for the disk and knows no event loop: `write` and `prune` belong in one
-thread, what is read again in any one other.
+    stage (event loop)  ->  put (a thread: it waits for the disk)  ->  took (event loop)
+    freeze (event loop) ->  fold, prune (another thread)           ->  folded (event loop)
+
+The rule: what is told to somebody as written is on disk, in the log or in the database; and whoever
+reads finds both. Nothing here knows an event loop.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import attrs
-
-from ..records import JournalError
-from .batch import Batch
-from .forgetting.pruning import FinishedCommands
-from .operations import Operation
+from ..records import Accepted, Found, JournalError
+from .folding.database import Bounds, Database
+from .folding.fold import folded_to, load_owed
+from .log.device import LogDevice
+from .log.layers import Layers, LogUse, Staged
+from .log.place import close_log, open_log
+from .log.segments import LOG_SIZE, SEGMENT_SIZE, begin_of
+from .operations import Finished, Noted, Operation, Posted
 from .place.files import make_file, make_place
 from .place.lock import JournalLock
 from .place.mounts import network_file_system, refuse_mounted
@@ -36,34 +41,20 @@ from .schema import (
     explained,
     one,
     prepare,
-    transaction,
 )
 
 logger = logging.getLogger("petalkit.journal")
 
-MIB = 1024 * 1024
-FULL_ENOUGH = 0.8  # of the bound: from here on, old records make room
-NEARLY_FULL = 0.9  # from here on it is looked each time
+NEARLY_FULL = 0.9  # of the bound: from here on it is looked each time what can make room
 PRUNED_AT_ONCE = 1000
 
-_LOOK_AGAIN = 1 / 128  # of the bound: how much may be written before the size is asked for again
-
-
-@attrs.frozen
-class Bounds:
-    """Of a store: see `JournalStore.open`."""
-
-    size: int
-    window: float
-    count: float
-    clock: Callable[[], float]
+_GROWS = frozenset({Accepted, Finished, Posted, Noted})
 
 
 class JournalStore(JournalReader):
-    """The durable file. Made by `open`.
+    """The durable record. Made by `open`.
 
     Attributes:
-        path: where it is.
         fill: used bytes as a share of the bound, as of a short while ago: above 1, nothing
             more should be accepted, and there is room to finish what is.
     """
@@ -75,19 +66,21 @@ class JournalStore(JournalReader):
         writer: sqlite3.Connection,
         reader: sqlite3.Connection,
         bounds: Bounds,
+        log: tuple[LogDevice, bytes, int] | None,
     ) -> None:
         super().__init__(path, reader)
-        self.fill = 0.0
         self._lock = lock
         self._writer = writer
-        self._page_size: int = one(writer, "PRAGMA page_size")
-        self._size_max = bounds.size
-        self._count_max = bounds.count
-        self._unseen = 0  # bytes written since the size was looked at
-        self._finished = FinishedCommands(writer, bounds.window, bounds.clock)
-        self._ended = 0
+        self._bounds = bounds
         self._closed = False
-        self._watch = PlaceWatch(path, lock.path)
+        self._log = None if log is None else log[0]
+        ended = self._remember()
+        self._database = Database(path, writer, bounds, LOG_SIZE)
+        use = LogUse(None, 0) if log is None else LogUse(log[1], log[2])
+        self._layers = Layers(use, folded_to(writer), ended, self._owed)
+        self._unfolded = self._layers.all
+        self._watch = PlaceWatch(path, lock.path, self._log)
+        self.folded()
 
     @classmethod
     def open(
@@ -133,48 +126,40 @@ class JournalStore(JournalReader):
             writer = undo.enter_context(contextlib.closing(connect(path)))
             prepare(writer, path, steps)
             check_device(writer, path, device_id)
+            log = open_log(writer, path)
+            if log is not None:
+                undo.callback(log[0].close)
             reader = undo.enter_context(contextlib.closing(connect(path, timeout=READ_TIMEOUT)))
             with explained(path):
-                store = cls(path, lock, writer, reader, Bounds(size_max, window, count_max, clock))
-                store._bound_size()
-                store._remember()
+                bounds = Bounds(size_max, window, count_max, clock)
+                store = cls(path, lock, writer, reader, bounds, log)
             undo.pop_all()
+        if log is None:
+            logger.warning("the journal %s has no room for its log, and is slower", path)
         for doubt in (*doubts(path), *network_file_system(path)):
             logger.warning("the journal %s: %s", path, doubt)
         return store
 
-    def _bound_size(self) -> None:
-        hard = self._size_max + max(self._size_max // 4, MIB)
-        one(self._writer, f"PRAGMA max_page_count = {hard // self._page_size}")
-        self._measure()
-
-    def _measure(self) -> None:
-        used = one(
-            self._writer,
-            "SELECT (SELECT page_count FROM pragma_page_count)"
-            " - (SELECT freelist_count FROM pragma_freelist_count)",
-        )
-        self.fill = used * self._page_size / self._size_max
-        self._unseen = 0
-
-    def _remember(self) -> None:
-        """Take into memory what pruning needs to know."""
+    def _remember(self) -> int:
+        """Take into memory what reading needs to know; how many commands have finished."""
         # Of a message that is the response of a command which was forgotten from outside.
         self._writer.execute(
             "DELETE FROM outbox WHERE payload IS NULL"
             " AND answers NOT IN (SELECT number FROM results)"
         )
-        self._finished.load()
-        self._ended = one(self._writer, "SELECT coalesce(max(ended), 0) FROM results")
-        owed = "SELECT number, answers FROM outbox WHERE answers IS NOT NULL"
-        for number, answers in self._writer.execute(owed).fetchall():
-            self._owed.add(number, answers)
+        self._writer.execute("DELETE FROM forgotten")  # they are gone
         self._first_waiting = one(
             self._writer,
             "SELECT coalesce(min(number), (SELECT max(number) + 1 FROM commands), 0)"
             # Those that had started may be put back.
             " FROM commands WHERE number NOT IN (SELECT number FROM results)",
         )
+        return load_owed(self._writer, self._owed)
+
+    @property
+    def how(self) -> str:
+        """See `Statistics.journal_sync`."""
+        return "sqlite" if self._log is None else self._log.how
 
     def is_crowded(self, known: int, coming: int) -> bool:
         """Whether nothing should be accepted until time has passed, and not for the disk's sake.
@@ -183,62 +168,99 @@ class JournalStore(JournalReader):
             known: commands that are accepted, or remembered.
             coming: those of them that have not finished.
         """
-        if known < self._count_max and self.fill < 1.0:
+        if known < self._bounds.count and self.fill < 1.0:
             return False
-        return self._finished.staying or coming >= self._count_max
+        return (
+            self._database.finished.staying
+            # Until when these stay is known once they are folded.
+            or bool(self._bounds.window and self._layers.finished)
+            or coming >= self._bounds.count
+        )
 
     @property
     def nearly_full(self) -> bool:
         """Whether it is to be looked each time what can make room."""
-        return self.fill >= NEARLY_FULL or len(self._finished) >= NEARLY_FULL * self._count_max
+        finished = len(self._database.finished) + self._layers.finished
+        return self.fill >= NEARLY_FULL or finished >= NEARLY_FULL * self._bounds.count
 
     # -- written
 
-    def write(self, batch: Sequence[Operation]) -> None:
-        """Write operations in one transaction. They are on disk when this returns.
+    def stage(self, batch: Sequence[Operation]) -> Staged:
+        """Say where operations go next; `put` and then `took` follow, or it is given up.
 
         Raises:
-            JournalError: none of them is written; the same can be written again later.
+            JournalError: they cannot be written now.
         """
-        if not batch:
-            return
         self._watch.check()
-        planned = Batch(batch, self._ended, self._owed)
-        with explained(self.path):
-            try:
-                self._execute(list(planned.statements()))
-            except UnicodeEncodeError:  # half of a surrogate pair: no text of UTF-8
-                self._execute(
-                    [(sql, [_as_utf_8(cell) for cell in row]) for sql, row in planned.statements()]
-                )
-        self._ended += len(planned.finished)
-        if planned.finished:
-            self._finished.add((row[0], row[4]) for row in planned.finished.values())
-        for row in planned.posted.values():
-            if row[1]:
-                self._owed.add(row[0], row[1])
-        for (number,) in planned.settled:
-            self._owed.settle(number)
-        self._unseen += planned.size
-        if self._unseen > self._size_max * _LOOK_AGAIN:
-            with contextlib.suppress(sqlite3.Error):  # the batch is written all the same
-                self._measure()
+        if self.fill * self._bounds.size > self._bounds.hard and any(
+            type(operation) in _GROWS for operation in batch
+        ):
+            raise JournalError(self.path, "has no room: the journal is at its bound")
+        return self._layers.stage(batch)
 
-    def _execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
-        """All of it, or nothing."""
-        if len(statements) == 1:  # a transaction by itself
-            self._writer.execute(*statements[0])
-            return
-        with transaction(self._writer):
-            for statement in statements:
-                self._writer.execute(*statement)
+    def put(self, staged: Staged) -> None:
+        """Write what was staged. It is on disk when this returns.
 
-    # -- made room
+        Raises:
+            JournalError: none of it is written; the same can be staged again later.
+        """
+        if staged.direct is not None:
+            self._database.fold(self._layers.all, (staged.direct[0], staged.sequence))
+        elif self._log is not None:
+            self._log.write(staged.parts, staged.length, staged.offset)
+
+    def took(self, staged: Staged) -> None:
+        """It was put."""
+        self._layers.took(staged)
+        self.folded()
+
+    def write(self, batch: Sequence[Operation]) -> None:
+        """All three."""
+        if batch:
+            self.put(staged := self.stage(batch))
+            self.took(staged)
+
+    # -- folded
+
+    def load(self) -> Found:
+        """See `JournalReader`. Before anything is written, or by whoever writes."""
+        self.freeze()
+        self.fold()
+        self.folded()
+        return super().load()
+
+    @property
+    def can_fold(self) -> bool:
+        """Whether there is something in the log that nothing more is added to."""
+        return any(one.frozen for one in self._layers.all)
+
+    def freeze(self) -> None:
+        """Let what follows go into another segment, so that what is in the log can be folded."""
+        self._layers.freeze()
+
+    def fold(self) -> None:
+        """Put into the database what is frozen.
+
+        Raises:
+            JournalError: it cannot be; it is as safe as before, in the log.
+        """
+        frozen = [one for one in self._layers.all if one.frozen]
+        self._database.fold(frozen)
+        if self._log is not None:
+            for one in frozen:
+                self._log.drop_cached(begin_of(one.segment), SEGMENT_SIZE)
+
+    def folded(self) -> None:
+        """What was folded needs to be known no more."""
+        self._layers.drop_folded()
+        self.fill = (self._database.used + self._layers.pending) / self._bounds.size
 
     def prune(
         self, *, count: int, before: float | None, limit: int = PRUNED_AT_ONCE
     ) -> list[tuple[int, str | None]]:
         """Delete finished commands of which nothing is owed: the oldest, where there are too many.
+
+        Of those that are in the database.
 
         Args:
             count: how many are kept of those whose copies are duplicates, and of the others.
@@ -253,17 +275,7 @@ class JournalStore(JournalReader):
         Raises:
             JournalError: nothing is deleted.
         """
-        with explained(self.path):
-            self._measure()
-            surplus = max(0.0, 1 - FULL_ENOUGH / self.fill)
-            deleted = self._finished.prune(
-                count=count, before=before, surplus=surplus, limit=limit, owed=self._owed
-            )
-            if deleted:
-                self._measure()
-        return deleted
-
-    # -- the end
+        return self._database.prune(count=count, before=before, limit=limit, owed=self._owed)
 
     def close(self) -> None:
         """Put everything into the one file if that can be done, and let go of it; again is nothing.
@@ -274,11 +286,15 @@ class JournalStore(JournalReader):
             return
         self._closed = True
         self._reader.close()
-        with contextlib.suppress(sqlite3.Error):
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._writer.close()
+        with contextlib.suppress(JournalError):
+            self._watch.check()
+            self._database.fold(self._layers.all)
+        self._database.close(self._close_log)
         self._lock.release()
 
-
-def _as_utf_8(cell: object) -> object:
-    return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else cell
+    def _close_log(self) -> None:
+        if self._log is not None:
+            if all(one.folded for one in self._layers.all):
+                with contextlib.suppress(sqlite3.Error):
+                    close_log(self._writer, self.path)
+            self._log.close()

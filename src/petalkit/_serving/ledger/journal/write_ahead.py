@@ -19,10 +19,10 @@ import trio
 from ...._values.codec import Timestamps
 from ...._values.settings.settings import Settings
 from ...._values.statistics import Counters
-from ...waiting import wait_any
 from ..records import Accepted, CommandRecord, Found, JournalError
 from .operations import Finished, Forgotten, Operation
 from .store import JournalStore
+from .writing.folding import Folding
 from .writing.group_commit import GroupCommit
 from .writing.known import KnownCommands
 from .writing.twice import Then
@@ -59,6 +59,8 @@ class Journal:
         self._known = KnownCommands()
         self._upkeep = Upkeep(settings, timestamps, self._known)
         self._commits = GroupCommit(settings, counters, self._known, self._upkeep)
+        self._folding = Folding(settings, self._known, self._upkeep)
+        self._commits.on_due = self._folding.want
         self._last = 0
         self.earlier_to = 0
 
@@ -71,6 +73,7 @@ class Journal:
                 are accepted and not on disk: nothing more is put down of them.
         """
         self._commits.on_room, self._commits.on_failing = on_room, on_failing
+        self._folding.on_room = on_room
 
     # -- how it stands
 
@@ -114,6 +117,11 @@ class Journal:
     def remembered(self) -> int:
         """How many `messageId`s it knows."""
         return len(self._known)
+
+    @property
+    def sync(self) -> str:
+        """See `Statistics.journal_sync`."""
+        return "" if self._store is None else self._store.how
 
     def wall(self) -> float:
         """The wall clock."""
@@ -241,7 +249,10 @@ class Journal:
             clock=trio.lowlevel.current_clock().current_time,
         )
         disk = self._commits.disk = DiskWork(thread=settings.journal_thread)
-        store = await self._open_store(disk, opening, give_up)
+        store: JournalStore | None = await disk.do_first(opening, give_up, JournalStore.close)
+        if store is None:
+            raise JournalError(self.path, "the start was given up before the disk answered")
+        folding = self._folding.disk = DiskWork(thread=settings.journal_thread)
         self._store = self._upkeep.store = store
         try:
             found: Found = await disk.do(store.load)
@@ -251,36 +262,20 @@ class Journal:
             self._last = self.earlier_to = found.last
             logger.info("the journal is %s", self.path)
             # A cancellation from outside ends the block; the writer goes on until it is left.
-            running = trio.CancelScope(shield=True)
+            running, folds = trio.CancelScope(shield=True), trio.CancelScope(shield=True)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._commits.run, running, name="journal")
+                nursery.start_soon(self._folding.run, folds, name="journal, folding")
                 try:
                     yield found
                 finally:
                     with trio.move_on_after(settings.journal_timeout, shield=True):
                         await self.wait_written()
                     running.cancel()
+                    folds.cancel()
         finally:
             await self._close(disk, store)
-
-    async def _open_store(
-        self,
-        disk: DiskWork,
-        opening: Callable[[], JournalStore],
-        give_up: Callable[[], Awaitable[object]],
-    ) -> JournalStore:
-        """Cancellation: a disk that hangs is not waited for; what it opens is closed."""
-        job = disk.start(opening)
-        try:
-            await wait_any(job.wait, give_up)
-            if not job.is_done:
-                raise JournalError(self.path, "the start was given up before the disk answered")
-            store: JournalStore = job.outcome()
-        except BaseException:
-            job.abandon(JournalStore.close)
-            disk.close()
-            raise
-        return store
+            folding.close()
 
     async def _close(self, disk: DiskWork, store: JournalStore) -> None:
         self._store = self._upkeep.store = None

@@ -76,7 +76,7 @@ class JournalSettings:
     )
     journal_commit_delay: float = setting(
         0.002,
-        "How long a batch waits for more under load, so that there are fewer of them.",
+        "How long a batch waits under load, at most, while each turn of the loop brings more.",
         unit="s",
         check=seconds,
     )

@@ -34,10 +34,12 @@ FULL = 0.95  # of its bound; below it the oldest records make room
 
 _NAME = f"Name a file that it can be: journal; or go without one: journal = {JOURNAL_OFF!r}."
 _FOLDER = "Whoever may replace a folder may replace the journal: keep others from writing there."
-_MOVE = "Move it away together with what stands beside it (-wal), and keep both to look into."
+_MOVE = "Move it away together with what stands beside it (-wal, -log), and keep both to look into."
 # What the reason says, and what to do; for all else the file is the wrong one.
 _ADVICE = {
     "move it away": _MOVE,
+    "it was used with": "Put back the log that stood beside it; or move both away.",
+    "to go on without that": "Put its log (-log) back; or make it an empty file, to do without.",
     "from a newer petalkit": f"Install that version again. Or: {_MOVE}",
     "single file": "Mount the folder that it is in, or name a file in a folder that is mounted.",
     "cannot be locked": "Name a file on a disk of this machine: journal.",
@@ -99,7 +101,7 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
     except JournalInUse as error:
         who = f", in use by process {error.process or '?'}"
         todo = (f"Another `petalkit run` with it would be refused: {IN_USE_ADVICE}.",)
-    left_over = path.with_name(path.name + "-wal").exists()
+    left_over = any(path.with_name(path.name + one).exists() for one in ("-wal", "-log"))
     with JournalFile.open(path, untouched=not who and not left_over) as file:
         if not who:
             file.check()

@@ -35,43 +35,6 @@ _DELETE_RESULTS = f"DELETE FROM results {_THOSE}"
 _DELETE_COMMANDS = f"DELETE FROM commands {_THOSE}"
 
 
-class Owed:
-    """How many messages that answer a command are not settled, by command.
-
-    `in` tells whether any is.
-    """
-
-    def __init__(self) -> None:
-        self._answers: dict[int, int] = {}  # by message
-        self._count: dict[int, int] = {}
-
-    def __contains__(self, command: object) -> bool:
-        return command in self._count
-
-    def of(self, command: int) -> int:
-        """How many."""
-        return self._count.get(command, 0)
-
-    def command(self, message: int) -> int | None:
-        """The command that a message answers; None of another message."""
-        return self._answers.get(message)
-
-    def add(self, message: int, command: int) -> None:
-        """A message that answers a command is to be sent; again is nothing."""
-        if message in self._answers:
-            return
-        self._answers[message] = command
-        self._count[command] = self._count.get(command, 0) + 1
-
-    def settle(self, message: int) -> None:
-        """A message need not be sent any more; of one that answers nothing, this is nothing."""
-        command = self._answers.pop(message, None)
-        if command is not None:
-            left = self._count.pop(command) - 1
-            if left:
-                self._count[command] = left
-
-
 class FinishedCommands:
     """The finished commands of a file, in the order in which they finished.
 

@@ -40,13 +40,18 @@ def make_file(path: Path) -> None:
         # Only a file that was not there: nobody has locks on it that closing could drop.
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         os.close(os.open(path, flags, FILE_MODE))
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)  # else the file's name can be lost with the power
-        finally:
-            os.close(folder)
+        sync_folder(path)
     except OSError as error:
         raise JournalError(path, reason_of(error, "cannot be made")) from None
+
+
+def sync_folder(path: Path) -> None:
+    """Else the name of a file that was made in it can be lost with the power."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def exists(path: Path) -> bool:

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from .....transports._forks import not_in_child
@@ -97,6 +98,23 @@ def check_unused(path: Path) -> None:
         _take(descriptor, path, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Keep runtimes out while the block runs; false where one is in."""
+    is_new = not lock_path(path).exists()
+    lock: JournalLock | None = None
+    with contextlib.suppress(JournalInUse):
+        lock = JournalLock(path)
+    try:
+        if lock is not None and is_new and os.geteuid() == 0:
+            owner = path.stat()  # who has to be able to lock it, too
+            os.chown(lock.path, owner.st_uid, owner.st_gid)
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def lock_path(path: Path) -> Path:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from ...records import JournalError
 
-BESIDE = ("-wal", "-shm")  # SQLite's own files
+BESIDE = ("-wal", "-shm", "-log")  # SQLite's own files, and our log
 
 
 def beside(path: Path) -> list[Path]:
-    """SQLite's files beside a journal, whether they are there or not."""
+    """The files beside a journal that belong to it, whether they are there or not."""
     return [path.with_name(path.name + suffix) for suffix in BESIDE]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from ...records import JournalError
 from .rights import beside
@@ -21,19 +21,31 @@ _SETTLED = 1_000_000_000  # nanoseconds after which two changes have two times, 
 Identity = tuple[int, int]
 
 
+class Sized(Protocol):
+    """A file that is open."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of it, as it is now."""
+        ...
+
+
 class PlaceWatch:
     """See the module. Made when all files are open.
 
     Args:
         path: of the journal, without symbolic links.
         lock: of its lock.
+        log: its log, whose size stays.
     """
 
-    def __init__(self, path: Path, lock: Path) -> None:
+    def __init__(self, path: Path, lock: Path, log: Sized | None = None) -> None:
         self._path = path
         self._folder = str(path.parent)
         self._file = _identity(path)
         self._beside = {one: _identity(one) for one in (lock, *beside(path))}
+        self._log = log
+        self._log_size = 0 if log is None else log.size
         self._seen: tuple[int, int, int] | None = None  # the folder, when all was in order
 
     def check(self) -> None:
@@ -44,6 +56,8 @@ class PlaceWatch:
         """
         if _identity(self._path) != self._file:
             self._fail("")
+        if self._log is not None and self._log.size != self._log_size:
+            self._fail("its log was cut: it ")
         try:
             folder = os.stat(self._folder)
         except OSError:

@@ -3,6 +3,7 @@
     writer        the thread that waits for the disk
     known         what the journal knows without a look at it
     upkeep        the store with what keeps it within its bounds
+    folding       from the log into the database, beside what is written
     twice         waits for what is put down, and for what is put down because of that
     group_commit  batch after batch, and what happens when the disk fails
 

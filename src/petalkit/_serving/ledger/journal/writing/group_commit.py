@@ -19,10 +19,10 @@ from ....._values.settings.settings import Settings
 from ....._values.statistics import Counters
 from ...records import JournalError
 from ..operations import Forgotten, Operation, Posted
-from .known import KnownCommands, Pruned
+from .known import KnownCommands
 from .twice import Then, Twice
 from .upkeep import Upkeep
-from .writer import DiskWork
+from .writer import DiskWork, Job
 
 logger = logging.getLogger("petalkit.journal")
 
@@ -45,6 +45,7 @@ class GroupCommit:
     Attributes:
         disk: does the work; set before `run`.
         on_room: called after each batch.
+        on_due: called when something is to be folded, or to make room.
         on_failing: called when the disk begins to fail, with the numbers of what is taken back.
         error: why the last batch could not be written; None when it was.
     """
@@ -59,6 +60,7 @@ class GroupCommit:
         self._known = known
         self._upkeep = upkeep
         self.on_room: Then = lambda: None
+        self.on_due: Then = lambda: None
         self.on_failing: Callable[[Collection[int]], object] = lambda _: None
         self.error: JournalError | None = None
         self._queue: list[Operation] = []
@@ -67,9 +69,9 @@ class GroupCommit:
         self._in_batch = 0  # operations of the batch that is being written
         self._left: list[Operation] = []  # of a batch that could not be written
         self._taken_back: list[Operation] = []  # makes sure that what was taken back is not there
-        self._target = -1  # so many operations a batch waits for, while it does
         self._awake = False  # the task is to write what is in the queue
         self._idle = trio.lowlevel.ParkingLot()  # the task, while there is nothing to write
+        self._rests = False  # the task waits, and for no time
         self._quiet: trio.Event | None = None  # set when all is written, if somebody waits
         self._try_now = trio.Event()  # ends the wait before the next attempt
         self._look_again = False
@@ -88,16 +90,13 @@ class GroupCommit:
     def add(self, operation: Operation, then: Then | None) -> None:
         """See `Journal.add`."""
         self._wake()
-        queue = self._queue
-        queue.append(operation)
-        if len(queue) == self._target:
-            self._idle.unpark()
+        self._queue.append(operation)
         if then is not None:
             self._then.append(then)
 
     def add_lazily(self, operation: Operation) -> None:
         """See `Journal.add_lazily`."""
-        if not self._queue:
+        if self._rests:
             self._idle.unpark()  # only to look at the clock
         self._queue.append(operation)
         if len(self._queue) >= LAZY_MAX:
@@ -175,21 +174,24 @@ class GroupCommit:
                 limit = LAZY_DELAY
             elif self._look_again or self._upkeep.nearly_full:
                 limit = self._settings.journal_retry
+            self._rests = limit == math.inf
             with trio.move_on_after(limit):
                 await self._idle.park()
+            self._rests = False
             if limit < math.inf and not self._awake:
                 break
         self._look_again = False
-        # With many commands under way a batch waits a little for more of them: fewer batches cost
-        # less. With few it does not, because then somebody waits for the only one.
-        under_way = self._known.under_way
-        target = 0 if under_way < FILL_FROM else min(2 * under_way, FILL_MAX)
-        delay = self._settings.journal_commit_delay
-        if delay > 0 and len(self._queue) < target:
-            self._target = target
-            with trio.move_on_after(delay):
-                await self._idle.park()
-            self._target = -1
+        # With many commands under way a batch waits for more of them: fewer batches cost less. By
+        # turns of the event loop and not by a timer, which is a millisecond late: what comes in
+        # one turn shares the write, and a turn in which nothing came ends the wait. With few it
+        # does not, because then somebody waits for the only one.
+        if self._known.under_way < FILL_FROM:
+            return
+        until = trio.current_time() + self._settings.journal_commit_delay
+        before = 0
+        while before < len(self._queue) < FILL_MAX and trio.current_time() < until:
+            before = len(self._queue)
+            await trio.lowlevel.checkpoint()
 
     async def _try_to_write(self, batch: list[Operation]) -> bool:
         """Write a batch, and tell who waits; False when the disk does not take it."""
@@ -197,36 +199,53 @@ class GroupCommit:
         self._taken_back = []
         if not self.disk.is_thread:
             await trio.lowlevel.checkpoint()  # others have their turn, as with a thread
-        job = self.disk.start(functools.partial(self._upkeep.next_write(), batch))
-        with trio.move_on_after(limit) as scope:
-            await job.wait()
-        if hung := scope.cancelled_caught:
-            text = f"the disk has not answered for {limit:g} s"
-            self._fail(JournalError(self._settings.journal, text), batch)
-            await job.wait()  # no limit: nothing else can be written before it
+        if not batch:
+            self._written(batch)
+            return True
+        hung = told = False
+
+        def tell(job: Job) -> None:
+            nonlocal told
+            if not (hung or told or job.has_failed):
+                told = True
+                store.took(staged)
+                self._written(batch)
+
         try:
-            pruned: Pruned = job.outcome()
+            store = self._upkeep.opened
+            staged = store.stage(batch)
+            # With a thread at once, or whoever waits would wait a turn of the event loop longer.
+            then = tell if self.disk.is_thread else None
+            job = self.disk.start(functools.partial(store.put, staged), then)
+            with trio.move_on_after(limit) as scope:
+                await job.wait()
+            if hung := scope.cancelled_caught and not told:
+                text = f"the disk has not answered for {limit:g} s"
+                self._fail(JournalError(self._settings.journal, text), batch)
+                await job.wait()  # no limit: nothing else can be written before it
+            job.outcome()
         except JournalError as error:
             if not hung:
                 self._fail(error, batch)
             logger.debug("%s", error)
             return False
-        self._written(batch, pruned)
+        hung = False
+        tell(job)
         if self._taken_back:
             # It was written after all, and must not be started by a later run.
             self._queue = [*self._taken_back, *self._queue]
             self._wake()
         return True
 
-    def _written(self, batch: Sequence[Operation], pruned: Pruned) -> None:
+    def _written(self, batch: Sequence[Operation]) -> None:
         if self.error is not None:
             logger.warning("the journal can be written again")
             self.error = None
         self._counters.journal_batches += bool(batch)
         self._counters.journal_operations += len(batch)
-        self._known.written(batch, pruned)
-        if self._upkeep.has_more(pruned):
-            self.look_again(at_once=False)
+        self._known.written(batch)
+        if self._upkeep.is_due:
+            self.on_due()
         self._in_batch = 0
         assert self._under_way is not None
         while self._under_way:

@@ -70,13 +70,12 @@ class KnownCommands:
         self.unpruned += 1
         self.under_way -= 1
 
-    def written(self, batch: Iterable[Operation], pruned: Pruned) -> None:
-        """A batch is on disk, and made room."""
+    def written(self, batch: Iterable[Operation]) -> None:
+        """A batch is on disk."""
         for operation in batch:
             if type(operation) is Accepted:
                 self._count_written(operation)
                 self.written_to = operation.number
-        self.prune(pruned)
 
     def prune(self, pruned: Pruned) -> None:
         """These are not on disk any more."""

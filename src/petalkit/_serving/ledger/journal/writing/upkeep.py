@@ -1,15 +1,14 @@
 """The store with what keeps it within its bounds: after how many commands it looks, and how old.
 
 The trap: what is decided in Trio (the clocks, how many have finished) and what is done in the
-thread (write, prune) must not meet halfway. So `next_write` decides, and returns what is to be
-done.
+thread (fold, prune) must not meet halfway. So `next_fold` decides, and returns what is to be done.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
@@ -17,14 +16,14 @@ from ....._values.codec import Timestamps
 from ....._values.settings.settings import Settings
 from ...records import JournalError
 from ..forgetting.age import Age
-from ..operations import Operation
 from ..store import PRUNED_AT_ONCE, JournalStore
 from .known import KnownCommands, Pruned
 from .writer import DiskWork
 
 logger = logging.getLogger("petalkit.journal")
 
-PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much
+PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much, at least
+PRUNE_PART = 4  # and a quarter of those that are kept
 
 
 class Upkeep:
@@ -44,6 +43,7 @@ class Upkeep:
         self._timestamps = timestamps
         self._known = known
         self.store: JournalStore | None = None
+        self._prune_every = max(PRUNE_EVERY, settings.journal_count // PRUNE_PART)
         self._age = Age(settings.journal_age, None, 0.0)
 
     def begin(self, newest: float | None) -> None:
@@ -51,17 +51,34 @@ class Upkeep:
         self._age = Age(self._settings.journal_age, newest, trio.current_time())
 
     @property
+    def opened(self) -> JournalStore:
+        """The file, which is open."""
+        assert self.store is not None
+        return self.store
+
+    @property
     def nearly_full(self) -> bool:
         """Whether it is to be looked each time what can make room."""
         return self.store is not None and self.store.nearly_full
 
-    def next_write(self) -> Callable[[Sequence[Operation]], Pruned]:
-        """What writes a batch, in the thread: it returns what was pruned to make room.
+    @property
+    def is_due(self) -> bool:
+        """Whether something is to be folded, or to make room."""
+        store = self.store
+        return store is not None and (
+            store.can_fold or self._known.unpruned >= self._prune_every or store.nearly_full
+        )
 
-        That raises `JournalError` when nothing is written.
+    def next_fold(self) -> Callable[[], Pruned]:
+        """What folds and makes room, in the thread: it returns what was pruned.
+
+        That raises `JournalError` when what is in the log cannot be folded.
         """
         assert self.store is not None
-        return functools.partial(self._write, self.store, self._oldest())
+        if not self.store.can_fold:
+            self.store.freeze()
+        self._known.unpruned = 0
+        return functools.partial(self._fold, self.store, self._oldest())
 
     async def prune_all(self, disk: DiskWork) -> None:
         """Let go what an earlier run has left too much of.
@@ -74,6 +91,7 @@ class Upkeep:
             assert self.store is not None
             pruned = await disk.do(functools.partial(self._prune, self.store, self._oldest()))
             self._known.prune(pruned)
+            self.store.folded()
             more = self.has_more(pruned)
 
     @staticmethod
@@ -87,14 +105,11 @@ class Upkeep:
 
     # -- in the thread
 
-    def _write(self, store: JournalStore, oldest: float, batch: Sequence[Operation]) -> Pruned:
-        store.write(batch)
-        if self._known.unpruned < PRUNE_EVERY and not store.nearly_full:
-            return ()
-        self._known.unpruned = 0
+    def _fold(self, store: JournalStore, oldest: float) -> Pruned:
+        store.fold()
         try:
             return self._prune(store, oldest)
-        except JournalError as error:  # the batch is on disk all the same
+        except JournalError as error:  # what was folded is so all the same
             logger.warning("%s; nothing was made room for", error)
             return ()
 

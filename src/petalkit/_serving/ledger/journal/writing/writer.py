@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
+from ....waiting import wait_any
+
 
 class Job:
-    """A piece of work, done once, and what became of it."""
+    """A piece of work, done once, and what became of it.
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    Args:
+        function: does it.
+        then: called with this in Trio's thread when it is done, a turn of the event loop before
+            whoever waits goes on.
+    """
+
+    def __init__(
+        self, function: Callable[[], Any], then: Callable[[Job], object] | None = None
+    ) -> None:
         self._function = function
+        self._then = then
         self._done = trio.Event()
         self._lock = threading.Lock()  # for whether it was done before it was abandoned
         self._ran = False
@@ -36,12 +47,19 @@ class Job:
 
     def finish(self) -> None:
         """It was done: tell who waits, in Trio's thread."""
+        if self._then is not None:
+            self._then(self)
         self._done.set()
 
     @property
     def is_done(self) -> bool:
         """Whether it was done."""
         return self._done.is_set()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it was done, and raised."""
+        return self._error is not None
 
     async def wait(self) -> None:
         """Wait until it is done. The caller bounds it."""
@@ -109,9 +127,11 @@ class DiskWork:
         """Whether others go on meanwhile."""
         return self._writer is not None
 
-    def start(self, function: Callable[[], Any]) -> Job:
-        """Begin a piece of work."""
-        job = Job(function)
+    def start(
+        self, function: Callable[[], Any], then: Callable[[Job], object] | None = None
+    ) -> Job:
+        """Begin a piece of work; the arguments are those of `Job`."""
+        job = Job(function, then)
         if self._writer is None:
             job.run()
             job.finish()
@@ -124,6 +144,37 @@ class DiskWork:
         job = self.start(function)
         await job.wait()
         return job.outcome()
+
+    async def do_first(
+        self,
+        function: Callable[[], Any],
+        give_up: Callable[[], Awaitable[object]],
+        undo: Callable[[Any], object],
+    ) -> Any:
+        """Do the first piece of work, before which there is nothing else. After an error it ends.
+
+        Cancellation: a disk that hangs is not waited for; what it gives is undone.
+
+        Args:
+            function: does it.
+            give_up: returns when it is not to be waited for any more.
+            undo: called with what it returns, if nobody waits for that.
+
+        Returns:
+            What it returned; None when it was given up, and the work has ended.
+        """
+        job = self.start(function)
+        try:
+            await wait_any(job.wait, give_up)
+            if job.is_done:
+                return job.outcome()
+        except BaseException:
+            job.abandon(undo)
+            self.close()
+            raise
+        job.abandon(undo)
+        self.close()
+        return None
 
     def close(self) -> None:
         """End the thread when its work is done; again is nothing."""

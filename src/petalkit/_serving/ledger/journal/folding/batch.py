@@ -1,13 +1,13 @@
 # ruff: noqa: S608 - the SQL is put together from parts of our own
 """Many operations as few SQL statements, since each step of SQLite costs a fight for the GIL.
 
-The writer's thread lets the GIL go at every step and gets it back only when the event loop's
-thread gives it up, which is up to 5 ms later. So rows are written many at a time, by one statement
-for each kind of operation.
+The thread that folds lets the GIL go at every step and gets it back only when the event loop's
+thread gives it up. So rows are written many at a time, by one statement for each kind of operation.
 
 That reorders the operations of a batch, so what is about one command or message is put together
 first: a command that is accepted and started in one batch is one row, a message that is posted
-and settled in one is none. What is left has no order.
+and settled in one is none. What is left has no order. So a batch is also what is known of those
+commands before it is in the database: see `overlay`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..records import Accepted
-from .forgetting.pruning import Owed
-from .operations import (
+from ...records import Accepted
+from ..forgetting.owed import Owed, OwedLater
+from ..operations import (
     Finished,
     Forgotten,
     Noted,
@@ -73,39 +73,43 @@ class Batch:
     """Operations, put together per command and message.
 
     Args:
-        operations: in the order in which they were made.
         ended: how many commands have finished so far; each that finishes here gets the next.
-        owed: the messages of the file.
+        owed: the messages that are not settled; they follow what is added.
 
     Attributes:
         accepted: rows of commands, by command.
-        started: of commands that were in the file before: the number, what their state becomes,
-            by how much `starts` grows, and `started_at`.
+        started: of commands that were there before, by command: the number, what their state
+            becomes, by how much `starts` grows, and `started_at`.
         outcomes: of the same: their number and why a message was given up.
         wanted: of the same: what is wanted, and their number.
         forgotten: of the same: their number.
         finished: rows of results, by command.
         posted: rows of the outbox, by message: the second value is the command it answers, or 0.
-        settled: messages that were in the outbox before.
+        settled: messages that were there before.
         noted: rows of notes, by number.
         unnoted: numbers of notes that are kept no more.
         size: about how many bytes they add.
+        ended: how many commands have finished so far.
     """
 
-    def __init__(self, operations: Sequence[Operation], ended: int, owed: Owed) -> None:
+    def __init__(self, ended: int, owed: Owed | OwedLater) -> None:
         self.accepted: dict[int, list[Any]] = {}
         self.started: dict[int, list[Any]] = {}
         self.outcomes: dict[int, tuple[int, str]] = {}
-        self.wanted: list[tuple[int, Any, int]] = []
-        self.forgotten: list[tuple[int]] = []
+        self.wanted: dict[int, tuple[int, Any, int]] = {}
+        self.forgotten: dict[int, tuple[int]] = {}
         self.finished: dict[int, tuple[Any, ...]] = {}
         self.posted: dict[int, tuple[Any, ...]] = {}
         self.settled: list[tuple[int]] = []
         self.noted: dict[int, tuple[int, bytearray]] = {}
         self.unnoted: list[tuple[int]] = []
         self.size = 0
+        self.ended = ended
         self._owed = owed
-        accepted, finished = self.accepted, self.finished
+
+    def add(self, operations: Sequence[Operation]) -> None:
+        """Put down operations, in the order in which they were made, after all before."""
+        accepted = self.accepted
         for operation in operations:
             # The usual ones first; types are compared since that is fast.
             if type(operation) is Started:
@@ -119,16 +123,7 @@ class Batch:
             elif type(operation) is Accepted:
                 self._accept(operation)
             elif type(operation) is Finished:
-                ended += 1
-                finished[operation.number] = (
-                    operation.number,
-                    ended,
-                    operation.at,
-                    _NONE if operation.code is None else operation.code,
-                    1 if operation.remembered else 0,
-                    bytearray(operation.response),
-                )
-                self.size += len(operation.response) + _ROW
+                self._finish(operation)
             elif type(operation) is Posted:
                 self._post(operation)
             elif type(operation) is Settled:
@@ -141,6 +136,18 @@ class Batch:
                 self._forget(operation.number)
             elif type(operation) is Noted:
                 self._note(operation)
+
+    def _finish(self, it: Finished) -> None:
+        self.ended += 1
+        self.finished[it.number] = (
+            it.number,
+            self.ended,
+            it.at,
+            _NONE if it.code is None else it.code,
+            1 if it.remembered else 0,
+            bytearray(it.response),
+        )
+        self.size += len(it.response) + _ROW
 
     def _accept(self, it: Accepted) -> None:
         payload = it.payload
@@ -176,16 +183,15 @@ class Batch:
             _bytes(it.extras),
             _bytes(payload),
         )
+        if it.answers is not None:
+            self._owed.add(it.number, it.answers)
         self.size += _ROW if payload is None else _ROW + len(payload)
 
     def _settle(self, it: Settled) -> None:
-        message = self.posted.pop(it.number, None)
-        if message is None:
+        if self.posted.pop(it.number, None) is None:
             self.settled.append((it.number,))
-        if it.outcome is None:
-            return
-        command = self._owed.command(it.number) if message is None else message[1]
-        if command:  # not of an event: nobody asks for that
+        command = self._owed.settle(it.number)
+        if it.outcome is not None and command is not None:  # not of an event: nobody asks for that
             row = self.accepted.get(command)
             if row is None:
                 self.outcomes[command] = (command, it.outcome)
@@ -211,14 +217,14 @@ class Batch:
         wanted, extras = 1 if it.wait_response else 0, _bytes(it.extras)
         row = self.accepted.get(it.number)
         if row is None:
-            self.wanted.append((wanted, extras, it.number))
+            self.wanted[it.number] = wanted, extras, it.number
         else:
             row[_WAIT_RESPONSE], row[_EXTRAS] = wanted, extras
 
     def _forget(self, number: int) -> None:
         self.finished.pop(number, None)
         if self.accepted.pop(number, None) is None:
-            self.forgotten.append((number,))
+            self.forgotten[number] = (number,)
 
     def _note(self, it: Noted) -> None:
         if it.value is None:
@@ -237,12 +243,12 @@ class Batch:
         yield from many(_POST, list(self.posted.values()), large=large)
         yield from many(_SETTLE, self.settled)
         yield from many(_OUTCOMES, list(self.outcomes.values()))
-        for one in self.wanted:
+        for one in self.wanted.values():
             yield _WANT, one
         yield from many(_UNNOTE, self.unnoted)
         yield from many(_NOTE, list(self.noted.values()), large=large)
         for sqls in _FORGET:
-            yield from many(sqls, self.forgotten)
+            yield from many(sqls, list(self.forgotten.values()))
 
 
 def _bytes(value: bytes | None) -> Any:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, MessageRecord
+from ...records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, MessageRecord
 
 _COMMANDS_BUT_DATA = """
 SELECT c.number, c.message_id, c.command, {payload}, c.topic, c.organization_id, c.device_id,
     c.base_topic, c.wait_response, c.expires_at, c.extras, c.state, c.starts, c.accepted_at,
-    c.started_at, r.finished_at, r.code, {response}, r.remembered, c.outcome
+    c.started_at, r.finished_at, r.code, {response}, r.remembered, c.outcome{more}
 FROM commands c LEFT JOIN results r USING (number)
 """
 
-COMMANDS = _COMMANDS_BUT_DATA.format(payload="c.payload", response="r.response")
+COMMANDS = _COMMANDS_BUT_DATA.format(payload="c.payload", response="r.response", more="")
+COMMANDS_AND_FOLDED = _COMMANDS_BUT_DATA.format(
+    payload="c.payload",
+    response="r.response",
+    more=", (SELECT value FROM meta WHERE name = 'folded')",
+)
 COMMANDS_WITHOUT_DATA = _COMMANDS_BUT_DATA.format(
-    payload="x''", response="CASE WHEN r.number IS NULL THEN NULL ELSE x'' END"
+    payload="x''", response="CASE WHEN r.number IS NULL THEN NULL ELSE x'' END", more=""
 )
 
 # A message without a payload is the response of the command that it answers. One whose command is
