@@ -56,7 +56,7 @@ def test_a_running_command_whose_record_the_disk_has_lost(
 # of their own and serve nothing: a caller, and the doctor.
 MAY_ACKNOWLEDGE = {
     "_serving/ledger/acknowledgement.py",
-    "client/_calls.py",
+    "client/_wire/connection.py",
     "cli/_checks/broker/rights.py",
 }
 
