@@ -24,7 +24,7 @@ from .._loop.loop import PetalLoop
 
 logger = logging.getLogger("petalkit.compat")
 
-START_WAIT = 10.0  # seconds that a petal's start waits for proxies to start; they go on after that
+START_WAIT = 10.0  # seconds that a petal's start waits for all its proxies; they go on after that
 AGAIN_MIN = 1.0  # seconds before the second attempt of a start; twice as long after each
 AGAIN_MAX = 60.0
 
@@ -72,6 +72,10 @@ class Shelf:
         self._made.clear()
         self._loop, self._limit = loop, settings.compat_hook_timeout
         self._thread = threading.get_ident()
+
+    def made(self) -> dict[str, Any]:
+        """Those that are there by now, by name; none is made for it."""
+        return {name: one.proxy for name, one in self._made.items() if one.proxy is not None}
 
     # -- asking
 
@@ -156,17 +160,19 @@ class Shelf:
         made.again = loop.loop.call_later(made.delay, self._begin, made)
         made.delay = min(2 * made.delay, AGAIN_MAX)
 
-    async def wait_started(self, names: Iterable[str]) -> None:
-        """Trio-flavored: make these, and wait for their first starts, for `START_WAIT` at most."""
+    async def wait_started(self, names: Iterable[str], deadline: float) -> None:
+        """Trio-flavored: make these, and wait for their first starts, until then at most."""
         wanted = [name for name in names if name in self.factories]
         if wanted and self._loop is not None:
             # In the loop, not only in its thread: a constructor may look for it.
             await self._loop.run("making proxies", lambda: [self.get(name) for name in wanted])
-        await self.wait_tried()
+        await self.wait_tried(deadline)
 
-    async def wait_tried(self) -> None:
+    async def wait_tried(self, deadline: float) -> None:
         """Trio-flavored: wait for the first starts of those that are made, bounded the same."""
-        with trio.move_on_after(START_WAIT) as scope:
+        if trio.current_time() >= deadline:
+            return
+        with trio.CancelScope(deadline=deadline) as scope:
             for made in list(self._made.values()):
                 await made.tried.wait()
         if scope.cancelled_caught:
