@@ -15,7 +15,7 @@ import trio
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from petalkit.compat import Petal, adapt, http_action
+from petalkit.compat import BaseProxy, Petal, adapt, http_action
 from petalkit.testing import Harness, open_harness
 
 from .petals import MissionPetal, PagePetal, write_pages
@@ -120,6 +120,39 @@ async def test_whatever_a_health_check_raises_is_that_proxys(said: BaseException
         answer = await client.get("/health/detailed")
         assert answer.status_code == 200
         assert await proxies_of(client) == {"radio": "error", "lamp": "healthy"}
+
+
+class Started(BaseProxy):
+    """As the host's `redis`: its `is_ready` says that it was started, and no more."""
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    async def stop(self) -> None: ...
+
+
+class Unstartable(Started):
+    """Begins, and then finds its port taken."""
+
+    async def start(self) -> None:
+        await super().start()
+        raise OSError("address in use")
+
+
+class Unstarted(Started):
+    async def start(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("proxy", "status"),
+    [(Started, "unknown"), (Unstartable, "unhealthy"), (Unstarted, "unhealthy")],
+)
+async def test_a_proxy_is_not_healthy_because_it_was_started(
+    proxy: type[BaseProxy], status: str
+) -> None:
+    petals = RadioPetal("one"), RadioPetal("two")
+    async with open_shared(*petals, proxy_factories={"radio": proxy}) as (_, client):
+        assert await proxies_of(client) == {"radio": status}
 
 
 class Failing(RadioPetal):

@@ -39,7 +39,7 @@ _TITLES: dict[str, str] = {
     "bucket": "S3 Bucket Proxy",
     _MQTT: "MQTT Proxy",
 }
-_SIGNS = ("is_connected", "connected", "is_ready")
+_SIGNS = ("is_connected", "connected")  # not `is_ready`: in the host, that it has been started
 Document = dict[str, Any]
 
 
@@ -202,8 +202,11 @@ class Health:
             if not inspect.ismethod(attribute_of(proxy, sign)):
                 value = attribute_of(proxy, sign)
             if isinstance(value, bool):
-                found[name] = _proxy("healthy" if value else "unhealthy", connected=value)
+                status = "healthy" if value else "unhealthy"
+                found[name] = _proxy(status, connected=value)
                 return
+        if attribute_of(proxy, "is_ready") is False:
+            found[name] = _proxy("unhealthy", details="it has not started")
 
 
 def _proxy(

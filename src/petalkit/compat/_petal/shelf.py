@@ -31,6 +31,12 @@ AGAIN_MAX = 60.0
 ProxyFactory = Callable[..., Any]
 
 
+class NotStarted:
+    """In the place of a proxy whose start has failed, and is tried again."""
+
+    connected = False
+
+
 @attrs.define(eq=False)
 class _Made:
     """A proxy.
@@ -39,6 +45,7 @@ class _Made:
         name: as petals know it.
         proxy: None while a factory that awaits has not made it.
         tried: its first start has ended, well or not.
+        failed: its last start that has ended did.
         starting: the start that runs.
         again: the next attempt; None when there is none to come.
         delay: seconds before that.
@@ -47,6 +54,7 @@ class _Made:
     name: str
     proxy: Any
     tried: trio.Event = attrs.field(factory=trio.Event)
+    failed: bool = False
     starting: Call | None = None
     again: Any = None
     delay: float = AGAIN_MIN
@@ -74,8 +82,12 @@ class Shelf:
         self._thread = threading.get_ident()
 
     def made(self) -> dict[str, Any]:
-        """Those that are there by now, by name; none is made for it."""
-        return {name: one.proxy for name, one in self._made.items() if one.proxy is not None}
+        """Those that are there by now, by name; `NotStarted` for some. None is made for it."""
+        return {
+            name: NotStarted() if one.failed else one.proxy
+            for name, one in self._made.items()
+            if one.failed or one.proxy is not None
+        }
 
     # -- asking
 
@@ -146,6 +158,7 @@ class Shelf:
     def _started(self, made: _Made, call: Call) -> None:
         first = not made.tried.is_set()
         made.tried.set()
+        made.failed = call.error is not None
         loop = self._loop
         if call.error is None or loop is None or not loop.is_running:
             if call.error is None and not call.cancelled and not first:
