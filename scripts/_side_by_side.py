@@ -1,4 +1,4 @@
-"""Half of scripts/side-by-side: one petal's answers to all of its commands, on one of two sides.
+"""Part of scripts/side-by-side: one petal's answers to all of its commands, on one of two sides.
 
 The host is run without its web server: its petal base class, its MQTT proxy with the HTTP client
 taken out, and its order of hooks. What differs by nature is left out before answers are compared:
@@ -59,9 +59,13 @@ def make_petal(target: str) -> Any:
     return entry.load()()
 
 
-async def on_the_host(target: str) -> Answers:
+Sent = list[tuple[str, dict[str, Any]]]
+
+
+def make_on_host(target: str) -> tuple[Any, Sent]:
+    """A petal with the host's proxies, before its startup; and what it sends from then on."""
     mqtt: Any = importlib.import_module("petal_app_manager.proxies.mqtt")
-    sent: list[tuple[str, dict[str, Any]]] = []
+    sent: Sent = []
 
     class Proxy(mqtt.MQTTProxy):  # type: ignore[misc, name-defined]
         organization_id = "acme"
@@ -79,11 +83,21 @@ async def on_the_host(target: str) -> Answers:
     proxy.subscribed_topics = {f"{proxy._get_base_topic()}/{proxy.command_edge_topic}"}
     petal.inject_proxies({**stand_ins(), "mqtt": proxy})
     petal._loop = loop
-    petal.startup()
+    return petal, sent
+
+
+async def set_up_on_host(petal: Any) -> None:
+    """What the host calls after the startup."""
     if hasattr(petal, "_setup_mqtt_topics"):
         await petal._setup_mqtt_topics()
     await petal._setup_mqtt_actions()
     await petal.async_startup()
+
+
+async def on_the_host(target: str) -> Answers:
+    petal, sent = make_on_host(target)
+    petal.startup()
+    await set_up_on_host(petal)
     answers: Answers = {}
     for command in sorted(petal._mqtt_command_handlers):
         for payload in PAYLOADS:

@@ -27,6 +27,7 @@ CONNECTED = (
     "topics of others",
     "probe",
     "petalkit memory link: sender",
+    "unread watch",
     "petalkit._serving.waiting.wait_any",
 )
 LATE = 0.05  # seconds by which the broker's packets are late

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import logging
 import signal
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from petalkit import Settings
 from petalkit.compat import adapt
+from petalkit.compat._loop.loop import PetalLoop, open_petal_loop
 from petalkit.testing import open_harness
 
 from .petals import GuidePetal, HandlerPetal, Message, swallow
@@ -167,6 +170,54 @@ async def test_a_task_that_swallows_its_cancellation_cannot_hang_the_stop(
         before = trio.current_time()
     assert trio.current_time() - before <= 6
     assert "the swallower does not end although it is cancelled" in caplog.text
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_task_that_never_waits_cannot_hang_the_stop(stopped: bool, shared: bool) -> None:
+    """Its next step is always ready, so a loop that runs all that is left would run for ever."""
+
+    async def spin() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+
+    async def start(petal: HandlerPetal, message: Message) -> None:
+        petal.task = asyncio.create_task(spin())  # type: ignore[attr-defined]
+        await petal.answer(message, success=True)
+
+    class Other(GuidePetal):
+        name = "other"
+
+    factories = {"proxy_factories": {"radio": object}} if shared else {}
+    settings = Settings(cleanup_timeout=0.5)
+    petal = HandlerPetal(start)
+    with trio.move_on_after(20) as scope:
+        async with open_harness(*adapt(petal, Other(), **factories), settings=settings) as harness:
+            assert (await harness.call("petal/x")).success
+            if stopped:
+                assert petal._loop is not None
+                petal._loop.stop()
+    assert not scope.cancelled_caught
+
+
+async def test_a_stopped_loop_ends_although_code_in_it_wants_something_of_trio() -> None:
+    """Such as an answer by HTTP that its cancellation sets free."""
+
+    async def ask(loop: PetalLoop) -> None:
+        try:
+            await asyncio.sleep(100_000)
+        finally:
+            await loop.loop.trio_as_future(trio.sleep, 0)
+
+    async with open_petal_loop("petal", 0.1) as loop:
+        call = loop.start("ask", ask, loop)
+        await wait_all_tasks_blocked()
+        assert call.task is not None
+        call.task.cancel()
+        loop.loop.stop()
+        await loop.wait_stopped()
+    assert loop.loop.is_closed()
 
 
 async def test_a_handler_that_swallows_its_cancellation_cannot_hang_the_stop(

@@ -261,6 +261,29 @@ async def test_a_start_that_hangs_holds_up_a_petal_for_ten_seconds_at_most(
     assert radio.calls == ["stop"]
 
 
+async def test_starts_that_hang_share_the_ten_seconds(
+    autojump_clock: Any, radio: type[Radio], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a petal's own and a shared one would take it out of service, by `startup_timeout`."""
+
+    async def hang(self: Radio) -> None:
+        await asyncio.sleep(100_000)
+
+    radio.start = hang  # type: ignore[method-assign]
+
+    class Both(Asking):
+        def startup(self) -> None:
+            super().startup()
+            self.lamp = self._proxies["lamp"]
+
+    petals = Both("one"), Both("two")
+    factories = {"proxy_factories": {"radio": radio}, "proxy_factories_per_petal": {"lamp": radio}}
+    before = trio.current_time()
+    async with open_harness(*adapt(*petals, **factories)) as harness:
+        assert harness.statistics().unavailable_petals == ()
+        assert trio.current_time() - before == pytest.approx(10, abs=1)
+
+
 async def test_a_proxy_that_cannot_be_made_is_none_and_made_when_it_can_be(
     autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -141,13 +141,17 @@ async def test_a_callback_that_was_unregistered_hears_nothing(autojump_clock: An
     assert heard == ["acme"]  # registered in no loop, and called in the first petal's
 
 
+@pytest.mark.parametrize(
+    "error", [LookupError("in a callback"), SystemExit("in a callback"),
+              asyncio.CancelledError("in a callback")],
+)  # fmt: skip
 async def test_a_callback_that_fails_or_hangs_stops_nothing(
-    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+    error: BaseException, autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[str | None] = []
 
     async def fail(organization_id: str | None) -> None:
-        raise LookupError("in a callback")
+        raise error
 
     async def hear(organization_id: str | None) -> None:
         heard.append(organization_id)

@@ -166,7 +166,9 @@ class OrganizationManager:
             with trio.move_on_after(limit) as scope:
                 try:
                     await loop.run("organization callback", self._call, callback)
-                except Exception:
+                except trio.Cancelled:
+                    raise
+                except BaseException:  # SystemExit too: it is the petal's, not the process's
                     logger.exception("petal %r: a callback failed", loop.name, extra=extra)
             if scope.cancelled_caught:
                 text = "petal %r: a callback did not end within %g s"

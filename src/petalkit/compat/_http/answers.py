@@ -63,6 +63,21 @@ def unavailable(text: str, code: ErrorCode = ErrorCode.UNAVAILABLE) -> Refusal:
     return Refusal(503, code, text, headers=((b"retry-after", b"1"),))
 
 
+class EndedItself(Exception):
+    """The petal's code has left a request as no error leaves one: by `sys.exit()`, or cancelled."""
+
+
+async def say_failed(send: Send) -> None:
+    """Answer a request whose code has raised, as Starlette does."""
+    body = b"Internal Server Error"
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 async def refuse(scope: Scope, send: Send, error: Refusal) -> None:
     """Answer a request, or a handshake, with it."""
     body = json.dumps({"detail": str(error), "error_code": str(error.code)}).encode()

@@ -18,7 +18,7 @@ import trio
 from ..._serving.petals.background import living
 from ..._values.errors import ErrorCode
 from .._loop.loop import PetalLoop
-from .answers import Event, Receive, Refusal, Scope, Send, unavailable
+from .answers import EndedItself, Event, Receive, Refusal, Scope, Send, say_failed, unavailable
 
 CALLS_MAX = 1000  # of one petal under way, most of them without a client any more
 
@@ -65,8 +65,8 @@ class Lane:
 
     async def serve(
         self, app: Callable[..., Any], scope: Scope, receive: Receive, send: Send, limit: float
-    ) -> None:
-        """Have one request, or WebSocket, served.
+    ) -> bool:
+        """Have one request, or WebSocket, served; False when it was cut off in its answer.
 
         Args:
             app: an ASGI application for asyncio.
@@ -77,6 +77,7 @@ class Lane:
 
         Raises:
             Refusal: it did not, and nothing was answered.
+            EndedItself: the application was left by something else than an error.
             Exception: what the application raised.
         """
         if self._reason is not None:
@@ -99,7 +100,12 @@ class Lane:
             try:
                 living.set(self.name)  # for the watchdog
                 await self._call(name, app, scope, receive, send_on)
-                return
+                return True
+            except EndedItself:
+                if self._reason is None:  # else it was cancelled with its petal
+                    if not began and scope["type"] == "http":
+                        await say_failed(send)
+                    raise
             finally:
                 self._calls.discard(calling)
                 if not self._calls:
@@ -109,6 +115,7 @@ class Lane:
             raise self._reason or Refusal(
                 504, ErrorCode.TIMEOUT, f"there was no answer within {limit:g} s"
             )
+        return False
 
     async def _call(
         self, name: str, app: Callable[..., Any], scope: Scope, receive: Receive, send: Send
@@ -131,8 +138,8 @@ class Lane:
             raise
         if isinstance(call.error, Exception):
             raise call.error
-        if call.error is not None:  # it was cancelled with its petal, or ended itself
-            raise self._reason or unavailable(f"petal {self.name!r} has ended the call")
+        if call.error is not None:
+            raise EndedItself from call.error
 
 
 def what(scope: Scope) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ _TITLES: dict[str, str] = {
     "bucket": "S3 Bucket Proxy",
     _MQTT: "MQTT Proxy",
 }
-_SIGNS = ("is_connected", "connected", "is_ready")
+_SIGNS = ("is_connected", "connected")  # not `is_ready`: in the host, that it has been started
 Document = dict[str, Any]
 
 
@@ -51,13 +51,13 @@ class Served:
         petal: of the guide.
         host: what serves it.
         loop: its own.
-        proxies: those that are there, by name, without `mqtt`.
+        proxies: gives those that are there by now, by name, without `mqtt`; it makes none.
     """
 
     petal: Any
     host: PetalHost
     loop: PetalLoop
-    proxies: Mapping[str, Any]
+    proxies: Callable[[], Mapping[str, Any]]
 
 
 class Health:
@@ -89,7 +89,7 @@ class Health:
         with trio.move_on_after(ASK_MAX):
             async with trio.open_nursery() as nursery:
                 for one in self.served.values():
-                    for name, proxy in one.proxies.items():
+                    for name, proxy in one.proxies().items():
                         if name not in proxies:
                             proxies[name] = _proxy("unknown", details="no answer in time")
                             nursery.start_soon(self._ask, proxies, name, proxy, one)
@@ -187,7 +187,9 @@ class Health:
         if callable(check):
             try:
                 said = await one.loop.run(f"health of {name}", check)
-            except Exception as error:  # the proxy's
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # the proxy's, SystemExit too
                 found[name] = _proxy("error", error=type(error).__name__)
                 return
             if isinstance(said, Mapping):
@@ -200,8 +202,11 @@ class Health:
             if not inspect.ismethod(attribute_of(proxy, sign)):
                 value = attribute_of(proxy, sign)
             if isinstance(value, bool):
-                found[name] = _proxy("healthy" if value else "unhealthy", connected=value)
+                status = "healthy" if value else "unhealthy"
+                found[name] = _proxy(status, connected=value)
                 return
+        if attribute_of(proxy, "is_ready") is False:
+            found[name] = _proxy("unhealthy", details="it has not started")
 
 
 def _proxy(

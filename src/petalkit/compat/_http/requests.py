@@ -111,14 +111,14 @@ class Requests:
             await send(event)
 
         refusal: Refusal | None = None
-        raised = False
+        whole = True
         self._sockets += 1
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._close_at_stop, inbox, send)
                 nursery.start_soon(_end_after_client, inbox, nursery.cancel_scope)
                 try:
-                    raised = not await self._serve(lane, app, scope, inbox.get, send_on)
+                    whole = await self._serve(lane, app, scope, inbox.get, send_on)
                 except (WebSocketDisconnect, ClientGone):
                     pass  # it has not caught what tells it that its client has gone
                 except Refusal as error:
@@ -129,7 +129,7 @@ class Requests:
         if refusal is not None:
             raise refusal
         if state["accepted"] and not state["closed"] and not inbox.gone:
-            await send({"type": "websocket.close", "code": FAILED if raised else NORMAL})
+            await send({"type": "websocket.close", "code": NORMAL if whole else FAILED})
 
     async def _close_at_stop(self, inbox: Inbox, send: Send) -> None:
         await self._stopping.wait()
@@ -145,14 +145,14 @@ class Requests:
         receive: Callable[[], Awaitable[Event]],
         send: Send,
     ) -> bool:
-        """Have it served; False when the petal's code has raised, which is logged.
+        """Have it served; False when it was cut off, or the petal's code has raised: logged.
 
         Raises:
             Refusal: it was not.
         """
         limit = self._settings.compat_http_timeout
         try:
-            await lane.serve(app, scope, receive, send, limit)
+            return await lane.serve(app, scope, receive, send, limit)
         except (Refusal, WebSocketDisconnect, ClientGone):
             raise
         except Exception:
@@ -160,7 +160,6 @@ class Requests:
             extra = {"petal": lane.name}
             logger.exception("petal %r: %s raised", lane.name, what(scope), extra=extra)
             return False
-        return True
 
     def _count(self, error: Refusal) -> None:
         word = str(error.code)

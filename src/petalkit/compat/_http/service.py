@@ -14,7 +14,6 @@ from typing import Any
 
 import trio
 
-from ..._authoring.context import PetalHost
 from ..._authoring.inspection.foreign import attribute_of
 from ..._serving.waiting import wait_any
 from ..._values.errors import ErrorCode
@@ -64,16 +63,16 @@ class HttpService:
         """A petal is to be served."""
         self._health.states[name] = ("loading", version)
 
-    async def open(self, name: str, petal: Any, host: PetalHost, loop: PetalLoop) -> None:
+    async def open(self, name: str, served: Served) -> None:
         """A petal has started, in its loop: serve its endpoints from now on. Never raises."""
         try:
-            await self._open(name, petal, host, loop)
+            await self._open(name, served)
         except Exception:
             text = "petal %r: its HTTP endpoints cannot be served; its commands are"
             logger.exception(text, name, extra={"petal": name})
 
-    async def _open(self, name: str, petal: Any, host: PetalHost, loop: PetalLoop) -> None:
-        settings = host.settings
+    async def _open(self, name: str, served: Served) -> None:
+        petal, settings = served.petal, served.host.settings
         found = described(name, petal)
         if not found and settings.compat_http is None:
             return
@@ -88,22 +87,23 @@ class HttpService:
         if attribute_of(petal, "static_dir"):
             static = _folder(name, petal, "static", settings)
         if attribute_of(petal, "template_dir"):
-            await _give_templates(name, petal, settings, loop)
+            await _give_templates(name, petal, settings, served.loop)
         pages = make_pages(name, petal, static)
         for text in pages.refused:
             logger.error("petal %r: not served: %s", name, text, extra={"petal": name})
-        made: Any = attribute_of(attribute_of(petal, "_proxies"), "made")
-        proxies: dict[str, Any] = {} if made is None else made()
-        self._health.served[name] = Served(petal, host, loop, proxies)
+        self._health.served[name] = served
         _, version = self._health.states[name]
         self._health.states[name] = ("loaded", version)
-        self._lanes[name] = Lane(name, loop)
+        self._lanes[name] = Lane(name, served.loop)
         self._pages[name] = pages
         self._make_app(settings)
         self._wanted.set()
 
     async def close_petal(self, name: str) -> None:
-        """A petal ends, or has failed: serve it no longer, and answer for what is under way."""
+        """A petal ends, or has failed: serve it no longer, and answer for what is under way.
+
+        Returns when that has ended; shielded, within what a cancelled call gets.
+        """
         _, version = self._health.states[name]
         self._health.states[name] = ("failed", version)
         lane = self._lanes.pop(name, None)
@@ -114,6 +114,8 @@ class HttpService:
         if not self._closing.is_set():
             self._make_app(served.host.settings)
         lane.cancel(unavailable(f"petal {name!r} is out of service"))
+        with trio.move_on_after(lane.loop.cancel_limit, shield=True):
+            await lane.wait_quiet()
 
     def _make_app(self, settings: Settings) -> None:
         from .site import make_app
@@ -263,7 +265,9 @@ async def _give_templates(name: str, petal: Any, settings: Settings, loop: Petal
     with trio.move_on_after(settings.compat_hook_timeout) as scope:
         try:
             await loop.run("inject_templates", inject, make_templates(folder))
-        except Exception:
+        except trio.Cancelled:
+            raise
+        except BaseException:  # SystemExit too: it is the petal's, not the process's
             logger.exception("petal %r: inject_templates failed", name, extra={"petal": name})
     if scope.cancelled_caught:
         text = "petal %r: inject_templates did not end in time"

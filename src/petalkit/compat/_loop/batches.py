@@ -20,6 +20,7 @@ import trio
 from ...transports._trio_asyncio import trio_asyncio
 
 _sniffio = trio_asyncio._base.sniffio_library  # says whose code runs, to libraries that ask
+DRAIN_MAX = 1000  # batches that a loop still runs when it has been stopped
 Report: TypeAlias = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]
 
 
@@ -65,6 +66,7 @@ def run_in_batches(report: Report, loop: Any) -> None:
     reported, and ends nothing.
     """
     ready, channel = _Ready(), loop._q_send
+    drained = 0  # batches
     loop._q_send = loop._q_recv = ready
 
     def queue_handle(handle: Any) -> Any:
@@ -79,6 +81,12 @@ def run_in_batches(report: Report, loop: Any) -> None:
         return queue_handle(asyncio.Handle(callback, arguments, loop, context))  # type: ignore[no-any-return]
 
     async def one_step(no_wait: bool = False) -> None:
+        nonlocal drained
+        if no_wait:  # it has stopped, and runs what is left until nothing is
+            drained += 1
+            if drained > DRAIN_MAX:  # a task that never waits for anything is never done
+                ready.handles.clear()
+                raise trio.WouldBlock
         _take_due(loop, ready.handles)
         if ready.handles:
             try:
@@ -149,5 +157,10 @@ async def _run_batch(loop: Any, handles: deque[Any]) -> None:
 
 async def _start(loop: Any, handle: Any) -> None:
     """Start a Trio task that asyncio code has asked for; it is running when this returns."""
-    handle._context.run(loop._nursery.start_soon, handle._run, name=handle._callback)
+    try:
+        handle._context.run(loop._nursery.start_soon, handle._run, name=handle._callback)
+    except RuntimeError:
+        if loop.is_running():
+            raise
+        return  # it has stopped, and its tasks of Trio have ended: nobody is left to run it
     await handle._started.wait()

@@ -23,6 +23,7 @@ from ..._authoring.registry import CommandResolver, CommandSpec, make_spec
 from ..._values.messages import Command
 from ..._values.settings.settings import RestartPolicy
 from .._errors import HookFailed
+from .._http.health import Served
 from .._http.service import HttpService
 from .._loop.loop import PetalLoop, open_petal_loop
 from .._reading import uses_actions
@@ -185,7 +186,8 @@ class GuidePetal(NativePetal):
             hooks = Hooks(self.guide_petal, host, self._desk, loop, self._supplies)
             try:
                 await hooks.begin()
-                await self._http.open(self.name, self.guide_petal, host, loop)
+                served = Served(self.guide_petal, host, loop, hooks.made_proxies)
+                await self._http.open(self.name, served)
                 self._asking = Asking(self._desk, loop, settings)
                 first = functools.partial(self._routes.is_first, self)
                 self.nursery.start_soon(self._go_on, host, hooks, name=f"start of {self.name}")
@@ -193,16 +195,22 @@ class GuidePetal(NativePetal):
                 self.nursery.start_soon(self._watch_loop, loop, name="asyncio loop")
                 yield
             finally:
-                await self._http.close_petal(self.name)
                 loop.cancel_limit = CANCEL_SHARE * settings.cleanup_timeout
-                if self._asking is not None:
-                    await self._asking.end_left()
+                await self._end_calls()
                 await hooks.end()
                 await loop.end_all(for_tasks)  # which may still need a proxy
                 await hooks.stop_proxies()
                 self._asking = None
                 self._desk.close()
                 self._settle(host)
+
+    async def _end_calls(self) -> None:
+        """What is under way, by HTTP and of commands: together, so that it takes one share."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as ending:
+                ending.start_soon(self._http.close_petal, self.name)
+                if self._asking is not None:
+                    ending.start_soon(self._asking.end_left)
 
     async def _go_on(self, host: PetalHost, hooks: Hooks) -> None:
         """The rest of the start; then the commands start that have waited for it.

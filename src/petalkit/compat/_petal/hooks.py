@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -28,7 +28,7 @@ from .._reading import named_proxies
 from .desk import Desk
 from .proxies import MQTT, Proxies
 from .proxy import MQTTProxy
-from .shelf import Shelf
+from .shelf import START_WAIT, Shelf
 from .supplies import Supplies
 
 logger = logging.getLogger("petalkit.compat")
@@ -65,6 +65,7 @@ class Hooks:
         self._shelves = [self._own]
         if supplies.together is not None:
             self._shelves.append(supplies.together.shelf)
+        self._proxies = self._make_proxies()
         self._started = False
         self._set_up = False
 
@@ -78,18 +79,20 @@ class Hooks:
         """
         petal, loop = self._petal, self._loop
         self._own.open(loop, self._host.settings)
-        proxies = self._proxies()
+        self._proxies.require(_names(getattr(petal, "get_required_proxies", None)))
         # Before its startup, as in the host, which starts all of them first.
         named = named_proxies(petal).all | set(_names(getattr(petal, "get_required_proxies", None)))
+        # One deadline for all, or hanging proxies together would outlast `startup_timeout`.
+        deadline = trio.current_time() + START_WAIT
         for shelf in self._shelves:
-            await shelf.wait_started(sorted(named))
-        await self._call("inject_proxies", petal.inject_proxies, proxies)
+            await shelf.wait_started(sorted(named), deadline)
+        await self._call("inject_proxies", petal.inject_proxies, self._proxies)
         self.tell_organization()
         petal._loop = loop.loop
         await self._call("startup", self._start_up)
         petal._loop = loop.loop  # where the host sets it
         for shelf in self._shelves:
-            await shelf.wait_tried()  # what it has asked for by other names
+            await shelf.wait_tried(deadline)  # what it has asked for by other names
 
     async def _start_up(self) -> None:
         """Asyncio-flavored. It has started when its own has run, even if nobody waits any more."""
@@ -98,13 +101,14 @@ class Hooks:
             await result
         self._started = True
 
-    def _proxies(self) -> Proxies:
-        petal = self._petal
+    def _make_proxies(self) -> Proxies:
         found = {**self._supplies.objects, MQTT: MQTTProxy(self._desk)}
-        optional = getattr(petal, "get_optional_proxies", tuple)
-        proxies = Proxies(self._name, found, self._shelves, optional)
-        proxies.require(_names(getattr(petal, "get_required_proxies", None)))
-        return proxies
+        optional = getattr(self._petal, "get_optional_proxies", tuple)
+        return Proxies(self._name, found, self._shelves, optional)
+
+    def made_proxies(self) -> Mapping[str, Any]:
+        """Its proxies that are there by now, without `mqtt`."""
+        return self._proxies.made()
 
     async def go_on(self) -> None:
         """The rest of the start, beside serving; with a late organization ID it takes its time.

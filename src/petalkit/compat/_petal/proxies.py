@@ -108,7 +108,10 @@ class Proxies(Mapping[str, Any]):
 
     def made(self) -> dict[str, Any]:
         """Those that are there by now, without `mqtt`; none is made for it."""
-        return {name: proxy for name, proxy in self._found.items() if name != MQTT}
+        found = {name: proxy for name, proxy in self._found.items() if name != MQTT}
+        for shelf in dict.fromkeys(self._shelves.values()):
+            found |= shelf.made()
+        return found
 
     def _missing(self, *names: str) -> ProxyNotAvailable:
         refused = self._without.issuperset(names)

@@ -24,11 +24,17 @@ from .._loop.loop import PetalLoop
 
 logger = logging.getLogger("petalkit.compat")
 
-START_WAIT = 10.0  # seconds that a petal's start waits for proxies to start; they go on after that
+START_WAIT = 10.0  # seconds that a petal's start waits for all its proxies; they go on after that
 AGAIN_MIN = 1.0  # seconds before the second attempt of a start; twice as long after each
 AGAIN_MAX = 60.0
 
 ProxyFactory = Callable[..., Any]
+
+
+class NotStarted:
+    """In the place of a proxy whose start has failed, and is tried again."""
+
+    connected = False
 
 
 @attrs.define(eq=False)
@@ -39,6 +45,7 @@ class _Made:
         name: as petals know it.
         proxy: None while a factory that awaits has not made it.
         tried: its first start has ended, well or not.
+        failed: its last start that has ended did.
         starting: the start that runs.
         again: the next attempt; None when there is none to come.
         delay: seconds before that.
@@ -47,6 +54,7 @@ class _Made:
     name: str
     proxy: Any
     tried: trio.Event = attrs.field(factory=trio.Event)
+    failed: bool = False
     starting: Call | None = None
     again: Any = None
     delay: float = AGAIN_MIN
@@ -72,6 +80,14 @@ class Shelf:
         self._made.clear()
         self._loop, self._limit = loop, settings.compat_hook_timeout
         self._thread = threading.get_ident()
+
+    def made(self) -> dict[str, Any]:
+        """Those that are there by now, by name; `NotStarted` for some. None is made for it."""
+        return {
+            name: NotStarted() if one.failed else one.proxy
+            for name, one in self._made.items()
+            if one.failed or one.proxy is not None
+        }
 
     # -- asking
 
@@ -142,6 +158,7 @@ class Shelf:
     def _started(self, made: _Made, call: Call) -> None:
         first = not made.tried.is_set()
         made.tried.set()
+        made.failed = call.error is not None
         loop = self._loop
         if call.error is None or loop is None or not loop.is_running:
             if call.error is None and not call.cancelled and not first:
@@ -156,17 +173,19 @@ class Shelf:
         made.again = loop.loop.call_later(made.delay, self._begin, made)
         made.delay = min(2 * made.delay, AGAIN_MAX)
 
-    async def wait_started(self, names: Iterable[str]) -> None:
-        """Trio-flavored: make these, and wait for their first starts, for `START_WAIT` at most."""
+    async def wait_started(self, names: Iterable[str], deadline: float) -> None:
+        """Trio-flavored: make these, and wait for their first starts, until then at most."""
         wanted = [name for name in names if name in self.factories]
         if wanted and self._loop is not None:
             # In the loop, not only in its thread: a constructor may look for it.
             await self._loop.run("making proxies", lambda: [self.get(name) for name in wanted])
-        await self.wait_tried()
+        await self.wait_tried(deadline)
 
-    async def wait_tried(self) -> None:
+    async def wait_tried(self, deadline: float) -> None:
         """Trio-flavored: wait for the first starts of those that are made, bounded the same."""
-        with trio.move_on_after(START_WAIT) as scope:
+        if trio.current_time() >= deadline:
+            return
+        with trio.CancelScope(deadline=deadline) as scope:
             for made in list(self._made.values()):
                 await made.tried.wait()
         if scope.cancelled_caught:
