@@ -36,8 +36,12 @@ def root_alone() -> Iterator[None]:
     """Without the handlers of pytest, and all put back."""
     root, ours = logging.getLogger(), logging.getLogger(LOGGER)
     before = root.handlers[:], root.level
+    found = root.manager.loggerDict.values()
+    on = [one for one in found if isinstance(one, logging.Logger) and not one.disabled]
     root.handlers[:] = []
     yield
+    for one in on:  # dictConfig turns off all that it is not told of
+        one.disabled = False
     watch_handler(None)
     for handler in root.handlers:
         if isinstance(handler, _OurHandler):
