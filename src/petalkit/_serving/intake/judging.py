@@ -150,7 +150,9 @@ class Judging:
         if copies.may_exist(command.message_id) and copies.take(request, now):
             return
         recent = self._refusals.recent
-        refused = recent.find(command.message_id, request.delivery) if recent.messages else None
+        refused = None
+        if recent.messages or recent.waiting:
+            refused = recent.find(command.message_id, request.delivery)
         if refused is not None:
             self._counters.duplicates_answered += 1
             self._refusals.again(request, refused)
