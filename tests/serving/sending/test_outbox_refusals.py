@@ -271,7 +271,7 @@ async def test_what_is_too_large_for_the_broker_leaves_its_place_when_that_is_sa
 
 
 async def test_the_word_for_what_is_too_large_is_not_replaced_when_it_is_too_large_too(
-    autojump_clock: object
+    autojump_clock: object,
 ) -> None:
     """With 256 characters of four bytes each, an ID is longer than most words for it."""
     async with open_harness(Long(), settings=Settings(protocol="5")) as harness:
