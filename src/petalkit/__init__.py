@@ -129,6 +129,8 @@ _FOLDERS = ("client", "transports")  # to be had of the package without an impor
 
 
 if not TYPE_CHECKING:  # or a name that is not there would be anything
+    # Else `from petalkit import *` would find what was asked for before, and nothing more.
+    __all__ = sorted(name for name in _PLACES if not name.startswith("_"))
 
     def __getattr__(name: str) -> Any:
         """Import one of the names above, and keep it."""

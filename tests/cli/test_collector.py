@@ -22,6 +22,20 @@ def test_no_full_collections_until_it_is_woken() -> None:
     assert gc.get_threshold() == before
 
 
+def test_what_a_petal_sets_while_it_rests_stays() -> None:
+    before = gc.get_threshold()
+    try:
+        collector.rest()
+        gc.set_threshold(50_000, 20, 100)
+        collector.wake()
+        assert gc.get_threshold() == (50_000, 20, 100)
+        collector.rest()
+        collector.wake()
+        assert gc.get_threshold() == (50_000, 20, 100)
+    finally:
+        gc.set_threshold(*before)
+
+
 def test_a_command_leaves_it_as_it_was(run_cli: RunCli) -> None:
     before = gc.get_threshold()
     assert run_cli("--version").code == 0

@@ -12,6 +12,7 @@ import os
 import pickle
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -392,6 +393,51 @@ def test_what_else_is_logged_or_printed_comes_after_what_was_gathered(
     assert log().splitlines()[-1] == "other"
     say_both()
     handler.flush()
+    assert log().count("\n") == 2
+
+
+class Watched(deque[Any]):
+    """Runs something whenever it has been looked at."""
+
+    then: Callable[[], object] = staticmethod(lambda: None)
+
+    def __len__(self) -> int:
+        found = super().__len__()
+        self.then()
+        return found
+
+
+def test_a_line_is_not_left_behind_by_another_thread_that_gathers_one(
+    log: Log, in_pass: Callable[[], None]
+) -> None:
+    say_both()
+    in_pass()
+    log()
+    (handler,) = logging.getLogger().handlers
+    writer: Any = cast(_OurHandler, handler)._writer
+    line = (0.0, "INFO", LOGGER, "x", "p", "p/x", "m", 0.0, None)
+    begun, go_on = threading.Event(), threading.Event()
+    writes = writer.write_bytes
+
+    def write_later(data: bytes) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        writes(data)
+
+    def finish() -> None:
+        gathered.then = lambda: None
+        writer.write_bytes = writes
+        go_on.set()
+        thread.join()
+
+    gathered = writer._gathered = Watched()
+    writer.write_bytes = write_later
+    thread = threading.Thread(target=lambda: writer.gather(line))
+    thread.start()
+    assert begun.wait(10)
+    gathered.then = finish
+    writer.gather(line)  # meanwhile
+    in_pass()
     assert log().count("\n") == 2
 
 

@@ -105,6 +105,14 @@ def test_type_checkers_and_python_find_the_same_names() -> None:
     assert {name for _, name in imported} <= set(dir(petalkit))
 
 
+def test_a_star_has_every_public_name() -> None:
+    found: dict[str, object] = {}
+    exec("from petalkit import *", found)
+    public = {name for _, name in lists_of_names()[1]} - {"__version__"}
+    assert found.keys() - {"__builtins__"} == public
+    assert all(found[name] is getattr(petalkit, name) for name in public)
+
+
 def test_a_name_that_is_not_there_is_missed_as_usual() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Pedal'"):
         petalkit.Pedal  # type: ignore[attr-defined]  # noqa: B018

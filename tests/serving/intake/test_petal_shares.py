@@ -169,13 +169,17 @@ async def test_a_petal_that_moved_and_stands_still_gives_its_place(autojump_cloc
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("looks", [0, 1, 2])  # before that
 async def test_a_moment_without_a_processor_is_not_taken_for_a_petal_that_stands_still(
-    mock_clock: MockClock,
+    mock_clock: MockClock, looks: int
 ) -> None:
     petal, other = Recorder("petal"), Recorder("other")
     async with open_harness(petal, other, settings=narrow()) as harness:
         for n in range(40):
             harness.send("petal/hold", {"n": n})
+        for _ in range(looks):
+            await settle()
+            mock_clock.jump(0.07)
         await settle()
         mock_clock.jump(0.9)  # and nobody has run in it
         await settle()
@@ -185,6 +189,24 @@ async def test_a_moment_without_a_processor_is_not_taken_for_a_petal_that_stands
         await settle()
         assert harness.statistics().refused == {}
         assert petal.started == list(range(40))
+
+
+@pytest.mark.trio
+async def test_seconds_in_which_nothing_ran_are_not_taken_for_a_petal_that_is_too_slow(
+    mock_clock: MockClock,
+) -> None:
+    """Another petal blocks the event loop, or the machine sleeps."""
+    moving, other = Paced("moving", 0.01), Recorder("other")  # 1600 a second
+    settings = Settings(channel_capacity=CAPACITY, channel_reserve=4)
+    async with open_harness(moving, other, settings=settings) as harness:
+        for n in range(500):
+            harness.send("moving/go", {"n": n}, qos=1)
+        for blocked in (0.01, 0.01, 3.0, 0.01, 0.01, 60.0, *(0.01,) * 40):
+            await settle()
+            mock_clock.jump(blocked)
+        await settle()
+        assert harness.statistics().refused == {}
+        assert moving.started == list(range(500))
 
 
 @pytest.mark.trio

@@ -409,3 +409,34 @@ async def test_what_stands_behind_them_is_served_when_the_session_is_left(
             answered = {msgspec.json.decode(one.payload)["messageId"] for one in seen}
     assert petal.started == list(range(5))
     assert answered == set(sent)
+
+
+@pytest.mark.parametrize("said_before", [False, True])
+async def test_a_copy_does_not_run_while_the_refusal_waits_for_a_place(
+    autojump_clock: object, *, said_before: bool
+) -> None:
+    """Also where no refusal of any command is remembered, or an older one of this is."""
+    slow, other = Recorder("slow"), Recorder("other")
+    narrow = Settings(**SMALL, channel_capacity=2, petal_concurrency=1)
+    async with open_harness(slow, other, settings=narrow) as harness:
+        third = msgspec.json.encode(
+            {"command": "slow/hold", "messageId": "m3", "waitResponse": True, "data": {"n": 3}}
+        )
+        for n in (1, 2):  # one runs, one waits
+            harness.send("slow/hold", {"n": n})
+        if said_before:
+            harness.send_raw(third)
+            await until(lambda: harness.statistics().refused == {"BUSY": 1})
+            await settle()
+        harness.broker.swallow("PUBACK", 1000)
+        for _ in range(4):  # no refusal of an unknown command is remembered
+            harness.send("other/nothing")
+        harness.send_raw(third)
+        await until(lambda: harness.statistics().refused.get("BUSY") == 1 + said_before)
+        assert harness.statistics().held == 1
+        slow.open()
+        await settle()
+        harness.send_raw(third)
+        await settle()
+        assert slow.started == [1, 2]
+        assert harness.statistics().duplicates_answered == 1

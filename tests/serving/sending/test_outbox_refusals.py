@@ -270,6 +270,24 @@ async def test_what_is_too_large_for_the_broker_leaves_its_place_when_that_is_sa
         assert (outbox.places.taken, outbox.size) == (0, 0)
 
 
+async def test_the_word_for_what_is_too_large_is_not_replaced_when_it_is_too_large_too(
+    autojump_clock: object,
+) -> None:
+    """With 256 characters of four bytes each, an ID is longer than most words for it."""
+    async with open_harness(Long(), settings=Settings(protocol="5")) as harness:
+        harness.broker.reject_publish("org/acme/device/Instance-1/response", 0x95)
+        harness.send("long/text", message_id="\N{SNAKE}" * 256)
+        await settle()
+        await trio.sleep(1)
+        assert (harness.statistics().publish_rejected, harness.statistics().outbox) == (2, 0)
+        harness.send("long/nothing", message_id="\N{SNAKE}" * 256)  # refused, and as long
+        await settle()
+        await trio.sleep(1)
+        assert 3 <= harness.statistics().publish_rejected <= 4
+        assert harness.statistics().outbox == 0
+        assert harness.runtime._outbox.places.taken == 0
+
+
 # -- links that end
 
 

@@ -188,7 +188,7 @@ def test_a_packet_id_that_is_still_in_flight_is_passed_over() -> None:
     assert client.publish_nowait(message, {1}) == 2
 
 
-@pytest.mark.parametrize("topic", ["a/+", "a/#", "x" * 70_000])
+@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0b", "x" * 70_000])
 def test_a_topic_that_nothing_can_be_published_to_is_refused(topic: str) -> None:
     client, wire, _ = connected("5")
     message = Message("t", b"x", 1)

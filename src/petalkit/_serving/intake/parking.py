@@ -11,8 +11,9 @@ to move:
 - One that starts more refuses nothing: those behind it wait about as long as for the refusals.
 
 The traps: to judge by how long something of it has been held, since of a long burst something
-always is, however fast it goes; and to take a moment in which the process had no processor for a
-petal that stands still. Where one petal is served it holds up nobody, and waits for ever.
+always is, however fast it goes; and to take a time in which nothing ran, because the process had no
+processor or another petal blocked it, for a petal that stands still or is slow. Where one petal is
+served it holds up nobody, and waits for ever.
 """
 
 from __future__ import annotations
@@ -44,22 +45,29 @@ WARN_EVERY = 60.0  # seconds between two warnings of one petal
 TOO_MANY = "too many commands are waiting"
 
 
+def _until_look(limit: float) -> float:
+    """Seconds until a petal is looked at again, with such a `petal_overflow_wait`."""
+    return (limit or CALM) / LOOKS
+
+
 @attrs.define
 class _Held:
     """What is known of one petal."""
 
-    since: float = math.inf  # something of it is held
     watched: bool = False
     stood: int = 0  # looks without a start, one after the other
-    marks: deque[tuple[float, int]] = attrs.field(factory=deque)  # what had gone on, and when
+    looked: float = -math.inf
+    counted: float = 0.0  # seconds since `begin` in which it could go on
+    moved: float = 0.0  # those until one had
+    marks: deque[tuple[float, int]] = attrs.field(factory=deque)  # what had gone on, and `counted`
     refused: float = -math.inf  # something of it was, lastly, because it is slow
     told: float = -math.inf
 
     def begin(self, now: float, gone: int) -> None:
         """Something of it is held, and nothing was before."""
-        self.since, self.stood = now, 0
+        self.looked, self.counted, self.moved, self.stood = now, 0.0, 0.0, 0
         self.marks.clear()
-        self.marks.append((now, gone))
+        self.marks.append((0.0, gone))
 
     def is_slow(self, now: float, moved: tuple[int, float], limit: float, rate: float) -> bool:
         """Whether none has gone on in that time, or fewer than so many a second in a longer one.
@@ -71,14 +79,21 @@ class _Held:
             rate: see `petal_overflow_rate`.
         """
         (gone, at), marks, over = moved, self.marks, max(limit, OVER)
-        self.stood = self.stood + 1 if gone == marks[-1][1] else 0
-        marks.append((now, gone))
-        while marks[1][0] <= now - over:
+        # That a look is late is not the petal's doing.
+        counted = min(now - self.looked, _until_look(limit))
+        self.looked = now
+        self.counted += counted
+        if gone == marks[-1][1]:
+            self.stood += 1
+        else:
+            self.stood, self.moved = 0, self.counted - min(now - at, counted)
+        marks.append((self.counted, gone))
+        while marks[1][0] <= self.counted - over:
             marks.popleft()
-        began, had = marks[0]
-        if self.stood >= STOOD and now - max(self.since, at) >= limit - ROUNDING:
+        if self.stood >= STOOD and self.counted - self.moved >= limit - ROUNDING:
             return True
-        return now - began >= over - ROUNDING and gone - had < rate * (now - began)
+        seconds, count = self.counted - marks[0][0], gone - marks[0][1]
+        return seconds >= over - ROUNDING and count < rate * seconds
 
 
 class Parking:
@@ -160,8 +175,7 @@ class Parking:
                 self._watch(petal, held)
 
         held.watched = True
-        seconds = (self._limit or CALM) / LOOKS
-        self._dispatcher.call_later(seconds, look, name=f"held for {petal}")
+        self._dispatcher.call_later(_until_look(self._limit), look, name=f"held for {petal}")
 
     def _give_up(self, petal: str) -> None:
         for parked in self.lines.take(lambda one: one.spec.petal == petal):

@@ -164,9 +164,11 @@ class RecentRefusals:
         if message_id is None or not (self.messages or self.waiting):
             return None
         key = message_id, hash(delivery.payload)
+        if (refused := self.waiting.get(key)) is not None:
+            return refused
         refused = self.messages.get(key)
         if refused is None:
-            return self.waiting.get(key)
+            return None
         if (delivery.dup and delivery.qos) or self._owes(refused.key):
             return refused
         packet_id = refused.arrival & 0xFFFF

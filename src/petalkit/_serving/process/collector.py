@@ -26,10 +26,10 @@ def rest() -> None:
 
 
 def wake() -> None:
-    """As before."""
-    if _Usual.thresholds is not None:
-        gc.set_threshold(*_Usual.thresholds)
-        _Usual.thresholds = None
+    """As before; what a petal has set meanwhile stays."""
+    usual, _Usual.thresholds = _Usual.thresholds, None
+    if usual is not None and gc.get_threshold() == (*usual[:2], _NEVER):
+        gc.set_threshold(*usual)
 
 
 def spare() -> None:

@@ -116,8 +116,9 @@ class LineWriter:
         """Write a line at the end of this pass of the event loop; now, in another thread."""
         gathered = self._gathered
         if get_ident() != passes.current.thread or self.in_child or self._ends:
-            gathered.append(line)
-            self.write_gathered()
+            # Were it gathered, the event loop might not ask for the end of its own pass.
+            with contextlib.nullcontext() if self._ends else self._lock:
+                self.write(self.word([line])[0])
             return
         if not gathered:
             passes.at_end(self.write_gathered)
@@ -134,7 +135,7 @@ class LineWriter:
         """In one write, if there is room for all; else line by line, as each would have been."""
         if not self._gathered:
             return
-        # Another thread may gather one meanwhile.
+        # The event loop may gather one meanwhile.
         taken = [self._gathered.popleft() for _ in range(len(self._gathered))]
         lines = self.word(taken)
         data = "".join(lines).encode(errors="backslashreplace")

@@ -81,6 +81,8 @@ class Responses:
         message_id = found if isinstance(found, str) else None
         text = f"the response has {len(message.payload)} bytes, and the broker takes no such"
         payload = self.failure(message_id, ErrorCode.TOO_LARGE, text)
+        if len(payload) >= len(message.payload):  # with a long ID: it would be replaced for ever
+            return
         instead = msgspec.structs.replace(message, payload=payload)
         self.outbox.put_instead(instead, answers)
 

@@ -109,8 +109,9 @@ class Paho(paho.Client):
             ValueError: nothing can be published to this topic.
         """
         name = topic.encode()
-        if not name or len(name) > 0xFFFF or b"+" in name or b"#" in name:
-            raise ValueError("a topic is not empty, has no wildcard, and at most 65 535 bytes")
+        if not name or len(name) > 0xFFFF or b"+" in name or b"#" in name or b"\0" in name:
+            text = "a topic is not empty, has no wildcard, no U+0000, and at most 65 535 bytes"
+            raise ValueError(text)
         parts = [len(name).to_bytes(2), name]
         packet_id = 0
         if head & 6:
