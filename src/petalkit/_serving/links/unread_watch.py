@@ -20,6 +20,7 @@ logger = logging.getLogger("petalkit.link")
 
 BEHIND = 64 * 1024  # bytes unread: four times what is read at once
 LOOK_IDLE = 0.25  # seconds between two looks while there is less
+LOOK_REST = 2.5  # the same while nothing comes: each look wakes an idle device
 LOOK = 0.1  # the same while there is that much; once may be a large message
 TOLD_AFTER = 5.0  # seconds after which it is told although it goes on
 INTERVAL = 60.0  # seconds between two words
@@ -43,6 +44,7 @@ class UnreadWatch:
     async def watch(self, link: Link) -> None:
         """Look at a link until this is cancelled."""
         since, received, looks = 0.0, 0, 0
+        seen = -1
         while self._wanted:
             now = trio.current_time()
             behind = not self._intake.paused and link.unread() >= BEHIND
@@ -53,7 +55,8 @@ class UnreadWatch:
                 self._next_word = now + INTERVAL
                 self._tell(now - since, self._counters.received - received)
             looks = looks + 1 if behind else 0
-            await trio.sleep(LOOK if behind else LOOK_IDLE)
+            rests, seen = seen == self._counters.received, self._counters.received
+            await trio.sleep(LOOK if behind else LOOK_REST if rests else LOOK_IDLE)
 
     def _tell(self, seconds: float, count: int) -> None:
         logger.warning(
