@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def check(name: str) -> None:
             read += 1
     field = loading.loadable_fields().get(name)
     is_secret = field is not None and field.metadata["secret"]
-    is_tuple = typing.get_origin(OPTIONS[name]) is tuple
-    assert (read > 0) == (not is_secret and not is_tuple and name != "proxy")
+    has_parts = typing.get_origin(OPTIONS[name]) in (tuple, Mapping)
+    assert (read > 0) == (not is_secret and not has_parts and name != "proxy")
 
 
 @pytest.mark.parametrize("name", USUAL)

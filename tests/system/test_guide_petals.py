@@ -342,6 +342,7 @@ async def test_a_crash_in_one_petal_leaves_the_others_alone(
         assert succeeded(await observer.call("rotor-petal/arm", "m3"))
         assert succeeded(await observer.call("beat-petal/count", "m4"))
         assert succeeded(await observer.call("example-petal/hello", "m5"))
+    await program.said("petal 'shutter-petal' is out of service")
     assert re.search("CRITICAL .*petal 'shutter-petal' is out of service", program.text)
     program.process.send_signal(signal.SIGTERM)
     assert await program.ended() == 0, program.text
