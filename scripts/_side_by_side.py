@@ -21,6 +21,22 @@ from typing import Any
 
 PROXIES = ("redis", "db", "cloud", "bucket", "ext_mavlink", "ftp_mavlink")
 PAYLOADS: tuple[dict[str, Any], ...] = ({}, {"no such key": 1}, {"rotor_count": 4})
+PLAN = {
+    "id": "only-one",
+    "nodes": [{"name": "Wait 1", "type": "Wait", "params": {"duration": 2}}],
+    "edges": [],
+}
+# What else is asked of some petals, so that more than their checks of arguments is reached.
+MORE: dict[str, tuple[dict[str, Any], ...]] = {
+    "petal_leafsdk": (
+        {"position_type": "local", "x": 1, "y": 2},
+        {"mode": "DISABLED"},
+        {"mode": "NO_SUCH_MODE"},
+        {"address": "http://127.0.0.1:9/progress"},
+        {"mission_plan_json": PLAN},
+        PLAN,
+    )
+}
 LIMIT = 10.0  # seconds for one answer
 DEVICE = "Instance-1"
 MADE_UP = re.compile(
@@ -45,6 +61,10 @@ class StandIn:
 
 def stand_ins() -> dict[str, Any]:
     return {name: StandIn() for name in PROXIES}
+
+
+def payloads(target: str) -> tuple[dict[str, Any], ...]:
+    return (*PAYLOADS, *MORE.get(target, ()))
 
 
 def comparable(answer: dict[str, Any] | None) -> Any:
@@ -100,7 +120,7 @@ async def on_the_host(target: str) -> Answers:
     await set_up_on_host(petal)
     answers: Answers = {}
     for command in sorted(petal._mqtt_command_handlers):
-        for payload in PAYLOADS:
+        for payload in payloads(target):
             sent.clear()
             message = {
                 "command": command,
@@ -127,7 +147,7 @@ async def on_petalkit(target: str) -> Answers:
         await harness.wait_connected()
         await commands.settled.wait()
         for command in sorted(commands.key_names()):
-            for payload in PAYLOADS:
+            for payload in payloads(target):
                 response = await harness.call(command, payload, timeout=LIMIT)
                 answers[f"{command} {json.dumps(payload)}"] = comparable(dict(response))
     return answers

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from _side_by_side import DEVICE, MADE_UP, make_on_host, make_petal, set_up_on_host, stand_ins
+from _side_by_side import (
+    DEVICE,
+    MADE_UP,
+    MORE,
+    make_on_host,
+    make_petal,
+    set_up_on_host,
+    stand_ins,
+)
 
 BODIES: tuple[bytes | None, ...] = (None, b"{}", b'{"rotor_count": 4}', b"{", b"[1]")
 LIMIT = 20.0  # seconds for one answer
@@ -58,14 +66,15 @@ def doors(spec: dict[str, Any], petal: str) -> Iterator[tuple[str, str]]:
                 yield method.upper(), path
 
 
-def ask_all(port: int, petal: Any) -> Answers:
+def ask_all(port: int, petal: Any, target: str) -> Answers:
     """In a thread, while the petal is served."""
+    bodies = (*BODIES, *(json.dumps(one).encode() for one in MORE.get(target, ())))
     answers: Answers = {}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT) as client:
         spec = client.get("/openapi.json").json()
         for method, path in doors(spec, petal.name):
             answers[f"description of {method} {path}"] = spec["paths"][path][method.lower()]
-            for body in BODIES if method in ("POST", "PUT", "PATCH") else BODIES[:1]:
+            for body in bodies if method in ("POST", "PUT", "PATCH") else BODIES[:1]:
                 headers = {} if body is None else {"content-type": "application/json"}
                 with client.stream(method, path, content=body, headers=headers) as answer:
                     kind = answer.headers.get("content-type", "")
@@ -108,7 +117,7 @@ async def on_the_host(target: str) -> Answers:
         await asyncio.sleep(0.05)
         assert not serving.done()
     port = server.servers[0].sockets[0].getsockname()[1]
-    return await asyncio.to_thread(ask_all, port, petal)
+    return await asyncio.to_thread(ask_all, port, petal, target)
 
 
 async def on_petalkit(target: str) -> Answers:
@@ -129,7 +138,7 @@ async def on_petalkit(target: str) -> Answers:
             await commands.settled.wait()
             while service.port is None:  # noqa: ASYNC110
                 await trio.sleep(0.05)
-        return await trio.to_thread.run_sync(ask_all, service.port, petal)
+        return await trio.to_thread.run_sync(ask_all, service.port, petal, target)
 
 
 def main() -> int:

@@ -275,6 +275,20 @@ def test_the_text_of_a_failure_is_found_where_each_looks_for_it(
 
 
 @pytest.mark.parametrize(
+    ("dialect", "fields"),
+    [
+        (HOST, {"status": "error", "error": "Missing mission_plan_json in payload"}),
+        (HOST, {"status": "error", "error": "e", "result": None}),
+        (GUIDE, {"success": False, "message": "m"}),
+    ],
+)
+def test_nothing_is_added_to_the_words_of_a_petal_that_speaks_the_dialect(
+    dialect: Dialect, fields: dict[str, Any]
+) -> None:
+    assert own_words(dialect, fields) == fields
+
+
+@pytest.mark.parametrize(
     ("fields", "code"),
     [
         ({}, None),

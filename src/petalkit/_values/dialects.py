@@ -148,9 +148,8 @@ class Dialect(abc.ABC):
     ) -> bytes:
         """The response of a petal that words its own, as those of the guide and its host do.
 
-        Its fields go out as they are, without those of the envelope. Only what this dialect's
-        readers look for, and the petal did not say, is added: the outcome, and the text of a
-        failure.
+        Its fields go out as they are, without those of the envelope. Only where the petal did not
+        say the outcome in this dialect's word, that is added, and with it the text of a failure.
 
         Args:
             message_id: of the command.
@@ -171,7 +170,7 @@ class Dialect(abc.ABC):
         code = fields.get("error_code")
         if isinstance(code, ErrorCode):  # petalkit's word, and none of the petal's
             response["error_code"] = self.codes.get(code, str(code))
-        if not success and self._text not in response:
+        if not success and self._outcome not in fields and self._text not in response:
             text = response.get(self._text_elsewhere)
             if text is not None:
                 response[self._text] = text
