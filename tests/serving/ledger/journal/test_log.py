@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -557,3 +558,17 @@ def test_a_full_database_leaves_what_is_in_the_log_and_is_told_when_that_is_full
         store.write(done(number, payload=b"x" * 10_000))
         assert len(store.load().remembered) == (number + 1) // 2
     assert len(ids(crashed)) == (number - 1) // 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE meta SET value = '@' WHERE name = 'folded'", "DELETE FROM meta WHERE name = 'folded'"],
+)
+def test_a_database_that_does_not_say_what_it_has_is_damaged(
+    store: JournalStore, path: Path, damage: str
+) -> None:
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(damage)
+    connection.close()
+    refused(path, "is damaged; move it away")

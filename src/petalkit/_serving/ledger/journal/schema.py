@@ -194,7 +194,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise JournalError(path, explain(error)) from error
-    except UnicodeDecodeError as error:  # what SQLite quotes of the file, or a text in it
+    except (ValueError, TypeError) as error:  # no UTF-8, no number, or no row where one has to be
         raise JournalError(path, _DAMAGED) from error
 
 
