@@ -11,15 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
-import re
 from collections.abc import Mapping
 
+from ..._values.basics.host_names import HostNames
 from ..._values.errors import ErrorCode
 from ..._values.settings.settings import Settings, split_listen
 from .answers import HttpCode, Refusal, Scope
 
-_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|(?P<name>[^\[\]:/@\s]+))(?::[0-9]*)?")
 # What a browser says of where a request comes from: Fetch Metadata, W3C.
 _OTHER_SITES = (b"cross-site", b"same-site")
 _CHALLENGE = ((b"www-authenticate", b'Basic realm="petalkit", charset="UTF-8", Bearer'),)
@@ -35,8 +33,7 @@ class Guard:
 
     def __init__(self, settings: Settings, listen: str) -> None:
         host, _ = split_listen(listen)
-        names = ("localhost", host, *settings.compat_http_hosts)
-        self._names = {name.lower() for name in names}
+        self._hosts = HostNames((host, *settings.compat_http_hosts))
         self._origins = {origin.encode() for origin in settings.compat_http_origins}
         token = settings.compat_http_token
         self._token = None if token is None else token.encode()
@@ -58,11 +55,7 @@ class Guard:
             raise Refusal(400, HttpCode.BAD_REQUEST, text, closes=True)
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
-        """RFC 9110, section 7.2. An IP address is nobody's name."""
-        found = _HOST.fullmatch(headers.get(b"host", b"").decode("latin-1").lower())
-        name = None if found is None else found["name"]
-        known = name is None or name.rstrip(".") in self._names or _is_address(name)
-        if found is None or not known:
+        if not self._hosts.is_ours(headers.get(b"host", b"")):
             text = "that is nobody's name here; the setting compat_http_hosts has those that are"
             raise Refusal(421, HttpCode.WRONG_HOST, text, closes=True)
 
@@ -105,11 +98,3 @@ def _token_in(authorization: bytes) -> bytes:
         except (binascii.Error, ValueError):
             return b""
     return b""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.IPv4Address(name)
-    except ValueError:
-        return False
-    return True

@@ -1,21 +1,20 @@
 """What a request has to be: its head, its token, its body, and the message in it.
 
 The rule: what is wrong is a `No`, with the status of HTTP and a reason, before it costs anything.
-The trap: a web page can give a name of its own the address of this machine (DNS rebinding), and is
-then of the same origin as we are. So a name in `Host` has to be one of ours; see `_Hosts`.
+The trap: a web page can have a browser ask this machine under a name of its own; see `host_names`.
+Only HTTP/1.0, which no browser speaks, has no `Host`.
 """
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from ...._values.basics.host_names import HostNames
 from ...._values.settings.settings import Settings
 from ..._receiving.bounded_inbox import ENVELOPE_MAX
 from .bodies import BODY_MAX, CROWDED_MAX, Bodies
@@ -33,8 +32,6 @@ class _Envelope(msgspec.Struct):
     topic: str
     payload: msgspec.Raw
 
-
-_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|(?P<name>[^\[\]:/@\s]+))(?::[0-9]*)?")
 
 _decode = msgspec.json.Decoder(_Envelope).decode
 
@@ -56,39 +53,6 @@ class No(Exception):
         self.closes = closes
 
 
-class _Hosts:
-    """The names under which we are called, as `Host` says them: RFC 9110, section 7.2.
-
-    An IP address is nobody's name, and only HTTP/1.0, which no browser speaks, has no `Host`.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        told = urlsplit(settings.callback_url or "").hostname or ""
-        listened = settings.callback_listen.rpartition(":")[0].lower()
-        self._names = {"localhost", told, listened, *map(str.lower, settings.callback_hosts)}
-        self._good: bytes | None = None  # the last one, which is mostly the next
-
-    def is_ours(self, host: bytes) -> bool:
-        if host == self._good:
-            return True
-        found = _HOST.fullmatch(host.decode("latin-1").lower())
-        if found is None:
-            return False
-        name = found.group("name")
-        if name is not None and name.rstrip(".") not in self._names and not _is_address(name):
-            return False
-        self._good = host
-        return True
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.IPv4Address(name)
-    except ValueError:
-        return False
-    return True
-
-
 class RequestReader:
     """See the module.
 
@@ -99,7 +63,9 @@ class RequestReader:
 
     def __init__(self, settings: Settings, bodies: Bodies) -> None:
         self._bodies = bodies
-        self._hosts = _Hosts(settings)
+        told = urlsplit(settings.callback_url or "").hostname or ""
+        listened = settings.callback_listen.rpartition(":")[0]
+        self._hosts = HostNames((told, listened, *settings.callback_hosts))
         self._body_max = settings.payload_max + ENVELOPE_MAX
         self._guarded = settings.origin_of("sidecar_token") is not None
         self._tokens: tuple[bytes, ...] = ()  # that are taken; the newest first
