@@ -276,7 +276,7 @@ async def test_a_callback_that_hangs_loses_the_next_one_no_change(
         await change_organization(harness)
         await trio.sleep(60)
     assert called[-1] == "other"
-    assert "a callback did not end within 30 s" in caplog.text
+    assert "organization callback did not end within 30 s" in caplog.text
 
 
 # -- identities

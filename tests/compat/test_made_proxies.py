@@ -318,7 +318,7 @@ async def test_a_proxy_that_does_not_stop_is_named_and_left(
         harness.runtime.stop()
         await harness.runtime.wait_stopped()
     assert trio.current_time() - before <= 10
-    assert "the proxy 'radio' did not stop in time" in caplog.text
+    assert "stop of the proxy radio did not end within" in caplog.text
 
 
 # -- how they are made

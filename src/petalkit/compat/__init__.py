@@ -8,9 +8,9 @@
 Such a petal is an asyncio class; it gets a loop of its own, on Trio, and everything of it belongs
 to it. `install()` makes the host's import names lead here, so that its module is unchanged too.
 
+    _errors         what compat raises of its own
     _loop/          the asyncio loop of one petal, its tasks and threads
     _decorators     the host's decorators: they only mark
-    _errors         what compat raises of its own
     models          the pydantic model of a command
     _organization   `OrganizationManager`
     _base           `Petal` and `BaseProxy`

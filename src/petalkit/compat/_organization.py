@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-import trio
 
 from .._values.messages import Identity
+from ._errors import HookFailed
 from ._loop.calls import part_of
 from ._loop.loop import PetalLoop
 
@@ -163,16 +163,11 @@ class OrganizationManager:
                     continue
                 self._callbacks[callback] = (self._callbacks[callback][0], now)
             extra = {"petal": loop.name}
-            with trio.move_on_after(limit) as scope:
-                try:
-                    await loop.run("organization callback", self._call, callback)
-                except trio.Cancelled:
-                    raise
-                except BaseException:  # SystemExit too: it is the petal's, not the process's
-                    logger.exception("petal %r: a callback failed", loop.name, extra=extra)
-            if scope.cancelled_caught:
-                text = "petal %r: a callback did not end within %g s"
-                logger.error(text, loop.name, limit, extra=extra)
+            try:
+                await loop.run_within(limit, "organization callback", self._call, callback)
+            except HookFailed as error:
+                cause = error.__cause__
+                logger.error("petal %r: %s", loop.name, error, exc_info=cause, extra=extra)
 
     async def _call(self, callback: OrganizationCallback) -> None:
         if asyncio.iscoroutinefunction(callback):

@@ -21,6 +21,7 @@ from ..._values.settings.settings import HTTP_DEFAULT, HTTP_OFF, Settings, split
 from ...transports._connecting.credentials import renew
 from ...transports._connecting.tls import is_loopback
 from ...transports._forks import not_in_child
+from .._errors import HookFailed
 from .._loop.loop import PetalLoop, open_petal_loop
 from .answers import unavailable
 from .crossing import Lane
@@ -262,13 +263,9 @@ async def _give_templates(name: str, petal: Any, settings: Settings, loop: Petal
     inject = attribute_of(petal, "inject_templates")
     if folder is None or not callable(inject):
         return
-    with trio.move_on_after(settings.compat_hook_timeout) as scope:
-        try:
-            await loop.run("inject_templates", inject, make_templates(folder))
-        except trio.Cancelled:
-            raise
-        except BaseException:  # SystemExit too: it is the petal's, not the process's
-            logger.exception("petal %r: inject_templates failed", name, extra={"petal": name})
-    if scope.cancelled_caught:
-        text = "petal %r: inject_templates did not end in time"
-        logger.error(text, name, extra={"petal": name})
+    try:
+        limit = settings.compat_hook_timeout
+        await loop.run_within(limit, "inject_templates", lambda: inject(make_templates(folder)))
+    except HookFailed as error:
+        extra = {"petal": name}
+        logger.error("petal %r: %s", name, error, exc_info=error.__cause__, extra=extra)

@@ -19,6 +19,7 @@ import trio
 
 from ..._serving.waiting import wait_any
 from ...transports._trio_asyncio import trio_asyncio
+from .._errors import HookFailed
 from .asyncio_loop import AsyncioLoop, close_generators, open_asyncio_loop
 from .calls import Call, Owner, Part, owner, part_of
 
@@ -107,6 +108,24 @@ class PetalLoop:
         if call.error is not None:
             raise call.error
         return call.value
+
+    async def run_within(
+        self, limit: float, name: str, function: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """The same, so many seconds at most.
+
+        Raises:
+            HookFailed: it raised, whatever that is, or did not end.
+        """
+        with trio.move_on_after(limit):
+            try:
+                return await self.run(name, function, *arguments)
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # SystemExit too: it is the petal's, not the process's
+                reason = f"raised {type(error).__name__}: {error}"
+                raise HookFailed(name, reason) from error
+        raise HookFailed(name, f"did not end within {limit:g} s")
 
     async def end(self, calls: Iterable[Call]) -> None:
         """Cancel calls and wait until they have ended, shielded, `cancel_limit` at most."""

@@ -224,15 +224,7 @@ class Hooks:
     ) -> Any:
         if limit is None:
             limit = self._host.settings.compat_hook_timeout
-        with trio.move_on_after(limit):
-            try:
-                return await self._loop.run(name, function, *arguments)
-            except trio.Cancelled:
-                raise
-            except BaseException as error:  # SystemExit too: it is the petal's, not the process's
-                reason = f"raised {type(error).__name__}: {error}"
-                raise HookFailed(name, reason) from error
-        raise HookFailed(name, f"did not end within {limit:g} s")
+        return await self._loop.run_within(limit, name, function, *arguments)
 
     async def _call_or_log(self, name: str) -> None:
         function = getattr(self._petal, name, None)

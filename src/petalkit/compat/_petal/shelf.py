@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from ..._values.settings.settings import Settings
+from .._errors import HookFailed
 from .._loop.calls import Call
 from .._loop.loop import PetalLoop
 
@@ -216,16 +217,11 @@ class Shelf:
         if not loop.is_running:
             logger.error("%s: %s: not called, its loop has ended", loop.name, name, extra=extra)
             return
-        with trio.CancelScope(deadline=deadline) as scope:
-            try:
-                await loop.run(name, call_if_there, made.proxy, "stop")
-            except trio.Cancelled:
-                raise
-            except BaseException:  # SystemExit too: it is the proxy's, not the process's
-                logger.exception("the proxy %r did not stop", made.name, extra=extra)
-        if scope.cancelled_caught:
-            text = "the proxy %r did not stop in time"
-            logger.error(text, made.name, extra=extra)
+        left = max(0.0, deadline - trio.current_time())
+        try:
+            await loop.run_within(left, name, call_if_there, made.proxy, "stop")
+        except HookFailed as error:
+            logger.error("%s: %s", loop.name, error, exc_info=error.__cause__, extra=extra)
 
 
 async def call_if_there(proxy: Any, name: str) -> None:
