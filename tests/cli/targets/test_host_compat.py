@@ -344,7 +344,6 @@ def test_the_hosts_own_proxies_come_from_a_folder_and_no_import_of_theirs_change
 def test_the_hosts_variables_are_read_from_its_file_on_request(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("dotenv")
     file = write("host.env", "PETAL_REDIS_PORT=1234\nPETAL_REDIS_HOST=far\nPETALKIT_BROKER=x\n")
     monkeypatch.setenv("PETAL_REDIS_HOST", "near")
     monkeypatch.setenv("PETAL_REDIS_PORT", "")
