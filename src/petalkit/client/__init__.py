@@ -9,6 +9,7 @@
     _client       `Client`
     _opening      `open_client`
     _portal       a client in a Trio loop of a thread, for programs without Trio
+    _front        what the two below have in common
     aio           the same for asyncio programs
     sync          the same for programs without an event loop
 

@@ -15,19 +15,17 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from .._values.messages import Identity
 from .._values.settings.settings import Settings
 from ..transports import Transport
 from . import _client as core
 from ._errors import CallTimeout
-from ._long.jobs import ClientJob, JobUpdate
-from ._long.streams import ClientEvents, ClientStream
+from ._front import ClientFront, JobFront, ValuesFront, opener
+from ._long.jobs import JobUpdate
 from ._portal import END, Portal, limit_of, next_of
 from ._reading.web import Event
 from ._wire.statistics import ClientStatistics
 
 P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -65,49 +63,12 @@ def _method(
     return ask
 
 
-def _opener(
-    method: Callable[Concatenate[core.Client, P], T], kind: Callable[[Portal, Callable[[], T]], R]
-) -> Callable[Concatenate[Client, P], R]:
-    """What the method of the same name makes, for a block here."""
-
-    @functools.wraps(method)
-    def make(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return kind(self._portal, functools.partial(method, self._portal.client, *args, **kwargs))
-
-    return make
-
-
-class Job:
+class Job(JobFront):
     """See `petalkit.client.ClientJob`; made by `Client.job`."""
-
-    def __init__(self, portal: Portal, make: Callable[[], ClientJob]) -> None:
-        self._portal = portal
-        self._make = make
-        self._job: ClientJob | None = None
-
-    @property
-    def _core(self) -> ClientJob:
-        if self._job is None:
-            raise RuntimeError("a job is started by `with client.job(...) as job`")
-        return self._job
-
-    @property
-    def id(self) -> str:
-        """Its `job_id`."""
-        return self._core.id
-
-    @property
-    def latest(self) -> JobUpdate:
-        """How it stands, as far as that is known here."""
-        return self._core.latest
 
     def __enter__(self) -> Self:
         """Start it."""
-
-        async def enter() -> ClientJob:
-            return await self._make().__aenter__()
-
-        self._job = _ask(self._portal, enter)
+        self._job = _ask(self._portal, self._enter)
         return self
 
     def __exit__(
@@ -117,7 +78,7 @@ class Job:
         traceback: TracebackType | None,
     ) -> None:
         """Read no more. Bounded."""
-        _ask(self._portal, functools.partial(self._core.__aexit__, None, None, None))
+        _ask(self._portal, self._leave)
 
     def result(self, timeout: float = float("inf")) -> Any:
         """See `petalkit.client.ClientJob.result`."""
@@ -138,24 +99,13 @@ class Job:
             yield update
 
 
-class Values(Iterator[T], Generic[T]):
+class Values(ValuesFront, Iterator[T], Generic[T]):
     """See `petalkit.client.ClientStream` and `ClientEvents`; made by `stream` and `events`."""
-
-    def __init__(
-        self, portal: Portal, make: Callable[[], ClientStream] | Callable[[], ClientEvents]
-    ) -> None:
-        self._portal = portal
-        self._make = make
-        self._values: Any = None
 
     def __enter__(self) -> Self:
         """Subscribe."""
-
-        async def enter() -> Any:
-            return await self._make().__aenter__()
-
         if self._values is None:
-            self._values = _ask(self._portal, enter)
+            self._values = _ask(self._portal, self._enter)
         return self
 
     def __exit__(
@@ -165,7 +115,7 @@ class Values(Iterator[T], Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         """Read no more. Bounded."""
-        _ask(self._portal, functools.partial(self._values.__aexit__, None, None, None))
+        _ask(self._portal, self._leave)
 
     def __next__(self) -> T:
         """The next one. It blocks without a limit: none may ever come."""
@@ -179,17 +129,12 @@ class Values(Iterator[T], Generic[T]):
         return found
 
 
-class Client:
+class Client(ClientFront):
     """See `petalkit.client.Client`; made by `open_client`. Any number of threads may use it."""
 
     def __init__(self, portal: Portal) -> None:
-        self._portal = portal
+        super().__init__(portal)
         self._turns = threading.BoundedSemaphore(portal.most)
-
-    @property
-    def identity(self) -> Identity:
-        """The device for which it was opened."""
-        return self._portal.client.identity
 
     call = _method(core.Client.call)
     request = _method(core.Client.request)
@@ -197,17 +142,13 @@ class Client:
     devices = _method(core.Client.devices)
     info = _method(core.Client.info)
 
-    job = _opener(core.Client.job, Job)
-    stream = _opener(core.Client.stream, Values[Any])
-    events = _opener(core.Client.events, Values[Event])
+    job = opener(core.Client.job, Job)
+    stream = opener(core.Client.stream, Values[Any])
+    events = opener(core.Client.events, Values[Event])
 
     def statistics(self) -> ClientStatistics:
         """See `petalkit.client.Client.statistics`."""
-
-        async def ask() -> ClientStatistics:
-            return self._portal.client.statistics()
-
-        return _ask(self._portal, ask)
+        return _ask(self._portal, self._statistics)
 
 
 @contextlib.contextmanager
