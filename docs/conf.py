@@ -22,6 +22,7 @@ from sphinx.pycode import ModuleAnalyzer
 
 import petalkit
 from petalkit._values.settings.settings import environment_name
+from petalkit.cli._settings.names import NOT_LOADABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 import house
@@ -73,7 +74,7 @@ def _settings() -> Iterator[str]:
             yield "| Setting and variable | Type | Default | Meaning |"
             yield "|---|---|---|---|"
         names = f"`{field.name}`"
-        if not field.name.endswith("_source"):
+        if field.name not in NOT_LOADABLE:
             names += f"<br>`{environment_name(field.name)}`"
         unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
         kind = f"`{_type_name(hints[field.name])}`"

@@ -13,6 +13,7 @@ from petalkit import ConfigError, Settings
 from petalkit.cli import _options
 from petalkit.cli._settings import loading as _settings_loading
 from petalkit.cli._settings.loading import load
+from petalkit.cli._settings.names import loadable_fields
 from petalkit.cli._settings.variables import log_format, log_level
 from petalkit.transports._connecting.credentials import renew_from_files
 from petalkit.transports._connecting.tls import broker_address
@@ -66,6 +67,12 @@ def test_a_callable_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load().settings.organization_source is None
     with pytest.raises(ConfigError, match=r"organization_source.*in Python only"):
         load(config=config(tmp_path, '[petalkit]\norganization_source = "x"\n'))
+
+
+def test_what_only_programs_that_call_heed_is_no_option_of_a_device(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"call_retries.*in Python only"):
+        load(config=config(tmp_path, "[petalkit]\ncall_retries = 1\n"))
+    assert not [name for name in loadable_fields() if name.startswith("call_")]
 
 
 @pytest.mark.parametrize("text", ["true", "True", "yes", "on", "1"])

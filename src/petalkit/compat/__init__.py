@@ -5,8 +5,9 @@
 
     run(*adapt(FlightLogPetal(), CameraPetal()), NativePetal())
 
-Such a petal is an asyncio class; it gets a loop of its own, on Trio, and everything of it belongs
-to it. `install()` makes the host's import names lead here, so that its module is unchanged too.
+Such a petal is an asyncio class; it gets a loop of its own on Trio, or one together with those that
+it shares proxies with, and everything of it belongs to it. `install()` makes the host's import
+names lead here, so that its module is unchanged too.
 
     _errors         what compat raises of its own
     _loop/          the asyncio loop of one petal, its tasks and threads

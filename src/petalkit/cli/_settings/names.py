@@ -9,11 +9,16 @@ from typing import Any
 
 import attrs
 
+from ..._values.settings.calling import CallingSettings
 from ..._values.settings.settings import Settings, environment_name
 
-# A callable cannot come from text.
+# A callable cannot come from text; and a program that calls has no command here that would heed
+# what is said of its clients.
 NOT_LOADABLE = frozenset(
-    field.name for field in attrs.fields(Settings) if field.name.endswith("_source")
+    (
+        *(field.name for field in attrs.fields(Settings) if field.name.endswith("_source")),
+        *(field.name for field in attrs.fields(CallingSettings)),
+    )
 )
 
 
