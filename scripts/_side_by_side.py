@@ -16,8 +16,9 @@ import os
 import re
 import sys
 import uuid
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PROXIES = ("redis", "db", "cloud", "bucket", "ext_mavlink", "ftp_mavlink")
 PAYLOADS: tuple[dict[str, Any], ...] = ({}, {"no such key": 1}, {"rotor_count": 4})
@@ -44,6 +45,7 @@ MADE_UP = re.compile(
 )
 
 Answers = dict[str, Any]
+Asks = Callable[[str], Coroutine[Any, Any, Answers]]
 
 
 class StandIn:
@@ -161,24 +163,29 @@ def compare(target: str, host: Answers, petalkit: Answers) -> int:
     return 1 if other or not host else 0
 
 
-def main() -> int:
-    side, target, file, *more = sys.argv[1:]
-    if side == "compare":
-        found = [json.loads(Path(name).read_text()) for name in (file, *more)]
-        return compare(target, *found)
+def answer(side: str, target: str, file: str, host: Asks, petalkit: Asks) -> NoReturn:
+    """Ask a petal on one side, write what it says to a file, and end."""
     logging.disable(logging.CRITICAL)
     if side == "host":
-        answers = asyncio.run(on_the_host(target))
+        answers = asyncio.run(host(target))
     else:
         import trio
 
         from petalkit.compat import install
 
         install()
-        answers = trio.run(on_petalkit, target)
+        answers = trio.run(petalkit, target)
     Path(file).write_text(json.dumps(answers))
     sys.stdout.flush()
     os._exit(0)  # petals leave threads behind, which nobody ends
+
+
+def main() -> int:
+    side, target, file, *more = sys.argv[1:]
+    if side == "compare":
+        found = [json.loads(Path(name).read_text()) for name in (file, *more)]
+        return compare(target, *found)
+    answer(side, target, file, on_the_host, on_petalkit)
 
 
 if __name__ == "__main__":

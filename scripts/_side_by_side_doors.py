@@ -10,18 +10,17 @@ import asyncio
 import importlib
 import json
 import logging
-import os
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from _side_by_side import (
     DEVICE,
     MADE_UP,
     MORE,
+    answer,
     make_on_host,
     make_petal,
     set_up_on_host,
@@ -141,22 +140,10 @@ async def on_petalkit(target: str) -> Answers:
         return await trio.to_thread.run_sync(ask_all, service.port, petal, target)
 
 
-def main() -> int:
+def main() -> NoReturn:
     side, target, file = sys.argv[1:]
-    logging.disable(logging.CRITICAL)
-    if side == "host":
-        answers = asyncio.run(on_the_host(target))
-    else:
-        import trio
-
-        from petalkit.compat import install
-
-        install()
-        answers = trio.run(on_petalkit, target)
-    Path(file).write_text(json.dumps(answers))
-    sys.stdout.flush()
-    os._exit(0)  # petals leave threads behind, which nobody ends
+    answer(side, target, file, on_the_host, on_petalkit)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -26,9 +26,9 @@ class Works(Petal):
         await trio.sleep(0.1)
 
 
-async def test_a_turn_between_the_end_and_its_write_tells_nothing(
-    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What is to follow when the ends of jobs are written: a slow disk holds it."""
     held: list[Callable[[], object]] = []
     change = Notes.change
 
@@ -41,6 +41,12 @@ async def test_a_turn_between_the_end_and_its_write_tells_nothing(
         change(notes, record, then)
 
     monkeypatch.setattr(Notes, "change", slow_disk)
+    return held
+
+
+async def test_a_turn_between_the_end_and_its_write_tells_nothing(
+    autojump_clock: object, held: list[Callable[[], object]]
+) -> None:
     async with open_harness(Works()) as harness:
         reader = {"subscribed_stream_id": "r", "data_rate_hz": 1}
         await harness.call("works/subscribe_copy", reader)
@@ -69,21 +75,9 @@ class Long(Petal):
 
 
 async def test_a_reader_of_a_long_job_is_told_an_end_that_a_slow_disk_holds(
-    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: object, held: list[Callable[[], object]]
 ) -> None:
     """Nobody has renewed it for long; it is kept until the last job's end is safe."""
-    held: list[Callable[[], object]] = []
-    change = Notes.change
-
-    def slow_disk(
-        notes: Notes, record: JobRecord, then: Callable[[], object] | None = None
-    ) -> None:
-        if record.is_over and then is not None:
-            held.append(then)
-            then = None
-        change(notes, record, then)
-
-    monkeypatch.setattr(Notes, "change", slow_disk)
     async with open_harness(Long(), settings=Settings(subscription_age=10)) as harness:
         reader = {"subscribed_stream_id": "r", "data_rate_hz": 0.7}
         await harness.call("long/subscribe_copy", reader)
