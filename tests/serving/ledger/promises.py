@@ -369,8 +369,10 @@ def _expired(history: History, events: list[Event], answer: Answered) -> bool:
 
 
 def _group_or_full_or_left(history: History, events: list[Event], answer: Answered) -> bool:
-    group = KINDS[_only(events, Sent)[0].kind].group
-    return group is not None or history.overflow == "reject" or _was_left(events, answer)
+    kind = KINDS[_only(events, Sent)[0].kind]
+    # What is not recorded cannot wait on disk, whatever the overflow.
+    full = history.overflow == "reject" or not kind.recorded
+    return full or kind.group is not None or _was_left(events, answer)
 
 
 def _was_left(events: list[Event], answer: Answered) -> bool:
