@@ -20,7 +20,7 @@ logger = logging.getLogger("petalkit.link")
 
 BEHIND = 64 * 1024  # bytes unread: four times what is read at once
 LOOK_IDLE = 0.25  # seconds between two looks while there is less
-LOOK_REST = 2.5  # the same while nothing comes: each look wakes an idle device
+LOOK_REST = 5.0  # the same while nothing comes: each look wakes an idle device
 LOOK = 0.1  # the same while there is that much; once may be a large message
 TOLD_AFTER = 5.0  # seconds after which it is told although it goes on
 INTERVAL = 60.0  # seconds between two words
