@@ -24,7 +24,7 @@ from petalkit.testing import Harness, open_harness
 
 from .petals import MissionPetal, PagePetal, write_pages
 
-pytestmark = pytest.mark.trio
+pytestmark = [pytest.mark.trio, pytest.mark.real_time]  # over loopback
 LIMIT = 15.0  # seconds of real time, against a hang
 TOKEN = "s3cr3t-token"
 MISSION = "/petals/mission-petal"
