@@ -10,6 +10,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -246,6 +247,30 @@ def test_what_was_folded_this_moment_counts_once(store: JournalStore) -> None:
     store.freeze()
     store.fold()  # and nobody was told
     assert store.read(1) == before
+
+
+def test_a_layer_that_is_forgotten_while_a_large_batch_goes_to_the_database_hides_none(
+    store: JournalStore, path: Path
+) -> None:
+    class Forgotten:
+        """Folded by another thread, and dropped by the event loop as soon as that is seen."""
+
+        batch, last = None, 0
+
+        @property
+        def folded(self) -> bool:
+            if self in layers:
+                layers.remove(self)
+            return True
+
+    store.write(done(1))
+    large = store.stage([accepted(3, payload=b"x" * SEGMENT_SIZE)])
+    assert large.direct is not None
+    layers: list[Any] = store._layers.all
+    layers.insert(0, Forgotten())
+    store.put(large)
+    store.took(large)
+    assert ids(copy(path)) == {"id-1", "id-3"}
 
 
 def test_many_that_wait_come_in_order_from_both(store: JournalStore) -> None:

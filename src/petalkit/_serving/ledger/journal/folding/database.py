@@ -95,7 +95,8 @@ class Database:
             JournalError: it has some of them, whole, or none.
         """
         with self._lock:
-            for layer in layers:
+            # A copy: the event loop forgets those meanwhile that another thread has folded.
+            for layer in tuple(layers):
                 if not layer.folded:
                     self._fold(layer.batch, layer.last)
                     layer.folded = True

@@ -47,8 +47,11 @@ class Job:
 
     def finish(self) -> None:
         """It was done: tell who waits, in Trio's thread."""
-        if self._then is not None:
-            self._then(self)
+        try:
+            if self._then is not None:
+                self._then(self)
+        except Exception as error:  # a bug; here it would end Trio itself, and not who waits
+            self._error = error
         self._done.set()
 
     @property
