@@ -136,6 +136,14 @@ def test_a_refusal_holds_whom_to_answer() -> None:
         assert (error.message_id, error.wait_response) == (None, False)
 
 
+def test_a_number_in_place_of_a_message_id_is_bounded_like_one() -> None:
+    limits = attrs.evolve(LIMITS, message_id_max=3)
+    for number, found in ((999, "999"), (-99, "-99"), (1000, None), (-100, None)):
+        with pytest.raises(InvalidEnvelope) as caught:
+            decode_command(b'{"command": "a", "messageId": %d}' % number, "t", limits)
+        assert caught.value.message_id == found
+
+
 def test_a_refusal_never_repeats_what_was_sent() -> None:
     error = refusal('{"command": ["hunter2"], "messageId": ["hunter2"], "data": "hunter2"}')
     assert "hunter2" not in error.message + str(error.errors)

@@ -110,7 +110,7 @@ def _with_sender(
 def _id_of(sent: object, limits: Limits) -> str | None:
     """Under which ID a sender finds what is told it; of a number that is its text."""
     if isinstance(sent, int) and not isinstance(sent, bool) and abs(sent) < 10**18:
-        return str(sent)
+        sent = str(sent)
     return sent if isinstance(sent, str) and _is_text(sent, limits.message_id_max) else None
 
 
