@@ -1,6 +1,6 @@
-"""Fuzz one target with atheris: `python -m tests.fuzz.fuzz TARGET FOLDER SECONDS`.
+"""Fuzz one target with atheris: `python -m tests.fuzz.fuzz TARGET FOLDER SECONDS [RUNS]`.
 
-`scripts/fuzz` calls this. In the folder, `TARGET/found` grows from run to run, and what was wrong
+`scripts/fuzz` calls this. With a number of runs, the inputs are the same each time that the code is. In the folder, `TARGET/found` grows from run to run, and what was wrong
 is in `TARGET/crashes`. The exit code is not 0 when something was.
 
     python -m tests.fuzz.replay TARGET FILE     shows it, without atheris
@@ -29,7 +29,7 @@ OPTIONS = (
 
 
 def main() -> None:
-    name, folder, seconds = sys.argv[1:]
+    name, folder, seconds, *runs = sys.argv[1:]
     seeds, found, crashes = (Path(folder, name, each) for each in ("seeds", "found", "crashes"))
     for path in (seeds, found, crashes):
         path.mkdir(parents=True, exist_ok=True)
@@ -42,6 +42,8 @@ def main() -> None:
         f"-max_total_time={seconds}",
         f"-artifact_prefix={crashes}/",
         *OPTIONS,
+        *(f"-runs={number}" for number in runs),
+        *(["-seed=1"] if runs else []),
     ]
     atheris.Setup(arguments, TARGETS[name])
     atheris.Fuzz()
