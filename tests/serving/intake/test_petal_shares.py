@@ -247,6 +247,30 @@ def all_tasks() -> Iterator[trio.lowlevel.Task]:
 
 
 @pytest.mark.trio
+async def test_with_a_limit_of_next_to_nothing_the_processor_rests_all_the_same(
+    autojump_clock: object,
+) -> None:
+    slow, fast = Recorder("slow"), Recorder("fast")
+    async with open_harness(slow, fast, settings=narrow(petal_overflow_wait=1e-6)) as harness:
+        # What waits for the disk, say, is looked at for as long as it takes.
+        harness.runtime._dispatcher.backlog.is_over_share = lambda _: False  # type: ignore[method-assign]
+        looks = 0
+        watch = harness.runtime._dispatcher.call_later
+
+        def count(*args: Any, **names: Any) -> None:
+            nonlocal looks
+            looks += 1
+            watch(*args, **names)
+
+        harness.runtime._dispatcher.call_later = count  # type: ignore[method-assign]
+        for n in range(60):
+            harness.send("slow/hold", {"n": n})
+        await trio.sleep(0.1)
+        assert 0 < looks <= 12
+        slow.open()
+
+
+@pytest.mark.trio
 async def test_who_refuses_nothing_can_say_so(autojump_clock: object) -> None:
     slow, fast = Recorder("slow"), Recorder("fast")
     patient = narrow(petal_overflow_wait=math.inf)

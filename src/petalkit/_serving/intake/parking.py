@@ -39,6 +39,7 @@ logger = logging.getLogger("petalkit.intake")
 CALM = 1.0  # seconds without an overflow after which a petal is not slow any more
 OVER = 2.0  # seconds over which its rate is taken, at least: in the first it may read a burst
 LOOKS = 4  # in `petal_overflow_wait`
+LOOK_MIN = 0.01  # seconds between two, which a shorter limit cannot make a busy loop of
 STOOD = 2  # of these one after the other without a start: else it was the process that stood still
 ROUNDING = 1e-6  # seconds
 WARN_EVERY = 60.0  # seconds between two warnings of one petal
@@ -47,7 +48,7 @@ TOO_MANY = "too many commands are waiting"
 
 def _until_look(limit: float) -> float:
     """Seconds until a petal is looked at again, with such a `petal_overflow_wait`."""
-    return (limit or CALM) / LOOKS
+    return max((limit or CALM) / LOOKS, LOOK_MIN)
 
 
 @attrs.define

@@ -39,7 +39,7 @@ class Places:
         size: payload bytes of all messages but refusals.
         refusal_size: payload bytes of refusals.
         size_max: that are as many as there may be.
-        owed_to: `answers` of responses that are here -> the newest such.
+        owed_to: `answers` of responses that are here -> how many such.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -55,7 +55,7 @@ class Places:
         self.refusal_size = 0
         self._urgent = 0  # of the responses
         self._urgent_size = 0
-        self.owed_to: dict[Hashable, Entry] = {}
+        self.owed_to: dict[Hashable, int] = {}
 
     # -- responses
 
@@ -122,7 +122,7 @@ class Places:
     def take(self, entry: Entry) -> None:
         """A message is here; the place of a response was taken before."""
         if entry.answers is not None:
-            self.owed_to[entry.answers] = entry
+            self.owed_to[entry.answers] = self.owed_to.get(entry.answers, 0) + 1
         size = len(entry.message.payload)
         if entry.refusal:
             self.refusals += 1
@@ -137,8 +137,10 @@ class Places:
 
     def leave(self, entry: Entry) -> None:
         """It is here no more, and its place is free."""
-        if self.owed_to.get(entry.answers) is entry:
-            del self.owed_to[entry.answers]
+        if entry.answers is not None:
+            others = self.owed_to.pop(entry.answers) - 1
+            if others:
+                self.owed_to[entry.answers] = others
         size = len(entry.message.payload)
         if entry.refusal:
             self.refusals -= 1
