@@ -1,7 +1,8 @@
 """Fuzz one target with atheris: `python -m tests.fuzz.fuzz TARGET FOLDER SECONDS [RUNS]`.
 
 `scripts/fuzz` calls this. With a number of runs, the same code gets the same inputs each time. In
-the folder, `TARGET/found` grows from run to run, and what was wrong is in `TARGET/crashes`. The exit code is not 0 when something was.
+the folder, `TARGET/found` grows from run to run, and what was wrong is in `TARGET/crashes`.
+The exit code is not 0 when something was.
 
     python -m tests.fuzz.replay TARGET FILE     shows it, without atheris
 """
