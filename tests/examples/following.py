@@ -1,9 +1,9 @@
 """A reader who does what a page says, as it is written, in an empty folder.
 
 What the page calls a file is written, `$` lines are typed, and what stands below them has to be
-what they print. A program that stays is left running until the page says Ctrl-C, or the reader leaves.
-Only what a test may not touch is another: the port, the home folder, and where petalkit is
-installed from.
+what they print. A program that stays is left running until the page says Ctrl-C, or until the
+reader leaves. Only what a test may not touch is another: the port, the home folder, and where
+petalkit is installed from.
 """
 
 from __future__ import annotations
