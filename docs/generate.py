@@ -99,7 +99,7 @@ def _type_name(hint: Any) -> str:
 
 def _default(field: attrs.Attribute[Any]) -> str:
     value: Any = field.metadata.get("default", field.default)
-    if field.metadata["unit"] == "bytes":
+    if field.metadata["unit"] == "bytes" and value:
         return f"`{value}`<br>({_size(value)})"
     if value is None or value in ((), {}):
         return "none"
