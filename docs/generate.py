@@ -145,11 +145,15 @@ def attribute_docs(cls: type) -> dict[str, str]:
             and isinstance(after.value.value, str)
         ):
             docs[target.id] = _line(after.value.value)
-    doc = inspect.cleandoc(cls.__doc__ or "")
-    if section := re.search(r"^Attributes:\n((?: +.*\n?|\n)*)", doc, re.MULTILINE):
-        for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE):
-            docs.setdefault(name, _line(text))
-    return docs
+    return {**section_docs(cls), **docs}
+
+
+def section_docs(documented: Any, title: str = "Attributes") -> dict[str, str]:
+    """A section of a docstring: names and what they are."""
+    doc = inspect.cleandoc(documented.__doc__ or "")
+    section = re.search(rf"^{title}:\n((?: +.*\n?|\n)*)", doc, re.MULTILINE)
+    found = section and re.findall(r"^ {4}\**(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE)
+    return {name: _line(text) for name, text in found or ()}
 
 
 def _line(text: str) -> str:
@@ -172,16 +176,22 @@ def api(block: str) -> Iterator[str]:
         if f"{path}()" in block:  # made by petalkit only
             call = ""
         yield f"| **`{_flavor(found)}{name}{call}`** | {_first(found)} |"
-        yield from _members(name, found, options)
+        if kind == "function":
+            arguments = section_docs(found, "Args")
+            yield from (f"| `{one}` | {_cell(text)} |" for one, text in arguments.items())
+        yield from _members(found, options)
 
 
-def _members(name: str, cls: Any, options: str) -> Iterator[str]:
+def _members(cls: Any, options: str) -> Iterator[str]:
+    section = section_docs(cls) if inspect.isclass(cls) else {}
     members = re.search(r":members:(.*)", options)
     if members is None:
+        yield from (f"| `.{name}` | {_sentence(text)} |" for name, text in section.items())
         return
-    names = [part.strip() for part in members[1].split(",") if part.strip()]
+    listed = [part.strip() for part in members[1].split(",") if part.strip()]
+    names = [*(name for name in section if name not in listed), *listed]
     docs = attribute_docs(cls)
-    if not names:
+    if not listed:
         own = [key for key, value in vars(cls).items() if _has_doc(value)]
         names = [key for key in {**docs, **dict.fromkeys(own)} if not key.startswith("_")]
     for key in names:
@@ -240,9 +250,14 @@ def _first(found: Any) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence; `|` would end the cell."""
-    match = re.match(r"(.*?[.:])(?= [A-Z`]|$)", text)
-    return (match[1] if match else text).rstrip(":").replace("|", "\\|")
+    """The first sentence of a text for a cell."""
+    match = re.match(r"(.*?\.)(?= [A-Z`]|$)", text)
+    return _cell(match[1] if match else text)
+
+
+def _cell(text: str) -> str:
+    """A text without what would end the cell."""
+    return text.replace("|", "\\|")
 
 
 # -- code of the repository
