@@ -152,10 +152,10 @@ class Reader:
     def _type(self, block: str) -> None:
         for typed in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, expected = typed.partition("\n")
-            if line.startswith("pip install '/path/to/petalkit["):
+            if re.match(r"pip install '(/path/to/petalkit|\.)\[", line):
                 self._take_petalkit()
-            elif line == ". .venv/bin/activate":
-                self._activate()
+            elif activate := re.fullmatch(r"\. (\S+)/bin/activate", line):
+                self._activate(activate[1])
             elif line.startswith("export "):
                 self.environment.update(part.split("=") for part in line.split()[1:])
             elif any(re.match(stay, line) for stay in STAY):
@@ -188,20 +188,21 @@ class Reader:
             assert program.end(signal.SIGINT) == 0
             self.staying.remove(program)
 
-    def _activate(self) -> None:
-        scripts = self.folder / ".venv" / "bin"
+    def _activate(self, name: str) -> None:
+        scripts = self.folder / name / "bin"
         assert scripts.is_dir()
         self.environment["PATH"] = os.pathsep.join([str(scripts), os.environ["PATH"], "/usr/sbin"])
         self.environment["VIRTUAL_ENV"] = str(scripts.parent)
 
     def _take_petalkit(self) -> None:
         """Have in the new environment what is in that of the suite, as installing it would."""
-        [packages] = (self.folder / ".venv" / "lib").glob("python*/site-packages")
+        made = Path(self.environment["VIRTUAL_ENV"])
+        [packages] = (made / "lib").glob("python*/site-packages")
         ours = [path for path in sys.path if path.endswith("site-packages")]
         (packages / "petalkit.pth").write_text(
             "".join(f"import site; site.addsitedir({path!r})\n" for path in ours)
         )
-        script = self.folder / ".venv" / "bin" / "petalkit"
+        script = made / "bin" / "petalkit"
         script.write_text(
             f"#!{script.with_name('python')}\n"
             "import sys\nfrom petalkit.cli import main\nsys.exit(main())\n"

@@ -1,4 +1,4 @@
-"""The tutorial works when it is followed as it is written, adding nothing."""
+"""The tutorial, and the first five minutes of the README, work when followed as written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from ..brokers import find_mosquitto, free_port
 from .conftest import ROOT
 from .following import Reader, steps
+from .test_docs import blocks
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 
@@ -32,6 +33,23 @@ def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
         assert not list((tmp_path / "home").glob("**/drone-1.journal.old"))
     # What was removed by hand was there, and the next run has made it anew.
     assert (tmp_path / "home/.local/state/petalkit/drone-1.journal").exists()
+
+
+@pytest.mark.broker
+@pytest.mark.process
+@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+def test_a_petal_of_ones_own_in_five_minutes(tmp_path: Path) -> None:
+    readme = ROOT / "README.md"
+    petal, test = blocks(readme, "python")
+    section = readme.read_text().partition("## Your own")[2].partition("## Why")[0]
+    quick = {"python3 -m venv": "python3 -m venv --without-pip"}  # which has nothing to install
+    with Reader(tmp_path, free_port(), replace=quick) as reader:
+        (tmp_path / "my_petal.py").write_text(petal)
+        (tmp_path / "test_my_petal.py").write_text(f"from my_petal import ExamplePetal\n{test}")
+        # That a broker is there is said in words.
+        reader.follow(f"\n\n```console\n$ mosquitto -p 1883\n```\n{section}")
+        reader.follow("\n\n```console\n$ python -m pytest\n```\n")
+        assert "1 passed" in reader.printed["python -m pytest"][0]
 
 
 def test_the_reader_finds_what_the_page_says() -> None:
