@@ -152,6 +152,8 @@ def _markdown(report: Report, command: str) -> str:
     lines = [
         f"<!-- Written by `{command}`; do not edit. -->",
         "",
+        "# The last whole run",
+        "",
         f"Measured on {date} by `{command}`.",
         "",
     ]

@@ -58,18 +58,23 @@ _BACK = (  # what is said of it, dashed
     ((375, 332), (375, 282), "settled", (383, 312)),
 )
 
+# An image takes no colours from its page, so it follows the reader's own choice of dark or light.
 _STYLE = """
-.house svg { width: 100%; max-width: 770px; height: auto; font-size: 12px; }
-.house rect { fill: var(--color-background-secondary, #f8f8f8);
-  stroke: var(--color-foreground-border, #888); }
-.house rect.room { fill: var(--color-background-primary, #fff); }
-.house rect.way { stroke: var(--color-brand-primary, #0a4bff); stroke-width: 2; }
-.house text { fill: var(--color-foreground-primary, #000); }
-.house text.name { font-family: monospace; font-weight: bold; font-size: 13px; }
-.house text.small { fill: var(--color-foreground-secondary, #555); font-size: 11px; }
-.house path { stroke: var(--color-brand-primary, #0a4bff); stroke-width: 2; fill: none; }
-.house path.back { stroke-dasharray: 4 3; }
-.house marker path { fill: var(--color-brand-primary, #0a4bff); stroke: none; }
+svg { font: 12px sans-serif; --back: #fff; --floor: #f4f5f7; --line: #888; --text: #111;
+  --small: #555; --way: #0a4bff; }
+@media (prefers-color-scheme: dark) {
+  svg { --back: #0d1117; --floor: #161b22; --line: #6e7681; --text: #e6edf3; --small: #9198a1;
+    --way: #6ea8fe; }
+}
+rect { fill: var(--floor); stroke: var(--line); }
+rect.room { fill: var(--back); }
+rect.way { stroke: var(--way); stroke-width: 2; }
+text { fill: var(--text); }
+text.name { font: bold 13px monospace; }
+text.small { fill: var(--small); font-size: 11px; }
+path { stroke: var(--way); stroke-width: 2; fill: none; }
+path.back { stroke-dasharray: 4 3; }
+marker path { fill: var(--way); stroke: none; }
 """
 _WORDS = 6.3  # pixels of a character of a description
 
@@ -98,12 +103,15 @@ def chart_block(folder: str) -> Iterator[str]:
 
 
 def picture() -> Iterator[str]:
-    """The house as lines of HTML with an SVG in it; no line is empty, or Markdown would end it."""
-    yield '<div class="house"><style>'
+    """The house as lines of an SVG."""
+    title = "The folders of petalkit, and the way of a command through them"
+    yield (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 770 600" width="770" role="img" '
+        f'aria-label="{title}"><title>{title}</title>'
+    )
+    yield "<style>"
     yield from _STYLE.strip().splitlines()
     yield "</style>"
-    title = "The folders of petalkit, and the way of a command through them"
-    yield f'<svg viewBox="0 0 770 600" role="img" aria-label="{title}"><title>{title}</title>'
     yield (
         '<defs><marker id="house-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" '
         'markerHeight="5" orient="auto"><path d="M0,0 L8,4 L0,8 z"/></marker></defs>'
@@ -119,7 +127,7 @@ def picture() -> Iterator[str]:
             line = f"M{x},{y} L{to_x},{to_y}"
             yield f'<path class="{kind}" d="{line}" marker-end="url(#house-tip)"/>'
             yield f'<text class="small" x="{at_x}" y="{at_y}">{escape(words)}</text>'
-    yield "</svg></div>"
+    yield "</svg>"
 
 
 def _boxes(

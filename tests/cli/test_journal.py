@@ -65,7 +65,7 @@ def test_list_shows_what_there_is_newest_first(run_cli: RunCli, store: JournalSt
         ["2027-01-15T08:00:03.250Z", "finished", "evil\\x1b[31m/x", "id-3", "1", SUCCESS + "owed"],
         ["2027-01-15T08:00:01.250Z", "finished", "demo/greet", "id-1", "1", "success"],
     ]
-    assert "4 finished, 1 started, 0 accepted, 1 answers and 0 events to be sent" in summary
+    assert "4 finished, 1 started, 0 accepted, 1 answer and 0 events to be sent" in summary
     assert summary.endswith(f"in use by process {os.getpid()}")
 
 
@@ -582,7 +582,7 @@ def test_list_shows_jobs_and_second_phases(run_cli: RunCli, with_jobs: JournalSt
         ["2027-01-15T08:00:00.000Z", "succeeded", "log/fetch", "job-1", "success"],
         ["-", "answered", "cone/detect", "m2", "second phase owed"],
     ]
-    assert "2 jobs and 1 second phases, 1 readers of jobs" in summary
+    assert "2 jobs and 1 second phase, 1 reader of jobs" in summary
     assert "log/fetch" not in run_cli("journal", "list", "--device-id", "d", "--petal", "motor").out
     document = json.loads(run_cli("journal", "list", "--device-id", "d", "--json").out)
     assert [one["job_id"] for one in document["jobs"]] == ["job-2", "job-1"]

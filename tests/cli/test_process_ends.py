@@ -215,7 +215,9 @@ def test_systemd_is_told(start: Start, mosquitto: Mosquitto, tmp_path: Path) -> 
                 patch.setenv(name, value)
             program = start("run", "slow.py", "--broker", mosquitto.url, *WHO)
         heard = ""
-        while not re.search("READY=1.*STATUS=connected; 0 commands running.*WATCHDOG=1", heard, 16):
+        while not re.search(
+            "READY=1.*STATUS=connected; commands: 0 running.*WATCHDOG=1", heard, 16
+        ):
             heard += listener.recv(4096).decode()
         program.process.send_signal(signal.SIGTERM)
         assert program.wait() == 0, "".join(program.lines)

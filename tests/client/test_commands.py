@@ -218,7 +218,7 @@ async def test_data_that_json_cannot_say_or_that_is_too_large_is_not_sent(
     broker: MemoryBroker,
 ) -> None:
     async with connect(broker) as client:
-        with pytest.raises(PayloadError, match="cannot be said in JSON"):
+        with pytest.raises(PayloadError, match="cannot be encoded as JSON"):
             await client.call("p/x", {"a": object()})
         with pytest.raises(PayloadError, match="payload_max"):
             await client.send("p/x", {"a": "x" * 200_000})

@@ -171,7 +171,7 @@ async def test_what_json_cannot_say_is_an_error_and_not_silence(
     async with open_harness(*adapt(HandlerPetal(say))) as harness:
         assert (await harness.call("petal/x")).error_code == "HANDLER_ERROR"
     assert sent == [False]
-    assert "cannot be said in JSON" in caplog.text
+    assert "cannot be encoded as JSON" in caplog.text
 
 
 async def test_a_response_that_is_too_large_is_answered_so(autojump_clock: Any) -> None:

@@ -32,7 +32,7 @@ def test_port_443_with_alpn() -> None:
         key_file=EXAMPLES / "certs/private.pem.key",
         ca_file=EXAMPLES / "certs/AmazonRootCA1.pem",
         device_id="Instance-0123456789abcdef",
-        organization_file=Path("/opt/droneleaf/certs/perm/thing-parameters.json"),
+        organization_file=Path("/etc/petalkit/organization.json"),
         protocol="3.1.1",
         session_expiry=3600,
         payload_max=128 * 1024,

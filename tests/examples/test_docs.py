@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -17,29 +18,54 @@ from petalkit.cli._app import make_app
 
 from .conftest import EXAMPLES, ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+assert _spec is not None
+assert _spec.loader is not None
+generate = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(generate)
+
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
+]
+LINES_MAX = 120  # of a page that is read from top to bottom
+README_LINES_MAX = 130
+# What is looked up, compared line by line with something, or a test report, is as long as that is.
+LOOKED_UP = {
+    *("api.md", "settings.md", "statistics.md", "errors.md", "cli.md", "types.md"),
+    *("guide.md", "migration.md", "by-hand.md", "troubleshooting.md", "design.md"),
+    *("benchmarks/broker.md", "performance.md", "tried.md", "loads.md", "soak.md"),
+}
+# Longer than they should be: this may only shrink.
+TOO_LONG = {"calling.md": 250}
+TUTORIAL_LINES_MAX = 320  # one story, with its files in full
 LIMIT = 120.0  # seconds, for a process on a busy machine
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page, without the indentation of a list around them."""
+    """The fenced blocks of a page, without the indentation of a list around them.
+
+    What is generated into it is left out: that has tests of its own.
+    """
     found: list[str] = []
-    for indent, name, text in _BLOCK.findall(page.read_text()):
+    for indent, name, text in _BLOCK.findall(generate.without_regions(page.read_text())):
         if name == language:
             found.append("".join(line.removeprefix(indent) for line in text.splitlines(True)))
     return found
 
 
 def name_of(page: Path) -> str:
-    return page.name
+    return str(page.relative_to(DOCS)) if page.is_relative_to(DOCS) else page.name
 
 
-PYTHON_PAGES = [page for page in PAGES if blocks(page, "python")]
+# The tutorial is followed as it is written, by test_tutorial.py.
+PYTHON_PAGES = [page for page in PAGES if blocks(page, "python") and name_of(page) != "tutorial.md"]
 
 
 def test_pages_are_found() -> None:
-    assert {"README.md", "tutorial.md", "testing.md", "lifetimes.md"} <= set(
+    assert {"README.md", "handlers.md", "testing.md", "how-to/lock.md"} <= set(
         map(name_of, PYTHON_PAGES)
     )
 
@@ -98,6 +124,37 @@ def test_the_files_that_a_page_links_to_are_there(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_can_be_read_where_nothing_is_built(page: Path) -> None:
+    """What only the site understands is for the site only."""
+    text = generate.SITE.sub("", page.read_text())
+    assert not re.findall(r"^(?:```|:::)\{.*$", text, re.MULTILINE)
+
+
+def test_what_the_code_knows_better_is_current_in_the_pages() -> None:
+    for path, text in generate.current().items():
+        assert path.read_text() == text, f"{path}: run python docs/generate.py"
+
+
+@pytest.mark.parametrize("marker", ["table: none", "code: ../none.py", "table: settings"])
+def test_a_region_that_nobody_can_make_is_an_error(marker: str) -> None:
+    end = "" if marker == "table: settings" else f"<!-- /{marker.partition(':')[0]} -->\n"
+    with pytest.raises(generate.GenerateError):
+        generate.page(f"# Page\n\n<!-- {marker} -->\n{end}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_is_no_longer_than_can_be_read(page: Path) -> None:
+    text = generate.SITE.sub("", generate.without_regions(page.read_text()))
+    most = {
+        "README.md": README_LINES_MAX,
+        "CONTRIBUTING.md": LINES_MAX,
+        "tutorial.md": TUTORIAL_LINES_MAX,
+        **TOO_LONG,
+    }.get(name_of(page), LINES_MAX)
+    assert name_of(page) in LOOKED_UP or len(text.splitlines()) <= most
+
+
 def test_every_error_code_is_explained_with_whether_it_is_retryable() -> None:
     text = (ROOT / "docs" / "errors.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| .*? \| (yes|no) \|", text, re.MULTILINE)
@@ -105,7 +162,7 @@ def test_every_error_code_is_explained_with_whether_it_is_retryable() -> None:
 
 
 def test_every_setting_has_what_its_table_needs() -> None:
-    """The table is made from it when the docs are built."""
+    """The table of the page is made from it."""
     for field in Settings.__attrs_attrs__:
         assert field.metadata["help"].endswith("."), field.name
         assert isinstance(field.metadata["unit"], str), field.name
@@ -114,6 +171,6 @@ def test_every_setting_has_what_its_table_needs() -> None:
 def test_the_limits_of_a_stop_are_those_of_the_docs() -> None:
     from petalkit._serving.process.run import STOP_MARGIN, stop_limit
 
-    text = (ROOT / "docs" / "lifetimes.md").read_text()
+    text = (ROOT / "docs" / "stopping.md").read_text()
     assert f"a stop takes {stop_limit(Settings()):g} s at most" in text
     assert f"{STOP_MARGIN:g} s after the sum of the limits" in text

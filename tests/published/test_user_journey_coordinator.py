@@ -79,7 +79,7 @@ async def test_its_pages_and_endpoints_are_served(
         tmp_path, "run", "--host-compat", TARGET, *WHO, "--compat-http", "127.0.0.1:0"
     )
     try:
-        await program.said("HTTP endpoint.s. of petals on http://")
+        await program.said("HTTP endpoints? of petals on http://")
         found = re.search(r"of petals on (http://\S+)", program.text)
         assert found is not None
         async with httpx.AsyncClient(base_url=found[1], timeout=LIMIT) as client:

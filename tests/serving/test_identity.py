@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from petalkit import ConfigError, Settings, open_runtime
+from petalkit._serving.identity import sources
 from petalkit._serving.identity.sources import MAX_FILE_BYTES, FileSource, SourceError
 from petalkit._serving.identity.waiter import IdentityWaiter
 from petalkit.testing import MemoryBroker, MemoryTransport, open_harness
@@ -51,9 +52,11 @@ DESIRED = ("shadow", "state", "desired", "organizationId")
         ({**at(*THING, value=7), **at(*DESIRED, value="three")}, "three"),
         ({"thing": [], **at(*DESIRED, value="three")}, "three"),
         ({"thing": {"lastReported": "x"}, **at(*DESIRED, value="three")}, "three"),
+        ({"organizationId": "acme"}, "acme"),
+        ({"organizationId": "four", **at(*THING, value="one")}, "one"),
     ],
 )
-def test_the_file_has_three_places_and_the_first_that_is_filled_counts(
+def test_the_file_has_known_places_and_the_first_that_is_filled_counts(
     document: Any, found: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "thing.json"
@@ -82,6 +85,28 @@ def test_a_file_that_cannot_be_used_says_why(content: bytes, reason: str, tmp_pa
     path.write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         FileSource(path).read_now()
+
+
+def test_where_the_default_file_is_not_there_that_of_an_installed_host_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default, host = tmp_path / "organization.json", tmp_path / "host" / "thing.json"
+    monkeypatch.setattr(sources, "DEFAULT_ORGANIZATION_FILE", default)
+    monkeypatch.setattr(sources, "HOST_FOLDER", host.parent)
+    monkeypatch.setattr(sources, "HOST_ORGANIZATION_FILE", host)
+    source = FileSource(default)
+    # Without the host it is never spoken of.
+    assert str(default) in source.description
+    with pytest.raises(SourceError, match="does not exist"):
+        source.read_now()
+    host.parent.mkdir()
+    assert str(host) in source.description  # which may come late
+    host.write_text(json.dumps(at(*REPORTED, value="old")))
+    assert source.read_now() == "old"
+    assert FileSource(tmp_path / "mine").path == tmp_path / "mine"  # what is named is taken
+    default.write_text('{"organizationId": "new"}')
+    assert source.read_now() == "new"
+    assert str(default) in source.description
 
 
 def test_a_path_that_is_no_file_says_why(tmp_path: Path) -> None:

@@ -173,11 +173,11 @@ def test_a_status_of_the_petals_own_does_not_hide_the_outcome() -> None:
 @BOTH
 @pytest.mark.parametrize("value", [math.nan, object(), "\udce9"])
 def test_what_json_cannot_say_is_refused(dialect: Dialect, value: Any) -> None:
-    with pytest.raises(PayloadError, match="cannot be said in JSON"):
+    with pytest.raises(PayloadError, match="cannot be encoded as JSON"):
         dialect.success("m", "now", {"x": value})
-    with pytest.raises(PayloadError, match="cannot be said in JSON"):
+    with pytest.raises(PayloadError, match="cannot be encoded as JSON"):
         dialect.failure("m", "now", "X", "no", details={"x": value})
-    with pytest.raises(PayloadError, match="cannot be said in JSON"):
+    with pytest.raises(PayloadError, match="cannot be encoded as JSON"):
         dialect.own_words("m", "now", {"x": value}, None)
 
 

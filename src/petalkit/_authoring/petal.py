@@ -152,7 +152,7 @@ class Petal:
                 longer for clients that are away. None: the broker keeps it as it pleases.
 
         Raises:
-            PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
+            PayloadError: it cannot be encoded as JSON, or is larger than `payload_max`.
             RuntimeError: no runtime serves this petal.
             ValueError: `expiry` is not above 0, `durable` is asked for at QoS 0, or `latest` is no
                 text or empty.

@@ -161,11 +161,13 @@ def encode_json(value: Any) -> bytes:
     try:
         encoded = _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise PayloadError(ErrorCode.HANDLER_ERROR, f"cannot be said in JSON: {error}") from error
+        raise PayloadError(
+            ErrorCode.HANDLER_ERROR, f"cannot be encoded as JSON: {error}"
+        ) from error
     # msgspec writes NaN as null; only where there is a null can there have been one.
     if b"null" in encoded and not _is_finite(value):
         raise PayloadError(
-            ErrorCode.HANDLER_ERROR, "cannot be said in JSON: it has no NaN and no infinity"
+            ErrorCode.HANDLER_ERROR, "cannot be encoded as JSON: it has no NaN and no infinity"
         )
     return encoded
 
@@ -206,7 +208,7 @@ def encode_command(
     """A command's envelope, as the guide writes it.
 
     Raises:
-        PayloadError: `data` cannot be said in JSON.
+        PayloadError: `data` cannot be encoded as JSON.
     """
     return encode_json(
         {

@@ -96,7 +96,7 @@ class Dialect(abc.ABC):
 
         Raises:
             PayloadError: a field of the envelope would be overwritten, the fields say that it
-                failed, or something in them cannot be said in JSON.
+                failed, or something in them cannot be encoded as JSON.
         """
 
     def failure(
@@ -123,7 +123,7 @@ class Dialect(abc.ABC):
             details: more fields.
 
         Raises:
-            PayloadError: something in `details` cannot be said in JSON.
+            PayloadError: something in `details` cannot be encoded as JSON.
         """
         if retryable is None:
             retryable = isinstance(code, ErrorCode) and code.retryable
@@ -159,7 +159,7 @@ class Dialect(abc.ABC):
                 `fields` can tell.
 
         Raises:
-            PayloadError: something in `fields` cannot be said in JSON.
+            PayloadError: something in `fields` cannot be encoded as JSON.
         """
         success = _is_success(fields, error_code)
         response = self._head(message_id, timestamp)
@@ -186,7 +186,7 @@ class Dialect(abc.ABC):
         """A receipt: the word that a command came, before its response. The same in every dialect.
 
         Raises:
-            PayloadError: a text cannot be said in JSON.
+            PayloadError: a text cannot be encoded as JSON.
         """
         return encode_json(
             {

@@ -61,7 +61,7 @@ class PetalkitError(Exception):
 
 
 class ConfigError(PetalkitError, ValueError):
-    """A setting cannot be used: it is yours to mend before anything starts.
+    """A setting cannot be used: it is yours to correct before anything starts.
 
     Args:
         setting: the name of the setting, as in `Settings`.
@@ -161,7 +161,7 @@ class PayloadError(PetalkitError):
 
 
 class RegistrationError(PetalkitError):
-    """A petal or a command cannot be registered: the petal's author has to mend it.
+    """A petal or a command cannot be registered: the petal's author has to fix it.
 
     Args:
         reason: what is wrong, and what to write instead.

@@ -15,7 +15,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
 
 class UsageError(Exception):
-    """The user has to mend something.
+    """The user has to fix something.
 
     Args:
         message: one line.

@@ -78,7 +78,7 @@ class General:
         given = settings.given()
         if "organization_file" in given:
             # Where no ID is set, the runtime looks into the environment before the file; what is
-            # said on the command line goes before the environment.
+            # said on the command line takes precedence over it.
             os.environ.pop(environment_name("organization_id"), None)
         return loading.load(given, config=self.config)
 

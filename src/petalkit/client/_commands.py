@@ -78,8 +78,8 @@ class Commands:
             CallTimeout: no response came in time; it says what can still happen. It is a
                 `trio.TooSlowError`.
             RejectedByBroker: the broker refused the message for good, or until there was no time.
-            PayloadError: `data` cannot be said in JSON, or is over the size bound; or the response
-                cannot be read.
+            PayloadError: `data` cannot be encoded as JSON, or is over the size bound; or the
+                response cannot be read.
             ValueError: another call waits for the same `message_id`, or a user property or
                 `expires_in` cannot be said.
             TopicError: `device` cannot stand in a topic.
@@ -164,7 +164,7 @@ class Commands:
 
         Raises:
             RejectedByBroker: the broker refused the message, for good or for now.
-            PayloadError: `data` cannot be said in JSON, or is over the size bound.
+            PayloadError: `data` cannot be encoded as JSON, or is over the size bound.
             ConfigError, ValueError, TopicError: as `call`.
             ConnectionLost, trio.ClosedResourceError: as `call`.
         """

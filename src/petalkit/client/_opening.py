@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from .._serving.identity.device import resolve_identity_now
+from .._serving.identity.sources import organization_file_of
 from .._serving.waiting import beside
 from .._values.errors import ConfigError
 from .._values.messages import Identity
@@ -64,9 +65,9 @@ async def open_client(
     if identity is None:
         identity = resolve_identity_now(settings)
     if identity is None:
+        file = str(organization_file_of(settings.organization_file))
         raise ConfigError(
-            "organization_id",
-            f"is not known: set it, or organization_file (now {str(settings.organization_file)!r})",
+            "organization_id", f"is not known: set it, or organization_file (now {file!r})"
         )
     if not isinstance(transport, Transport):
         if settings.transport == "sidecar":

@@ -1,7 +1,7 @@
 """trio-asyncio, imported here for all.
 
 From Python 3.12 on its import says that a class of asyncio's is deprecated. That is nothing that a
-user can mend, and an error where warnings are errors.
+user can fix, and an error where warnings are errors.
 
 The trap: it puts functions of its own into asyncio, which alone know its loops, and a module that
 was imported before has taken the others out of it (`from asyncio import get_running_loop`, as AnyIO

@@ -310,7 +310,7 @@ def test_run_serves_the_rest_and_logs_the_others(
     assert served == ["lamp", "left", "right"]
     errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert len(errors) == len(MISTAKES)
-    assert "3 petals are served, 38 are not" in caplog.text
+    assert "petals served: 3; not served: 38" in caplog.text
     assert "there is no journal: what is accepted" in caplog.text
     served.clear()
     outcome = run_cli("run", "petals", "--strict", "--journal", "off")

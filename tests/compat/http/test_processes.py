@@ -69,7 +69,7 @@ def run(doors: str) -> Iterator[Run]:
 
 def test_a_mission_can_be_aborted_although_the_broker_is_away(run: Run) -> None:
     program = run("--compat-http", "127.0.0.1:0")
-    line = program.wait_line("2 HTTP endpoint.s. of petals on http://127.0.0.1:")
+    line = program.wait_line("2 HTTP endpoints of petals on http://127.0.0.1:")
     with httpx.Client(base_url=line.split()[-1], timeout=LIMIT) as client:
         assert client.post("/petals/doors/abort").json() == {"status": "aborted"}
         assert client.get("/petals/doors/page").json() == "a page"

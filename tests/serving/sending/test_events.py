@@ -319,7 +319,7 @@ async def test_events_that_are_stale_after_an_outage_are_told_once(
         await trio.sleep(60)
         assert harness.statistics().publish_expired == 520
         assert lines(caplog) == [
-            f"520 events were too old to send, and were dropped: 500 for {WEB!r}, 20 for "
+            f"520 events too old to send, and dropped: 500 for {WEB!r}, 20 for "
             "'org/acme/device/Instance-1/debug'"
         ]
 

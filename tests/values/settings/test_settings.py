@@ -35,7 +35,7 @@ def test_the_defaults_are_the_promised_ones() -> None:
     assert settings.overflow == "wait"
     assert settings.acknowledge == "accepted"
     assert (settings.dialect, settings.ack_topic) == (None, "ack")
-    assert settings.organization_file == Path("/opt/droneleaf/certs/perm/thing-parameters.json")
+    assert settings.organization_file == Path("/etc/petalkit/organization.json")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class JobHost(Protocol):
         """Keep this, for the job to go on from after a restart; returns when that is safe.
 
         Raises:
-            PayloadError: it cannot be said in JSON, or is too large.
+            PayloadError: it cannot be encoded as JSON, or is too large.
         """
 
 
@@ -179,7 +179,7 @@ class Job:
 
         Raises:
             NoCheckpoints: the job is not resumed: write `@job(..., resume=True)`.
-            PayloadError: it cannot be said in JSON, or is larger than `payload_max`.
+            PayloadError: it cannot be encoded as JSON, or is larger than `payload_max`.
         """
         if not self._host.resumable:
             raise NoCheckpoints("checkpoints are for @job(..., resume=True)")

@@ -7,6 +7,7 @@ says why without what is in the source.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import trio
 
 from ..._values.basics.files import open_regular
 from ..._values.errors import ConfigError
+from ..._values.settings.groups.broker import DEFAULT_ORGANIZATION_FILE
 from ..._values.settings.settings import (
     OrganizationSource,
     Settings,
@@ -27,12 +29,16 @@ from ..failures import showable, split_foreign, text_of
 
 MAX_FILE_BYTES = 256 * 1024
 SOURCE_TIMEOUT = 30.0  # seconds for one answer of an asynchronous callable
-# Where the host application looks, in its order.
+# Where the host application looks, in its order; then what somebody writes by hand.
 FILE_PLACES = (
     ("thing", "lastReported", "organizationId"),
     ("shadow", "state", "reported", "organizationId"),
     ("shadow", "state", "desired", "organizationId"),
+    ("organizationId",),
 )
+# The guide's host has its file there, on machines where it is installed.
+HOST_FOLDER = Path("/opt/droneleaf")
+HOST_ORGANIZATION_FILE = HOST_FOLDER / "certs/perm/thing-parameters.json"
 
 
 class SourceError(Exception):
@@ -81,11 +87,20 @@ class FileSource:
     fixed = False
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.description = f"the file {path} (setting organization_file)"
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """The file that counts now; see `organization_file_of`."""
+        return organization_file_of(self._path)
+
+    @property
+    def description(self) -> str:
+        """The file that counts now, and the setting."""
+        return f"the file {self.path} (setting organization_file)"
 
     async def read(self) -> str:
-        """The first non-empty of the three known places."""
+        """The first non-empty of the known places."""
         return self.read_now()
 
     def read_now(self) -> str:
@@ -114,6 +129,18 @@ class FileSource:
         raise SourceError(
             "has no organization ID in " + ", ".join(".".join(place) for place in FILE_PLACES)
         )
+
+
+def organization_file_of(path: Path) -> Path:
+    """The file that is read for a setting `organization_file`.
+
+    It is `path`, but where that is the default and does not exist: a machine on which the guide's
+    host is installed has its own, which may come late. So a text names one file, and on other
+    machines never that of a vendor.
+    """
+    if path == DEFAULT_ORGANIZATION_FILE and not os.path.exists(path):
+        return HOST_ORGANIZATION_FILE if os.path.exists(HOST_FOLDER) else path
+    return path
 
 
 def _dig(document: Any, place: tuple[str, ...]) -> Any:

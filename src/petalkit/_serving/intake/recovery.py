@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from ..._values.basics.clocks import wall_clock_is_set
+from ..._values.basics.words import counted
 from ..._values.errors import ErrorCode
 from ..._values.messages import Identity, Message
 from ..._values.request import Reply
@@ -94,12 +95,11 @@ class Recovery:
         self._counters.restored += waiting
         if waiting or found.running or found.messages:
             logger.warning(
-                "taken up from %s: %d commands to start, %d that were interrupted, %d messages "
-                "to send",
+                "taken up from %s: %s to start, %d interrupted, %s to send",
                 self._ledger.place,
-                waiting,
+                counted(waiting, "command"),
                 len(found.running) - again,
-                len(found.messages),
+                counted(len(found.messages), "message"),
             )
         return waiting
 

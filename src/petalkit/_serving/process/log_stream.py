@@ -39,7 +39,7 @@ PASS_LINES = 64  # that one pass gathers at most; then they are written
 
 def dropped_text(count: int) -> str:
     """What is said of lines that were dropped."""
-    return f"{count} records dropped: whoever reads the log was too slow"
+    return f"{count} record{'s' * (count != 1)} dropped: whoever reads the log was too slow"
 
 
 def _dropped_line(count: int) -> str:

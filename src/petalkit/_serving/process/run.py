@@ -168,7 +168,7 @@ def _in_words(statistics: Statistics) -> str:
         link = "waiting for the organization ID"
     else:
         link = "connected" if statistics.connected else "not connected to the broker"
-    text = f"{link}; {statistics.running} commands running, {statistics.waiting} waiting"
+    text = f"{link}; commands: {statistics.running} running, {statistics.waiting} waiting"
     if statistics.unavailable_petals:
         text += f"; out of service: {', '.join(statistics.unavailable_petals)}"
     return text

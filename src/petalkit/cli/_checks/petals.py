@@ -46,7 +46,7 @@ from .values import (
     warning,
 )
 
-_HOST_TODO = "Mend that, or leave --host-compat out for petals that are not of the host."
+_HOST_TODO = "Fix that, or leave --host-compat out for petals that are not of the host."
 _NOTICE_TODO = "Change that in the petal's file, or in the TARGETs."
 _PROXY_TODO = f"Add --host-compat, or leave {HOST_PROXY} out."
 _HTTP_TODO = 'Install it, or set compat_http = "off" if nobody asks for them.'

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from ..._values.basics.words import counted as counted
+
 CALL = "call"  # the check that is made only when it is asked for
 NAMES_SHOWN = 20  # of a list that a device or a file can make long
 TEXT_SHOWN = 500  # characters of a text that somebody else wrote
@@ -139,8 +141,3 @@ def listed(names: Iterable[str]) -> str:
     every = [shortened(name, 100) for name in names]
     shown = ", ".join(every[:NAMES_SHOWN])
     return shown + f" and {len(every) - NAMES_SHOWN} more" if len(every) > NAMES_SHOWN else shown
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 command`, `2 commands`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -22,6 +22,7 @@ from ..._serving.ledger.journal.file import JournalFile, JournalNotReady, Summar
 from ..._serving.ledger.records import CommandRecord, JournalError
 from ..._serving.process.log_lines import escape
 from ..._serving.process.logs import configure_logging
+from ..._values.basics.words import counted
 from .._errors import EXIT_OK, UsageError
 from .._options import GENERAL, JournalSettings
 from .._settings.loading import load
@@ -150,7 +151,7 @@ def _summary(
 ) -> str:
     parts = [
         *(f"{count} {state}" for state, count in summary.commands.items()),
-        f"{summary.owed} answers and {summary.events} events to be sent",
+        f"{counted(summary.owed, 'answer')} and {counted(summary.events, 'event')} to be sent",
         *long_work.summary,
         f"{summary.size} bytes",
         "not in use" if used_by is None else f"in use by process {used_by or '?'}",

@@ -17,6 +17,7 @@ from rich.text import Text
 from ..._serving.dispatch.after_answer.second_phase import SecondNote
 from ..._serving.jobs.notes import JobNote, ReaderNote, decode_note
 from ..._serving.process.log_lines import escape
+from ..._values.basics.words import counted
 from ..._values.job_states import JobState
 from .words import moment
 
@@ -68,8 +69,8 @@ class LongWork:
         if not (self.jobs or self.phases or self.readers):
             return []
         return [
-            f"{len(self.jobs)} jobs and {len(self.phases)} second phases",
-            f"{self.readers} readers of jobs",
+            f"{counted(len(self.jobs), 'job')} and {counted(len(self.phases), 'second phase')}",
+            f"{counted(self.readers, 'reader')} of jobs",
         ]
 
     def table(self, limit: int | None) -> Table:

@@ -34,7 +34,7 @@ def serve(
         logger.error("%s is not served: %s%s", one.target, one.message, details)
     if found.wrong:
         served, wrong = len(found.petals), len(found.wrong)
-        logger.warning("%d petals are served, %d are not: see above", served, wrong)
+        logger.warning("petals served: %d; not served: %d, see above", served, wrong)
     hint = advice(general, settings, targets, host)
     made = with_journal(loaded)
     if made.journal is None:

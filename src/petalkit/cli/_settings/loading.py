@@ -60,7 +60,7 @@ def load(
     """Load the settings from all layers.
 
     Args:
-        given: what the command line gave, by setting; it goes before all else.
+        given: what the command line gave, by setting; it takes precedence over all else.
         config: a TOML file: a table `[petalkit]`, a table `[petals.NAME]` per petal, and a
             table `[proxies]` for petals of the host. None: that of `PETALKIT_CONFIG`.
 
@@ -90,7 +90,7 @@ def load(
         and not (name == "journal" and is_default_place(value.raw))
     }
     if outranks(merged.organization_file, merged.organization_id):
-        # A fixed ID goes before the file, but not before a file named in a higher layer.
+        # A fixed ID takes precedence over the file, but not over one of a higher layer.
         del values["organization_id"]
     for name in RENEWABLE:
         # Of one layer they contradict each other, which is refused; of two the higher one counts.

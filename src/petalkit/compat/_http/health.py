@@ -23,6 +23,7 @@ import trio
 
 from ..._authoring.context import PetalHost
 from ..._authoring.inspection.foreign import attribute_of
+from ..._serving.identity.sources import organization_file_of
 from ..._values.basics.version import __version__
 from .._loop.loop import PetalLoop
 from .._organization import get_organization_manager
@@ -143,7 +144,7 @@ class Health:
         manager = get_organization_manager()
         info = manager.organization_info
         settings = next((one.host.settings for one in self.served.values()), None)
-        file = None if settings is None else settings.organization_file
+        file = None if settings is None else organization_file_of(settings.organization_file)
         known = bool(info.organization_id)
         return {
             "status": "healthy" if known else "warning",

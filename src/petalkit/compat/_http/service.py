@@ -16,6 +16,7 @@ import trio
 
 from ..._authoring.inspection.foreign import attribute_of
 from ..._serving.waiting import wait_any
+from ..._values.basics.words import counted
 from ..._values.errors import ErrorCode
 from ..._values.settings.settings import HTTP_DEFAULT, HTTP_OFF, Settings, split_listen
 from ...transports._connecting.credentials import renew
@@ -210,7 +211,7 @@ class HttpService:
         total = sum(pages.served for pages in self._pages.values())
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{self.port}"
-        logger.info("%d HTTP endpoint(s) of petals on %s", total, where)
+        logger.info("%s of petals on %s", counted(total, "HTTP endpoint"), where)
         if not is_loopback(host):
             logger.warning(
                 "other machines reach %s by plain HTTP: whoever can read the network can read "

@@ -89,7 +89,7 @@ class Exchange(Owner):
             device_id: written over the petal's, as every version of the host does.
 
         Raises:
-            PayloadError: it cannot be said in JSON.
+            PayloadError: it cannot be encoded as JSON.
         """
         if self.closed or self.words is not None:
             return False

@@ -1,7 +1,7 @@
 """The journal as an SQLite file: its tables, its versions, and the check that it is one of ours.
 
 Rules kept here: another program's file is not written to, a newer version is not guessed at, and
-a damaged file is neither mended nor removed: all of that is for its owner to decide.
+a damaged file is neither repaired nor removed: all of that is for its owner to decide.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import logging
 import math
 from collections import Counter
 
+from ...._values.basics.words import counted
+
 logger = logging.getLogger("petalkit.outbox")
 
 SAID_EVERY = 60.0  # seconds between two lines
@@ -48,8 +50,8 @@ class StaleEvents:
         if not self._unsaid:
             return
         logger.warning(
-            "%d events were too old to send, and were dropped: %s",
-            self._unsaid.total(),
+            "%s too old to send, and dropped: %s",
+            counted(self._unsaid.total(), "event"),
             ", ".join(f"{count} for {topic!r}" for topic, count in self._unsaid.items()),
         )
         self._unsaid.clear()

@@ -17,7 +17,7 @@ from ..fields import absolute, setting
 Protocol = Literal["3.1.1", "5"]
 OrganizationSource = Callable[[], str | Awaitable[str | None] | None]
 
-DEFAULT_ORGANIZATION_FILE = Path("/opt/droneleaf/certs/perm/thing-parameters.json")
+DEFAULT_ORGANIZATION_FILE = Path("/etc/petalkit/organization.json")
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -49,13 +49,14 @@ class BrokerSettings:
         },
     )
     organization_id: str | None = setting(
-        None, "A fixed organization ID. Goes before the file.", check=segment
+        None, "A fixed organization ID. Takes precedence over the file.", check=segment
     )
     organization_file: Path = attrs.field(
         default=DEFAULT_ORGANIZATION_FILE,
         converter=absolute,
         metadata={
-            "help": "The file that the organization ID is read from.",
+            "help": "The JSON file that the organization ID is read from. Where the default does "
+            "not exist and the guide's host is installed, that host's own file is read.",
             "unit": "",
             "secret": False,
         },

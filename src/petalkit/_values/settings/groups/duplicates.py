@@ -15,7 +15,9 @@ class DuplicateSettings:
     duplicate_window: int = setting(
         1000, "Finished commands that are remembered.", check=at_least(0)
     )
-    duplicate_age: float = setting(3600.0, "How long they are remembered.", unit="s", check=seconds)
+    duplicate_age: float = setting(
+        3600.0, "How long finished commands are remembered.", unit="s", check=seconds
+    )
     duplicate_bytes: int = setting(
         16 * MIB,
         "Bytes of commands and responses remembered, at most.",

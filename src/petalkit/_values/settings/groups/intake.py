@@ -24,11 +24,14 @@ class IntakeSettings:
         1000, "Accepted commands that have not started, at most.", check=count
     )
     channel_bytes: int = setting(
-        16 * MIB, "Payload bytes of the same, at most.", unit="bytes", check=some_bytes
+        16 * MIB,
+        "Payload bytes of accepted commands that have not started, at most.",
+        unit="bytes",
+        check=some_bytes,
     )
     channel_reserve: int = setting(
         32,
-        "Commands still read when that is full, so that urgent ones among them start.",
+        "Commands still read when the channel is full, so that urgent ones among them start.",
         check=at_least(0),
     )
     petal_share: float = setting(
@@ -38,7 +41,9 @@ class IntakeSettings:
         check=at_least(0, at_most=1),
     )
     overflow: Overflow = setting(
-        "wait", "What to do with more than that.", check=one_of("wait", "reject", "drop-oldest")
+        "wait",
+        "What to do with commands when the channel is full.",
+        check=one_of("wait", "reject", "drop-oldest"),
     )
     petal_overflow_wait: float = setting(
         0.25,
@@ -49,8 +54,9 @@ class IntakeSettings:
     )
     petal_overflow_rate: float = setting(
         500.0,
-        "The same: commands a second that such a petal has to start meanwhile. One that does "
-        "refuses nothing, however long it takes; 0 for one that does not stand still.",
+        "With overflow wait and several petals: commands a second that a petal beyond its share "
+        "has to start. One that does refuses nothing, however long it takes; 0 for one that does "
+        "not stand still.",
         unit="1/s",
         check=at_least(0),
     )

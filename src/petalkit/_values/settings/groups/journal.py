@@ -55,17 +55,18 @@ class JournalSettings:
         },
     )
     journal_thread: bool = setting(
-        True, "Write it in a thread. Off, in the event loop: for tests on a mock clock."
+        True, "Write the journal in a thread. Off, in the event loop: for tests on a mock clock."
     )
     journal_count: int = setting(
-        10_000, "Finished commands that it remembers, at most.", check=at_least(0)
+        10_000, "Finished commands that the journal remembers, at most.", check=at_least(0)
     )
     journal_age: float = setting(
-        7 * 86_400.0, "How long it remembers them.", unit="s", check=seconds
+        7 * 86_400.0, "How long the journal remembers finished commands.", unit="s", check=seconds
     )
     journal_size: int = setting(
         128 * MIB,
-        "Size of the file at which it forgets the oldest earlier, and then takes no more commands.",
+        "Size of the journal's file near which the oldest is forgotten earlier, and at which no "
+        "more commands are accepted.",
         unit="bytes",
         check=at_least(MIB),
     )
@@ -82,13 +83,15 @@ class JournalSettings:
     )
     journal_retry: float = setting(
         1.0,
-        "First wait before what could not be written is tried again; it doubles, up to 30 s.",
+        "First wait before what the journal could not write is tried again; it doubles, up to "
+        "30 s.",
         unit="s",
         check=positive_seconds,
     )
     journal_timeout: float = setting(
         5.0,
-        "Longest wait for the disk: then it counts as failing, and a stop goes on without it.",
+        "Longest wait for the journal's disk: then it counts as failing, and a stop goes on "
+        "without it.",
         unit="s",
         check=positive_seconds,
     )

@@ -19,7 +19,7 @@ class LifeSettings:
 
     grace: float = setting(
         10.0,
-        "What running commands get at a stop before they are cancelled.",
+        "How long running commands may go on at a stop before they are cancelled.",
         unit="s",
         check=seconds,
     )
@@ -43,7 +43,7 @@ class LifeSettings:
     )
     petal_restart_delay_max: float = setting(
         60.0,
-        "Longest wait; it doubles with each failure in a row.",
+        "Longest wait before a petal is started again; it doubles with each failure in a row.",
         unit="s",
         check=positive_seconds,
     )
@@ -64,13 +64,15 @@ class LifeSettings:
     )
     compat_answer_timeout: float = setting(
         10.0,
-        "How long such a handler that has returned without an answer may still give one.",
+        "How long a handler of a petal written for the guide may still answer when it has "
+        "returned.",
         unit="s",
         check=seconds,
     )
     compat_hook_timeout: float = setting(
         30.0,
-        "Longest time for a hook of such a petal at its start, and for it to register a handler.",
+        "Longest time for a hook of a petal written for the guide at its start, and for it to "
+        "register a handler.",
         unit="s",
         check=positive_seconds,
     )

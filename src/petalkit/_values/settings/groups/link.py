@@ -74,8 +74,8 @@ class LinkSettings:
     )
     probe_timeout: float = setting(
         10.0,
-        "Longest time until it is back, while nothing else comes and the link is read; then the "
-        "link is made anew.",
+        "Longest time until that message is back, while nothing else comes and the link is read; "
+        "then the link is made anew.",
         unit="s",
         check=positive_seconds,
     )
@@ -103,7 +103,7 @@ class LinkSettings:
     )
     takeover_delay_max: float = setting(
         300.0,
-        "The same while another client seems to take over the session again and again.",
+        "Upper bound of the waits while another client seems to take over the session.",
         unit="s",
         check=positive_seconds,
     )

@@ -30,7 +30,10 @@ class OutboxSettings:
         check=count,
     )
     refusal_bytes: int = setting(
-        8 * MIB, "Payload bytes of the same, at most.", unit="bytes", check=some_bytes
+        8 * MIB,
+        "Payload bytes of answers to refused commands, at most.",
+        unit="bytes",
+        check=some_bytes,
     )
     response_expiry: float = setting(
         3600.0, "How long a message is kept for sending.", unit="s", check=positive_seconds

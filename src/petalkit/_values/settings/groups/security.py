@@ -92,8 +92,8 @@ class SecuritySettings:
     )
     websocket_headers_file: Path | None = file_setting(
         None,
-        "HTTP headers more to open a WebSocket with, such as Authorization: one a line; read at "
-        "each connect.",
+        "A file of further HTTP headers to open a WebSocket with, such as Authorization, one per "
+        "line; read at each connect.",
     )
     server_references: tuple[str, ...] = setting(
         (),

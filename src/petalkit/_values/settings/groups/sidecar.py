@@ -28,28 +28,37 @@ class SidecarSettings:
         "127.0.0.1:3005", "Address and port on which we wait for that client's messages."
     )
     callback_url: str | None = setting(
-        None, "What that client is told of it; without one it is made of callback_listen."
+        None,
+        "Where the external client sends its messages; without one it is made of callback_listen.",
     )
     callback_hosts: tuple[str, ...] = setting(
         (),
-        "Host names under which that client reaches us, beside localhost and those in "
+        "Host names under which the external client reaches us, beside localhost and those in "
         "callback_listen and callback_url; IP addresses always do.",
         check=host_names,
     )
     sidecar_token: str | None = setting(
-        None, "A secret shared with that client: without it no message is taken.", secret=True
+        None,
+        "A secret shared with the external client: without it no message is taken.",
+        secret=True,
     )
     sidecar_token_file: Path | None = file_setting(
-        None, "A file that holds that secret and nothing else; read for each link."
+        None, "A file that holds the sidecar_token and nothing else; read for each link."
     )
     sidecar_token_source: SecretSource | None = setting(
-        None, "A callable that gives that secret, asked for each link."
+        None, "A callable that gives the sidecar_token, asked for each link."
     )
     sidecar_probe_interval: float = setting(
-        5.0, "How often that client is asked for its health.", unit="s", check=positive_seconds
+        5.0,
+        "How often the external client is asked for its health.",
+        unit="s",
+        check=positive_seconds,
     )
     sidecar_probe_timeout: float = setting(
-        2.0, "Longest wait for the answer.", unit="s", check=positive_seconds
+        2.0,
+        "Longest wait for the external client to say its health.",
+        unit="s",
+        check=positive_seconds,
     )
     sidecar_subscribe_interval: float = setting(
         300.0,
@@ -59,24 +68,25 @@ class SidecarSettings:
     )
     sidecar_request_timeout: float = setting(
         10.0,
-        "Longest wait for that client's answer to one publish or subscribe.",
+        "Longest wait for the external client's answer to one publish or subscribe.",
         unit="s",
         check=positive_seconds,
     )
     sidecar_publish_concurrency: int = setting(
-        8, "Publishes under way to that client at once, each of another topic.", check=count
+        8, "Publishes under way to the external client at once, each of another topic.", check=count
     )
     callback_connections: int = setting(
-        64, "Connections of that client, and messages of it that wait, at most.", check=count
+        64, "Connections of the external client, and its messages that wait, at most.", check=count
     )
     callback_timeout: float = setting(
         10.0,
-        "How long a message of that client waits for room before it is answered 503.",
+        "How long a message of the external client waits for room before it is answered 503.",
         unit="s",
         check=seconds,
     )
     callback_when_full: WhenFull = setting(
         "refuse",
-        "What to do then: refuse it with 503, for that client to send it again, or hold it.",
+        "What to do with such a message: refuse it with 503, for the external client to send it "
+        "again, or hold it.",
         check=one_of("refuse", "hold"),
     )

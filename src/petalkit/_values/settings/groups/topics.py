@@ -41,7 +41,7 @@ class TopicSettings:
     )
     status_topic: str = setting("status", "Birth and will.", check=relative_topic)
     status_retain: bool = setting(
-        True, "Retain them; without, for brokers that refuse what is retained."
+        True, "Retain birth and will; off for brokers that refuse what is retained."
     )
     dialect: DialectName | None = attrs.field(
         default=None,

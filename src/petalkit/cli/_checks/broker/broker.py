@@ -63,7 +63,7 @@ async def check_connect(case: Case, address: Address, visit: Visit) -> Check:
             if options.clean_start and options.session_expiry:  # not the device's, but ours
                 await end_session(case, options)
     except ConfigError as error:
-        return failed("connect", str(error), f"Mend {error.setting}.")
+        return failed("connect", str(error), f"Correct {error.setting}.")
     except RejectedByBroker as error:
         text = f"{what}: {_refusal(error)} to client {options.client_id!r}"
         todo = connect_todo(error, settings, as_device=case.as_device)

@@ -63,14 +63,14 @@ async def check_sidecar(
         check_renewed_token(given, settings)
         context = tls_context(settings) if addresses.tls else None
     except CredentialsFailed as error:
-        return addresses, failed("sidecar", str(error), f"Mend {error.setting}.")
+        return addresses, failed("sidecar", str(error), f"Correct {error.setting}.")
     return addresses, await _ask_sidecar(settings, addresses, context)
 
 
 def _address_todo(error: ConfigError) -> str:
     if "allow_insecure" in error.reason:
-        return f"Mend {error.setting}, or set allow_insecure on a network that you trust."
-    return f"Mend {error.setting}; the text says what it may be."
+        return f"Correct {error.setting}, or set allow_insecure on a network that you trust."
+    return f"Correct {error.setting}; the text says what it may be."
 
 
 async def _ask_sidecar(

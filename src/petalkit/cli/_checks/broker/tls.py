@@ -60,7 +60,7 @@ async def check_tls(
                 offer_http(context)
             shown = await _shake_hands(address, context, limit.moved)
     except CredentialsFailed as error:
-        return None, failed("tls", str(error), f"Mend {error.setting}.")
+        return None, failed("tls", str(error), f"Correct {error.setting}.")
     except ConnectFailed as error:
         return None, failed("tls", str(error), "It was there a moment ago: try again.")
     except ssl.SSLCertVerificationError as error:
@@ -224,7 +224,7 @@ async def _explain_failure(error: Exception, settings: Settings, address: Addres
     if certificate is not None:
         return failed("tls", text, certificate)
     if "ALPN" in text.upper() or "APPLICATION_PROTOCOL" in text:
-        return failed("tls", text, "Mend alpn: the broker knows none of these names.")
+        return failed("tls", text, "Correct alpn: the broker knows none of these names.")
     return await _explain_silence(text, settings, address)
 
 

@@ -54,7 +54,7 @@ def load_settings(general: GeneralOptions, given: SettingsOptions) -> tuple[Load
         return None, failed("settings", str(error), _settings_todo(error))
     findings = Findings("settings")
     for notice in told:
-        findings.warn(notice, "Mend the name of the variable.")
+        findings.warn(notice, "Correct the name of the variable.")
     config = config_file(general.config)
     if config is None:
         findings.ok("from the command line, the environment and the defaults; no --config file")
@@ -95,14 +95,14 @@ def _settings_todo(error: ConfigError) -> str:
         return f"Let {user_name()} read it, or name another file."
     if "pip install" in error.reason:
         return "Install it into the environment that `petalkit run` runs in."
-    return f"Mend {error.setting}; the text says what it may be."
+    return f"Correct {error.setting}; the text says what it may be."
 
 
 # -- who may read and write
 
 
 def mode_problems(mode: int, *, secret: bool) -> tuple[str, str] | None:
-    """What is wrong with a file's mode bits, and the command that mends it; None for nothing.
+    """What is wrong with a file's mode bits, and the command that fixes it; None for nothing.
 
     Args:
         mode: of `os.stat`.
@@ -124,8 +124,8 @@ def check_mode(findings: Findings, setting: str, path: Path, *, secret: bool = F
     except OSError:
         return  # whoever reads it says so
     if problem is not None:
-        what, mend = problem
-        findings.warn(f"{setting}: {path} {what}", f"{mend} {path}, and let the service own it.")
+        what, fix = problem
+        findings.warn(f"{setting}: {path} {what}", f"{fix} {path}, and let the service own it.")
 
 
 def why_not_readable(path: Path, error: OSError) -> tuple[str, str]:

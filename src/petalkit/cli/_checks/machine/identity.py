@@ -24,7 +24,7 @@ def check_organization(settings: Settings) -> tuple[str | None, Check]:
     try:
         source = make_source(settings)
     except ConfigError as error:
-        return None, failed("organization", str(error), "Mend the ID, or unset it.")
+        return None, failed("organization", str(error), "Correct the ID, or unset it.")
     findings = Findings("organization")
     if isinstance(source, FixedSource):
         findings.ok(f"{source.value!r}, from {source.description}")

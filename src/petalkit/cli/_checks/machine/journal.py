@@ -109,7 +109,7 @@ def _look(findings: Findings, path: Path, device_id: str, size_max: int) -> None
     if summary.device_id != device_id:
         findings.fail(
             f"{path}{who} belongs to the device {summary.device_id!r}",
-            "Each device has a journal of its own: name another file, or mend device_id.",
+            "Each device has a journal of its own: name another file, or correct device_id.",
         )
         return
     findings.ok(f"{path}{who}: {_content(summary)}", *todo)

@@ -66,43 +66,44 @@ class CompatHttpSettings:
     )
     compat_http_token: str | None = setting(
         None,
-        "A secret without which no request to them is taken; needed where other machines can "
+        "A secret without which no request to HTTP endpoints is taken; needed where others can "
         "reach compat_http.",
         check=_token,
         secret=True,
     )
     compat_http_token_file: Path | None = file_setting(
-        None, "A file that holds that secret and nothing else; read when the endpoints are opened."
+        None,
+        "A file that holds compat_http_token and nothing else; read when the endpoints are opened.",
     )
     compat_http_token_source: SecretSource | None = setting(
-        None, "A callable that gives that secret, asked when the endpoints are opened."
+        None, "A callable that gives compat_http_token, asked when the endpoints are opened."
     )
     compat_http_hosts: tuple[str, ...] = setting(
         (),
-        "Host names under which they are called, beside localhost and that in compat_http; IP "
-        "addresses always are.",
+        "Host names under which HTTP endpoints are called, beside localhost and that in "
+        "compat_http; IP addresses always are.",
         check=host_names,
     )
     compat_http_origins: tuple[str, ...] = setting(
         (),
-        "Origins, such as http://panel.local:8080, whose web pages may call them, beside pages "
-        "that the petals serve themselves.",
+        "Origins, such as http://panel.local:8080, whose web pages may call HTTP endpoints, beside "
+        "pages that the petals serve themselves.",
         check=_origins,
     )
     compat_http_timeout: float = setting(
         600.0,
-        "Longest time for such an endpoint to begin its answer, or to accept a WebSocket.",
+        "Longest time for an HTTP endpoint to begin its answer, or to accept a WebSocket.",
         unit="s",
         check=positive_seconds,
     )
     compat_http_body_max: int = setting(
         MIB,
-        "Longest body of a request to them, and longest message of a WebSocket.",
+        "Longest body of a request to an HTTP endpoint, and longest message of a WebSocket.",
         unit="bytes",
         check=some_bytes,
     )
     compat_http_connections: int = setting(
-        64, "Connections to them at once; half of these may be WebSockets.", check=count
+        64, "Connections to HTTP endpoints at once; half of these may be WebSockets.", check=count
     )
     compat_http_files: Path | None = file_setting(
         None,
