@@ -274,6 +274,14 @@ def test_values_know_neither_trio_nor_io(name: str) -> None:
     assert not IO & {part for one in IMPORTS[name] for part in (one, top(one))}
 
 
+@pytest.mark.parametrize("room", ["core"])
+def test_a_broker_is_values_as_long_as_it_needs_no_socket(room: str) -> None:
+    found = [name for name in MODULES if name.startswith(f"transports._broker.{room}")]
+    assert found
+    for name in found:
+        assert not IO & {part for one in IMPORTS[name] for part in (one, top(one))}, name
+
+
 def test_authoring_knows_no_runtime_and_transports_know_no_petal() -> None:
     """The chart's order says it; this keeps the chart from being bent to say otherwise."""
     below = {"_authoring": {"_values", "_authoring"}, "transports": {"_values", "transports"}}
