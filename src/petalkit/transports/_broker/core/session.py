@@ -28,6 +28,7 @@ class Shared:
 
     Attributes:
         queued_bytes: what waits for all clients together.
+        on_drop: called with a session and why, for each message of it that is dropped.
     """
 
     def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:
@@ -35,6 +36,7 @@ class Shared:
         self.clock = clock
         self.counters = Counters()
         self.queued_bytes = 0
+        self.on_drop: Callable[[Session, str], None] = _nothing
 
 
 class Session:
@@ -47,7 +49,6 @@ class Session:
         wire: None while there is no connection.
         lifetime: seconds after the connection's end; 0 ends with it.
         delayed_will: of a lost connection, until its delay has passed.
-        dropped: messages that were dropped since its queue was last empty.
     """
 
     __slots__ = (
@@ -56,7 +57,6 @@ class Session:
         "_shared",
         "client_id",
         "delayed_will",
-        "dropped",
         "expires_at",
         "held_bytes",
         "inflight",
@@ -81,7 +81,6 @@ class Session:
         self.lifetime = math.inf
         self.expires_at = math.inf
         self.delayed_will: Will | None = None
-        self.dropped = 0
         self._last_id = 0
         self._next_expiry = math.inf  # of what is in the queue, or earlier
 
@@ -101,7 +100,8 @@ class Session:
             # As mosquitto does by default: QoS 0 is not kept for the absent.
             if wire is None or not wire.takes_qos_0(publication):
                 self._shared.counters.dropped_qos0 += 1
-                self.dropped += 1
+                if wire is not None:
+                    self._shared.on_drop(self, "it does not read what it is sent")
             else:
                 self._count_sent(wire.send(Packet(publication, 0, retain, identifiers)))
             return
@@ -113,7 +113,7 @@ class Session:
             self.drop_expired()
             if self._is_full(size, waits):
                 self._shared.counters.dropped_queue_full += 1
-                self.dropped += 1
+                self._shared.on_drop(self, "its queue is full")
                 return
         packet = Packet(publication, qos, retain, identifiers)
         self._hold(size)
@@ -169,6 +169,7 @@ class Session:
             self._shared.counters.delivered += 1
         else:
             self._shared.counters.dropped_too_large += 1
+            self._shared.on_drop(self, "they are longer than what it takes")
 
     def pump(self) -> None:
         """Send from the queue what the window and the wire have room for."""
@@ -179,8 +180,6 @@ class Session:
         queue = self.queue
         while queue and len(self.inflight) < wire.window and wire.ready:
             self._send(wire, queue.popleft())
-        if not queue:
-            self.dropped = 0
 
     # -- acknowledgements
 
@@ -258,3 +257,7 @@ class Session:
         self.queue.clear()
         self.inflight.clear()
         self.received.clear()
+
+
+def _nothing(_: Session, __: str) -> None:
+    """The default of `on_drop`."""
