@@ -59,7 +59,7 @@ class Bounds:
         65_535,
     )
     max_queued: int = _bound(
-        1000,
+        10_000,
         "messages",
         "QoS 1 and 2 messages that wait for one client, beyond those; newer ones are dropped.",
     )

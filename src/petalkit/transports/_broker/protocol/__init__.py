@@ -1,8 +1,8 @@
 """One client's connection, without a socket: its bytes in, what the core does, bytes out.
 
     output         what is to be sent to it
-    connecting     CONNECT and its answer
     publishing     PUBLISH from the client
+    connecting     CONNECT and its answer
     conversation   what each packet does
     client         the connection itself: `ClientConnection`
 

@@ -21,10 +21,10 @@ import trio
 
 from ..core.broker import Broker
 from ..protocol.client import ClientConnection
-from .websocket import FIRST_BYTES, NoWebSocket, accept_websocket
 
 READ_SIZE = 16 * 1024  # bytes; what a client publishes in one go is passed on before more is read
 PATIENCE = 1.0  # seconds for a client to read why it was cut off, and to close
+_HTTP = b"GET "  # how a WebSocket begins; no CONNECT does
 _LINGER_MAX = 1 << 20  # bytes that are read over meanwhile
 
 logger = logging.getLogger("petalkit.broker")
@@ -91,8 +91,6 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._gone = True
             client.end("the connection broke")
-        except NoWebSocket as error:
-            logger.info("%s: no WebSocket: %s", client, error)
         except Exception:
             # A fault of ours: it is this client's end, and nobody else's.
             logger.exception("%s: a fault of the broker ends its connection", client)
@@ -119,18 +117,30 @@ class Connection:
     async def _first_bytes(self) -> bytes | bytearray:
         """What the client begins with; of a WebSocket, what is in it."""
         data = bytes(await self._stream.receive_some(READ_SIZE))
-        if not data or not FIRST_BYTES.startswith(data[: len(FIRST_BYTES)]):
+        if not data or not _HTTP.startswith(data[: len(_HTTP)]):
             return data
         # Bounded by `connect_timeout`, which counts from the first byte on.
-        while data and len(data) < len(FIRST_BYTES):
+        while data and len(data) < len(_HTTP):
             more = bytes(await self._stream.receive_some(READ_SIZE))
             if not more:
                 return more
             data += more
-        if not data.startswith(FIRST_BYTES):
+        if not data.startswith(_HTTP):
             return data
-        stream, self._fd = self._stream, -1
-        self._stream = await accept_websocket(stream, data, self._around.origins)
+        self._fd = -1
+        try:
+            from .websocket import NoWebSocket, accept_websocket  # of a package more
+        except ImportError:
+            logger.warning(
+                "%s: WebSockets need wsproto: pip install 'petalkit[broker]'", self.client
+            )
+            return b""
+        try:
+            origins = self._around.origins
+            self._stream = await accept_websocket(self._stream, data, origins)
+        except NoWebSocket as error:
+            logger.info("%s: no WebSocket: %s", self.client, error)
+            return b""
         return await self._stream.receive_some(READ_SIZE)
 
     async def _wait_for_room(self) -> None:

@@ -20,7 +20,6 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from ..._connecting.websocket import READ_SIZE, WebSocketStream
 
 SUB_PROTOCOL = "mqtt"
-FIRST_BYTES = b"GET "  # no CONNECT begins so
 
 _FORBIDDEN, _BAD_REQUEST = 403, 400
 
