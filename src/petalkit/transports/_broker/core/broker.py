@@ -118,7 +118,7 @@ class Broker:
         if delay > 0:
             self._delay_will(session, will, self.clock() + delay)
         else:
-            self._publish_will(will)
+            self._publish_will(will, session)
 
     def _delay_will(self, session: Session, will: Will, due: float) -> None:
         session.delayed_will = will
@@ -138,7 +138,7 @@ class Broker:
             del self.sessions[session.client_id]
         session.discard()
         if will is not None:
-            self._publish_will(will)
+            self._publish_will(will, session)
 
     # -- time
 
@@ -154,7 +154,7 @@ class Broker:
             _, _, session, will = heapq.heappop(self._wills)
             if session.delayed_will is will:
                 session.delayed_will = None
-                self._publish_will(will)
+                self._publish_will(will, session)
         self.expire()
 
     def expire(self) -> None:
@@ -227,10 +227,11 @@ class Broker:
 
     # -- messages
 
-    def _publish_will(self, will: Will) -> None:
+    def _publish_will(self, will: Will, session: Session) -> None:
+        """As the client itself would: with no local, it does not get it."""
         publication = will.publication
         publication.expires_at = self.clock() + will.expiry
-        self.publish(publication, None)
+        self.publish(publication, session)
 
     def publish(self, publication: Publication, publisher: Session | None) -> int:
         """Give a message to everybody who wants it. Returns the reason code of its PUBACK."""

@@ -47,7 +47,7 @@ class PublishReader:
             topic = self._resolve(topic, alias)
         if topic not in self._known:
             self._check_topic(topic)
-        if packet.duplicate and not packet.qos:
+        if packet.duplicate and int(packet.qos) == 0:
             raise Violation(PROTOCOL_ERROR, "DUP on a message of QoS 0")
         if packet.subscription_ids:
             raise Violation(PROTOCOL_ERROR, "a subscription identifier from a client")

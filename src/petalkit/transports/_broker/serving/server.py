@@ -73,7 +73,7 @@ class BrokerServer:
 
     # -- life
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self) -> None:
         """Serve until `stop`, which has to be called; nothing cancels it from outside.
 
         Raises:
@@ -90,15 +90,8 @@ class BrokerServer:
                 )
                 handler = functools.partial(self._serve_client, around)
                 nursery.start_soon(self._keep_time, name="petalkit broker: clock")
-                await nursery.start(
-                    functools.partial(
-                        trio.serve_listeners,
-                        handler,
-                        list(self._listeners),
-                        handler_nursery=nursery,
-                    )
-                )
-                task_status.started()
+                listen = functools.partial(trio.serve_listeners, handler_nursery=nursery)
+                nursery.start_soon(listen, handler, list(self._listeners))
                 await self._stopping.wait()
                 self._say_goodbye()
                 nursery.cancel_scope.deadline = trio.current_time() + STOP_LIMIT
@@ -184,7 +177,8 @@ async def open_broker(
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         try:
-            await nursery.start(server.serve)
+            # Not `nursery.start`: what cancels that would wait for what waits for `stop`.
+            nursery.start_soon(server.serve)
             yield server, listeners[0].socket.getsockname()[1]
         except BaseException as raised:
             error = raised  # kept out of the nursery, which would put it into a group
