@@ -20,10 +20,12 @@ import attrs
 import trio
 
 from ..core.broker import Broker
+from ..core.values import SERVER_SHUTTING_DOWN
 from ..protocol.client import ClientConnection
 
 READ_SIZE = 16 * 1024  # bytes; what a client publishes in one go is passed on before more is read
 PATIENCE = 1.0  # seconds for a client to read why it was cut off, and to close
+GOODBYE_PATIENCE = 0.2  # seconds for the same when the broker goes
 _HTTP = b"GET "  # how a WebSocket begins; no CONNECT does
 _LINGER_MAX = 1 << 20  # bytes that are read over meanwhile
 
@@ -219,7 +221,8 @@ class Connection:
     async def _close(self) -> None:
         """Let the client read why, and close. Bounded by `PATIENCE`, shielded."""
         lost = self.client.lost
-        with trio.move_on_after(PATIENCE, shield=True):
+        goes = lost is not None and lost.reason_code == SERVER_SHUTTING_DOWN
+        with trio.move_on_after(GOODBYE_PATIENCE if goes else PATIENCE, shield=True):
             try:
                 while self._writing:
                     self._room = trio.Event()
