@@ -77,6 +77,12 @@ def _run_command(arguments: Sequence[str]) -> int:
             code = run_plain(arguments[1:])
             if code is not None:
                 return code
+        if arguments and arguments[0] == "broker":
+            from ._broker.plain import run_plain as run_plain_broker
+
+            code = run_plain_broker(arguments[1:])
+            if code is not None:
+                return code
         from ._app import run_command
 
         return run_command(arguments)

@@ -1,7 +1,9 @@
 """`petalkit broker`.
 
-    options   the bounds, as options
-    command   listen, until a signal comes
+    listening   listen, until a signal comes
+    plain       a command line that needs no parser
+    options     the bounds, as options
+    command     `broker`, for the parser
 
-Begin with `command`.
+Begin with `listening`.
 """

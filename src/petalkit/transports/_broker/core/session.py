@@ -21,6 +21,9 @@ from .counters import Counters
 from .values import Packet, Publication, Subscription, Will, Wire
 
 _MAX_PACKET_ID = 65_535
+# Of all that have nothing in them: made empty, these are a tenth of what an idle client takes.
+_NO_QUEUE: deque[Packet] = deque(maxlen=0)
+_NO_IDS: set[int] | frozenset[int] = frozenset()
 
 
 class Shared:
@@ -73,9 +76,9 @@ class Session:
         self.number = number
         self._shared = shared
         self.subscriptions: dict[TopicFilter, Subscription] = {}
-        self.queue: deque[Packet] = deque()
+        self.queue = _NO_QUEUE
         self.inflight: dict[int, Packet] = {}  # in the order of sending
-        self.received: set[int] = set()
+        self.received = _NO_IDS
         self.held_bytes = 0  # of both
         self.wire: Wire | None = None
         self.lifetime = math.inf
@@ -118,6 +121,8 @@ class Session:
         packet = Packet(publication, qos, retain, identifiers)
         self._hold(size)
         if wire is None or waits:
+            if self.queue is _NO_QUEUE:
+                self.queue = deque()
             self.queue.append(packet)
             self._next_expiry = min(self._next_expiry, publication.expires_at)
         else:
@@ -180,6 +185,8 @@ class Session:
         queue = self.queue
         while queue and len(self.inflight) < wire.window and wire.ready:
             self._send(wire, queue.popleft())
+        if not queue:
+            self.queue = _NO_QUEUE
 
     # -- acknowledgements
 
@@ -190,6 +197,21 @@ class Session:
             self._hold(-packet.publication.size)
             if self.queue:
                 self.pump()
+
+    def keep_received(self, packet_id: int) -> None:
+        """A message of QoS 2 came, and is to be released."""
+        if self.received is _NO_IDS:
+            self.received = set()
+        assert isinstance(self.received, set)
+        self.received.add(packet_id)
+
+    def release(self, packet_id: int) -> bool:
+        """A PUBREL came; whether there was something to release."""
+        if packet_id not in self.received:
+            return False
+        assert isinstance(self.received, set)
+        self.received.discard(packet_id)
+        return True
 
     def acknowledge(self, packet_id: int) -> bool:
         """A PUBACK came. False: of a message of QoS 2."""
@@ -246,7 +268,8 @@ class Session:
         self.inflight = released
         for packet_id in released:
             wire.release(packet_id)
-        self.queue.extendleft(reversed(again))
+        if again:
+            self.queue = deque((*again, *self.queue))
         for packet in again:
             self._next_expiry = min(self._next_expiry, packet.publication.expires_at)
         self.pump()
@@ -254,9 +277,9 @@ class Session:
     def discard(self) -> None:
         """The session has ended: nothing of it counts any more."""
         self._hold(-self.held_bytes)
-        self.queue.clear()
+        self.queue = _NO_QUEUE
         self.inflight.clear()
-        self.received.clear()
+        self.received = _NO_IDS
 
 
 def _nothing(_: Session, __: str) -> None:

@@ -97,13 +97,11 @@ class Conversation:
             raise Violation(_RECEIVE_MAXIMUM_EXCEEDED, "more than the Receive Maximum in flight")
         code = self._broker.publish(publication, session)
         if code < FAILURE or not self._v5:
-            session.received.add(packet_id)
+            session.keep_received(packet_id)
         self._ack(PUBREC, packet_id, code)
 
     def _on_pubrel(self, packet: mqtt5.PubRelPacket) -> None:
-        received = self._session.received
-        known = packet.packet_id in received
-        received.discard(packet.packet_id)
+        known = self._session.release(packet.packet_id)
         self._ack(PUBCOMP, packet.packet_id, 0 if known else _PACKET_ID_NOT_FOUND)
 
     # -- acknowledgements of messages to it
