@@ -19,11 +19,10 @@ import pytest
 import petalkit
 
 PACKAGE = Path(petalkit.__file__).parent
-ASYNCIO = {"asyncio", "trio_asyncio", "paho", "asyncio_mqtt", "amqtt"}
+ASYNCIO = {"asyncio", "trio_asyncio", "paho", "asyncio_mqtt"}
 MAY_KNOW_ASYNCIO = {
     "transports._trio_asyncio",
     "transports.asyncio_mqtt",
-    "cli._embedded_broker",
     "client.aio",
     "compat._base",
     "compat._loop",
@@ -274,6 +273,14 @@ def test_values_know_neither_trio_nor_io(name: str) -> None:
     assert not IO & {part for one in IMPORTS[name] for part in (one, top(one))}
 
 
+@pytest.mark.parametrize("room", ["core", "codec", "protocol"])
+def test_a_broker_is_values_as_long_as_it_needs_no_socket(room: str) -> None:
+    found = [name for name in MODULES if name.startswith(f"transports._broker.{room}")]
+    assert found
+    for name in found:
+        assert not IO & {part for one in IMPORTS[name] for part in (one, top(one))}, name
+
+
 def test_authoring_knows_no_runtime_and_transports_know_no_petal() -> None:
     """The chart's order says it; this keeps the chart from being bent to say otherwise."""
     below = {"_authoring": {"_values", "_authoring"}, "transports": {"_values", "transports"}}
@@ -329,7 +336,7 @@ def test_other_imports_are_declared_dependencies() -> None:
     """What is neither Python's own nor petalkit's comes with the package or one of its extras."""
     declared = {
         *("trio", "trio_asyncio", "asyncio_mqtt", "paho", "attrs", "cattrs", "msgspec"),
-        *("cyclopts", "rich", "machineid", "amqtt", "mqtt5", "pydantic"),
+        *("cyclopts", "rich", "machineid", "mqtt5", "pydantic"),
         *("h11", "httpx", "hypercorn", "starlette", "fastapi", "idna", "wsproto"),
         "pytest",
     }

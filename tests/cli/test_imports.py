@@ -15,7 +15,7 @@ from .programs import LIMIT, WHO
 
 # Of other commands, transports and kinds of petals; and what is heavy and not needed.
 NOT_LOADED = {
-    *("asyncio", "trio_asyncio", "paho", "asyncio_mqtt", "amqtt"),
+    *("asyncio", "trio_asyncio", "paho", "asyncio_mqtt"),
     *("pydantic", "rich", "typed_settings", "h11", "httpx", "hypercorn", "starlette", "wsproto"),
     *("importlib.metadata", "email", "zoneinfo", "multiprocessing", "unittest", "http"),
     *("petalkit.client", "petalkit.compat", "petalkit.testing"),

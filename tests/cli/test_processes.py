@@ -173,7 +173,6 @@ def test_settings_from_file_and_environment_reach_the_process(
 
 
 def test_demo_once_shows_the_guides_exchange() -> None:
-    pytest.importorskip("amqtt", reason="the embedded broker is an extra")
     completed = petalkit("demo", "--once")
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert '"messageId": "test-123"' in completed.stdout
@@ -184,7 +183,6 @@ def test_demo_once_shows_the_guides_exchange() -> None:
 
 
 def test_demo_stays_up_and_its_call_line_works(start: Start) -> None:
-    pytest.importorskip("amqtt", reason="the embedded broker is an extra")
     program = start("demo")
     line = program.wait_line("example-petal/hello .*--broker")
     called = subprocess.run(

@@ -95,8 +95,7 @@ async def test_one_answer_and_no_other(
     assert unknown["error_code"] == "UNKNOWN_COMMAND"
 
 
-async def test_over_amqtt_through_a_reconnect(start: Start) -> None:
-    pytest.importorskip("amqtt", reason="the embedded broker is an extra")
+async def test_over_our_own_broker_through_a_reconnect(start: Start) -> None:
     port = free_port()
     settings = Settings(
         broker=f"mqtt://127.0.0.1:{port}", organization_id="acme", device_id="Instance-1"

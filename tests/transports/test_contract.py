@@ -24,22 +24,7 @@ pytestmark = pytest.mark.trio
 LIMIT = 20.0  # seconds of real time for one check, against a hang
 
 # What a broker itself cannot do, and why; everything else must pass.
-_NO_REDELIVERY = "amqtt does not send again what was unacknowledged when a link ended"
-_EARLY_PUBACK = "amqtt sends the PUBACK first and passes the message on later, in another task"
 LACKS: dict[str, dict[str, str]] = {
-    "amqtt 3.1.1": {
-        "delivers_qos_0_as_qos_0": "amqtt delivers at the QoS of the subscription",
-        "acknowledges_in_order_of_arrival_whatever_the_order_of_the_calls": _NO_REDELIVERY,
-        "redelivers_to_the_next_link_what_was_not_acknowledged": _NO_REDELIVERY,
-        "an_ack_from_a_dead_link_does_nothing": _NO_REDELIVERY,
-        "returns_what_has_arrived_as_one_batch": _EARLY_PUBACK,
-        "receive_gives_out_what_had_arrived_before_it_tells_of_the_loss": _EARLY_PUBACK,
-        "a_sink_gets_what_had_arrived_before_the_loss_is_told": _EARLY_PUBACK,
-        "a_cancelled_sink_loses_nothing": _EARLY_PUBACK,
-        "a_resumed_session_is_sent_retained_messages_again_only_by_3_1_1": (
-            "amqtt sends them once more than it should: at CONNECT, and at SUBSCRIBE"
-        ),
-    },
     "memory 5": {
         "a_message_that_expired_in_the_session_is_not_delivered": (
             "tested beside the broker itself, on a mock clock"
@@ -115,7 +100,9 @@ def mosquitto_port(request: pytest.FixtureRequest) -> int | None:
         pytest.param("mosquitto 5", marks=pytest.mark.broker),
         pytest.param("mosquitto native 5", marks=pytest.mark.broker),
         pytest.param("mosquitto native websocket 5", marks=pytest.mark.broker),
-        "amqtt 3.1.1",
+        "ours 3.1.1",
+        "ours native 5",
+        "ours native websocket 5",
     ],
     ids=lambda name: name.replace(" ", "-"),
 )
@@ -141,7 +128,8 @@ async def rig(
     kind = "native" if "native" in name else "asyncio-mqtt"
     websocket = "websocket" in name
     scheme = "ws" if websocket else "mqtt"
-    async with _ports(mosquitto_port, websocket=websocket) as port:
+    ours = name.startswith("ours")
+    async with _ports(mosquitto_port, websocket=websocket and not ours) as port:
         proxy = Proxy(nursery, port)
         await proxy.start()
         yield Rig(
@@ -150,6 +138,7 @@ async def rig(
             unreachable=_transport(free_port(), protocol, kind, scheme),
             cut=proxy.cut,
             protocol=protocol,
+            says_taken_over=ours and protocol == "5",
         )
 
 

@@ -47,7 +47,7 @@ def test_native_has_no_3_1_1() -> None:
 @pytest.mark.parametrize("module", ["petalkit", "petalkit.cli", "petalkit.testing"])
 def test_a_plain_installation_needs_nothing_of_the_extras(module: str) -> None:
     """In a process of its own: here all of it is loaded already."""
-    extras = ["mqtt5", "wsproto", "httpx", "hypercorn", "starlette", "pydantic", "amqtt"]
+    extras = ["mqtt5", "wsproto", "httpx", "hypercorn", "starlette", "pydantic"]
     program = f"import sys\nsys.modules.update(dict.fromkeys({extras}))\nimport {module}\n"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False

@@ -1,11 +1,12 @@
-"""The command line: `petalkit run`, `list`, `call`, `doctor`, `journal` and `demo`.
+"""The command line: `petalkit run`, `list`, `call`, `doctor`, `journal`, `broker`
+and `demo`.
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
 of ours; a traceback means a bug in petalkit.
 
     _errors            one line on stderr, and an exit code
     _example           the petal of `demo`
-    _embedded_broker   a broker inside this program: amqtt
+    _embedded_broker   a broker inside this program
     _settings/         from the command line, the environment and a file
     _targets/          TARGET to petal
     _given             what options of several commands mean
@@ -17,6 +18,7 @@ of ours; a traceback means a bug in petalkit.
     _listing/          `list`
     _checks/           what `doctor` looks at
     _doctor            `doctor`
+    _broker/           `broker`
     _demo              `demo`
     _app               the commands put together
     __main__           `python -m petalkit.cli`
@@ -73,6 +75,12 @@ def _run_command(arguments: Sequence[str]) -> int:
             from ._running.plain import run_plain
 
             code = run_plain(arguments[1:])
+            if code is not None:
+                return code
+        if arguments and arguments[0] == "broker":
+            from ._broker.plain import run_plain as run_plain_broker
+
+            code = run_plain_broker(arguments[1:])
             if code is not None:
                 return code
         from ._app import run_command

@@ -60,6 +60,12 @@ def _add_journal(app: App) -> None:
     app.command(make_app())
 
 
+def _add_broker(app: App) -> None:
+    from ._broker.command import broker
+
+    app.command(broker, usage="Usage: petalkit broker [OPTIONS]")
+
+
 def _add_demo(app: App) -> None:
     from ._demo import demo
 
@@ -73,6 +79,7 @@ _COMMANDS = {
     "call": _add_call,
     "doctor": _add_doctor,
     "journal": _add_journal,
+    "broker": _add_broker,
     "demo": _add_demo,
 }
 

@@ -56,20 +56,21 @@ def demo(
         log_level: What to log, on stderr.
         log_format: Log lines for people, or one JSON object per line.
     """
-    if importlib.util.find_spec("amqtt") is None:
+    if importlib.util.find_spec("mqtt5") is None:
         raise UsageError("demo: the embedded broker is missing: pip install 'petalkit[broker]'")
     configure_logging(variables.log_level(log_level, "warning"), variables.log_format(log_format))
     return trio.run(_demo, once)
 
 
 async def _demo(once: bool) -> int:
-    from ._embedded_broker import open_embedded_broker  # amqtt is an extra
+    from ._embedded_broker import open_embedded_broker  # its codec is an extra
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with trio.CancelScope(deadline=trio.current_time() + START_TIMEOUT) as start:
         async with open_embedded_broker() as broker:
             settings = Settings(
                 broker=broker.url,
+                transport="native",
                 organization_id=ORGANIZATION_ID,
                 device_id=f"Instance-{secrets.token_hex(3)}",
             )

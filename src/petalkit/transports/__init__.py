@@ -11,7 +11,8 @@
     _base_link      what links to a broker have in common
     _hold           such a link's tasks around a block
     _trio_asyncio   an asyncio loop on Trio
-    memory/         a broker in this process, for tests
+    _broker/        a broker of our own
+    memory/         it in this process, for tests
     native/         MQTT 5 on Trio's own streams
     asyncio_mqtt/   the default: asyncio-mqtt on trio-asyncio
     sidecar/        an external MQTT client, over HTTP

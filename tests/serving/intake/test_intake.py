@@ -13,6 +13,7 @@ import trio
 from petalkit import Petal, Settings, command
 from petalkit._values.messages import Message
 from petalkit.testing import Harness, MemoryBroker, open_harness
+from petalkit.transports.memory._core import publication
 
 from ..recorder import Recorder, settle, unacknowledged, until
 
@@ -553,16 +554,16 @@ async def test_a_broker_that_takes_a_dot_for_a_slash_is_told_of_once(
     async with open_harness(Recorder(), settings=settings) as harness:
         link = harness.broker
         # As RabbitMQ gives it back: the session is subscribed, and the topic is another.
-        [session] = link._sessions.values()
+        [session] = link._core.sessions.values()
         for n in range(3):
             command = b'{"command": "rec/note", "messageId": "m%d", "waitResponse": true}' % n
-            session.push(Message("org/acme/device/drone-1/2/command", command), 1)
+            session.push(publication(Message("org/acme/device/drone-1/2/command", command)), 1)
         await settle()
         statistics = harness.runtime.statistics()
         assert statistics.unexpected_topic == 3
         assert statistics.accepted == 0
         assert link.unacknowledged(session.client_id) == ()
-        session.push(Message("org/acme/device/other/command", b"{}"), 1)
+        session.push(publication(Message("org/acme/device/other/command", b"{}")), 1)
         await settle()
     told = [r.getMessage() for r in caplog.records if r.name == "petalkit.intake"]
     assert len(told) == 2

@@ -256,7 +256,7 @@ class Cable:
         for packet_id in packet_ids:
             packet = connection.session.inflight.get(packet_id)
             if packet is not None:
-                self._process.world.saw_acknowledgement(packet.message.payload)
+                self._process.world.saw_acknowledgement(packet.publication.payload)
         self._broker._receive_acks(connection, packet_ids)
 
 

@@ -1,4 +1,4 @@
-"""The asyncio-mqtt transport with real brokers: mosquitto in both versions, and amqtt."""
+"""The asyncio-mqtt transport with real brokers: mosquitto in both versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from petalkit.transports import ConnectOptions, Link
 from petalkit.transports.asyncio_mqtt import create
 from petalkit.transports.asyncio_mqtt._link import AsyncioLink
 
-from ...brokers import Certificates, Mosquitto, free_port
+from ...brokers import Certificates, Mosquitto
 from ..links import LIMIT, OPTIONS, cancel_soon, collect, numbers
 
 pytestmark = pytest.mark.trio
@@ -293,29 +293,3 @@ async def test_cancelled_in_the_middle_of_everything(mosquitto: Mosquitto) -> No
                         for delivery in await link.receive():
                             delivery.ack()
         assert scope.cancelled_caught
-
-
-async def test_amqtt_works_too() -> None:
-    """A broker in pure Python, MQTT 3.1.1 only."""
-    import trio_asyncio
-    from amqtt.broker import Broker
-
-    port = free_port()
-    config = {
-        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
-        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-    }
-    async with trio_asyncio.open_loop():
-        broker = Broker(config)
-        await trio_asyncio.aio_as_trio(broker.start)()
-        try:
-            settings = Settings(broker=f"mqtt://127.0.0.1:{port}")
-            with trio.fail_after(LIMIT):
-                async with create(settings).connect(OPTIONS) as link:
-                    await link.subscribe([TopicFilter("t/#")])
-                    await send_numbers(link, "t/1", 50)
-                    assert numbers(await collect(link, 50)) == list(range(50))
-                    await link.unsubscribe([TopicFilter("t/#")])
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio_asyncio.aio_as_trio(broker.shutdown)()

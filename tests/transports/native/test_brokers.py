@@ -17,7 +17,6 @@ from petalkit._values.errors import ConnectFailed, ConnectionLost, RejectedByBro
 from petalkit._values.messages import Message
 from petalkit._values.settings.settings import Settings
 from petalkit._values.topics import TopicFilter
-from petalkit.cli._embedded_broker import open_embedded_broker
 from petalkit.transports import ConnectOptions, Link, create_transport
 from petalkit.transports._base_link import READ_SIZE
 from petalkit.transports._connecting.sockets import PlainStream
@@ -248,16 +247,6 @@ async def test_a_broker_that_refuses_mqtt_5_in_the_words_of_3_1_1() -> None:
 
     async with open_fake_broker(script) as broker:
         await refused(native(broker.url), "it answers as MQTT 3.1.1 does, and not as MQTT 5")
-
-
-async def test_amqtt_speaks_no_mqtt_5_and_does_not_say_so() -> None:
-    """And it goes on serving others, though amqtt stumbles over a client that gave up."""
-    async with open_embedded_broker() as broker:
-        options = attrs.evolve(OPTIONS, connect_timeout=0.5)
-        url = f"mqtt://127.0.0.1:{broker.port}"
-        await refused(native(url), "no CONNACK in time", options)
-        async with linked(Settings(broker=url, transport="asyncio-mqtt")) as link:
-            await round_trip(link, 10)
 
 
 # -- wills, deaths, and coming back

@@ -122,5 +122,5 @@ def configure_logging(
     # Its own too: a petal that configures the root logger sets the level of all else.
     logging.getLogger("petalkit").setLevel(level.upper())
     chatty = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)
-    for library in ("asyncio", "mqtt", "amqtt", "transitions", "passlib", "httpx", "httpcore"):
+    for library in ("asyncio", "mqtt", "httpx", "httpcore"):
         logging.getLogger(library).setLevel(chatty)

@@ -37,14 +37,21 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     Args:
         transport_stream: what the WebSocket was opened on; owned from here on.
         connection: of wsproto, open.
+        peer: who is at its other end, for the text of an error.
 
     Attributes:
         transport_stream: the stream below: plain, or TLS.
     """
 
-    def __init__(self, transport_stream: trio.abc.Stream, connection: WSConnection | Connection):
+    def __init__(
+        self,
+        transport_stream: trio.abc.Stream,
+        connection: WSConnection | Connection,
+        peer: str = "the broker",
+    ):
         self.transport_stream = transport_stream
         self._connection = connection
+        self._peer = peer
         self._incoming = bytearray()  # read and not given out: less than two reads
         self._ended: str | None = None  # nothing more comes; the text is the error, "" is the end
         self._pong: Pong | None = None
@@ -118,11 +125,11 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         if state is ConnectionState.REMOTE_CLOSING:
             self._close = event.response()
         good = state is ConnectionState.CLOSED or (event.code in _GOOD_ENDS and not event.reason)
-        self._ended = "" if good else f"the broker closed the WebSocket: {_reason(event)}"
+        self._ended = "" if good else f"{self._peer} closed the WebSocket: {_reason(event)}"
 
     def _give_up(self, code: int, text: str) -> None:
         self._close = CloseConnection(code=code, reason=text)
-        self._ended = f"the broker broke the WebSocket protocol: {text}"
+        self._ended = f"{self._peer} broke the WebSocket protocol: {text}"
 
     async def _answer(self) -> None:
         """Send a pong or a close frame, if the line takes it now; else with what is sent next.

@@ -1,17 +1,16 @@
 """A broker in this process, for tests: deterministic, in Trio's time.
 
-    _session     one client's session, and the wire to it
-    _observer    what a test sees of messages
-    _routes      who gets what is published on a topic
-    _retained    retained messages
-    _faults      what it is to do wrong
-    _views       what a test is told of it
-    _core        the broker as its clients see it
-    _broker      the broker as a test sees it: `MemoryBroker`
-    _link        one connection: `MemoryLink`
-    _transport   `MemoryTransport`
+    _connection   the broker's end of a link, and the wire
+    _observer     what a test sees of messages
+    _faults       what it is to do wrong
+    _views        what a test is told of it
+    _core         the broker as its links see it
+    _broker       the broker as a test sees it: `MemoryBroker`
+    _link         one connection: `MemoryLink`
+    _transport    `MemoryTransport`
 
-It may import the contract and the delivery among the transports. Begin with `_core`.
+It is a door to `_broker.core`, which does what a broker does. It may import that, the contract and
+the delivery among the transports. Begin with `_core`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import attrs
 
 from ..._values.messages import Message, Properties
 from ..._values.topics import TopicFilter
-from ._core import BrokerCore, ended
+from ._connection import Connection
+from ._core import BrokerCore
 from ._faults import Swallowed
 from ._observer import Observer
 from ._views import BrokerStatistics, SessionView
@@ -69,49 +70,53 @@ class MemoryBroker(BrokerCore):
             limit: messages to keep; what comes later is counted in `Observer.dropped`.
         """
         observer = Observer(TopicFilter(topic_filter), limit)
-        self._routes.add_observer(observer)
+        self._core.routes.add_tap(observer)
         try:
             yield observer
         finally:
-            self._routes.remove_observer(observer)
+            self._core.routes.remove_tap(observer)
 
     # -- what there is
 
     @property
     def clients(self) -> tuple[str, ...]:
         """The client IDs that are connected."""
-        return tuple(name for name, session in self._sessions.items() if session.connection)
+        return tuple(name for name, session in self._core.sessions.items() if session.wire)
 
     @property
     def sessions(self) -> Mapping[str, SessionView]:
         """Every session that is kept, by client ID."""
-        self._expire()
-        for session in self._sessions.values():
+        self._core.expire()
+        for session in self._core.sessions.values():
             session.drop_expired()
         return {
             client_id: SessionView(
-                connected=session.connection is not None,
+                connected=session.wire is not None,
                 subscriptions=tuple(session.subscriptions),
                 queued=len(session.queue),
                 unacknowledged=len(session.inflight),
             )
-            for client_id, session in self._sessions.items()
+            for client_id, session in self._core.sessions.items()
         }
 
     @property
     def retained(self) -> Mapping[str, Message]:
         """The retained messages, by topic."""
-        self._retained.drop_expired()
-        return self._retained.by_topic
+        retained = self._core.retained
+        retained.drop_expired()
+        return {topic: publication.origin for topic, publication in retained.by_topic.items()}
 
     def unacknowledged(self, client_id: str) -> tuple[Message, ...]:
         """The QoS 1 messages sent to a client whose PUBACK is owed, in order."""
-        session = self._sessions.get(client_id)
-        return tuple(p.message for p in session.inflight.values()) if session else ()
+        session = self._core.sessions.get(client_id)
+        sent = session.inflight.values() if session else ()
+        return tuple(packet.publication.origin for packet in sent)
 
     def statistics(self) -> BrokerStatistics:
         """The counters, as they are now."""
-        return BrokerStatistics(**attrs.asdict(self._counters))
+        counters = self._core.counters
+        names = (field.name for field in attrs.fields(BrokerStatistics))
+        return BrokerStatistics(**{name: getattr(counters, name) for name in names})
 
     # -- faults
 
@@ -132,13 +137,17 @@ class MemoryBroker(BrokerCore):
             How many there were.
         """
         connections = [
-            session.connection
-            for client_id, session in list(self._sessions.items())
-            if session.connection and (not client_ids or client_id in client_ids)
+            connection
+            for connection in self._connections()
+            if not client_ids or connection.session.client_id in client_ids
         ]
         for connection in connections:
-            self._lose(connection, ended(connection, reason, reason_code))
+            self._lose(connection, reason, reason_code)
         return len(connections)
+
+    def _connections(self) -> list[Connection]:
+        wires = [session.wire for session in self._core.sessions.values()]
+        return [wire for wire in wires if isinstance(wire, Connection)]
 
     def refuse_connections(
         self, times: float = math.inf, *, reason_code: int | None = None
@@ -180,7 +189,7 @@ class MemoryBroker(BrokerCore):
         such a client is told that all is well, and the message is gone.
         """
         _set(self._faults.rejected_publishes, TopicFilter(topic_filter), reason_code)
-        self._routes.changed()
+        self._core.routes.changed()
 
     def reject_subscribe(self, topic_filter: str, reason_code: int | None = 0x80) -> None:
         """Refuse subscriptions to exactly this filter; None takes them again."""
@@ -198,15 +207,15 @@ class MemoryBroker(BrokerCore):
                 without persistence does.
         """
         self._running = False
-        for session in list(self._sessions.values()):
+        for session in self._core.sessions.values():
             session.delayed_will = None
-            if session.connection is not None:
-                session.connection.will = None
-                self._lose(session.connection, ended(session.connection, "the broker has stopped"))
+        for connection in self._connections():
+            connection.will = None
+            self._lose(connection, "the broker has stopped")
         if not keep_sessions:
-            for session in list(self._sessions.values()):
-                self._forget(session)
-            self._retained.clear()
+            for session in list(self._core.sessions.values()):
+                self._core.forget(session)
+            self._core.retained.clear()
 
     def start(self) -> None:
         """Be there again after `stop`."""

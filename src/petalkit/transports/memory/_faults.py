@@ -7,11 +7,12 @@ from typing import Literal
 
 from ..._values.errors import ConnectFailed, RejectedByBroker
 from ..._values.topics import TopicFilter
+from .._broker.core.policy import Policy
 
 Swallowed = Literal["CONNACK", "SUBACK", "UNSUBACK", "PUBACK", "client PUBACK"]
 
 
-class Faults:
+class Faults(Policy):
     """See the module; `MemoryBroker` says what each is.
 
     Attributes:
@@ -44,6 +45,24 @@ class Faults:
             if self.refusal_code is None:
                 raise ConnectFailed("the broker refused the connection")
             raise RejectedByBroker(self.refusal_code, "a refusal on demand")
+
+    def publish_code(self, topic: str) -> int:
+        """See `Policy`."""
+        rejected = self.rejected_publishes.items()
+        return next((code for one, code in rejected if one.matches(topic)), 0)
+
+    def grant(self, topic_filter: TopicFilter, qos: int) -> int:
+        """See `Policy`."""
+        if code := self.rejected_subscriptions.get(topic_filter):
+            return code
+        return self.granted.get(topic_filter, qos)
+
+    def copies(self) -> int:
+        """See `Policy`."""
+        if not self.duplicates:
+            return 1
+        self.duplicates -= 1
+        return 2
 
     def swallows(self, packet: Swallowed) -> bool:
         """Whether this packet is lost on its way."""

@@ -19,8 +19,8 @@ from ..._values.messages import Message
 from ..._values.topics import TopicFilter
 from .._contract import ConnectOptions, Link, OnDone
 from .._delivery import AckWindow, Delivery
+from ._connection import ARRIVED_MAX, Connection
 from ._core import BrokerCore
-from ._session import ARRIVED_MAX, Connection
 
 _PACKET_TOO_LARGE = 0x95  # MQTT 5.0, section 2.4
 _FAILURE = 0x80  # this reason code and those above it
@@ -194,18 +194,18 @@ class MemoryLink(Link):
         window = self._window
         deliveries: list[Delivery] = []
         for _ in range(min(len(pipe), ARRIVED_MAX)):
-            packet = pipe.popleft()
-            message = packet.message
+            packet, properties = pipe.popleft()
+            publication = packet.publication
             deliveries.append(
                 Delivery(
-                    message.topic,
-                    message.payload,
+                    publication.topic,
+                    publication.payload,
                     qos=packet.qos,
                     retain=packet.retain,
                     dup=packet.dup,
                     window=window if packet.qos else None,
                     packet_id=packet.packet_id,
-                    properties=packet.properties,
+                    properties=properties,
                 )
             )
         return deliveries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import overload
 
@@ -9,6 +10,7 @@ import trio
 
 from ..._values.messages import Message
 from ..._values.topics import TopicFilter
+from .._broker.core.values import Publication
 
 
 class Observer:
@@ -27,7 +29,13 @@ class Observer:
         self._read = 0
         self._lot = trio.lowlevel.ParkingLot()
 
-    def _seen(self, message: Message) -> None:
+    def matches(self, topic: str) -> bool:
+        """Whether it looks at that topic."""
+        return self.filter.matches(topic)
+
+    def see(self, publication: Publication) -> None:
+        """A message came; the broker calls this."""
+        message: Message = publication.origin
         if len(self._messages) >= self._limit:
             self.dropped += 1
             return
@@ -62,3 +70,23 @@ class Observer:
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self._messages)
+
+
+class History:
+    """The last messages on any topic.
+
+    Args:
+        messages: where they are kept.
+    """
+
+    def __init__(self, messages: deque[Message]) -> None:
+        self._messages = messages
+
+    def matches(self, topic: str) -> bool:
+        """All, those that begin with `$` too."""
+        del topic
+        return True
+
+    def see(self, publication: Publication) -> None:
+        """A message came."""
+        self._messages.append(publication.origin)

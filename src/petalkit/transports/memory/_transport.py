@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from ..._values.errors import ConnectFailed, ConnectionLost
+from ..._values.errors import ConnectFailed
 from ..._values.settings.settings import Protocol
 from .._contract import ConnectOptions, Link, Transport
 from ._broker import MemoryBroker
@@ -66,6 +66,6 @@ class MemoryTransport(Transport):
             if connection.lost is not None:
                 raise ConnectFailed(str(connection.lost))
         except BaseException:
-            broker._lose(connection, ConnectionLost("the client gave up"))  # pyright: ignore[reportPrivateUsage]
+            broker._lose(connection, "the client gave up")  # pyright: ignore[reportPrivateUsage]
             raise
         return MemoryLink(broker, connection, options, session_present=present)
