@@ -7,8 +7,8 @@ with the type of what comes of them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol, TypedDict, TypeVar
+from types import TracebackType
+from typing import Protocol, Self, TypedDict, TypeVar
 
 from .._values.messages import UserProperties
 from ._long.following import Envelope
@@ -103,11 +103,51 @@ class BlockingJob(Protocol[R_co]):
         ...
 
 
-class Stream(
-    AsyncIterator[R_co], AbstractAsyncContextManager[AsyncIterator[R_co], None], Protocol[R_co]
-):
+class Stream(Protocol[R_co]):
     """See `petalkit.client.ClientStream`; of `aio` too."""
 
+    def __aiter__(self) -> AsyncIterator[R_co]:
+        """Its values."""
+        ...
 
-class BlockingStream(Iterator[R_co], AbstractContextManager[Iterator[R_co], None], Protocol[R_co]):
+    async def __anext__(self) -> R_co:
+        """The next value."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Subscribe."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Read no more."""
+        ...
+
+
+class BlockingStream(Protocol[R_co]):
     """The same of `sync`."""
+
+    def __iter__(self) -> Iterator[R_co]:
+        """Its values."""
+        ...
+
+    def __next__(self) -> R_co:
+        """The next value."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Subscribe."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Read no more."""
+        ...

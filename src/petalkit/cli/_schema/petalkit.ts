@@ -658,11 +658,16 @@ abstract class Following implements Reader {
     this.#timer = setTimeout(wake, Math.max(0, wait)); // and sees then whether something came meanwhile
   }
 
-  /** Reads no more, and says so as far as that can be done in a moment. */
-  protected async leave(): Promise<void> {
+  /** Nothing follows. */
+  protected finish(): void {
     this.over = true;
     clearTimeout(this.#timer);
     this.remote.remove(this.streamId);
+  }
+
+  /** Reads no more, and says so as far as that can be done in a moment. */
+  protected async leave(): Promise<void> {
+    this.finish();
     const data = { subscribed_stream_id: this.streamId };
     const said = this.remote.call(beside(this.name, "unsubscribe"), data, { timeoutMs: FAREWELL, retries: 0 });
     await said.catch(() => undefined);
@@ -754,9 +759,8 @@ export class Job<Result> extends Following {
 
   override end(error: Error): void {
     if (this.over) return;
-    this.over = true;
+    this.finish();
     this.#lost = error;
-    this.remote.remove(this.streamId);
     for (const values of this.#readers) values.end(error);
     this.#end.reject(error);
   }
@@ -793,8 +797,7 @@ class StreamReader<Value> extends Following {
   }
 
   #stop(error?: Error): void {
-    this.over = true;
-    this.remote.remove(this.streamId);
+    this.finish();
     this.values.end(error);
   }
 }
@@ -828,8 +831,9 @@ export class Values<Value> implements AsyncIterableIterator<Value> {
   }
 
   async next(): Promise<IteratorResult<Value>> {
-    this.#begin?.();
+    const begin = this.#begin;
     this.#begin = undefined;
+    if (!this.#ended) begin?.();
     for (;;) {
       if (this.#items.length > 0) return { done: false, value: this.#items.shift() as Value };
       if (this.#ended) {
@@ -845,9 +849,10 @@ export class Values<Value> implements AsyncIterableIterator<Value> {
 
   /** The loop was left. */
   async return(): Promise<IteratorResult<Value>> {
+    const begun = this.#begin === undefined;
     if (!this.#ended) {
       this.end();
-      await this.#leave();
+      if (begun) await this.#leave();
     }
     return { done: true, value: undefined };
   }
