@@ -161,7 +161,8 @@ class Gone(Petal):
 
 USE = """
 import { Device, connect } from "./client.js";
-const device = new Device(await connect("mqtt://127.0.0.1", { organizationId: "acme" }), "Instance-1");
+const connection = await connect("mqtt://127.0.0.1", { organizationId: "acme" });
+const device = new Device(connection, "Instance-1");
 const turned = await device.gimbal.turn({ angle: 30 });
 const yaw: number = turned["yaw"] ?? 0;
 console.log(yaw);

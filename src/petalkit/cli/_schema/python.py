@@ -92,8 +92,8 @@ class _Module:
         for one in made.types:
             body += [*self._declared(one), ""]
         for group in made.groups:
-            body += ["", *self._class(group), ""]
-        body += ["", *self._device(made.groups)]
+            body += [*self._class(group), "", ""]
+        body += self._device(made.groups)
         lines = [
             *(f"# {line}" for line in head.splitlines()),
             "# ruff: noqa",
@@ -102,6 +102,7 @@ class _Module:
             *self._imports(),
             "",
             f"SCHEMA_HASH = {literal(contract.schema_hash)}",
+            "",
             "",
             *body,
         ]
@@ -181,6 +182,7 @@ class _Module:
     def _class(self, group: Group) -> Iterator[str]:
         yield f"class {group.class_name}:"
         yield from _doc(group.doc, "    ")
+        yield ""
         yield "    def __init__(self, client: Client, device: str | None = None) -> None:"
         yield "        self._client = client"
         yield "        self._device = device"
@@ -207,7 +209,9 @@ class _Module:
             job = f"{self._use(self._blocking + 'Job')}[{result}]"
             kind = f"{self._use(self._context)}[{job}]"
             options = f"{self._use('Unpack')}[{self._use('JobOptions')}]"
-            yield f"    def {member.name}(self, {data}, **options: {options}) -> {kind}:"
+            yield f"    def {member.name}("
+            yield f"        self, {data}, **options: {options}"
+            yield f"    ) -> {kind}:"
             yield from doc
             yield f"        job = self._client.job({name}, data, device=self._device, **options)"
             yield f"        return {self._use('cast')}({literal(kind)}, job)"

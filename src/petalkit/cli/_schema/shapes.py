@@ -181,10 +181,8 @@ class Shaper:
         merged: dict[str, Field] = {}
         for part in parts:
             shape = self.resolved(self.shape(part))
-            if not isinstance(shape, Fields):
-                if shape == OBJECT:
-                    continue
-                return ANY
+            if not isinstance(shape, Fields):  # any keys, beside those of the others
+                return OBJECT if shape == OBJECT or isinstance(shape, MapOf) else ANY
             for field in shape.fields:
                 before = merged.get(field.name)
                 must = field.required or (before is not None and before.required)
