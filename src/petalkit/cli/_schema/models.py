@@ -16,6 +16,7 @@ import attrs
 from .contract import BadContract, Contract, Schema, Served
 from .words import TypeNames, pascal
 
+MODELS_MAX = 1000  # of one schema
 _LOCAL = "#/$defs/"
 _BY_NAME = frozenset({"properties", "patternProperties", "$defs"})  # the keys are names
 _VALUES = frozenset({"default", "const", "enum", "examples"})  # what stands there is no schema
@@ -97,6 +98,8 @@ def _hoist(
     defs = schema.get("$defs", {})
     if not isinstance(defs, Mapping):
         raise BadContract(f"the $defs of {served.name!r} are no object")
+    if len(defs) > MODELS_MAX:
+        raise BadContract(f"{served.name!r} has {len(defs)} models; at most {MODELS_MAX} can be")
     renamed: dict[str, str] = {}
     added: list[str] = []
     for name in sorted(defs):

@@ -133,8 +133,7 @@ class _Module:
         elif all(_is_plain(field.name) for field in shape.fields):
             yield f"class {one.name}({self._use('TypedDict')}):"
             for field in shape.fields:
-                for line in field.doc.splitlines()[:1]:
-                    yield f"    # {_comment(line)}"
+                yield from (f"    # {line}" for line in field.doc[:1])
                 yield f"    {field.name}: {self._field(self._type(field.shape), field.required)}"
             if not shape.fields:
                 yield "    pass"
@@ -257,10 +256,6 @@ def _is_plain(name: str) -> bool:
 
 def _scalar(value: Scalar) -> str:
     return literal(value) if isinstance(value, str) else repr(value)
-
-
-def _comment(line: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in line)[:200]
 
 
 def _doc(lines: tuple[str, ...], indent: str) -> Iterator[str]:

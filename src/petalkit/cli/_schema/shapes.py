@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
+from .words import doc_lines
+
 Scalar: TypeAlias = str | int | bool | None
 
 
@@ -56,7 +58,7 @@ class Field:
     name: str
     shape: Shape
     required: bool
-    doc: str
+    doc: tuple[str, ...]
 
 
 @attrs.frozen
@@ -85,7 +87,6 @@ Shape: TypeAlias = Plain | Values | ListOf | TupleOf | MapOf | Fields | OneOf | 
 ANY, NEVER, NULL, OBJECT = Plain("any"), Plain("never"), Plain("null"), Plain("object")
 NOTHING = Fields(())  # an object without keys
 _LIKE_OBJECTS = frozenset({"properties", "additionalProperties", "patternProperties", "required"})
-_MERGED_MAX = 32  # models within each other
 
 
 class Shaper:
@@ -97,6 +98,8 @@ class Shaper:
 
     def __init__(self, models: Mapping[str, Mapping[str, Any]]) -> None:
         self._models = models
+        self._known: dict[str, Shape] = {}  # of models
+        self._merging: set[str] = set()
 
     def shape(self, schema: Any) -> Shape:
         """That of a schema."""
@@ -165,7 +168,7 @@ class Shaper:
 
     def _field(self, name: str, schema: Any, required: bool) -> Field:
         said = schema.get("description") if isinstance(schema, Mapping) else None
-        return Field(name, self.shape(schema), required, said if isinstance(said, str) else "")
+        return Field(name, self.shape(schema), required, tuple(doc_lines(said)))
 
     def _one_of(self, members: list[Any]) -> Shape:
         return one_of([self.shape(one) for one in members])
@@ -191,7 +194,7 @@ class Shaper:
 
     def model(self, name: str) -> Shape:
         """What a model is; anything, where it is nothing but itself, which no type can be."""
-        seen, left = {name}, [shape := self.shape(self._models[name])]
+        seen, left = {name}, [shape := self._of_model(name)]
         while left:
             one = left.pop()
             if isinstance(one, OneOf):
@@ -201,16 +204,27 @@ class Shaper:
                     return ANY
                 if one.name not in seen:
                     seen.add(one.name)
-                    left.append(self.shape(self._models[one.name]))
+                    left.append(self._of_model(one.name))
         return shape
 
     def resolved(self, shape: Shape) -> Shape:
         """What a model is that is called so."""
-        for _ in range(_MERGED_MAX):
-            if not isinstance(shape, Model):
-                return shape
-            shape = self.shape(self._models[shape.name])
-        return ANY
+        seen = set[str]()
+        while isinstance(shape, Model):
+            if shape.name in seen:
+                return ANY
+            seen.add(shape.name)
+            shape = self._of_model(shape.name)
+        return shape
+
+    def _of_model(self, name: str) -> Shape:
+        if name in self._known:
+            return self._known[name]
+        if name in self._merging:  # it is made of itself
+            return ANY
+        self._merging.add(name)
+        self._known[name] = found = self.shape(self._models[name])
+        return found
 
 
 def one_of(members: list[Shape]) -> Shape:

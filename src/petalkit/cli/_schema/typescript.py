@@ -111,7 +111,7 @@ def _declared(one: NamedType) -> Iterator[str]:
         return
     yield f"export interface {one.name} {{"
     for field in one.shape.fields:
-        yield from _doc(tuple(field.doc.splitlines()), "  ")
+        yield from _doc(field.doc, "  ")
         yield f"  {_key(field.name)}{'' if field.required else '?'}: {_type(field.shape)};"
     yield "}"
 
