@@ -47,13 +47,15 @@ NAMES = [one for one in EVILS if one.isprintable()] + [
 ]  # fmt: skip
 
 
-def hostile() -> Contract:
-    """Names, docs, keys, values and models, all of them bad."""
+def hostile(most: int | None = None) -> Contract:
+    """Names, docs, keys, values and models, all of them bad; of so many petals."""
     properties: dict[str, Any] = {
         name: {"type": "string", "description": EVILS[at % len(EVILS)]}
         for at, name in enumerate([*EVILS, *NAMES])
     }
-    models = {name: {"type": "object", "properties": properties} for name in [*EVILS, *NAMES]}
+    models = {
+        name: {"type": "object", "properties": properties} for name in [*EVILS, *NAMES][:most]
+    }
     schema = {
         "type": "object",
         "description": EVILS[0],
@@ -78,7 +80,7 @@ def hostile() -> Contract:
     }
     small = {"type": "object", "properties": {EVILS[0]: {"enum": EVILS}}, "required": NAMES[:3]}
     petals: list[dict[str, Any]] = []
-    for at, evil in enumerate([*NAMES, "petal"]):
+    for at, evil in enumerate([*NAMES, "petal"][:most]):
         doc = EVILS[at % len(EVILS)]
         commands = [
             {"name": f"{evil}/{name}", "doc": doc, "data": small, "result": small}
@@ -145,8 +147,8 @@ def test_files_have_names_of_ours(evil: Contract) -> None:
 
 
 @pytest.mark.process
-def test_python_of_it_is_typed_and_does_nothing(evil: Contract, mypy: Mypy, tmp_path: Path) -> None:
-    (text,) = make_files(evil, Wanted("python"), in_folder=False).values()
+def test_python_of_it_is_typed_and_does_nothing(mypy: Mypy, tmp_path: Path) -> None:
+    (text,) = make_files(hostile(6), Wanted("python"), in_folder=False).values()
     (tmp_path / "client.py").write_text(text)
     code = "import builtins, client; print(hasattr(builtins, 'evil'))"
     done = subprocess.run(

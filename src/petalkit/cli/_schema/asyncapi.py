@@ -24,6 +24,7 @@ _SCHEMAS = "#/components/schemas/"
 _DROPPED = frozenset({"$schema", "$defs", "unevaluatedProperties", "unevaluatedItems"})
 _BY_NAME = frozenset({"properties", "patternProperties"})
 _VALUES = frozenset({"default", "const", "enum", "examples"})
+_PROTO = "__proto__"  # with which programs in JavaScript change what all objects have
 _QOS = {"qos": 1, "bindingVersion": "0.2.0"}
 _CORRELATION = {"location": "$message.payload#/messageId"}
 _OWN = ("Failure", "Status", "Event", "Reader", "JobStarted", "JobStanding")
@@ -235,7 +236,9 @@ def older(schema: Any) -> Any:
             found[key] = str(value).replace("#/$defs/", _SCHEMAS)
         elif key in _BY_NAME and isinstance(value, Mapping):
             inner = cast("Mapping[str, Any]", value)
-            found[key] = {name: older(one) for name, one in inner.items()}
+            found[key] = {name: older(one) for name, one in inner.items() if name != _PROTO}
+        elif key == "required" and isinstance(value, list):
+            found[key] = [name for name in value if name != _PROTO]
         elif key == "prefixItems":
             found["items"] = older(value)
         elif key == "items" and "prefixItems" in said:

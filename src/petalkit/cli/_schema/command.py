@@ -21,7 +21,7 @@ from ..._serving.process.log_lines import escape
 from ..._serving.process.logs import configure_logging
 from ..._values.basics.version import __version__
 from ..._values.errors import TransportError
-from ...client import DEFAULT_CALL_TIMEOUT, CallTimeout
+from ...client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from .._options import GENERAL, CallSettings, GeneralOptions, HostOptions, advice
 from .._settings.loading import Loaded
@@ -140,7 +140,8 @@ async def _of_device(loaded: Loaded, device: str, timeout: float, hint: str) -> 
     """What a device says; None when it says nothing, which has been reported then."""
     settings = attrs.evolve(loaded.settings, device_id=device)
     try:
-        contract, left_out = await contract_of_device(settings, device, timeout)
+        async with open_client(settings) as client:
+            contract, left_out = await contract_of_device(client, timeout)
     except CallTimeout as error:
         identity = resolve_identity_now(settings)
         base = device if identity is None else identity.base_topic

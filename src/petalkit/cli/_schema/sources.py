@@ -10,7 +10,7 @@ from ..._authoring.petal import Petal
 from ..._serving.jobs.commands.declared import declared_table
 from ..._serving.petals.descriptions import describe, describe_petal, schema_hash
 from ..._values.settings.settings import Settings
-from ...client import Client, CommandRefused, open_client
+from ...client import Client, CommandRefused
 from .._targets.host_petals import known_commands
 from .contract import Contract, read_contract
 
@@ -44,37 +44,31 @@ def contract_of_petals(petals: Sequence[Petal], settings: Settings) -> Contract:
     return read_contract(described, served)
 
 
-async def contract_of_device(
-    settings: Settings, device_id: str | None, timeout: float
-) -> tuple[Contract, list[str]]:
+async def contract_of_device(client: Client, timeout: float) -> tuple[Contract, list[str]]:
     """What a device says of itself, and the names of those whose schemas are too large for it.
 
     Args:
-        settings: the broker, and the organization.
-        device_id: which device; None for that of the settings.
+        client: opened for that device.
         timeout: seconds for each question.
 
     Raises:
         CallTimeout, CommandRefused: it does not say it.
         BadContract: it says what cannot be understood.
     """
-    async with open_client(settings) as client:
-        info = await client.info(device_id, timeout=timeout)
-        if info.complete:
-            return read_contract(info.petals, info.schema_hash, info.commands), []
-        asking = _Asking(client, device_id, timeout)
-        names = sorted({*info.commands, *info.jobs, *info.streams})
-        versions = {one.get("name"): one.get("version") for one in info.petals}
-        petals, left_out = await asking.each(names, versions)
-        return read_contract(petals, info.schema_hash, info.commands), left_out
+    info = await client.info(timeout=timeout)
+    if info.complete:
+        return read_contract(info.petals, info.schema_hash, info.commands), []
+    names = sorted({*info.commands, *info.jobs, *info.streams})
+    versions = {one.get("name"): one.get("version") for one in info.petals}
+    petals, left_out = await _Asking(client, timeout).each(names, versions)
+    return read_contract(petals, info.schema_hash, info.commands), left_out
 
 
 class _Asking:
     """Asks for one after the other, where all are too many for one answer."""
 
-    def __init__(self, client: Client, device_id: str | None, timeout: float) -> None:
+    def __init__(self, client: Client, timeout: float) -> None:
         self._client = client
-        self._device = device_id
         self._timeout = timeout
 
     async def each(
@@ -100,4 +94,4 @@ class _Asking:
         return list(petals.values()), [*left_out, *names[ASKED_MAX:]]
 
     async def _ask(self, data: Mapping[str, Any]) -> Any:
-        return await self._client.call(INFO, data, device=self._device, timeout=self._timeout)
+        return await self._client.call(INFO, data, timeout=self._timeout)
