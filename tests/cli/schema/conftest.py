@@ -90,7 +90,7 @@ def node() -> Node:
     if not found.binary:
         pytest.skip("NO NODE: install it (Debian: apt-get install nodejs npm) to run this")
     if not (NPM / "node_modules" / "mqtt").is_dir():
-        pytest.skip("NO NPM PACKAGES: run npm ci --ignore-scripts in tests/npm")
+        pytest.skip("NO NPM PACKAGES: run scripts/npm")
     return found
 
 
