@@ -183,23 +183,38 @@ const RENEW = 300_000; // after which a reader says that it still reads
 const FAREWELL = 2_000;
 const DOUBTS = [1_000, 2_000, 4_000, 8_000, 15_000]; // between copies of what waits, after a lost link
 const LONGEST = 2 ** 31 - 1; // what setTimeout takes
+const WINDOW = 100; // messages that the broker has not acknowledged
 const BUFFER = 1000; // values and reports that wait to be read
 const NEVER = new Set([0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9a, 0x9b]); // MQTT 5.0, table 3-4
 const FAILED = new Set(["error", "failed", "failure", "timeout", "cancelled"]);
 
 type CorrelationData = NonNullable<NonNullable<IPublishPacket["properties"]>["correlationData"]>;
+type Done = (error: Error | undefined) => void;
 type Take = (payload: Uint8Array, packet: IPublishPacket) => void;
+
+interface Made {
+  text: string;
+  options: IClientPublishOptions;
+}
 
 /** Connects, or throws what is wrong. Later a lost link is made anew, and calls outlive it. */
 export async function connect(url: string, options: ConnectOptions): Promise<Connection> {
   const protocolVersion = options.protocolVersion ?? 5;
   const clientId = options.mqtt?.clientId ?? `petalkit-call-${randomText(4)}`;
-  const client = await mqtt.connectAsync(
-    url,
-    { reconnectPeriod: 1000, ...options.mqtt, clientId, protocolVersion, clean: true, resubscribe: false },
-    false,
-  );
-  return new Connection(client, options, clientId, protocolVersion);
+  const ours = { clientId, protocolVersion, clean: true, resubscribe: false };
+  const client = mqtt.connect(url, { reconnectPeriod: 1000, ...options.mqtt, ...ours });
+  const connection = new Connection(client, options, clientId, protocolVersion);
+  const first = new Deferred<Connection>();
+  const fail = (error?: Error): void => first.reject(error ?? new PetalkitError("the broker closed the connection"));
+  client.once("connect", () => first.resolve(connection)).once("error", fail).once("close", fail);
+  try {
+    return await first.promise;
+  } catch (error) {
+    client.end(true);
+    throw error;
+  } finally {
+    client.off("error", fail).off("close", fail);
+  }
 }
 
 /** One connection to a broker, for any number of devices and calls. Made by `connect`. */
@@ -208,6 +223,11 @@ export class Connection {
   readonly #topics = new Map<string, { take: Take; agreed: Deferred<void> }>();
   readonly #devices = new Map<string, Remote>();
   readonly #base: string;
+  /** What is to be published; each says so only then, and nothing where nobody wants it any more. */
+  #outgoing: { topic: string; make: () => Made | undefined; done: Done }[] = [];
+  #underWay = 0;
+  #window = WINDOW;
+  #links = 0;
   #doubt: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
   readonly mqtt: MqttClient;
@@ -221,7 +241,7 @@ export class Connection {
     const base = options.baseTopic ?? "org/{organization_id}/device/{device_id}";
     this.#base = base.replace("{organization_id}", () => segment(options.organizationId));
     mqtt.on("error", () => undefined); // the next link tells; unheard it would end the program
-    mqtt.on("connect", () => void this.#onLink());
+    mqtt.on("connect", (packet) => void this.#onLink(packet.properties?.receiveMaximum));
     mqtt.on("message", (topic, payload, packet) => this.#topics.get(topic)?.take(payload, packet));
   }
 
@@ -263,6 +283,28 @@ export class Connection {
     if (this.#topics.delete(topic) && this.mqtt.connected) this.mqtt.unsubscribe(topic);
   }
 
+  /** Publishes in its turn: MQTT.js does not look at how many messages the broker takes at once. */
+  publish(topic: string, make: () => Made | undefined, done: Done): void {
+    this.#outgoing.push({ topic, make, done });
+    this.#publishNext();
+  }
+
+  #publishNext(): void {
+    const links = this.#links;
+    while (this.mqtt.connected && this.#underWay < this.#window) {
+      const next = this.#outgoing.shift();
+      if (next === undefined) return;
+      const made = next.make();
+      if (made === undefined) continue;
+      this.#underWay++;
+      this.mqtt.publish(next.topic, made.text, made.options, (error) => {
+        if (links === this.#links) this.#underWay--;
+        next.done(error ?? undefined);
+        this.#publishNext();
+      });
+    }
+  }
+
   #subscribe(topic: string): Promise<void> {
     return new Promise((done) => {
       this.mqtt.subscribe(topic, { qos: 1 }, (error) => {
@@ -277,7 +319,12 @@ export class Connection {
     });
   }
 
-  async #onLink(): Promise<void> {
+  async #onLink(receiveMaximum = WINDOW): Promise<void> {
+    // One less, for what MQTT.js itself sends again over another link, one after the other.
+    this.#window = Math.max(1, Math.min(receiveMaximum, WINDOW) - 1);
+    this.#underWay = 0;
+    if (++this.#links === 1) return;
+    this.#outgoing = []; // all that waits is said again, below
     await Promise.all([...this.#topics.keys()].map((topic) => this.#subscribe(topic)));
     for (const remote of this.#devices.values()) remote.onLink();
     clearTimeout(this.#doubt);
@@ -299,6 +346,7 @@ interface Pending {
   data: object;
   messageId: string;
   expires: number; // ms since 1970; Infinity for never
+  ready: boolean; // its answer can come
   sent: boolean;
   answer: Deferred<JsonObject>;
 }
@@ -371,7 +419,8 @@ export class Remote {
   ): Promise<JsonObject> {
     if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.has(messageId)) throw new PetalkitError(`another call waits for messageId ${messageId}`);
-    const call: Pending = { command, data, messageId, expires: until, sent: false, answer: new Deferred() };
+    const answer = new Deferred<JsonObject>();
+    const call: Pending = { command, data, messageId, expires: until, ready: false, sent: false, answer };
     const { signal } = options;
     const abort = (): void => call.answer.reject(signal?.reason);
     const giveUp = (): void => {
@@ -384,7 +433,7 @@ export class Remote {
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     try {
-      this.#listen().then(() => this.#send(call), call.answer.reject);
+      this.#listen().then(() => ((call.ready = true), this.#send(call)), call.answer.reject);
       return await call.answer.promise;
     } finally {
       clearTimeout(limit);
@@ -419,28 +468,35 @@ export class Remote {
   }
 
   #send(call: Pending, tries = 1): void {
-    const { connection } = this;
-    if (!connection.connected || call.answer.settled) return; // with the next link
+    this.connection.publish(
+      `${this.base}/command`,
+      () => this.#make(call),
+      (error) => {
+        const code = error ? codeOf(error) : 0;
+        if (code < 0x80) return; // taken; or the link is gone, and the next one takes it
+        if (!NEVER.has(code)) setTimeout(() => this.#send(call, tries + 1), backoff(tries)); // not now
+        else call.answer.reject(new RejectedByBroker(`the broker refuses ${call.command}: reason code ${code}`));
+      },
+    );
+  }
+
+  #make(call: Pending): Made | undefined {
+    if (call.answer.settled) return undefined;
+    call.sent = true;
     const { command, data, messageId, expires } = call;
+    const { deviceId } = this;
     const now = Date.now();
     const lasts = expires === Infinity ? {} : { expiresAt: iso(expires) };
     const waitResponse = this.#asks !== "own";
-    const { deviceId } = this;
-    const envelope = { command, messageId, waitResponse, deviceId, data, timestamp: iso(now), ...lasts };
+    const text = JSON.stringify({ command, messageId, waitResponse, deviceId, data, timestamp: iso(now), ...lasts });
+    if (this.connection.protocolVersion !== 5) return { text, options: { qos: 1 } };
     const properties: NonNullable<IPublishPacket["properties"]> = {};
     if (expires !== Infinity) properties.messageExpiryInterval = Math.max(0, Math.ceil((expires - now) / 1000)) + 1;
     if (this.#asks !== "shared") {
       properties.responseTopic = this.#own;
       properties.correlationData = ENCODER.encode(messageId) as CorrelationData;
     }
-    const options: IClientPublishOptions = connection.protocolVersion === 5 ? { qos: 1, properties } : { qos: 1 };
-    call.sent = true;
-    connection.mqtt.publish(`${this.base}/command`, JSON.stringify(envelope), options, (error) => {
-      const code = error ? codeOf(error) : 0;
-      if (code < 0x80) return; // taken; or the link is gone, and the next one takes it
-      if (!NEVER.has(code)) setTimeout(() => this.#send(call, tries + 1), backoff(tries)); // not now
-      else call.answer.reject(new RejectedByBroker(`the broker refuses ${command}: reason code ${code}`));
-    });
+    return { text, options: { qos: 1, properties } };
   }
 
   #onOwn(payload: Uint8Array, packet: IPublishPacket): void {
@@ -517,7 +573,7 @@ export class Remote {
   }
 
   sayAgain(): void {
-    for (const call of this.#waiting.values()) if (call.sent) this.#send(call);
+    for (const call of this.#waiting.values()) if (call.ready) this.#send(call);
   }
 
   end(error: Error): void {
