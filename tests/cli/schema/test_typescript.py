@@ -75,6 +75,30 @@ async def test_commands_jobs_and_streams_from_node(
             assert await told_by(lambda: node.run(arguments, compiled)) == WHAT_IT_TELLS
 
 
+@pytest.mark.process
+def test_what_is_sent_again_and_what_is_not(compiled: Path, node: Node) -> None:
+    """On a broker of the test's own, which refuses, is slow, and loses links."""
+    shutil.copy(PROGRAMS / "broker.mjs", compiled)
+    assert json.loads(node.run(["broker.mjs"], compiled).stdout) == {
+        "window": [50, True],
+        "quota": [2, 1],
+        "forbidden": [True, 1],
+        "noTopicOfItsOwn": [None, True],
+        "nowhere": True,
+        "ownTopic": [True, [True, False]],
+        "sameId": [2, 1],
+        "newId": [2, 2],
+        "noRetries": [True, 1],
+        "notSafe": [True, "new_id", 1],
+        "repeatable": [2, 2],
+        "ownId": [True, 1],
+        "lostLink": [True, 1, 2],
+        "expiry": [True, 6, None, None],
+        "dialect": ["CallTimeout", 7, 2],
+        "dialectNo": ["PetalRefused", "NO_CARD", "no card"],
+    }
+
+
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A folder over HTTP on loopback; its address."""

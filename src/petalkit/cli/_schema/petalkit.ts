@@ -310,10 +310,10 @@ export class Connection {
       this.mqtt.subscribe(topic, { qos: 1 }, (error) => {
         const agreed = this.#topics.get(topic)?.agreed;
         if (!error) agreed?.resolve();
-        else if (codeOf(error) >= 0x80) {
+        else if ("packet" in error && error.packet !== undefined) {
           this.#topics.delete(topic);
           agreed?.reject(new RejectedByBroker(`the broker refuses the subscription to ${topic}`));
-        } // else the link is gone, and the next one is subscribed
+        } // else there is no SUBACK: the link is gone, and the next one is subscribed
         done();
       });
     });
@@ -323,9 +323,11 @@ export class Connection {
     // One less, for what MQTT.js itself sends again over another link, one after the other.
     this.#window = Math.max(1, Math.min(receiveMaximum, WINDOW) - 1);
     this.#underWay = 0;
-    if (++this.#links === 1) return;
+    const links = ++this.#links;
+    if (links === 1) return;
     this.#outgoing = []; // all that waits is said again, below
     await Promise.all([...this.#topics.keys()].map((topic) => this.#subscribe(topic)));
+    if (this.#closed || links !== this.#links) return;
     for (const remote of this.#devices.values()) remote.onLink();
     clearTimeout(this.#doubt);
     this.#sayAgain(0);
