@@ -12,6 +12,7 @@ async function withBroker(rules, story) {
   let underWay = 0;
   const server = net.createServer((socket) => {
     sockets.add(socket);
+    const listening = new Set();
     socket.on("error", () => undefined);
     const send = (packet) => socket.writable && socket.write(mqttPacket.generate(packet, V5));
     const parser = mqttPacket.parser(V5);
@@ -24,6 +25,7 @@ async function withBroker(rules, story) {
         const topics = packet.subscriptions.map((one) => one.topic);
         told.subscribed.push(...topics);
         const granted = topics.map((topic) => (rules.refuses?.(topic) ? 0x87 : 1));
+        for (const topic of topics) if (!rules.refuses?.(topic)) listening.add(topic);
         send({ cmd: "suback", messageId: packet.messageId, granted });
       } else if (packet.cmd === "unsubscribe") {
         send({ cmd: "unsuback", messageId: packet.messageId, granted: [0] });
@@ -44,6 +46,7 @@ async function withBroker(rules, story) {
           const fields = rules.answers?.(number) ?? { success: true };
           const topic = properties.responseTopic ?? "org/acme/device/d/response";
           const { correlationData } = properties;
+          if (!listening.has(topic)) return;
           const payload = JSON.stringify({ messageId, ...fields });
           send({ cmd: "publish", topic, payload, qos: 0, properties: correlationData ? { correlationData } : {} });
         }, 2);
