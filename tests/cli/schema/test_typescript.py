@@ -46,6 +46,11 @@ WHAT_IT_TELLS: dict[str, Any] = {
     "many": 200,
     "outlived": 1000,
     "once": 1,
+    "streamed": 6,
+    "lasted": 60,
+    "silent": True,
+    "left": "Closed: the job camera/scan is not watched any more",
+    "stillRuns": "running",
     "closed": "Closed: the connection was closed",
 }
 

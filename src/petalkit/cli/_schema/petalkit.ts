@@ -826,6 +826,7 @@ export class Job<Result> extends Following {
 
 class StreamReader<Value> extends Following {
   readonly values: Values<Value>;
+  #begun = false;
 
   constructor(remote: Remote, name: string, options: WatchOptions) {
     super(remote, name, options);
@@ -846,8 +847,14 @@ class StreamReader<Value> extends Following {
     this.#stop(typeof error_code === "string" ? new StreamFailed(this.name, error_code, textOf(error)) : undefined);
   }
 
-  protected override ask(): Promise<void> {
-    return this.subscribe();
+  protected override async ask(): Promise<void> {
+    try {
+      await this.subscribe();
+      this.#begun = true;
+    } catch (error) {
+      if (!this.#begun) this.end(error as Error); // who has it already may wait, as after a lost link
+      throw error;
+    }
   }
 
   override end(error: Error): void {

@@ -32,8 +32,8 @@ export async function exercise(url: string, protocolVersion: 4 | 5): Promise<Rec
 
   const data: CameraExposeData = { milliseconds: 5, mode: "manual", regions: [{ left: 1 }] };
   const exposed = await camera.expose(data);
-  const left: number | undefined = exposed.regions[0]?.left;
-  told.exposed = [exposed.milliseconds, exposed.mode, left, exposed.note];
+  const at: number | undefined = exposed.regions[0]?.left;
+  told.exposed = [exposed.milliseconds, exposed.mode, at, exposed.note];
   told.count = (await camera.countExposures()).result;
 
   const refused = await errorOf(camera.expose({ milliseconds: 20_000 }));
@@ -80,6 +80,26 @@ export async function exercise(url: string, protocolVersion: 4 | 5): Promise<Rec
   connection.mqtt.stream.destroy();
   told.outlived = (await call).milliseconds;
   told.once = (await camera.countExposures()).result - before;
+
+  // And jobs and streams go on over the next one.
+  const lasting = await camera.scan({ frames: 60 });
+  const more: number[] = [];
+  for await (const value of camera.focus({ rate: 50 })) {
+    more.push(value.n);
+    if (more.length === 3) connection.mqtt.stream.destroy();
+    if (more.length === 6) break;
+  }
+  told.streamed = more.length;
+  told.lasted = (await lasting.result()).frames;
+  const nobody = new Device(connection, "nobody");
+  const silent = nobody.camera.focus({ timeoutMs: 200 })[Symbol.asyncIterator]().next();
+  told.silent = (await errorOf(silent)) instanceof CallTimeout;
+
+  const left = await camera.scan({ frames: 10_000 });
+  await left.close();
+  told.left = String(await errorOf(left.result()));
+  told.stillRuns = (await left.status()).state;
+  await left.cancel();
   await connection.close();
   told.closed = String(await errorOf(camera.countExposures()));
   return told;
