@@ -1,5 +1,5 @@
-"""The command line: `petalkit run`, `list`, `call`, `doctor`, `journal`, `broker`
-and `demo`.
+"""The command line: `petalkit run`, `list`, `schema`, `call`, `doctor`, `journal`, `broker` and
+`demo`.
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
 of ours; a traceback means a bug in petalkit.
@@ -16,6 +16,7 @@ of ours; a traceback means a bug in petalkit.
     _run               `run`
     _call              `call`
     _listing/          `list`
+    _schema/           `schema`
     _checks/           what `doctor` looks at
     _doctor            `doctor`
     _broker/           `broker`

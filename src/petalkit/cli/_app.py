@@ -18,7 +18,7 @@ Settings come from the command line, then PETALKIT_* variables, then --config, t
 """
 
 _HELP_FLAGS = frozenset({"--help", "-h", "--version"})
-_WITH_HOST_PETALS = ("run", "list", "doctor")
+_WITH_HOST_PETALS = ("run", "list", "schema", "doctor")
 _SEEN = "every user sees what stands on a command line"
 _SECRETS = {  # what somebody may take for an option
     "--password": f"{_SEEN}; use --password-file, PETALKIT_PASSWORD or the --config file",
@@ -40,6 +40,13 @@ def _add_list(app: App) -> None:
     from ._listing.command import list_commands
 
     app.command(list_commands, name="list", usage="Usage: petalkit list TARGET... [OPTIONS]")
+
+
+def _add_schema(app: App) -> None:
+    from ._schema.command import schema
+
+    usage = "Usage: petalkit schema [TARGET... | --device ID] --format FORMAT [OPTIONS]"
+    app.command(schema, usage=usage)
 
 
 def _add_call(app: App) -> None:
@@ -76,6 +83,7 @@ def _add_demo(app: App) -> None:
 _COMMANDS = {
     "run": _add_run,
     "list": _add_list,
+    "schema": _add_schema,
     "call": _add_call,
     "doctor": _add_doctor,
     "journal": _add_journal,

@@ -12,6 +12,7 @@
     _front        what the two below have in common
     aio           the same for asyncio programs
     sync          the same for programs without an event loop
+    typed         types for clients that `petalkit schema` writes
 
 It may import `_values`, `transports`, the names of a job's commands, and what `_serving` knows of
 identity and waiting. Begin with `_client`.
