@@ -1,7 +1,7 @@
-"""The command line: `petalkit run`, `list`, `call`, `doctor`, `journal` and `demo`.
+"""The command line: `petalkit run`, `list`, `call`, `watch`, `doctor` and the others.
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
-of ours; a traceback means a bug in petalkit.
+of ours; a traceback means a bug in petalkit. With `--json` it is one object on stdout.
 
     _errors            one line on stderr, and an exit code
     _example           the petal of `demo`
@@ -10,11 +10,12 @@ of ours; a traceback means a bug in petalkit.
     _targets/          TARGET to petal
     _given             what options of several commands mean
     _options           the options, made from the fields of `Settings`
+    _output/           what commands print
+    _listing/          `list`
+    _caller/           `call`, `jobs`, `cancel`, `devices` and `info`
     _journal/          `journal`
     _running/          `run`, without the parser
     _run               `run`
-    _call              `call`
-    _listing/          `list`
     _checks/           what `doctor` looks at
     _doctor            `doctor`
     _demo              `demo`

@@ -23,7 +23,7 @@ from .._serving.process.logs import configure_logging
 from .._values.settings.settings import Settings
 from ..client import Client, open_client
 from . import _example
-from ._call import readable_json
+from ._caller.responses import readable_json
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError, report
 from ._settings import variables
 from ._settings.variables import LogFormat, LogLevel

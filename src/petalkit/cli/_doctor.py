@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .._serving.process.log_lines import escape
-from ._call import read_data
+from ._caller.data import read_data
 from ._checks.case import Call, Case
 from ._checks.machine.files import check_certificates, load_settings
 from ._checks.machine.identity import check_device, check_organization, make_identity

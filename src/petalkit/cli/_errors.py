@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .._serving.process.log_lines import escape
@@ -59,7 +59,7 @@ class CommandFailed(Exception):
         self.code = code
         self.exit_code = exit_code
         self.details = details
-        self.hints = [hint] if isinstance(hint, str) else list(hint)
+        self.hints = [one for one in ([hint] if isinstance(hint, str) else hint) if one]
         self.more = dict(more or {})
 
     def as_json(self) -> dict[str, Any]:
@@ -99,8 +99,7 @@ def tell(failed: CommandFailed, *, as_json: bool) -> int:
         flush_output()
     else:
         report(failed.message, details=failed.details)
-        for hint in failed.hints:
-            print(f"petalkit: next: {escape(hint)}", file=sys.stderr)  # noqa: T201
+        say_next(failed.hints)
     return failed.exit_code
 
 
@@ -156,3 +155,9 @@ def flush_output() -> None:
     """Write what was printed now, where a closed pipe can still be met."""
     if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
         sys.stdout.flush()  # it is None where it was closed before the start
+
+
+def say_next(hints: Iterable[str]) -> None:
+    """Say on stderr what to do next, a line each."""
+    for hint in hints:
+        print(f"petalkit: next: {escape(hint)}", file=sys.stderr)  # noqa: T201

@@ -90,7 +90,9 @@ class ValuesFront:
     def __init__(
         self,
         portal: Portal,
-        make: Callable[[], ClientStream] | Callable[[], ClientEvents] | Callable[[], ClientStatuses],
+        make: Callable[[], ClientStream]
+        | Callable[[], ClientEvents]
+        | Callable[[], ClientStatuses],
     ) -> None:
         self._portal = portal
         self._make = make

@@ -62,7 +62,9 @@ def job(
         RegistrationError: when the table of commands is built, not here.
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f'@job needs the name of the command: write @job("name") over {repr_of(name)}')
+        raise TypeError(
+            f'@job needs the name of the command: write @job("name") over {repr_of(name)}'
+        )
     options = JobOptions(
         name=name,
         timeout=timeout,

@@ -206,8 +206,10 @@ class Readers:
     def end(self, error: Exception) -> None:
         """Nothing is read any more."""
         for web in self._of.values():
-            for buffer in (*web.events, *web.statuses):
-                buffer.end(error)
+            for events in web.events:
+                events.end(error)
+            for statuses in web.statuses:
+                statuses.end(error)
         for reader in self:
             reader.fail(error)
 
