@@ -13,6 +13,7 @@ of ours; a traceback means a bug in petalkit. With `--json` it is one object on 
     _output/           what commands print
     _listing/          `list`
     _caller/           `call`, `jobs`, `cancel`, `devices` and `info`
+    _watching/         `watch`
     _journal/          `journal`
     _running/          `run`, without the parser
     _run               `run`

@@ -53,6 +53,12 @@ def _add_call(app: App) -> None:
     app.command(call, usage="Usage: petalkit call COMMAND [DATA-JSON] [OPTIONS]")
 
 
+def _add_watch(app: App) -> None:
+    from ._watching.command import watch
+
+    app.command(watch, usage="Usage: petalkit watch [NAME...] [OPTIONS]")
+
+
 def _add_jobs(app: App) -> None:
     from ._caller.jobs import jobs
 
@@ -100,6 +106,7 @@ _COMMANDS = {
     "run": _add_run,
     "list": _add_list,
     "call": _add_call,
+    "watch": _add_watch,
     "jobs": _add_jobs,
     "cancel": _add_cancel,
     "devices": _add_devices,
