@@ -30,7 +30,7 @@ def _tail(device_id: str) -> str:
 def short_id(device_id: str, device_ids: Collection[str]) -> str:
     """The least that names this one of all; the whole where nothing less does."""
     whole = _tail(device_id) or device_id
-    for length in range(SHORT_MIN, len(whole) + 1):
+    for length in range(min(SHORT_MIN, len(whole)), len(whole) + 1):
         if matching(whole[:length], device_ids) == [device_id]:
             return whole[:length]
     return device_id
