@@ -1,4 +1,4 @@
-"""A device with long work on an in-process broker, and one command of the command line beside it."""
+"""A device with long work on an in-process broker, and commands of the command line beside it."""
 
 from __future__ import annotations
 
