@@ -20,6 +20,7 @@ of ours; a traceback means a bug in petalkit. With `--json` it is one object on 
     _checks/           what `doctor` looks at
     _doctor            `doctor`
     _demo              `demo`
+    _completion/       `completion`
     _app               the commands put together
     __main__           `python -m petalkit.cli`
 
@@ -32,6 +33,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .._serving.process import collector
 
@@ -64,7 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit_exit(code)
     if serves:
         end_process(code)
+    if sys.argv[1:2] == ["complete-names"]:
+        _leave(code)
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: a shell waits, and a thread that connects somewhere must not hold it up."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _run_command(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App, CycloptsError, UnknownOptionError
 
 from ._errors import EXIT_OK, UsageError, cause_of, explain, flush_output, report
-from ._options import GENERAL, HELP_ALL, HOST_PROXY, with_host_proxy
+from ._options import COMPLETE_NAMES, GENERAL, HELP_ALL, HOST_PROXY, with_host_proxy
 
 if TYPE_CHECKING:
     from ._output.help import HelpPages
@@ -101,6 +101,18 @@ def _add_demo(app: App) -> None:
     app.command(demo, usage="Usage: petalkit demo [OPTIONS]")
 
 
+def _add_completion(app: App) -> None:
+    from ._completion.command import make_command
+
+    app.command(make_command(make_app), usage="Usage: petalkit completion SHELL")
+
+
+def _add_complete_names(app: App) -> None:
+    from ._completion.command import print_names
+
+    app.command(print_names, name=COMPLETE_NAMES, show=False)
+
+
 # Each loads its module only when it is asked for: what another needs costs a start for nothing.
 _COMMANDS = {
     "run": _add_run,
@@ -114,6 +126,8 @@ _COMMANDS = {
     "doctor": _add_doctor,
     "journal": _add_journal,
     "demo": _add_demo,
+    "completion": _add_completion,
+    COMPLETE_NAMES: _add_complete_names,  # what a script for a shell asks for
 }
 
 
@@ -165,7 +179,7 @@ def _options_of(tokens: Sequence[str]) -> Sequence[str]:
 def _run(tokens: list[str], *, as_json: bool) -> int:
     if tokens[:1] == ["help"]:
         tokens = [*tokens[1:], "--help"]
-    if tokens[:1] == ["--version"]:
+    if "--version" in _options_of(tokens):
         from ._output.versions import show_versions
 
         return show_versions(as_json=as_json)

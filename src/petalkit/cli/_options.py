@@ -45,6 +45,7 @@ _CALLER = (
 _JOURNAL = ("journal", "device_id")
 
 HELP_ALL = "--help-all"
+COMPLETE_NAMES = "complete-names"
 
 GENERAL = Group("Options", sort_key=0)
 _CONNECTION = Group("Broker and identity", sort_key=1)

@@ -79,6 +79,7 @@ def make_app() -> App:
     app = App(
         name="journal",
         help="Look into the journal of a device, also while it runs.",
+        version_flags=(),
         group_parameters=GENERAL,
     )
     app.command(list_records, name="list", usage="Usage: petalkit journal list [OPTIONS]")
