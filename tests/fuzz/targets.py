@@ -17,6 +17,7 @@ from pathlib import Path
 from . import (
     client,
     command,
+    command_line,
     endpoints,
     journal,
     mqtt5_bytes,
@@ -49,6 +50,8 @@ TARGETS: dict[str, Target] = {
     "mqtt5_properties": mqtt5_bytes.properties,
     "web": client.web,
     "status": client.status,
+    "shown": command_line.shown,
+    "typed": command_line.typed,
     "paho": paho.paho,
     "publish": publish.publish,
     "sidecar_callback": sidecar.callback,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -67,7 +67,7 @@ async def show_info(name: str | None, session: Session) -> int:
         print_json(_document(found, session.device_id))
         return EXIT_OK
     console = make_console()
-    for line in _lines(found, session):
+    for line in told_lines(found, session.device_id, session.ask.line):
         console.print(line)
     return EXIT_OK
 
@@ -90,9 +90,18 @@ def _without_envelope(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key not in hidden}
 
 
-def _lines(found: DeviceInfo, session: Session) -> Iterator[Text]:
+def told_lines(
+    found: DeviceInfo, device_id: str, line: Callable[[str, str], str]
+) -> Iterator[Text]:
+    """What a device serves, for people.
+
+    Args:
+        found: what it says.
+        device_id: its ID.
+        line: makes a command line about it, as `Ask.line` does.
+    """
     version = f" with petalkit {found.petalkit}" if found.petalkit else ""
-    yield Text(f"{escape(session.device_id)}{escape(version)}", "bold")
+    yield Text(f"{escape(device_id)}{escape(version)}", "bold")
     described: set[str] = set()
     for petal in found.petals:
         yield Text("")
@@ -109,8 +118,8 @@ def _lines(found: DeviceInfo, session: Session) -> Iterator[Text]:
         yield Text("")
         for name in rest:
             yield Text.assemble("  ", (escape(name), "bold cyan"))
-        line = escape(session.ask.line("info", rest[0]))
-        yield Text(f"\nOf these the names alone fit into one answer: `{line}` shows one", "dim")
+        one = escape(line("info", rest[0]))
+        yield Text(f"Of these the names alone fit into one answer: `{one}` shows one", "dim")
 
 
 def _members(petal: Described) -> Iterator[tuple[str, Described]]:

@@ -84,14 +84,15 @@ class Line:
                 words = (update.job_id, state_text(update), message_of(update), _end_of(self.data))
                 return "  ".join(word for word in words if word)
         if self.kind == "status" and isinstance(self.data, dict):
-            petals = ", ".join(str(one.get("name")) for one in self.data.get("petals", ()))
-            return f"{self.data.get('status')}  {petals}".rstrip()
+            said = self.data.get("petals")
+            petals = [one.get("name") for one in said if isinstance(one, dict)] if said else []
+            return f"{self.data.get('status')}  {', '.join(map(str, petals))}".rstrip()
         if self.kind == "live" and isinstance(self.data, dict):
-            figures = self.data.get("per_second", {})
-            rates = [f"{value:g} {name}/s" for name, value in figures.items()]
-            return "  ".join(
-                [*rates, *(f"{key} {self.data[key]}" for key in _LIVE if key in self.data)]
-            )
+            rates = self.data.get("per_second")
+            counted = rates.items() if isinstance(rates, dict) else ()
+            stands = [f"{key} {self.data[key]}" for key in _LIVE if key in self.data]
+            words = [*(f"{value} {name}/s" for name, value in counted), *stands]
+            return "  ".join(words) or str(self.data.get("error", "no figures"))
         return json.dumps(self.data, ensure_ascii=False)
 
 

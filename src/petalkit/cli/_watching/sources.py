@@ -184,7 +184,7 @@ class Sources:
                 found = said.fields.get("statistics")
                 figures: Mapping[str, Any] = found if isinstance(found, dict) else {}
                 now = trio.current_time()
-                data = dict(figures)
+                data = {key: one for key, one in figures.items() if key != "per_second"}
                 if before is not None:
                     data["per_second"] = _per_second(before[1], figures, now - before[0])
                 before = now, figures
