@@ -118,8 +118,8 @@ def told_lines(
         yield Text("")
         for name in rest:
             yield Text.assemble("  ", (escape(name), "bold cyan"))
-        one = escape(line("info", rest[0]))
-        yield Text(f"Of these the names alone fit into one answer: `{one}` shows one", "dim")
+        more = escape(line("info", rest[0]))
+        yield Text(f"Of these the names alone fit into one answer: `{more}` shows one", "dim")
 
 
 def _members(petal: Described) -> Iterator[tuple[str, Described]]:

@@ -29,7 +29,8 @@ def make_command(whole: Callable[[], App]) -> Callable[..., int]:
         Commands, options and values stand in the script; commands of a device, device IDs and jobs
         are asked of the broker of the same command line, within a second, and kept for a while.
 
-        For this session of bash: source <(petalkit completion bash). Make it anew after an upgrade.
+        Write it to a file and source that, or put it where the shell looks for completions. Make it
+        anew after an upgrade.
 
         Exit codes: 0, 2 usage.
 

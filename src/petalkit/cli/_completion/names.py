@@ -134,6 +134,7 @@ async def _ask(kind: Kind, typed: Typed, **how: Any) -> list[str] | None:
 
 
 async def _ask_client(kind: Kind, client: Client, start: str | None) -> Sequence[Any]:
+    to: dict[str, Any] = {"timeout": LIMIT}
     if kind in _NO_DEVICE or start is not None:
         there = await client.devices(settle=SETTLE, timeout=LIMIT)
         ids = [one.device_id for one in there]
@@ -141,9 +142,7 @@ async def _ask_client(kind: Kind, client: Client, start: str | None) -> Sequence
             return ids
         if kind == "starts":
             return [short_id(one, ids) for one in ids]
-    to: dict[str, Any] = {"timeout": LIMIT}
-    if start is not None:
-        to["device"] = find_device(start, there, client.identity.organization_id)
+        to["device"] = find_device(start or "", there, client.identity.organization_id)
     if kind == "jobs":
         said = await client.call("petalkit/jobs", **to)
         jobs = said.fields.get("jobs")

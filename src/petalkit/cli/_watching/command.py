@@ -72,7 +72,7 @@ def watch(  # noqa: D417 - what is left out has its words in its class
     usual: tuple[Only, ...] = (
         ("events", "jobs", "streams") if names else ("events", "jobs", "status")
     )
-    kinds = frozenset(_KINDS[one] for one in only or usual)
+    kinds: frozenset[Kind] = frozenset(_KINDS[one] for one in only or usual)
     patterns = tuple(one.strip("/") for one in names)
     watched = Watched(Wish(kinds=kinds, names=patterns, rate=rate, every=every), count, duration)
     return run_session(make_ask(general, caller, settings), functools.partial(show, watched))

@@ -91,8 +91,8 @@ class Line:
             rates = self.data.get("per_second")
             counted = rates.items() if isinstance(rates, dict) else ()
             stands = [f"{key} {self.data[key]}" for key in _LIVE if key in self.data]
-            words = [*(f"{value} {name}/s" for name, value in counted), *stands]
-            return "  ".join(words) or str(self.data.get("error", "no figures"))
+            figures = [*(f"{value} {name}/s" for name, value in counted), *stands]
+            return "  ".join(figures) or str(self.data.get("error", "no figures"))
         return json.dumps(self.data, ensure_ascii=False)
 
 
