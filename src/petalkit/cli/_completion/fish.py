@@ -50,9 +50,9 @@ complete -c petalkit -n "__petalkit_at ''" -l version -d 'Show versions'
 
 def fish(words: Sequence[Words]) -> str:
     """The script for fish."""
-    groups = " ".join(groups(words).split("|"))
-    with_value = " ".join(quoted(one) for one in with_value(words).split("|"))
-    lines = [filled(_FISH, {"WITH_VALUE": with_value, "GROUPS": groups}).rstrip("\n")]
+    valued = " ".join(quoted(one) for one in with_value(words).split("|"))
+    parts = {"WITH_VALUE": valued, "GROUPS": groups(words).replace("|", " ")}
+    lines = [filled(_FISH, parts).rstrip("\n")]
     for one in words:
         if " " not in one.name:
             at = "__petalkit_at '' 0"
