@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
-_ADDRESS = re.compile(r"(?<=[\w>]) at 0x[0-9a-fA-F]+(?=[>\s])")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 
 
 def without_addresses(text: str) -> str:

@@ -66,7 +66,8 @@ class CommandFailed(Exception):
         """The object for programs, without an answer of a device."""
         said = {"success": False, "error_code": self.code, "error": without_addresses(self.message)}
         hints = {"hint": " ".join(self.hints)} if self.hints else {}
-        details = {"details": self.details.rstrip("\n")} if self.details else {}
+        text = without_addresses(self.details).rstrip("\n")
+        details = {"details": text} if text else {}
         return {**said, **self.more, **hints, **details, "exit_code": self.exit_code}
 
 
@@ -118,7 +119,8 @@ def explain(error: BaseException, *, as_json: bool = False) -> int:
                 code = NO_CONNECTION if isinstance(cause, TransportError) else FAILED
                 return tell(CommandFailed(str(cause), code=code), as_json=as_json)
             case KeyboardInterrupt():
-                return EXIT_INTERRUPTED
+                failed = CommandFailed("interrupted", code=INTERRUPTED, exit_code=EXIT_INTERRUPTED)
+                return tell(failed, as_json=True) if as_json else failed.exit_code
             case BrokenPipeError():
                 return leave_pipe()
             case _:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,12 +68,7 @@ class Terminal:
 
     def __init__(self, *arguments: str, columns: int = 100, **environment: str) -> None:
         master, slave = pty.openpty()
-        with contextlib.suppress(ImportError):
-            import fcntl
-            import struct
-            import termios
-
-            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         env = {**os.environ, "TERM": "xterm", **environment}
         env.pop("COLUMNS", None)
         self.process = subprocess.Popen(
@@ -240,3 +239,33 @@ def test_a_terminated_call_leaves_the_job_and_the_terminal_as_they_were(device: 
     (job,) = found["jobs"]
     ended = petalkit("cancel", job["job_id"], "--json", "--broker", device, *WHO)
     assert ended.returncode == 0
+
+
+def test_two_ctrl_c_end_a_watch_that_nobody_reads(device: str) -> None:
+    """Its event loop stands in a write to a full pipe, so only the signal handler can leave."""
+    reader, writer = os.pipe()
+    watch = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "petalkit", "watch", "long/numbers", "--rate", "50", "--json"),
+            *("--broker", device, *WHO),
+        ],
+        stdout=writer,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writer)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        size, deadline = array.array("i", [0]), time.monotonic() + LIMIT
+        while size[0] < 3900 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            fcntl.ioctl(reader, termios.FIONREAD, size)
+        time.sleep(0.2)
+        watch.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert watch.poll() is None
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(5) == 130
+    finally:
+        watch.kill()
+        watch.wait(LIMIT)
+        os.close(reader)
