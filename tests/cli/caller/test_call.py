@@ -14,7 +14,7 @@ from petalkit.cli._caller.call import Said, work
 from petalkit.cli._caller.interrupts import Interrupts
 
 from ...client.long_work import LongPetal
-from .kit import HOSTILE, a_caller
+from .kit import DEVICE, HOSTILE, a_caller
 
 pytestmark = pytest.mark.trio
 Capsys = pytest.CaptureFixture[str]
@@ -87,6 +87,18 @@ async def test_ctrl_c_cancels_the_job(capsys: Capsys, autojump_clock: object) ->
 async def press_later(interrupts: Interrupts, seconds: float) -> None:
     await trio.sleep(seconds)
     interrupts.interrupt()
+
+
+async def test_a_job_that_cannot_be_followed_is_named(
+    capsys: Capsys, autojump_clock: object
+) -> None:
+    async with a_caller(capsys) as caller:
+        caller.harness.broker.reject_subscribe(f"{DEVICE}/command/web")
+        assert await caller.run(call("long/copy", {"count": 5}), as_json=True) == 2
+        said = caller.document
+        assert said["job_id"] == "made-1"
+        assert "the job 'long/copy' was started, and cannot be followed" in said["error"]
+        assert "petalkit cancel made-1" in said["hint"]
 
 
 class SlowPetal(LongPetal):

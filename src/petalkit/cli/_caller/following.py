@@ -19,7 +19,7 @@ from ..._serving.waiting import beside
 from ..._values.errors import PetalkitError
 from ..._values.job_states import JobState
 from ..._values.messages import Response
-from ...client import ClientJob, UnknownCommand
+from ...client import ClientJob, CommandRefused, UnknownCommand
 from ...client._long.jobs import read_update
 from .._errors import (
     EXIT_ERROR,
@@ -116,21 +116,22 @@ async def follow(
         What it has come to; None where the device has nothing more to say of it.
 
     Raises:
-        CommandFailed: it is left before its end.
-        PetalkitError: the device does not answer, or knows it no more.
+        CommandFailed: it is left before its end, or cannot be followed.
     """
     update = read_update(started.fields)
     assert update is not None
     job = session.client.job(command, job_id=update.job_id, **session.how)
     try:
         await job.__aenter__()
-    except UnknownCommand:
-        return None
-    with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
         try:
-            await _watch(session, job, scope)
+            with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
+                await _watch(session, job, scope)
         finally:
             await job.__aexit__(None, None, None)
+    except UnknownCommand:
+        return None
+    except (PetalkitError, trio.TooSlowError) as error:
+        raise _lost(session.ask, command, update.job_id, error) from None
     asked = session.interrupts.asked
     if not job.latest.ended:
         raise _left(session.ask, job, limit, asked=asked)
@@ -173,15 +174,31 @@ async def _cancelled_by_ctrl_c(
             yield
 
 
+def _lost(ask: Ask, command: str, job_id: str, error: Exception) -> CommandFailed:
+    code = error.code if isinstance(error, CommandRefused) else ""
+    why = str(error) or f"the broker did not answer within {ask.timeout:g} s"
+    return CommandFailed(
+        f"the job {command!r} was started, and cannot be followed: {why}",
+        code=code or NO_ANSWER,
+        exit_code=EXIT_ERROR if code else EXIT_USAGE,
+        hint=_where_it_goes_on(ask, command, job_id),
+        more={"job_id": job_id},
+    )
+
+
+def _where_it_goes_on(ask: Ask, command: str, job_id: str) -> list[str]:
+    return [
+        f"`{ask.line('watch', command)}` shows how it goes on",
+        f"`{ask.line('cancel', job_id)}` ends it",
+    ]
+
+
 def _left(ask: Ask, job: ClientJob, limit: float, *, asked: bool) -> CommandFailed:
     why = "was told to stop, and has not yet" if asked else f"has not ended within {limit:g} s"
     return CommandFailed(
         f"the job {job.name!r} {why}: it is {job.latest.state}, and goes on by itself",
         code=NO_ANSWER,
         exit_code=EXIT_INTERRUPTED if asked else EXIT_USAGE,
-        hint=[
-            f"`{ask.line('watch', job.name)}` shows how it goes on",
-            f"`{ask.line('cancel', job.id)}` ends it",
-        ],
+        hint=_where_it_goes_on(ask, job.name, job.id),
         more={"job_id": job.id, "state": str(job.latest.state)},
     )

@@ -58,9 +58,10 @@ async def show_jobs(session: Session) -> int:
         table.add_column(name, overflow="fold")
     for one in found:
         update = read_update(one)
-        said = ("", "") if update is None else (state_text(update), message_of(update))
         words = [escape(_text(one, key)) for key in ("job_id", "command")]
-        table.add_row(*(Text(word) for word in (*words, *said)))
+        if update is not None:
+            words += [state_text(update), message_of(update)]
+        table.add_row(*map(Text, words))
     console.print(table)
     if more:
         console.print(Text(f"and {more} more, for which one message has no room", "dim"))
