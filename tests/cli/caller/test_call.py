@@ -12,6 +12,7 @@ import trio
 from petalkit import Job, job
 from petalkit.cli._caller.call import Said, work
 from petalkit.cli._caller.interrupts import Interrupts
+from petalkit.client import ClientJob
 
 from ...client.long_work import LongPetal
 from .kit import DEVICE, HOSTILE, a_caller
@@ -82,6 +83,24 @@ async def test_ctrl_c_cancels_the_job(capsys: Capsys, autojump_clock: object) ->
         assert "ended as cancelled" in caller.err
         assert json.loads(caller.out)["state"] == "cancelled"
         assert trio.current_time() < 10
+
+
+async def test_ctrl_c_before_the_job_is_followed_cancels_it_too(
+    capsys: Capsys, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_caller(capsys) as caller:
+        enter = ClientJob.__aenter__
+
+        async def press_and_enter(job: ClientJob) -> ClientJob:
+            caller.interrupts.interrupt()
+            return await enter(job)
+
+        monkeypatch.setattr(ClientJob, "__aenter__", press_and_enter)
+        with trio.CancelScope() as scope, caller.interrupts.handled_by(scope.cancel):
+            assert await caller.run(call("long/copy", {"count": 100})) == 130
+        assert not scope.cancelled_caught
+        assert json.loads(caller.out)["state"] == "cancelled"
+        assert trio.current_time() < 5
 
 
 async def press_later(interrupts: Interrupts, seconds: float) -> None:

@@ -8,8 +8,7 @@ that tells more; then its answer is a response like any other.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -121,13 +120,18 @@ async def follow(
     update = read_update(started.fields)
     assert update is not None
     job = session.client.job(command, job_id=update.job_id, **session.how)
+    pressed = trio.Event()
+    if session.interrupts.asked:
+        pressed.set()  # while the answer was waited for
     try:
-        await job.__aenter__()
-        try:
-            with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
-                await _watch(session, job, scope)
-        finally:
-            await job.__aexit__(None, None, None)
+        # From here on Ctrl-C is about the job, also while it is not followed yet.
+        with session.interrupts.handled_by(pressed.set):
+            await job.__aenter__()
+            try:
+                with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
+                    await _watch(session, job, scope, pressed)
+            finally:
+                await job.__aexit__(None, None, None)
     except UnknownCommand:
         return None
     except (PetalkitError, trio.TooSlowError) as error:
@@ -144,18 +148,10 @@ async def follow(
     return Followed(command, job.latest.state, fields, asked)
 
 
-async def _watch(session: Session, job: ClientJob, scope: trio.CancelScope) -> None:
+async def _watch(
+    session: Session, job: ClientJob, scope: trio.CancelScope, pressed: trio.Event
+) -> None:
     progress = JobProgress(job.name, wanted=not session.ask.as_json)
-    async with progress.shown(), _cancelled_by_ctrl_c(session, job, progress, scope):
-        async for update in job.updates():
-            progress.show(update)
-
-
-@asynccontextmanager
-async def _cancelled_by_ctrl_c(
-    session: Session, job: ClientJob, progress: JobProgress, scope: trio.CancelScope
-) -> AsyncIterator[None]:
-    pressed = trio.Event()
 
     async def cancel() -> None:
         await pressed.wait()
@@ -167,11 +163,9 @@ async def _cancelled_by_ctrl_c(
             progress.say(f"it could not be cancelled: {error}")
             scope.cancel()
 
-    with session.interrupts.handled_by(pressed.set):
-        if session.interrupts.asked:
-            pressed.set()  # while the answer was waited for
-        async with beside(cancel, "petalkit: Ctrl-C"):
-            yield
+    async with progress.shown(), beside(cancel, "petalkit: Ctrl-C"):
+        async for update in job.updates():
+            progress.show(update)
 
 
 def _lost(ask: Ask, command: str, job_id: str, error: Exception) -> CommandFailed:
