@@ -257,7 +257,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--only",
-        choices=("petalkit", "petalkit with a journal", "a petal of the guide", "bare loop"),
+        choices=tuple(ROWS),
         help="for a profiler",
     )
     arguments = parser.parse_args()
@@ -283,7 +283,7 @@ def measure(rows: dict[str, Round], window: int, count: int, rounds: int, *, aim
         progress(f"window {window}: round {number + 1} of {rounds}")
     cpu = {name: [1e6 * one.cpu / count for one in found] for name, found in took.items()}
     net: list[float] = []
-    if "generator and broker alone" in cpu:
+    if {"petalkit", "generator and broker alone"} <= cpu.keys():
         net = [
             whole - generator
             for whole, generator in zip(
@@ -298,10 +298,10 @@ def measure(rows: dict[str, Round], window: int, count: int, rounds: int, *, aim
     if net:
         table.insert(3, ["petalkit without them", spread(net), ""])
     print_table(["", "CPU us/command", "commands/s"], table)
-    if "a petal of the guide" in cpu:
+    if {"petalkit", "a petal of the guide"} <= cpu.keys():
         ratio = statistics.median(cpu["a petal of the guide"]) / statistics.median(cpu["petalkit"])
         print(f"a petal of the guide / petalkit: {ratio:.2f}")
-    if net:
+    if net and "bare loop" in cpu:
         ratio = statistics.median(net) / statistics.median(cpu["bare loop"])
         print(f"petalkit without them / bare loop: {ratio:.2f}")
     if aims and window == 64 and "petalkit" in cpu:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -173,6 +174,16 @@ class Mosquitto:
     def kill(self) -> None:
         """End it as a power cut would."""
         self._end(subprocess.Popen.kill)
+
+    def freeze(self) -> None:
+        """Let it stand still, with all its connections."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def _end(self, how: object) -> None:
         if self._process is not None:

@@ -16,8 +16,10 @@ from petalkit import ConnectFailed, PayloadError, Settings
 from petalkit._values.basics.version import __version__
 from petalkit._values.errors import ErrorCode
 from petalkit._values.messages import Identity, Response
-from petalkit.cli import _call, main
+from petalkit.cli import main
 from petalkit.cli._app import make_app
+from petalkit.cli._caller import session
+from petalkit.cli._output.help import HelpPages
 from petalkit.client import CallTimeout
 
 from .conftest import RunCli
@@ -26,10 +28,20 @@ from .programs import WHO
 
 def test_version(run_cli: RunCli) -> None:
     outcome = run_cli("--version")
-    assert (outcome.code, outcome.out) == (0, f"petalkit {__version__}\n")
+    assert outcome.code == 0
+    first, *rest = outcome.out.splitlines()
+    assert first == f"petalkit {__version__}"
+    for part in ("CPython 3.", "trio ", "asyncio-mqtt ", "paho-mqtt ", "mqtt5 ", "SQLite 3."):
+        assert any(line.strip().startswith(part) for line in rest), part
+    said = json.loads(run_cli("--version", "--json").out)
+    assert said["petalkit"] == __version__
+    assert {"python", "trio", "asyncio-mqtt", "paho-mqtt", "mqtt5", "sqlite"} <= said.keys()
 
 
-@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "demo"])
+COMMANDS = ("run", "list", "call", "jobs", "cancel", "devices", "info", "doctor", "demo")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) -> None:
     outcome = run_cli(command, "--help")
     assert outcome.code == 0
@@ -37,12 +49,13 @@ def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) ->
     assert command in run_cli("--help").out
 
 
-@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "journal", "demo"])
+@pytest.mark.parametrize("command", [*COMMANDS, "journal"])
 def test_a_command_is_the_same_where_only_it_is_loaded(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = []
-    for app in (make_app(), make_app(command)):
+    pages = HelpPages(shows_all=True)
+    for app in (make_app(help_pages=pages), make_app(command, help_pages=pages)):
         app([command, "--help"], exit_on_error=False, result_action="return_value")
         said.append(capsys.readouterr().out)
     assert said[0] == said[1] != ""
@@ -157,7 +170,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     outcome = run_cli(*arguments)
     assert outcome.code == 2
     assert outcome.out == ""
-    last = outcome.err.splitlines()[-1]
+    last = [line for line in outcome.err.splitlines() if "petalkit: next: " not in line][-1]
     assert last.startswith("petalkit: error: ")
     assert text in last
     assert "Traceback" not in outcome.err
@@ -188,7 +201,7 @@ class FakeClient:
         *,
         timeout: float,
         expires_in: float | None,
-        message_id: str | None,
+        message_id: str,
     ) -> Response:
         self.calls.append((command, data, timeout))
         self.expires_in = expires_in
@@ -204,13 +217,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient({"messageId": "m", "timestamp": "t", "success": True, "message": "Hello!"})
 
     @contextlib.asynccontextmanager
-    async def open_client(settings: Settings) -> AsyncGenerator[FakeClient, None]:
+    async def open_client(settings: Settings, **how: Any) -> AsyncGenerator[FakeClient, None]:
         await trio.lowlevel.checkpoint()
         if isinstance(fake.outcome, ConnectFailed):
             raise fake.outcome
         yield fake
 
-    monkeypatch.setattr(_call, "open_client", open_client)
+    monkeypatch.setattr(session, "open_client", open_client)
     return fake
 
 
@@ -263,7 +276,11 @@ def test_an_answered_error_is_exit_code_1(
         assert json.loads(outcome.out) == device.outcome
     else:
         assert outcome.err == "petalkit: error: the device answered BUSY: no\\x1b[2J\\nway\n"
-        assert json.loads(outcome.out) == {"retryable": True}
+        assert json.loads(outcome.out) == {
+            "error_code": "BUSY",
+            "error": "no\x1b[2J\nway",
+            "retryable": True,
+        }
 
 
 @pytest.mark.parametrize(
@@ -290,7 +307,7 @@ def test_call_says_how_to_send_it_again(
         "retryable": True,
         "retry": retry,
     }
-    assert run_cli("call", "p/x").err.splitlines()[1:] == [f"petalkit: error: {advice}"]
+    assert run_cli("call", "p/x").err.splitlines()[1:] == [f"petalkit: next: {advice}"]
 
 
 def test_call_names_the_keys_that_the_device_ignored(device: FakeClient, run_cli: RunCli) -> None:
@@ -302,7 +319,7 @@ def test_call_names_the_keys_that_the_device_ignored(device: FakeClient, run_cli
         ],
     }
     outcome = run_cli("call", "p/x", '{"smoth": true}')
-    assert (outcome.code, outcome.out) == (0, "")
+    assert (outcome.code, json.loads(outcome.out)) == (0, {"success": True})
     assert outcome.err.splitlines() == [
         "petalkit: warning: the device ignored data.smoth, which is not a known field; "
         "did you mean 'smooth'?",
@@ -327,15 +344,19 @@ HOST_HEAD = {"messageId": "m", "phase": "result", "timestamp": "t", "deviceId": 
     ("fields", "err", "out"),
     [
         ({"status": "success", "message": "Hello!"}, "", {"message": "Hello!"}),
-        ({"status": "success"}, "", None),
+        ({"status": "success"}, "", {"success": True}),
         ({"status": "armed", "success": True}, "", {"status": "armed"}),
         (
             {"status": "error", "message": "later", "error_code": "BUSY", "retryable": True},
             "BUSY: later",
-            {"retryable": True},
+            {"error_code": "BUSY", "error": "later", "retryable": True},
         ),
-        ({"status": "error", "message": "a", "error": "b"}, "ERROR: b", {"message": "a"}),
-        ({"status": "error"}, "ERROR: without a text", None),
+        (
+            {"status": "error", "message": "a", "error": "b"},
+            "ERROR: b",
+            {"error_code": "ERROR", "error": "b", "message": "a"},
+        ),
+        ({"status": "error"}, "ERROR: without a text", {"error_code": "ERROR", "error": ""}),
     ],
 )
 def test_a_response_of_the_host_is_shown_without_its_envelope(
@@ -360,8 +381,12 @@ def test_a_result_of_the_guide_may_hold_the_hosts_fields(
 def test_the_message_id_of_a_call_can_be_given(device: FakeClient) -> None:
     assert main(["call", "p/x", "--message-id", "test-123", *WHO]) == 0
     assert device.message_id == "test-123"
-    assert main(["call", "p/x", *WHO]) == 0
-    assert device.message_id is None
+    made = set()
+    for _ in range(2):
+        assert main(["call", "p/x", *WHO]) == 0
+        made.add(device.message_id)
+    assert len(made) == 2
+    assert "test-123" not in made
 
 
 @pytest.mark.parametrize(
@@ -386,8 +411,9 @@ def test_no_answer_is_exit_code_2(
     first, *more = outcome.err.splitlines()
     assert text in first
     # Where the cause may be looked for, by whom.
-    named = "`petalkit doctor` looks for the cause"
-    assert more == ([] if isinstance(error, PayloadError) else [named])
+    named = "petalkit: next: `petalkit doctor` looks for the cause"
+    assert len(more) == 1
+    assert (more == [named]) is not isinstance(error, PayloadError)
 
 
 def test_a_call_without_an_answer_says_what_may_still_happen(

@@ -16,7 +16,8 @@ from petalkit.cli._settings.loading import load
 from .conftest import RunCli
 
 COMMANDS = [
-    *([name] for name in ("run", "list", "call", "doctor", "broker", "demo")),
+    *([name] for name in ("run", "list", "call", "jobs", "cancel", "devices", "info")),
+    *([name] for name in ("doctor", "broker", "demo")),
     *(["journal", name] for name in ("list", "show", "forget", "vacuum")),
 ]
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")

@@ -17,6 +17,7 @@ from pathlib import Path
 from . import (
     client,
     command,
+    command_line,
     endpoints,
     journal,
     mqtt5_bytes,
@@ -51,6 +52,8 @@ TARGETS: dict[str, Target] = {
     "web": client.web,
     "status": client.status,
     "contract": schema.contract,
+    "shown": command_line.shown,
+    "typed": command_line.typed,
     "paho": paho.paho,
     "publish": publish.publish,
     "sidecar_callback": sidecar.callback,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .declared import DEFAULT_TIMEOUT, CommandOptions, WhenBusy
+from .inspection.foreign import repr_of
 from .inspection.marks import mark
 from .unknown_keys import UnknownKeysRule
 
@@ -65,7 +66,7 @@ def command(
     """
     if not isinstance(name, str):
         raise TypeError(
-            f'@command needs the name of the command: write @command("name") over {name!r}'
+            f'@command needs the name of the command: write @command("name") over {repr_of(name)}'
         )
     options = CommandOptions(
         name=name,
@@ -85,7 +86,7 @@ def command(
         if not mark(function, options):
             raise TypeError(
                 f"@command({name!r}) has to stand over a function, not over "
-                f"{type(function).__name__} {function!r}"
+                f"{type(function).__name__} {repr_of(function)}"
             )
         return function
 

@@ -7,10 +7,20 @@ own `Cancelled`, `ClosedResourceError` and `TooSlowError` keep their meaning and
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 SESSION_TAKEN_OVER = 0x8E  # MQTT 5.0, section 3.14.2.1
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
+
+
+def without_addresses(text: str) -> str:
+    """`text` without the places in memory that a `repr` names: `<function f>`, without `at 0x...`.
+
+    They tell a reader nothing, and are others in each run.
+    """
+    return _ADDRESS.sub("", text)
 
 
 class ErrorCode(enum.StrEnum):
@@ -69,6 +79,7 @@ class ConfigError(PetalkitError, ValueError):
     """
 
     def __init__(self, setting: str, reason: str) -> None:
+        reason = without_addresses(reason)
         super().__init__(setting, reason)
         self.setting = setting
         self.reason = reason
@@ -178,6 +189,7 @@ class RegistrationError(PetalkitError):
         method: str | None = None,
         parameter: str | None = None,
     ) -> None:
+        reason = without_addresses(reason)
         super().__init__(reason)
         self.reason = reason
         self.petal = petal

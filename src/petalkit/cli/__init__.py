@@ -1,8 +1,7 @@
-"""The command line: `petalkit run`, `list`, `schema`, `call`, `doctor`, `journal`, `broker` and
-`demo`.
+"""The command line: `petalkit run`, `list`, `call`, `watch`, `doctor` and the others.
 
 One module per command. A user's mistake is one line on stderr and exit code 2, never a traceback
-of ours; a traceback means a bug in petalkit.
+of ours; a traceback means a bug in petalkit. With `--json` it is one object on stdout.
 
     _errors            one line on stderr, and an exit code
     _example           the petal of `demo`
@@ -11,16 +10,19 @@ of ours; a traceback means a bug in petalkit.
     _targets/          TARGET to petal
     _given             what options of several commands mean
     _options           the options, made from the fields of `Settings`
+    _output/           what commands print
+    _listing/          `list`
+    _schema/           `schema`
+    _caller/           `call`, `jobs`, `cancel`, `devices` and `info`
+    _watching/         `watch`
     _journal/          `journal`
     _running/          `run`, without the parser
     _run               `run`
-    _call              `call`
-    _listing/          `list`
-    _schema/           `schema`
     _checks/           what `doctor` looks at
     _doctor            `doctor`
     _broker/           `broker`
     _demo              `demo`
+    _completion/       `completion`
     _app               the commands put together
     __main__           `python -m petalkit.cli`
 
@@ -33,6 +35,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .._serving.process import collector
 
@@ -65,7 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit_exit(code)
     if serves:
         end_process(code)
+    if sys.argv[1:2] == ["complete-names"]:
+        _leave(code)
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: a shell waits, and a thread that connects somewhere must not hold it up."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _run_command(arguments: Sequence[str]) -> int:

@@ -23,8 +23,9 @@ from .._serving.process.logs import configure_logging
 from .._values.settings.settings import Settings
 from ..client import Client, open_client
 from . import _example
-from ._call import readable_json
+from ._caller.responses import readable_json
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError, report
+from ._output.printing import make_console
 from ._settings import variables
 from ._settings.variables import LogFormat, LogLevel
 
@@ -65,7 +66,7 @@ def demo(
 async def _demo(once: bool) -> int:
     from ._embedded_broker import open_embedded_broker  # its codec is an extra
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     with trio.CancelScope(deadline=trio.current_time() + START_TIMEOUT) as start:
         async with open_embedded_broker() as broker:
             settings = Settings(

@@ -15,11 +15,10 @@ from typing import Annotated
 
 import trio
 from cyclopts import Parameter
-from rich.console import Console
 from rich.text import Text
 
 from .._serving.process.log_lines import escape
-from ._call import read_data
+from ._caller.data import read_data
 from ._checks.case import Call, Case
 from ._checks.machine.files import check_certificates, load_settings
 from ._checks.machine.identity import check_device, check_organization, make_identity
@@ -29,6 +28,7 @@ from ._checks.plan import BROKER, DEVICE, examine
 from ._checks.values import CALL, Check, Verdict, not_made, worst
 from ._errors import EXIT_ERROR, EXIT_OK, UsageError
 from ._options import GENERAL, GeneralOptions, HostOptions, RunSettings
+from ._output.printing import make_console
 
 DEFAULT_TIMEOUT = 5.0  # seconds; a device answers a ping at once, or not at all
 
@@ -118,8 +118,7 @@ class _Report:
     def __init__(self, *, as_text: bool) -> None:
         self._as_text = as_text
         self._checks: list[Check] = []
-        # Not wrapped: a pipe has no width, and a terminal wraps by itself.
-        self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._console = make_console()
 
     def show(self, check: Check) -> None:
         self._checks.append(check)

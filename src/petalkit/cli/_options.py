@@ -44,6 +44,9 @@ _CALLER = (
 # What says which journal is meant.
 _JOURNAL = ("journal", "device_id")
 
+HELP_ALL = "--help-all"
+COMPLETE_NAMES = "complete-names"
+
 GENERAL = Group("Options", sort_key=0)
 _CONNECTION = Group("Broker and identity", sort_key=1)
 _SAFETY = Group("Security", sort_key=2)

@@ -41,6 +41,7 @@ from ._long.jobs import ClientJob as ClientJob
 from ._long.jobs import JobUpdate as JobUpdate
 from ._long.jobs import NotAJob as NotAJob
 from ._long.streams import ClientEvents as ClientEvents
+from ._long.streams import ClientStatuses as ClientStatuses
 from ._long.streams import ClientStream as ClientStream
 from ._opening import open_client as open_client
 from ._reading.devices import Device as Device

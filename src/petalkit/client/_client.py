@@ -19,7 +19,7 @@ from ..transports import Delivery
 from ._commands import DEFAULT_CALL_TIMEOUT, Commands
 from ._long.following import RATE, Envelope, How
 from ._long.jobs import ClientJob, Start
-from ._long.streams import ClientEvents, ClientStream, StreamReader
+from ._long.streams import ClientEvents, ClientStatuses, ClientStream, StreamReader
 from ._reading.buffer import Buffer
 from ._reading.devices import Device, Devices
 from ._reading.info import INFO, DeviceInfo, read_info
@@ -58,6 +58,7 @@ class Client(Commands):
         timeout: float = DEFAULT_CALL_TIMEOUT,
         envelope: Envelope = "web",
         cancel_on_leave: bool = False,
+        job_id: str | None = None,
     ) -> ClientJob:
         """A job for the length of an `async with` block, which starts it on entering.
 
@@ -73,6 +74,7 @@ class Client(Commands):
             envelope: how the device is asked to word its reports; `"plain"` is shorter, and not
                 known to all devices.
             cancel_on_leave: whether the job is cancelled when the block is left before its end.
+            job_id: of one that was started before: it is followed, and nothing is started.
 
         Raises:
             NotAJob: the command has answered, and not as the start of a job does.
@@ -80,7 +82,7 @@ class Client(Commands):
                 started; `jobs()` tells.
         """
         how = self._how(rate, envelope, timeout)
-        start = Start(_NOTHING if data is None else data, cancel_on_leave)
+        start = Start(_NOTHING if data is None else data, cancel_on_leave, job_id)
         call = functools.partial(self.call, device=device, timeout=timeout)
         return ClientJob(command, self._calling.route(device), self._readers, call, how, start)
 
@@ -144,6 +146,24 @@ class Client(Commands):
         return ClientEvents(
             self._readers, route, buffer, timeout, command=command, everything=everything
         )
+
+    def statuses(
+        self, *, device: str | Identity | None = None, timeout: float = DEFAULT_CALL_TIMEOUT
+    ) -> ClientStatuses:
+        """The births and farewells of a device: `async for said in client.statuses()`.
+
+        The first one is what is retained, where there is something. Who reads slowly misses the
+        oldest (`call_buffer`).
+
+        Args:
+            device: which one.
+            timeout: seconds for the subscription.
+
+        Raises:
+            trio.TooSlowError, RejectedByBroker, trio.ClosedResourceError: as `events`.
+        """
+        buffer = Buffer[Device](self._settings.call_buffer, self._drop)
+        return ClientStatuses(self._readers, self._calling.route(device), buffer, timeout)
 
     # -- devices
 

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from .._values.messages import Identity
 from ._client import Client
 from ._long.jobs import ClientJob, JobUpdate
-from ._long.streams import ClientEvents, ClientStream
+from ._long.streams import ClientEvents, ClientStatuses, ClientStream
 from ._portal import Portal
 from ._wire.statistics import ClientStatistics
 
@@ -88,7 +88,11 @@ class ValuesFront:
     """What a front's stream, or its events, has of one that is subscribed."""
 
     def __init__(
-        self, portal: Portal, make: Callable[[], ClientStream] | Callable[[], ClientEvents]
+        self,
+        portal: Portal,
+        make: Callable[[], ClientStream]
+        | Callable[[], ClientEvents]
+        | Callable[[], ClientStatuses],
     ) -> None:
         self._portal = portal
         self._make = make

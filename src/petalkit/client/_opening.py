@@ -34,6 +34,7 @@ async def open_client(
     identity: Identity | None = None,
     transport: Transport | str | None = None,
     reconnect: bool = True,
+    prepare: bool = True,
     **more: Any,
 ) -> AsyncGenerator[Client, None]:
     """Connect, subscribe to the device's responses, and give a `Client`; leaving disconnects.
@@ -53,6 +54,8 @@ async def open_client(
         transport: None makes the one that the settings name; a text is the setting.
         reconnect: whether a lost link is made anew. Without, all that waits fails with
             `ConnectionLost`, and so does all that comes later.
+        prepare: whether to subscribe to the device's responses before anything is called; without,
+            it is done with the first call of a device.
         more: settings by their names, such as `broker="mqtts://example.org"`.
 
     Raises:
@@ -86,10 +89,12 @@ async def open_client(
         calling.connection = Connection(
             settings, transport, options, counters, hooks, reconnect=reconnect
         )
-        calling.expect(calling.route(None))
+        if prepare:
+            calling.expect(calling.route(None))
         async with beside(calling.connection.run, "petalkit client"):
             await calling.connection.wait_first()
-            await calling.prepare(calling.route(None))
+            if prepare:
+                await calling.prepare(calling.route(None))
             try:
                 yield client
             finally:

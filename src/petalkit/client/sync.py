@@ -22,6 +22,7 @@ from ._errors import CallTimeout
 from ._front import ClientFront, JobFront, ValuesFront, opener
 from ._long.jobs import JobUpdate
 from ._portal import END, Portal, limit_of, next_of
+from ._reading.devices import Device
 from ._reading.web import Event
 from ._wire.statistics import ClientStatistics
 
@@ -145,6 +146,7 @@ class Client(ClientFront):
     job = opener(core.Client.job, Job)
     stream = opener(core.Client.stream, Values[Any])
     events = opener(core.Client.events, Values[Event])
+    statuses = opener(core.Client.statuses, Values[Device])
 
     def statistics(self) -> ClientStatistics:
         """See `petalkit.client.Client.statistics`."""

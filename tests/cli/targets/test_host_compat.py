@@ -491,7 +491,7 @@ def test_the_real_host_is_a_mistake_to_mend(
 
 @pytest.mark.parametrize("command", ["run", "list"])
 def test_the_options_are_in_the_help(command: str, run_cli: RunCli) -> None:
-    text = " ".join(run_cli(command, "--help").out.split())
+    text = " ".join(run_cli(command, "--help-all").out.split())
     assert "--host-compat" in text
     assert "--host-proxy" in text
     assert "NAME=TARGET" in text

@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeGuard
 
+from ..._values.errors import without_addresses
+
 
 def attribute_of(value: Any, name: str, default: Any = None) -> Any:
     """An attribute; the default where there is none, or where looking it up raises."""
@@ -43,8 +45,8 @@ def doc_of(value: Any) -> str:
 
 
 def repr_of(value: Any) -> str:
-    """Its `repr`; its type where that raises."""
+    """Its `repr`, without its address; its type where that raises."""
     try:
-        return repr(value)
+        return without_addresses(repr(value))
     except Exception:
         return f"<{type(value).__name__}>"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..inspection.foreign import repr_of
 from ..inspection.marks import mark
 from ..unknown_keys import UnknownKeysRule
 from .options import JobOptions
@@ -61,7 +62,9 @@ def job(
         RegistrationError: when the table of commands is built, not here.
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f'@job needs the name of the command: write @job("name") over {name!r}')
+        raise TypeError(
+            f'@job needs the name of the command: write @job("name") over {repr_of(name)}'
+        )
     options = JobOptions(
         name=name,
         timeout=timeout,
@@ -80,7 +83,7 @@ def job(
         if not mark(function, options):
             raise TypeError(
                 f"@job({name!r}) has to stand over a function, not over "
-                f"{type(function).__name__} {function!r}"
+                f"{type(function).__name__} {repr_of(function)}"
             )
         return function
 

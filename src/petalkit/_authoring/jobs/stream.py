@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ..inspection.foreign import repr_of
 from ..inspection.handlers import Handler, Refuse
 from ..inspection.marks import mark
 from .options import beside
@@ -49,14 +50,14 @@ def stream(name: str, *, max_rate: float = RATE_MAX, keep: bool = False) -> Call
         RegistrationError: when the table of commands is built, not here.
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f'@stream needs a name: write @stream("name") over {name!r}')
+        raise TypeError(f'@stream needs a name: write @stream("name") over {repr_of(name)}')
     options = StreamOptions(name=name, max_rate=max_rate, keep=keep)
 
     def decorate(function: F) -> F:
         if not mark(function, options):
             raise TypeError(
                 f"@stream({name!r}) has to stand over a function, not over "
-                f"{type(function).__name__} {function!r}"
+                f"{type(function).__name__} {repr_of(function)}"
             )
         return function
 

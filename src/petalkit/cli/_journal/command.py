@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +24,7 @@ from ..._serving.process.logs import configure_logging
 from ..._values.basics.words import counted
 from .._errors import EXIT_OK, UsageError
 from .._options import GENERAL, JournalSettings
+from .._output.printing import make_table_console
 from .._settings.loading import load
 from .._settings.variables import log_format, log_level
 from .jobs import LongWork, job_json, job_paragraphs
@@ -34,7 +34,6 @@ from .words import as_json, moment, paragraphs, what_became
 State: TypeAlias = Literal["accepted", "started", "finished"]
 
 _STYLES = {"accepted": "yellow", "started": "cyan", "finished": ""}
-_WIDE = 100_000  # columns: a pipe has no width, and nothing is to be cut off
 
 
 @Parameter(name="*", group=GENERAL)
@@ -81,6 +80,7 @@ def make_app() -> App:
     app = App(
         name="journal",
         help="Look into the journal of a device, also while it runs.",
+        version_flags=(),
         group_parameters=GENERAL,
     )
     app.command(list_records, name="list", usage="Usage: petalkit journal list [OPTIONS]")
@@ -137,7 +137,7 @@ def list_records(  # noqa: D417 - what is left out has its words elsewhere
             readers=long_work.readers,
         )
         return EXIT_OK
-    console = _console()
+    console = make_table_console()
     if records:
         console.print(_table(records))
     if (long_work.jobs or long_work.phases) and state is None and message_id is None:
@@ -189,7 +189,7 @@ def show(  # noqa: D417 - what is left out has its words elsewhere
         found = [job_json(note, data=payload) for note in jobs.values()]
         _print_json(journal=str(journal.path), commands=commands, jobs=found)
         return EXIT_OK
-    console = _console()
+    console = make_table_console()
     for place, record in enumerate(records):
         for line in paragraphs(record, data=payload, newest=place == 0, running=running):
             console.print(line)
@@ -231,7 +231,7 @@ def forget(  # noqa: D417 - what is left out has its words elsewhere
         _print_json(journal=str(journal.path), forgotten=count)
     else:
         times = "" if count == 1 else f", which was there {count} times"
-        _console().print(Text(f"forgot {escape(message_id)}{times}"))
+        make_table_console().print(Text(f"forgot {escape(message_id)}{times}"))
     return EXIT_OK
 
 
@@ -253,7 +253,7 @@ def vacuum(
         _print_json(journal=str(journal.path), before=before, after=after)
     else:
         text = f"{escape(str(journal.path))}: {before} bytes before, {after} now"
-        _console().print(Text(text))
+        make_table_console().print(Text(text))
     return EXIT_OK
 
 
@@ -262,13 +262,6 @@ def _unknown(message_id: str, journal: JournalFile) -> UsageError:
         f"{str(journal.path)!r} knows no command or job of the ID {message_id!r}; `petalkit "
         "journal list` shows those that it knows, and --device-id or --journal name another one"
     )
-
-
-def _console() -> Console:
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    return console
 
 
 def _table(records: Sequence[CommandRecord]) -> Table:

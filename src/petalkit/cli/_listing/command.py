@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.text import Text
 
 from ..._authoring.inspection.foreign import attribute_of, doc_of
@@ -26,6 +25,7 @@ from ..._values.settings.settings import HTTP_DEFAULT, Settings
 from ..._values.structuring import Node
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from .._options import GENERAL, HostOptions
+from .._output.printing import make_console
 from .._settings import loading
 from .._settings.variables import log_format, log_level
 from .._targets.host_petals import known_commands, known_endpoints
@@ -66,8 +66,7 @@ def list_commands(  # noqa: D417 - what is left out has its words elsewhere
         known = {"petals": described, "schema_hash": served}
         print(json.dumps(known, indent=2))  # noqa: T201
         return _report_wrong(found)
-    # Not wrapped: a pipe has no width, and a terminal wraps by itself.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = make_console()
     for petal in petals:
         guide_petal: Any = attribute_of(petal, "guide_petal")
         if guide_petal is not None:

@@ -104,10 +104,18 @@ class Start:
     Attributes:
         data: its arguments.
         cancel_on_leave: whether it is cancelled when its block is left before its end.
+        job_id: of one that was started before, and is only followed; None to start one.
     """
 
     data: Mapping[str, Any]
     cancel_on_leave: bool
+    job_id: str | None = None
+
+    def begin(self, name: str) -> tuple[str, Mapping[str, Any]]:
+        """The command, and its arguments, whose answer says how the job stands."""
+        if self.job_id is None:
+            return name, self.data
+        return beside(name, RESULT), {"job_id": self.job_id}
 
 
 class ClientJob(Following):
@@ -126,6 +134,7 @@ class ClientJob(Following):
     ) -> None:
         super().__init__(name, route, readers, call, how)
         self._start = start
+        self._reads = False
         self._ended = trio.Event()
         self._error: Exception | None = None
         self._watching: weakref.WeakSet[Buffer[JobUpdate]] = weakref.WeakSet()
@@ -133,12 +142,16 @@ class ClientJob(Following):
     # -- life
 
     async def __aenter__(self) -> Self:
-        """Start it. See `Client.job`."""
-        started = await self._call(self.name, self._start.data)
+        """Start it, or ask how it stands. See `Client.job`."""
+        started = await self._call(*self._start.begin(self.name))
         update = read_update(started.fields)
         if update is None:
             raise NotAJob(self.name)
         self.id, self.latest = update.job_id, update
+        if update.ended:
+            self._ended.set()  # before anybody asked: there is nothing to read
+            return self
+        self._reads = True
         self._readers.add(self._route, self)
         try:
             with trio.fail_after(self._how.timeout):
@@ -162,8 +175,9 @@ class ClientJob(Following):
         told: list[tuple[str, Mapping[str, Any]]] = []
         if not over and self._start.cancel_on_leave:
             told.append((beside(self.name, CANCEL), {"job_id": self.id}))
-        reader = {"subscribed_stream_id": self.stream_id}
-        told.append((beside(self.name, UNSUBSCRIBE), reader))
+        if self._reads:
+            reader = {"subscribed_stream_id": self.stream_id}
+            told.append((beside(self.name, UNSUBSCRIBE), reader))
         await self.say_farewell(*told)
         if not over:
             self.fail(trio.ClosedResourceError(f"the job {self.name!r} is not watched any more"))

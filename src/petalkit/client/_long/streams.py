@@ -8,20 +8,24 @@ task.
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import trio
 
 from ..._authoring.jobs.options import UNSUBSCRIBE, beside
 from .._errors import CommandRefused, StreamFailed
 from .._reading.buffer import Buffer
+from .._reading.devices import Device
 from .._reading.told import Readers
 from .._reading.web import Event, Told
 from .._wire.routes import Route
 from .following import Caller, Following, How, Spawn
+
+T = TypeVar("T")
 
 
 class StreamReader(Following):
@@ -132,25 +136,24 @@ def _end_soon(token: trio.lowlevel.TrioToken, spawn: Spawn, reader: StreamReader
         token.run_sync_soon(spawn, reader.end, f"client: end of stream {reader.name}")
 
 
-class ClientEvents(AsyncIterator[Event]):
-    """Events of a device; made by `Client.events`. Read by one task."""
+class _Heard(AsyncIterator[T]):
+    """What a device says to everybody, as one reader has it."""
 
     def __init__(
         self,
         readers: Readers,
         route: Route,
-        buffer: Buffer[Event],
+        buffer: Buffer[T],
         timeout: float,
-        *,
-        command: str | None,
-        everything: bool,
+        add: Callable[[], object],
+        remove: Callable[[Route, Buffer[T]], object],
     ) -> None:
         self._readers = readers
         self._route = route
         self._buffer = buffer
         self._timeout = timeout
-        self._command = None if command is None else command.strip("/")
-        self._everything = everything
+        self._add = add
+        self._remove = remove
         self._begun = False
         self._forget: weakref.finalize[Any, Any] | None = None
 
@@ -158,9 +161,9 @@ class ClientEvents(AsyncIterator[Event]):
         """Subscribe; from here on nothing is missed while the link lives."""
         if not self._begun:
             self._begun = True
-            self._readers.add_events(self._route, self._buffer, everything=self._everything)
-            remove = (self._readers.remove_events, self._route, self._buffer)
+            self._add()
             token = trio.lowlevel.current_trio_token()
+            remove = (self._remove, self._route, self._buffer)
             self._forget = weakref.finalize(self, _call_soon, token, *remove)
             self._forget.atexit = False
             try:
@@ -179,17 +182,49 @@ class ClientEvents(AsyncIterator[Event]):
     ) -> None:
         """Read no more."""
         if self._forget is not None and self._forget.detach() is not None:
-            self._readers.remove_events(self._route, self._buffer)
-            self._buffer.end(trio.ClosedResourceError("the events are not read any more"))
+            self._remove(self._route, self._buffer)
+            self._buffer.end(trio.ClosedResourceError("it is not read any more"))
+
+    async def __anext__(self) -> T:
+        """The next one. It waits without a limit: none may ever come."""
+        if not self._begun:
+            await self.__aenter__()
+        return await self._buffer.get()
+
+
+class ClientEvents(_Heard[Event]):
+    """Events of a device; made by `Client.events`. Read by one task."""
+
+    def __init__(
+        self,
+        readers: Readers,
+        route: Route,
+        buffer: Buffer[Event],
+        timeout: float,
+        *,
+        command: str | None,
+        everything: bool,
+    ) -> None:
+        add = functools.partial(readers.add_events, route, buffer, everything=everything)
+        super().__init__(readers, route, buffer, timeout, add, readers.remove_events)
+        self._command = None if command is None else command.strip("/")
 
     async def __anext__(self) -> Event:
         """The next event. It waits without a limit: none may ever come."""
-        if not self._begun:
-            await self.__aenter__()
         while True:
-            event = await self._buffer.get()
+            event = await super().__anext__()
             if self._command in (None, event.command.strip("/")):
                 return event
+
+
+class ClientStatuses(_Heard[Device]):
+    """Births and farewells of a device; made by `Client.statuses`. Read by one task."""
+
+    def __init__(
+        self, readers: Readers, route: Route, buffer: Buffer[Device], timeout: float
+    ) -> None:
+        add = functools.partial(readers.add_statuses, route, buffer)
+        super().__init__(readers, route, buffer, timeout, add, readers.remove_statuses)
 
 
 def _call_soon(token: trio.lowlevel.TrioToken, call: Callable[..., Any], *arguments: Any) -> None:

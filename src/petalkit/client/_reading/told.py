@@ -21,7 +21,7 @@ from ...transports import Delivery
 from .._wire.calling import Calling
 from .._wire.routes import Route
 from .buffer import Buffer
-from .devices import Devices, read_status
+from .devices import Device, Devices, read_status
 from .web import Event, Told, read_web
 
 
@@ -51,6 +51,8 @@ class _Web:
     uses: int = 0
     readers: dict[str, Reader] = attrs.field(factory=dict)
     events: dict[Buffer[Event], bool] = attrs.field(factory=dict)
+    statuses: set[Buffer[Device]] = attrs.field(factory=set)
+    status: Device | None = None
 
 
 class Readers:
@@ -75,7 +77,9 @@ class Readers:
         self._of: dict[Route, _Web] = {}
 
     def __len__(self) -> int:
-        return sum(len(web.readers) + len(web.events) for web in self._of.values())
+        return sum(
+            len(web.readers) + len(web.events) + len(web.statuses) for web in self._of.values()
+        )
 
     def __iter__(self) -> Iterator[Reader]:
         for web in list(self._of.values()):
@@ -101,6 +105,20 @@ class Readers:
         """It reads no more."""
         web = self._of.get(route)
         if web is not None and web.events.pop(buffer, None) is not None:
+            self._leave(web)
+
+    def add_statuses(self, route: Route, buffer: Buffer[Device]) -> None:
+        """The same of births and farewells, the last one that is known first."""
+        web = self._use(route)
+        web.statuses.add(buffer)
+        if web.status is not None:
+            buffer.put(web.status)
+
+    def remove_statuses(self, route: Route, buffer: Buffer[Device]) -> None:
+        """It reads no more."""
+        web = self._of.get(route)
+        if web is not None and buffer in web.statuses:
+            web.statuses.remove(buffer)
             self._leave(web)
 
     def hold(self, route: Route) -> Callable[[], None]:
@@ -166,9 +184,15 @@ class Readers:
 
     def _take_status(self, web: _Web, delivery: Delivery) -> None:
         self._devices.take(delivery)
-        if delivery.retain or delivery.fault is not None:
+        if delivery.fault is not None:
+            return
+        said = read_status(delivery.payload, web.route.identity.device_id, self._limits)
+        if said is not None and (said != web.status or not delivery.retain):
+            web.status = said
+            for buffer in web.statuses:
+                buffer.put(said)
+        if delivery.retain:
             return  # as it was before anybody read
-        said = read_status(delivery.payload, "", self._limits)
         if said is not None and said.online:
             self._calling.doubt_route(web.route)
             for reader in list(web.readers.values()):
@@ -182,8 +206,10 @@ class Readers:
     def end(self, error: Exception) -> None:
         """Nothing is read any more."""
         for web in self._of.values():
-            for buffer in web.events:
-                buffer.end(error)
+            for events in web.events:
+                events.end(error)
+            for statuses in web.statuses:
+                statuses.end(error)
         for reader in self:
             reader.fail(error)
 

@@ -16,7 +16,7 @@ from ...._values.messages import Identity, Response
 from ...._values.topics import TopicFilter
 from ....client import Client, open_client
 from ....transports import create_transport
-from ..._call import ignored_keys
+from ..._caller.responses import ignored_keys
 from ..case import RETAINED_WAIT, Call, Case
 from ..petals import Served
 from ..values import (

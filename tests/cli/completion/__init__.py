@@ -1,0 +1,1 @@
+"""Tab completion: scripts, and the names that are asked for."""
