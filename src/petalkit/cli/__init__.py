@@ -17,6 +17,8 @@ of ours; a traceback means a bug in petalkit.
     _listing/          `list`
     _checks/           what `doctor` looks at
     _doctor            `doctor`
+    _demonstration/    the device that `demo` and `console --demo` show
+    _console/          `console`
     _demo              `demo`
     _app               the commands put together
     __main__           `python -m petalkit.cli`

@@ -60,6 +60,12 @@ def _add_journal(app: App) -> None:
     app.command(make_app())
 
 
+def _add_console(app: App) -> None:
+    from ._console.command import console
+
+    app.command(console, usage="Usage: petalkit console [--broker URL | --demo] [OPTIONS]")
+
+
 def _add_demo(app: App) -> None:
     from ._demo import demo
 
@@ -73,6 +79,7 @@ _COMMANDS = {
     "call": _add_call,
     "doctor": _add_doctor,
     "journal": _add_journal,
+    "console": _add_console,
     "demo": _add_demo,
 }
 
