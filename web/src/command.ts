@@ -82,7 +82,7 @@ export class Command {
       ([name, value]) => value !== null && value !== false && !DULL.has(name),
     );
     if (found.length === 0) return false;
-    return h("p", { class: "options" }, found.map(([name, value]) => `${name} ${String(value)}`).join(" · "));
+    return h("p", { class: "options" }, found.map(([name, value]) => `${name} ${String(value)}${IN_SECONDS.has(name) ? " s" : ""}`).join(" · "));
   }
 
   #schemas(chosen: Chosen): HTMLElement | false {
@@ -184,9 +184,9 @@ export class Command {
         h("strong", {}, verdict),
         h("span", { class: "note" }, duration(seconds)),
       ),
-      words !== "" && h("p", { class: "words" }, words),
     );
     const errors = fields?.["errors"];
+    let isSaid = words === "";
     if (!answer.success && Array.isArray(errors)) {
       const unplaced: string[] = [];
       for (const one of errors) {
@@ -195,8 +195,10 @@ export class Command {
         // In JSON there are no fields to mark.
         if (field === this.#area || !field?.mark(partsOf(path), message)) unplaced.push(`${path}: ${message}`);
       }
+      isSaid ||= unplaced.length === errors.length && unplaced.length > 0;
       if (unplaced.length > 0) add(this.#answer, h("ul", { class: "words" }, ...unplaced.map((one) => h("li", {}, one))));
     }
+    if (!isSaid) this.#answer.children[0]?.after(h("p", { class: "words" }, words));
     if (answer.text !== undefined) add(this.#answer, h("pre", { tabindex: 0 }, answer.text));
   }
 
@@ -239,4 +241,5 @@ export class Command {
   }
 }
 
+const IN_SECONDS = new Set(["timeout", "lease"]);
 const DULL = new Set(["unknown_keys", "check_result", "journal", "when_busy"]);

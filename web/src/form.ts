@@ -92,7 +92,7 @@ function make(given: Schema, place: Place): Field {
 
 // -- one value
 
-function hint(schema: Schema, place: Place): string {
+function hint(schema: Schema, place: Place, saysDefault = true): string {
   const said: string[] = [];
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema;
   const low = minimum ?? exclusiveMinimum;
@@ -109,7 +109,7 @@ function hint(schema: Schema, place: Place): string {
   if (typeof schema["format"] === "string") said.push(schema["format"]);
   if (typeof schema["pattern"] === "string") said.push(`like ${schema["pattern"]}`);
   if (typeof schema["description"] === "string") said.push(schema["description"]);
-  if (!place.required) {
+  if (!place.required && saysDefault) {
     const { default: value } = schema;
     said.push(value === undefined || value === null ? "optional" : `default ${show(value)}`);
   }
@@ -138,7 +138,7 @@ function labelled(
 ): Field {
   const id = unique("field");
   const error = h("p", { class: "error", id: `${id}-error` });
-  const words = hint(schema, place);
+  const words = hint(schema, place, kind !== "choice");
   control.id = id;
   control.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
   control.addEventListener("input", () => clear());

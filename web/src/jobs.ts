@@ -23,11 +23,13 @@ class Row implements Drawn {
   #cancel: HTMLButtonElement;
   #text: string | null = null;
 
+  #name = "";
+  #title = h("h3", {});
+
   constructor(name: string, fields: JobFields, cancel: (button: HTMLButtonElement) => void) {
     this.fields = fields;
-    const title = name || "job";
-    this.#bar.setAttribute("aria-label", `Progress of ${title}`);
-    this.#cancel = h("button", { type: "button", class: "small", "aria-label": `Cancel ${title} ${fields.job_id}` }, "Cancel");
+    this.#cancel = h("button", { type: "button", class: "small" }, "Cancel");
+    this.call(name);
     this.#cancel.addEventListener("click", () => cancel(this.#cancel));
     this.#result.append(this.#resultText);
     this.element = h(
@@ -36,7 +38,7 @@ class Row implements Drawn {
       h(
         "div",
         { class: "head" },
-        h("h3", {}, title),
+        this.#title,
         h("span", { class: "id", title: fields.job_id }, fields.job_id),
         this.#state,
         this.#cancel,
@@ -46,6 +48,16 @@ class Row implements Drawn {
       this.#result,
     );
     this.element.dataset["job"] = fields.job_id;
+  }
+
+  /** Its name, which a list of jobs does not say. */
+  call(name: string): void {
+    if (this.#name !== "") return;
+    this.#name = name;
+    const title = name || "job";
+    setText(this.#title, title);
+    this.#bar.setAttribute("aria-label", `Progress of ${title}`);
+    this.#cancel.setAttribute("aria-label", `Cancel ${title} ${this.fields.job_id}`);
   }
 
   get ended(): boolean {
@@ -106,6 +118,7 @@ export class Jobs {
       row = this.#add(name, fields);
     }
     row.missed = 0;
+    row.call(name);
     row.take(fields, result);
     this.#show();
   }

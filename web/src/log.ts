@@ -101,7 +101,7 @@ export class Log implements Drawn {
 function makeLine(line: Line): HTMLElement {
   return h(
     "li",
-    { class: line.kind },
+    { class: `is-${line.kind}` },
     h("time", {}, clock(line.at)),
     h("span", { class: "kind" }, line.kind),
     h("span", { class: "name" }, line.name),

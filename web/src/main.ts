@@ -260,6 +260,7 @@ function chooseDevice(): void {
 function open(id: string): void {
   if (id === device) return;
   device = id;
+  document.title = `${id} · petalkit console`;
   info = null;
   command.reset();
   jobs.reset();
@@ -291,7 +292,7 @@ function showServed(): void {
         key: `${kind} ${name}`,
         mark: `${kind} ${name}`,
         label: `${kind} ${name}`,
-        content: () => [h("span", { class: "name" }, name), h("span", { class: `badge ${kind}` }, kind)],
+        content: () => [h("span", { class: "name" }, name), h("span", { class: `badge of-${kind}` }, kind)],
       });
     }
   };

@@ -220,9 +220,7 @@ class DeviceView:
         self._say_state("statistics", at=time.time(), statistics=fields.get("statistics"))
 
     def _take_jobs(self, fields: Mapping[str, Any]) -> None:
-        self._say_state(
-            "jobs", jobs=fields.get("jobs"), left_out=fields.get("jobs_left_out", 0)
-        )
+        self._say_state("jobs", jobs=fields.get("jobs"), left_out=fields.get("jobs_left_out", 0))
 
     def _say_state(self, say: str, **fields: Any) -> None:
         self._outgoing.state((say,), said.encode(say, device=self.device, **fields))

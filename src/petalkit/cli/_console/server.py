@@ -6,9 +6,9 @@ connections and their limits are those of the HTTP endpoints of petals.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 
 import trio
 from starlette.applications import Starlette
@@ -96,13 +96,11 @@ class Site:
         await websocket.accept(subprotocol=PROTOCOL)
         why = await self._bridge.visit(_Socket(websocket))
         logger.info("a page is served no more: %s", why)
-        try:
+        with contextlib.suppress(RuntimeError, OSError):  # it has closed itself
             await websocket.close(_POLICY_VIOLATION, why[:100])
-        except (RuntimeError, OSError):
-            pass  # it has closed itself
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_server(bridge: Bridge, port: int, message_max: int) -> AsyncGenerator[str]:
     """Serve the console while the block runs; gives its address, with the token.
 
