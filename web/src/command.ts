@@ -1,7 +1,7 @@
 // What was chosen of a device: a command or a job with its form and the answer, or a stream.
 
 import { add, announce, duration, fill, h, section, setText } from "./dom";
-import { type Field, isJson, makeForm, partsOf, raw } from "./form";
+import { type Field, isJson, isSchema, makeArea, makeForm, partsOf } from "./form";
 import type { Answer, Described, Schema } from "./wire";
 
 export type Kind = "command" | "job" | "stream";
@@ -78,7 +78,7 @@ export class Command {
   }
 
   #options(said: Described | null): HTMLElement | false {
-    const found = Object.entries(said?.options ?? {}).filter(
+    const found = Object.entries(isSchema(said?.options) ? said.options : {}).filter(
       ([name, value]) => value !== null && value !== false && !DULL.has(name),
     );
     if (found.length === 0) return false;
@@ -148,8 +148,7 @@ export class Command {
     const text = this.#form?.text() ?? "{}";
     // What JavaScript would round stays as it was written.
     const pretty = isJson(text) && !/\d{16}/.test(text) ? JSON.stringify(JSON.parse(text), null, 2) : text;
-    const place = { label: "Arguments, a JSON object", required: true, depth: 0, root: {} };
-    this.#area = raw({}, place, pretty);
+    this.#area = makeArea(pretty);
     fill(this.#fields, this.#area.element);
     this.#area.element.querySelector("textarea")?.focus();
   }
@@ -190,7 +189,7 @@ export class Command {
     if (!answer.success && Array.isArray(errors)) {
       const unplaced: string[] = [];
       for (const one of errors) {
-        const { path, message } = one as { path?: unknown; message?: unknown };
+        const { path, message } = (one ?? {}) as { path?: unknown; message?: unknown };
         if (typeof path !== "string" || typeof message !== "string") continue;
         // In JSON there are no fields to mark.
         if (field === this.#area || !field?.mark(partsOf(path), message)) unplaced.push(`${path}: ${message}`);

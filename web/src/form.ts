@@ -7,6 +7,7 @@ import type { Schema } from "./wire";
 
 const DEPTH_MAX = 6; // of forms in forms; what is deeper is JSON
 const ROWS_MAX = 1000; // of a list
+const FIELDS_MAX = 500; // that a schema makes at once; what follows is JSON
 
 /** A field, or several. */
 export interface Field {
@@ -24,6 +25,7 @@ interface Place {
   required: boolean;
   depth: number;
   root: Schema;
+  budget: { left: number };
 }
 
 export function isSchema(value: unknown): value is Schema {
@@ -56,17 +58,18 @@ function withoutRef(schema: Schema): Schema {
 export function makeForm(schema: Schema | null | undefined): Field {
   const root = isSchema(schema) ? schema : {};
   const whole = resolved(root, root);
-  const place: Place = { label: "", required: true, depth: 0, root };
+  const place: Place = { label: "", required: true, depth: 0, root, budget: { left: FIELDS_MAX } };
   const properties = whole["properties"];
   if (isSchema(properties) && Object.keys(properties).length > 0) {
     return group(whole, place, true);
   }
-  return raw(whole, { ...place, label: "Arguments, a JSON object" }, "{}");
+  return makeArea("{}");
 }
 
 function make(given: Schema, place: Place): Field {
   const schema = resolved(given, place.root);
-  if (place.depth > DEPTH_MAX) return raw(schema, place);
+  place.budget.left -= 1;
+  if (place.depth > DEPTH_MAX || place.budget.left < 0) return raw(schema, place);
   if (Object.hasOwn(schema, "const")) return choice(schema, place, [schema["const"]]);
   const values = schema["enum"];
   if (Array.isArray(values)) return choice(schema, place, values);
@@ -228,24 +231,10 @@ function textual(schema: Schema, place: Place): Field {
     spellcheck: "false",
   };
   const control = isLong ? h("textarea", { ...props, rows: 3 }) : h("input", { ...props, type: "text" });
-  // JSON Schema's patterns may match anywhere, so the browser's own attribute does not fit.
-  const pattern = schema["pattern"];
-  if (typeof pattern === "string") {
-    control.addEventListener("input", () => {
-      control.setCustomValidity(matches(pattern, control.value) ? "" : `must be like ${pattern}`);
-    });
-  }
+  // A pattern is shown, and judged by the device: one that was made for it could hang this page.
   const text = () =>
     control.value === "" && !place.required ? undefined : JSON.stringify(control.value);
   return labelled(control, schema, place, text, "text");
-}
-
-function matches(pattern: string, value: string): boolean {
-  try {
-    return value === "" || value.length > 1000 || new RegExp(pattern, "u").test(value);
-  } catch {
-    return true; // a pattern of another language: the device judges
-  }
 }
 
 export function isJson(text: string): boolean {
@@ -257,8 +246,14 @@ export function isJson(text: string): boolean {
   }
 }
 
+/** A field of JSON for all arguments. */
+export function makeArea(begun: string): Field {
+  const place = { label: "Arguments, a JSON object", required: true, depth: 0, root: {}, budget: { left: 0 } };
+  return raw({}, place, begun);
+}
+
 /** A field of JSON: for what has no form. */
-export function raw(schema: Schema, place: Place, begun = ""): Field {
+function raw(schema: Schema, place: Place, begun = ""): Field {
   const area = h("textarea", {
     class: "json",
     rows: 3,
@@ -279,7 +274,7 @@ export function raw(schema: Schema, place: Place, begun = ""): Field {
 // -- several
 
 function inner(place: Place, label: string, isRequired: boolean): Place {
-  return { label, required: isRequired, depth: place.depth + 1, root: place.root };
+  return { ...place, label, required: isRequired, depth: place.depth + 1 };
 }
 
 function group(schema: Schema, place: Place, isWhole: boolean): Field {

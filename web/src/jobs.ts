@@ -6,6 +6,7 @@ import { type Drawn, drawSoon } from "./frames";
 import type { JobFields } from "./wire";
 
 const ENDED_MAX = 50; // ended jobs that are shown
+const ROWS_MAX = 200; // of all that are shown; the oldest make room
 const FINAL = new Set(["succeeded", "failed", "cancelled", "timed_out", "interrupted", "forgotten"]);
 const MISSED_MAX = 2; // lists without it, after which a job is no more
 
@@ -80,12 +81,12 @@ class Row implements Drawn {
     else if (this.ended) this.#bar.value = state === "succeeded" ? 1 : 0;
     else this.#bar.removeAttribute("value");
     setText(this.#percent, typeof progress === "number" ? `${Math.floor(progress * 100)} %` : "");
-    const waits = position === undefined ? "" : `, number ${position + 1} in the queue`;
+    const waits = typeof position !== "number" ? "" : `, number ${position + 1} in the queue`;
     setText(this.#state, `${String(state).replace("_", " ")}${waits}`);
     this.#state.className = `state ${String(state)}`;
     const parts: string[] = [];
     if (typeof message === "string" && message) parts.push(message);
-    if (typeof job_error === "string") parts.push(`${job_error_code ?? ""}: ${job_error}`);
+    if (typeof job_error === "string") parts.push(`${String(job_error_code ?? "")}: ${job_error}`);
     if (typeof fields === "object" && fields && Object.keys(fields).length > 0) parts.push(JSON.stringify(fields));
     if (this.ended) parts.push(`seen for ${duration((performance.now() - this.#begun) / 1000)}`);
     setText(this.#message, parts.join(" · "));
@@ -130,7 +131,7 @@ export class Jobs {
     for (const one of jobs as JobFields[]) {
       if (typeof one?.job_id !== "string") continue;
       listed.add(one.job_id);
-      if (!this.#rows.has(one.job_id)) this.take(one.job ?? "", one, null);
+      if (!this.#rows.has(one.job_id)) this.take("", one, null);
     }
     for (const [id, row] of this.#rows) {
       if (row.ended || listed.has(id)) row.missed = 0;
@@ -153,6 +154,11 @@ export class Jobs {
     this.#rows.set(fields.job_id, row);
     this.#list.prepend(row.element);
     this.#forget(ENDED_MAX);
+    for (const [id, old] of this.#rows) {
+      if (this.#rows.size <= ROWS_MAX) break;
+      old.element.remove();
+      this.#rows.delete(id);
+    }
     return row;
   }
 

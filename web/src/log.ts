@@ -6,6 +6,7 @@ import { type Drawn, drawSoon } from "./frames";
 
 const KEPT_MAX = 2000;
 const SHOWN_MAX = 200; // lines in the page; the search finds the others
+const NAME_MAX = 300; // characters of who or what it is about
 const SEARCHED_MAX = 4000; // characters of a line that are searched and shown
 
 type Kind = "event" | "sent" | "answer" | "error" | "device";
@@ -50,6 +51,7 @@ export class Log implements Drawn {
 
   put(kind: Kind, name: string, text: string, at = Date.now() / 1000): void {
     const shown = text.length > SEARCHED_MAX ? `${text.slice(0, SEARCHED_MAX)}…` : text;
+    name = name.slice(0, NAME_MAX);
     const line = { at, kind, name, text: shown, haystack: `${kind} ${name} ${shown}`.toLowerCase() };
     this.#lines.push(line);
     if (this.#lines.length > KEPT_MAX * 1.1) this.#lines.splice(0, this.#lines.length - KEPT_MAX);

@@ -276,10 +276,15 @@ function open(id: string): void {
 
 function described(kind: Kind, name: string): Described | null {
   for (const petal of info?.petals ?? []) {
-    const found = (petal[`${kind}s`] ?? []).find((one) => isSchema(one) && one["name"] === name);
-    if (found !== undefined) return found as Described;
+    const found = listOf(petal[`${kind}s`]).find((one) => one["name"] === name);
+    if (found !== undefined) return found as unknown as Described;
   }
   return null;
+}
+
+/** The objects in what should be a list of them. */
+function listOf(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter(isSchema) : [];
 }
 
 function showServed(): void {
@@ -300,7 +305,7 @@ function showServed(): void {
     listed("job", info.jobs);
     listed("stream", info.streams);
     listed("command", info.commands);
-    const said = info.petals.map((one) => `${one.name} ${one.version ?? ""}`.trim());
+    const said = info.petals.map((one) => `${String(one.name)} ${String(one.version ?? "")}`.trim());
     setText(petals, `${said.join(", ")}${info.petalkit ? ` · petalkit ${info.petalkit}` : ""}`);
   } else setText(petals, device === null ? "" : "Asking the device…");
   served.show(entries);
@@ -326,9 +331,9 @@ function choose(kind: Kind, name: string, byHand: boolean): void {
 async function describe(chosen: Chosen): Promise<Described | null> {
   const about = JSON.stringify({ command: chosen.name });
   const answer = await call("petalkit/info", about, ASK_TIMEOUT);
-  for (const petal of (answer.fields?.["petals"] as PetalSaid[] | undefined) ?? []) {
-    const found = (petal[`${chosen.kind}s`] ?? []).find((one) => isSchema(one) && one["name"] === chosen.name);
-    if (found !== undefined) return found as Described;
+  for (const petal of listOf(answer.fields?.["petals"])) {
+    const found = listOf(petal[`${chosen.kind}s`]).find((one) => one["name"] === chosen.name);
+    if (found !== undefined) return found as unknown as Described;
   }
   return null;
 }

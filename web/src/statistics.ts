@@ -121,5 +121,5 @@ function total(value: unknown): string {
   const counts = Object.entries(value).filter(([, count]) => typeof count === "number");
   const sum = counts.reduce((all, [, count]) => all + (count as number), 0);
   const by = counts.map(([code, count]) => `${code} ${count}`).join(", ");
-  return by ? `${sum} (${by})` : String(sum);
+  return by ? `${sum} (${by.slice(0, 300)})` : String(sum);
 }

@@ -39,7 +39,7 @@ class Card implements Drawn {
   #plot: Plot | null = null;
   #series: string[] = [];
   #latest: Leaf[] = [];
-  #came = 0;
+  #shape: string | null = null;
   rate: number;
 
   constructor(
@@ -70,7 +70,6 @@ class Card implements Drawn {
   }
 
   put(at: number, value: unknown): void {
-    this.#came += 1;
     this.#latest = leaves(value);
     const numbers = this.#latest.filter((one) => typeof one.value === "number");
     const names = numbers.slice(0, SERIES_MAX).map((one) => one.path);
@@ -89,11 +88,17 @@ class Card implements Drawn {
     this.#series = names;
     this.#plot = new Plot(names, { height: 150, points: POINTS, seconds: SECONDS });
     this.element.append(this.#plot.element);
-    this.#cells.clear();
-    fill(this.#values);
+    this.#shape = null;
   }
 
   draw(): void {
+    // A value of other fields than the last one has other cells, or there would be more and more.
+    const shape = this.#latest.map((one) => one.path).join("\n");
+    if (shape !== this.#shape) {
+      this.#shape = shape;
+      this.#cells.clear();
+      fill(this.#values);
+    }
     for (const { path, value } of this.#latest) {
       let cell = this.#cells.get(path);
       if (!cell) {
@@ -105,10 +110,6 @@ class Card implements Drawn {
       }
       setText(cell, typeof value === "number" ? short(value) : value.slice(0, TEXT_MAX));
     }
-  }
-
-  get came(): number {
-    return this.#came;
   }
 
   remove(): void {

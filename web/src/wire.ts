@@ -37,7 +37,6 @@ export interface JobFields {
   message?: string;
   position?: number;
   fields?: unknown;
-  job?: string;
   job_error?: string;
   job_error_code?: string;
 }
@@ -144,7 +143,12 @@ export class Wire {
 
   #take(said: Said): void {
     if (said.say !== "answer") {
-      this.hear(said);
+      // What one device says must not keep the page from hearing the rest.
+      try {
+        this.hear(said);
+      } catch (error) {
+        console.error("not understood:", error);
+      }
       return;
     }
     const waiting = this.#waiting.get(said.id);
