@@ -95,8 +95,9 @@ export class List {
         break;
       case "Enter":
       case " ":
+        event.preventDefault();
         this.choose(options[at]?.dataset["key"] ?? "");
-        break;
+        return; // which may have taken the focus elsewhere
       default:
         return;
     }
