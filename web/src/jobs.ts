@@ -8,6 +8,8 @@ import type { JobFields } from "./wire";
 const ENDED_MAX = 50; // ended jobs that are shown
 const ROWS_MAX = 200; // of all that are shown; the oldest make room
 const FINAL = new Set(["succeeded", "failed", "cancelled", "timed_out", "interrupted", "forgotten"]);
+const STATES = new Set([...FINAL, "accepted", "running", "cancelling"]);
+const STATE_MAX = 40; // characters of a word that is none of these
 const MISSED_MAX = 2; // lists without it, after which a job is no more
 
 class Row implements Drawn {
@@ -82,8 +84,8 @@ class Row implements Drawn {
     else this.#bar.removeAttribute("value");
     setText(this.#percent, typeof progress === "number" ? `${Math.floor(progress * 100)} %` : "");
     const waits = typeof position !== "number" ? "" : `, number ${position + 1} in the queue`;
-    setText(this.#state, `${String(state).replace("_", " ")}${waits}`);
-    this.#state.className = `state ${String(state)}`;
+    setText(this.#state, `${String(state).slice(0, STATE_MAX).replace("_", " ")}${waits}`);
+    this.#state.className = STATES.has(state) ? `state ${state}` : "state";
     const parts: string[] = [];
     if (typeof message === "string" && message) parts.push(message);
     if (typeof job_error === "string") parts.push(`${String(job_error_code ?? "")}: ${job_error}`);
