@@ -35,9 +35,7 @@ from petalkit.testing import MemoryTransport, open_harness
 ROOT = Path(__file__).parents[1]
 STREAMS = 50
 RATE = 10  # Hz
-SETTINGS = Settings(
-    organization_id="acme", device_id="Instance-1", compat_http=HTTP_OFF, grace=0.1
-)
+SETTINGS = Settings(organization_id="acme", device_id="Instance-1", compat_http=HTTP_OFF, grace=0.1)
 HEIGHTS = {"a screen": 900, "all plots in view": 6000}
 LIMIT = 180.0  # seconds of one measurement
 
@@ -89,8 +87,10 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f} before")
-    print("| in view | frames/s | median ms | p95 | p99 | worst | late | page CPU | of it script |"
-          " layout | server CPU |")
+    print(
+        "| in view | frames/s | median ms | p95 | p99 | worst | late | page CPU | of it script |"
+        " layout | server CPU |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     best = 0.0
     for _ in range(given.rounds):

@@ -29,7 +29,7 @@ def test_version(run_cli: RunCli) -> None:
     assert (outcome.code, outcome.out) == (0, f"petalkit {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "demo"])
+@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "console", "demo"])
 def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) -> None:
     outcome = run_cli(command, "--help")
     assert outcome.code == 0
@@ -37,7 +37,7 @@ def test_every_command_has_help_with_its_words(command: str, run_cli: RunCli) ->
     assert command in run_cli("--help").out
 
 
-@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "journal", "demo"])
+@pytest.mark.parametrize("command", ["run", "list", "call", "doctor", "journal", "console", "demo"])
 def test_a_command_is_the_same_where_only_it_is_loaded(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

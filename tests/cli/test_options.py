@@ -16,7 +16,7 @@ from petalkit.cli._settings.loading import load
 from .conftest import RunCli
 
 COMMANDS = [
-    *([name] for name in ("run", "list", "call", "doctor", "demo")),
+    *([name] for name in ("run", "list", "call", "doctor", "console", "demo")),
     *(["journal", name] for name in ("list", "show", "forget", "vacuum")),
 ]
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")

@@ -32,7 +32,7 @@ def test_a_command_does_not_load_what_another_needs() -> None:
     )
     loaded = set(completed.stdout.splitlines()[-1].split())
     assert "petalkit.cli._call" in loaded
-    others = ("_run", "_listing.command", "_doctor", "_journal.command", "_demo")
+    others = ("_run", "_listing.command", "_doctor", "_journal.command", "_demo", "_console")
     assert loaded.isdisjoint(f"petalkit.cli.{name}" for name in others)
 
 

@@ -36,7 +36,10 @@ async def test_a_page_is_greeted_with_the_devices_there_are(autojump_clock: obje
         page = ground.open_page()
         hello = await page.hears("hello")
         assert (hello["organization"], hello["device"]) == ("acme", DEVICE)
-        assert hello["moves"] == {"watch": ["long/position"], "calls": [["long/hello", {"name": 1}]]}
+        assert hello["moves"] == {
+            "watch": ["long/position"],
+            "calls": [["long/hello", {"name": 1}]],
+        }
         assert (await page.hears("link"))["connected"] is True
         said = await page.hears("devices", lambda one: one["devices"])
         assert [(one["id"], one["status"]) for one in said["devices"]] == [(DEVICE, "online")]
@@ -127,9 +130,7 @@ async def test_a_job_is_cancelled_by_a_call(autojump_clock: object) -> None:
         page = await looking(ground)
         page.ask("call", id=1, device=DEVICE, command="long/copy", data={"count": 1000})
         job_id = (await page.hears("answer"))["fields"]["job_id"]
-        page.ask(
-            "call", id=2, device=DEVICE, command="petalkit/cancel", data={"job_id": job_id}
-        )
+        page.ask("call", id=2, device=DEVICE, command="petalkit/cancel", data={"job_id": job_id})
         ended = await page.hears("job", lambda one: one["fields"]["state"] == "cancelled")
         assert ended["fields"]["job_id"] == job_id
 

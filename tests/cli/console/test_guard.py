@@ -159,7 +159,9 @@ async def test_a_page_of_another_origin_is_refused(headers: dict[str, str]) -> N
 
 async def test_files_are_not_given_to_pages_of_other_sites() -> None:
     door = Door()
-    assert await door.ask("/console.js", sec_fetch_site="cross-site", sec_fetch_mode="no-cors") == 403
+    assert (
+        await door.ask("/console.js", sec_fetch_site="cross-site", sec_fetch_mode="no-cors") == 403
+    )
     assert await door.ask("/console.js", origin="https://evil.example") == 403
     assert await door.ask("/", sec_fetch_site="cross-site", sec_fetch_mode="navigate") == 200
     assert await door.ask("/console.js", sec_fetch_site="same-origin") == 200
