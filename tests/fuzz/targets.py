@@ -17,6 +17,7 @@ from pathlib import Path
 from . import (
     client,
     command,
+    console,
     endpoints,
     journal,
     mqtt5_bytes,
@@ -36,6 +37,7 @@ TARGETS: dict[str, Target] = {
     "command": command.command,
     "response": command.response,
     "arguments": command.arguments,
+    "console_asked": console.asked,
     "topics": topics.topics,
     "endpoint_head": endpoints.head,
     "settings": settings.settings,

@@ -16,6 +16,8 @@ export interface PlotOptions {
   fromZero?: boolean;
   /** Seconds of the past that are shown. */
   seconds: number;
+  /** Whether there are no times below it. */
+  bare?: boolean;
   /** Which colour the first series has. */
   colour?: number;
 }
@@ -114,7 +116,7 @@ export class Plot implements Drawn {
     const style = getComputedStyle(document.documentElement);
     const stroke = style.getPropertyValue("--muted").trim();
     const line = { stroke: style.getPropertyValue("--grid").trim(), width: 1 };
-    const { fromZero, seconds, height, colour } = this.options;
+    const { fromZero, seconds, height, colour, bare } = this.options;
     const axis = { stroke, font: FONT, grid: line, ticks: { ...line, size: 4 }, gap: 3 };
     return new uPlot(
       {
@@ -123,7 +125,7 @@ export class Plot implements Drawn {
         pxAlign: 1,
         cursor: { show: false },
         legend: { show: false },
-        padding: [6, 10, 0, 0],
+        padding: [6, 10, bare ? 6 : 0, 0],
         scales: {
           x: { time: true, range: (_, _low, high) => [high - seconds, high] },
           y: {
@@ -133,6 +135,7 @@ export class Plot implements Drawn {
         axes: [
           {
             ...axis,
+            show: bare !== true,
             size: 20,
             space: 70,
             values: (_, splits) => splits.map((at) => clock(at)),

@@ -48,7 +48,7 @@ class Tile {
   #now = h("span", { class: "now" }, "–");
 
   constructor(readonly series: Series, colour: number) {
-    this.#plot = new Plot([series.name], { height: 74, points: SECONDS, seconds: 120, fromZero: true, colour });
+    this.#plot = new Plot([series.name], { height: 60, points: SECONDS, seconds: 120, fromZero: true, bare: true, colour });
     this.element = h(
       "div",
       { class: "tile" },

@@ -98,7 +98,7 @@ async def open_hostile(broker: MemoryBroker) -> AsyncIterator[None]:
         return {"command": BAD, "timestamp": BAD, "data": data}
 
     async def talk(link: Link, name: str, stream_id: str) -> None:
-        values: list[Any] = WRONG_JOBS + [JOB]
+        values: list[Any] = [*WRONG_JOBS, JOB]
         if name != "bad/subscribe_job":
             values = [{BAD: BAD, "n": 1.5, "deep": [[[[[[BAD]]]]]]}, BAD, 1e308, None, [1, BAD]]
         for number in range(1_000_000):
