@@ -236,6 +236,10 @@ async def test_a_device_that_comes_back_is_asked_anew_what_it_serves(
         ground.harness.broker.publish_nowait(status, online, retain=True)
         await trio.sleep(5)
         assert len(page.of("info")) == 2
+        for said in (b'{"status": "offline"}', online):  # and also where it says nothing new
+            ground.harness.broker.publish_nowait(status, said, retain=True)
+            await trio.sleep(5)
+        assert len(page.of("info")) == 3
         assert len(page.of("statistics")) > before
 
 
@@ -275,6 +279,7 @@ async def test_a_page_that_is_closed_leaves_nothing_behind(autojump_clock: objec
         '{"ask": "call", "id": 1, "device": "x", "command": "y", "data": [1]}',
         '{"ask": "watch", "stream": "x", "rate": 0}',
         "[" * 100_000,
+        '{"ask": "call", "id": 1, "device": "x", "command": "y", "data": {"a": ' + "[" * 100_000,
     ],
 )
 async def test_a_page_that_asks_for_what_there_is_not_is_closed(

@@ -55,14 +55,15 @@ async def test_an_answer_is_never_dropped(autojump_clock: object) -> None:
 
 async def test_a_message_to_the_page_is_bounded(autojump_clock: object) -> None:
     waiting = Outgoing()
-    for _ in range(3):
-        waiting.answer(b"x" * (outgoing.BATCH_BYTES_MAX // 2))
-    assert [len(await waiting.take()) for _ in range(2)] == [2, 1]
-    waiting.news(b"y" * 2 * outgoing.BATCH_BYTES_MAX)  # larger than a message by itself
-    waiting.news(b"z")
-    assert [len(await waiting.take()) for _ in range(2)] == [1, 1]
-    waiting.news(b"z")
-    assert await waiting.take() == [b"z"]
+    with trio.fail_after(5):
+        for _ in range(3):
+            waiting.answer(b"x" * (outgoing.BATCH_BYTES_MAX // 2))
+        assert [len(await waiting.take()) for _ in range(2)] == [2, 1]
+        waiting.news(b"y" * 2 * outgoing.BATCH_BYTES_MAX)  # larger than a message by itself
+        waiting.news(b"z")
+        assert [len(await waiting.take()) for _ in range(2)] == [1, 1]
+        waiting.news(b"z")
+        assert await waiting.take() == [b"z"]
 
 
 async def test_who_lets_too_much_wait_that_cannot_be_dropped_is_too_slow(
