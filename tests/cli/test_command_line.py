@@ -38,7 +38,7 @@ def test_version(run_cli: RunCli) -> None:
     assert {"python", "trio", "asyncio-mqtt", "paho-mqtt", "mqtt5", "sqlite"} <= said.keys()
 
 
-COMMANDS = ("run", "list", "call", "jobs", "cancel", "devices", "info", "doctor", "demo")
+COMMANDS = ("run", "list", "call", "jobs", "cancel", "devices", "info", "doctor", "console", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -21,12 +21,8 @@ NOT_LOADED = {
     *("petalkit.client", "petalkit.compat", "petalkit.testing"),
     *("petalkit.transports.asyncio_mqtt", "petalkit.transports.sidecar"),
     *("petalkit.transports.memory", "petalkit.transports.native._websocket"),
-    *(
-        "petalkit.cli._doctor",
-        "petalkit.cli._caller",
-        "petalkit.cli._demo",
-        "petalkit.cli._listing",
-    ),
+    *("petalkit.cli._console", "petalkit.cli._demonstration", "petalkit.cli._doctor"),
+    *("petalkit.cli._caller", "petalkit.cli._demo", "petalkit.cli._listing"),
 }
 
 PETAL = """

@@ -17,7 +17,7 @@ from .conftest import RunCli
 
 COMMANDS = [
     *([name] for name in ("run", "list", "call", "jobs", "cancel", "devices", "info")),
-    *([name] for name in ("doctor", "broker", "demo")),
+    *([name] for name in ("doctor", "broker", "console", "demo")),
     *(["journal", name] for name in ("list", "show", "forget", "vacuum")),
 ]
 WHO = ("--organization-id", "acme", "--device-id", "Instance-1")

@@ -34,6 +34,7 @@ def test_a_command_does_not_load_what_another_needs() -> None:
     loaded = set(completed.stdout.splitlines()[-1].split())
     assert "petalkit.cli._caller.call" in loaded
     others = ("_run", "_listing.command", "_doctor", "_journal.command", "_demo", "_completion")
+    assert "petalkit.cli._console" not in loaded
     assert loaded.isdisjoint(f"petalkit.cli.{name}" for name in others)
 
 

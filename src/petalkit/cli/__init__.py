@@ -21,6 +21,8 @@ of ours; a traceback means a bug in petalkit. With `--json` it is one object on 
     _checks/           what `doctor` looks at
     _doctor            `doctor`
     _broker/           `broker`
+    _demonstration/    the device that `demo` and `console --demo` show
+    _console/          `console`
     _demo              `demo`
     _completion/       `completion`
     _app               the commands put together

@@ -108,6 +108,12 @@ def _add_broker(app: App) -> None:
     app.command(broker, usage="Usage: petalkit broker [OPTIONS]")
 
 
+def _add_console(app: App) -> None:
+    from ._console.command import console
+
+    app.command(console, usage="Usage: petalkit console [--broker URL | --demo] [OPTIONS]")
+
+
 def _add_demo(app: App) -> None:
     from ._demo import demo
 
@@ -140,6 +146,7 @@ _COMMANDS = {
     "doctor": _add_doctor,
     "journal": _add_journal,
     "broker": _add_broker,
+    "console": _add_console,
     "demo": _add_demo,
     "completion": _add_completion,
     COMPLETE_NAMES: _add_complete_names,  # what a script for a shell asks for

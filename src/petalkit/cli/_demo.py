@@ -1,16 +1,16 @@
-"""`petalkit demo`: a broker, the example petal and a caller in one process, to see it work."""
+"""`petalkit demo`: a broker, a device and a caller in one process, to see them work."""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
 import json
-import secrets
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import trio
@@ -18,20 +18,25 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.syntax import Syntax
 
-from .._serving.opening import serve
 from .._serving.process.logs import configure_logging
 from .._values.settings.settings import Settings
-from ..client import Client, open_client
+from ..client import Client
 from . import _example
 from ._caller.responses import readable_json
-from ._errors import EXIT_ERROR, EXIT_OK, UsageError, report
+from ._console.command import (
+    INSTALL,
+    MOVES,
+    missing_packages,
+    open_console,
+    show_in_browser,
+)
+from ._demonstration.device import open_demonstration
+from ._errors import EXIT_OK, UsageError
 from ._output.printing import make_console
 from ._settings import variables
 from ._settings.variables import LogFormat, LogLevel
 
-ORGANIZATION_ID = "acme"
 CALL_TIMEOUT = 10.0  # seconds
-START_TIMEOUT = 30.0  # seconds for broker, petal and client together
 
 # command, data, messageId, what to look at
 _SCENES: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
@@ -44,49 +49,45 @@ _SCENES: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
 def demo(
     *,
     once: Annotated[bool, Parameter(negative=())] = False,
+    open_browser: Annotated[bool, Parameter(name="--open", negative=())] = False,
+    port: int = 0,
     log_level: LogLevel | None = None,
     log_format: LogFormat | None = None,
 ) -> int:
-    """Show petalkit at work: an embedded broker, the example petal, a few commands.
+    """Show petalkit at work: an embedded broker, a device, a few commands.
 
-    Then it stays up until Ctrl-C, and prints the call line to try from another terminal. Needs
-    the extra petalkit[broker].
+    Then it stays up until Ctrl-C, and prints the address of a console in the browser, with a job
+    under way and a live stream, and the call line to try from another terminal. Needs the extras
+    petalkit[broker,console].
 
     Args:
         once: End after the commands.
+        open_browser: Open the console in a browser.
+        port: The console's port, on 127.0.0.1; 0 for any that is free.
         log_level: What to log, on stderr.
         log_format: Log lines for people, or one JSON object per line.
     """
     if importlib.util.find_spec("mqtt5") is None:
         raise UsageError("demo: the embedded broker is missing: pip install 'petalkit[broker]'")
+    if (open_browser or port) and once:
+        raise UsageError("demo: --once ends before there is a console: leave out --open and --port")
     configure_logging(variables.log_level(log_level, "warning"), variables.log_format(log_format))
-    return trio.run(_demo, once)
+    return trio.run(_demo, once, port, open_browser)
 
 
-async def _demo(once: bool) -> int:
-    from ._embedded_broker import open_embedded_broker  # its codec is an extra
-
+async def _demo(once: bool, port: int, opens: bool) -> int:
     console = make_console()
-    with trio.CancelScope(deadline=trio.current_time() + START_TIMEOUT) as start:
-        async with open_embedded_broker() as broker:
-            settings = Settings(
-                broker=broker.url,
-                transport="native",
-                organization_id=ORGANIZATION_ID,
-                device_id=f"Instance-{secrets.token_hex(3)}",
-            )
-            async with trio.open_nursery() as nursery:
-                petal = _example.ExamplePetal()
-                runtime = await nursery.start(serve, [petal], settings)
-                async with open_client(settings) as client:
-                    start.deadline = float("inf")  # started; from here a person decides
-                    await _show(console, client)
-                    if not once:
-                        await _stay_up(console, settings)
-                runtime.stop()
-    if start.cancelled_caught:
-        report(f"the demo did not start within {START_TIMEOUT:g} s; see --log-level info")
-        return EXIT_ERROR
+    async with open_demonstration(has_flight_log=not once) as (settings, client):
+        await _show(console, client)
+        if once:
+            return EXIT_OK
+        if missing := missing_packages():
+            console.print(f"\nFor the console in the browser: {INSTALL}", style="bold")
+            console.print(f"(not installed: {', '.join(missing)})")
+            await _stay_up(console, settings, None, opens)
+        else:
+            async with open_console(client, settings, port, MOVES) as address:
+                await _stay_up(console, settings, address, opens)
     return EXIT_OK
 
 
@@ -105,10 +106,29 @@ async def _show(console: Console, client: Client) -> None:
         console.print(f"<- {readable_json(dict(response.fields))}", style=style)
 
 
-async def _stay_up(console: Console, settings: Settings) -> None:
+async def _stay_up(console: Console, settings: Settings, address: str | None, opens: bool) -> None:
+    with (
+        ExitStack() as stack,
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+    ):
+        console.print("\nNow from another terminal, until Ctrl-C here:", style="bold")
+        console.print(_call_line(settings), style="cyan")
+        if address is not None:
+            console.print("\nOr in a browser on this machine:", style="bold")
+            console.print(address, style="cyan")
+            if opens:
+                show_in_browser(address, stack)
+        # Printed to a pipe, the lines have to arrive too.
+        console.file.flush()
+        async for _ in signals:
+            console.print("\nStopping.")
+            return
+
+
+def _call_line(settings: Settings) -> str:
     assert settings.organization_id is not None
     assert settings.device_id is not None
-    line = shlex.join(
+    return shlex.join(
         [
             *_program(),
             "call",
@@ -122,14 +142,6 @@ async def _stay_up(console: Console, settings: Settings) -> None:
             settings.device_id,
         ]
     )
-    console.print("\nNow from another terminal, until Ctrl-C here:", style="bold")
-    console.print(line, style="cyan")
-    # Printed to a pipe, the line has to arrive too.
-    console.file.flush()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            console.print("\nStopping.")
-            return
 
 
 def _program() -> list[str]:
