@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from petalkit._serving.ledger.journal.file import JournalFile
 from petalkit._serving.ledger.journal.folding import fold as fold_module
-from petalkit._serving.ledger.journal.log import device
+from petalkit._serving.ledger.journal.log import device, place, segments
 from petalkit._serving.ledger.journal.log.place import log_path
 from petalkit._serving.ledger.journal.log.records import Record, head_of, read_record, seed_of
 from petalkit._serving.ledger.journal.log.segments import LOG_SIZE, SEGMENT_SIZE, begin_of
@@ -24,7 +25,7 @@ from petalkit._serving.ledger.journal.operations import Noted, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.records import JournalError
 
-from .kit import MIB, RESPONSE, accepted, done, finished, fold, opened, posted, started
+from .kit import MIB, NOON, RESPONSE, accepted, done, finished, fold, opened, posted, started
 
 
 @pytest.fixture
@@ -89,6 +90,37 @@ def test_a_crash_again_and_again_keeps_what_was_written_between(path: Path) -> N
         path = crashed
     with opened(path) as store:
         assert len(store.load().remembered) == 30
+
+
+def test_a_log_of_the_version_before_is_read_and_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That version would read what is written now, and not see that a command has started."""
+    with opened(path) as store:
+        store.write(done(1))
+        crashed = copy(path)
+    head = bytearray(log_path(crashed).read_bytes()[: segments.HEADER_SIZE])
+    head[:8] = segments._EARLIER
+    head[28:32] = zlib.crc32(bytes(head[:28])).to_bytes(4, "little")
+    change(crashed, 0, bytes(head))
+    seen = []
+
+    def make_or_die(*arguments: Any) -> bool:
+        seen.append(copy(crashed, "died-before"))
+        log_path(seen[0]).unlink()  # as it is for a moment
+        done = make(*arguments)
+        seen.append(copy(crashed, "died-after"))
+        return done
+
+    make = place._make
+    monkeypatch.setattr(place, "_make", make_or_die)
+    with opened(crashed) as store:
+        assert set(store.load().remembered) == {"id-1"}
+        assert log_path(crashed).read_bytes()[:8] == segments._MAGIC != segments._EARLIER
+        store.write([accepted(3, started_at=NOON)])
+        assert ids(copy(crashed, "again")) == {"id-1", "id-3"}
+    monkeypatch.setattr(place, "_make", make)
+    assert [ids(one) for one in seen] == [{"id-1"}, {"id-1"}]
 
 
 def test_a_record_that_the_power_has_torn_is_none(store: JournalStore, path: Path) -> None:

@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import msgspec
 
 from ...records import JournalError
@@ -78,7 +79,7 @@ def read_beside(connection: sqlite3.Connection, path: Path) -> tuple[LogContent,
             raise JournalError(path, reason)
         return LogContent(None, 0, ()), folded  # made just before the power went
     records = () if closed == "1" else tuple(check_follow(path, found, folded))
-    return LogContent(found.name, found.generation, records), folded
+    return attrs.evolve(found, records=records), folded
 
 
 def fold_beside(connection: sqlite3.Connection, path: Path) -> LogContent:
@@ -127,11 +128,14 @@ def open_log(connection: sqlite3.Connection, path: Path) -> tuple[LogDevice, byt
     name, generation = found.name, found.generation
     file = log_path(path)
     with explained(path):
-        if name is not None and one(connection, _VALUE, ("closed",)) == "0":
-            device = _opened(path, file)
-            if device.size == LOG_SIZE:
-                return device, name, generation
-            device.close()
+        if one(connection, _VALUE, ("closed",)) == "0":
+            if name is not None and not found.is_earlier:
+                device = _opened(path, file)
+                if device.size == LOG_SIZE:
+                    return device, name, generation
+                device.close()
+            # The database has all that was in it, and is of use without it while it is replaced.
+            _set(connection, one(connection, _VALUE, ("log",)), closed=True)
         name = os.urandom(16)
         if not _make(path, file, name):
             _set(connection, "", closed=True)

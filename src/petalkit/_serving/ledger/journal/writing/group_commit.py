@@ -17,7 +17,7 @@ import trio
 
 from ....._values.settings.settings import Settings
 from ....._values.statistics import Counters
-from ...records import JournalError
+from ...records import Accepted, JournalError
 from ..operations import Forgotten, Operation, Posted
 from .known import KnownCommands
 from .twice import Then, Twice
@@ -31,6 +31,7 @@ FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
+_CANNOT_GO_ON = "could not go on after the journal was written"
 
 
 class GroupCommit:
@@ -93,6 +94,20 @@ class GroupCommit:
         self._queue.append(operation)
         if then is not None:
             self._then.append(then)
+
+    def add_start(self, number: int, then: Then | None) -> bool:
+        """Say with the acceptance of a command that it starts, too: one operation for both.
+
+        Returns:
+            False when that is not the last that was put down; then it is as it was.
+        """
+        last = self._queue[-1] if self._queue else None
+        if type(last) is not Accepted or last.number != number:
+            return False
+        last.started_at = last.at
+        if then is not None:
+            self._then.append(then)
+        return True
 
     def add_lazily(self, operation: Operation) -> None:
         """See `Journal.add_lazily`."""
@@ -251,7 +266,10 @@ class GroupCommit:
         while self._under_way:
             tell, self._under_way = self._under_way, []
             for then in tell:
-                _guarded(then)
+                try:  # as `_guarded`, for what all of them have
+                    then()
+                except Exception:
+                    logger.exception(_CANNOT_GO_ON)
         self._under_way = None
         _guarded(self.on_room)
         if self._quiet is not None and not self._queue:
@@ -296,4 +314,4 @@ def _guarded(function: Callable[..., object], *arguments: object) -> None:
     try:
         function(*arguments)
     except Exception:
-        logger.exception("could not go on after the journal was written")
+        logger.exception(_CANNOT_GO_ON)
