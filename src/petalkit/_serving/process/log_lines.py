@@ -30,6 +30,7 @@ FIELDS = {
     "error_id": "error_id",
 }
 KEPT_IDS = 256  # fields of IDs, that a formatter keeps
+KEPT_ID = 100  # characters of one of them; a caller chooses its messageId
 KEPT_WORDS = 256  # of messages about a command, that a formatter keeps
 VALUE_MAX = 300  # characters of one field; a caller chooses its messageId
 # C0, DEL and C1; the line and paragraph separators; direction overrides; lone surrogates
@@ -134,9 +135,11 @@ class LineFormatter(logging.Formatter):
         """The field of an ID, which the next line about the command has too; nothing for none."""
         if message_id is None:
             return ""
-        if len(self._ids) >= KEPT_IDS:
-            self._ids.clear()
-        field = self._ids[message_id] = self._id + self.value(message_id)
+        field = self._id + self.value(message_id)
+        if len(field) <= KEPT_ID:
+            if len(self._ids) >= KEPT_IDS:
+                self._ids.clear()
+            self._ids[message_id] = field
         return field
 
     def _keep(self, key: tuple[str, str, str, str, str]) -> str:

@@ -376,6 +376,65 @@ def test_a_journal_is_looked_at_after_a_kill_and_nothing_is_changed(
 # -- what is lost
 
 
+def test_what_is_folded_while_a_journal_is_looked_at_counts_once(
+    store: JournalStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([accepted(1)])
+    fold(store)
+    store.write([started(1)])
+    read = place.read_beside
+
+    def read_then_fold(*arguments: Any) -> Any:
+        found = read(*arguments)
+        fold(store)
+        return found
+
+    monkeypatch.setattr(place, "read_beside", read_then_fold)
+    with JournalFile.open(path) as file:
+        assert [one.starts for one in file.find("id-1")] == [1]
+
+
+def test_what_is_written_over_while_a_journal_is_looked_at_is_no_damage(
+    store: JournalStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(done(1))
+    store.freeze()
+    store.write(done(3))
+    ask = place.folded_to
+
+    def fold_after_that(connection: sqlite3.Connection) -> int:
+        folded = ask(connection)
+        monkeypatch.setattr(place, "folded_to", ask)
+        fold(store)
+        store.write(done(5))  # where the first was
+        return folded
+
+    monkeypatch.setattr(place, "folded_to", fold_after_that)
+    with JournalFile.open(path) as file:
+        assert {one.message_id for one in file.commands()} == {"id-1", "id-3", "id-5"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "too long"])
+def test_what_stands_in_the_place_of_a_log_is_not_read_for_ever(
+    store: JournalStore, path: Path, tmp_path: Path, kind: str
+) -> None:
+    store.write(done(1))
+    crashed = copy(path)
+    log_path(crashed).unlink()
+    if kind == "pipe":
+        os.mkfifo(log_path(crashed))
+        match = "no regular file"
+    elif kind == "link":
+        log_path(crashed).symlink_to("/dev/zero")
+        match = "symbolic link"
+    else:
+        with log_path(crashed).open("wb") as file:
+            file.truncate(1 << 40)  # and takes no room
+        match = "bytes of"
+    with pytest.raises(JournalError, match=match), JournalFile.open(crashed):
+        pass
+
+
 def test_a_log_that_is_lost_is_told_and_can_be_done_without(
     store: JournalStore, path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from ....._values.statistics import Counters
 from ...records import Accepted, JournalError
 from ..operations import Forgotten, Operation, Posted
 from .known import KnownCommands
+from .telling import call_each, guarded
 from .twice import Then, Twice
 from .upkeep import Upkeep
 from .writer import DiskWork, Job
@@ -31,7 +32,6 @@ FILL_FROM = 8  # commands under way from which a batch waits for more
 FILL_MAX = 256  # operations that it waits for at most
 LAZY_DELAY = 0.5  # seconds that what nobody waits for waits for others
 LAZY_MAX = 256  # how many such
-_CANNOT_GO_ON = "could not go on after the journal was written"
 
 
 class GroupCommit:
@@ -96,11 +96,7 @@ class GroupCommit:
             self._then.append(then)
 
     def add_start(self, number: int, then: Then | None) -> bool:
-        """Say with the acceptance of a command that it starts, too: one operation for both.
-
-        Returns:
-            False when that is not the last that was put down; then it is as it was.
-        """
+        """Say it with the acceptance of the command, if that was the step before; else False."""
         last = self._queue[-1] if self._queue else None
         if type(last) is not Accepted or last.number != number:
             return False
@@ -196,10 +192,9 @@ class GroupCommit:
             if limit < math.inf and not self._awake:
                 break
         self._look_again = False
-        # With many commands under way a batch waits for more of them: fewer batches cost less. By
-        # turns of the event loop and not by a timer, which is a millisecond late: what comes in
-        # one turn shares the write, and a turn in which nothing came ends the wait. With few it
-        # does not, because then somebody waits for the only one.
+        # With many commands under way a batch waits for more: fewer cost less. By turns of the
+        # event loop, not by a timer, which is a millisecond late: a turn in which nothing came ends
+        # the wait. With few it does not, because then somebody waits for the only one.
         if self._known.under_way < FILL_FROM:
             return
         until = trio.current_time() + self._settings.journal_commit_delay
@@ -265,13 +260,9 @@ class GroupCommit:
         assert self._under_way is not None
         while self._under_way:
             tell, self._under_way = self._under_way, []
-            for then in tell:
-                try:  # as `_guarded`, for what all of them have
-                    then()
-                except Exception:
-                    logger.exception(_CANNOT_GO_ON)
+            call_each(tell)
         self._under_way = None
-        _guarded(self.on_room)
+        guarded(self.on_room)
         if self._quiet is not None and not self._queue:
             self._quiet.set()
             self._quiet = None
@@ -299,19 +290,11 @@ class GroupCommit:
             of = operation.answers if type(operation) is Posted else operation.number
             return of not in unwritten
 
-        _guarded(self.on_failing, unwritten)
+        guarded(self.on_failing, unwritten)
         for then in (*self._then, *(self._under_way or ())):
             if isinstance(then, Twice):
-                _guarded(then.at_once)
+                guarded(then.at_once)
         self._queue = list(filter(is_left, self._queue))
         # A batch that failed may be on disk all the same, for all that can be known.
         self._taken_back = [Forgotten(number) for number in sorted(unwritten)]
         self._left = [*self._taken_back, *filter(is_left, batch)]
-
-
-def _guarded(function: Callable[..., object], *arguments: object) -> None:
-    """Call it. An error is our bug, or a petal's code; others are not to pay for it."""
-    try:
-        function(*arguments)
-    except Exception:
-        logger.exception(_CANNOT_GO_ON)
