@@ -37,7 +37,19 @@ def program(folder: Path, name: str, text: str) -> Path:
 
 @pytest.mark.parametrize(
     "script",
-    ["demo", "docs", "test", "check", "fuzz", "load", "npm", "page", "pictures", "_environment", "_mosquitto"],
+    [
+        "demo",
+        "docs",
+        "test",
+        "check",
+        "fuzz",
+        "load",
+        "npm",
+        "page",
+        "pictures",
+        "_environment",
+        "_mosquitto",
+    ],
 )
 def test_a_posix_shell_can_read_it(script: str) -> None:
     subprocess.run(["/bin/sh", "-n", SCRIPTS / script], check=True, timeout=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import pytest
 
 from petalkit import Petal, Settings, command
 from petalkit._serving.ledger.journal.log.layers import Staged
-from petalkit._serving.ledger.journal.operations import Operation
+from petalkit._serving.ledger.journal.operations import Finished, Operation
 from petalkit._serving.ledger.journal.store import JournalStore
-from petalkit._serving.ledger.records import JournalError
+from petalkit._serving.ledger.records import Accepted, JournalError
 
 from .recorder import Recorder
 
@@ -71,8 +71,16 @@ class Disk:
         monkeypatch.setattr(JournalStore, "put", put_or_fail)
 
     def kinds(self) -> list[list[str]]:
-        """The names of what was written, batch by batch."""
-        return [[type(each).__name__ for each in batch] for batch in self.batches]
+        """The names of what was written, batch by batch; also what stands in another."""
+        return [[name for each in batch for name in _said_by(each)] for batch in self.batches]
+
+
+def _said_by(operation: Operation) -> Iterator[str]:
+    yield type(operation).__name__
+    if isinstance(operation, Accepted) and operation.started_at is not None:
+        yield "Started"
+    if isinstance(operation, Finished) and operation.post:
+        yield "Posted"
 
 
 class Again(Recorder):

@@ -223,6 +223,7 @@ BUFFERS = {
     "_serving.petals.added_commands.AddedCommands._left_over": FEW,
     "_serving.loggers.command_lines.CommandLines._same": FEW,
     "_serving.process.log_lines.LineFormatter._commands": FEW,
+    "_serving.process.log_lines.LineFormatter._ids": FEW,
     "_serving.process.log_stream.LineWriter._gathered": FEW,
     "_serving.process.log_stream.LineWriter._kept": "lines of the log",
     "_serving.process.signals._Watch._previous": FEW,

@@ -15,6 +15,8 @@ import trio
 from petalkit import Petal, command, open_runtime
 from petalkit._authoring.registry import CommandTable
 from petalkit._serving.ledger.journal import write_ahead as journal_module
+from petalkit._serving.ledger.journal.operations import Noted
+from petalkit._serving.ledger.journal.place.watch import PlaceWatch
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.journal.write_ahead import Journal
 from petalkit._serving.ledger.journal.writing import upkeep
@@ -607,6 +609,24 @@ async def test_what_is_accepted_and_unwritten_at_a_stop_is_answered_if_it_comes_
     async with open_harness(second, settings=settings(path)):
         await trio.sleep(10)
     assert codes or second.started == [1]
+
+
+async def test_a_file_system_that_does_not_say_what_is_there_holds_up_nobody_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the file is there still, is a question to the disk as every other."""
+    release = threading.Event()
+    journal = Journal(settings(path, journal_timeout=0.05), "device", Counters(), Timestamps())
+    async with journal.open():
+        monkeypatch.setattr(PlaceWatch, "check", lambda _: release.wait(2))
+        try:
+            journal.add(Noted(journal.next_number(), b"note"))
+            with trio.fail_after(1.5):
+                while not journal.failing:
+                    await trio.sleep(0.01)
+        finally:
+            release.set()
+        await journal.wait_written()
 
 
 async def test_opening_can_be_cancelled_while_the_disk_hangs(

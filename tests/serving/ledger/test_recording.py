@@ -39,6 +39,7 @@ async def test_accepting_and_starting_is_one_wait_for_the_disk(
     async with open_harness(Recorder(), settings=settings(path)) as harness:
         await harness.call("rec/note")
     assert disk.kinds()[:2] == [["Accepted", "Started"], ["Finished", "Posted"]]
+    assert [len(batch) for batch in disk.batches[:2]] == [1, 1]  # one operation says both
 
 
 async def test_an_answer_leaves_when_it_is_on_disk(

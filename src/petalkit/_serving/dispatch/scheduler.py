@@ -57,7 +57,8 @@ class Scheduler:
     def next(self) -> Execution | None:
         """The next command to be called, its slots taken; None when there is none."""
         if self._ledger.may_wait:
-            self.begin()
+            if self._backlog.may_have_next:
+                self.begin()
             return self._ready.popleft() if self._ready else None
         while not self._ready:
             execution = self._backlog.next()
@@ -143,11 +144,12 @@ class Scheduler:
 
     def _let_go(self, petal: PetalState) -> None:
         """Those of a petal may be called before which none waits."""
-        before = len(self._ready)
-        for execution, may_be_called in list(petal.starting.items()):
-            if not may_be_called:
+        starting, before = petal.starting, len(self._ready)
+        while starting:
+            execution = next(iter(starting))
+            if not starting[execution]:
                 break
-            del petal.starting[execution]
+            del starting[execution]
             execution.starting = False
             self._ready.append(execution)
         if len(self._ready) > before:

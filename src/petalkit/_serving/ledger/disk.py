@@ -18,7 +18,7 @@ from ..._values.messages import Message
 from ..._values.request import Reply
 from .entry import AnswerMessages, E, Ending, Entry, Left
 from .forms import as_accepted, command_extras
-from .journal.operations import Finished, Forgotten, Started, Wanted
+from .journal.operations import Finished, Forgotten, Wanted
 from .journal.write_ahead import Journal
 from .journal_backed import JournalBacked
 from .owed_messages import RecordedMessages
@@ -123,7 +123,7 @@ class DiskLedger(JournalBacked[E]):
                 then(entry)
             return
         told = None if then is None else functools.partial(then, entry)
-        self._journal.add(Started(entry.number, self._journal.wall()), told)
+        self._journal.start(entry.number, told)
 
     def want(self, entry: E, replies: tuple[Reply, ...]) -> None:
         """See `Ledger`."""
@@ -150,13 +150,16 @@ class DiskLedger(JournalBacked[E]):
         if ending.response == NOTHING and not ending.remembered:
             journal.add(Forgotten(number), told)  # it was not ours
             return
-        code, response = ending.code, ending.response
+        code, response, wall = ending.code, ending.response, journal.wall()
         remembered = ending.remembered and entry.command.message_id is not None
-        journal.add(Finished(number, code, response, remembered, journal.wall()), told)
-        entry.owed = {
-            reply: self._owed.post_response(message, number, reply)
-            for message, reply in answers(entry, response)
-        }
+        finished = Finished(number, code, response, remembered, wall)
+        entry.owed = owed = {}
+        posts = list(answers(entry, response))
+        if posts:
+            owed[posts[0][1]] = self._owed.post_with(finished, *posts[0])
+        journal.add(finished, told)
+        for message, reply in posts[1:]:
+            owed[reply] = self._owed.post_response(message, number, reply)
 
     def _finished(self, number: int) -> None:
         unwritten = self._unwritten.pop(number, None)

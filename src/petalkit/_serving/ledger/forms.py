@@ -128,12 +128,30 @@ def _expiry_of(wishes: Wishes | None, wall: float, now: float) -> float | None:
 # -- messages
 
 
+class _Same:
+    """The properties that all responses on the usual topic have, encoded once."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Properties, bytes] | None = None
+
+    def extras(self, properties: Properties) -> bytes:
+        """What they are in a record."""
+        kept = self._kept
+        if kept is None or kept[0] is not properties:
+            encoded = _encode(_MessageExtras(properties, False, False))
+            kept = self._kept = properties, encoded
+        return kept[1]
+
+
+_same = _Same()
+
+
 def message_extras(message: Message, reply: Reply | None) -> bytes | None:
     """What else there is of a message."""
-    if message.properties is None and reply is None:
-        return None
-    is_usual = reply is not None and reply.is_usual
-    return _encode(_MessageExtras(message.properties, reply is not None, is_usual))
+    properties = message.properties
+    if reply is None:
+        return None if properties is None else _same.extras(properties)
+    return _encode(_MessageExtras(properties, True, reply.is_usual))
 
 
 def message_of(record: MessageRecord) -> tuple[Message, Hashable, Reply | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..._values.messages import Message
 from ..._values.request import Reply
 from .forms import message_extras
-from .journal.operations import Posted, Settled
+from .journal.operations import Finished, Posted, Settled
 from .journal.write_ahead import Journal
 
 EXPIRED = "expired"
@@ -74,6 +74,20 @@ class RecordedMessages(OwedMessages):
             reply: which Response Topic it goes to; None for the usual topic.
         """
         return self._post(message, None, self._expiry, command, None, reply)
+
+    def post_with(self, finished: Finished, message: Message, reply: Reply | None) -> int:
+        """Put a response into the end of its command, before that is put down: one for both.
+
+        Args:
+            finished: that.
+            message: the response, at QoS 1 as all are.
+            reply: see `post_response`.
+        """
+        number = finished.post = self._journal.next_number()
+        finished.topic = message.topic
+        finished.extras = message_extras(message, reply)
+        finished.expires_at = finished.at + self._expiry
+        return number
 
     def post_again(self, message: Message, command: int, reply: Reply | None) -> int | None:
         """See `OwedMessages`; None when it cannot be recorded now."""

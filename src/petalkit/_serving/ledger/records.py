@@ -48,6 +48,7 @@ class Accepted(msgspec.Struct, gc=False, array_like=True, tag=0):
         expires_at: when nobody wants it any more; None for never.
         extras: properties and Response Topics, encoded; None when there are none.
         at: when.
+        started_at: when its handler was about to be called, if that is put down with it.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Accepted(msgspec.Struct, gc=False, array_like=True, tag=0):
     expires_at: float | None
     extras: bytes | None
     at: float
+    started_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)

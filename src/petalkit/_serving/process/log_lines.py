@@ -29,6 +29,8 @@ FIELDS = {
     "error_code": "error_code",
     "error_id": "error_id",
 }
+KEPT_IDS = 256  # fields of IDs, that a formatter keeps
+KEPT_ID = 100  # characters of one of them; a caller chooses its messageId
 KEPT_WORDS = 256  # of messages about a command, that a formatter keeps
 VALUE_MAX = 300  # characters of one field; a caller chooses its messageId
 # C0, DEL and C1; the line and paragraph separators; direction overrides; lone surrogates
@@ -62,6 +64,14 @@ def _field(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False) if " " in text or "=" in text else text
 
 
+def _field_of_seconds(value: float) -> str:
+    return f"{round(value, 6):.4f}"
+
+
+def _json_field_of_seconds(value: float) -> str:
+    return _json_field(round(value, 6))
+
+
 def _json_field(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value) if type(value) is float and isfinite(value) else json.dumps(value)
@@ -77,12 +87,14 @@ class LineFormatter(logging.Formatter):
     begin, end = "", ""
     text: Callable[[str], str]  # of the message
     value: Callable[[Any], str]  # of a field
+    seconds: Callable[[float], str]  # of one that is seconds, with six digits at most
 
     def __init__(self) -> None:
         super().__init__()
         self._utc = Timestamps().text
         self._labels = [(attribute, self.label(name)) for attribute, name in FIELDS.items()]
         self._commands: dict[tuple[str, ...], str] = {}
+        self._ids: dict[str | None, str] = {}
         self._id = self.label(FIELDS["message_id"])
         self._elapsed, self._code = self.label(FIELDS["elapsed"]), self.label(FIELDS["error_code"])
 
@@ -102,20 +114,33 @@ class LineFormatter(logging.Formatter):
     def of_commands(self, lines: Iterable[CommandLine]) -> list[str]:
         """The same lines as of the records that these would be, each with its end."""
         made: list[str] = []
-        begin, id_label, elapsed_label, end = self.begin, self._id, self._elapsed, self.end + "\n"
-        utc, value, known = self._utc, self.value, self._commands
+        begin, elapsed_label, end = self.begin, self._elapsed, self.end + "\n"
+        seconds, known, ids = self.seconds, self._commands, self._ids
+        millisecond, head = -1, ""
         for line in lines:
+            moment, _, _, _, _, _, message_id, elapsed, code = line
             key = line[1:6]
             words = known.get(key) or self._keep(key)
-            message_id, elapsed, code = line[6:]
-            words = f"{begin}{utc(line[0])}{words}"
-            if message_id is not None:
-                words += id_label + value(message_id)
-            words += elapsed_label + value(round(elapsed, 6))
-            if code is not None:
-                words += self._code + value(code)
-            made.append(words + end)
+            if int(moment * 1000) != millisecond:  # many fall into one
+                millisecond, head = int(moment * 1000), begin + self._utc(moment)
+            words = f"{head}{words}{ids.get(message_id) or self._id_of(message_id)}"
+            if code is None:
+                made.append(f"{words}{elapsed_label}{seconds(elapsed)}{end}")
+            else:
+                tail = self._code + self.value(code) + end
+                made.append(f"{words}{elapsed_label}{seconds(elapsed)}{tail}")
         return made
+
+    def _id_of(self, message_id: str | None) -> str:
+        """The field of an ID, which the next line about the command has too; nothing for none."""
+        if message_id is None:
+            return ""
+        field = self._id + self.value(message_id)
+        if len(field) <= KEPT_ID:
+            if len(self._ids) >= KEPT_IDS:
+                self._ids.clear()
+            self._ids[message_id] = field
+        return field
 
     def _keep(self, key: tuple[str, str, str, str, str]) -> str:
         level, name, message, *names = key
@@ -148,6 +173,7 @@ class TextFormatter(LineFormatter):
     """
 
     text, value = staticmethod(escape), staticmethod(_field)
+    seconds = staticmethod(_field_of_seconds)
 
     def head(self, level: str, name: str) -> str:
         """The level, in a column, and the logger."""
@@ -171,6 +197,7 @@ class JsonFormatter(LineFormatter):
 
     begin, end = '{"time": "', "}"
     text, value = staticmethod(_quoted), staticmethod(_json_field)
+    seconds = staticmethod(_json_field_of_seconds)
 
     def head(self, level: str, name: str) -> str:
         """Up to the value of the message."""

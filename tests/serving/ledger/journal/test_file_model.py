@@ -47,8 +47,10 @@ class Model:
 
     def apply(self, operation: Operation) -> None:
         match operation:
-            case Accepted():
+            case Accepted(number, started_at=at):
                 self.accept(operation)
+                if at is not None:
+                    self.apply(Started(number, at))
             case Started(number, at):
                 starts = self.commands[number].starts + 1
                 self.change(number, state="started", starts=starts, started_at=at)
@@ -65,6 +67,9 @@ class Model:
                     remembered=remembered,
                     finished_at=at,
                 )
+                if operation.post:
+                    it = operation.topic, None, None, 1, operation.extras, operation.expires_at
+                    self.post(Posted(operation.post, number, *it))
             case Forgotten(number):
                 del self.commands[number]
             case Noted(number, None):
@@ -172,6 +177,7 @@ def draw_operation(draw: Any, model: Model, number: int) -> Operation:
                 draw(st.none() | MOMENTS),
                 draw(BYTES),
                 draw(MOMENTS),
+                draw(st.none() | MOMENTS),
             )
         case "event":
             name = draw(st.booleans())
@@ -202,13 +208,17 @@ def draw_operation(draw: Any, model: Model, number: int) -> Operation:
             number = draw(st.sampled_from(live)).number
             return Wanted(number, draw(st.booleans()), draw(BYTES))
         case "finish":
-            return Finished(
+            end = Finished(
                 draw(st.sampled_from(live)).number,
                 draw(TEXTS),
                 draw(BYTES) or b"",
                 draw(st.booleans()),
                 draw(MOMENTS),
             )
+            if draw(st.booleans()):
+                end.post, end.topic, end.extras = number, "t", draw(BYTES)
+                end.expires_at = draw(MOMENTS)
+            return end
         case _:
             message = draw(st.sampled_from(sorted(model.messages)))
             return Settled(message, draw(st.none() | st.sampled_from(["expired", "rejected"])))

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from petalkit._serving.ledger.journal.file import JournalFile
 from petalkit._serving.ledger.journal.folding import fold as fold_module
-from petalkit._serving.ledger.journal.log import device
+from petalkit._serving.ledger.journal.log import device, place, segments
 from petalkit._serving.ledger.journal.log.place import log_path
 from petalkit._serving.ledger.journal.log.records import Record, head_of, read_record, seed_of
 from petalkit._serving.ledger.journal.log.segments import LOG_SIZE, SEGMENT_SIZE, begin_of
@@ -24,7 +25,7 @@ from petalkit._serving.ledger.journal.operations import Noted, Settled
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.records import JournalError
 
-from .kit import MIB, RESPONSE, accepted, done, finished, fold, opened, posted, started
+from .kit import MIB, NOON, RESPONSE, accepted, done, finished, fold, opened, posted, started
 
 
 @pytest.fixture
@@ -89,6 +90,37 @@ def test_a_crash_again_and_again_keeps_what_was_written_between(path: Path) -> N
         path = crashed
     with opened(path) as store:
         assert len(store.load().remembered) == 30
+
+
+def test_a_log_of_the_version_before_is_read_and_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That version would read what is written now, and not see that a command has started."""
+    with opened(path) as store:
+        store.write(done(1))
+        crashed = copy(path)
+    head = bytearray(log_path(crashed).read_bytes()[: segments.HEADER_SIZE])
+    head[:8] = segments._EARLIER
+    head[28:32] = zlib.crc32(bytes(head[:28])).to_bytes(4, "little")
+    change(crashed, 0, bytes(head))
+    seen = []
+
+    def make_or_die(*arguments: Any) -> bool:
+        seen.append(copy(crashed, "died-before"))
+        log_path(seen[0]).unlink()  # as it is for a moment
+        done = make(*arguments)
+        seen.append(copy(crashed, "died-after"))
+        return done
+
+    make = place._make
+    monkeypatch.setattr(place, "_make", make_or_die)
+    with opened(crashed) as store:
+        assert set(store.load().remembered) == {"id-1"}
+        assert log_path(crashed).read_bytes()[:8] == segments._MAGIC != segments._EARLIER
+        store.write([accepted(3, started_at=NOON)])
+        assert ids(copy(crashed, "again")) == {"id-1", "id-3"}
+    monkeypatch.setattr(place, "_make", make)
+    assert [ids(one) for one in seen] == [{"id-1"}, {"id-1"}]
 
 
 def test_a_record_that_the_power_has_torn_is_none(store: JournalStore, path: Path) -> None:
@@ -342,6 +374,65 @@ def test_a_journal_is_looked_at_after_a_kill_and_nothing_is_changed(
 
 
 # -- what is lost
+
+
+def test_what_is_folded_while_a_journal_is_looked_at_counts_once(
+    store: JournalStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([accepted(1)])
+    fold(store)
+    store.write([started(1)])
+    read = place.read_beside
+
+    def read_then_fold(*arguments: Any) -> Any:
+        found = read(*arguments)
+        fold(store)
+        return found
+
+    monkeypatch.setattr(place, "read_beside", read_then_fold)
+    with JournalFile.open(path) as file:
+        assert [one.starts for one in file.find("id-1")] == [1]
+
+
+def test_what_is_written_over_while_a_journal_is_looked_at_is_no_damage(
+    store: JournalStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(done(1))
+    store.freeze()
+    store.write(done(3))
+    ask = place.folded_to
+
+    def fold_after_that(connection: sqlite3.Connection) -> int:
+        folded = ask(connection)
+        monkeypatch.setattr(place, "folded_to", ask)
+        fold(store)
+        store.write(done(5))  # where the first was
+        return folded
+
+    monkeypatch.setattr(place, "folded_to", fold_after_that)
+    with JournalFile.open(path) as file:
+        assert {one.message_id for one in file.commands()} == {"id-1", "id-3", "id-5"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "too long"])
+def test_what_stands_in_the_place_of_a_log_is_not_read_for_ever(
+    store: JournalStore, path: Path, tmp_path: Path, kind: str
+) -> None:
+    store.write(done(1))
+    crashed = copy(path)
+    log_path(crashed).unlink()
+    if kind == "pipe":
+        os.mkfifo(log_path(crashed))
+        match = "no regular file"
+    elif kind == "link":
+        log_path(crashed).symlink_to("/dev/zero")
+        match = "symbolic link"
+    else:
+        with log_path(crashed).open("wb") as file:
+            file.truncate(1 << 40)  # and takes no room
+        match = "bytes of"
+    with pytest.raises(JournalError, match=match), JournalFile.open(crashed):
+        pass
 
 
 def test_a_log_that_is_lost_is_told_and_can_be_done_without(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from petalkit._serving.ledger.journal.place import lock as lock_module
-from petalkit._serving.ledger.journal.place import rights
+from petalkit._serving.ledger.journal.place import rights, watch
 from petalkit._serving.ledger.journal.place.lock import JournalLock, lock_path
 from petalkit._serving.ledger.journal.place.mounts import network_file_system
 from petalkit._serving.ledger.records import JournalError
@@ -41,6 +41,25 @@ def refused(path: Path) -> str:
 
 
 # -- while it is in use
+
+
+def test_batches_that_follow_each_other_share_a_look_until_one_finds_something_wrong(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(watch, "SHARED", 0.1)
+    monkeypatch.setattr("petalkit._serving.ledger.journal.place.watch.time.monotonic", lambda: now)
+    with opened(path) as store:
+        store.write(done(1))
+        move(path)
+        now = 100.09
+        store.write(done(3))
+        now = 100.11
+        for _ in range(2):
+            with pytest.raises(JournalError, match="was deleted or replaced"):
+                store.write(done(5))
+        path.with_name("elsewhere").rename(path)
+        store.write(done(5))
 
 
 def delete(path: Path) -> None:

@@ -127,14 +127,23 @@ def story(chance: random.Random) -> Iterator[list[Operation]]:
         batch: list[Operation] = []
         for _ in range(chance.randrange(1, 4)):
             number += 1
-            batch.append(accepted(number, payload=b"x" * chance.choice((5, 100, 900))))
+            command = accepted(number, payload=b"x" * chance.choice((5, 100, 900)))
+            batch.append(command)
             if chance.random() < 0.8:
-                batch.append(started(number))
+                if chance.random() < 0.5:
+                    batch.append(started(number))
+                else:
+                    command.started_at = started(number).at
                 live.append(number)
         for one in [one for one in live if chance.random() < 0.5]:
             live.remove(one)
             number += 1
-            batch += (finished(one), posted(number, one))
+            end, post = finished(one), posted(number, one)
+            batch.append(end)
+            if chance.random() < 0.5:
+                batch.append(post)
+            else:
+                end.post, end.topic, end.expires_at = number, post.topic or "", post.expires_at
             owed.append(number)
         for one in [one for one in owed[:-2] if chance.random() < 0.5]:
             owed.remove(one)

@@ -20,8 +20,8 @@ import attrs
 from ..records import FINISHED, NOT_STARTED, RUNNING, CommandRecord, JournalError
 from .folding.fold import forget_by_hand
 from .folding.rows import COMMANDS, COMMANDS_WITHOUT_DATA, command_record
-from .folding.view import lay_over, take_off, touched_by
-from .log.place import batch_of, close_log, fold_beside, log_path, read_beside
+from .folding.view import take_off
+from .log.place import close_log, fold_beside, lay_log_over, log_path
 from .place.files import exists
 from .place.lock import JournalInUse, alone, check_unused
 from .schema import (
@@ -86,11 +86,7 @@ class JournalFile:
 
     def _lay_over(self) -> None:
         """Let queries find what is in the log too."""
-        found, _ = read_beside(self._connection, self.path)
-        if found.records:
-            batch = batch_of(self._connection, self.path, found.records)
-            self._in_log = touched_by(batch)
-            lay_over(self._connection, batch)
+        self._in_log = lay_log_over(self._connection, self.path)
 
     @classmethod
     @contextlib.contextmanager

@@ -50,6 +50,11 @@ class Finished(msgspec.Struct, gc=False, array_like=True, tag=4):
         response: the bytes it was, or would have been, answered with; empty for none.
         remembered: whether a later copy is a duplicate. Not, if it was refused before its start.
         at: when.
+        post: the number of the message at QoS 1 that answers it, as `Posted` would say; 0 for none.
+            Where it is answered on more topics, those are messages of their own.
+        topic: of that message.
+        extras: the same.
+        expires_at: the same.
     """
 
     number: int
@@ -57,6 +62,10 @@ class Finished(msgspec.Struct, gc=False, array_like=True, tag=4):
     response: bytes
     remembered: bool
     at: float
+    post: int = 0
+    topic: str = ""
+    extras: bytes | None = None
+    expires_at: float = 0.0
 
 
 class Forgotten(msgspec.Struct, gc=False, array_like=True, tag=5):

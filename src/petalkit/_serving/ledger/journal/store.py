@@ -191,7 +191,6 @@ class JournalStore(JournalReader):
         Raises:
             JournalError: they cannot be written now.
         """
-        self._watch.check()
         if self.fill * self._bounds.size > self._bounds.hard and any(
             type(operation) in _GROWS for operation in batch
         ):
@@ -204,6 +203,7 @@ class JournalStore(JournalReader):
         Raises:
             JournalError: none of it is written; the same can be staged again later.
         """
+        self._watch.check_in_turn()
         if staged.direct is not None:
             self._database.fold(self._layers.all, (staged.direct[0], staged.sequence))
         elif self._log is not None:

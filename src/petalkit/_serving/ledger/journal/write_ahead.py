@@ -20,7 +20,7 @@ from ...._values.codec import Timestamps
 from ...._values.settings.settings import Settings
 from ...._values.statistics import Counters
 from ..records import Accepted, CommandRecord, Found, JournalError
-from .operations import Finished, Forgotten, Operation
+from .operations import Finished, Forgotten, Operation, Started
 from .store import JournalStore
 from .writing.folding import Folding
 from .writing.group_commit import GroupCommit
@@ -194,6 +194,11 @@ class Journal:
             self._known.accept(operation)  # type: ignore[arg-type]
         elif kind is Finished or kind is Forgotten:
             self._known.finish()
+
+    def start(self, number: int, then: Then | None) -> None:
+        """Put down that a command starts: with its acceptance where that was the step before."""
+        if not self._commits.add_start(number, then):
+            self._commits.add(Started(number, self.wall()), then)
 
     def add_lazily(self, operation: Operation) -> None:
         """Put down what nobody waits for: it is written with the next batch, or soon."""

@@ -148,16 +148,23 @@ class Batch:
             bytearray(it.response),
         )
         self.size += len(it.response) + _ROW
+        if it.post:
+            extras = _bytes(it.extras)
+            message = it.post, it.number, it.expires_at, 1, it.topic, _NONE, extras, _NONE
+            self.posted[it.post] = message
+            self._owed.add(it.post, it.number)
+            self.size += _ROW
 
     def _accept(self, it: Accepted) -> None:
-        payload = it.payload
+        payload, started_at = it.payload, it.started_at
+        started = 0 if started_at is None else 1
         self.accepted[it.number] = [
             it.number,
             _NONE if it.message_id is None else it.message_id,
-            0,
-            0,
+            started,
+            started,
             it.at,
-            it.at,  # of the size of what may follow
+            it.at if started_at is None else started_at,  # of the size of what may follow
             _NO_TIME if it.expires_at is None else it.expires_at,
             1 if it.wait_response else 0,
             _NONE,

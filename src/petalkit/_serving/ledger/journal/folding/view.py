@@ -8,8 +8,10 @@ knows, and nothing is changed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+from collections.abc import Iterator
 
 from ..schema import TABLES
 from .batch import Batch
@@ -31,15 +33,33 @@ def touched_by(batch: Batch) -> set[int]:
     return found
 
 
+@contextlib.contextmanager
+def one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Within it the database is as it was at the first look, whatever others write.
+
+    What a batch makes of a database that has it already would be wrong: a start would count twice.
+    """
+    connection.execute("PRAGMA temp_store = MEMORY").fetchall()  # not within a transaction
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def lay_over(connection: sqlite3.Connection, batch: Batch) -> None:
     """Let queries of this connection find what a batch would make of the database.
+
+    Within `one_moment`, in which the batch was made.
 
     Raises:
         sqlite3.Error: the database cannot be read.
     """
     numbers = (json.dumps(sorted(touched_by(batch))),)
     execute = connection.execute
-    execute("PRAGMA temp_store = MEMORY").fetchall()
     execute("CREATE TEMP TABLE touched (number INTEGER PRIMARY KEY)")
     execute("INSERT INTO touched SELECT value FROM json_each(?)", numbers)
     for table in _TABLES:

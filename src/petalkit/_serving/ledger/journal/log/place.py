@@ -11,16 +11,21 @@ the database says that it is closed before it is removed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
-from collections.abc import Sequence
+import stat
+import time
+from collections.abc import Container, Sequence
 from pathlib import Path
 
+import attrs
 import msgspec
 
 from ...records import JournalError
 from ..folding.batch import Batch
 from ..folding.fold import fold, folded_to, load_owed
+from ..folding.view import lay_over, one_moment, touched_by
 from ..forgetting.owed import Owed
 from ..place.files import FILE_MODE, sync_folder
 from ..schema import explained, one, transaction
@@ -28,6 +33,8 @@ from .device import LogDevice, explain
 from .records import Record
 from .segments import HEADER_SIZE, LOG_SIZE, LogContent, check_follow, header, read_log
 
+LOOKS = 5  # at a log that does not go with its database
+LOOK_AGAIN = 0.02  # seconds between two of them
 _VALUE = "SELECT value FROM meta WHERE name = ?"
 _SET = "UPDATE meta SET value = ? WHERE name = ?"
 
@@ -51,7 +58,7 @@ def read_beside(connection: sqlite3.Connection, path: Path) -> tuple[LogContent,
         folded = folded_to(connection)
         name, closed = one(connection, _VALUE, ("log",)), one(connection, _VALUE, ("closed",))
     try:
-        data = file.read_bytes()
+        data = _content(file)
     except FileNotFoundError:
         if closed != "1":
             reason = (
@@ -78,7 +85,50 @@ def read_beside(connection: sqlite3.Connection, path: Path) -> tuple[LogContent,
             raise JournalError(path, reason)
         return LogContent(None, 0, ()), folded  # made just before the power went
     records = () if closed == "1" else tuple(check_follow(path, found, folded))
-    return LogContent(found.name, found.generation, records), folded
+    return attrs.evolve(found, records=records), folded
+
+
+def _content(file: Path) -> bytes:
+    """What a log has, or enough to know that it is none.
+
+    The trap: what stands there may be a pipe, which is never read to its end, or of any size.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(os.open(file, flags), "rb", buffering=0) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = bytearray()
+        while len(data) <= LOG_SIZE and (more := stream.read(LOG_SIZE + 1 - len(data))):
+            data += more
+        return bytes(data)
+
+
+def lay_log_over(connection: sqlite3.Connection, path: Path) -> Container[int]:
+    """Let queries of this connection find what is in the log too, and change nothing.
+
+    A runtime folds meanwhile, and writes over what was folded: what is read of the log may not go
+    with the database any more, and look like damage. So it is looked again; damage stays.
+
+    Returns:
+        The numbers of what the log says something of.
+
+    Raises:
+        JournalError: as `read_beside` does.
+    """
+    for left in reversed(range(LOOKS)):
+        try:
+            with one_moment(connection):
+                found, _ = read_beside(connection, path)
+                if not found.records:
+                    return ()
+                batch = batch_of(connection, path, found.records)
+                lay_over(connection, batch)
+                return touched_by(batch)
+        except JournalError:
+            if not left:
+                raise
+            time.sleep(LOOK_AGAIN)
+    raise AssertionError("unreachable")
 
 
 def fold_beside(connection: sqlite3.Connection, path: Path) -> LogContent:
@@ -127,11 +177,14 @@ def open_log(connection: sqlite3.Connection, path: Path) -> tuple[LogDevice, byt
     name, generation = found.name, found.generation
     file = log_path(path)
     with explained(path):
-        if name is not None and one(connection, _VALUE, ("closed",)) == "0":
-            device = _opened(path, file)
-            if device.size == LOG_SIZE:
-                return device, name, generation
-            device.close()
+        if one(connection, _VALUE, ("closed",)) == "0":
+            if name is not None and not found.is_earlier:
+                device = _opened(path, file)
+                if device.size == LOG_SIZE:
+                    return device, name, generation
+                device.close()
+            # The database has all that was in it, and is of use without it while it is replaced.
+            _set(connection, one(connection, _VALUE, ("log",)), closed=True)
         name = os.urandom(16)
         if not _make(path, file, name):
             _set(connection, "", closed=True)

@@ -30,7 +30,8 @@ HEADER_SIZE = 4096  # bytes: a page of the disk to itself
 LOG_SIZE = HEADER_SIZE + SEGMENTS * SEGMENT_SIZE
 
 _HEADER = struct.Struct("<8s16sII")  # magic, name, bytes of a segment, CRC of all before
-_MAGIC = b"PETKLOG1"
+_MAGIC = b"PETKLOG2"
+_EARLIER = b"PETKLOG1"  # whose records say the same with fewer fields
 
 
 def begin_of(segment: int) -> int:
@@ -53,12 +54,14 @@ class LogContent:
         generation: the highest that was ever used.
         records: those that count, in order.
         highest: the highest number of any record.
+        is_earlier: an earlier version made it, which must not find records of this one in it.
     """
 
     name: bytes | None
     generation: int
     records: Sequence[Record]
     highest: int = 0
+    is_earlier: bool = False
 
 
 def read_log(path: Path, data: bytes) -> LogContent:
@@ -73,7 +76,7 @@ def read_log(path: Path, data: bytes) -> LogContent:
     """
     if not data.strip(b"\0"):
         return LogContent(None, 0, ())
-    if len(data) < HEADER_SIZE or data[:8] != _MAGIC:
+    if len(data) < HEADER_SIZE or data[:8] not in (_MAGIC, _EARLIER):
         raise JournalError(path, "what stands beside it as its log (-log) is none of petalkit")
     _, name, size, crc = _HEADER.unpack_from(data)
     if crc != zlib.crc32(data[: _HEADER.size - 4]):
@@ -90,7 +93,8 @@ def read_log(path: Path, data: bytes) -> LogContent:
             records.pop()  # it was written again, since that attempt had failed
         records += segment
     generation = max((one for one, _ in found), default=0)
-    return LogContent(name, generation, records, _highest(view[HEADER_SIZE:], seed))
+    highest = _highest(view[HEADER_SIZE:], seed)
+    return LogContent(name, generation, records, highest, data[:8] == _EARLIER)
 
 
 def check_follow(path: Path, found: LogContent, folded: int) -> Iterator[Record]:

@@ -1,13 +1,15 @@
 """Whether a journal in use is still the file of that name, and what stands beside it too.
 
 What is written to a file without a name is gone at the next start, and whoever starts meanwhile
-finds nothing that keeps it out. So it is looked before each batch. The trap: each look at the disk
-lets the GIL go, which costs more than itself. So what stands beside it is looked at only when its
-folder has changed.
+finds nothing that keeps it out. So it is looked before a batch is written, by the thread that waits
+for the disk: a file system that does not answer holds up nobody else. The trap: each look lets the
+GIL go, and the thread gets it back a turn of the event loop later. So batches that follow each
+other share a look, and what stands beside the file is looked at only when its folder has changed.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import NoReturn, Protocol
 from ...records import JournalError
 from .rights import beside
 
+SHARED = 0.1  # seconds for which a look counts that has found all in order
 _SETTLED = 1_000_000_000  # nanoseconds after which two changes have two times, in any file system
 
 Identity = tuple[int, int]
@@ -47,6 +50,18 @@ class PlaceWatch:
         self._log = log
         self._log_size = 0 if log is None else log.size
         self._seen: tuple[int, int, int] | None = None  # the folder, when all was in order
+        self._looked_at = -math.inf
+
+    def check_in_turn(self) -> None:
+        """Look, unless it was looked a moment ago.
+
+        Raises:
+            JournalError: as `check` does, and again at once.
+        """
+        now = time.monotonic()
+        if now - self._looked_at >= SHARED:
+            self.check()
+            self._looked_at = now
 
     def check(self) -> None:
         """Look whether all is as it was.

@@ -17,9 +17,10 @@ import trio
 
 from ....._values.settings.settings import Settings
 from ....._values.statistics import Counters
-from ...records import JournalError
+from ...records import Accepted, JournalError
 from ..operations import Forgotten, Operation, Posted
 from .known import KnownCommands
+from .telling import call_each, guarded
 from .twice import Then, Twice
 from .upkeep import Upkeep
 from .writer import DiskWork, Job
@@ -93,6 +94,16 @@ class GroupCommit:
         self._queue.append(operation)
         if then is not None:
             self._then.append(then)
+
+    def add_start(self, number: int, then: Then | None) -> bool:
+        """Say it with the acceptance of the command, if that was the step before; else False."""
+        last = self._queue[-1] if self._queue else None
+        if type(last) is not Accepted or last.number != number:
+            return False
+        last.started_at = last.at
+        if then is not None:
+            self._then.append(then)
+        return True
 
     def add_lazily(self, operation: Operation) -> None:
         """See `Journal.add_lazily`."""
@@ -181,10 +192,9 @@ class GroupCommit:
             if limit < math.inf and not self._awake:
                 break
         self._look_again = False
-        # With many commands under way a batch waits for more of them: fewer batches cost less. By
-        # turns of the event loop and not by a timer, which is a millisecond late: what comes in
-        # one turn shares the write, and a turn in which nothing came ends the wait. With few it
-        # does not, because then somebody waits for the only one.
+        # With many commands under way a batch waits for more: fewer cost less. By turns of the
+        # event loop, not by a timer, which is a millisecond late: a turn in which nothing came ends
+        # the wait. With few it does not, because then somebody waits for the only one.
         if self._known.under_way < FILL_FROM:
             return
         until = trio.current_time() + self._settings.journal_commit_delay
@@ -250,10 +260,9 @@ class GroupCommit:
         assert self._under_way is not None
         while self._under_way:
             tell, self._under_way = self._under_way, []
-            for then in tell:
-                _guarded(then)
+            call_each(tell)
         self._under_way = None
-        _guarded(self.on_room)
+        guarded(self.on_room)
         if self._quiet is not None and not self._queue:
             self._quiet.set()
             self._quiet = None
@@ -281,19 +290,11 @@ class GroupCommit:
             of = operation.answers if type(operation) is Posted else operation.number
             return of not in unwritten
 
-        _guarded(self.on_failing, unwritten)
+        guarded(self.on_failing, unwritten)
         for then in (*self._then, *(self._under_way or ())):
             if isinstance(then, Twice):
-                _guarded(then.at_once)
+                guarded(then.at_once)
         self._queue = list(filter(is_left, self._queue))
         # A batch that failed may be on disk all the same, for all that can be known.
         self._taken_back = [Forgotten(number) for number in sorted(unwritten)]
         self._left = [*self._taken_back, *filter(is_left, batch)]
-
-
-def _guarded(function: Callable[..., object], *arguments: object) -> None:
-    """Call it. An error is our bug, or a petal's code; others are not to pay for it."""
-    try:
-        function(*arguments)
-    except Exception:
-        logger.exception("could not go on after the journal was written")

@@ -75,8 +75,8 @@ class Upkeep:
         That raises `JournalError` when what is in the log cannot be folded.
         """
         assert self.store is not None
-        if not self.store.can_fold:
-            self.store.freeze()
+        if not self.store.can_fold and self.store.nearly_full:
+            self.store.freeze()  # what has finished makes room only once it is in the database
         self._known.unpruned = 0
         return functools.partial(self._fold, self.store, self._oldest())
 
