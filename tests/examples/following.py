@@ -28,8 +28,12 @@ _STEP = re.compile(
     r"(?P<before>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<text>.*?)^```$|(?P<stop>Ctrl-C)",
     re.MULTILINE | re.DOTALL,
 )
-STAY = (r"petalkit run\b", r"mosquitto\b")
-READY = {"petalkit": r"connected as client", "mosquitto": r"running"}
+STAY = (r"petalkit (run|broker)\b", r"mosquitto\b")
+READY = {
+    "petalkit run": r"connected as client",
+    "petalkit broker": r"mqtt://",
+    "mosquitto": r"running",
+}
 
 
 @attrs.frozen
@@ -57,7 +61,7 @@ class Staying:
 
     def __init__(self, line: str, folder: Path, environment: Mapping[str, str]) -> None:
         self.line = line
-        self.name = "mosquitto" if line.startswith("mosquitto") else "petalkit"
+        self.name = next(name for name in READY if line.startswith(name))
         self.output = ""
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
@@ -184,7 +188,7 @@ class Reader:
 
     def _stop(self) -> None:
         """Ctrl-C in the terminal of the device, if one runs."""
-        for program in [one for one in self.staying if one.name == "petalkit"]:
+        for program in [one for one in self.staying if one.name == "petalkit run"]:
             assert program.end(signal.SIGINT) == 0
             self.staying.remove(program)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..brokers import find_mosquitto, free_port
+from ..brokers import free_port
 from .conftest import ROOT
 from .following import Reader, steps
 from .test_docs import blocks
@@ -15,9 +15,7 @@ from .test_docs import blocks
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 
 
-@pytest.mark.broker
 @pytest.mark.process
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
 def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
     with Reader(tmp_path, free_port()) as reader:
         reader.follow(PAGE)
@@ -28,16 +26,16 @@ def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
         [tested] = reader.printed["python -m pytest"]
         assert "3 passed" in tested
         [scan] = reader.printed["""petalkit call camera/scan '{"frames": 3}'"""]
-        assert json.loads(scan)["job_id"]
+        assert json.loads(scan)["result"] == {"frames": 3}
+        [left] = reader.printed["""petalkit call camera/scan '{"frames": 3}' --detach"""]
+        assert json.loads(left)["job_id"]
         assert "zoom" in reader.printed["petalkit list camera"][0]
         assert not list((tmp_path / "home").glob("**/drone-1.journal.old"))
     # What was removed by hand was there, and the next run has made it anew.
     assert (tmp_path / "home/.local/state/petalkit/drone-1.journal").exists()
 
 
-@pytest.mark.broker
 @pytest.mark.process
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
 def test_a_petal_of_ones_own_in_five_minutes(tmp_path: Path) -> None:
     readme = ROOT / "README.md"
     petal, test = blocks(readme, "python")
@@ -46,8 +44,7 @@ def test_a_petal_of_ones_own_in_five_minutes(tmp_path: Path) -> None:
     with Reader(tmp_path, free_port(), replace=quick) as reader:
         (tmp_path / "my_petal.py").write_text(petal)
         (tmp_path / "test_my_petal.py").write_text(f"from my_petal import ExamplePetal\n{test}")
-        # That a broker is there is said in words.
-        reader.follow(f"\n\n```console\n$ mosquitto -p 1883\n```\n{section}")
+        reader.follow(section)
         reader.follow("\n\n```console\n$ python -m pytest\n```\n")
         assert "1 passed" in reader.printed["python -m pytest"][0]
 

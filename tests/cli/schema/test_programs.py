@@ -24,7 +24,8 @@ from ..conftest import RunCli
 from ..programs import WHO, Start
 from .conftest import LIMIT, PROGRAMS, Mypy, Node
 
-PAGE = (ROOT / "docs" / "typed-clients.md").read_text("utf-8")
+PAGES = ("typed-clients.md", "typed-clients-code.md")
+PAGE = "".join((ROOT / "docs" / page).read_text("utf-8") for page in PAGES)
 
 
 def block(language: str) -> str:
