@@ -164,6 +164,8 @@ export interface CallOptions {
   retries?: number;
   /** Whether it may be run more than once; then all that is retryable is tried again. */
   repeatable?: boolean;
+  /** Waits for the second answer of a command that has two. */
+  secondPhase?: boolean;
   /** Gives up the call; the device may run it all the same. */
   signal?: AbortSignal;
 }
@@ -348,6 +350,7 @@ interface Pending {
   data: object;
   messageId: string;
   expires: number; // ms since 1970; Infinity for never
+  second: boolean; // wants the second answer
   ready: boolean; // its answer can come
   sent: boolean;
   answer: Deferred<JsonObject>;
@@ -422,7 +425,8 @@ export class Remote {
     if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.has(messageId)) throw new PetalkitError(`another call waits for messageId ${messageId}`);
     const answer = new Deferred<JsonObject>();
-    const call: Pending = { command, data, messageId, expires: until, ready: false, sent: false, answer };
+    const second = options.secondPhase ?? false;
+    const call: Pending = { command, data, messageId, expires: until, second, ready: false, sent: false, answer };
     const { signal } = options;
     const abort = (): void => call.answer.reject(signal?.reason);
     const giveUp = (): void => {
@@ -435,12 +439,14 @@ export class Remote {
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     try {
-      this.#listen().then(() => ((call.ready = true), this.#send(call)), call.answer.reject);
+      const listening = second ? Promise.all([this.#listen(), this.#watch()]) : this.#listen();
+      listening.then(() => ((call.ready = true), this.#send(call)), call.answer.reject);
       return await call.answer.promise;
     } finally {
       clearTimeout(limit);
       signal?.removeEventListener("abort", abort);
       this.#waiting.delete(messageId);
+      if (second) this.#rest();
     }
   }
 
@@ -514,8 +520,11 @@ export class Remote {
   }
 
   #onAnswer(fields: JsonObject | undefined): void {
-    const receipt = fields?.phase === "ack" && !("success" in fields) && !("status" in fields);
-    if (fields !== undefined && !receipt) this.#waiting.get(textOf(fields.messageId))?.answer.resolve(fields);
+    if (fields === undefined) return;
+    const receipt = fields.phase === "ack" && !("success" in fields) && !("status" in fields);
+    const call = this.#waiting.get(textOf(fields.messageId));
+    const first = call?.second && fields.pending === true && isSuccess(fields);
+    if (!receipt && !first) call?.answer.resolve(fields);
   }
 
   // -- what it says without being asked
@@ -550,6 +559,7 @@ export class Remote {
 
   #rest(): void {
     if (this.#readers.size + this.#events.size > 0) return;
+    if ([...this.#waiting.values()].some((call) => call.second)) return;
     this.connection.unlisten(`${this.base}/command/web`);
     this.connection.unlisten(`${this.base}/status`);
   }
@@ -564,6 +574,8 @@ export class Remote {
       const alone = end !== undefined && (Object.keys(end).length === 1 || typeof end.error_code === "string");
       reader.tell(data?.stream_payload, end?.ended === true && alone);
     } else if (!("published_stream_id" in (data ?? fields))) {
+      const call = this.#waiting.get(textOf(fields.messageId));
+      if (call?.second && data !== undefined) call.answer.resolve(data);
       const event = { command: textOf(fields.command), data: data ?? fields, fields };
       for (const values of this.#events) values.put(event);
     }
