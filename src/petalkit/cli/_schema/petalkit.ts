@@ -144,6 +144,14 @@ export class StreamFailed extends PetalkitError {
 
 // -- options
 
+/** Topics of a device, below its base. */
+export interface Topics {
+  command: string;
+  response: string;
+  web: string;
+  status: string;
+}
+
 /** How to connect. */
 export interface ConnectOptions {
   organizationId: string;
@@ -151,6 +159,8 @@ export interface ConnectOptions {
   protocolVersion?: 4 | 5;
   /** Where devices are; `{organization_id}` and `{device_id}` are replaced. */
   baseTopic?: string;
+  /** Topics below that, where devices have others: `command`, `response`, `command/web`, `status`. */
+  topics?: Partial<Topics>;
   /** Options of MQTT.js: `username`, `password`, `ca`, ... Another `clientId` has to be one of a kind. */
   mqtt?: IClientOptions;
 }
@@ -225,6 +235,7 @@ export class Connection {
   readonly #topics = new Map<string, { take: Take; agreed: Deferred<void> }>();
   readonly #devices = new Map<string, Remote>();
   readonly #base: string;
+  readonly #below: Topics;
   /** What is to be published; each says so only then, and nothing where nobody wants it any more. */
   #outgoing: { topic: string; make: () => Made | undefined; done: Done }[] = [];
   #underWay = 0;
@@ -242,6 +253,7 @@ export class Connection {
     this.protocolVersion = protocolVersion;
     const base = options.baseTopic ?? "org/{organization_id}/device/{device_id}";
     this.#base = base.replace("{organization_id}", () => segment(options.organizationId));
+    this.#below = { command: "command", response: "response", web: "command/web", status: "status", ...options.topics };
     mqtt.on("error", () => undefined); // the next link tells; unheard it would end the program
     mqtt.on("connect", (packet) => void this.#onLink(packet.properties?.receiveMaximum));
     mqtt.on("message", (topic, payload, packet) => this.#topics.get(topic)?.take(payload, packet));
@@ -257,7 +269,14 @@ export class Connection {
     let found = this.#devices.get(deviceId);
     if (found === undefined) {
       const base = this.#base.replace("{device_id}", () => segment(deviceId));
-      this.#devices.set(deviceId, (found = new Remote(this, deviceId, base)));
+      const { command, response, web, status } = this.#below;
+      const topics = {
+        command: `${base}/${command}`,
+        response: `${base}/${response}`,
+        web: `${base}/${web}`,
+        status: `${base}/${status}`,
+      };
+      this.#devices.set(deviceId, (found = new Remote(this, deviceId, topics)));
     }
     return found;
   }
@@ -382,13 +401,14 @@ export class Remote {
   #closed: Error | undefined;
   readonly connection: Connection;
   readonly deviceId: string;
-  readonly base: string;
+  /** In full. */
+  readonly topics: Topics;
 
-  constructor(connection: Connection, deviceId: string, base: string) {
+  constructor(connection: Connection, deviceId: string, topics: Topics) {
     this.connection = connection;
     this.deviceId = deviceId;
-    this.base = base;
-    this.#own = `${base}/response/${connection.clientId}`;
+    this.topics = topics;
+    this.#own = `${topics.response}/${connection.clientId}`;
     this.#asks = connection.protocolVersion === 5 ? "both" : "shared";
   }
 
@@ -461,7 +481,7 @@ export class Remote {
     }
     if (this.#asks !== "own") {
       try {
-        await this.connection.listen(`${this.base}/response`, (payload) => this.#onAnswer(parse(payload)));
+        await this.connection.listen(this.topics.response, (payload) => this.#onAnswer(parse(payload)));
       } catch (error) {
         if (this.#asks === "shared") throw error;
         this.#asks = "own";
@@ -477,7 +497,7 @@ export class Remote {
 
   #send(call: Pending, tries = 1): void {
     this.connection.publish(
-      `${this.base}/command`,
+      this.topics.command,
       () => this.#make(call),
       (error) => {
         const code = error ? codeOf(error) : 0;
@@ -510,7 +530,7 @@ export class Remote {
   #onOwn(payload: Uint8Array, packet: IPublishPacket): void {
     if (this.#asks === "both") {
       this.#asks = "own"; // it has shown that this is enough
-      this.connection.unlisten(`${this.base}/response`);
+      this.connection.unlisten(this.topics.response);
     }
     const fields = parse(payload);
     const data = packet.properties?.correlationData;
@@ -549,8 +569,8 @@ export class Remote {
   }
 
   async #watch(): Promise<void> {
-    await this.connection.listen(`${this.base}/command/web`, (payload) => this.#onWeb(payload));
-    await this.connection.listen(`${this.base}/status`, (payload, packet) => {
+    await this.connection.listen(this.topics.web, (payload) => this.#onWeb(payload));
+    await this.connection.listen(this.topics.status, (payload, packet) => {
       if (packet.retain || parse(payload)?.status !== "online") return; // as it was before anybody read
       this.#asksAnew();
       for (const reader of [...this.#readers.values()]) reader.look();
@@ -560,8 +580,8 @@ export class Remote {
   #rest(): void {
     if (this.#readers.size + this.#events.size > 0) return;
     if ([...this.#waiting.values()].some((call) => call.second)) return;
-    this.connection.unlisten(`${this.base}/command/web`);
-    this.connection.unlisten(`${this.base}/status`);
+    this.connection.unlisten(this.topics.web);
+    this.connection.unlisten(this.topics.status);
   }
 
   #onWeb(payload: Uint8Array): void {
