@@ -9,7 +9,7 @@ from typing import Any
 
 from petalkit._values.codec import Limits, decode_json
 from petalkit._values.errors import PayloadError
-from petalkit.cli._schema.asyncapi import write_asyncapi
+from petalkit.cli._schema.asyncapi import Where, write_asyncapi
 from petalkit.cli._schema.contract import BadContract, read_contract
 from petalkit.cli._schema.json_schema import write_json_schema
 from petalkit.cli._schema.python import write_python
@@ -35,7 +35,7 @@ def contract(data: bytes) -> None:
     schema_hash = said.get("schema_hash")
     try:
         found = read_contract(petals, schema_hash if isinstance(schema_hash, str) else None, names)
-        json.loads(write_asyncapi(found, HEAD, ("acme", "d")))
+        json.loads(write_asyncapi(found, HEAD, Where("acme", "d")))
         json.loads(write_json_schema(found, HEAD))
         python, typescript = write_python(found, HEAD, "trio"), write_typescript(found, HEAD)
     except BadContract as error:

@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 import pytest
 
-from petalkit import Job, Petal, command, job, stream
+from petalkit import Job, Petal, Settings, command, job, stream
 from petalkit._authoring.jobs.options import CANCEL, RESULT, STATUS, SUBSCRIBE, UNSUBSCRIBE
 from petalkit._serving.jobs.commands.declared import declared_table
 from petalkit._serving.petals.descriptions import describe, describe_petal
+from petalkit.cli._schema.asyncapi import Where
 from petalkit.cli._schema.command import Format, Wanted, make_files
 from petalkit.cli._schema.contract import Contract, read_contract
 
@@ -85,6 +86,17 @@ def test_asyncapi_has_an_operation_for_each_command_with_its_replies(camera: Con
     assert titles["/camera/publish_scan"]["action"] == "send"
     address = found["channels"]["web"]["address"]
     assert address == "org/{organizationId}/device/{deviceId}/command/web"
+
+
+def test_asyncapi_has_the_topics_of_the_settings(camera: Contract) -> None:
+    settings = Settings(
+        organization_id="acme", base_topic="fleet/{device_id}", response_topic="answers"
+    )
+    wanted = Wanted("asyncapi", where=Where.of(settings, "d-1"))
+    (text,) = make_files(camera, wanted, in_folder=False).values()
+    channel = json.loads(text)["channels"]["response"]
+    assert channel["address"] == "fleet/{deviceId}/answers"
+    assert channel["parameters"] == {"deviceId": {"examples": ["d-1"]}}
 
 
 def references(value: Any) -> Iterator[str]:

@@ -104,6 +104,11 @@ def evil() -> Contract:
     return hostile()
 
 
+@pytest.fixture(scope="module")
+def files(evil: Contract) -> list[tuple[str, str]]:
+    return list(every_file(evil))
+
+
 def every_file(contract: Contract) -> Iterator[tuple[str, str]]:
     for kind in ("asyncapi", "json-schema", "typescript"):
         yield from files_of(contract, kind).items()
@@ -112,8 +117,8 @@ def every_file(contract: Contract) -> Iterator[tuple[str, str]]:
             yield f"{flavor}/{name}", text
 
 
-def test_python_has_statements_of_ours_alone(evil: Contract) -> None:
-    for name, text in every_file(evil):
+def test_python_has_statements_of_ours_alone(files: list[tuple[str, str]]) -> None:
+    for name, text in files:
         if not name.endswith(".py"):
             continue
         tree = ast.parse(text)
@@ -132,8 +137,8 @@ def test_python_has_statements_of_ours_alone(evil: Contract) -> None:
         }
 
 
-def test_nothing_in_any_file_steers_an_editor(evil: Contract) -> None:
-    for name, text in every_file(evil):
+def test_nothing_in_any_file_steers_an_editor(files: list[tuple[str, str]]) -> None:
+    for name, text in files:
         shown = text.replace("\n", "")
         if name.endswith((".json", ".py")) or name == "client.ts":
             assert all(one.isprintable() for one in shown), name
@@ -208,7 +213,7 @@ def test_a_hash_that_is_none_is_none(evil: Contract) -> None:
     assert evil.schema_hash == "0123"
 
 
-def test_json_is_json(evil: Contract) -> None:
-    for name, text in every_file(evil):
+def test_json_is_json(files: list[tuple[str, str]]) -> None:
+    for name, text in files:
         if name.endswith(".json"):
             json.loads(text)

@@ -149,6 +149,7 @@ async def runs(node: Node, flights: Path, url: str, protocol: str) -> None:
         "records": 2,
         "copied": "a.ulg",
         "last": 1,
+        "phases": [True, 2],
         "failed": "RECORD_NOT_FOUND",
     }
 

@@ -91,6 +91,7 @@ def test_what_is_sent_again_and_what_is_not(compiled: Path, node: Node) -> None:
         "noTopicOfItsOwn": [None, True],
         "nowhere": True,
         "ownTopic": [True, [True, False]],
+        "otherTopics": [True, True],
         "sameId": [2, 1],
         "newId": [2, 2],
         "noRetries": [True, 1],

@@ -13,7 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import attrs
+
 from ..._authoring.jobs.options import CANCEL, RESULT, STATUS, SUBSCRIBE, UNSUBSCRIBE, beside
+from ..._values.messages import DEFAULT_BASE_TOPIC
+from ..._values.settings.settings import Settings
 from . import envelopes
 from .contract import OPEN, Contract, Schema
 from .json_schema import as_text
@@ -30,24 +34,74 @@ _CORRELATION = {"location": "$message.payload#/messageId"}
 _OWN = ("Failure", "Status", "Event", "Reader", "JobStarted", "JobStanding")
 
 
-def write_asyncapi(contract: Contract, made_by: str, identity: tuple[str, str]) -> str:
+@attrs.frozen
+class Where:
+    """Where a device is.
+
+    Attributes:
+        organization_id, device_id: as examples of the addresses; may be empty.
+        base_topic: see `Settings`, and so all below.
+    """
+
+    organization_id: str = ""
+    device_id: str = ""
+    base_topic: str = DEFAULT_BASE_TOPIC
+    command: str = "command"
+    response: str = "response"
+    web: str = "command/web"
+    status: str = "status"
+
+    @classmethod
+    def of(cls, settings: Settings, device_id: str | None) -> Where:
+        """As settings say it."""
+        return cls(
+            settings.organization_id or "",
+            device_id or "",
+            settings.base_topic,
+            settings.command_topics[0],
+            settings.response_topic,
+            settings.web_topic,
+            settings.status_topic,
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of each address, as AsyncAPI has them."""
+        found: dict[str, Any] = {}
+        for key, name in _PARAMETERS.items():
+            example: str = getattr(self, key)
+            if f"{{{key}}}" in self.base_topic:
+                found[name] = {"examples": [example]} if example else {}
+        return found
+
+    def address(self, channel: str) -> str:
+        """That of a channel, with parameters."""
+        base = self.base_topic
+        for key, name in _PARAMETERS.items():
+            base = base.replace(f"{{{key}}}", f"{{{name}}}")
+        return f"{base}/{getattr(self, channel)}"
+
+
+_PARAMETERS = {"organization_id": "organizationId", "device_id": "deviceId"}
+
+
+def write_asyncapi(contract: Contract, made_by: str, where: Where) -> str:
     """The document.
 
     Args:
         contract: what is served.
         made_by: and from what.
-        identity: organization ID and device ID, as examples of the addresses; may be empty.
+        where: the device is.
     """
-    return as_text(_Document(contract, made_by, identity).build())
+    return as_text(_Document(contract, made_by, where).build())
 
 
 class _Document:
     """One document while it is made."""
 
-    def __init__(self, contract: Contract, made_by: str, identity: tuple[str, str]) -> None:
+    def __init__(self, contract: Contract, made_by: str, where: Where) -> None:
         self._contract = contract
         self._made_by = made_by
-        self._identity = identity
+        self._where = where
         names = TypeNames(_OWN)
         self._gathered = gather(contract, names)
         self._schemas: dict[str, Any] = {}
@@ -88,12 +142,12 @@ class _Document:
             "info": self._info(),
             "defaultContentType": "application/json",
             "channels": {
-                name: self._channel(name, address, text)
-                for name, address, text in (
-                    ("command", "command", "commands for the device"),
-                    ("response", "response", _RESPONSE_TEXT),
-                    ("web", "command/web", "what the device tells readers of jobs and streams"),
-                    ("status", "status", "whether the device is there"),
+                name: self._channel(name, text)
+                for name, text in (
+                    ("command", "commands for the device"),
+                    ("response", _RESPONSE_TEXT),
+                    ("web", "what the device tells readers of jobs and streams"),
+                    ("status", "whether the device is there"),
                 )
                 if self._channels[name]
             },
@@ -111,14 +165,11 @@ class _Document:
             "description": "\n".join(lines),
         }
 
-    def _channel(self, name: str, address: str, text: str) -> dict[str, Any]:
-        parameters: dict[str, Any] = {}
-        for key, example in zip(("organizationId", "deviceId"), self._identity, strict=True):
-            parameters[key] = {"examples": [example]} if example else {}
+    def _channel(self, name: str, text: str) -> dict[str, Any]:
         return {
-            "address": f"org/{{organizationId}}/device/{{deviceId}}/{address}",
+            "address": self._where.address(name),
             "description": text,
-            "parameters": parameters,
+            "parameters": self._where.parameters(),
             "messages": self._channels[name],
         }
 

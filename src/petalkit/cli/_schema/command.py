@@ -27,7 +27,7 @@ from .._options import GENERAL, CallSettings, GeneralOptions, HostOptions, advic
 from .._settings.loading import Loaded
 from .._settings.variables import log_format, log_level
 from .._targets.targets import find_petals
-from .asyncapi import write_asyncapi
+from .asyncapi import Where, write_asyncapi
 from .contract import Contract
 from .json_schema import json_schema_files, write_json_schema
 from .python import Flavor, write_python
@@ -84,8 +84,7 @@ def schema(  # noqa: D417 - what is left out has its words in its class
         contract = found
     if not contract.served:
         report("no command, job or stream is served", kind="warning")
-    organization = loaded.settings.organization_id or ""
-    wanted = Wanted(format, flavor, (organization, device or ""))
+    wanted = Wanted(format, flavor, Where.of(loaded.settings, device))
     folder = output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     _deliver(make_files(contract, wanted, in_folder=folder), output)
     return code
@@ -98,12 +97,12 @@ class Wanted:
     Attributes:
         format: see `schema`.
         flavor: see `schema`.
-        identity: organization ID and device ID, as far as they are known.
+        where: the device is, as far as that is known.
     """
 
     format: Format
     flavor: Flavor = "trio"
-    identity: tuple[str, str] = ("", "")
+    where: Where = Where()
 
 
 def make_files(contract: Contract, wanted: Wanted, *, in_folder: bool) -> Mapping[str, str]:
@@ -113,7 +112,7 @@ def make_files(contract: Contract, wanted: Wanted, *, in_folder: bool) -> Mappin
     line = head.replace("\n", " ")
     match wanted.format:
         case "asyncapi":
-            return {"asyncapi.json": write_asyncapi(contract, line, wanted.identity)}
+            return {"asyncapi.json": write_asyncapi(contract, line, wanted.where)}
         case "json-schema" if in_folder:
             return json_schema_files(contract, line)
         case "json-schema":

@@ -144,6 +144,14 @@ export class StreamFailed extends PetalkitError {
 
 // -- options
 
+/** Topics of a device, below its base. */
+export interface Topics {
+  command: string;
+  response: string;
+  web: string;
+  status: string;
+}
+
 /** How to connect. */
 export interface ConnectOptions {
   organizationId: string;
@@ -151,6 +159,8 @@ export interface ConnectOptions {
   protocolVersion?: 4 | 5;
   /** Where devices are; `{organization_id}` and `{device_id}` are replaced. */
   baseTopic?: string;
+  /** Topics below that, where devices have others: `command`, `response`, `command/web`, `status`. */
+  topics?: Partial<Topics>;
   /** Options of MQTT.js: `username`, `password`, `ca`, ... Another `clientId` has to be one of a kind. */
   mqtt?: IClientOptions;
 }
@@ -164,6 +174,8 @@ export interface CallOptions {
   retries?: number;
   /** Whether it may be run more than once; then all that is retryable is tried again. */
   repeatable?: boolean;
+  /** Waits for the second answer of a command that has two. */
+  secondPhase?: boolean;
   /** Gives up the call; the device may run it all the same. */
   signal?: AbortSignal;
 }
@@ -223,6 +235,7 @@ export class Connection {
   readonly #topics = new Map<string, { take: Take; agreed: Deferred<void> }>();
   readonly #devices = new Map<string, Remote>();
   readonly #base: string;
+  readonly #below: Topics;
   /** What is to be published; each says so only then, and nothing where nobody wants it any more. */
   #outgoing: { topic: string; make: () => Made | undefined; done: Done }[] = [];
   #underWay = 0;
@@ -240,6 +253,7 @@ export class Connection {
     this.protocolVersion = protocolVersion;
     const base = options.baseTopic ?? "org/{organization_id}/device/{device_id}";
     this.#base = base.replace("{organization_id}", () => segment(options.organizationId));
+    this.#below = { command: "command", response: "response", web: "command/web", status: "status", ...options.topics };
     mqtt.on("error", () => undefined); // the next link tells; unheard it would end the program
     mqtt.on("connect", (packet) => void this.#onLink(packet.properties?.receiveMaximum));
     mqtt.on("message", (topic, payload, packet) => this.#topics.get(topic)?.take(payload, packet));
@@ -255,7 +269,14 @@ export class Connection {
     let found = this.#devices.get(deviceId);
     if (found === undefined) {
       const base = this.#base.replace("{device_id}", () => segment(deviceId));
-      this.#devices.set(deviceId, (found = new Remote(this, deviceId, base)));
+      const { command, response, web, status } = this.#below;
+      const topics = {
+        command: `${base}/${command}`,
+        response: `${base}/${response}`,
+        web: `${base}/${web}`,
+        status: `${base}/${status}`,
+      };
+      this.#devices.set(deviceId, (found = new Remote(this, deviceId, topics)));
     }
     return found;
   }
@@ -348,6 +369,7 @@ interface Pending {
   data: object;
   messageId: string;
   expires: number; // ms since 1970; Infinity for never
+  second: boolean; // wants the second answer
   ready: boolean; // its answer can come
   sent: boolean;
   answer: Deferred<JsonObject>;
@@ -379,13 +401,14 @@ export class Remote {
   #closed: Error | undefined;
   readonly connection: Connection;
   readonly deviceId: string;
-  readonly base: string;
+  /** In full. */
+  readonly topics: Topics;
 
-  constructor(connection: Connection, deviceId: string, base: string) {
+  constructor(connection: Connection, deviceId: string, topics: Topics) {
     this.connection = connection;
     this.deviceId = deviceId;
-    this.base = base;
-    this.#own = `${base}/response/${connection.clientId}`;
+    this.topics = topics;
+    this.#own = `${topics.response}/${connection.clientId}`;
     this.#asks = connection.protocolVersion === 5 ? "both" : "shared";
   }
 
@@ -422,7 +445,8 @@ export class Remote {
     if (this.#closed !== undefined) throw this.#closed;
     if (this.#waiting.has(messageId)) throw new PetalkitError(`another call waits for messageId ${messageId}`);
     const answer = new Deferred<JsonObject>();
-    const call: Pending = { command, data, messageId, expires: until, ready: false, sent: false, answer };
+    const second = options.secondPhase ?? false;
+    const call: Pending = { command, data, messageId, expires: until, second, ready: false, sent: false, answer };
     const { signal } = options;
     const abort = (): void => call.answer.reject(signal?.reason);
     const giveUp = (): void => {
@@ -435,12 +459,14 @@ export class Remote {
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     try {
-      this.#listen().then(() => ((call.ready = true), this.#send(call)), call.answer.reject);
+      const listening = second ? Promise.all([this.#listen(), this.#watch()]) : this.#listen();
+      listening.then(() => ((call.ready = true), this.#send(call)), call.answer.reject);
       return await call.answer.promise;
     } finally {
       clearTimeout(limit);
       signal?.removeEventListener("abort", abort);
       this.#waiting.delete(messageId);
+      if (second) this.#rest();
     }
   }
 
@@ -455,7 +481,7 @@ export class Remote {
     }
     if (this.#asks !== "own") {
       try {
-        await this.connection.listen(`${this.base}/response`, (payload) => this.#onAnswer(parse(payload)));
+        await this.connection.listen(this.topics.response, (payload) => this.#onAnswer(parse(payload)));
       } catch (error) {
         if (this.#asks === "shared") throw error;
         this.#asks = "own";
@@ -471,7 +497,7 @@ export class Remote {
 
   #send(call: Pending, tries = 1): void {
     this.connection.publish(
-      `${this.base}/command`,
+      this.topics.command,
       () => this.#make(call),
       (error) => {
         const code = error ? codeOf(error) : 0;
@@ -504,7 +530,7 @@ export class Remote {
   #onOwn(payload: Uint8Array, packet: IPublishPacket): void {
     if (this.#asks === "both") {
       this.#asks = "own"; // it has shown that this is enough
-      this.connection.unlisten(`${this.base}/response`);
+      this.connection.unlisten(this.topics.response);
     }
     const fields = parse(payload);
     const data = packet.properties?.correlationData;
@@ -514,8 +540,11 @@ export class Remote {
   }
 
   #onAnswer(fields: JsonObject | undefined): void {
-    const receipt = fields?.phase === "ack" && !("success" in fields) && !("status" in fields);
-    if (fields !== undefined && !receipt) this.#waiting.get(textOf(fields.messageId))?.answer.resolve(fields);
+    if (fields === undefined) return;
+    const receipt = fields.phase === "ack" && !("success" in fields) && !("status" in fields);
+    const call = this.#waiting.get(textOf(fields.messageId));
+    const first = call?.second && fields.pending === true && isSuccess(fields);
+    if (!receipt && !first) call?.answer.resolve(fields);
   }
 
   // -- what it says without being asked
@@ -540,8 +569,8 @@ export class Remote {
   }
 
   async #watch(): Promise<void> {
-    await this.connection.listen(`${this.base}/command/web`, (payload) => this.#onWeb(payload));
-    await this.connection.listen(`${this.base}/status`, (payload, packet) => {
+    await this.connection.listen(this.topics.web, (payload) => this.#onWeb(payload));
+    await this.connection.listen(this.topics.status, (payload, packet) => {
       if (packet.retain || parse(payload)?.status !== "online") return; // as it was before anybody read
       this.#asksAnew();
       for (const reader of [...this.#readers.values()]) reader.look();
@@ -550,8 +579,9 @@ export class Remote {
 
   #rest(): void {
     if (this.#readers.size + this.#events.size > 0) return;
-    this.connection.unlisten(`${this.base}/command/web`);
-    this.connection.unlisten(`${this.base}/status`);
+    if ([...this.#waiting.values()].some((call) => call.second)) return;
+    this.connection.unlisten(this.topics.web);
+    this.connection.unlisten(this.topics.status);
   }
 
   #onWeb(payload: Uint8Array): void {
@@ -564,6 +594,8 @@ export class Remote {
       const alone = end !== undefined && (Object.keys(end).length === 1 || typeof end.error_code === "string");
       reader.tell(data?.stream_payload, end?.ended === true && alone);
     } else if (!("published_stream_id" in (data ?? fields))) {
+      const call = this.#waiting.get(textOf(fields.messageId));
+      if (call?.second && data !== undefined) call.answer.resolve(data);
       const event = { command: textOf(fields.command), data: data ?? fields, fields };
       for (const values of this.#events) values.put(event);
     }

@@ -55,7 +55,7 @@ async function withBroker(rules, story) {
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   const url = `mqtt://127.0.0.1:${server.address().port}`;
-  const connection = await connect(url, { organizationId: "acme", mqtt: { reconnectPeriod: 20 } });
+  const connection = await connect(url, { organizationId: "acme", mqtt: { reconnectPeriod: 20 }, ...rules.options });
   try {
     return await story(new Device(connection, "d"), told);
   } finally {
@@ -96,6 +96,11 @@ const stories = {
     const { clientId } = device.remote.connection;
     const own = `org/acme/device/d/response/${clientId}`;
     return [told.topics.every((one) => one === own), told.commands.map((one) => one.waitResponse)];
+  }),
+  otherTopics: withBroker({ options: { baseTopic: "fleet/{device_id}", topics: { response: "answers" } } }, async (device, told) => {
+    await device.camera.countExposures();
+    const { clientId } = device.remote.connection;
+    return [told.topics[0] === `fleet/d/answers/${clientId}`, told.subscribed.includes("fleet/d/answers")];
   }),
   sameId: withBroker({ answers: first(busy("same_id")) }, async (device, told) => {
     await device.camera.countExposures();

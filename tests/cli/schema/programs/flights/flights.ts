@@ -11,11 +11,14 @@ const seen: (number | undefined)[] = [];
 for await (const update of job.updates()) seen.push(update.progress);
 const none = await device.flightSync.syncRecord({ record_id: "none.ulg" });
 const failed = await none.result().catch((error: unknown) => error);
+const accepted = await device.flightSync.detectCard();
+const found = await device.flightSync.detectCard({}, { secondPhase: true });
 console.log(
   JSON.stringify({
     records: Array.isArray(records) && records.length,
     copied: (await job.result()).record_id,
     last: seen.at(-1),
+    phases: [accepted.pending, found.records],
     failed: failed instanceof JobFailed && failed.code,
   }),
 );
