@@ -359,14 +359,9 @@ async function call(name: string, data: string, timeout: number): Promise<Answer
   if (!isOurs) log.put("sent", name, data);
   const answer = await wire.call(to, name, data, timeout);
   if (to !== device || isOurs) return answer;
-  if (answer.success) log.put("answer", name, compact(answer));
+  if (answer.success) log.put("answer", name, answer.line ?? "");
   else log.put("error", name, words(answer));
   return answer;
-}
-
-function compact(answer: Answer): string {
-  const { messageId: _, timestamp: __, success: ___, ...rest } = answer.fields ?? {};
-  return JSON.stringify(rest);
 }
 
 function words(answer: Answer): string {

@@ -143,7 +143,7 @@ export class Plot implements Drawn {
           {
             ...axis,
             size: 44,
-            space: 26,
+            space: bare === true ? 18 : 26,
             values: (_, splits) => splits.map(short),
           },
         ],

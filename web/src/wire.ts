@@ -51,7 +51,10 @@ export interface Answer {
   id: number;
   success: boolean;
   fields?: Record<string, unknown>;
+  /** All of it, for people. */
   text?: string;
+  /** In one line, without what every answer has. */
+  line?: string;
   error?: string;
 }
 

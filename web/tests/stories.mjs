@@ -224,6 +224,35 @@ story("a wrong token is refused, and another address in the same tab is taken", 
   await option(page, "job flight-log/fetch").waitFor();
 }, { mayFail: true });
 
+story("a page that has lost its connection comes back, and goes on", async (page) => {
+  await page.addInitScript(() => {
+    const Real = window.WebSocket;
+    window.sockets = [];
+    window.WebSocket = class extends Real {
+      constructor(...given) {
+        super(...given);
+        window.sockets.push(this);
+      }
+    };
+  });
+  await open(page);
+  await choose(page, "stream flight-log/altitude");
+  await page.getByRole("button", { name: "Watch" }).click();
+  await page.locator("#streams dd").first().waitFor();
+  await page.evaluate(() => window.sockets[0].close());
+  await page.getByRole("alert").getByText("Trying again").waitFor();
+  const before = await page.locator("#streams dd").first().textContent();
+  await page.waitForFunction(() => window.sockets.length === 2);
+  await page.waitForFunction(
+    (text) => document.querySelector("#streams dd").textContent !== text,
+    before,
+  );
+  assert.equal(await page.getByRole("alert").isVisible(), false);
+  await choose(page, "command example-petal/hello");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByText("Hello, World!").first().waitFor();
+});
+
 story("a wrong Host is refused", async () => {
   const ask = (host) =>
     new Promise((resolve, reject) => {

@@ -94,7 +94,9 @@ async def test_large_integers_are_not_rounded_on_their_way(autojump_clock: objec
         page = await looking(ground)
         text = '{"ask":"call","id":1,"device":"Instance-1","command":"big/echo","data":{"n":%d}}'
         page.say_raw(text % (2**63 - 1))
-        assert f'"n": {2**63 - 1}' in (await page.hears("answer"))["text"]
+        answer = await page.hears("answer")
+        assert f'"n": {2**63 - 1}' in answer["text"]
+        assert answer["line"] == f'{{"n": {2**63 - 1}}}'
 
 
 async def test_more_calls_than_may_be_under_way_are_told_so(

@@ -15,8 +15,10 @@ import msgspec
 from ..._values.messages import Response
 from ...client import ClientStatistics, Device, DeviceInfo, Event
 
+LINE_MAX = 4000  # characters of an answer in the log
 DEVICES_MAX = 1000  # that are named to a page; of more it is told how many
 
+_ENVELOPE = frozenset({"messageId", "timestamp", "success"})
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -82,8 +84,15 @@ def info(device: str, found: DeviceInfo) -> bytes:
 def response(number: int, answered: Response) -> bytes:
     """What a device has answered."""
     fields = dict(answered.fields)
+    rest = {name: value for name, value in fields.items() if name not in _ENVELOPE}
+    line = json.dumps(rest, ensure_ascii=False, default=str)
     return encode(
-        "answer", id=number, success=answered.success, fields=fields, text=written_out(fields)
+        "answer",
+        id=number,
+        success=answered.success,
+        fields=fields,
+        text=written_out(fields),
+        line=line[:LINE_MAX],
     )
 
 
