@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 
 import trio
@@ -23,7 +24,18 @@ from .writer import DiskWork
 logger = logging.getLogger("petalkit.journal")
 
 PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much, at least
+PAUSE = 0.001  # seconds between two steps of folding, for whoever waits for the GIL
 PRUNE_PART = 4  # and a quarter of those that are kept
+
+
+def _pause(store: JournalStore) -> None:
+    """Let the event loop and the thread that writes have their turns."""
+    if store.has_time:
+        time.sleep(PAUSE)
+
+
+def _nothing() -> None:
+    """Nobody has turns."""
 
 
 class Upkeep:
@@ -106,7 +118,7 @@ class Upkeep:
     # -- in the thread
 
     def _fold(self, store: JournalStore, oldest: float) -> Pruned:
-        store.fold()
+        store.fold(functools.partial(_pause, store) if self._settings.journal_thread else _nothing)
         try:
             return self._prune(store, oldest)
         except JournalError as error:  # what was folded is so all the same
