@@ -24,6 +24,7 @@ class Store:
 
     can_fold: bool = False
     nearly_full: bool = False
+    finished_in_log: int = 0
     done: list[str] = attrs.field(factory=list)
 
     def freeze(self) -> None:
@@ -50,6 +51,8 @@ def upkeep(monkeypatch: pytest.MonkeyPatch) -> Upkeep:
         (Store(), ["fold", "prune"]),
         (Store(can_fold=True), ["fold", "prune"]),
         (Store(can_fold=True, nearly_full=True), ["fold", "prune"]),
+        (Store(finished_in_log=4999), ["fold", "prune"]),
+        (Store(finished_in_log=5000), ["freeze", "fold", "prune"]),
         # Room is made of what is in the database only.
         (Store(nearly_full=True), ["freeze", "fold", "prune"]),
     ],

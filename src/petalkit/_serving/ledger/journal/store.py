@@ -234,6 +234,11 @@ class JournalStore(JournalReader):
         """Whether there is something in the log that nothing more is added to."""
         return any(one.frozen for one in self._layers.all)
 
+    @property
+    def finished_in_log(self) -> int:
+        """How many of the commands that are not in the database have finished."""
+        return self._layers.finished
+
     def freeze(self) -> None:
         """Let what follows go into another segment, so that what is in the log can be folded."""
         self._layers.freeze()
