@@ -22,9 +22,7 @@ from _common import print_environment, print_table, spread
 from petalkit._serving.ledger.journal.operations import (
     Finished,
     Operation,
-    Posted,
     Settled,
-    Started,
 )
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.records import Accepted
@@ -55,10 +53,12 @@ def life(place: int) -> tuple[Operation, ...]:
             None,
             None,
             now,
+            now,
         ),
-        Started(number, now + 0.0001),
-        Finished(number, None, RESPONSE, True, now + 0.0003),
-        Posted(number + 1, number, f"{BASE}/response", None, None, 1, None, now + 3600),
+        Finished(
+            *(number, None, RESPONSE, True, now + 0.0003),
+            *(number + 1, f"{BASE}/response", None, now + 3600),
+        ),
         Settled(number + 1, None),
     )
 
@@ -67,11 +67,11 @@ def batches(count: int, size: int) -> Iterator[list[Operation]]:
     """Operations of `count` commands, each batch with `size` of them in each of three places."""
     lives = [life(place) for place in range(count)]
     for start in range(0, count + 2 * size, size):
-        batch = [one[4] for one in lives[max(0, start - 2 * size) : max(0, start - size)]]
+        batch = [one[2] for one in lives[max(0, start - 2 * size) : max(0, start - size)]]
         for one in lives[max(0, start - size) : start]:
-            batch += one[2:4]
+            batch += one[1:2]
         for one in lives[start : start + size]:
-            batch += one[:2]
+            batch += one[:1]
         yield batch
 
 

@@ -57,8 +57,7 @@ class Scheduler:
     def next(self) -> Execution | None:
         """The next command to be called, its slots taken; None when there is none."""
         if self._ledger.may_wait:
-            if self._backlog.may_have_next:
-                self.begin()
+            self.begin()
             return self._ready.popleft() if self._ready else None
         while not self._ready:
             execution = self._backlog.next()
@@ -144,15 +143,16 @@ class Scheduler:
 
     def _let_go(self, petal: PetalState) -> None:
         """Those of a petal may be called before which none waits."""
-        starting, before = petal.starting, len(self._ready)
-        while starting:
-            execution = next(iter(starting))
-            if not starting[execution]:
+        starting, free = petal.starting, list[Execution]()
+        for execution, may_be_called in starting.items():
+            if not may_be_called:
                 break
+            free.append(execution)
+        for execution in free:
             del starting[execution]
             execution.starting = False
-            self._ready.append(execution)
-        if len(self._ready) > before:
+        if free:
+            self._ready += free
             self.on_ready()
 
     # -- a ledger that fails

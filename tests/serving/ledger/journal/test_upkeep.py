@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import attrs
 import pytest
 import trio
 
 from petalkit import Settings
+from petalkit._serving.ledger.journal.writing import upkeep as upkeep_module
 from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.journal.writing.upkeep import Upkeep
 from petalkit._values.codec import Timestamps
+
+from .kit import accepted, done, opened
 
 
 @attrs.define
@@ -18,12 +24,13 @@ class Store:
 
     can_fold: bool = False
     nearly_full: bool = False
+    finished_in_log: int = 0
     done: list[str] = attrs.field(factory=list)
 
     def freeze(self) -> None:
         self.done.append("freeze")
 
-    def fold(self) -> None:
+    def fold(self, pause: Callable[[], object]) -> None:
         self.done.append("fold")
 
     def prune(self, **_: object) -> list[tuple[int, str | None]]:
@@ -44,6 +51,8 @@ def upkeep(monkeypatch: pytest.MonkeyPatch) -> Upkeep:
         (Store(), ["fold", "prune"]),
         (Store(can_fold=True), ["fold", "prune"]),
         (Store(can_fold=True, nearly_full=True), ["fold", "prune"]),
+        (Store(finished_in_log=4999), ["fold", "prune"]),
+        (Store(finished_in_log=5000), ["freeze", "fold", "prune"]),
         # Room is made of what is in the database only.
         (Store(nearly_full=True), ["freeze", "fold", "prune"]),
     ],
@@ -54,3 +63,27 @@ def test_a_part_of_the_log_that_is_not_full_is_folded_only_to_make_room(
     upkeep.store = store  # type: ignore[assignment]
     upkeep.next_fold()()
     assert store.done == done
+
+
+def test_folding_leaves_turns_to_others_until_the_other_part_is_half_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trio, "current_time", lambda: 0.0)
+    slept: list[float] = []
+    monkeypatch.setattr(upkeep_module.time, "sleep", slept.append)
+    upkeep = Upkeep(Settings(journal_thread=True), Timestamps(), KnownCommands())
+    with opened(tmp_path / "d.journal") as store:
+        upkeep.store = store
+        for payload in (b"x", b"x" * 900_000):
+            for number in (1, 3):
+                store.write(done(number))
+            store.freeze()
+            for number in (5, 7):
+                store.write([accepted(number, payload=payload)])
+            upkeep.next_fold()()
+            store.folded()
+            store.freeze()
+            store.fold()
+            store.folded()
+            slept.append(0.0)
+    assert slept == [upkeep_module.PAUSE, upkeep_module.PAUSE, 0.0, 0.0]

@@ -234,18 +234,31 @@ class JournalStore(JournalReader):
         """Whether there is something in the log that nothing more is added to."""
         return any(one.frozen for one in self._layers.all)
 
+    @property
+    def finished_in_log(self) -> int:
+        """How many of the commands that are not in the database have finished."""
+        return self._layers.finished
+
     def freeze(self) -> None:
         """Let what follows go into another segment, so that what is in the log can be folded."""
         self._layers.freeze()
 
-    def fold(self) -> None:
+    @property
+    def has_time(self) -> bool:
+        """Whether folding may be slow: the part that is written has much room. For any thread."""
+        return self._layers.has_time
+
+    def fold(self, pause: Callable[[], object] = lambda: None) -> None:
         """Put into the database what is frozen.
+
+        Args:
+            pause: called between two steps, of which each takes the GIL for a while.
 
         Raises:
             JournalError: it cannot be; it is as safe as before, in the log.
         """
         frozen = [one for one in self._layers.all if one.frozen]
-        self._database.fold(frozen)
+        self._database.fold(frozen, pause=pause)
         if self._log is not None:
             for one in frozen:
                 self._log.drop_cached(begin_of(one.segment), SEGMENT_SIZE)
@@ -258,23 +271,7 @@ class JournalStore(JournalReader):
     def prune(
         self, *, count: int, before: float | None, limit: int = PRUNED_AT_ONCE
     ) -> list[tuple[int, str | None]]:
-        """Delete finished commands of which nothing is owed: the oldest, where there are too many.
-
-        Of those that are in the database.
-
-        Args:
-            count: how many are kept of those whose copies are duplicates, and of the others.
-            before: a moment on the wall clock; what finished earlier is too old. None for no
-                such bound. Time stamps of a clock that was not set are not judged.
-            limit: how many are deleted at most, so that this is short. As many deleted as that:
-                call it again.
-
-        Returns:
-            The number and the `messageId` of each.
-
-        Raises:
-            JournalError: nothing is deleted.
-        """
+        """See `Database.prune`."""
         return self._database.prune(count=count, before=before, limit=limit, owed=self._owed)
 
     def close(self) -> None:

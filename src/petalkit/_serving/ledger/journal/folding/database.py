@@ -84,12 +84,19 @@ class Database:
         )
         self.used = used * self._page_size
 
-    def fold(self, layers: Sequence[Foldable], then: tuple[Batch, int] | None = None) -> None:
+    def fold(
+        self,
+        layers: Sequence[Foldable],
+        then: tuple[Batch, int] | None = None,
+        *,
+        pause: Callable[[], object] = lambda: None,
+    ) -> None:
         """Put into it what it does not have.
 
         Args:
             layers: all that comes first.
             then: what comes after it, and the number of its record.
+            pause: called between two steps.
 
         Raises:
             JournalError: it has some of them, whole, or none.
@@ -98,13 +105,13 @@ class Database:
             # A copy: the event loop forgets those meanwhile that another thread has folded.
             for layer in tuple(layers):
                 if not layer.folded:
-                    self._fold(layer.batch, layer.last)
+                    self._fold(layer.batch, layer.last, pause)
                     layer.folded = True
             if then is not None:
-                self._fold(*then)
+                self._fold(*then, pause)
 
-    def _fold(self, batch: Batch, sequence: int) -> None:
-        fold(self._connection, self._path, batch, sequence)
+    def _fold(self, batch: Batch, sequence: int, pause: Callable[[], object]) -> None:
+        fold(self._connection, self._path, batch, sequence, pause)
         self.finished.add((row[0], row[4]) for row in batch.finished.values())
         with contextlib.suppress(sqlite3.Error):  # it is written all the same
             self._measure()
@@ -112,7 +119,24 @@ class Database:
     def prune(
         self, *, count: int, before: float | None, limit: int, owed: Owed
     ) -> list[tuple[int, str | None]]:
-        """See `JournalStore.prune`."""
+        """Delete finished commands of which nothing is owed: the oldest, where there are too many.
+
+        Of those that are in the database.
+
+        Args:
+            count: how many are kept of those whose copies are duplicates, and of the others.
+            before: a moment on the wall clock; what finished earlier is too old. None for no
+                such bound. Time stamps of a clock that was not set are not judged.
+            limit: how many are deleted at most, so that this is short. As many deleted as that:
+                call it again.
+            owed: those that stay.
+
+        Returns:
+            The number and the `messageId` of each.
+
+        Raises:
+            JournalError: nothing is deleted.
+        """
         with self._lock, explained(self._path):
             self._measure()
             surplus = max(0.0, 1 - FULL_ENOUGH * self._size_max / self.used)

@@ -7,6 +7,7 @@ which. So it can be done again, from memory or from the log, and counts once.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from ..forgetting.owed import Owed
@@ -28,7 +29,13 @@ def folded_to(connection: sqlite3.Connection) -> int:
     return int(one(connection, "SELECT value FROM meta WHERE name = 'folded'"))
 
 
-def fold(connection: sqlite3.Connection, path: Path, batch: Batch, sequence: int) -> None:
+def fold(
+    connection: sqlite3.Connection,
+    path: Path,
+    batch: Batch,
+    sequence: int,
+    pause: Callable[[], object] = lambda: None,
+) -> None:
     """Put a batch into the database. It is on disk when this returns.
 
     Args:
@@ -36,6 +43,7 @@ def fold(connection: sqlite3.Connection, path: Path, batch: Batch, sequence: int
         path: of the journal.
         batch: what follows all that the database has.
         sequence: the number of its last record.
+        pause: called after each statement.
 
     Raises:
         JournalError: nothing of it is there; the same can be folded again later.
@@ -43,6 +51,7 @@ def fold(connection: sqlite3.Connection, path: Path, batch: Batch, sequence: int
     with explained(path), transaction(connection):
         for sql, row in batch.statements():
             connection.execute(sql, row)
+            pause()
         if one(connection, "SELECT count(*) FROM forgotten"):
             for sql in _FORGET:
                 connection.execute(sql)

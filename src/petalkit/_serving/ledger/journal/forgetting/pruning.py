@@ -95,7 +95,7 @@ class FinishedCommands:
         limit: int,
         owed: Container[int],
     ) -> list[tuple[int, str | None]]:
-        """Delete as `JournalStore.prune` says, in one transaction.
+        """Delete as `Database.prune` says, in one transaction.
 
         Args:
             count: as there.

@@ -113,6 +113,12 @@ class Layers:
         """How many commands have finished in them."""
         return sum(len(one.batch.finished) for one in self.all)
 
+    @property
+    def has_time(self) -> bool:
+        """Whether there is much room yet beside what is folded. For any thread."""
+        layers = tuple(self.all)
+        return len(layers) < SEGMENTS or layers[-1].end < SEGMENT_SIZE // 2
+
     def stage(self, operations: Sequence[Operation]) -> Staged:
         """Say where operations go next. What was staged before was taken, or is given up."""
         self.drop_folded()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 
 import trio
@@ -23,7 +24,19 @@ from .writer import DiskWork
 logger = logging.getLogger("petalkit.journal")
 
 PRUNE_EVERY = 256  # commands finished between two looks at what is too old or too much, at least
+PAUSE = 0.001  # seconds between two steps of folding, for whoever waits for the GIL
 PRUNE_PART = 4  # and a quarter of those that are kept
+FOLD_PART = 2  # half as many have finished when a part of the log is folded that is not full
+
+
+def _pause(store: JournalStore) -> None:
+    """Let the event loop and the thread that writes have their turns."""
+    if store.has_time:
+        time.sleep(PAUSE)
+
+
+def _nothing() -> None:
+    """Nobody has turns."""
 
 
 class Upkeep:
@@ -44,6 +57,7 @@ class Upkeep:
         self._known = known
         self.store: JournalStore | None = None
         self._prune_every = max(PRUNE_EVERY, settings.journal_count // PRUNE_PART)
+        self._fold_from = max(PRUNE_EVERY, settings.journal_count // FOLD_PART)
         self._age = Age(settings.journal_age, None, 0.0)
 
     def begin(self, newest: float | None) -> None:
@@ -75,8 +89,9 @@ class Upkeep:
         That raises `JournalError` when what is in the log cannot be folded.
         """
         assert self.store is not None
-        if not self.store.can_fold and self.store.nearly_full:
-            self.store.freeze()  # what has finished makes room only once it is in the database
+        store = self.store
+        if not store.can_fold and (store.nearly_full or store.finished_in_log >= self._fold_from):
+            store.freeze()  # what has finished makes room only once it is in the database
         self._known.unpruned = 0
         return functools.partial(self._fold, self.store, self._oldest())
 
@@ -106,7 +121,7 @@ class Upkeep:
     # -- in the thread
 
     def _fold(self, store: JournalStore, oldest: float) -> Pruned:
-        store.fold()
+        store.fold(functools.partial(_pause, store) if self._settings.journal_thread else _nothing)
         try:
             return self._prune(store, oldest)
         except JournalError as error:  # what was folded is so all the same
