@@ -1,4 +1,4 @@
-"""Our broker beside mosquitto and amqtt: commands a second, its CPU for each, its start, its memory.
+"""Our broker beside mosquitto and amqtt: commands a second, CPU for each, its start, its memory.
 
 A device and a caller of a few lines (MQTT 3.1.1 over one socket each, QoS 1 both ways, in a process
 each) exchange commands through each broker in turn, on the same cores: what is compared is the
