@@ -23,6 +23,7 @@ from sphinx.pycode import ModuleAnalyzer
 import petalkit
 from petalkit._values.settings.settings import environment_name
 from petalkit.cli._settings.names import NOT_LOADABLE
+from petalkit.transports._broker.core.bounds import Bounds
 
 sys.path.insert(0, str(Path(__file__).parent))
 import house
@@ -125,9 +126,20 @@ def _statistics() -> Iterator[str]:
         yield f"| `{field.name}` | {text} |"
 
 
+def _broker_bounds() -> Iterator[str]:
+    """Every field of the broker's `Bounds`."""
+    yield "| Option | Default | Meaning |"
+    yield "|---|---|---|"
+    for field in attrs.fields(Bounds):
+        option = f"`--{field.name.replace('_', '-')}`"
+        unit = field.metadata["unit"]
+        yield f"| {option} | {_default(field)} | {field.metadata['help']} [{unit}] |"
+
+
 _TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "settings": _settings,
     "statistics": _statistics,
+    "broker bounds": _broker_bounds,
     "house": house.picture,
     "chart of petalkit": functools.partial(house.chart_block, ""),
     "chart of _serving": functools.partial(house.chart_block, "_serving"),
