@@ -27,7 +27,7 @@ class Tap(Protocol):
 
     def matches(self, topic: str) -> bool:
         """Whether it wants to see what is published there."""
-        raise NotImplementedError
+        ...
 
     def see(self, publication: Publication) -> None:
         """A message on a matching topic."""

@@ -145,15 +145,15 @@ class Wire(Protocol):
     @property
     def ready(self) -> bool:
         """Whether QoS 1 and 2 should be sent now; otherwise they wait in the session."""
-        raise NotImplementedError
+        ...
 
     def takes_qos_0(self, publication: Publication) -> bool:
         """Whether there is room for one more that nobody keeps."""
-        raise NotImplementedError
+        ...
 
     def send(self, packet: Packet) -> bool:
         """Send a PUBLISH; False if this client cannot have it, whatever happens."""
-        raise NotImplementedError
+        ...
 
     def release(self, packet_id: int) -> None:
         """Send a PUBREL."""
