@@ -33,6 +33,7 @@ import attrs
 import petalkit
 from petalkit._values.settings.settings import environment_name
 from petalkit.cli._settings.names import NOT_LOADABLE
+from petalkit.transports._broker.core.bounds import Bounds
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
@@ -281,9 +282,20 @@ def code(what: str) -> Iterator[str]:
     yield "```"
 
 
+def broker_bounds() -> Iterator[str]:
+    """Every field of the broker's `Bounds`."""
+    yield "| Option | Default | Meaning |"
+    yield "|---|---|---|"
+    for field in attrs.fields(Bounds):
+        option = f"`--{field.name.replace('_', '-')}`"
+        unit = field.metadata["unit"]
+        yield f"| {option} | {_default(field)} | {field.metadata['help']} [{unit}] |"
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "statistics": statistics,
+    "broker bounds": broker_bounds,
     "chart of petalkit": functools.partial(house.chart_block, ""),
     "chart of _serving": functools.partial(house.chart_block, "_serving"),
 }

@@ -20,7 +20,8 @@ NOT_LOADED = {
     *("importlib.metadata", "email", "zoneinfo", "multiprocessing", "unittest", "http"),
     *("petalkit.client", "petalkit.compat", "petalkit.testing"),
     *("petalkit.transports.asyncio_mqtt", "petalkit.transports.sidecar"),
-    *("petalkit.transports.memory", "petalkit.transports.native._websocket"),
+    *("petalkit.transports.memory", "petalkit.transports._broker"),
+    "petalkit.transports.native._websocket",
     *("petalkit.cli._console", "petalkit.cli._demonstration", "petalkit.cli._doctor"),
     *("petalkit.cli._caller", "petalkit.cli._demo", "petalkit.cli._listing"),
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import (
+    broker,
     client,
     command,
     command_line,
@@ -47,6 +48,8 @@ TARGETS: dict[str, Target] = {
     "organization_file": settings.organization_file,
     "journal": journal.journal,
     "journal_log": journal.journal_log,
+    "broker_bytes": broker.raw,
+    "broker_packets": broker.packets,
     "mqtt5_framing": mqtt5_bytes.framing,
     "mqtt5_session": mqtt5_bytes.session,
     "mqtt5_pieces": mqtt5_bytes.session_in_pieces,

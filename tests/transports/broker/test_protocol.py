@@ -427,6 +427,22 @@ def test_a_client_that_does_not_read_gets_no_more_than_its_bound() -> None:
     assert counters.dropped_queue_full > 300
 
 
+def test_what_a_message_to_many_takes_is_bounded_for_all_together() -> None:
+    bench = Bench(max_queued_bytes_total=100_000)
+    devices = [bench.client(f"d{number}") for number in range(50)]
+    for number, device in enumerate(devices):
+        device.subscribe("t", number % 2)
+        device.take()
+    bench.client("s").publish("t", b"x" * 10_000, 1)
+    assert bench.broker.shared.sending_bytes < 120_000
+    assert bench.broker.shared.queued_bytes <= 100_000
+    got = sum(len(device.payloads()) for device in devices)
+    assert 10 <= got < 25
+    assert bench.broker.shared.sending_bytes < 1000  # the sender has not read its answers
+    bench.client("s").publish("t", b"1")
+    assert devices[0].payloads() == [b"1"]
+
+
 def test_subscriptions_retained_messages_levels_and_ids_have_bounds() -> None:
     bench = Bench(
         max_subscriptions=2, max_retained=1, max_topic_levels=3, max_client_id=5,

@@ -70,7 +70,10 @@ class Bounds:
         " QoS 0 messages that its socket does not take count apart, with the same bound.",
     )
     max_queued_bytes_total: int = _bound(
-        128 * _MIB, "bytes", "The same for all clients together; a message counts for each of them."
+        128 * _MIB,
+        "bytes",
+        "The same for all clients together; a message counts for each of them. What is on its way"
+        " to their sockets counts apart, with the same bound.",
     )
     max_sessions: int = _bound(
         10_000,

@@ -31,6 +31,7 @@ class Shared:
 
     Attributes:
         queued_bytes: what waits for all clients together.
+        sending_bytes: what is encoded for them, and not taken by their sockets.
         on_drop: called with a session and why, for each message of it that is dropped.
     """
 
@@ -39,6 +40,7 @@ class Shared:
         self.clock = clock
         self.counters = Counters()
         self.queued_bytes = 0
+        self.sending_bytes = 0
         self.on_drop: Callable[[Session, str], None] = _nothing
 
 

@@ -78,7 +78,7 @@ class ClientConnection:
         self._conversation: Conversation | None = None
         self._on_change = on_change
         self._packet_maximum = 1 << 28
-        self.output = Output(broker.bounds.max_queued_bytes, on_change)
+        self.output = Output(broker.shared, on_change)
         self.session: Session | None = None
         self.lost: End | None = None
         self.keep_alive = 0
@@ -180,7 +180,7 @@ class ClientConnection:
     def takes_qos_0(self, publication: Publication) -> bool:
         """See `Wire`."""
         del publication
-        return not self.output.is_full
+        return self.output.takes_qos_0
 
     def send(self, packet: Packet) -> bool:
         """See `Wire`."""

@@ -2,12 +2,15 @@
 
 The rule: QoS 1 and 2 messages are encoded only while little is waiting here, and wait in the
 session otherwise; QoS 0 messages, which nobody keeps, are taken up to the bound of a client's
-queue. Answers are always taken: whoever reads stops reading while too much waits.
+queue. Answers are always taken: whoever reads stops reading while too much waits. The trap: a
+message to a thousand clients is encoded a thousand times, so all outputs have a bound together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from ..core.session import Shared
 
 READY = 64 * 1024  # bytes that wait, up to which more messages are encoded
 
@@ -16,35 +19,45 @@ class Output:
     """See the module.
 
     Args:
-        bound: bytes of QoS 0 messages.
+        shared: the bounds, and what waits for all clients.
         on_output: called when there is something to send, and was nothing before.
 
     Attributes:
         size: bytes that wait.
     """
 
-    __slots__ = ("_bound", "_chunks", "_on_output", "size")
+    __slots__ = ("_chunks", "_on_output", "_shared", "size")
 
-    def __init__(self, bound: int, on_output: Callable[[], None]) -> None:
+    def __init__(self, shared: Shared, on_output: Callable[[], None]) -> None:
         self._chunks: list[bytes] = []  # a deque takes ten times as much while it is empty
-        self._bound = bound
+        self._shared = shared
         self._on_output = on_output
         self.size = 0
 
     @property
     def ready(self) -> bool:
         """Whether more messages should be encoded."""
-        return self.size < READY
+        return self.size < READY and not self._is_too_much
 
     @property
     def is_full(self) -> bool:
-        """Whether QoS 0 messages are dropped, and nothing is read from this client."""
-        return self.size >= self._bound
+        """Whether nothing is to be read from this client."""
+        return self.size >= self._shared.bounds.max_queued_bytes
+
+    @property
+    def takes_qos_0(self) -> bool:
+        """Whether there is room for messages that nobody keeps."""
+        return not self.is_full and not self._is_too_much
+
+    @property
+    def _is_too_much(self) -> bool:
+        shared = self._shared
+        return shared.sending_bytes >= shared.bounds.max_queued_bytes_total
 
     def write(self, data: bytes) -> None:
         """Send this, after everything else."""
         self._chunks.append(data)
-        self.size += len(data)
+        self._count(len(data))
         if len(self._chunks) == 1:
             self._on_output()
 
@@ -61,15 +74,19 @@ class Output:
                 count += 1
             data = b"".join(chunks[:count])
             del chunks[:count]
-        self.size -= len(data)
+        self._count(-len(data))
         return data
 
     def put_back(self, data: bytes) -> None:
         """What the socket did not take: it is sent first."""
         self._chunks.insert(0, data)
-        self.size += len(data)
+        self._count(len(data))
 
     def clear(self) -> None:
         """The client is gone."""
         self._chunks.clear()
-        self.size = 0
+        self._count(-self.size)
+
+    def _count(self, size: int) -> None:
+        self.size += size
+        self._shared.sending_bytes += size

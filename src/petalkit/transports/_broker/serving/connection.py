@@ -73,8 +73,8 @@ class Connection:
         self._fd = -1
         if isinstance(stream, trio.SocketStream):
             self._fd = stream.socket.fileno()
-            with suppress(OSError):  # for clients without a keep alive
-                stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            with suppress(OSError):
+                _let_the_kernel_ask(stream)
         self._writing = self._closed = self._gone = False
         self._room: trio.Event | None = None
         self.client = ClientConnection(around.broker, peer, self._on_change)
@@ -215,6 +215,7 @@ class Connection:
     def check_time(self, now: float) -> None:
         """The clock: see `ClientConnection.check_time`."""
         self.client.check_time(now)
+        self.client.sent()  # what waited for the sake of others
         if self.client.lost is not None and not self._writing:
             self._scope.cancel()
 
@@ -248,3 +249,11 @@ class Connection:
             if not data:
                 return
             left -= len(data)
+
+
+def _let_the_kernel_ask(stream: trio.SocketStream) -> None:
+    """Whether the peer is there, for clients without a keep alive: it is told after two minutes."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if (option := getattr(socket, name, None)) is not None:
+            stream.setsockopt(socket.IPPROTO_TCP, option, value)
