@@ -36,8 +36,16 @@ def short_id(device_id: str, device_ids: Collection[str]) -> str:
     return device_id
 
 
-def find_device(typed: str, devices: Iterable[Device], organization_id: str) -> str:
+def find_device(
+    typed: str, devices: Iterable[Device], organization_id: str, lists: str = "petalkit devices"
+) -> str:
     """The ID of the one device that is meant.
+
+    Args:
+        typed: the start of an ID.
+        devices: those that there are.
+        organization_id: whose.
+        lists: the command line that shows them.
 
     Raises:
         UsageError: none is, or more than one.
@@ -48,8 +56,8 @@ def find_device(typed: str, devices: Iterable[Device], organization_id: str) -> 
     if not found:
         raise UsageError(
             f"--device {typed}: no device of {organization_id!r} that the broker knows begins so",
-            hint="`petalkit devices` shows which there are; --device-id takes the whole ID, also "
-            "of one that was never online",
+            hint=f"`{lists}` shows which there are; --device-id takes the whole ID, also of one "
+            "that was never online",
         )
     named = ", ".join(found[:_NAMED_MAX])
     more = f" and {len(found) - _NAMED_MAX} more" if len(found) > _NAMED_MAX else ""

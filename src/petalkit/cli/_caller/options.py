@@ -52,6 +52,14 @@ class Ask:
     timeout: float = DEFAULT_CALL_TIMEOUT
     as_json: bool = False
 
+    @property
+    def others(self) -> Sequence[str]:
+        """The options without the device."""
+        if "--device" not in self.options:
+            return self.options
+        at = list(self.options).index("--device")
+        return [*self.options[:at], *self.options[at + 2 :]]
+
     def line(self, command: str, *words: str) -> str:
         """Another command about the same device, to be pasted into a shell."""
         if any(one.startswith("-") for one in words):  # or it would be read as an option

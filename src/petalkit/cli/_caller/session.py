@@ -95,7 +95,9 @@ async def open_session(
             device = None
             if needs_device and ask.device is not None:
                 there = await client.devices(timeout=ask.timeout)
-                device = find_device(ask.device, there, client.identity.organization_id)
+                lists = attrs.evolve(ask, options=ask.others).line("devices")
+                whose = client.identity.organization_id
+                device = find_device(ask.device, there, whose, lists)
             return await work(Session(ask, client, device, interrupts))
     except CallTimeout as error:
         raise no_answer(error, ask) from None
