@@ -143,6 +143,16 @@ def test_what_was_not_acknowledged_comes_again_with_its_identifier_and_dup() -> 
     assert (again.payload, again.duplicate, again.packet_id) == (b"1", True, first[0].packet_id)
 
 
+def test_what_expired_while_it_was_in_flight_does_not_come_again() -> None:
+    bench = Bench()
+    bench.client("d", session_expiry_interval=100).subscribe("t", 1)
+    bench.client("s").publish("t", b"1", 1, message_expiry_interval=3)
+    bench.broker.sessions["d"].wire.end("gone")  # type: ignore[union-attr]
+    bench.later(4)
+    assert bench.client("d", clean_start=False).payloads() == []
+    assert bench.broker.shared.queued_bytes == 0
+
+
 def test_no_more_are_in_flight_than_the_receive_maximum() -> None:
     bench = Bench()
     device = bench.client("d", receive_max=2)
@@ -165,7 +175,11 @@ def test_a_message_that_is_too_long_for_a_client_is_dropped_alone() -> None:
         assert codes(sender.publish("t", payload, 1))[-1] == ("PubAckPacket", 0)
     assert device.payloads() == [b"1", b"3"]
     assert bench.broker.counters.dropped_too_large == 1
-    assert bench.broker.shared.queued_bytes == bench.broker.sessions["d"].held_bytes > 0
+    session = bench.broker.sessions["d"]
+    assert [one.publication.payload for one in session.inflight.values()] == [b"1", b"3"]
+    for packet_id in list(session.inflight):
+        device.feed(mqtt5.PubAckPacket(packet_id).write())
+    assert bench.broker.shared.queued_bytes == session.held_bytes == 0
 
 
 def test_a_message_of_qos_2_is_passed_on_once_however_often_it_is_sent() -> None:

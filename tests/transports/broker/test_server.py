@@ -82,6 +82,19 @@ async def test_a_client_that_does_not_read_costs_others_nothing_and_memory_its_b
 
 
 @pytest.mark.trio
+async def test_who_reads_late_gets_everything_whole_and_in_order(serve: Serve) -> None:
+    async with serve() as broker:
+        slow, sender = await broker.connect("slow"), await broker.connect("sender")
+        await slow.send(mqtt5.SubscribePacket(1, [FILTER]))
+        await slow.ping()
+        for number in range(140):  # more than a socket holds, and less than the bound
+            await sender.send(mqtt5.PublishPacket("t", b"%d" % number * 15_000))
+        await sender.ping()
+        for number in range(140):
+            assert (await slow.packet()).payload == b"%d" % number * 15_000
+
+
+@pytest.mark.trio
 @pytest.mark.real_time
 async def test_a_client_that_takes_nothing_for_too_long_is_cut_off(serve: Serve) -> None:
     async with serve(send_timeout=1.0) as broker:
