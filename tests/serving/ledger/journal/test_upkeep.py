@@ -41,6 +41,8 @@ class Store:
 @pytest.fixture
 def upkeep(monkeypatch: pytest.MonkeyPatch) -> Upkeep:
     monkeypatch.setattr(trio, "current_time", lambda: 0.0)
+    for name, value in (("PRUNE_EVERY", 256), ("FOLD_PART", 2)):
+        monkeypatch.setattr(upkeep_module, name, value)
     return Upkeep(Settings(), Timestamps(), KnownCommands())
 
 
