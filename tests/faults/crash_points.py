@@ -37,7 +37,7 @@ import functools
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 
 from petalkit._serving.jobs.ends import Ends
 from petalkit._serving.ledger.disk import DiskLedger
@@ -48,7 +48,7 @@ from petalkit._serving.ledger.journal.log.device import LogDevice
 from petalkit._serving.ledger.journal.operations import Finished, Noted, Started
 from petalkit._serving.ledger.journal.writing import upkeep as _upkeep
 from petalkit._serving.ledger.journal.writing.group_commit import GroupCommit
-from petalkit._serving.ledger.journal.writing.known import KnownCommands, Pruned
+from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.owed_messages import RecordedMessages
 from petalkit._serving.ledger.records import Accepted
 from petalkit.transports import Delivery
@@ -102,14 +102,7 @@ def install() -> None:
     """Take the point from the environment, and wrap what belongs to it."""
     global _wanted, _left
     _upkeep.PRUNE_EVERY, _upkeep.PRUNE_PART = FOLD_EVERY, 1_000_000_000
-    next_fold = _upkeep.Upkeep.next_fold
-
-    def freeze_first(upkeep: _upkeep.Upkeep) -> Callable[[], Pruned]:
-        if not upkeep.opened.can_fold:
-            upkeep.opened.freeze()
-        return next_fold(upkeep)
-
-    _upkeep.Upkeep.next_fold = freeze_first  # type: ignore[method-assign]
+    _upkeep.FOLD_PART = 1_000_000_000
     text = os.environ.get(VARIABLE)
     if text:
         _wanted, _left = parse(text)

@@ -14,7 +14,6 @@ import trio
 from petalkit import InterruptedJob, Job, Petal, job
 from petalkit._serving.jobs.notes import JobNote, decode_note
 from petalkit._serving.ledger.disk import DiskLedger
-from petalkit._serving.ledger.journal.operations import Started
 from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit.testing import open_harness
 from petalkit.transports.memory import MemoryBroker
@@ -408,7 +407,7 @@ def fails_before_the_job_is_noted(disk: Disk) -> None:
     """The disk fails as soon as the start command has started."""
 
     def after_write() -> None:
-        if any(type(one) is Started for one in disk.batches[-1]):
+        if "Started" in disk.kinds()[-1]:
             disk.error = "it fails"
 
     disk.after_write = after_write

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -41,25 +42,28 @@ class Store:
 @pytest.fixture
 def upkeep(monkeypatch: pytest.MonkeyPatch) -> Upkeep:
     monkeypatch.setattr(trio, "current_time", lambda: 0.0)
+    for name, value in (("PRUNE_EVERY", 256), ("FOLD_PART", 2)):
+        monkeypatch.setattr(upkeep_module, name, value)
     return Upkeep(Settings(), Timestamps(), KnownCommands())
 
 
 @pytest.mark.parametrize(
-    ("store", "done"),
+    ("how", "done"),
     [
         # Asked for again while it folded, or for the number of commands: what fills up goes on.
-        (Store(), ["fold", "prune"]),
-        (Store(can_fold=True), ["fold", "prune"]),
-        (Store(can_fold=True, nearly_full=True), ["fold", "prune"]),
-        (Store(finished_in_log=4999), ["fold", "prune"]),
-        (Store(finished_in_log=5000), ["freeze", "fold", "prune"]),
+        ({}, ["fold", "prune"]),
+        ({"can_fold": True}, ["fold", "prune"]),
+        ({"can_fold": True, "nearly_full": True}, ["fold", "prune"]),
+        ({"finished_in_log": 4999}, ["fold", "prune"]),
+        ({"finished_in_log": 5000}, ["freeze", "fold", "prune"]),
         # Room is made of what is in the database only.
-        (Store(nearly_full=True), ["freeze", "fold", "prune"]),
+        ({"nearly_full": True}, ["freeze", "fold", "prune"]),
     ],
 )
 def test_a_part_of_the_log_that_is_not_full_is_folded_only_to_make_room(
-    upkeep: Upkeep, store: Store, done: list[str]
+    upkeep: Upkeep, how: dict[str, Any], done: list[str]
 ) -> None:
+    store = Store(**how)
     upkeep.store = store  # type: ignore[assignment]
     upkeep.next_fold()()
     assert store.done == done
