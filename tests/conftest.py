@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 
 from .brokers import Certificates, Mosquitto, find_mosquitto
 
-# How long an example takes says how busy the machine is, and nothing about the code.
-hypothesis.settings.register_profile("petalkit", deadline=None)
+# How long an example takes says how busy the machine is, and nothing about the code. In CI the
+# examples are the same each time that a test is: what passes once passes again.
+hypothesis.settings.register_profile(
+    "petalkit", deadline=None, derandomize="PETALKIT_SAME_EXAMPLES" in os.environ
+)
 hypothesis.settings.load_profile("petalkit")
 
 _BROKER_FIXTURES = {"mosquitto", "start_mosquitto"}

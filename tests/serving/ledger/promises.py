@@ -372,7 +372,15 @@ def _group_or_full_or_left(history: History, events: list[Event], answer: Answer
     kind = KINDS[_only(events, Sent)[0].kind]
     # What is not recorded cannot wait on disk, whatever the overflow.
     full = history.overflow == "reject" or not kind.recorded
-    return full or kind.group is not None or _was_left(events, answer)
+    return full or kind.group is not None or _was_left(events, answer) or _on_disk(history, answer)
+
+
+def _on_disk(history: History, answer: Answered) -> bool:
+    """Whether the oldest may be out of reach: one on its way to its slot, all others on disk."""
+    before = list(history.before(answer))
+    waiting = {sent.message_id for sent in _only(before, Sent) if KINDS[sent.kind].recorded}
+    waiting -= {ended.message_id for ended in _outcomes(before)} | {answer.message_id}
+    return history.overflow == "drop-oldest" and len(waiting) > 1
 
 
 def _was_left(events: list[Event], answer: Answered) -> bool:
