@@ -6,6 +6,7 @@ a temporary folder; it is stopped by its own process handle and by nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,7 @@ import attrs
 import trustme
 
 STARTUP_LIMIT = 10.0  # seconds, for a process on a busy machine
+ASK_AGAIN = 1.0  # second after which one that goes on is asked to end once more
 
 
 def find_mosquitto() -> str | None:
@@ -185,12 +187,20 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def _end(self, how: object) -> None:
-        if self._process is not None:
-            assert callable(how)
-            how(self._process)
-            self._process.wait(STARTUP_LIMIT)
-            self._process = None
+    def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # mosquitto listens before it begins its loop, which forgets a SIGTERM that came before.
+        limit = time.monotonic() + STARTUP_LIMIT
+        while time.monotonic() < limit:
+            how(process)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ASK_AGAIN)
+                return
+        process.kill()
+        process.wait(STARTUP_LIMIT)
+        raise RuntimeError(f"mosquitto did not end within {STARTUP_LIMIT:g} s:\n{self.log}")
 
     def __enter__(self) -> Self:
         self.start()
