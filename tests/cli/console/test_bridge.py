@@ -309,6 +309,18 @@ async def test_so_many_pages_may_be_open(
         assert not ground.bridge.is_full
 
 
+async def test_pages_that_come_at_once_are_no_more_than_that(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them have asked whether there is room before one of them was there."""
+    monkeypatch.setattr(bridge_module, "PAGES_MAX", 3)
+    async with open_ground() as ground:
+        pages = [ground.open_page() for _ in range(10)]
+        await trio.sleep(1)
+        assert sum(page.why is None for page in pages) == 3
+        assert {page.why for page in pages} == {None, bridge_module.FULL}
+
+
 class FastPetal(Petal):
     name = "fast"
 
