@@ -2,8 +2,8 @@
 
 The rule: one source that fails is told and leaves the others; only what nobody can watch without
 ends the watch. The trap: which jobs and streams there are, only a device that answers says; one
-that is away is asked again, and what it says meanwhile is not waited with. One that comes back may serve
-other things: those are watched then.
+that is away is asked again, and what it says meanwhile is not waited with. One that comes back may
+serve other things: those are watched then.
 """
 
 from __future__ import annotations
