@@ -14,7 +14,7 @@ import pytest
 from petalkit import ConfigError, RegistrationError, Settings, command, job, stream
 from petalkit._values.errors import without_addresses
 from petalkit.cli import _app
-from petalkit.cli._errors import CommandFailed, explain
+from petalkit.cli._errors import CommandFailed, explain, report, say_next
 
 from .conftest import RunCli
 from .programs import LIMIT
@@ -208,3 +208,32 @@ def test_a_pipe_that_is_closed_is_no_error(arguments: tuple[str, ...], example_f
         os.close(writer)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_letters_that_an_output_cannot_have_are_escaped(example_file: Path) -> None:
+    text = example_file.read_text("utf-8")
+    head = "class ExamplePetal(Petal):\n"
+    assert head in text
+    example_file.write_text(text.replace(head, f'{head}    """Größe"""\n'), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "petalkit", "list", "example.py"],
+        cwd=example_file.parent,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Gr\\xf6\\xdfe" in done.stdout
+
+
+def test_what_goes_wrong_is_not_on_stdout_where_stderr_was_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python has none then, and prints to stdout in its place: between lines for programs."""
+    monkeypatch.setattr(sys, "stderr", None)
+    report("it is slow", details="more", kind="warning")
+    say_next(["look"])
+    assert capsys.readouterr().out == ""

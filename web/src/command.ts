@@ -205,8 +205,9 @@ export class Command {
 
   #streamForm(chosen: Chosen): HTMLElement {
     const most = chosen.said?.options?.["max_rate"];
-    const max = typeof most === "number" ? most : 100;
-    const rate = h("input", { type: "number", min: 0.1, max, step: "any", value: Math.min(10, max), required: true, class: "short" });
+    // What the console does not take would cut this page off, and again whenever it is back.
+    const max = typeof most === "number" && most >= RATE_MIN && most < RATE_MAX ? most : RATE_MAX;
+    const rate = h("input", { type: "number", min: RATE_MIN, max, step: "any", value: Math.min(10, max), required: true, class: "short" });
     const watch = h("button", { type: "submit", class: "main" }, "Watch");
     const stop = h("button", { type: "button", on: { click: () => {
       this.actions.unwatch(chosen.name);
@@ -240,5 +241,7 @@ export class Command {
   }
 }
 
+const RATE_MIN = 0.1; // values per second
+const RATE_MAX = 100;
 const IN_SECONDS = new Set(["timeout", "lease"]);
 const DULL = new Set(["unknown_keys", "check_result", "journal", "when_busy"]);

@@ -40,13 +40,22 @@ export function resolved(schema: Schema, root: Schema): Schema {
     if (typeof ref !== "string" || !ref.startsWith("#/")) return found;
     let at: unknown = root;
     for (const part of ref.slice(2).split("/")) {
-      const name = decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
+      const name = decoded(part).replaceAll("~1", "/").replaceAll("~0", "~");
       at = isSchema(at) && Object.hasOwn(at, name) ? at[name] : undefined;
     }
     if (!isSchema(at)) return {};
     found = { ...at, ...withoutRef(found) };
   }
   return {};
+}
+
+/** A part of a reference; as it stands where it is no part of an address. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function withoutRef(schema: Schema): Schema {

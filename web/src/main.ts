@@ -60,6 +60,7 @@ const deviceList = new List("Devices", (id) => {
 const deviceFilter = h("input", {
   type: "search",
   placeholder: "Filter, or a device ID",
+  maxlength: 1000,
   "aria-label": "Filter devices; Enter opens the device of that ID",
   autocomplete: "off",
   spellcheck: "false",

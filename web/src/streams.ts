@@ -127,7 +127,7 @@ export class Streams {
   #count = h("span", { class: "note" });
 
   constructor(
-    private readonly send: (asked: Record<string, unknown>) => void,
+    private readonly send: (asked: { ask: string; stream: string; rate?: number }) => void,
     private readonly changed: () => void,
   ) {
     const { element, body } = section("streams", "Streams", this.#count);

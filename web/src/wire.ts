@@ -84,6 +84,7 @@ export type Said =
 
 const AGAIN_MIN = 1000; // ms until the server is tried again; it doubles
 const AGAIN_MAX = 15000;
+const NAME_MAX = 1000; // characters of a device ID, a stream or a command
 const KEY = "petalkit-token";
 
 type Waiting = { resolve: (answer: Answer) => void; timer: number };
@@ -162,8 +163,9 @@ export class Wire {
     }
   }
 
-  send(asked: Record<string, unknown>): void {
-    this.#socket?.send(JSON.stringify(asked));
+  /** Asks for something else than a call; not under a name that the console refuses, at each link anew. */
+  send(asked: { ask: string; device?: string; stream?: string; rate?: number }): void {
+    if ((asked.device ?? asked.stream ?? "").length <= NAME_MAX) this.#socket?.send(JSON.stringify(asked));
   }
 
   /**
@@ -175,6 +177,7 @@ export class Wire {
   call(device: string, command: string, data: string, timeout: number): Promise<Answer> {
     const socket = this.#socket;
     if (!socket) return Promise.resolve(lost("there is no connection to the console"));
+    if (Math.max(device.length, command.length) > NAME_MAX) return Promise.resolve(lost("the name is too long"));
     this.#number += 1;
     const id = this.#number;
     const head = JSON.stringify({ ask: "call", id, device, command, timeout });

@@ -34,6 +34,7 @@ It may import everything. Begin with `_run`; a new command is a module here and 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .._serving.process.leaving import end_process, limit_exit
     from .._serving.process.standard_streams import release_standard_streams
 
+    _escape_what_cannot_be_written()
     code = 1
     serves = sys.argv[1:2] and sys.argv[1] in _SERVING
     try:
@@ -73,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.argv[1:2] == ["complete-names"]:
         _leave(code)
     return code
+
+
+def _escape_what_cannot_be_written() -> None:
+    """What a device says may have letters that an output's encoding has not; on stderr it is so."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _leave(code: int) -> NoReturn:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Annotated, Any
 
 import trio
@@ -26,9 +25,9 @@ from ._caller.responses import readable_json
 from ._console.command import (
     INSTALL,
     MOVES,
+    in_browser,
     missing_packages,
     open_console,
-    show_in_browser,
 )
 from ._demonstration.device import open_demonstration
 from ._errors import EXIT_OK, UsageError
@@ -107,22 +106,18 @@ async def _show(console: Console, client: Client) -> None:
 
 
 async def _stay_up(console: Console, settings: Settings, address: str | None, opens: bool) -> None:
-    with (
-        ExitStack() as stack,
-        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
-    ):
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         console.print("\nNow from another terminal, until Ctrl-C here:", style="bold")
         console.print(_call_line(settings), style="cyan")
         if address is not None:
             console.print("\nOr in a browser on this machine:", style="bold")
             console.print(address, style="cyan")
-            if opens:
-                show_in_browser(address, stack)
         # Printed to a pipe, the lines have to arrive too.
         console.file.flush()
-        async for _ in signals:
-            console.print("\nStopping.")
-            return
+        async with in_browser(address if opens else None):
+            async for _ in signals:
+                console.print("\nStopping.")
+                return
 
 
 def _call_line(settings: Settings) -> str:

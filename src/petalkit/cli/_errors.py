@@ -86,9 +86,15 @@ class UsageError(CommandFailed):
 
 def report(message: str, *, details: str = "", kind: str = "error") -> None:
     """Print an error, or a warning, as one line on stderr, with its details under it."""
-    print(f"petalkit: {kind}: {escape(without_addresses(message))}", file=sys.stderr)  # noqa: T201
+    _say(f"petalkit: {kind}: {escape(without_addresses(message))}")
     if details:
-        print(details.rstrip("\n"), file=sys.stderr)  # noqa: T201
+        _say(details.rstrip("\n"))
+
+
+def _say(line: str) -> None:
+    """A line on stderr; nowhere where that was closed before the start, and never on stdout."""
+    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        print(line, file=sys.stderr)  # noqa: T201
 
 
 def tell(failed: CommandFailed, *, as_json: bool) -> int:
@@ -162,4 +168,4 @@ def flush_output() -> None:
 def say_next(hints: Iterable[str]) -> None:
     """Say on stderr what to do next, a line each."""
     for hint in hints:
-        print(f"petalkit: next: {escape(hint)}", file=sys.stderr)  # noqa: T201
+        _say(f"petalkit: next: {escape(hint)}")

@@ -211,6 +211,24 @@ async def test_an_answer_that_only_looks_like_a_job_is_shown_as_it_is(
         assert json.loads(caller.out) == {"job_id": "mine", "state": "running"}
 
 
+async def test_a_device_that_has_another_schema_meanwhile_is_no_success(
+    capsys: Capsys, autojump_clock: object
+) -> None:
+    """It has told how the job stands, and then serves nothing of that name any more."""
+    async with a_caller(capsys) as caller:
+
+        async def start() -> dict[str, str]:
+            return {"job_id": "mine", "state": "running"}
+
+        caller.petal.add_command("own", start)
+        caller.petal.add_command("result_own", start)
+        assert await caller.run(call("long/own"), as_json=True) == 1
+        said = caller.document
+        assert (said["success"], said["error_code"]) == (False, "UNKNOWN_COMMAND")
+        assert (said["job_id"], said["exit_code"]) == ("mine", 1)
+        assert "the job 'long/own' was started, and cannot be followed" in said["error"]
+
+
 async def test_what_a_device_says_cannot_steer_the_terminal(
     capsys: Capsys, autojump_clock: object
 ) -> None:

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 import trio
 
+from petalkit import Job, job
+from petalkit.cli._caller.interrupts import Interrupts
 from petalkit.cli._watching.command import Watched, show
 from petalkit.cli._watching.lines import Line
 from petalkit.cli._watching.sources import Wish
+from petalkit.testing import open_harness
+from petalkit.transports.memory import MemoryBroker
 
+from ...client.long_work import LongPetal
 from ..conftest import RunCli
-from .kit import HOSTILE, Caller, a_caller
+from .kit import HOSTILE, Caller, a_caller, no_exit
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -105,6 +110,42 @@ async def test_a_device_that_comes_later_is_watched_then(
         nursery.start_soon(act)
         assert await caller.run(watching(kinds=("job",), count=1), as_json=True) == 0
         assert caller_lines(caller)[0]["kind"] == "job"
+
+
+class LaterPetal(LongPetal):
+    """The petal of a later version, which has another job."""
+
+    @job("verify")
+    async def verify(self, job: Job) -> None:
+        await job.progress(0.5)
+        await trio.sleep(1)
+
+
+@pytest.mark.trio
+async def test_what_a_device_serves_that_was_started_anew_is_watched_too(
+    capsys: Capsys, autojump_clock: object
+) -> None:
+    broker = MemoryBroker()
+    async with trio.open_nursery() as nursery:
+        async with open_harness(LongPetal(), broker=broker) as harness:
+            caller = Caller(harness, LongPetal(), capsys, Interrupts(no_exit))
+            seen: list[str] = []
+
+            async def watch() -> None:
+                await caller.run(watching(kinds=("job",), duration=60), as_json=True)
+                seen.extend(line["name"] for line in caller_lines(caller))
+
+            nursery.start_soon(watch)
+            await trio.sleep(3)
+            await harness.call("long/copy", {"count": 1})
+            await trio.sleep(3)
+        async with open_harness(LaterPetal(), broker=broker) as harness:
+            await trio.sleep(3)
+            await harness.call("long/verify", {})
+            await harness.call("long/copy", {"count": 1})
+            await trio.sleep(100)
+    assert seen[0] == "long/copy"
+    assert {"long/copy", "long/verify"} == set(seen[2:])
 
 
 @pytest.mark.trio

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -163,6 +166,22 @@ def test_what_cannot_be_asked_is_silence(
     assert find_names("devices", line) == []
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_pipe_in_the_place_of_kept_names_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "names.json"
+    os.mkfifo(path)
+
+    def write() -> None:  # waits for a reader
+        with contextlib.suppress(BrokenPipeError):
+            path.write_bytes(b'{"time": 1.0, "names": ["a"]}')
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert Kept(path).read(10.0, now=1.0) is None
+    last = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # which lets it go
+    writer.join()
+    os.close(last)
 
 
 @given(st.recursive(

@@ -40,6 +40,7 @@ SCHEMA = {
         "constructor": {"enum": [BAD, {"a": BAD}, None], "default": BAD},
         "round": {"$ref": "#/properties/round"},
         "tree": {"$ref": "#/$defs/tree"},
+        "nowhere": {"$ref": "#/%"},
         "odd": {"type": ["string", 5], "properties": 7},
         "list": {"type": "array", "items": {"title": BAD, "type": "string"}, "minItems": 1e9},
         "union": {"anyOf": [{"title": BAD, "type": "string"}, {"type": "null"}, 5]},
@@ -71,7 +72,9 @@ INFO = {
                 {"name": BAD, "doc": BAD, "data": {"properties": BAD}, "options": BAD},
             ],
             "jobs": [{"name": "bad/job", "doc": BAD, "data": SCHEMA}],
-            "streams": [{"name": "bad/stream", "doc": BAD, "value": SCHEMA}],
+            "streams": [
+                {"name": "bad/stream", "doc": BAD, "value": SCHEMA, "options": {"max_rate": 1e9}}
+            ],
         },
         {"name": 5, "commands": "none", "jobs": {"a": 1}},
     ],

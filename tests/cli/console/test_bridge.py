@@ -278,7 +278,6 @@ async def test_a_page_that_is_closed_leaves_nothing_behind(autojump_clock: objec
         '{"ask": "open", "device": ""}',
         '{"ask": "open", "device": "x", "more": 1}',
         '{"ask": "call", "id": 1, "device": "x", "command": "y", "timeout": 1e9}',
-        '{"ask": "call", "id": 1, "device": "x", "command": "y", "data": [1]}',
         '{"ask": "watch", "stream": "x", "rate": 0}',
         "[" * 100_000,
         '{"ask": "call", "id": 1, "device": "x", "command": "y", "data": {"a": ' + "[" * 100_000,
@@ -295,6 +294,22 @@ async def test_a_page_that_asks_for_what_there_is_not_is_closed(
         assert page.why.startswith("it asks for what there is not")
 
 
+@pytest.mark.parametrize("data", ["[1]", '{"a": 1e999}'])
+async def test_arguments_that_cannot_be_sent_are_an_answer(
+    data: str, autojump_clock: object
+) -> None:
+    """JavaScript takes them, and a person has written them: other calls are not lost for it."""
+    async with open_ground() as ground:
+        page = await looking(ground)
+        page.say_raw(
+            f'{{"ask": "call", "id": 7, "device": "x", "command": "long/hello", "data": {data}}}'
+        )
+        answer = await page.hears("answer")
+        assert (answer["id"], answer["success"]) == (7, False)
+        assert answer["error"].startswith("the arguments cannot be sent: ")
+        assert page.why is None
+
+
 async def test_so_many_pages_may_be_open(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +322,18 @@ async def test_so_many_pages_may_be_open(
         page.close()
         await trio.sleep(1)
         assert not ground.bridge.is_full
+
+
+async def test_pages_that_come_at_once_are_no_more_than_that(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them have asked whether there is room before one of them was there."""
+    monkeypatch.setattr(bridge_module, "PAGES_MAX", 3)
+    async with open_ground() as ground:
+        pages = [ground.open_page() for _ in range(10)]
+        await trio.sleep(1)
+        assert sum(page.why is None for page in pages) == 3
+        assert {page.why for page in pages} == {None, bridge_module.FULL}
 
 
 class FastPetal(Petal):

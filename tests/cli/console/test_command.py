@@ -6,17 +6,22 @@ import importlib.util
 import re
 import signal
 import stat
+import threading
 import urllib.request
 import webbrowser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.lowlevel
+import trio.testing
 import wsproto
 from wsproto.events import AcceptConnection, RejectConnection, Request
 
-from petalkit.cli._console.opening import opened_in_browser
+from petalkit.cli._console.command import in_browser, open_console
 
+from ...client.long_work import CALLER, device_and_client
 from ..conftest import RunCli
 from ..programs import LIMIT, WHO, Start
 
@@ -63,24 +68,70 @@ def test_the_demo_that_ends_by_itself_has_no_console_to_open(run_cli: RunCli) ->
     assert "leave out --open" in outcome.err
 
 
-def test_the_address_is_not_on_the_command_line_of_the_browser(
+@pytest.mark.trio
+async def test_the_address_is_not_on_the_command_line_of_the_browser(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened: list[str] = []
+    is_open = threading.Event()
 
     def take(url: str) -> bool:
         opened.append(url)
+        is_open.set()
         return True
 
     monkeypatch.setattr(webbrowser, "open", take)
-    with opened_in_browser("http://127.0.0.1:1/#a&b") as found:
-        assert found
+    async with in_browser("http://127.0.0.1:1/#a&b"):
+        assert await trio.to_thread.run_sync(is_open.wait, LIMIT)
         (url,) = opened
         assert "a&b" not in url
         file = Path(url.removeprefix("file://"))
-        assert "http://127.0.0.1:1/#a&amp;b" in file.read_text()
+        assert "http://127.0.0.1:1/#a&amp;b" in await trio.Path(file).read_text()
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert not file.parent.exists()
+
+
+@pytest.mark.trio
+async def test_the_page_is_served_while_a_browser_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Firefox is waited for some seconds, and one in the terminal until its end."""
+    served, left = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def wait(url: str) -> bool:
+        seen.append(served.wait(LIMIT))
+        left.wait(LIMIT)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", wait)
+    with trio.fail_after(LIMIT):
+        async with in_browser("http://127.0.0.1:1/#a"):
+            await trio.testing.wait_all_tasks_blocked()
+            served.set()
+            while not seen:
+                await trio.lowlevel.checkpoint()
+    assert seen == [True]  # and whoever leaves does not wait for it
+    left.set()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("error", [False, OSError("no room")])
+async def test_where_there_is_no_browser_that_is_said(
+    error: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(url: str) -> bool:
+        if error:
+            raise error
+        return False
+
+    monkeypatch.setattr(webbrowser, "open", fail)
+    said = ""
+    with trio.fail_after(LIMIT):
+        async with in_browser("http://127.0.0.1:1/#a"):
+            while not said:
+                await trio.lowlevel.checkpoint()
+                said = capsys.readouterr().err
+    assert said.startswith("petalkit: warning: no browser could be started")
+    assert "open the address yourself" in said
 
 
 def knock(port: str, token: str, host: str | None = None) -> int:
@@ -128,3 +179,13 @@ def test_it_is_served_until_a_signal(words: Any, start: Start) -> None:
     program.process.send_signal(signal.SIGINT)
     assert program.wait() == 0, "".join(program.lines)
     assert not any("Traceback" in line for line in program.lines)
+
+
+@pytest.mark.trio
+async def test_what_goes_wrong_beside_it_is_no_fault_of_the_page() -> None:
+    """Such as a pipe that nobody reads, which ends a command quietly."""
+    async with device_and_client() as (_, client):
+        with pytest.raises(BrokenPipeError):
+            async with open_console(client, CALLER) as address:
+                assert ADDRESS.fullmatch(address)
+                raise BrokenPipeError

@@ -85,3 +85,20 @@ async def test_a_take_that_is_cancelled_takes_nothing(autojump_clock: object) ->
         scope.cancel()
         await waiting.take()
     assert await waiting.take() == [b"1"]
+
+
+async def test_what_waits_for_a_page_that_takes_nothing_is_not_kept(
+    autojump_clock: object,
+) -> None:
+    """Nobody looks at the bound while a message is being sent."""
+    waiting = Outgoing()
+    piece = b"x" * (1024 * 1024)
+    kept: list[int] = []
+    for number in range(200):
+        waiting.answer(piece)
+        waiting.state(("job", str(number)), piece)
+        waiting.news(piece)
+        kept.append(sum(map(len, waiting._items.values())))
+    assert max(kept) <= outgoing.BYTES_MAX
+    with pytest.raises(TooSlow):
+        await waiting.take()

@@ -21,6 +21,7 @@ from petalkit.cli._schema.contract import (
     Contract,
     read_contract,
 )
+from petalkit.cli._schema.words import TypeNames
 
 from .conftest import Mypy, Node, files_of
 
@@ -217,3 +218,33 @@ def test_json_is_json(files: list[tuple[str, str]]) -> None:
     for name, text in files:
         if name.endswith(".json"):
             json.loads(text)
+
+
+def test_a_large_model_is_not_merged_again_and_again() -> None:
+    """64 KiB of schema are no hundred megabytes of types."""
+    large = {f"k{number}": {} for number in range(2000)}
+    merged = {"allOf": [{"$ref": "#/$defs/large"}, {"required": ["x"]}]}
+    schema = {
+        "type": "object",
+        "properties": {f"p{number}": merged for number in range(500)},
+        "$defs": {"large": {"type": "object", "properties": large}},
+    }
+    contract = read_contract([{"name": "p", "commands": [{"name": "p/c", "data": schema}]}], None)
+    for format_ in ("typescript", "python"):
+        (text,) = make_files(contract, Wanted(format_), in_folder=False).values()
+        assert len(text) < 8 * 1024 * 1024
+
+
+def test_names_of_types_that_are_all_the_same_are_found_at_once() -> None:
+    class Counting(set[str]):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            self.asked += 1
+            return super().__contains__(name)
+
+    names = TypeNames(())
+    names._taken = taken = Counting()
+    found = {names.claim("Same") for _ in range(5000)}
+    assert len(found) == 5000
+    assert taken.asked < 20_000

@@ -102,6 +102,14 @@ def test_what_is_sent_again_and_what_is_not(compiled: Path, node: Node) -> None:
         "expiry": [True, 6, None, None],
         "dialect": ["CallTimeout", 7, 2],
         "dialectNo": ["PetalRefused", "NO_CARD", "no card"],
+        "noJson": [["TypeError", "TypeError"], 1],
+        "asCalled": {"exposures": 1},
+        "longest": [None, 2**32 - 1, True],
+        "noOwner": ["PetalkitError", 1],
+        "answeredFirst": None,
+        "silent": ["closed", "Closed"],
+        "endedBefore": [5, ["succeeded"], 1],
+        "twoReaders": [1, 2],
     }
 
 

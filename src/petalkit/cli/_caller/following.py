@@ -126,14 +126,15 @@ async def follow(
     try:
         # From here on Ctrl-C is about the job, also while it is not followed yet.
         with session.interrupts.handled_by(pressed.set):
-            await job.__aenter__()
+            try:
+                await job.__aenter__()
+            except UnknownCommand:  # later it is that of a device which is another one by now
+                return None
             try:
                 with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
                     await _watch(session, job, scope, pressed)
             finally:
                 await job.__aexit__(None, None, None)
-    except UnknownCommand:
-        return None
     except (PetalkitError, trio.TooSlowError) as error:
         raise _lost(session.ask, command, update.job_id, error) from None
     asked = session.interrupts.asked

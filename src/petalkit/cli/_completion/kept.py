@@ -18,6 +18,8 @@ from pathlib import Path
 import attrs
 import msgspec
 
+from ..._values.basics.files import open_regular
+
 NAMES_MAX = 1000
 FILES_MAX = 100
 BYTES_MAX = 300_000  # of a file: NAMES_MAX names of 256 characters
@@ -64,7 +66,7 @@ class Kept:
         if self.path is None:
             return None
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:  # a pipe would be waited for, without a limit
                 found = msgspec.json.decode(file.read(BYTES_MAX + 1), type=_File)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None

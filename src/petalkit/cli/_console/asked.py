@@ -39,14 +39,14 @@ class Call(_Ask, tag="call", frozen=True):
         id: of this question, in the answer.
         device: its ID.
         command: the full name.
-        data: the arguments.
+        data: the arguments, as they were written; see `arguments_of`.
         timeout: seconds.
     """
 
     id: Number
     device: Name
     command: Name
-    data: dict[str, Any] = {}  # a Struct copies it
+    data: msgspec.Raw = msgspec.Raw(b"{}")
     timeout: Annotated[float, msgspec.Meta(gt=0, le=CALL_TIMEOUT_MAX)] = 30.0
 
 
@@ -70,6 +70,7 @@ class Unwatch(_Ask, tag="unwatch", frozen=True):
 
 Asked: TypeAlias = Open | Call | Watch | Unwatch
 _decoder = msgspec.json.Decoder(Asked)
+_arguments = msgspec.json.Decoder(dict[str, Any])
 
 
 class NotUnderstood(Exception):
@@ -86,3 +87,15 @@ def read_asked(text: str | bytes) -> Asked:
         return _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise NotUnderstood(str(error)) from None
+
+
+def arguments_of(asked: Call) -> dict[str, Any]:
+    """The arguments: what a person has written, so they alone may be wrong.
+
+    Raises:
+        NotUnderstood: no command can say them in JSON, such as 1e999.
+    """
+    try:
+        return _arguments.decode(asked.data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise NotUnderstood(f"the arguments cannot be sent: {error}") from None

@@ -23,6 +23,7 @@ from .visits import Page, Visit
 logger = logging.getLogger("petalkit.console")
 
 PAGES_MAX = 8
+FULL = f"{PAGES_MAX} pages are open already: close one"
 DEVICES_INTERVAL = 1.0  # seconds between two looks at the directory
 REFUSED_INTERVAL = 30.0  # seconds until devices are asked for again, when the broker refuses that
 
@@ -65,7 +66,12 @@ class Bridge:
         return len(self._visits) >= PAGES_MAX
 
     async def visit(self, page: Page) -> str:
-        """Serve a page until it is gone; returns why it is. The caller asks `is_full` first."""
+        """Serve a page until it is gone, if there is room for it; returns why it is not served.
+
+        Whoever asks `is_full` first spares it the handshake; others may be in theirs, though.
+        """
+        if self.is_full:
+            return FULL
         visit = Visit(page, self._client, self._devices.get)
         self._greet(visit.outgoing)
         self._visits.add(visit)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import trio
@@ -20,7 +21,7 @@ from .._demonstration.device import open_demonstration
 from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
 from .._options import GENERAL, CallSettings, GeneralOptions, advice
 from .bridge import Bridge, Moves
-from .opening import opened_in_browser
+from .opening import show_in_browser
 
 PORT_MAX = 65535
 _NEEDED = ("h11", "hypercorn", "starlette", "wsproto")
@@ -85,13 +86,17 @@ async def open_console(
     from .server import open_server  # its packages are an extra
 
     bridge = Bridge(client, settings, moves)
+    is_open = False
     try:
         async with (
             beside(bridge.run, "petalkit console: directory"),
             open_server(bridge, port, settings.payload_max) as address,
         ):
+            is_open = True
             yield address
     except OSError as error:
+        if is_open:  # it is the block's, such as that nobody reads what it prints
+            raise
         raise UsageError(f"console: cannot serve the page: {error.strerror or error}") from error
 
 
@@ -121,17 +126,17 @@ async def _show_demonstration(port: int, opens: bool) -> int:
 
 async def _stay(address: str, opens: bool) -> None:
     print(f"Console: {address}", flush=True)  # noqa: T201
-    with (
-        ExitStack() as stack,
-        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
-    ):
-        if opens:
-            show_in_browser(address, stack)
-        async for _ in signals:
-            return
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with in_browser(address if opens else None):
+            async for _ in signals:
+                return
 
 
-def show_in_browser(address: str, stack: ExitStack) -> None:
-    """Open it, and say so where there is no browser; what that needs goes with the stack."""
-    if not stack.enter_context(opened_in_browser(address)):
-        report("no browser could be started: open the address yourself", kind="warning")
+@asynccontextmanager
+async def in_browser(address: str | None) -> AsyncGenerator[None]:
+    """Open it beside the block; None for nothing."""
+    if address is None:
+        yield
+        return
+    async with beside(functools.partial(show_in_browser, address), "petalkit console: browser"):
+        yield

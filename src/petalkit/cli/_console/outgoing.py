@@ -37,11 +37,13 @@ class Outgoing:
         self._news_bytes = 0
         self._numbers = itertools.count()
         self._wake = trio.Event()
+        self._too_slow = False
         self.dropped = 0
 
     def answer(self, item: bytes) -> None:
         """What the page has asked for."""
         self._put(next(self._numbers), item)
+        self._bound()
 
     def state(self, key: tuple[str, ...], item: bytes) -> None:
         """How something stands; takes the place of what was put with the same key."""
@@ -49,9 +51,12 @@ class Outgoing:
         if old is not None:
             self._bytes -= len(old)
         self._put(key, item)
+        self._bound()
 
     def news(self, item: bytes) -> None:
         """One of many."""
+        if self._too_slow:
+            return
         number = next(self._numbers)
         self._news.append(number)
         self._news_bytes += len(item)
@@ -61,11 +66,22 @@ class Outgoing:
             self._news_bytes -= len(old)
             self._bytes -= len(old)
             self.dropped += 1
+        self._bound()
 
     def _put(self, key: Hashable, item: bytes) -> None:
+        if self._too_slow:
+            return
         self._items[key] = item
         self._bytes += len(item)
         self._wake.set()
+
+    def _bound(self) -> None:
+        """Nothing of it is taken any more, so nothing of it is kept until somebody notices."""
+        if self._bytes > BYTES_MAX:
+            self._too_slow = True
+            self._items.clear()
+            self._news.clear()
+            self._bytes = self._news_bytes = 0
 
     async def take(self) -> list[bytes]:
         """Wait for something, and take what fits into one message.
@@ -78,10 +94,10 @@ class Outgoing:
             TooSlow: there is more than a page may let wait.
         """
         await trio.lowlevel.checkpoint()
-        while not self._items:
+        while not self._items and not self._too_slow:
             self._wake = trio.Event()
             await self._wake.wait()
-        if self._bytes > BYTES_MAX:
+        if self._too_slow:
             raise TooSlow
         batch: list[bytes] = []
         size = 0

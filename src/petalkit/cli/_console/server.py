@@ -25,7 +25,7 @@ from ...compat._http.inbox import Inbox
 from ...compat._http.server import Server
 from ...transports._forks import not_in_child
 from .asked import ENVELOPE_MAX, NotUnderstood
-from .bridge import PAGES_MAX, Bridge
+from .bridge import FULL, PAGES_MAX, Bridge
 from .files import File, headers_for, read_files
 from .guard import PROTOCOL, Guard
 from .visits import Gone
@@ -80,8 +80,7 @@ class Site:
         try:
             self._guard.check(scope)
             if scope["type"] == "websocket" and self._bridge.is_full:
-                text = f"{PAGES_MAX} pages are open already: close one"
-                raise unavailable(text, ErrorCode.BUSY)
+                raise unavailable(FULL, ErrorCode.BUSY)
         except Refusal as error:
             await refuse(scope, send, error)
         else:

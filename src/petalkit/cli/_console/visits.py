@@ -14,7 +14,7 @@ import trio
 from ..._values.errors import PetalkitError
 from ...client import Client
 from . import said
-from .asked import Asked, Call, NotUnderstood, Open, Unwatch, Watch, read_asked
+from .asked import Asked, Call, NotUnderstood, Open, Unwatch, Watch, arguments_of, read_asked
 from .device_view import DeviceView, Find
 from .outgoing import Outgoing, TooSlow
 
@@ -140,9 +140,12 @@ class Visit:
 
     async def _call(self, asked: Call) -> None:
         try:
+            data = arguments_of(asked)
             response = await self._client.request(
-                asked.command, asked.data, device=asked.device, timeout=asked.timeout
+                asked.command, data, device=asked.device, timeout=asked.timeout
             )
+        except NotUnderstood as error:
+            item = said.no_response(asked.id, str(error))
         except (PetalkitError, trio.TooSlowError, trio.ClosedResourceError, ValueError) as error:
             item = said.no_response(asked.id, str(error))
         else:

@@ -7,6 +7,7 @@ it refers to is, so it is compared with all of that.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -105,7 +106,8 @@ def _hoist(
     for name in sorted(defs):
         if not isinstance(defs[name], Mapping):
             raise BadContract(f"{name!r} in the $defs of {served.name!r} is no schema")
-        same = json.dumps([name, _closure(name, defs, served.name)], sort_keys=True)
+        whole = json.dumps([name, _closure(name, defs, served.name)], sort_keys=True)
+        same = hashlib.sha256(whole.encode()).hexdigest()  # each may be as large as all of them
         if same not in known:
             known[same] = names.claim(pascal(name), stem + pascal(name), stem + "Model")
             added.append(name)

@@ -195,6 +195,7 @@ const RENEW = 300_000; // after which a reader says that it still reads
 const FAREWELL = 2_000;
 const DOUBTS = [1_000, 2_000, 4_000, 8_000, 15_000]; // between copies of what waits, after a lost link
 const LONGEST = 2 ** 31 - 1; // what setTimeout takes
+const LATEST = 8.64e15; // what a Date takes
 const WINDOW = 100; // messages that the broker has not acknowledged
 const BUFFER = 1000; // values and reports that wait to be read
 const NEVER = new Set([0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9a, 0x9b]); // MQTT 5.0, table 3-4
@@ -214,6 +215,7 @@ export async function connect(url: string, options: ConnectOptions): Promise<Con
   const protocolVersion = options.protocolVersion ?? 5;
   const clientId = options.mqtt?.clientId ?? `petalkit-call-${randomText(4)}`;
   const ours = { clientId, protocolVersion, clean: true, resubscribe: false };
+  segment(options.organizationId); // or nobody would own the client that is made
   const client = mqtt.connect(url, { reconnectPeriod: 1000, ...options.mqtt, ...ours });
   const connection = new Connection(client, options, clientId, protocolVersion);
   const first = new Deferred<Connection>();
@@ -281,13 +283,18 @@ export class Connection {
     return found;
   }
 
-  /** Ends everything that waits with `Closed`, and disconnects. */
+  /** Ends everything that waits with `Closed`, and disconnects, within two seconds. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#doubt);
     for (const remote of this.#devices.values()) remote.end(new Closed("the connection was closed"));
-    await this.mqtt.endAsync();
+    // MQTT.js waits without a limit for a broker that acknowledges nothing, or is gone.
+    const late = new Deferred<"late">();
+    const limit = setTimeout(() => late.resolve("late"), FAREWELL);
+    const how = await Promise.race([this.mqtt.endAsync(), late.promise]);
+    clearTimeout(limit);
+    if (how === "late") this.mqtt.stream.destroy();
   }
 
   /** Subscribes, also over each later link; waits for the broker's word. */
@@ -301,11 +308,16 @@ export class Connection {
   }
 
   unlisten(topic: string): void {
-    if (this.#topics.delete(topic) && this.mqtt.connected) this.mqtt.unsubscribe(topic);
+    const found = this.#topics.get(topic);
+    if (found === undefined) return;
+    this.#topics.delete(topic);
+    found.agreed.reject(new Closed(`${topic} is not listened to any more`)); // whom the broker's word finds no more
+    if (this.mqtt.connected) this.mqtt.unsubscribe(topic);
   }
 
   /** Publishes in its turn: MQTT.js does not look at how many messages the broker takes at once. */
   publish(topic: string, make: () => Made | undefined, done: Done): void {
+    if (!this.mqtt.connected) return; // the next link says all again that waits then
     this.#outgoing.push({ topic, make, done });
     this.#publishNext();
   }
@@ -366,7 +378,7 @@ export class Connection {
 
 interface Pending {
   command: string;
-  data: object;
+  data: string; // JSON
   messageId: string;
   expires: number; // ms since 1970; Infinity for never
   second: boolean; // wants the second answer
@@ -418,10 +430,11 @@ export class Remote {
 
   /** Sends a command; resolves with the fields of a success, and throws `CommandRefused` else. */
   async call<Result = JsonObject>(command: string, data: object = {}, options: CallOptions = {}): Promise<Result> {
-    const until = Date.now() + (options.timeoutMs ?? TIMEOUT);
+    const until = after(options.timeoutMs ?? TIMEOUT);
+    const text = JSON.stringify(data); // which may throw, and does so to the caller here
     let messageId = options.messageId ?? this.newId();
     for (let tries = 1; ; tries++) {
-      const fields = await this.#request(command, data, messageId, until, options);
+      const fields = await this.#request(command, text, messageId, until, options);
       if (isSuccess(fields)) return fields as Result;
       const kind = FAMILIES.get(textOf(fields.error_code)) ?? PetalRefused;
       const error = new kind(command, fields);
@@ -437,7 +450,7 @@ export class Remote {
 
   async #request(
     command: string,
-    data: object,
+    data: string,
     messageId: string,
     until: number,
     options: CallOptions,
@@ -516,10 +529,14 @@ export class Remote {
     const now = Date.now();
     const lasts = expires === Infinity ? {} : { expiresAt: iso(expires) };
     const waitResponse = this.#asks !== "own";
-    const text = JSON.stringify({ command, messageId, waitResponse, deviceId, data, timestamp: iso(now), ...lasts });
+    const head = JSON.stringify({ command, messageId, waitResponse, deviceId, timestamp: iso(now), ...lasts });
+    const text = `${head.slice(0, -1)},"data":${data}}`;
     if (this.connection.protocolVersion !== 5) return { text, options: { qos: 1 } };
     const properties: NonNullable<IPublishPacket["properties"]> = {};
-    if (expires !== Infinity) properties.messageExpiryInterval = Math.max(0, Math.ceil((expires - now) / 1000)) + 1;
+    if (expires !== Infinity) {
+      const seconds = Math.max(0, Math.ceil((expires - now) / 1000)) + 1;
+      properties.messageExpiryInterval = Math.min(seconds, 2 ** 32 - 1);
+    }
     if (this.#asks !== "shared") {
       properties.responseTopic = this.#own;
       properties.correlationData = ENCODER.encode(messageId) as CorrelationData;
@@ -553,7 +570,7 @@ export class Remote {
   events(): Values<DeviceEvent> {
     const values: Values<DeviceEvent> = new Values(async () => void (this.#events.delete(values), this.#rest()));
     this.#events.add(values);
-    this.#watch().catch((error: Error) => values.end(error));
+    this.#watch().catch((error: Error) => (values.end(error), this.#events.delete(values), this.#rest()));
     return values;
   }
 
@@ -689,8 +706,8 @@ abstract class Following implements Reader {
   protected readonly options: WatchOptions;
   protected readonly streamId: string;
   protected over = false;
-  #heard = Date.now();
-  #renewed = 0;
+  #heard = performance.now(); // on a clock that nobody sets
+  #renewed = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #looking = false;
   #again = false;
@@ -707,7 +724,7 @@ abstract class Following implements Reader {
   abstract end(error: Error): void;
 
   tell(value: unknown, ended: boolean): void {
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     if (!this.over) this.take(value, ended);
   }
 
@@ -719,7 +736,7 @@ abstract class Following implements Reader {
   protected async subscribe(more: JsonObject = {}): Promise<void> {
     const data = { subscribed_stream_id: this.streamId, data_rate_hz: this.options.rate ?? 10, ...more };
     await this.remote.call(beside(this.name, "subscribe"), data, limits(this.options));
-    this.#renewed = Date.now();
+    this.#renewed = performance.now();
   }
 
   async #follow(tries: number): Promise<void> {
@@ -743,7 +760,7 @@ abstract class Following implements Reader {
 
   #sleep(tries: number): void {
     const due = Math.min(Math.max(this.#heard, this.#renewed) + SILENCE, this.#renewed + RENEW);
-    const wait = tries > 0 ? Math.min(SILENCE, 1_000 * 2 ** Math.min(tries, 8)) : due - Date.now();
+    const wait = tries > 0 ? Math.min(SILENCE, 1_000 * 2 ** Math.min(tries, 8)) : due - performance.now();
     const wake = (): void => (tries > 0 || wait <= 0 ? void this.#follow(tries) : this.#sleep(0));
     this.#timer = setTimeout(wake, Math.max(0, wait)); // and sees then whether something came meanwhile
   }
@@ -775,6 +792,11 @@ export class Job<Result> extends Following {
   constructor(remote: Remote, name: string, options: WatchOptions, started: JobUpdate) {
     super(remote, name, options);
     this.latest = started;
+    if (isOver(started.state)) {
+      this.over = true; // before anybody asked: there is nothing to watch
+      this.#settle();
+      return;
+    }
     remote.add(this.streamId, this).then(
       () => this.look(),
       (error: Error) => this.end(error),
@@ -835,11 +857,13 @@ export class Job<Result> extends Following {
     if (!isOver(update.state)) return;
     void this.leave();
     for (const values of this.#readers) values.end();
-    if (update.state === "succeeded") this.#end.resolve(update.fields.result as Result);
-    else {
-      const kind = update.state === "cancelled" ? JobCancelled : JobFailed;
-      this.#end.reject(new kind(this.name, update.state, update.fields));
-    }
+    this.#settle();
+  }
+
+  #settle(): void {
+    const { state, fields } = this.latest;
+    if (state === "succeeded") this.#end.resolve(fields.result as Result);
+    else this.#end.reject(new (state === "cancelled" ? JobCancelled : JobFailed)(this.name, state, fields));
   }
 
   protected override async ask(): Promise<void> {
@@ -939,7 +963,7 @@ export class Values<Value> implements AsyncIterableIterator<Value> {
         if (error !== undefined) throw error;
         return { done: true, value: undefined };
       }
-      this.#news = new Deferred();
+      if (this.#news.settled) this.#news = new Deferred(); // else another waits for it too
       await this.#news.promise;
     }
   }
@@ -1025,6 +1049,13 @@ function segment(id: string): string {
 
 function iso(at: number): string {
   return at === Infinity ? "never" : new Date(at).toISOString();
+}
+
+/** When that is, in ms since 1970; Infinity for what no date can say. */
+function after(ms: number): number {
+  if (!(ms >= 0)) throw new PetalkitError(`timeoutMs must be 0 or more, not ${ms}`);
+  const at = Date.now() + ms;
+  return at <= LATEST ? at : Infinity;
 }
 
 function backoff(tries: number): number {

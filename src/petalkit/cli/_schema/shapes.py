@@ -84,6 +84,8 @@ class Model:
 
 Shape: TypeAlias = Plain | Values | ListOf | TupleOf | MapOf | Fields | OneOf | Model
 
+MERGED_MAX = 100_000  # fields that all merged objects together are made of; then any object
+
 ANY, NEVER, NULL, OBJECT = Plain("any"), Plain("never"), Plain("null"), Plain("object")
 NOTHING = Fields(())  # an object without keys
 _LIKE_OBJECTS = frozenset({"properties", "additionalProperties", "patternProperties", "required"})
@@ -100,6 +102,7 @@ class Shaper:
         self._models = models
         self._known: dict[str, Shape] = {}  # of models
         self._merging: set[str] = set()
+        self._merged = 0  # fields
 
     def shape(self, schema: Any) -> Shape:
         """That of a schema."""
@@ -186,6 +189,9 @@ class Shaper:
             shape = self.resolved(self.shape(part))
             if not isinstance(shape, Fields):  # any keys, beside those of the others
                 return OBJECT if shape == OBJECT or isinstance(shape, MapOf) else ANY
+            self._merged += len(shape.fields)
+            if self._merged > MERGED_MAX:  # a few bytes may merge a large model, again and again
+                return OBJECT
             for field in shape.fields:
                 before = merged.get(field.name)
                 must = field.required or (before is not None and before.required)

@@ -113,6 +113,7 @@ class TypeNames:
 
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = {*taken}
+        self._numbers: Counter[str] = Counter()  # up to where they are taken
 
     def claim(self, *wanted: str) -> str:
         """The first of these that is free, or the last with what tells it from others."""
@@ -122,8 +123,9 @@ class TypeNames:
                 self._taken.add(one)
                 return one
         base = next((one for one in reversed(names) if not one[0].isdigit()), "Type")
-        number = 2
+        number = self._numbers[base] or 2
         while f"{base}{number}" in self._taken:
             number += 1
+        self._numbers[base] = number + 1
         self._taken.add(f"{base}{number}")
         return f"{base}{number}"

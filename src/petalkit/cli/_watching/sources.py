@@ -2,14 +2,15 @@
 
 The rule: one source that fails is told and leaves the others; only what nobody can watch without
 ends the watch. The trap: which jobs and streams there are, only a device that answers says; one
-that is away is asked again, and what it says meanwhile is not waited with.
+that is away is asked again, and what it says meanwhile is not waited with. One that comes back may
+serve other things: those are watched then.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +18,7 @@ import attrs
 import trio
 
 from ..._values.errors import PetalkitError
-from ...client import Device
+from ...client import Device, DeviceInfo
 from .._caller.session import Session
 from .._errors import report
 from .lines import Kind, Line
@@ -70,6 +71,8 @@ class Sources:
         self._take = take
         self._clock = clock
         self._born = trio.Event()
+        self._hash: str | None = None  # of what it serves, as its birth says it
+        self._followed: set[tuple[Kind, str]] = set()
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -118,6 +121,7 @@ class Sources:
         async with self._session.client.statuses(**self._session.how) as statuses:
             async for said in statuses:
                 if said.online:
+                    self._hash = said.schema_hash
                     self._born.set()
                 if "status" in self._wish.kinds:
                     await self._say("status", "", _status(said), timestamp=said.timestamp)
@@ -125,29 +129,52 @@ class Sources:
     # -- jobs and streams
 
     async def _long_work(self) -> None:
-        """Find which there are, and follow each that is meant. No limit: a device may be away."""
+        """Find which there are, and follow each that is meant; again when the device has others."""
+        async with trio.open_nursery() as nursery:
+            is_first = True
+            while True:
+                found = await self._served()
+                wanted = self._wanted(found)
+                for kind, name in wanted - self._followed:
+                    self._followed.add((kind, name))
+                    nursery.start_soon(self._follow, kind, name, name=f"petalkit watch: {name}")
+                if is_first:
+                    self._name_misspelt([*found.jobs, *found.streams])
+                    is_first = False
+                while True:  # no limit: it may never be born anew
+                    await self._born.wait()
+                    if self._hash != found.schema_hash or wanted - self._followed:
+                        break
+                    self._born = trio.Event()
+
+    async def _served(self) -> DeviceInfo:
+        """What the device serves. No limit: it may be away."""
         told = False
         while True:
             self._born = trio.Event()
             try:
-                found = await self._session.client.info(
+                return await self._session.client.info(
                     self._session.device, timeout=self._session.ask.timeout
                 )
-                break
             except (PetalkitError, trio.TooSlowError) as error:
                 if not told:
                     report(f"jobs and streams are not watched yet: {error}", kind="warning")
                     told = True
                 with trio.move_on_after(ASK_AGAIN):
                     await self._born.wait()
-        wanted: list[tuple[Kind, str]] = []
-        for kind, names in (("job", found.jobs), ("stream", found.streams)):
-            if kind in self._wish.kinds:
-                wanted += [(kind, name) for name in names if self._wish.matches(name)]  # type: ignore[misc]
-        self._name_misspelt([*found.jobs, *found.streams])
-        async with trio.open_nursery() as nursery:
-            for kind, name in wanted:
-                nursery.start_soon(self._follow, kind, name, name=f"petalkit watch: {name}")
+
+    def _wanted(self, found: DeviceInfo) -> set[tuple[Kind, str]]:
+        kinds: tuple[tuple[Kind, Sequence[str]], ...] = (
+            ("job", found.jobs),
+            ("stream", found.streams),
+        )
+        return {
+            (kind, name)
+            for kind, names in kinds
+            if kind in self._wish.kinds
+            for name in names
+            if self._wish.matches(name)
+        }
 
     def _name_misspelt(self, known: Collection[str]) -> None:
         for one in self._wish.names:
@@ -168,6 +195,7 @@ class Sources:
             await say(None, ended=True)
         except (PetalkitError, trio.TooSlowError) as error:
             report(f"{name} is not watched any more: {error}", kind="warning")
+        self._followed.discard((kind, name))
 
     # -- figures
 

@@ -46,7 +46,7 @@ IDLE_MAX = 75.0  # seconds; above what clients keep idle connections for, so tha
 LINGER_MAX = 1.0  # seconds in which what still comes is read out before a connection is closed
 PING_INTERVAL = 20.0  # seconds between two pings of a WebSocket
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
-_VERSIONS = {b"1.0", b"1.1"}
+_VERSIONS, _ASCII = {b"1.0", b"1.1"}, (b"connection", b"sec-websocket-")  # wsproto decodes those
 
 Application = Callable[["Connection", Scope, Inbox, Send], Awaitable[None]]
 
@@ -91,6 +91,8 @@ class _Http1(H11Protocol):
             await self._refuse(505)
         if len(event.headers) > HEADERS_COUNT:
             await self._refuse(431)
+        if not all(value.isascii() for name, value in event.headers if name.startswith(_ASCII)):
+            await self._refuse(400)
 
     async def _send_h11_event(self, event: Any) -> None:
         try:

@@ -1,13 +1,14 @@
 // A broker with a device in it, which does what a test tells it to; and the stories of a client on it.
 import net from "node:net";
 import mqttPacket from "mqtt-packet";
-import { Device, DeviceBusy, PetalRefused, RejectedByBroker, connect } from "./out/client.js";
+import { Device, DeviceBusy, PetalRefused, PetalkitError, RejectedByBroker, connect } from "./out/client.js";
+import { Values } from "./out/petalkit.js";
 
 const V5 = { protocolVersion: 5 };
 
 /** `told` is what the client has sent; `acknowledge` and `answer` say what comes of the nth of it. */
 async function withBroker(rules, story) {
-  const told = { commands: [], most: 0, subscribed: [], expiry: [], topics: [] };
+  const told = { commands: [], most: 0, subscribed: [], expiry: [], topics: [], connects: 0 };
   const sockets = new Set();
   let underWay = 0;
   const server = net.createServer((socket) => {
@@ -20,13 +21,17 @@ async function withBroker(rules, story) {
     parser.on("packet", (packet) => {
       if (packet.cmd === "connect") {
         underWay = 0;
+        told.connects++;
         send({ cmd: "connack", reasonCode: 0, sessionPresent: false, properties: { receiveMaximum: 3 } });
       } else if (packet.cmd === "subscribe") {
         const topics = packet.subscriptions.map((one) => one.topic);
         told.subscribed.push(...topics);
         const granted = topics.map((topic) => (rules.refuses?.(topic) ? 0x87 : 1));
         for (const topic of topics) if (!rules.refuses?.(topic)) listening.add(topic);
-        send({ cmd: "suback", messageId: packet.messageId, granted });
+        const agree = () => send({ cmd: "suback", messageId: packet.messageId, granted });
+        const pause = rules.agreesAfter?.(told.subscribed);
+        if (pause) setTimeout(agree, pause);
+        else agree();
       } else if (packet.cmd === "unsubscribe") {
         send({ cmd: "unsuback", messageId: packet.messageId, granted: [0] });
       } else if (packet.cmd === "publish") {
@@ -37,6 +42,7 @@ async function withBroker(rules, story) {
         told.expiry.push(properties.messageExpiryInterval);
         told.topics.push(properties.responseTopic);
         if (rules.ends?.(number)) return socket.destroy();
+        if (rules.isSilent?.(number)) return;
         setTimeout(() => {
           underWay--;
           const reasonCode = rules.acknowledges?.(number) ?? 0;
@@ -49,7 +55,7 @@ async function withBroker(rules, story) {
           if (!listening.has(topic)) return;
           const payload = JSON.stringify({ messageId, ...fields });
           send({ cmd: "publish", topic, payload, qos: 0, properties: correlationData ? { correlationData } : {} });
-        }, 2);
+        }, rules.answersAfter?.(number) ?? 2);
       }
     });
   });
@@ -57,7 +63,7 @@ async function withBroker(rules, story) {
   const url = `mqtt://127.0.0.1:${server.address().port}`;
   const connection = await connect(url, { organizationId: "acme", mqtt: { reconnectPeriod: 20 }, ...rules.options });
   try {
-    return await story(new Device(connection, "d"), told);
+    return await story(new Device(connection, "d"), told, url);
   } finally {
     await connection.close();
     for (const socket of sockets) socket.destroy();
@@ -68,6 +74,7 @@ async function withBroker(rules, story) {
 const errorOf = (promise) => promise.then(() => undefined, (error) => error);
 const ids = (told) => new Set(told.commands.map((one) => one.messageId)).size;
 const busy = (retry) => ({ success: false, error_code: "BUSY", retryable: true, retry });
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const first = (fields) => (number) => (number === 1 ? fields : undefined);
 
 const stories = {
@@ -142,11 +149,71 @@ const stories = {
       const late = await errorOf(device.camera.countExposures({}, { timeoutMs: 300 })); // a receipt is no answer
       return [late.name, (await device.camera.countExposures()).result, told.commands.length];
     }),
+  noJson: withBroker({}, async (device, told) => {
+    const round = {};
+    round.round = round;
+    const errors = [await errorOf(device.remote.call("camera/x", { n: 1n })), await errorOf(device.remote.call("camera/x", round))];
+    await device.camera.countExposures(); // what follows goes on
+    return [errors.map((one) => one.name), told.commands.length];
+  }),
+  asCalled: withBroker({}, async (device, told) => {
+    const data = { exposures: 1 };
+    const call = device.remote.call("camera/x", data);
+    data.exposures = 2;
+    await call;
+    return told.commands[0].data;
+  }),
+  longest: withBroker({}, async (device, told) => {
+    await device.camera.countExposures({}, { timeoutMs: 1e18 });
+    await device.camera.countExposures({}, { timeoutMs: 8e15 });
+    const wrong = await errorOf(device.camera.countExposures({}, { timeoutMs: NaN }));
+    return [told.commands[0].expiresAt ?? null, told.expiry[1], wrong instanceof PetalkitError];
+  }),
+  noOwner: withBroker({}, async (_, told, url) => {
+    const error = await errorOf(connect(url, { organizationId: "a/b" }));
+    await sleep(100);
+    return [error.name, told.connects];
+  }),
+  answeredFirst: withBroker({
+    isSilent: (number) => number === 2,
+    answersAfter: (number) => (number === 3 ? 300 : 2),
+    agreesAfter: (subscribed) => subscribed.filter((one) => one.endsWith("/response")).length === 2 && 600,
+  }, async (device) => {
+    await device.camera.countExposures(); // the answers to others are not listened to from here on
+    const lost = errorOf(device.camera.countExposures({}, { timeoutMs: 100 })); // and are again
+    const other = device.camera.countExposures();
+    await lost;
+    const late = device.camera.countExposures({}, { timeoutMs: 2_000 }); // waits for the broker's word
+    await other; // and nobody listens any more
+    return (await errorOf(late)) ?? null;
+  }),
+  silent: withBroker({ isSilent: () => true }, async (device) => {
+    const call = errorOf(device.camera.countExposures());
+    await sleep(100);
+    const closed = device.remote.connection.close().then(() => "closed");
+    return [await Promise.race([closed, sleep(10_000)]), (await call).name];
+  }),
+  endedBefore: withBroker({ answers: () => ({ success: true, job_id: "j", state: "succeeded", result: 5 }) }, async (device, told) => {
+    const job = await device.remote.job("camera/scan");
+    const seen = [];
+    for await (const update of job.updates()) seen.push(update.state);
+    return [await job.result(), seen, told.commands.length];
+  }),
   dialectNo: withBroker({ answers: () => ({ status: "error", message: "no card", error_code: "NO_CARD" }) }, async (device) => {
     const error = await errorOf(device.camera.countExposures());
     return [error.name, error.code, error.text];
   }),
 };
+
+/** Two wait for a value at once, as where one was given up for a time limit. */
+stories.twoReaders = (async () => {
+  const values = new Values(async () => undefined);
+  const waiting = [values.next(), values.next()];
+  values.put(1);
+  values.put(2);
+  const read = Promise.all(waiting).then((all) => all.map((one) => one.value));
+  return await Promise.race([read, sleep(1_000)]);
+})();
 
 const found = {};
 for (const [name, story] of Object.entries(stories)) found[name] = await story;
