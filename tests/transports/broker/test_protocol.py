@@ -7,6 +7,8 @@ from typing import Any
 import mqtt5
 import pytest
 
+from petalkit.transports._broker.protocol.client import TURN
+
 from .bench import QOS, Bench, BenchClient
 
 # Rust's panics over text that is not UTF-8.
@@ -443,6 +445,82 @@ def test_what_a_message_to_many_takes_is_bounded_for_all_together() -> None:
     assert devices[0].payloads() == [b"1"]
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_a_few_let_pile_up_is_not_the_end_of_those_who_read(qos: int) -> None:
+    """Each has a share of its own: here 10 000 bytes, of what waits and of what is under way."""
+    bench = Bench(
+        max_queued_bytes=100_000, max_queued_bytes_total=100_000, max_connections=10,
+        max_sessions=10,
+    )  # fmt: skip
+    slow, good = bench.client("slow"), bench.client("good")
+    slow.subscribe("s", qos)
+    good.subscribe("t", qos)
+    sender = bench.client("sender")
+    for _ in range(200):
+        sender.publish("s", b"x" * 1000, qos)
+    held = bench.broker.shared.queued_bytes if qos else bench.broker.shared.sending_bytes
+    assert held > 98_000
+    for number in range(50):
+        sender.publish("t", b"%d" % number * 1000, qos)
+        (message,) = (one for one in good.take() if isinstance(one, PUBLISH))
+        assert message.payload == b"%d" % number * 1000
+        if qos:
+            good.feed(mqtt5.PubAckPacket(message.packet_id).write())
+
+
+def test_who_asks_for_much_in_a_few_bytes_has_a_turn_and_others_have_theirs() -> None:
+    bench = Bench()
+    sender = bench.client("sender")
+    for number in range(TURN // 2):
+        sender.publish(f"r/{number}", b"x", retain=True)
+    client = bench.client("c")
+    client.take()
+    asked = mqtt5.SubscribePacket(1, [mqtt5.TopicFilter("#"), mqtt5.TopicFilter("+/#")])
+    data = asked.write() * 5
+    assert len(data) < 100
+    client.feed(data)
+    turns = [client.take()]
+    while client.link.more:
+        client.feed(b"")
+        turns.append(client.take())
+    assert max(len(turn) for turn in turns) <= TURN + 2
+    # The answer comes before what is retained, and that before the next answer.
+    kinds = [type(one) for turn in turns for one in turn]
+    assert kinds == [mqtt5.SubAckPacket, *[PUBLISH] * TURN] * 5
+
+
+def test_a_message_to_many_takes_many_steps_of_a_turn() -> None:
+    bench = Bench()
+    for number in range(TURN // 64):
+        bench.client(f"d{number}").subscribe("t", 0)
+    sender = bench.client("s")
+    sender.feed(PUBLISH("t", b"").write() * 200)
+    assert sender.link.more
+    assert 60 < bench.broker.counters.published < 70
+    while sender.link.more:
+        sender.feed(b"")
+    assert bench.broker.counters.published == 200
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "unsubscribe"])
+def test_a_packet_has_no_more_filters_than_are_done_in_a_turn(kind: str) -> None:
+    bench = Bench(max_subscriptions=10)
+    client = bench.client("c")
+    client.take()
+
+    def packet(count: int) -> bytes:
+        names = [f"{number}" for number in range(count)]
+        if kind == "unsubscribe":
+            return mqtt5.UnsubscribePacket(1, names).write()
+        return mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(name) for name in names]).write()
+
+    client.feed(packet(1000))
+    (answer,) = client.take()
+    assert len(answer.reason_codes) == 1000
+    client.feed(packet(1001))
+    assert codes(client.take()) == [("DisconnectPacket", 0x97)]
+
+
 def test_subscriptions_retained_messages_levels_and_ids_have_bounds() -> None:
     bench = Bench(
         max_subscriptions=2, max_retained=1, max_topic_levels=3, max_client_id=5,
@@ -475,6 +553,17 @@ def test_keep_alive_and_connect_timeout() -> None:
     bench.now += 0.2
     client.link.check_time(bench.now)
     assert codes(client.take()) == [("DisconnectPacket", 0x8D)]
+
+
+def test_a_connect_that_comes_byte_by_byte_has_no_more_time() -> None:
+    bench = Bench(connect_timeout=5)
+    client = BenchClient(bench)
+    data = mqtt5.ConnectPacket("a" * 20, clean_start=True).write()
+    for byte in data[:6]:
+        bench.now += 1
+        client.feed(bytes((byte,)))
+    client.link.check_time(bench.now)
+    assert client.link.lost is not None
 
 
 # -- what breaks the protocol

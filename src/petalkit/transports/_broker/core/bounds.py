@@ -73,7 +73,8 @@ class Bounds:
         128 * _MIB,
         "bytes",
         "The same for all clients together; a message counts for each of them. What is on its way"
-        " to their sockets counts apart, with the same bound.",
+        " to their sockets counts apart, with the same bound. Beyond it each client has an equal"
+        " share of as much again.",
     )
     max_sessions: int = _bound(
         10_000,
@@ -114,3 +115,13 @@ class Bounds:
         "Topic aliases that a client may set; a higher one ends its connection.",
         65_535,
     )
+
+    @property
+    def queued_share(self) -> int:
+        """Bytes that may wait for any client, whatever waits for others."""
+        return self.max_queued_bytes_total // self.max_sessions
+
+    @property
+    def sending_share(self) -> int:
+        """The same of what is on its way to its socket."""
+        return self.max_queued_bytes_total // self.max_connections

@@ -182,6 +182,7 @@ class Broker:
         """
         codes: list[int] = []
         wanted: list[Subscription] = []
+        self.shared.work += len(subscriptions)
         for asked in subscriptions:
             code = self.policy.grant(asked.filter, asked.qos)
             if code < FAILURE:
@@ -220,6 +221,7 @@ class Broker:
 
     def unsubscribe(self, session: Session, filters: Sequence[TopicFilter]) -> list[int]:
         """An UNSUBSCRIBE came. Returns the UNSUBACK's codes."""
+        self.shared.work += len(filters)
         return [
             SUCCESS if self.routes.leave(session, one) else NO_SUBSCRIPTION_EXISTED
             for one in filters
@@ -244,6 +246,7 @@ class Broker:
             self.counters.refused += 1
             return QUOTA_EXCEEDED
         self.counters.published += 1
+        self.shared.work += 1 + len(route.targets)
         for see in route.taps:
             see(publication)
         copies = self.policy.copies() if route.targets or route.groups else 1

@@ -61,6 +61,7 @@ class RetainedMessages:
             if found is not None:
                 yield found
             return
+        self._shared.work += len(self.by_topic)
         for topic, publication in self.by_topic.items():
             if topic_filter.matches(topic):
                 yield publication

@@ -32,6 +32,8 @@ class Shared:
     Attributes:
         queued_bytes: what waits for all clients together.
         sending_bytes: what is encoded for them, and not taken by their sockets.
+        work: steps that were done: clients that a message went to, retained messages looked at,
+            filters. By it a client's turn ends.
         on_drop: called with a session and why, for each message of it that is dropped.
     """
 
@@ -41,6 +43,7 @@ class Shared:
         self.counters = Counters()
         self.queued_bytes = 0
         self.sending_bytes = 0
+        self.work = 0
         self.on_drop: Callable[[Session, str], None] = _nothing
 
 
@@ -112,7 +115,10 @@ class Session:
             return
         size = publication.size
         waits = (
-            wire is None or bool(self.queue) or len(self.inflight) >= wire.window or not wire.ready
+            wire is None
+            or bool(self.queue)
+            or len(self.inflight) >= wire.window
+            or not wire.takes(publication)
         )
         if self._is_full(size, waits):
             self.drop_expired()
@@ -135,7 +141,11 @@ class Session:
         return (
             (waits and len(self.queue) >= bounds.max_queued)
             or self.held_bytes + size > bounds.max_queued_bytes
-            or self._shared.queued_bytes + size > bounds.max_queued_bytes_total
+            or (
+                self._shared.queued_bytes + size > bounds.max_queued_bytes_total
+                # What others have let pile up is not to be the end of those who read.
+                and self.held_bytes + size > bounds.queued_share
+            )
         )
 
     def _hold(self, size: int) -> None:
@@ -185,7 +195,7 @@ class Session:
             return
         self.drop_expired()
         queue = self.queue
-        while queue and len(self.inflight) < wire.window and wire.ready:
+        while queue and len(self.inflight) < wire.window and wire.takes(queue[0].publication):
             self._send(wire, queue.popleft())
         if not queue:
             self.queue = _NO_QUEUE
