@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import mqtt5
@@ -443,6 +444,44 @@ def test_what_a_message_to_many_takes_is_bounded_for_all_together() -> None:
     assert bench.broker.shared.sending_bytes < 1000  # the sender has not read its answers
     bench.client("s").publish("t", b"1")
     assert devices[0].payloads() == [b"1"]
+
+
+def test_subscriptions_and_wills_of_all_have_one_bound_and_each_client_a_share() -> None:
+    bench = Bench(max_kept_bytes=30_000, max_sessions=10, max_topic_levels=100)
+    greedy = bench.client("greedy", session_expiry_interval=9)
+    granted = [int(greedy.subscribe(f"{n}/" * 9)[-1].reason_codes[0]) for n in range(10)]
+    assert granted == [2] * 5 + [0x97] * 5
+    will = mqtt5.Will(topic="w", payload=b"x" * 10_000, will_delay_interval=5)
+    assert codes(bench.client("late", will=will).take()) == [("ConnAckPacket", 0x97)]
+    assert int(bench.client("good").subscribe("t")[-1].reason_codes[0]) == 2
+    greedy.send(mqtt5.UnsubscribePacket(1, [f"{n}/" * 9 for n in range(5)]))
+    bench.broker.sessions["good"].wire.end("gone")  # type: ignore[union-attr]
+    assert bench.broker.shared.kept_bytes == 0
+    for number in range(20):
+        given = {"session_expiry_interval": 60, "will": will, "clean_start": False}
+        bench.client("greedy" if number else "other", **given).link.end("gone")
+    assert 20_000 < bench.broker.shared.kept_bytes < 21_000
+    bench.later(6)  # both are published
+    assert bench.broker.shared.kept_bytes == 0
+    bench.client("greedy", will=will).send(mqtt5.DisconnectPacket())
+    assert bench.broker.shared.kept_bytes == 0
+
+
+def test_wills_of_a_client_that_is_back_are_not_kept() -> None:
+    bench = Bench()
+    for number in range(20):
+        will = mqtt5.Will(topic="w", payload=b"%d" % number * 1000, will_delay_interval=600)
+        bench.client("c", session_expiry_interval=900, will=will).link.end("gone")
+    gc.collect()
+    assert sum(one[-1]() is not None for one in bench.broker._wills) == 1
+
+
+def test_the_topics_of_all_aliases_of_a_client_have_a_bound() -> None:
+    client = Bench().client("c")
+    client.take()
+    for alias in (1, 1, 1, 2):
+        assert client.publish(f"{alias}/" + "x" * 30_000, topic_alias=alias) == []
+    assert codes(client.publish("3/" + "x" * 30_000, topic_alias=3)) == [("DisconnectPacket", 0x97)]
 
 
 @pytest.mark.parametrize("qos", [0, 1])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...._values.topics import TopicFilter
-from .session import Shared
+from .shared import Shared
 from .values import Publication
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core.session import Shared
+from ..core.shared import Shared
 from ..core.values import Publication
 
 READY = 64 * 1024  # bytes that wait, up to which more messages are encoded
