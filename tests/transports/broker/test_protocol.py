@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import mqtt5
 import pytest
+
+from petalkit.transports._broker.protocol.client import TURN
 
 from .bench import QOS, Bench, BenchClient
 
@@ -457,6 +460,120 @@ def test_what_a_message_to_many_takes_is_bounded_for_all_together() -> None:
     assert devices[0].payloads() == [b"1"]
 
 
+def test_subscriptions_and_wills_of_all_have_one_bound_and_each_client_a_share() -> None:
+    bench = Bench(max_kept_bytes=30_000, max_sessions=10, max_topic_levels=100)
+    greedy = bench.client("greedy", session_expiry_interval=9)
+    granted = [int(greedy.subscribe(f"{n}/" * 9)[-1].reason_codes[0]) for n in range(10)]
+    assert granted == [2] * 5 + [0x97] * 5
+    will = mqtt5.Will(topic="w", payload=b"x" * 10_000, will_delay_interval=5)
+    assert codes(bench.client("late", will=will).take()) == [("ConnAckPacket", 0x97)]
+    assert int(bench.client("good").subscribe("t")[-1].reason_codes[0]) == 2
+    greedy.send(mqtt5.UnsubscribePacket(1, [f"{n}/" * 9 for n in range(5)]))
+    bench.broker.sessions["good"].wire.end("gone")  # type: ignore[union-attr]
+    assert bench.broker.shared.kept_bytes == 0
+    for number in range(20):
+        given = {"session_expiry_interval": 60, "will": will, "clean_start": False}
+        bench.client("greedy" if number else "other", **given).link.end("gone")
+    assert 20_000 < bench.broker.shared.kept_bytes < 21_000
+    bench.later(6)  # both are published
+    assert bench.broker.shared.kept_bytes == 0
+    bench.client("greedy", will=will).send(mqtt5.DisconnectPacket())
+    assert bench.broker.shared.kept_bytes == 0
+
+
+def test_wills_of_a_client_that_is_back_are_not_kept() -> None:
+    bench = Bench()
+    for number in range(20):
+        will = mqtt5.Will(topic="w", payload=b"%d" % number * 1000, will_delay_interval=600)
+        bench.client("c", session_expiry_interval=900, will=will).link.end("gone")
+    gc.collect()
+    assert sum(one[-1]() is not None for one in bench.broker._wills) == 1
+
+
+def test_the_topics_of_all_aliases_of_a_client_have_a_bound() -> None:
+    client = Bench().client("c")
+    client.take()
+    for alias in (1, 1, 1, 2):
+        assert client.publish(f"{alias}/" + "x" * 30_000, topic_alias=alias) == []
+    assert codes(client.publish("3/" + "x" * 30_000, topic_alias=3)) == [("DisconnectPacket", 0x97)]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_a_few_let_pile_up_is_not_the_end_of_those_who_read(qos: int) -> None:
+    """Each has a share of its own: here 10 000 bytes, of what waits and of what is under way."""
+    bench = Bench(
+        max_queued_bytes=100_000, max_queued_bytes_total=100_000, max_connections=10,
+        max_sessions=10,
+    )  # fmt: skip
+    slow, good = bench.client("slow"), bench.client("good")
+    slow.subscribe("s", qos)
+    good.subscribe("t", qos)
+    sender = bench.client("sender")
+    for _ in range(200):
+        sender.publish("s", b"x" * 1000, qos)
+    held = bench.broker.shared.queued_bytes if qos else bench.broker.shared.sending_bytes
+    assert held > 98_000
+    for number in range(50):
+        sender.publish("t", b"%d" % number * 1000, qos)
+        (message,) = (one for one in good.take() if isinstance(one, PUBLISH))
+        assert message.payload == b"%d" % number * 1000
+        if qos:
+            good.feed(mqtt5.PubAckPacket(message.packet_id).write())
+
+
+def test_who_asks_for_much_in_a_few_bytes_has_a_turn_and_others_have_theirs() -> None:
+    bench = Bench()
+    sender = bench.client("sender")
+    for number in range(TURN // 2):
+        sender.publish(f"r/{number}", b"x", retain=True)
+    client = bench.client("c")
+    client.take()
+    asked = mqtt5.SubscribePacket(1, [mqtt5.TopicFilter("#"), mqtt5.TopicFilter("+/#")])
+    data = asked.write() * 5
+    assert len(data) < 100
+    client.feed(data)
+    turns = [client.take()]
+    while client.link.more:
+        client.feed(b"")
+        turns.append(client.take())
+    assert max(len(turn) for turn in turns) <= TURN + 2
+    # The answer comes before what is retained, and that before the next answer.
+    kinds = [type(one) for turn in turns for one in turn]
+    assert kinds == [mqtt5.SubAckPacket, *[PUBLISH] * TURN] * 5
+
+
+def test_a_message_to_many_takes_many_steps_of_a_turn() -> None:
+    bench = Bench()
+    for number in range(TURN // 64):
+        bench.client(f"d{number}").subscribe("t", 0)
+    sender = bench.client("s")
+    sender.feed(PUBLISH("t", b"").write() * 200)
+    assert sender.link.more
+    assert 60 < bench.broker.counters.published < 70
+    while sender.link.more:
+        sender.feed(b"")
+    assert bench.broker.counters.published == 200
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "unsubscribe"])
+def test_a_packet_has_no_more_filters_than_are_done_in_a_turn(kind: str) -> None:
+    bench = Bench(max_subscriptions=10)
+    client = bench.client("c")
+    client.take()
+
+    def packet(count: int) -> bytes:
+        names = [f"{number}" for number in range(count)]
+        if kind == "unsubscribe":
+            return mqtt5.UnsubscribePacket(1, names).write()
+        return mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(name) for name in names]).write()
+
+    client.feed(packet(1000))
+    (answer,) = client.take()
+    assert len(answer.reason_codes) == 1000
+    client.feed(packet(1001))
+    assert codes(client.take()) == [("DisconnectPacket", 0x97)]
+
+
 def test_subscriptions_retained_messages_levels_and_ids_have_bounds() -> None:
     bench = Bench(
         max_subscriptions=2, max_retained=1, max_topic_levels=3, max_client_id=5,
@@ -489,6 +606,17 @@ def test_keep_alive_and_connect_timeout() -> None:
     bench.now += 0.2
     client.link.check_time(bench.now)
     assert codes(client.take()) == [("DisconnectPacket", 0x8D)]
+
+
+def test_a_connect_that_comes_byte_by_byte_has_no_more_time() -> None:
+    bench = Bench(connect_timeout=5)
+    client = BenchClient(bench)
+    data = mqtt5.ConnectPacket("a" * 20, clean_start=True).write()
+    for byte in data[:6]:
+        bench.now += 1
+        client.feed(bytes((byte,)))
+    client.link.check_time(bench.now)
+    assert client.link.lost is not None
 
 
 # -- what breaks the protocol

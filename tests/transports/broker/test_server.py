@@ -269,6 +269,20 @@ def test_which_pages_are_of_this_machine(origin: str, allowed: bool) -> None:
 
 
 @pytest.mark.trio
+async def test_what_takes_many_turns_is_done_to_its_end(serve: Serve) -> None:
+    async with serve() as broker:
+        client = await broker.connect("c")
+        retained = [mqtt5.PublishPacket(f"r/{number}", b"x", retain=True) for number in range(500)]
+        await client.send(*retained)
+        asked = mqtt5.SubscribePacket(1, [mqtt5.TopicFilter("+/1")])
+        await client.stream.send_all(asked.write() * 30)
+        for _ in range(30):
+            assert isinstance(await client.packet(), mqtt5.SubAckPacket)
+            assert isinstance(await client.packet(), mqtt5.PublishPacket)
+        await client.ping()
+
+
+@pytest.mark.trio
 async def test_a_hundred_clients_come_at_once(serve: Serve) -> None:
     async with serve() as broker:
         peers: list[Peer] = []

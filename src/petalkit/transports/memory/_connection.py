@@ -54,7 +54,6 @@ class Connection:
         "window",
     )
     session: Session
-    ready = True  # a pipe takes what the window lets through
 
     def __init__(
         self, protocol: str, *, window: int, unread: int, delay: Callable[[], float]
@@ -73,6 +72,11 @@ class Connection:
         self.on_lost: Callable[[], None] = _nothing
 
     # -- as the core sees it
+
+    def takes(self, publication: Publication) -> bool:
+        """See `Wire`: a pipe takes what the window lets through."""
+        del publication
+        return True
 
     def takes_qos_0(self, publication: Publication) -> bool:
         """See `Wire`."""

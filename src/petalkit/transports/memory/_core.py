@@ -57,6 +57,7 @@ class BrokerCore:
             max_queued_bytes_total=_UNBOUNDED,
             max_sessions=_UNBOUNDED,
             max_subscriptions=_UNBOUNDED,
+            max_kept_bytes=_UNBOUNDED,
             max_retained=_UNBOUNDED,
             max_retained_bytes=_UNBOUNDED,
             max_topic_levels=_LONGEST,

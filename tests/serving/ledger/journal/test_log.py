@@ -123,6 +123,20 @@ def test_a_log_of_the_version_before_is_read_and_replaced(
     assert [ids(one) for one in seen] == [{"id-1"}, {"id-1"}]
 
 
+def test_a_log_of_a_later_version_is_refused_by_that_name(path: Path) -> None:
+    """It would be read, and what it says in new fields would not be seen."""
+    with opened(path) as store:
+        store.write(done(1))
+        crashed = copy(path)
+    head = bytearray(log_path(crashed).read_bytes()[: segments.HEADER_SIZE])
+    head[:8] = b"PETKLOG3"
+    head[28:32] = zlib.crc32(bytes(head[:28])).to_bytes(4, "little")
+    change(crashed, 0, bytes(head))
+    with pytest.raises(JournalError, match="newer version of petalkit"), opened(crashed):
+        pass
+    assert log_path(crashed).read_bytes()[:8] == b"PETKLOG3"
+
+
 def test_a_record_that_the_power_has_torn_is_none(store: JournalStore, path: Path) -> None:
     store.write(done(1))
     begin = begin_of(0) + store._layers.all[0].end

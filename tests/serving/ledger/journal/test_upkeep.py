@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import pytest
 import trio
 
 from petalkit import Settings
+from petalkit._serving.ledger.journal.store import JournalStore
 from petalkit._serving.ledger.journal.writing import upkeep as upkeep_module
 from petalkit._serving.ledger.journal.writing.known import KnownCommands
 from petalkit._serving.ledger.journal.writing.upkeep import Upkeep
 from petalkit._values.codec import Timestamps
 
-from .kit import accepted, done, opened
+from .kit import MIB, accepted, done, opened
 
 
 @attrs.define
@@ -67,6 +69,41 @@ def test_a_part_of_the_log_that_is_not_full_is_folded_only_to_make_room(
     upkeep.store = store  # type: ignore[assignment]
     upkeep.next_fold()()
     assert store.done == done
+
+
+def test_what_is_in_the_log_does_not_keep_a_crowded_journal_crowded_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three wait for long, and seven have finished: fewer than are folded for their number."""
+    now = 0.0
+    monkeypatch.setattr(trio, "current_time", lambda: now)
+    settings = Settings(journal_count=5, replay_count=5, replay_window=60)
+    known = KnownCommands()
+    upkeep = Upkeep(settings, Timestamps(), known)
+    opening = JournalStore.open(
+        tmp_path / "d.journal",
+        device_id="d",
+        size_max=64 * MIB,
+        window=60,
+        count_max=10,
+        clock=lambda: now,
+    )
+    with contextlib.closing(opening) as store:
+        upkeep.store = store
+        for number in range(1, 21, 2):
+            operations = done(number) if number > 6 else [accepted(number)]
+            known.accept(operations[0])  # type: ignore[arg-type]
+            store.write(operations)
+            known.written(operations)
+            if number > 6:
+                known.finish()
+        assert store.is_crowded(len(known), known.under_way)
+        now = 61.0
+        if upkeep.is_due:
+            known.prune(upkeep.next_fold()())
+            store.folded()
+        now = 122.0  # what is folded stays as long as if it had finished just then
+        assert not store.is_crowded(len(known), known.under_way)
 
 
 def test_folding_leaves_turns_to_others_until_the_other_part_is_half_full(

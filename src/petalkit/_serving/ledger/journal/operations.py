@@ -5,7 +5,8 @@ the order in which they were made, many in one transaction, and each is all ther
 `Accepted` is one of them, and is made by whoever accepts.
 
 They stand in the log as they are here, each with its tag: a tag or a field that has been written
-once means the same for ever. A new field comes last, with a default.
+once means the same for ever. A new field comes last, with a default; and since a version that does
+not know it would read past it, the log begins with another magic then (see `log.segments`).
 
 Every moment here is wall-clock seconds since the epoch: nothing else means the same after a
 restart.

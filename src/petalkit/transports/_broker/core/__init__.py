@@ -4,6 +4,7 @@
     values          messages, subscriptions, and the end of a connection
     policy          who may do what
     counters        what it has counted
+    shared          what all sessions share: how much there is of everything
     session         what it keeps for one client
     subscriptions   who has subscribed to what
     routes          who gets what is published on a topic

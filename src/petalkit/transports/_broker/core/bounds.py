@@ -73,7 +73,8 @@ class Bounds:
         128 * _MIB,
         "bytes",
         "The same for all clients together; a message counts for each of them. What is on its way"
-        " to their sockets counts apart, with the same bound.",
+        " to their sockets counts apart, with the same bound. Beyond it each client has an equal"
+        " share of as much again.",
     )
     max_sessions: int = _bound(
         10_000,
@@ -89,6 +90,12 @@ class Bounds:
     )
     max_subscriptions: int = _bound(
         1000, "subscriptions", "Subscriptions of one client; more are refused (0x97)."
+    )
+    max_kept_bytes: int = _bound(
+        256 * _MIB,
+        "bytes",
+        "Subscriptions and wills of all clients together, as memory; more are refused (0x97)."
+        " Beyond it each client has an equal share of as much again.",
     )
     max_retained: int = _bound(
         10_000, "messages", "Retained messages; one on a further topic is refused (0x97)."
@@ -114,3 +121,18 @@ class Bounds:
         "Topic aliases that a client may set; a higher one ends its connection.",
         65_535,
     )
+
+    @property
+    def queued_share(self) -> int:
+        """Bytes that may wait for any client, whatever waits for others."""
+        return self.max_queued_bytes_total // self.max_sessions
+
+    @property
+    def kept_share(self) -> int:
+        """Bytes of subscriptions and a will that any client may have, whatever others have."""
+        return self.max_kept_bytes // self.max_sessions
+
+    @property
+    def sending_share(self) -> int:
+        """The same of what is on its way to its socket."""
+        return self.max_queued_bytes_total // self.max_connections

@@ -13,15 +13,19 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Sequence
+
+import attrs
 
 from ...._values.errors import SESSION_TAKEN_OVER
 from ...._values.topics import TopicFilter
 from .bounds import Bounds
 from .policy import Policy
 from .retained import RetainedMessages
-from .routes import Routes
-from .session import Session, Shared
+from .routes import Routes, size_of
+from .session import Session
+from .shared import Shared
 from .values import (
     FAILURE,
     NO_MATCHING_SUBSCRIBERS,
@@ -65,7 +69,8 @@ class Broker:
         self.sessions: dict[str, Session] = {}
         self.on_will: Callable[[float], None] = _nothing
         self._numbers = itertools.count()
-        self._wills: list[tuple[float, int, Session, Will]] = []  # a heap
+        # A heap. Most are of clients that came back: so it is not what keeps them.
+        self._wills: list[tuple[float, int, Session, weakref.ref[Will]]] = []
         self._next_expiry = math.inf
 
     # -- connections
@@ -76,7 +81,7 @@ class Broker:
         What the session is owed is sent by `Session.resume`, after the CONNACK.
 
         Raises:
-            Refused: there are as many sessions as there may be.
+            Refused: there are as many sessions or wills as there may be.
         """
         self.expire()
         session = self.sessions.get(hello.client_id)
@@ -93,7 +98,11 @@ class Broker:
             if len(self.sessions) >= self.bounds.max_sessions:
                 raise Refused(QUOTA_EXCEEDED, "there are as many sessions as there may be")
             session = Session(hello.client_id, next(self._numbers), self.shared)
-            self.sessions[hello.client_id] = session
+        size = 0 if hello.will is None else hello.will.publication.size
+        if not session.may_keep(size - session.will_bytes):
+            raise Refused(QUOTA_EXCEEDED, "there are as many wills as there may be")
+        session.keep_will(size)
+        self.sessions[hello.client_id] = session
         session.lifetime = hello.lifetime
         wire.will = hello.will
         session.attach(wire)
@@ -112,21 +121,22 @@ class Broker:
             self._next_expiry = min(self._next_expiry, session.expires_at)
         wire.close(end)
         if will is None:
+            session.keep_will(0)
             return
         # MQTT 5.0, section 3.1.3.2.2: at the end of the session, if that is earlier.
         delay = min(will.delay, session.lifetime)
         if delay > 0:
             self._delay_will(session, will, self.clock() + delay)
         else:
+            session.keep_will(0)
             self._publish_will(will, session)
 
     def _delay_will(self, session: Session, will: Will, due: float) -> None:
         session.delayed_will = will
         if len(self._wills) > 2 * len(self.sessions) + _WILLS_SPARE:
-            # Most are of clients that came back, again and again.
-            self._wills = [one for one in self._wills if one[2].delayed_will is one[3]]
+            self._wills = [one for one in self._wills if one[2].delayed_will is one[3]()]
             heapq.heapify(self._wills)
-        heapq.heappush(self._wills, (due, next(self._numbers), session, will))
+        heapq.heappush(self._wills, (due, next(self._numbers), session, weakref.ref(will)))
         self.on_will(due)
 
     def forget(self, session: Session) -> None:
@@ -151,9 +161,11 @@ class Broker:
         """Publish the wills whose delay has passed, and end the sessions whose time has."""
         now = self.clock()
         while self._wills and self._wills[0][0] <= now:
-            _, _, session, will = heapq.heappop(self._wills)
-            if session.delayed_will is will:
+            _, _, session, kept = heapq.heappop(self._wills)
+            will = kept()
+            if will is not None and session.delayed_will is will:
                 session.delayed_will = None
+                session.keep_will(0)
                 self._publish_will(will, session)
         self.expire()
 
@@ -182,6 +194,7 @@ class Broker:
         """
         codes: list[int] = []
         wanted: list[Subscription] = []
+        self.shared.work += len(subscriptions)
         for asked in subscriptions:
             code = self.policy.grant(asked.filter, asked.qos)
             if code < FAILURE:
@@ -189,7 +202,7 @@ class Broker:
             codes.append(code)
             if code >= FAILURE:
                 continue
-            granted = asked if asked.qos == code else _with_qos(asked, code)
+            granted = asked if asked.qos == code else attrs.evolve(asked, qos=code)
             new = self.routes.join(session, granted)
             handling = granted.retain_handling
             if granted.filter.share is None and (handling == 0 or (handling == 1 and new)):
@@ -199,9 +212,9 @@ class Broker:
     def _check_bounds(self, session: Session, topic_filter: TopicFilter) -> int:
         if len(topic_filter.levels) > self.bounds.max_topic_levels:
             code = TOPIC_FILTER_INVALID
-        elif (
+        elif topic_filter not in session.subscriptions and (
             len(session.subscriptions) >= self.bounds.max_subscriptions
-            and topic_filter not in session.subscriptions
+            or not session.may_keep(size_of(topic_filter))
         ):
             code = QUOTA_EXCEEDED
         else:
@@ -220,6 +233,7 @@ class Broker:
 
     def unsubscribe(self, session: Session, filters: Sequence[TopicFilter]) -> list[int]:
         """An UNSUBSCRIBE came. Returns the UNSUBACK's codes."""
+        self.shared.work += len(filters)
         return [
             SUCCESS if self.routes.leave(session, one) else NO_SUBSCRIPTION_EXISTED
             for one in filters
@@ -244,6 +258,7 @@ class Broker:
             self.counters.refused += 1
             return QUOTA_EXCEEDED
         self.counters.published += 1
+        self.shared.work += 1 + len(route.targets)
         for see in route.taps:
             see(publication)
         copies = self.policy.copies() if route.targets or route.groups else 1
@@ -274,17 +289,6 @@ class Broker:
         if route.targets or route.groups:
             return SUCCESS
         return NO_MATCHING_SUBSCRIBERS
-
-
-def _with_qos(subscription: Subscription, qos: int) -> Subscription:
-    return Subscription(
-        subscription.filter,
-        qos,
-        no_local=subscription.no_local,
-        retain_as_published=subscription.retain_as_published,
-        retain_handling=subscription.retain_handling,
-        identifier=subscription.identifier,
-    )
 
 
 def _nothing(_: float) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...._values.topics import TopicFilter
-from .session import Shared
+from .shared import Shared
 from .values import Publication
 
 
@@ -61,6 +61,7 @@ class RetainedMessages:
             if found is not None:
                 yield found
             return
+        self._shared.work += len(self.by_topic)
         for topic, publication in self.by_topic.items():
             if topic_filter.matches(topic):
                 yield publication

@@ -19,6 +19,7 @@ from .values import Publication, Subscription
 
 _ROUTES_MAX = 4096  # remembered topics; forgotten all at once
 _TARGETS_MAX = 65_536  # of them together
+_ENTRY, _LEVEL = 700, 500  # bytes of the objects of a subscription, and of a level of its filter
 _TOPIC_MAX = 512  # characters; longer topics are not remembered
 
 
@@ -89,6 +90,8 @@ class Routes:
         before = session.subscriptions.get(topic_filter)
         if before != subscription:
             session.subscriptions[topic_filter] = subscription
+            if before is None:
+                session.keep(size_of(topic_filter))
             self._subscriptions.add(session, subscription)
             self.changed()
         return before is None
@@ -97,6 +100,7 @@ class Routes:
         """Unsubscribe a session; whether it was subscribed."""
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
+        session.keep(-size_of(topic_filter))
         self._subscriptions.remove(session, topic_filter)
         self.changed()
         return True
@@ -139,6 +143,11 @@ class Routes:
             self._targets = len(ordered)
         self.known[topic] = route
         return route
+
+
+def size_of(topic_filter: TopicFilter) -> int:
+    """Bytes that a subscription takes, about: its text twice, and a node for each level."""
+    return _ENTRY + 2 * len(topic_filter.text) + _LEVEL * len(topic_filter.levels)
 
 
 def _merged(subscriptions: list[Subscription]) -> Target:

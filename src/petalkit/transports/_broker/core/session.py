@@ -13,35 +13,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
 
 from ...._values.topics import TopicFilter
-from .bounds import Bounds
-from .counters import Counters
+from .shared import Shared
 from .values import Packet, Publication, Subscription, Will, Wire
 
 _MAX_PACKET_ID = 65_535
 # Of all that have nothing in them: made empty, these are a tenth of what an idle client takes.
 _NO_QUEUE: deque[Packet] = deque(maxlen=0)
 _NO_IDS: set[int] | frozenset[int] = frozenset()
-
-
-class Shared:
-    """What all sessions of a broker share.
-
-    Attributes:
-        queued_bytes: what waits for all clients together.
-        sending_bytes: what is encoded for them, and not taken by their sockets.
-        on_drop: called with a session and why, for each message of it that is dropped.
-    """
-
-    def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:
-        self.bounds = bounds
-        self.clock = clock
-        self.counters = Counters()
-        self.queued_bytes = 0
-        self.sending_bytes = 0
-        self.on_drop: Callable[[Session, str], None] = _nothing
 
 
 class Session:
@@ -65,11 +45,13 @@ class Session:
         "expires_at",
         "held_bytes",
         "inflight",
+        "kept_bytes",
         "lifetime",
         "number",
         "queue",
         "received",
         "subscriptions",
+        "will_bytes",
         "wire",
     )
 
@@ -82,6 +64,8 @@ class Session:
         self.inflight: dict[int, Packet] = {}  # in the order of sending
         self.received = _NO_IDS
         self.held_bytes = 0  # of both
+        self.kept_bytes = 0  # of subscriptions, and of
+        self.will_bytes = 0  # a will that may be published
         self.wire: Wire | None = None
         self.lifetime = math.inf
         self.expires_at = math.inf
@@ -112,7 +96,10 @@ class Session:
             return
         size = publication.size
         waits = (
-            wire is None or bool(self.queue) or len(self.inflight) >= wire.window or not wire.ready
+            wire is None
+            or bool(self.queue)
+            or len(self.inflight) >= wire.window
+            or not wire.takes(publication)
         )
         if self._is_full(size, waits):
             self.drop_expired()
@@ -135,7 +122,11 @@ class Session:
         return (
             (waits and len(self.queue) >= bounds.max_queued)
             or self.held_bytes + size > bounds.max_queued_bytes
-            or self._shared.queued_bytes + size > bounds.max_queued_bytes_total
+            or (
+                self._shared.queued_bytes + size > bounds.max_queued_bytes_total
+                # What others have let pile up is not to be the end of those who read.
+                and self.held_bytes + size > bounds.queued_share
+            )
         )
 
     def _hold(self, size: int) -> None:
@@ -185,7 +176,7 @@ class Session:
             return
         self.drop_expired()
         queue = self.queue
-        while queue and len(self.inflight) < wire.window and wire.ready:
+        while queue and len(self.inflight) < wire.window and wire.takes(queue[0].publication):
             self._send(wire, queue.popleft())
         if not queue:
             self.queue = _NO_QUEUE
@@ -233,6 +224,26 @@ class Session:
         packet.released = True
         return True
 
+    # -- what it keeps beside messages
+
+    def may_keep(self, size: int) -> bool:
+        """Whether there is room for so many bytes more."""
+        shared, bounds = self._shared, self._shared.bounds
+        return (
+            shared.kept_bytes + size <= bounds.max_kept_bytes
+            or self.kept_bytes + size <= bounds.kept_share
+        )
+
+    def keep(self, size: int) -> None:
+        """So many bytes more are kept, or fewer."""
+        self.kept_bytes += size
+        self._shared.kept_bytes += size
+
+    def keep_will(self, size: int) -> None:
+        """A will of that size is kept in place of the last one; 0 for none."""
+        self.keep(size - self.will_bytes)
+        self.will_bytes = size
+
     # -- connections
 
     def attach(self, wire: Wire) -> None:
@@ -279,10 +290,8 @@ class Session:
     def discard(self) -> None:
         """The session has ended: nothing of it counts any more."""
         self._hold(-self.held_bytes)
+        self.keep(-self.kept_bytes)
+        self.will_bytes = 0
         self.queue = _NO_QUEUE
         self.inflight.clear()
         self.received = _NO_IDS
-
-
-def _nothing(_: Session, __: str) -> None:
-    """The default of `on_drop`."""

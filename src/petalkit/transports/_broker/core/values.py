@@ -142,8 +142,7 @@ class Wire(Protocol):
     def lost(self) -> object:
         """None as long as it has not ended."""
 
-    @property
-    def ready(self) -> bool:
+    def takes(self, publication: Publication) -> bool:
         """Whether QoS 1 and 2 should be sent now; otherwise they wait in the session."""
         ...
 

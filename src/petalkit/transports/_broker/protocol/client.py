@@ -3,6 +3,9 @@
 The rule: whatever comes, the outcome is what MQTT has for it, and the same however the bytes were
 split; a client that breaks the protocol gets its reason code (MQTT 5.0, section 4.13) and is gone,
 with its will. Nothing here waits: the time comes from the core's clock, bytes go to `output`.
+
+The trap: a few bytes can ask for much (each SUBSCRIBE to `#` for all retained messages), and nobody
+else is served meanwhile. So a client has its turn, and `more` says that it is not done.
 """
 
 from __future__ import annotations
@@ -28,9 +31,10 @@ from ..core.values import (
 )
 from .connecting import connack_properties, read_connect
 from .conversation import Conversation
-from .output import Output
+from .output import READY, Output
 
 _KEEP_ALIVE_TIMEOUT = 0x8D  # MQTT 5.0, section 2.4
+TURN = 4096  # steps for one client before others have their turn, and a packet: see `Shared.work`
 
 logger = logging.getLogger("petalkit.broker")
 
@@ -48,7 +52,8 @@ class ClientConnection:
         session: None before a CONNECT was accepted.
         lost: why the connection ends; set as soon as what is in `output` is the last of it.
         keep_alive: seconds; 0 for none.
-        heard_at: when bytes came last.
+        heard_at: when bytes came last; before its CONNECT, when it came.
+        more: its turn is over, and not all that came is done: call `receive` with nothing.
     """
 
     __slots__ = (
@@ -63,6 +68,7 @@ class ClientConnection:
         "heard_at",
         "keep_alive",
         "lost",
+        "more",
         "output",
         "session",
         "will",
@@ -82,6 +88,7 @@ class ClientConnection:
         self.session: Session | None = None
         self.lost: End | None = None
         self.keep_alive = 0
+        self.more = False
         self.heard_at = broker.clock()
         self.will: Will | None = None
         self.window = 0
@@ -94,42 +101,60 @@ class ClientConnection:
 
     def receive(self, data: bytes | bytearray) -> None:
         """Bytes came."""
-        self.heard_at = self._broker.clock()
+        self.more = False
+        if self.session is not None:
+            self.heard_at = self._broker.clock()
         if self._rest:
             self._rest += data
             if len(self._rest) < self._awaited:
                 return
             data = bytes(self._rest)
             self._rest.clear()
-        view = memoryview(data)
         try:
-            if self._codec is None:
-                self._codec = choose(view, self._broker.bounds.max_packet_size)
-                if self._codec is None:
-                    self._rest += view
-                    return
-            read = self._codec.read
-            while view and self.lost is None:
-                found = read(view)
-                if found is None:
-                    self._awaited = measure(view, self._broker.bounds.max_packet_size)[1]
-                    self._rest += view
-                    return
-                packet, size = found
-                view = view[size:]
-                if self._conversation is not None:
-                    self._conversation.take(packet)
-                    if self._conversation.over:
-                        self._leave(self._conversation)
-                elif isinstance(packet, mqtt5.ConnectPacket):
-                    self._on_connect(packet)
-                else:
-                    raise Violation(PROTOCOL_ERROR, "the first packet is no CONNECT")
+            self._take(memoryview(data))
         except WrongVersion as error:
             self.output.write(error.answer)
             self.lost = End(error.text)
         except Violation as error:
             self._break_off(error)
+
+    def _take(self, view: memoryview) -> None:
+        """Do what the packets that begin here ask for, as much as is one turn."""
+        shared, limit = self._broker.shared, self._broker.bounds.max_packet_size
+        if self._codec is None:
+            self._codec = choose(view, limit)
+            if self._codec is None:
+                self._rest += view
+                return
+        read = self._codec.read
+        until = shared.work + TURN
+        while self.lost is None:
+            conversation = self._conversation
+            if shared.work >= until:
+                self._rest += view
+                self._awaited = 0
+                self.more = True
+                return
+            if conversation is not None and conversation.owed:
+                conversation.go_on()
+                continue
+            if not view:
+                return
+            found = read(view)
+            if found is None:
+                self._awaited = measure(view, limit)[1]
+                self._rest += view
+                return
+            packet, size = found
+            view = view[size:]
+            if conversation is not None:
+                conversation.take(packet)
+                if conversation.over:
+                    self._leave(conversation)
+            elif isinstance(packet, mqtt5.ConnectPacket):
+                self._on_connect(packet)
+            else:
+                raise Violation(PROTOCOL_ERROR, "the first packet is no CONNECT")
 
     def check_time(self, now: float) -> None:
         """End it, if nothing has come for too long (MQTT 5.0, section 3.1.2.10)."""
@@ -172,15 +197,13 @@ class ClientConnection:
 
     # -- as the core sees it
 
-    @property
-    def ready(self) -> bool:
+    def takes(self, publication: Publication) -> bool:
         """See `Wire`."""
-        return self.output.ready
+        return self.output.size < READY and self.output.has_room(publication)
 
     def takes_qos_0(self, publication: Publication) -> bool:
         """See `Wire`."""
-        del publication
-        return self.output.takes_qos_0
+        return not self.output.is_full and self.output.has_room(publication)
 
     def send(self, packet: Packet) -> bool:
         """See `Wire`."""
@@ -227,7 +250,7 @@ class ClientConnection:
             self._refuse(refused.reason_code, refused.text)
             self.lost = End(refused.text)
             return
-        self.keep_alive = packet.keep_alive
+        self.keep_alive, self.heard_at = packet.keep_alive, broker.clock()
         said = connack_properties(packet, hello, broker.bounds)
         self.output.write(codec.connack(present=present, reason_code=0, properties=said))
         logger.debug("%s has connected with MQTT %s", self, codec.name)

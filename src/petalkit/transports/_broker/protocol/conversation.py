@@ -18,13 +18,14 @@ from ..codec.choice import Codec
 from ..codec.header import PINGRESP_PACKET, PUBACK, PUBCOMP, PUBREC, PUBREL
 from ..core.broker import Broker
 from ..core.session import Session
-from ..core.values import FAILURE, TOPIC_FILTER_INVALID, Subscription
+from ..core.values import FAILURE, QUOTA_EXCEEDED, TOPIC_FILTER_INVALID, Subscription
 from .output import Output
 from .publishing import PublishReader
 
 _PACKET_ID_NOT_FOUND = 0x92  # MQTT 5.0, section 2.4
 _RECEIVE_MAXIMUM_EXCEEDED = 0x93
 _WITH_WILL = 0x04
+FILTERS_MAX = 1000  # in one packet; or as many as a client may have, if that is more
 
 
 class Conversation:
@@ -39,6 +40,7 @@ class Conversation:
     Attributes:
         over: the client has said that it leaves.
         keeps_will: and that its will is to be published.
+        owed: subscriptions that are to get retained messages, before the next packet is taken.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Conversation:
         "_v5",
         "keeps_will",
         "over",
+        "owed",
     )
 
     def __init__(self, broker: Broker, codec: Codec, session: Session, output: Output) -> None:
@@ -60,6 +63,7 @@ class Conversation:
         self._reader = PublishReader(broker)
         self._v5 = codec.name == "5"
         self.over = self.keeps_will = False
+        self.owed: list[Subscription] = []
 
     def take(self, packet: mqtt5.Packet) -> None:
         """Do what a packet asks for.
@@ -71,6 +75,10 @@ class Conversation:
         if handler is None:
             raise Violation(PROTOCOL_ERROR, f"{type(packet).__name__} from a client")
         handler(self, packet)
+
+    def go_on(self) -> None:
+        """Do a part of what is owed: there may be many filters, and many retained messages."""
+        self._broker.send_retained(self._session, [self.owed.pop(0)])
 
     def _ack(self, kind: int, packet_id: int, reason_code: int = 0) -> None:
         self._output.write(self._codec.ack(kind, packet_id, reason_code))
@@ -128,14 +136,21 @@ class Conversation:
     def _on_subscribe(self, packet: mqtt5.SubscribePacket) -> None:
         if not packet.topic_filters:
             raise Violation(PROTOCOL_ERROR, "a SUBSCRIBE without a filter")
+        self._check_number(len(packet.topic_filters))
         asked = [_subscription(one, packet.subscription_id) for one in packet.topic_filters]
         codes, wanted = self._broker.subscribe(self._session, asked)
         self._output.write(self._codec.suback(packet.packet_id, codes))
-        self._broker.send_retained(self._session, wanted)
+        self.owed += wanted
+
+    def _check_number(self, filters: int) -> None:
+        """A packet is done in one go, however long it is."""
+        if filters > max(self._broker.bounds.max_subscriptions, FILTERS_MAX):
+            raise Violation(QUOTA_EXCEEDED, f"{filters} filters in one packet")
 
     def _on_unsubscribe(self, packet: mqtt5.UnsubscribePacket) -> None:
         if not packet.patterns:
             raise Violation(PROTOCOL_ERROR, "an UNSUBSCRIBE without a filter")
+        self._check_number(len(packet.patterns))
         filters = [_filter(one) for one in packet.patterns]
         codes = self._broker.unsubscribe(self._session, filters)
         self._output.write(self._codec.unsuback(packet.packet_id, codes))

@@ -3,14 +3,16 @@
 The rule: QoS 1 and 2 messages are encoded only while little is waiting here, and wait in the
 session otherwise; QoS 0 messages, which nobody keeps, are taken up to the bound of a client's
 queue. Answers are always taken: whoever reads stops reading while too much waits. The trap: a
-message to a thousand clients is encoded a thousand times, so all outputs have a bound together.
+message to a thousand clients is encoded a thousand times, so all outputs have a bound together;
+and each a share beyond it, or a few that do not read would hold up all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core.session import Shared
+from ..core.shared import Shared
+from ..core.values import Publication
 
 READY = 64 * 1024  # bytes that wait, up to which more messages are encoded
 
@@ -35,24 +37,19 @@ class Output:
         self.size = 0
 
     @property
-    def ready(self) -> bool:
-        """Whether more messages should be encoded."""
-        return self.size < READY and not self._is_too_much
-
-    @property
     def is_full(self) -> bool:
         """Whether nothing is to be read from this client."""
         return self.size >= self._shared.bounds.max_queued_bytes
 
-    @property
-    def takes_qos_0(self) -> bool:
-        """Whether there is room for messages that nobody keeps."""
-        return not self.is_full and not self._is_too_much
-
-    @property
-    def _is_too_much(self) -> bool:
+    def has_room(self, publication: Publication) -> bool:
+        """Whether there is room for one more message, for all that waits for others."""
         shared = self._shared
-        return shared.sending_bytes >= shared.bounds.max_queued_bytes_total
+        bounds = shared.bounds
+        return (
+            shared.sending_bytes < bounds.max_queued_bytes_total
+            # Those who do not read are not to be the end of those who do.
+            or self.size + publication.size <= bounds.sending_share
+        )
 
     def write(self, data: bytes) -> None:
         """Send this, after everything else."""

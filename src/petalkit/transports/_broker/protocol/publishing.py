@@ -15,9 +15,10 @@ from ...._values.topics import TopicError, check_topic
 from ..._receiving.violations import PROTOCOL_ERROR, TOPIC_ALIAS_INVALID, Violation
 from ..core.bounds import Bounds
 from ..core.broker import Broker
-from ..core.values import Publication
+from ..core.values import QUOTA_EXCEEDED, Publication
 
 _TOPIC_NAME_INVALID = 0x90  # MQTT 5.0, section 2.4
+ALIASES_MAX = 64 * 1024  # characters of the topics of all aliases of one client
 
 
 class PublishReader:
@@ -67,7 +68,10 @@ class PublishReader:
         if alias > self._bounds.topic_alias_maximum:
             raise Violation(TOPIC_ALIAS_INVALID, f"topic alias {alias}")
         if topic:
-            self._aliases[alias] = topic
+            if self._aliases.get(alias) != topic:
+                self._aliases[alias] = topic
+                if sum(map(len, self._aliases.values())) > ALIASES_MAX:
+                    raise Violation(QUOTA_EXCEEDED, "the topics of aliases are too long together")
             return topic
         try:
             return self._aliases[alias]

@@ -108,6 +108,10 @@ class Connection:
         while data:
             client.receive(data)
             flush()
+            while client.more and client.lost is None:
+                await trio.lowlevel.checkpoint()  # others have their turn
+                client.receive(b"")
+                flush()
             if client.lost is not None:
                 return
             if client.output.is_full:

@@ -32,6 +32,7 @@ LOG_SIZE = HEADER_SIZE + SEGMENTS * SEGMENT_SIZE
 _HEADER = struct.Struct("<8s16sII")  # magic, name, bytes of a segment, CRC of all before
 _MAGIC = b"PETKLOG2"
 _EARLIER = b"PETKLOG1"  # whose records say the same with fewer fields
+_OURS = b"PETKLOG"  # and of a later version, which cannot be read
 
 
 def begin_of(segment: int) -> int:
@@ -76,8 +77,11 @@ def read_log(path: Path, data: bytes) -> LogContent:
     """
     if not data.strip(b"\0"):
         return LogContent(None, 0, ())
-    if len(data) < HEADER_SIZE or data[:8] not in (_MAGIC, _EARLIER):
+    if len(data) < HEADER_SIZE or not data.startswith(_OURS):
         raise JournalError(path, "what stands beside it as its log (-log) is none of petalkit")
+    if data[:8] not in (_MAGIC, _EARLIER):
+        reason = "its log (-log) was written by a newer version of petalkit: start that version"
+        raise JournalError(path, reason)
     _, name, size, crc = _HEADER.unpack_from(data)
     if crc != zlib.crc32(data[: _HEADER.size - 4]):
         raise JournalError(path, _damaged("its head cannot be read"))

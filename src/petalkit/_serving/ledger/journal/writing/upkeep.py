@@ -58,6 +58,7 @@ class Upkeep:
         self.store: JournalStore | None = None
         self._prune_every = max(PRUNE_EVERY, settings.journal_count // PRUNE_PART)
         self._fold_from = max(PRUNE_EVERY, settings.journal_count // FOLD_PART)
+        self._count_max = settings.journal_count + settings.replay_count
         self._age = Age(settings.journal_age, None, 0.0)
 
     def begin(self, newest: float | None) -> None:
@@ -73,14 +74,21 @@ class Upkeep:
     @property
     def nearly_full(self) -> bool:
         """Whether it is to be looked each time what can make room."""
-        return self.store is not None and self.store.nearly_full
+        return self.store is not None and (self.store.nearly_full or self._is_crowded(self.store))
+
+    def _is_crowded(self, store: JournalStore) -> bool:
+        """Whether it is crowded, and what is in the log keeps it so: nothing else may ever come.
+
+        Until when that stays is known only once it is in the database.
+        """
+        return store.finished_in_log > 0 and len(self._known) >= self._count_max
 
     @property
     def is_due(self) -> bool:
         """Whether something is to be folded, or to make room."""
         store = self.store
         return store is not None and (
-            store.can_fold or self._known.unpruned >= self._prune_every or store.nearly_full
+            store.can_fold or self._known.unpruned >= self._prune_every or self.nearly_full
         )
 
     def next_fold(self) -> Callable[[], Pruned]:
@@ -90,7 +98,7 @@ class Upkeep:
         """
         assert self.store is not None
         store = self.store
-        if not store.can_fold and (store.nearly_full or store.finished_in_log >= self._fold_from):
+        if not store.can_fold and (self.nearly_full or store.finished_in_log >= self._fold_from):
             store.freeze()  # what has finished makes room only once it is in the database
         self._known.unpruned = 0
         return functools.partial(self._fold, self.store, self._oldest())
