@@ -102,7 +102,7 @@ async def test_the_page_comes_with_a_policy_that_allows_its_own_files_only() -> 
     page = door.sent[1]["body"].decode()
     assert "<script>" not in page
     assert "style=" not in page
-    for path in ("/console.js", "/console.css", "/icon.svg"):
+    for path in ("/console.js", "/console.css", "/icon.svg", "/licenses.txt"):
         assert await door.ask(path) == 200
     assert await door.ask("/../command.py") == 404
 

@@ -16,6 +16,7 @@ _TYPES = {
     "console.js": "text/javascript; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "licenses.txt": "text/plain; charset=utf-8",
 }
 _POLICY = (
     "default-src 'none'",
