@@ -132,6 +132,7 @@ def test_what_to_do_next_has_lines_of_its_own(capsys: pytest.CaptureFixture[str]
         "petalkit: next: one\\x1b",
         "petalkit: next: two",
     ]
+    assert failed.as_json()["hint"] == "one\x1b; two"
 
 
 # -- help

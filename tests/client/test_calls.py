@@ -183,3 +183,9 @@ async def test_a_call_that_never_got_a_place_says_that_it_was_not_sent(
         with pytest.raises(CallTimeout, match="it was not sent"):
             await client.call("p/x", timeout=3)
         nursery.cancel_scope.cancel()
+
+
+async def test_the_time_of_a_call_is_told_as_a_person_would() -> None:
+    for seconds, told in ((0.499992, "0.5 s"), (5.0, "5 s"), (86400.0, "86400 s")):
+        error = CallTimeout("long/x", "m-1", seconds, sent=True, expires_at=None)
+        assert f"within {told} (messageId" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,23 @@ def test_a_petal_of_ones_own_in_five_minutes(tmp_path: Path) -> None:
         (tmp_path / "my_petal.py").write_text(petal)
         (tmp_path / "test_my_petal.py").write_text(f"from my_petal import ExamplePetal\n{test}")
         reader.follow(section)
-        reader.follow("\n\n```console\n$ python -m pytest\n```\n")
-        assert "1 passed" in reader.printed["python -m pytest"][0]
+        [line] = re.findall(r"run `(python -m pytest[^`]*)`", section)
+        imitate_a_checkout(tmp_path)
+        reader.follow(f"\n\n```console\n$ {line}\n```\n")
+        assert "1 passed" in reader.printed[line][0]
+
+
+def imitate_a_checkout(folder: Path) -> None:
+    """The reader stands in a checkout, whose own tests need more than the README installs."""
+    options = re.search(
+        r"^\[tool\.pytest\.ini_options\]\n.*?(?=^\[)",
+        (ROOT / "pyproject.toml").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert options is not None
+    (folder / "pyproject.toml").write_text(options[0])
+    (folder / "tests").mkdir()
+    (folder / "tests" / "conftest.py").write_text("import not_installed_by_the_readme\n")
 
 
 def test_the_reader_finds_what_the_page_says() -> None:

@@ -29,6 +29,7 @@ export class Command {
   #chosen: Chosen | null = null;
   #form: Field | null = null;
   #area: Field | null = null; // in the place of the form, when JSON is edited
+  #left: { area: Field; from: string } | null = null; // JSON as it was left, and the form's then
   #fields = h("div", { class: "form" });
   #answer = h("div", { class: "answer", "aria-live": "polite" });
   #shown = 0;
@@ -102,6 +103,7 @@ export class Command {
   #callForm(chosen: Chosen): HTMLElement {
     this.#form = makeForm(chosen.said?.data);
     this.#area = null;
+    this.#left = null;
     fill(this.#fields, this.#form.element);
     const timeout = h("input", { type: "number", min: 1, max: 3600, step: "any", value: 30, required: true, class: "short", "aria-label": "Timeout in seconds" });
     const send = h("button", { type: "submit", class: "main" }, chosen.kind === "job" ? "Start job" : "Send");
@@ -146,9 +148,13 @@ export class Command {
       return;
     }
     const text = this.#form?.text() ?? "{}";
-    // What JavaScript would round stays as it was written.
-    const pretty = isJson(text) && !/\d{16}/.test(text) ? JSON.stringify(JSON.parse(text), null, 2) : text;
-    this.#area = makeArea(pretty);
+    // What was typed is not lost by a look at the form; it is when something is typed there.
+    if (this.#left?.from !== text) {
+      // What JavaScript would round stays as it was written.
+      const pretty = isJson(text) && !/\d{16}/.test(text) ? JSON.stringify(JSON.parse(text), null, 2) : text;
+      this.#left = { area: makeArea(pretty), from: text };
+    }
+    this.#area = this.#left.area;
     fill(this.#fields, this.#area.element);
     this.#area.element.querySelector("textarea")?.focus();
   }

@@ -53,7 +53,7 @@ class Row implements Drawn {
     this.element.dataset["job"] = fields.job_id;
   }
 
-  /** Its name, which a list of jobs does not say. */
+  /** Its name, once that is known. */
   call(name: string): void {
     if (this.#name !== "") return;
     this.#name = name;
@@ -83,7 +83,7 @@ class Row implements Drawn {
     else if (this.ended) this.#bar.value = state === "succeeded" ? 1 : 0;
     else this.#bar.removeAttribute("value");
     setText(this.#percent, typeof progress === "number" ? `${Math.floor(progress * 100)} %` : "");
-    const waits = typeof position !== "number" ? "" : `, number ${position + 1} in the queue`;
+    const waits = typeof position !== "number" ? "" : `, number ${position} in the queue`;
     setText(this.#state, `${String(state).slice(0, STATE_MAX).replace("_", " ")}${waits}`);
     this.#state.className = STATES.has(state) ? `state ${state}` : "state";
     const parts: string[] = [];
@@ -126,6 +126,11 @@ export class Jobs {
     this.#show();
   }
 
+  /** What was answered to its start; whoever waits in a queue says nothing more for a while. */
+  begin(name: string, fields: JobFields): void {
+    if (!this.#rows.has(fields.job_id)) this.take(name, fields, null);
+  }
+
   /** What the device lists as not ended: the others have ended, though nobody was told how. */
   list(jobs: unknown): void {
     if (!Array.isArray(jobs)) return;
@@ -133,7 +138,10 @@ export class Jobs {
     for (const one of jobs as JobFields[]) {
       if (typeof one?.job_id !== "string") continue;
       listed.add(one.job_id);
-      if (!this.#rows.has(one.job_id)) this.take("", one, null);
+      const row = this.#rows.get(one.job_id);
+      const name = typeof one.command === "string" ? one.command : "";
+      // Nobody else says how the queue goes on; what runs has newer news than this.
+      if (!row || row.fields.state === "accepted") this.take(name, one, null);
     }
     for (const [id, row] of this.#rows) {
       if (row.ended || listed.has(id)) row.missed = 0;
@@ -174,9 +182,13 @@ export class Jobs {
   }
 
   #show(): void {
-    const running = [...this.#rows.values()].filter((row) => !row.ended).length;
-    this.#empty.hidden = this.#rows.size > 0;
-    setText(this.#count, this.#rows.size > 0 ? `${running} running, ${this.#rows.size - running} ended` : "");
+    const rows = [...this.#rows.values()];
+    const ended = rows.filter((row) => row.ended).length;
+    const waiting = rows.filter((row) => row.fields.state === "accepted").length;
+    const counts = [`${rows.length - ended - waiting} running`, `${ended} ended`];
+    if (waiting > 0) counts.splice(1, 0, `${waiting} waiting`);
+    this.#empty.hidden = rows.length > 0;
+    setText(this.#count, rows.length > 0 ? counts.join(", ") : "");
   }
 
   reset(): void {

@@ -10,7 +10,7 @@ import { type Entry, List } from "./list";
 import { Log } from "./log";
 import { Statistics } from "./statistics";
 import { Streams } from "./streams";
-import { type Answer, type Described, type DeviceSaid, type Moves, type PetalSaid, type Said, Wire } from "./wire";
+import { type Answer, type Described, type DeviceSaid, type JobFields, type Moves, type PetalSaid, type Said, Wire } from "./wire";
 
 const NAMES_MAX = 500; // of one kind that are listed; the filter finds the others
 const MOVED = "petalkit-moved"; // whether this tab has made its first moves
@@ -360,6 +360,7 @@ async function call(name: string, data: string, timeout: number): Promise<Answer
   if (!isOurs) log.put("sent", name, data);
   const answer = await wire.call(to, name, data, timeout);
   if (to !== device || isOurs) return answer;
+  if (answer.success && info?.jobs.includes(name)) jobs.begin(name, answer.fields as unknown as JobFields);
   if (answer.success) log.put("answer", name, answer.line ?? "");
   else log.put("error", name, words(answer));
   return answer;

@@ -32,6 +32,7 @@ export type Schema = Record<string, unknown>;
 
 export interface JobFields {
   job_id: string;
+  command?: unknown;
   state: string;
   progress?: number | null;
   message?: string;

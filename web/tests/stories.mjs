@@ -66,6 +66,50 @@ story("a job's result is shown at its end", async (page) => {
   await row.getByText('"damaged": false').waitFor();
 });
 
+story("a job that waits has its name and its place at once", async (page) => {
+  await open(page);
+  await choose(page, "job flight-log/fetch");
+  await page.getByLabel("megabytes").fill("4000");
+  const started = [];
+  for (let number = 0; number < 4; number += 1) { // one more than run at once
+    await page.getByRole("button", { name: "Start job" }).click();
+    await page.waitForFunction((before) => {
+      const text = document.querySelector(".answer pre")?.textContent ?? "{}";
+      const id = JSON.parse(text).job_id;
+      return id !== undefined && !before.includes(id);
+    }, started);
+    started.push(JSON.parse(await page.locator(".answer pre").textContent()).job_id);
+  }
+  const last = page.locator(`[data-job="${started[3]}"]`);
+  const waits = last.locator(".state", { hasText: "accepted, number 1 in the queue" });
+  await waits.waitFor({ timeout: 2000 });
+  await page.locator("#jobs .note", { hasText: "3 running, 1 waiting, 0 ended" }).waitFor();
+  await page.reload(); // from here on it is known from the list alone
+  await waits.waitFor();
+  await last.getByRole("heading", { name: "flight-log/fetch" }).waitFor({ timeout: 2000 });
+  for (const id of started.reverse()) {
+    const row = page.locator(`[data-job="${id}"]`);
+    await row.getByRole("button", { name: /^Cancel flight-log\/fetch/ }).click();
+    await row.locator(".state.cancelled, .state.forgotten").waitFor();
+  }
+});
+
+story("JSON that was typed is still there after a look at the form", async (page) => {
+  await open(page);
+  await choose(page, "command flight-log/plan");
+  const toggle = page.getByRole("button", { name: "Edit as JSON" });
+  const area = page.getByLabel("Arguments, a JSON object");
+  await toggle.click();
+  await area.fill('{"speed": 3}');
+  await toggle.click();
+  await toggle.click();
+  assert.equal(await area.inputValue(), '{"speed": 3}');
+  await toggle.click();
+  await page.getByLabel("speed").fill("4");
+  await toggle.click();
+  assert.equal(JSON.parse(await area.inputValue()).speed, 4);
+});
+
 story("a command is called by its form, with nested objects and lists", async (page) => {
   await open(page);
   await choose(page, "command flight-log/plan");

@@ -65,7 +65,7 @@ class CommandFailed(Exception):
     def as_json(self) -> dict[str, Any]:
         """The object for programs, without an answer of a device."""
         said = {"success": False, "error_code": self.code, "error": without_addresses(self.message)}
-        hints = {"hint": " ".join(self.hints)} if self.hints else {}
+        hints = {"hint": "; ".join(self.hints)} if self.hints else {}
         text = without_addresses(self.details).rstrip("\n")
         details = {"details": text} if text else {}
         return {**said, **self.more, **hints, **details, "exit_code": self.exit_code}

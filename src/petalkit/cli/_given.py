@@ -142,8 +142,11 @@ def advice(
     settings: SettingsOptions,
     targets: Sequence[str] = (),
     host: Host | None = None,
+    device_id: str | None = None,
 ) -> str:
     """How to ask the doctor about what these options make; for a terminal, in one line.
+
+    `device_id` is that of a command whose own option for it is another one.
 
     No secret is an option. What the environment says is not repeated, since the log is read by
     more people than it.
@@ -152,7 +155,8 @@ def advice(
     if host is not None and host.host_compat:
         theirs = {name: getattr(host, name) for name in ("host_proxy", "host_code", "host_env")}
         arguments += ["--host-compat", *as_arguments(theirs)]
-    arguments += as_arguments({"config": general.config, **settings.given()})
+    given = settings.given() | ({} if device_id is None else {"device_id": device_id})
+    arguments += as_arguments({"config": general.config, **given})
     command = shlex.join(["petalkit", "doctor", *arguments])
     names = [*loading.setting_variables(), CONFIG]
     variables = [name for name in names if os.environ.get(name)]

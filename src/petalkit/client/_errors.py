@@ -51,7 +51,7 @@ class CallTimeout(PetalkitError, trio.TooSlowError):
         self.link_error = link_error
 
     def __str__(self) -> str:
-        head = f"no answer to {self.command!r} within {self.timeout:g} s"
+        head = f"no answer to {self.command!r} within {round(self.timeout, 3):g} s"
         if self.link_error is not None:
             head += f"; there is no link to the broker ({self.link_error})"
         if not self.sent:

@@ -177,6 +177,17 @@ def test_device_and_device_id_are_not_given_together(run_cli: RunCli) -> None:
 
 
 @pytest.mark.trio
+async def test_info_on_what_is_not_served_leads_to_what_is(
+    capsys: Capsys, autojump_clock: object
+) -> None:
+    async with a_caller(capsys) as caller:
+        for name in ("nope", "long/nope"):
+            assert await caller.run(functools.partial(show_info, name)) == 1
+            last = caller.err.splitlines()[-1]
+            assert last == "petalkit: next: `petalkit info` shows what the device serves"
+
+
+@pytest.mark.trio
 async def test_info_shows_what_a_device_serves(capsys: Capsys, autojump_clock: object) -> None:
     async with a_caller(capsys) as caller:
         assert await caller.run(functools.partial(show_info, None)) == 0

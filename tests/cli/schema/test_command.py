@@ -80,6 +80,21 @@ def test_a_device_says_what_its_petal_says(
     gone = run_cli("schema", "--device", "nobody", "--format", "python", *where[:-1], "0.3")
     assert gone.code == 2
     assert "no answer to 'petalkit/info' within 0.3 s" in gone.err
+    assert "petalkit: next: `petalkit doctor" in gone.err
+    assert "--device-id nobody" in gone.err.splitlines()[-1]
+
+
+def test_a_device_that_cannot_be_asked_is_the_doctors_to_look_for(run_cli: RunCli) -> None:
+    broker = "mqtt://127.0.0.1:1"  # where nobody listens
+    where = ("--broker", broker, "--organization-id", "acme")
+    gone = run_cli("schema", "--device", "nobody", "--format", "python", *where)
+    assert gone.code == 2
+    first, second = gone.err.splitlines()
+    assert first.startswith(f"petalkit: error: {broker}: ")
+    assert second == (
+        f"petalkit: next: `petalkit doctor --broker {broker} --organization-id acme "
+        "--device-id nobody` looks for the cause"
+    )
 
 
 class Wide(Petal):

@@ -16,9 +16,8 @@ from .._listing.schema_words import field_lines
 from .._options import CallSettings, GeneralOptions
 from .._output.printing import make_console, print_json
 from .options import CallerOptions, make_ask
-from .session import Session, run_session
+from .session import INFO, Session, run_session
 
-INFO = "petalkit/info"
 _INDENT = "      "
 _OWN = "petalkit"  # the petal that every runtime has
 

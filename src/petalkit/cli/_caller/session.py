@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from ..._serving.process.log_lines import escape
-from ..._values.errors import PayloadError, RejectedByBroker, TransportError
+from ..._values.errors import ErrorCode, PayloadError, RejectedByBroker, TransportError
 from ..._values.settings.settings import Settings
 from ...client import CallTimeout, Client, CommandRefused, JobFailed, StreamFailed, open_client
 from .._errors import EXIT_ERROR, EXIT_USAGE, FAILED, NO_ANSWER, NO_CONNECTION, CommandFailed
@@ -22,6 +22,7 @@ from .interrupts import Interrupts
 from .options import Ask
 from .responses import answered, next_steps, same_id
 
+INFO = "petalkit/info"
 NOBODY = "nobody"  # stands for a device where none is called by default
 
 
@@ -163,10 +164,13 @@ def no_answer(error: CallTimeout, ask: Ask, base_topic: str | None = None) -> Co
 
 def refused(error: CommandRefused, ask: Ask) -> CommandFailed:
     """What is told of a "no" to a command of petalkit's own."""
+    steps = list(next_steps(error.response, error.command, ask.line))
+    if error.command == INFO and error.code == ErrorCode.INVALID_DATA:  # of a name that was typed
+        steps = [f"`{ask.line('info')}` shows what the device serves"]
     return CommandFailed(
         escape(answered(error.response)),
         code=error.code or FAILED,
         exit_code=EXIT_ERROR,
-        hint=list(next_steps(error.response, error.command, ask.line)),
+        hint=steps,
         more={"command": error.command},
     )

@@ -17,12 +17,19 @@ import trio
 from cyclopts import Parameter
 
 from ..._serving.identity.device import resolve_identity_now
-from ..._serving.process.log_lines import escape
 from ..._serving.process.logs import configure_logging
 from ..._values.basics.version import __version__
 from ..._values.errors import TransportError
 from ...client import DEFAULT_CALL_TIMEOUT, CallTimeout, open_client
-from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
+from .._errors import (
+    EXIT_OK,
+    EXIT_USAGE,
+    NO_ANSWER,
+    NO_CONNECTION,
+    CommandFailed,
+    UsageError,
+    report,
+)
 from .._options import GENERAL, CallSettings, GeneralOptions, HostOptions, advice
 from .._settings.loading import Loaded
 from .._settings.variables import log_format, log_level
@@ -76,12 +83,8 @@ def schema(  # noqa: D417 - what is left out has its words in its class
     if device is None:
         contract, code = _of_petals(targets, loaded, host or HostOptions())
     else:
-        hint = advice(general, settings or CallSettings())
-        read = functools.partial(_of_device, loaded, device, timeout, hint)
-        found = trio.run(read)
-        if found is None:
-            return EXIT_USAGE
-        contract = found
+        hint = advice(general, settings or CallSettings(), device_id=device)
+        contract = trio.run(functools.partial(_of_device, loaded, device, timeout, hint))
     if not contract.served:
         report("no command, job or stream is served", kind="warning")
     wanted = Wanted(format, flavor, Where.of(loaded.settings, device))
@@ -135,8 +138,12 @@ def _of_petals(targets: tuple[str, ...], loaded: Loaded, host: HostOptions) -> t
     return contract, EXIT_USAGE if found.wrong else EXIT_OK
 
 
-async def _of_device(loaded: Loaded, device: str, timeout: float, hint: str) -> Contract | None:
-    """What a device says; None when it says nothing, which has been reported then."""
+async def _of_device(loaded: Loaded, device: str, timeout: float, hint: str) -> Contract:
+    """What a device says.
+
+    Raises:
+        CommandFailed: it says nothing.
+    """
     settings = attrs.evolve(loaded.settings, device_id=device)
     try:
         async with open_client(settings) as client:
@@ -144,12 +151,12 @@ async def _of_device(loaded: Loaded, device: str, timeout: float, hint: str) -> 
     except CallTimeout as error:
         identity = resolve_identity_now(settings)
         base = device if identity is None else identity.base_topic
-        report(f"{error}. Is the device there, and is it {base!r}?", details=escape(hint))
-        return None
+        text = f"{error}. Is the device there, and is it {base!r}?"
+        raise CommandFailed(text, code=NO_ANSWER, exit_code=EXIT_USAGE, hint=hint) from None
     except TransportError as error:
         url = settings.broker_url()
-        report(f"{url.scheme}://{url.netloc or url.path}: {error}", details=escape(hint))
-        return None
+        text = f"{url.scheme}://{url.netloc or url.path}: {error}"
+        raise CommandFailed(text, code=NO_CONNECTION, exit_code=EXIT_USAGE, hint=hint) from None
     for name in left_out:
         text = "its schemas are too large for one message; the client takes anything there"
         report(f"{name}: {text}", kind="warning")
