@@ -132,6 +132,43 @@ async def test_at_every_moment_a_crash_leaves_one_end_and_it_is_told(
     assert states[-1] == ("succeeded", False)
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("works/subscribe_sync", {"subscribed_stream_id": "s"}),
+        ("works/cancel_sync", {}),  # it runs
+        ("works/cancel_copy", {"job_id": "the one that waits"}),
+        ("petalkit/cancel", {"job_id": "the one that waits"}),
+    ],
+)
+async def test_what_a_command_beside_a_job_has_changed_is_safe_before_it_is_answered(
+    autojump_clock: object, path: Path, disk: Disk, name: str, data: dict[str, Any]
+) -> None:
+    broker = MemoryBroker()
+    answered: list[int] = []
+    with broker.observe("org/acme/device/Instance-1/response") as seen:
+        async with open_harness(Works(), settings=settings(path), broker=broker) as harness:
+            await harness.call("works/sync")
+            await harness.call("works/copy")
+            waits = (await harness.call("works/copy"))["job_id"]
+            await trio.sleep(1)
+            assert (before := len(seen)) == 3
+            disk.before_write = lambda: answered.append(len(seen))
+            if "job_id" in data:
+                data = {"job_id": waits}
+            assert (await harness.call(name, data)).success
+            assert answered
+            assert answered[0] == before
+            disk.before_write = lambda: None
+            # Nobody waits for a disk that fails: what is to end has to.
+            disk.error = "it fails"
+            assert (await harness.call("works/copy")).fields["error_code"] == "UNAVAILABLE"
+            assert (
+                await harness.call("works/subscribe_copy", {"subscribed_stream_id": "s"})
+            ).success
+            disk.error = None
+
+
 async def test_what_ended_by_itself_while_the_device_stopped_is_not_run_again(
     autojump_clock: object, path: Path
 ) -> None:

@@ -159,6 +159,16 @@ class Notes:
         self.change(record, safe.set)
         await safe.wait()
 
+    async def wait_safe(self) -> None:
+        """Wait until all that was put down so far is safe, or the disk fails.
+
+        The commands beside a job have no record that their answer would wait for. The caller
+        bounds it.
+        """
+        safe = trio.Event()
+        self._ledger.when_safe_or_failing(safe.set)
+        await safe.wait()
+
     def forget(self, record: JobRecord) -> None:
         """It is known no more."""
         self.count(record.note, 0)

@@ -56,7 +56,7 @@ class BuiltinPetal(Petal):
     ) -> dict[str, Any]:
         """End a command that waits or runs, or a job; it cleans up first."""
         assert self.cancelling is not None
-        return self.cancelling.cancel(messageId, job_id)
+        return await self.cancelling.cancel(messageId, job_id)
 
     @command("jobs", urgent=True, timeout=5.0, journal=False)
     async def jobs(self) -> dict[str, Any]:

@@ -73,12 +73,19 @@ class Cancelling:
         jobs = ({"command": one.spec.name, **job_fields(one)} for one in self._jobs)
         return several(jobs, self._jobs.readers.room)
 
-    def cancel(self, message_id: str | None, job_id: str | None) -> dict[str, Any]:
-        """End a command, or a job; what has ended is left as it is.
+    async def cancel(self, message_id: str | None, job_id: str | None) -> dict[str, Any]:
+        """End a command, or a job; what has ended is left as it is. Returns when that is safe.
 
         Raises:
             CommandError: nothing is known of it, or not one of the two is given.
+
+        Cancellation: it ends all the same.
         """
+        found = self._cancel(message_id, job_id)
+        await self._jobs.notes.wait_safe()  # or it could run after a crash
+        return found
+
+    def _cancel(self, message_id: str | None, job_id: str | None) -> dict[str, Any]:
         if (message_id is None) == (job_id is None):
             raise CommandError(ErrorCode.INVALID_DATA, "give either messageId or job_id")
         if job_id is not None:

@@ -2,6 +2,9 @@
 
 A job can be cancelled while everything else is full: that command is served at intake, as urgent
 ones are. The others are commands like any, of which a hundred may come at once.
+
+The trap: they have no record of their own, so their answers wait for none. What one has changed is
+safe before it is answered, or a crash would take it back.
 """
 
 from __future__ import annotations
@@ -143,6 +146,7 @@ class _Commands:
         )
         for record in self._kind:
             record.on_change()
+        await self._jobs.notes.wait_safe()
         return {"published_stream_id": subscribed_stream_id, "data_rate_hz": data_rate_hz}
 
     async def unsubscribe(self, subscribed_stream_id: StreamId) -> dict[str, Any]:
@@ -154,7 +158,9 @@ class _Commands:
         """End a job; without an ID the only one there is. It cleans up first."""
         record = self._find(job_id)
         self._jobs.cancel(record)
-        return self._jobs.readers.shown(record)
+        shown = self._jobs.readers.shown(record)
+        await self._jobs.notes.wait_safe()  # or it could go on after a crash
+        return shown
 
     async def status(self, job_id: str | None = None) -> dict[str, Any]:
         """How a job stands; without an ID all that have not ended, and the last one that has."""
