@@ -17,7 +17,7 @@ from petalkit.cli import _app
 from petalkit.cli._errors import CommandFailed, explain, report, say_next
 
 from .conftest import RunCli
-from .programs import LIMIT
+from .programs import LIMIT, WHO
 
 BAD = {
     "timeout.py": '@command("x", timeout=helper)\n    async def x(self): ...',
@@ -121,6 +121,22 @@ def test_ctrl_c_is_an_object_for_a_program(capsys: pytest.CaptureFixture[str]) -
     assert explain(KeyboardInterrupt()) == 130
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_ctrl_c_while_it_connects_is_told_too(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parser would take it, and leave by itself."""
+
+    def press(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("petalkit.cli._caller.call.run_session", press)
+    outcome = run_cli("call", "a/b", "--json", *WHO)
+    assert outcome.code == 130
+    assert json.loads(outcome.out)["error_code"] == "INTERRUPTED"
+    outcome = run_cli("call", "a/b", *WHO)
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
 
 
 def test_what_to_do_next_has_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

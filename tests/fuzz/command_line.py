@@ -8,7 +8,7 @@ from typing import Any
 from petalkit._values.codec import Limits, decode_json
 from petalkit._values.errors import PayloadError
 from petalkit._values.messages import Response
-from petalkit.cli._caller.finding import matching, short_id
+from petalkit.cli._caller.finding import matching, short_ids
 from petalkit.cli._caller.info import told_lines
 from petalkit.cli._caller.responses import next_steps, readable_json
 from petalkit.cli._completion.kept import safe_names
@@ -51,7 +51,7 @@ def shown(data: bytes) -> None:
                 assert not set(name) & set(" \t\n;&|<>$`'\"\\(){}*?[]!#~")
         ids = [one for one in said if isinstance(one, str) and one]
         for one in ids[:20]:
-            assert matching(short_id(one, ids), ids) == [one]
+            assert matching(short_ids(ids)[one], ids) == [one]
     lines += readable_json(said).split("\n")
     for line_text in lines:
         assert "\x1b" not in line_text

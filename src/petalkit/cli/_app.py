@@ -176,6 +176,7 @@ def make_app(command: str | None = None, *, help_pages: HelpPages | None = None)
         help_format="markdown",
         version_flags=(),
         group_parameters=GENERAL,
+        suppress_keyboard_interrupt=False,  # or it would leave without a word for a program
         **looks,
     )
     for add in [_COMMANDS[command]] if command in _COMMANDS else _COMMANDS.values():

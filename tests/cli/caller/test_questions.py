@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from petalkit import command
 from petalkit.cli._caller.devices import show_devices
-from petalkit.cli._caller.finding import matching, short_id
+from petalkit.cli._caller.finding import matching, short_ids
 from petalkit.cli._caller.info import show_info
 from petalkit.cli._caller.jobs import cancel_one, show_jobs
 from petalkit.transports import ConnectOptions
@@ -162,7 +162,24 @@ def test_an_id_in_full_goes_before_the_beginning_of_another() -> None:
     assert matching("Instance-ab", ids) == ["Instance-ab"]
     assert matching("x", ids) == []
     for one in ids:
-        assert matching(short_id(one, ids), ids) == [one]
+        assert matching(short_ids(ids)[one], ids) == [one]
+
+
+def test_many_devices_are_told_apart_at_once() -> None:
+    """Each is told from its neighbours alone, and not from all."""
+
+    class Counting(str):
+        compared = 0
+
+        def startswith(self, *what: Any) -> bool:
+            Counting.compared += 1
+            return super().startswith(*what)
+
+    ids: list[str] = [Counting(f"Instance-{number:064x}") for number in range(300)]
+    short = short_ids(ids)
+    assert Counting.compared == 0
+    assert short[ids[0x12B]] == f"{0x12B:064x}"
+    assert len(set(short.values())) == 300
 
 
 def test_device_and_device_id_are_not_given_together(run_cli: RunCli) -> None:

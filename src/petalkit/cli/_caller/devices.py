@@ -14,7 +14,7 @@ from ...client import Device
 from .._errors import EXIT_OK
 from .._options import GENERAL, CallSettings, GeneralOptions
 from .._output.printing import make_table_console, print_json
-from .finding import short_id
+from .finding import short_ids
 from .options import CallerOptions, make_ask
 from .session import Session, run_session
 
@@ -50,11 +50,11 @@ def devices(  # noqa: D417 - what is left out has its words in its class
 async def show_devices(session: Session, *, online: bool = False) -> int:
     """Ask the broker, and print."""
     found = await session.client.devices(timeout=session.ask.timeout)
-    ids = [one.device_id for one in found]
+    short = short_ids([one.device_id for one in found])
     shown = [one for one in found if one.online or not online]
     organization_id = session.client.identity.organization_id
     if session.ask.as_json:
-        listed = [_as_json(one, ids) for one in shown]
+        listed = [_as_json(one, short[one.device_id]) for one in shown]
         print_json({"organization_id": organization_id, "devices": listed})
         return EXIT_OK
     console = make_table_console()
@@ -68,7 +68,7 @@ async def show_devices(session: Session, *, online: bool = False) -> int:
     for one in shown:
         petals = ", ".join(f"{name} {version}".strip() for name, version in one.petals.items())
         table.add_row(
-            Text(escape(short_id(one.device_id, ids)), "bold"),
+            Text(escape(short[one.device_id]), "bold"),
             Text(escape(one.device_id)),
             Text(escape(one.status), _STYLES.get(one.status, "")),
             Text(escape(one.timestamp or "")),
@@ -78,10 +78,10 @@ async def show_devices(session: Session, *, online: bool = False) -> int:
     return EXIT_OK
 
 
-def _as_json(device: Device, ids: list[str]) -> dict[str, Any]:
+def _as_json(device: Device, short: str) -> dict[str, Any]:
     return {
         "device_id": device.device_id,
-        "short": short_id(device.device_id, ids),
+        "short": short,
         "status": device.status,
         "petals": [{"name": name, "version": said} for name, said in device.petals.items()],
         "schema_hash": device.schema_hash,

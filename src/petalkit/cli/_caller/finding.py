@@ -8,7 +8,8 @@ another caller may not see, has to be named in full.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...client import Device
 from .._errors import UsageError
@@ -27,13 +28,29 @@ def _tail(device_id: str) -> str:
     return device_id.partition("-")[2]
 
 
-def short_id(device_id: str, device_ids: Collection[str]) -> str:
-    """The least that names this one of all; the whole where nothing less does."""
+def short_ids(device_ids: Collection[str]) -> dict[str, str]:
+    """For each the least that names this one of all; the whole where nothing less does.
+
+    What stands next to it in order is what it is told from, so thousands are no matter.
+    """
+    owned = {(one, one) for one in device_ids} | {(_tail(one), one) for one in device_ids}
+    order = sorted(key for key in owned if key[0])
+    at = {key: index for index, key in enumerate(order)}
+    return {one: _shortest(one, order, at) for one in device_ids}
+
+
+def _shortest(
+    device_id: str, order: Sequence[tuple[str, str]], at: Mapping[tuple[str, str], int]
+) -> str:
     whole = _tail(device_id) or device_id
-    for length in range(min(SHORT_MIN, len(whole)), len(whole) + 1):
-        if matching(whole[:length], device_ids) == [device_id]:
-            return whole[:length]
-    return device_id
+    same = 0  # characters at the start that another has too
+    for step in (-1, 1):
+        index = at[whole, device_id] + step
+        while 0 <= index < len(order) and order[index][1] == device_id:  # its other name, no more
+            index += step
+        if 0 <= index < len(order):
+            same = max(same, len(os.path.commonprefix((whole, order[index][0]))))
+    return whole[: max(same + 1, SHORT_MIN)] if same < len(whole) else device_id
 
 
 def find_device(

@@ -27,7 +27,7 @@ from ..._authoring.jobs.options import (
 from ..._serving.identity.device import resolve_identity_now
 from ..._values.settings.settings import Settings
 from ...client import Client, open_client
-from .._caller.finding import find_device, short_id
+from .._caller.finding import find_device, short_ids
 from .._caller.session import NOBODY
 from .._options import CallSettings
 from .._settings import loading
@@ -141,7 +141,7 @@ async def _ask_client(kind: Kind, client: Client, start: str | None) -> Sequence
         if kind == "devices":
             return ids
         if kind == "starts":
-            return [short_id(one, ids) for one in ids]
+            return list(short_ids(ids).values())
         to["device"] = find_device(start or "", there, client.identity.organization_id)
     if kind == "jobs":
         said = await client.call("petalkit/jobs", **to)
