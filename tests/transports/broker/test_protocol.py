@@ -343,11 +343,13 @@ def test_a_will_is_for_who_leaves_without_a_word_or_says_so() -> None:
     watcher.subscribe("will")
     watcher.take()
     leave = mqtt5.DisconnectPacket
-    code = mqtt5.DisconnectReasonCode.DISCONNECT_WITH_WILL_MESSAGE
     bench.client("d", will=will()).send(leave())
     assert watcher.payloads() == []
-    bench.client("d", will=will()).send(leave(reason_code=code))
-    assert watcher.payloads() == [b"dead"]
+    # With each code but Normal disconnection: MQTT 5.0, section 3.14.4.
+    for name in ("DISCONNECT_WITH_WILL_MESSAGE", "UNSPECIFIED_ERROR", "PACKET_TOO_LARGE"):
+        code = getattr(mqtt5.DisconnectReasonCode, name)
+        bench.client("d", will=will()).send(leave(reason_code=code))
+        assert watcher.payloads() == [b"dead"]
     bench.client("d", will=will()).link.end("gone")
     assert watcher.payloads() == [b"dead"]
     bench.client("d", will=will()).feed(b"\xf0\0")  # breaks the protocol
@@ -630,6 +632,8 @@ def test_a_connect_that_comes_byte_by_byte_has_no_more_time() -> None:
         (b"\x38\4\0\1t\0", 0x82),  # DUP at QoS 0
         (b"\x36\6\0\1t\0\1\0", 0x81),  # QoS 3
         (b"\x32\6\0\1t\0\0\0", 0x82),  # identifier 0
+        (b"\x82\7\0\0\0\0\1a\1", 0x82),
+        (b"\xa2\6\0\0\0\0\1a", 0x82),
         (b"\x30\5\0\2t#\0", 0x90),
         (b"\x30\5\0\2t\0\0", 0x90),
         (b"\x30\4\0\1\xff\0", 0x81),  # not UTF-8
@@ -657,6 +661,8 @@ def test_a_broken_packet_gets_its_reason_code(data: bytes, code: int) -> None:
     [
         b"\x40\3\0\1\0",  # a reason code
         b"\x82\6\0\1\0\1#\4",  # an option of MQTT 5
+        b"\x82\6\0\0\0\1#\1",  # identifier 0
+        b"\xa2\5\0\0\0\1#",
         b"\xe0\1\0",
         b"\x30\2\0\0",  # no topic
         b"\x82\2\0\1",

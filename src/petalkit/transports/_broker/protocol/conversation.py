@@ -18,13 +18,12 @@ from ..codec.choice import Codec
 from ..codec.header import PINGRESP_PACKET, PUBACK, PUBCOMP, PUBREC, PUBREL
 from ..core.broker import Broker
 from ..core.session import Session
-from ..core.values import FAILURE, QUOTA_EXCEEDED, TOPIC_FILTER_INVALID, Subscription
+from ..core.values import FAILURE, QUOTA_EXCEEDED, SUCCESS, TOPIC_FILTER_INVALID, Subscription
 from .output import Output
 from .publishing import PublishReader
 
 _PACKET_ID_NOT_FOUND = 0x92  # MQTT 5.0, section 2.4
 _RECEIVE_MAXIMUM_EXCEEDED = 0x93
-_WITH_WILL = 0x04
 FILTERS_MAX = 1000  # in one packet; or as many as a client may have, if that is more
 
 
@@ -136,21 +135,23 @@ class Conversation:
     def _on_subscribe(self, packet: mqtt5.SubscribePacket) -> None:
         if not packet.topic_filters:
             raise Violation(PROTOCOL_ERROR, "a SUBSCRIBE without a filter")
-        self._check_number(len(packet.topic_filters))
+        self._check(packet.packet_id, len(packet.topic_filters))
         asked = [_subscription(one, packet.subscription_id) for one in packet.topic_filters]
         codes, wanted = self._broker.subscribe(self._session, asked)
         self._output.write(self._codec.suback(packet.packet_id, codes))
         self.owed += wanted
 
-    def _check_number(self, filters: int) -> None:
-        """A packet is done in one go, however long it is."""
+    def _check(self, packet_id: int, filters: int) -> None:
+        """The identifier says something (section 2.2.1), and it is not too much for one go."""
+        if not packet_id:
+            raise Violation(PROTOCOL_ERROR, "packet identifier 0")
         if filters > max(self._broker.bounds.max_subscriptions, FILTERS_MAX):
             raise Violation(QUOTA_EXCEEDED, f"{filters} filters in one packet")
 
     def _on_unsubscribe(self, packet: mqtt5.UnsubscribePacket) -> None:
         if not packet.patterns:
             raise Violation(PROTOCOL_ERROR, "an UNSUBSCRIBE without a filter")
-        self._check_number(len(packet.patterns))
+        self._check(packet.packet_id, len(packet.patterns))
         filters = [_filter(one) for one in packet.patterns]
         codes = self._broker.unsubscribe(self._session, filters)
         self._output.write(self._codec.unsuback(packet.packet_id, codes))
@@ -168,7 +169,7 @@ class Conversation:
                 raise Violation(PROTOCOL_ERROR, "a session expiry where none was asked for")
             session.lifetime = min(expiry, self._broker.bounds.max_session_expiry)
         self.over = True
-        self.keeps_will = int(packet.reason_code) == _WITH_WILL
+        self.keeps_will = int(packet.reason_code) != SUCCESS  # section 3.14.4
 
 
 def _filter(text: str) -> TopicFilter:
