@@ -8,7 +8,6 @@ another caller may not see, has to be named in full.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...client import Device
@@ -49,8 +48,15 @@ def _shortest(
         while 0 <= index < len(order) and order[index][1] == device_id:  # its other name, no more
             index += step
         if 0 <= index < len(order):
-            same = max(same, len(os.path.commonprefix((whole, order[index][0]))))
+            same = max(same, _common(whole, order[index][0]))
     return whole[: max(same + 1, SHORT_MIN)] if same < len(whole) else device_id
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters they begin with alike."""
+    pairs = zip(one, other, strict=False)
+    differ = (at for at, (a, b) in enumerate(pairs) if a != b)
+    return next(differ, min(len(one), len(other)))
 
 
 def find_device(typed: str, devices: Iterable[Device], organization_id: str) -> str:
