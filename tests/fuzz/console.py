@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from petalkit.cli._console.asked import (
     CALL_TIMEOUT_MAX,
     NAME_MAX,
@@ -10,6 +12,7 @@ from petalkit.cli._console.asked import (
     Open,
     Unwatch,
     Watch,
+    arguments_of,
     read_asked,
 )
 
@@ -24,7 +27,8 @@ def asked(data: bytes) -> None:
         case Call():
             assert 0 < found.timeout <= CALL_TIMEOUT_MAX
             assert 0 <= found.id < 2**53  # which JavaScript does not round
-            assert type(found.data) is dict
+            with contextlib.suppress(NotUnderstood):
+                assert type(arguments_of(found)) is dict
             names = [found.device, found.command]
         case Open():
             names = [found.device]

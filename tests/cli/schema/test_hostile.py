@@ -222,7 +222,7 @@ def test_json_is_json(files: list[tuple[str, str]]) -> None:
 
 def test_a_large_model_is_not_merged_again_and_again() -> None:
     """64 KiB of schema are no hundred megabytes of types."""
-    large = {f"k{number}": {} for number in range(2000)}
+    large: dict[str, Any] = {f"k{number}": {} for number in range(2000)}
     merged = {"allOf": [{"$ref": "#/$defs/large"}, {"required": ["x"]}]}
     schema = {
         "type": "object",
