@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,14 @@ def test_a_shell_completes_commands_options_and_values(shell: str, tmp_path: Pat
     assert "journal" in complete(shell, tmp_path, "petalkit help jo")
 
 
+def offered(shell: str, folder: Path, line: str) -> set[str]:
+    """The same, with Tab again and again: a busy machine may not answer within its second."""
+    limit = time.monotonic() + LIMIT
+    while not (found := complete(shell, folder, line)) and time.monotonic() < limit:
+        pass
+    return found
+
+
 @pytest.mark.broker
 @pytest.mark.process
 def test_a_shell_completes_what_only_the_broker_knows(
@@ -145,8 +154,8 @@ def test_a_shell_completes_what_only_the_broker_knows(
     call = f"petalkit call --broker {mosquitto.url} {' '.join(WHO)} "
     installed = [shell for shell in SHELLS if shutil.which(shell)]
     for shell in installed:
-        assert complete(shell, tmp_path, line) == {"Instance-1"}
-        assert "example-petal/hello" in complete(shell, tmp_path, call)
+        assert offered(shell, tmp_path, line) == {"Instance-1"}
+        assert "example-petal/hello" in offered(shell, tmp_path, call)
     # Whoever does not answer is silence.
     mosquitto.stop()
     other = line.replace("acme", "other")
