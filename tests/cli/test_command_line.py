@@ -569,3 +569,9 @@ def test_list_gives_json_schema(run_cli: RunCli, tmp_path: Path) -> None:
         "$defs": {"Point": point},
     }
     assert move["result"]["$defs"]["Report"]["properties"]["at"] == {"$ref": "#/$defs/Point"}
+
+
+def test_a_port_that_is_none_is_refused_by_the_demo(run_cli: RunCli) -> None:
+    outcome = run_cli("demo", "--port", "99999")
+    assert outcome.code == 2
+    assert "--port must be from 0 to 65535, not 99999" in outcome.err

@@ -25,6 +25,7 @@ from ._caller.responses import readable_json
 from ._console.command import (
     INSTALL,
     MOVES,
+    PORT_MAX,
     in_browser,
     missing_packages,
     open_console,
@@ -70,6 +71,8 @@ def demo(
         raise UsageError("demo: the embedded broker is missing: pip install 'petalkit[broker]'")
     if (open_browser or port) and once:
         raise UsageError("demo: --once ends before there is a console: leave out --open and --port")
+    if not 0 <= port <= PORT_MAX:
+        raise UsageError(f"--port must be from 0 to {PORT_MAX}, not {port}")
     configure_logging(variables.log_level(log_level, "warning"), variables.log_format(log_format))
     return trio.run(_demo, once, port, open_browser)
 
