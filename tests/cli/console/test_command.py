@@ -128,3 +128,9 @@ def test_it_is_served_until_a_signal(words: Any, start: Start) -> None:
     program.process.send_signal(signal.SIGINT)
     assert program.wait() == 0, "".join(program.lines)
     assert not any("Traceback" in line for line in program.lines)
+
+
+def test_without_a_broker_the_doctor_is_the_next_step(run_cli: RunCli) -> None:
+    outcome = run_cli("console", "--broker", "mqtt://127.0.0.1:1", "--organization-id", "acme")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("petalkit: next: `petalkit doctor --broker ")
