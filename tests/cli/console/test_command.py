@@ -189,3 +189,9 @@ async def test_what_goes_wrong_beside_it_is_no_fault_of_the_page() -> None:
             async with open_console(client, CALLER) as address:
                 assert ADDRESS.fullmatch(address)
                 raise BrokenPipeError
+
+
+def test_without_a_broker_the_doctor_is_the_next_step(run_cli: RunCli) -> None:
+    outcome = run_cli("console", "--broker", "mqtt://127.0.0.1:1", "--organization-id", "acme")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("petalkit: next: `petalkit doctor --broker ")

@@ -12,13 +12,12 @@ from typing import Annotated, Any
 import trio
 from cyclopts import Parameter
 
-from ..._serving.process.log_lines import escape
 from ..._serving.waiting import beside
 from ..._values.errors import TransportError
 from ..._values.settings.settings import Settings
 from ...client import open_client
 from .._demonstration.device import open_demonstration
-from .._errors import EXIT_OK, EXIT_USAGE, UsageError, report
+from .._errors import EXIT_OK, EXIT_USAGE, NO_CONNECTION, CommandFailed, UsageError, report
 from .._options import GENERAL, CallSettings, GeneralOptions, advice
 from .bridge import Bridge, Moves
 from .opening import show_in_browser
@@ -110,8 +109,7 @@ async def _show(settings: Settings, hint: str, port: int, opens: bool) -> int:
     except TransportError as error:
         url = settings.broker_url()
         text = f"{url.scheme}://{url.netloc or url.path}: {error}"
-        report(text, details=escape(hint))
-        return EXIT_USAGE
+        raise CommandFailed(text, code=NO_CONNECTION, exit_code=EXIT_USAGE, hint=hint) from None
     return EXIT_OK
 
 
