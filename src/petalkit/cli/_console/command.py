@@ -17,7 +17,7 @@ from ..._values.errors import TransportError
 from ..._values.settings.settings import Settings
 from ...client import open_client
 from .._demonstration.device import open_demonstration
-from .._errors import EXIT_OK, EXIT_USAGE, NO_CONNECTION, CommandFailed, UsageError, report
+from .._errors import EXIT_OK, EXIT_USAGE, NO_CONNECTION, CommandFailed, UsageError
 from .._options import GENERAL, CallSettings, GeneralOptions, advice
 from .bridge import Bridge, Moves
 from .opening import show_in_browser
