@@ -32,7 +32,7 @@ def row(**fields: object) -> Row:
         ({"stop_started": []}, "no urgent stop ran at all"),
         ({"stop_started": [0.001, 0.051]}, "started 51 ms after"),
         ({"bound": 8 * MIB, "over_idle": 11 * MIB}, "11 MiB over idle, 1.25 x 8 MiB"),
-        ({"bound": 800 * MIB, "over_idle": LOAD_MEMORY + 1}, "100 MiB over idle"),
+        ({"bound": 800 * MIB, "over_idle": LOAD_MEMORY + 1}, "160 MiB over idle"),
         ({"answered": 7}, "3 commands without an answer (0 counted)"),
         ({"answered": 7, "counters": {"unanswered": 3}, "told": True}, "(3 counted)"),
         ({"answered": 7, "counters": {"unanswered": 3}}, "no WARNING"),

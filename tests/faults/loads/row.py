@@ -11,7 +11,7 @@ import attrs
 STOP_LIMIT = 0.050  # seconds from the bytes of an urgent stop to its start
 MEMORY_FACTOR = 1.25  # of the sum of bounds, over idle
 MIB = 1024 * 1024
-LOAD_MEMORY = 100 * MIB  # over idle: the worst case of the sum is more than these loads need
+LOAD_MEMORY = 160 * MIB  # over idle: the worst case of the sum is more than these loads need
 
 
 @attrs.frozen
